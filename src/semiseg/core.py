@@ -1,0 +1,111 @@
+"""The contract: all that a method, a network, the data and the engine know of one another.
+
+Symbols, used everywhere: B batch (Bl labeled, Bu unlabeled), C input channels, K classes with background,
+D feature channels, ``*S`` the spatial axes (two or three of them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+IGNORE = 255
+"""The label value that no loss and no metric counts (nnU-Net's ``ignore`` label is stored as this)."""
+
+NetFactory = Callable[..., nn.Module]
+"""``make_net(heads={"sdf": 1})`` returns a fresh network whose forward returns :class:`SegOutput`."""
+
+OptimizerFactory = Callable[[nn.Module], torch.optim.Optimizer]
+
+
+class SegOutput(NamedTuple):
+    """What every network returns. A NamedTuple passes through autocast, compile and DDP alike."""
+
+    logits: Tensor
+    """(B, K, *S), raw scores."""
+    features: Tensor | None = None
+    """(B, D, *S), the last feature map before the segmentation head."""
+    heads: Mapping[str, Tensor] = {}
+    """The extra heads asked for, such as ``{"sdf": (B, K-1, *S)}``."""
+
+
+class Batch(NamedTuple):
+    """One iteration's data. Unlabeled images have no label field, so no method can read one by accident."""
+
+    x_l: Tensor
+    """(Bl, C, *S) labeled images."""
+    y_l: Tensor
+    """(Bl, *S) int64 classes, :data:`IGNORE` where nothing is known."""
+    x_u: Mapping[str, Tensor]
+    """View name -> (Bu, C, *S); the views of one sample are voxel-aligned."""
+    targets: Mapping[str, Tensor] = {}
+    """What the method asked for, such as ``{"sdf": (Bl, K-1, *S)}``."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where the run stands. Every schedule is a pure function of it."""
+
+    step: int
+    """Iteration within the stage, from 0."""
+    total: int
+    """Iterations of the stage."""
+    stage: str = "train"
+
+    @property
+    def fraction(self) -> float:
+        """How much of the stage is done, in [0, 1)."""
+        return self.step / max(self.total, 1)
+
+
+class Stage(NamedTuple):
+    """A part of the training with its own optimizers, such as pre-training and self-training."""
+
+    name: str = "train"
+    share: float = 1.0
+    """Of all iterations."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """One backward pass and one optimizer step, both done by the engine."""
+
+    loss: Tensor
+    """A scalar."""
+    on: str = "net"
+    """Which of :attr:`Method.trainable` is stepped."""
+    logs: Mapping[str, Tensor] = field(default_factory=dict)
+    """Detached scalars to log; the engine reads them only when it prints."""
+
+
+class Method(nn.Module):
+    """Networks and buffers (all state is in ``state_dict``) plus an ordered stream of losses.
+
+    A subclass is built as ``SomeMethod(make_net, **hyperparameters)`` with the paper's values as defaults.
+    """
+
+    trainable: ClassVar[tuple[str, ...]] = ("net",)
+    """Attributes that get an optimizer each."""
+    optimizers: ClassVar[Mapping[str, OptimizerFactory]] = {}
+    """Exceptions to the run's optimizer, by attribute (a critic's own Adam)."""
+    predictor: str = "net"
+    """The network that is validated, exported and used for prediction."""
+    views: ClassVar[tuple[str, ...]] = ("weak",)
+    """Views of the unlabeled images asked of the data layer; empty for a purely supervised method."""
+    targets: ClassVar[tuple[str, ...]] = ()
+    """Extra targets of the labeled images asked of the data layer."""
+    stages: ClassVar[tuple[Stage, ...]] = (Stage(),)
+
+    def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
+        """Yield losses in order. Code after a ``yield`` sees the stepped weights of that network."""
+        raise NotImplementedError  # abstract
+
+    def after_step(self, t: Clock) -> None:
+        """Once per iteration, after the last update: EMA, queues."""
+
+    def on_stage_start(self, name: str) -> None:
+        """Once per stage, such as copying the pre-trained student into the teacher."""

@@ -1,0 +1,46 @@
+"""Fixtures that every room uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the checkout; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("SEMISEG_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real data not found at {folder} (set SEMISEG_TEST_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """``golden("vnet__metrics")`` loads that vector, from ``SEMISEG_GOLDEN`` when it is set."""
+    folder = Path(os.environ.get("SEMISEG_GOLDEN", Path(__file__).parent / "golden" / "vectors"))
+
+    def load(name: str) -> dict[str, np.ndarray]:
+        path = folder / f"{name}.npz"
+        if not path.is_file():
+            pytest.skip(f"no golden vector {path}")
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    return load
+
+
+@pytest.fixture(autouse=True)
+def _private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every test out of the user's cache and away from the user's settings."""
+    for name in [n for n in os.environ if n.startswith(("SEMISEG_", "nnUNet_")) and n not in _KEPT]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SEMISEG_HOME", str(tmp_path_factory.getbasetemp() / "semiseg-home"))
+
+
+_KEPT = ("SEMISEG_GOLDEN", "SEMISEG_TEST_DATA")
