@@ -1,4 +1,4 @@
-"""semiseg: from a few labeled and many unlabeled scans to a trained, honestly evaluated segmentation model."""
+"""From a few labeled and many unlabeled scans to a trained, honestly evaluated segmentation model."""
 
 from __future__ import annotations
 

@@ -1,0 +1,172 @@
+"""What a run is made of: typed sections, one YAML file, and ``--set section.key=value``.
+
+Precedence, weakest first: defaults here < recipe < file < environment (``SEMISEG__OPTIMIZER__LR``) < ``--set``.
+A recipe may say more for one method under ``methods: {NAME: {…}}``, which is laid over the recipe when that
+method runs. The resolved configuration is written into every run folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MethodConfig(_Section):
+    """The training method and its hyperparameters (defaults: the paper's)."""
+
+    name: str = "mean_teacher"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class NetworkConfig(_Section):
+    """The network; ``auto`` is the one that the plan sized for this dataset."""
+
+    name: str = "auto"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class DataConfig(_Section):
+    """Which cases play which part."""
+
+    labeled: int | None = Field(None, ge=1)
+    """Number of labeled cases (None: all that have a label)."""
+    labeled_patients: int | None = Field(None, ge=1)
+    """The same counted in patients, for datasets that group cases by patient."""
+    fold: int = Field(0, ge=0)
+
+
+class PlanConfig(_Section):
+    """Choices that override the planner's (see ``semiseg plan``)."""
+
+    dim: Literal[2, 3] | None = None
+    spacing: tuple[float | None, ...] | None = None
+    patch: tuple[int, ...] | None = None
+    batch: int | None = Field(None, ge=1)
+    orientation: Literal["RAS", "native"] | None = None
+    crop: Literal["none", "nonzero"] | None = None
+    foreground: float | None = Field(None, ge=0, le=1)
+    features: tuple[int, ...] | None = None
+    memory_gb: float | None = Field(None, gt=0)
+
+
+class BatchConfig(_Section):
+    """Patches per iteration; None takes the plan's batch, half labeled and half unlabeled."""
+
+    labeled: int | None = Field(None, ge=1)
+    unlabeled: int | None = Field(None, ge=0)
+
+
+class AugmentConfig(_Section):
+    """A named augmentation (see ``semiseg.data.augment``) and its options."""
+
+    name: str = "default"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class OptimizerConfig(_Section):
+    """The optimizer of every trained network that the method does not give its own."""
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+
+
+class ScheduleConfig(_Section):
+    """Learning rate as a factor of the base rate, a pure function of the iteration."""
+
+    name: Literal["constant", "poly", "step", "cosine"] = "poly"
+    warmup: int = Field(0, ge=0)
+    """Iterations of linear warm-up."""
+    power: float = Field(0.9, gt=0)
+    """Of ``poly``."""
+    lag: int = Field(0, ge=0)
+    """``poly`` evaluated this many iterations late (the 2D scripts of the field use 1)."""
+    every: int = Field(2500, ge=1)
+    """Iterations between drops of ``step``."""
+    factor: float = Field(0.1, gt=0, le=1)
+    """Of each drop of ``step``."""
+
+
+class TrainConfig(_Section):
+    """The loop."""
+
+    iterations: int | Literal["auto"] = "auto"
+    """``auto``: chosen for the device (see :mod:`semiseg.experiment`)."""
+    seed: int = 0
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    """``auto``: bf16 where the hardware has it and the self-check at start agrees with float32."""
+    clip: float | None = Field(12.0, gt=0)
+    """Largest gradient norm; None for no clipping."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay of averaged weights used for prediction; 0 keeps none."""
+    max_time: float | None = Field(None, gt=0)
+    """Minutes after which the run saves and ends as finished early."""
+    checkpoint_minutes: float = Field(10.0, gt=0)
+    log_every: int = Field(10, ge=1)
+    max_bad_steps: int = Field(20, ge=1)
+    """Non-finite losses or gradients in a row before the run ends with an error."""
+    deterministic: bool = True
+    compile: bool = False
+    channels_last: bool = True
+
+
+class ValidationConfig(_Section):
+    """Whole-volume validation, when a validation list exists."""
+
+    every: int | None = Field(None, ge=1)
+    """Iterations between validations (None: ten times in a run)."""
+    patience: int | None = Field(None, ge=1)
+    """Stop after this many validations without a better mean Dice."""
+
+
+class InferenceConfig(_Section):
+    """Sliding window, test-time augmentation and post-processing."""
+
+    overlap: float = Field(0.5, ge=0, lt=1)
+    stride: tuple[int, ...] | None = None
+    """Voxels between windows, instead of ``overlap``."""
+    weighting: Literal["gaussian", "uniform"] = "gaussian"
+    window_batch: int | None = Field(None, ge=1)
+    mirror: bool = False
+    slice_size: tuple[int, int] | None = None
+    """2D only: resize each slice to this size (nearest), predict it whole, and resize back."""
+    largest_component: bool | tuple[str, ...] = False
+    """Keep only the largest component of every foreground class, or of the named ones."""
+    minimum_mm3: float = Field(0.0, ge=0)
+    """Drop components smaller than this volume."""
+
+
+class Config(_Section):
+    """A whole run."""
+
+    recipe: str = "default"
+    protocol: Literal["strict", "paper"] = "strict"
+    deviations: tuple[str, ...] = ()
+    """What this run does otherwise than honest practice or the paper; printed in every report."""
+    select: Literal["last", "best-val"] | None = None
+    """The exported weights; None: ``best-val`` when there is a validation list, else ``last``."""
+    method: MethodConfig = MethodConfig()
+    network: NetworkConfig = NetworkConfig()
+    data: DataConfig = DataConfig()
+    plan: PlanConfig = PlanConfig()
+    batch: BatchConfig = BatchConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    train: TrainConfig = TrainConfig()
+    validation: ValidationConfig = ValidationConfig()
+    inference: InferenceConfig = InferenceConfig()
+
+    def save(self, path: Path) -> None:
+        """Write as YAML, every key present."""
+        import yaml
+
+        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))

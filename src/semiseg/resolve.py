@@ -1,0 +1,188 @@
+"""Lay the sources of a configuration over one another and validate the result, all problems at once."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from semiseg import recipes
+from semiseg.config import Config
+from semiseg.errors import UsageError, unknown_name
+
+ENVIRONMENT_PREFIX = "SEMISEG__"
+
+Tree = dict[str, Any]
+
+
+def resolve(
+    *,
+    recipe: str | Path | None = None,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    settings: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> Config:
+    """The configuration of a run.
+
+    Args:
+        recipe: a name from ``semiseg/recipes`` or the path of a YAML file of the same shape.
+        file: the user's YAML (``-c``).
+        environment: where to look for ``SEMISEG__SECTION__KEY`` (default: ``os.environ``).
+        settings: ``section.key=value`` strings (``--set``), values in YAML.
+        flags: dotted key -> value, from command-line flags or keyword arguments; as strong as ``settings``.
+
+    Raises:
+        UsageError: unknown keys (with the nearest one), bad values, unreadable files; all of them at once.
+    """
+    file_tree = read_yaml(file) if file else {}
+    env_tree = _from_environment(os.environ if environment is None else environment)
+    set_tree = _from_settings(settings)
+    for key, value in (flags or {}).items():
+        _plant(set_tree, key.split("."), value)
+    over = merge(merge(file_tree, env_tree), set_tree)
+
+    name = str(recipe or over.get("recipe") or "default")
+    base = load_recipe(name)
+    per_method = base.pop("methods", {}) or {}
+    method = _method_name(merge(base, over))
+    tree = merge(merge(base, per_method.get(method, {})), over)
+    tree["recipe"] = name
+    if isinstance(tree.get("method"), str):
+        tree["method"] = {"name": tree["method"]}
+    return validate(tree)
+
+
+def load_recipe(name: str) -> Tree:
+    """The raw tree of a recipe by name, or by the path of a YAML file."""
+    if name.endswith((".yaml", ".yml")):
+        return read_yaml(Path(name))
+    path = recipes.FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        raise unknown_name("recipe", name, recipes.names())
+    return read_yaml(path)
+
+
+def validate(tree: Tree) -> Config:
+    """Check a tree against :class:`Config`; every problem in one error."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(problem) for problem in error.errors()]
+    raise UsageError(
+        "configuration: " + "; ".join(lines),
+        hint="`semiseg train --help` names the flags, docs/configuration.md every key",
+        code="CONFIG",
+        details={"problems": lines},
+    )
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:
+    """``above`` laid over ``below``; mappings merge key by key, all else is replaced."""
+    result: Tree = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        if key == "method" and isinstance(value, str):
+            value = {"name": value}
+        if key == "method" and isinstance(old, str):
+            old = {"name": old}
+        result[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def read_yaml(path: Path) -> Tree:
+    """A YAML mapping from a file.
+
+    Raises:
+        UsageError: no such file, not YAML, or not a mapping.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", code="CONFIG_UNREADABLE") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        at = f" at line {where.line + 1}" if where else ""
+        raise UsageError(f"{path} is not YAML{at}", code="CONFIG_NOT_YAML") from None
+    if not isinstance(tree, dict):
+        raise UsageError(f"{path} must hold `key: value` sections, got {type(tree).__name__}", code="CONFIG")
+    return tree
+
+
+def _method_name(tree: Mapping[str, Any]) -> str:
+    method = tree.get("method", {})
+    return str(method.get("name", "mean_teacher") if isinstance(method, Mapping) else method)
+
+
+def _from_environment(environment: Mapping[str, str]) -> Tree:
+    tree: Tree = {}
+    for name, value in sorted(environment.items()):
+        if name.startswith(ENVIRONMENT_PREFIX):
+            _plant(tree, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), yaml.safe_load(value))
+    return tree
+
+
+def _from_settings(settings: Iterable[str]) -> Tree:
+    tree: Tree = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(
+                f"--set wants key=value, got {setting!r}", hint="for example --set optimizer.lr=0.001"
+            )
+        try:
+            _plant(tree, key.strip().split("."), _number(yaml.safe_load(value)))
+        except yaml.YAMLError:
+            raise UsageError(f"--set {key}: {value!r} is not a YAML value") from None
+    return tree
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads ``1e-3`` as text; people mean the number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _plant(tree: Tree, path: list[str], value: Any) -> None:
+    for key in path[:-1]:
+        child = tree.get(key)
+        if isinstance(child, str) and key == "method":
+            child = {"name": child}
+        if not isinstance(child, dict):
+            child = {}
+        tree[key] = child
+        tree = child
+    tree[path[-1]] = value
+
+
+def _explain(problem: Any) -> str:
+    where = [str(part) for part in problem["loc"]]
+    if problem["type"] == "extra_forbidden":
+        known = list(_section(where[:-1]).model_fields)
+        near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.5)
+        guess = (
+            f", did you mean {'.'.join([*where[:-1], near[0]])!r}?"
+            if near
+            else f", known: {', '.join(known)}"
+        )
+        return f"unknown key {'.'.join(where)!r}{guess}"
+    return f"{'.'.join(where)}: {problem['msg'].lower()}, got {problem['input']!r}"
+
+
+def _section(path: list[str]) -> type[BaseModel]:
+    section: type[BaseModel] = Config
+    for key in path:
+        field = section.model_fields.get(key)
+        kind = field.annotation if field else None
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            section = kind
+    return section
