@@ -1,6 +1,7 @@
 """What a run is made of: typed sections, one YAML file, and ``--set section.key=value``.
 
-Precedence, weakest first: defaults here < recipe < file < environment (``SEMISEG__OPTIMIZER__LR``) < ``--set``.
+Precedence, weakest first: defaults here < recipe < file < environment (``SEMISEG__OPTIMIZER__LR``) <
+``--set``.
 A recipe may say more for one method under ``methods: {NAME: {…}}``, which is laid over the recipe when that
 method runs. The resolved configuration is written into every run folder.
 """

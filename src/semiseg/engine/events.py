@@ -1,0 +1,61 @@
+"""What the loop tells the world. Listeners (files, TensorBoard, a progress bar) live outside the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Started:
+    """The loop is about to run iterations ``step`` (0, or where a resumed run goes on) to ``total``."""
+
+    step: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """Sent every ``log_every`` iterations, and after the last."""
+
+    step: int
+    """Iterations done."""
+    total: int
+    stage: str
+    lr: float
+    values: Mapping[str, float]
+    """Means since the last event: ``loss`` and what the method logs."""
+    iterations_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Validated:
+    """Whole-volume validation of the network that would be exported."""
+
+    step: int
+    scores: Mapping[str, float]
+    """``dice`` (mean over foreground classes) and ``dice/CLASS``."""
+    best: bool
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something a person should know, in one line."""
+
+    step: int
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The loop is over; ``reason`` is finished, max-time, patience or interrupted."""
+
+    step: int
+    reason: str
+    seconds: float
+
+
+Event = Started | Stepped | Validated | Notice | Ended
+Listener = Callable[[Event], None]
