@@ -94,7 +94,7 @@ class Method(nn.Module):
     """Exceptions to the run's optimizer, by attribute (a critic's own Adam)."""
     predictor: str = "net"
     """The network that is validated, exported and used for prediction."""
-    views: ClassVar[tuple[str, ...]] = ("weak",)
+    views: tuple[str, ...] = ("weak",)
     """Views of the unlabeled images asked of the data layer; empty for a purely supervised method."""
     targets: ClassVar[tuple[str, ...]] = ()
     """Extra targets of the labeled images asked of the data layer."""

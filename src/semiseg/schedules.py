@@ -1,0 +1,53 @@
+"""Ramps and learning-rate factors: pure functions of the iteration, with nothing to save or restore."""
+
+from __future__ import annotations
+
+import math
+
+
+def sigmoid_rampup(current: float, length: float) -> float:
+    """``exp(-5 (1 - t)^2)`` with t = current / length clipped to [0, 1]; from e^-5 = 0.0067 to 1.
+
+    The consistency ramp of the field (Laine & Aila 2017, arXiv:1610.02242). A length of 0 gives 1.
+    """
+    if length == 0:
+        return 1.0
+    t = min(max(current / length, 0.0), 1.0)
+    return math.exp(-5.0 * (1.0 - t) ** 2)
+
+
+def linear_rampup(current: float, length: float) -> float:
+    """``current / length`` clipped to [0, 1]; a length of 0 gives 1."""
+    return 1.0 if length == 0 else min(max(current / length, 0.0), 1.0)
+
+
+def cosine_rampdown(current: float, length: float) -> float:
+    """``(cos(pi t) + 1) / 2`` with t = current / length clipped to [0, 1]; from 1 to 0 (arXiv:1608.03983)."""
+    return 0.5 * (math.cos(math.pi * min(max(current / length, 0.0), 1.0)) + 1.0)
+
+
+def consistency_ramp(step: int, length: float, unit: int = 1) -> float:
+    """The sigmoid ramp over ``length`` iterations, moved in stairs of ``unit`` iterations.
+
+    The published scripts count pseudo-epochs of 150 iterations: ``consistency_ramp(k, 40 * 150, unit=150)``.
+    """
+    return sigmoid_rampup(step // unit, length / unit)
+
+
+def poly(step: int, total: int, power: float = 0.9, lag: int = 0) -> float:
+    """``(1 - (step - lag) / total)^power``, never above 1.
+
+    ``lag=1`` is the learning rate of the field's 2D scripts, which set it after each step from that step's
+    own number, so that steps 0 and 1 share the base rate.
+    """
+    return float((1.0 - min(max(step - lag, 0), total) / total) ** power)
+
+
+def staircase(step: int, every: int, factor: float = 0.1) -> float:
+    """``factor^floor(step / every)``."""
+    return float(factor ** (step // every))
+
+
+def warmup(step: int, length: int) -> float:
+    """Linear from 1 / length to 1 over the first ``length`` steps."""
+    return 1.0 if length <= 0 else min((step + 1) / length, 1.0)
