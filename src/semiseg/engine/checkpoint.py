@@ -1,0 +1,58 @@
+"""Checkpoints: one dict of tensors, numbers and strings; written atomically, read without pickle."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from semiseg.errors import UsageError
+
+STATE = "semiseg-state"
+"""Full training state: resume from it."""
+MODEL = "semiseg-model"
+"""One network and what is needed to use it: predict with it."""
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write so that ``path`` always holds either the old or the new checkpoint, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path, kind: str) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        UsageError: missing, truncated, not a checkpoint of this kind, or one that holds pickled objects.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"no checkpoint {path}", code="NO_CHECKPOINT") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError) as error:
+        raise UsageError(
+            f"checkpoint {path} cannot be read ({type(error).__name__})",
+            hint="it is damaged or was not written by semiseg; use another one of the run",
+            code="BAD_CHECKPOINT",
+        ) from None
+    found = content.get("kind") if isinstance(content, dict) else None
+    if found != kind:
+        raise UsageError(
+            f"checkpoint {path} holds {found or 'something else'}, wanted {kind}", code="BAD_CHECKPOINT"
+        )
+    return dict(content)

@@ -1,0 +1,256 @@
+"""The loop: iterations, checkpoints, validation, stopping. It knows no method, no dataset, no network.
+
+All randomness of iteration k is a pure function of (seed, k): the global generator is seeded anew before each
+iteration and the batches are functions of the iteration. So a resumed run has nothing to rewind.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from semiseg.config import OptimizerConfig, ScheduleConfig, TrainConfig
+from semiseg.core import Batch, Clock, Method, Stage
+from semiseg.ema import ema_update, warm_decay
+from semiseg.engine import checkpoint
+from semiseg.engine.events import Ended, Event, Listener, Notice, Started, Stepped, Validated
+from semiseg.engine.meter import Meter
+from semiseg.engine.optim import build_optimizer, lr_factor
+from semiseg.engine.parallel import any_rank
+from semiseg.engine.precision import Precision
+from semiseg.engine.signals import StopRequest
+from semiseg.engine.update import iterate
+from semiseg.errors import SemisegError
+
+Batches = Callable[[int], Batch]
+"""Iteration over the whole run -> this rank's batch on the device; a pure function."""
+
+Validate = Callable[[nn.Module], dict[str, float]]
+"""Network -> scores; ``dice`` decides which one is best."""
+
+
+@dataclass
+class Loop:
+    """One training run.
+
+    Attributes:
+        fabric: launch, device and communication; it wraps nothing.
+        method: the method, on the device.
+        batches: see :data:`Batches`.
+        total: iterations of all stages together.
+        folder: where ``last.ckpt`` and ``best.ckpt`` go; None writes nothing.
+        describe: what is stored in each checkpoint beside the weights, so that it can be used alone.
+        validate_every: iterations between validations.
+        patience: validations without a new best before the run ends.
+        rank_seed: added to the seed of each iteration, so that ranks draw different noise.
+    """
+
+    fabric: Fabric
+    method: Method
+    batches: Batches
+    precision: Precision
+    total: int
+    train: TrainConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    folder: Path | None = None
+    describe: dict[str, Any] = field(default_factory=dict)
+    validate: Validate | None = None
+    validate_every: int = 1000
+    patience: int | None = None
+    listeners: Sequence[Listener] = ()
+    rank_seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.step = 0
+        self.best: float | None = None
+        self.stale = 0  # validations since the best one
+        self.bad_steps = 0  # non-finite updates in a row
+        self.skipped = 0  # non-finite updates in all
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        predictor = getattr(self.method, self.method.predictor)
+        self.average = copy.deepcopy(predictor).requires_grad_(False) if self.train.ema else None
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that is validated and exported."""
+        predictor: nn.Module = getattr(self.method, self.method.predictor)
+        return predictor if self.average is None else self.average
+
+    def run(self) -> Ended:
+        """Train to the end, or to a reason to stop earlier; always leaves a checkpoint behind."""
+        began, saved = time.monotonic(), time.monotonic()
+        meter = Meter(self.total)
+        reason = "finished"
+        self._tell(Started(self.step, self.total))
+        self.method.train()
+        with StopRequest() as stop:
+            while self.step < self.total:
+                self._iterate(meter)
+                if self.step % self.train.log_every == 0 or self.step == self.total:
+                    self._tell(self._stepped(meter))
+                if self.validate and (self.step % self.validate_every == 0 or self.step == self.total):
+                    self._validate()
+                reason = self._reason_to_stop(stop.raised, time.monotonic() - began)
+                if reason != "finished":
+                    break
+                if time.monotonic() - saved > 60 * self.train.checkpoint_minutes:
+                    self.save()
+                    saved = time.monotonic()
+            self.save()
+        ended = Ended(self.step, reason, time.monotonic() - began)
+        self._tell(ended)
+        return ended
+
+    def clock(self, step: int) -> tuple[Stage, Clock]:
+        """The stage of an iteration, and where it stands in that stage."""
+        start = 0
+        for i, stage in enumerate(self.method.stages):
+            last = i == len(self.method.stages) - 1
+            length = self.total - start if last else round(self.total * stage.share)
+            if step < start + length or last:
+                return stage, Clock(step - start, length, stage.name)
+            start += length
+        raise SemisegError(f"method {type(self.method).__name__} has no stages")
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a bit-exact continuation needs."""
+        return {
+            "kind": checkpoint.STATE,
+            "format": 1,
+            **self.describe,
+            "step": self.step,
+            "total": self.total,
+            "score": self.best,
+            "stale": self.stale,
+            "bad_steps": self.bad_steps,
+            "skipped": self.skipped,
+            "method": self.method.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+            "precision": self.precision.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state`."""
+        self.step, self.best, self.stale = state["step"], state["score"], state["stale"]
+        self.bad_steps, self.skipped = state["bad_steps"], state["skipped"]
+        self.method.load_state_dict(state["method"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self._build_optimizers()
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.precision.load_state_dict(state["precision"])
+
+    def save(self) -> None:
+        """Write ``last.ckpt`` (rank 0; all ranks hold the same state)."""
+        if self.folder is not None and self.fabric.global_rank == 0:
+            checkpoint.save(self.folder / "last.ckpt", self.state())
+
+    def model(self) -> dict[str, Any]:
+        """The exported network alone."""
+        return {
+            "kind": checkpoint.MODEL,
+            "format": 1,
+            **self.describe,
+            "step": self.step,
+            "score": self.best,
+            "predictor": self.network.state_dict(),
+        }
+
+    def _iterate(self, meter: Meter) -> None:
+        stage, t = self.clock(self.step)
+        if t.step == 0:
+            self.method.on_stage_start(stage.name)
+            self._build_optimizers()
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_lr"] * lr_factor(self.schedule, t.step, t.total)
+        torch.manual_seed((self.train.seed * 1_000_003 + self.step) * 4096 + self.rank_seed)
+        batch = self.batches(self.step)
+        logs, finite = iterate(
+            self.fabric, self.method, batch, self.optimizers, t, self.precision, clip=self.train.clip
+        )
+        if self.average is not None:
+            predictor = getattr(self.method, self.method.predictor)
+            ema_update(self.average, predictor, warm_decay(self.step, self.train.ema))
+            for mine, theirs in zip(self.average.buffers(), predictor.buffers(), strict=True):
+                mine.copy_(theirs)
+        self.step += 1
+        meter.add(logs)
+        self._guard(finite)
+
+    def _build_optimizers(self) -> None:
+        self.optimizers = {}
+        for name in self.method.trainable:
+            own = self.method.optimizers.get(name)
+            network = getattr(self.method, name)
+            self.optimizers[name] = own(network) if own else build_optimizer(network, self.optimizer)
+            for group in self.optimizers[name].param_groups:
+                group.setdefault("base_lr", group["lr"])
+
+    def _guard(self, finite: bool) -> None:
+        if finite:
+            self.bad_steps = 0
+            return
+        self.bad_steps += 1
+        self.skipped += 1
+        self._tell(Notice(self.step, "gradient not finite: update skipped", warning=True))
+        if self.bad_steps >= self.train.max_bad_steps:
+            raise SemisegError(
+                f"{self.bad_steps} updates in a row had non-finite gradients (iteration {self.step})",
+                hint="lower optimizer.lr, or set train.precision=32; `semiseg check` finds NaN in the images",
+                code="NOT_FINITE",
+            )
+
+    def _stepped(self, meter: Meter) -> Stepped:
+        stage, t = self.clock(self.step - 1)
+        lr = self.optimizer.lr * lr_factor(self.schedule, t.step, t.total)
+        values = meter.read()
+        if self.skipped:
+            values["skipped_updates"] = float(self.skipped)
+        return Stepped(
+            self.step, self.total, stage.name, lr, values, meter.per_second, meter.seconds_left(self.step)
+        )
+
+    def _validate(self) -> None:
+        if self.validate is None:
+            return
+        network = self.network
+        network.eval()
+        scores = self.validate(network) if self.fabric.global_rank == 0 else {}
+        scores = self.fabric.broadcast(scores)
+        network.train()
+        better = self.best is None or scores["dice"] > self.best
+        self.stale = 0 if better else self.stale + 1
+        if better:
+            self.best = scores["dice"]
+            if self.folder is not None and self.fabric.global_rank == 0:
+                checkpoint.save(self.folder / "best.ckpt", self.model())
+        self._tell(Validated(self.step, scores, better))
+
+    def _reason_to_stop(self, signaled: bool, seconds: float) -> str:
+        shared = self.fabric.world_size > 1
+        if shared and self.step % self.train.log_every:
+            return "finished"  # ranks agree only now and then: each agreement costs a message
+        if any_rank(self.fabric, signaled):
+            return "interrupted"
+        if self.train.max_time and any_rank(self.fabric, seconds > 60 * self.train.max_time):
+            return "max-time"
+        if self.patience and self.stale >= self.patience:
+            return "patience"
+        return "finished"
+
+    def _tell(self, event: Event) -> None:
+        if self.fabric.global_rank == 0:
+            for listener in self.listeners:
+                listener(event)

@@ -1,0 +1,76 @@
+"""One iteration: each loss that the method yields becomes one backward pass and one optimizer step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from semiseg.core import Batch, Clock, Method
+from semiseg.engine.parallel import average_batch_norm, average_gradients
+from semiseg.engine.precision import Precision
+
+Optimizers = Mapping[str, torch.optim.Optimizer]
+
+
+def iterate(
+    fabric: Fabric,
+    method: Method,
+    batch: Batch,
+    optimizers: Optimizers,
+    t: Clock,
+    precision: Precision,
+    *,
+    clip: float | None = None,
+) -> tuple[dict[str, Tensor], bool]:
+    """Run one iteration of any method.
+
+    Forward passes run under the precision's autocast, the method's code after a ``yield`` sees the stepped
+    weights, gradients are averaged over ranks before they are clipped, and an update whose gradient is not
+    finite on any rank is skipped on all of them.
+
+    Returns:
+        Detached logs (``loss`` is the sum over updates), and whether every update was finite.
+    """
+    logs: dict[str, Tensor] = {}
+    finite = True
+    stream = method.step(batch, t)
+    while True:
+        with precision.autocast():
+            update = next(stream, None)
+        if update is None:
+            break
+        optimizer = optimizers[update.on]
+        optimizer.zero_grad(set_to_none=True)
+        precision.backward(update.loss)
+        parameters = list(getattr(method, update.on).parameters())
+        average_gradients(fabric, parameters)
+        finite &= _apply(precision.scaler, optimizer, parameters, clip)
+        logs["loss"] = logs.get("loss", torch.zeros_like(update.loss)) + update.loss.detach()
+        logs.update(update.logs)
+    method.after_step(t)
+    average_batch_norm(fabric, method)
+    return logs, finite
+
+
+def _apply(
+    scaler: torch.amp.GradScaler | None,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[Tensor],
+    clip: float | None,
+) -> bool:
+    """Clip and step, unless the gradient is not finite."""
+    if scaler is not None:
+        scaler.unscale_(optimizer)
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
+    finite = bool(torch.isfinite(norm))
+    if finite and clip is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm, foreach=True)
+    if scaler is not None:  # skips overflows by itself, and must hear of them to lower its scale
+        scaler.step(optimizer)
+        scaler.update()
+    elif finite:
+        optimizer.step()
+    return finite
