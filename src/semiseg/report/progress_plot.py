@@ -1,0 +1,153 @@
+"""``progress.png``: the curves of a run, drawn while it runs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semiseg.engine.events import Ended, Event, Stepped, Validated
+from semiseg.report.atomic import replacing
+from semiseg.report.files import VALIDATION_PREFIX, read_metrics
+from semiseg.report.palette import INK, colors
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+logger = logging.getLogger("semiseg.report")
+
+DRAWING_SHARE = 0.01
+"""Of the run's time that drawing may take."""
+
+Row = dict[str, str | float]
+
+
+class ProgressPlot:
+    """Listener that redraws loss, validation Dice and learning rate now and then, and at the end.
+
+    It reads ``metrics.csv``, so it belongs after :class:`~semiseg.report.files.FileLog` in the list of
+    listeners, and a resumed run shows its whole history.
+
+    Args:
+        path: the PNG to write.
+        folder: the run folder that holds ``metrics.csv``.
+        every: seconds between drawings, at least.
+    """
+
+    def __init__(self, path: Path, folder: Path, *, every: float = 30.0) -> None:
+        self.path = path
+        self.folder = folder
+        self.every = every
+        self._next = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Draw when it is time to."""
+        if isinstance(event, Ended) or (
+            isinstance(event, Stepped | Validated) and time.monotonic() >= self._next
+        ):
+            started = time.monotonic()
+            try:
+                draw(self.path, read_metrics(self.folder), title=self.folder.name)
+            except OSError as error:  # a full disk must not end a run for the sake of a picture
+                logger.warning("cannot draw %s: %s", self.path, error)
+            now = time.monotonic()
+            self._next = now + max(self.every, (now - started) / DRAWING_SHARE)
+
+
+def draw(path: Path, rows: Sequence[Row], *, title: str = "") -> None:
+    """Write the curves of ``metrics.csv`` rows as a PNG; nothing is written when there is no row.
+
+    Args:
+        path: the PNG.
+        rows: from :func:`semiseg.report.files.read_metrics`.
+        title: above the curves.
+    """
+    if not rows:
+        return
+    from matplotlib.figure import Figure
+
+    panels = [panel for panel in _panels(rows) if panel[1]]
+    heights = [1.0 if name == "learning rate" else 2.0 for name, _ in panels]
+    figure = Figure(figsize=(8, 1.2 + 1.15 * sum(heights)), dpi=120, layout="constrained")
+    axes: list[Axes] = list(
+        figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    )
+    for axis, (name, curves) in zip(axes, panels, strict=True):
+        _draw_panel(axis, name, curves)
+    _mark_best(axes, panels, rows)
+    axes[-1].set_xlabel("iteration")
+    figure.suptitle(title, fontsize=11, color=INK)
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+
+
+Curves = dict[str, tuple[list[float], list[float]]]
+
+
+def _panels(rows: Sequence[Row]) -> list[tuple[str, Curves]]:
+    steps = [row for row in rows if row["event"] == "stepped"]
+    names = [name for name in dict.fromkeys(k for row in steps for k in row) if name not in _NOT_CURVES]
+    losses = [name for name in names if name.startswith("loss")]
+    others = [name for name in names if name not in losses]
+    scores = [name for name in dict.fromkeys(k for row in rows for k in row) if name.startswith("val/")]
+    return [
+        ("training loss", _curves(steps, losses)),
+        ("of the method", _curves(steps, others)),
+        ("validation Dice", _curves(rows, scores)),
+        ("learning rate", _curves(steps, ["lr"])),
+    ]
+
+
+_NOT_CURVES = {"event", "step", "stage", "lr", "best", "iterations_per_second"}
+
+
+def _curves(rows: Sequence[Row], names: Sequence[str]) -> Curves:
+    return {
+        name: ([float(r["step"]) for r in rows if name in r], [float(r[name]) for r in rows if name in r])
+        for name in names
+        if any(name in r for r in rows)
+    }
+
+
+def _draw_panel(axis: Axes, name: str, curves: Curves) -> None:
+    main = "val/dice" if name == "validation Dice" else "loss"
+    palette = iter(colors(len(curves)))
+    for key, (x, y) in curves.items():
+        color = INK if key in (main, "lr") else next(palette)
+        points: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(x) <= 40 else {}
+        width = 1.8 if key in (main, "lr") else 1.2
+        axis.plot(x, y, color=color, linewidth=width, label=_legend_name(key), **points)
+    axis.set_ylabel(name)
+    axis.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    if name == "validation Dice":
+        axis.set_ylim(0, 1)
+    if name == "learning rate":
+        axis.set_ylim(bottom=0)
+    if len(curves) > 1:
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
+
+
+def _legend_name(key: str) -> str:
+    name = key.removeprefix(VALIDATION_PREFIX)
+    return {"loss": "total", "dice": "mean", "lr": "learning rate"}.get(name, name.removeprefix("dice/"))
+
+
+def _mark_best(axes: Sequence[Axes], panels: Sequence[tuple[str, Curves]], rows: Sequence[Row]) -> None:
+    best = [row for row in rows if row.get("best") == 1.0 and "val/dice" in row]
+    for axis, (name, _) in zip(axes, panels, strict=True):
+        if name == "validation Dice" and best:
+            step, dice = float(best[-1]["step"]), float(best[-1]["val/dice"])
+            axis.plot([step], [dice], marker="o", markersize=9, markerfacecolor="none", color=INK)
+            axis.annotate(
+                f"best {dice:.3f}",
+                (step, dice),
+                xytext=(0, 9),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                color=INK,
+            )
