@@ -1,1 +1,1 @@
-"""Room."""
+"""From networks to probabilities and clean label maps: windows, mirroring, uncertainty, post-processing."""

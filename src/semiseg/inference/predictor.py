@@ -1,0 +1,171 @@
+"""From networks and a preprocessed image to class probabilities, for validation and prediction alike."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from math import prod
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from semiseg.errors import UsageError
+from semiseg.inference.slices import predict_slices
+from semiseg.inference.window import Predict, Weighting, slide
+
+VOXELS_PER_FORWARD = {"cpu": 2**18, "cuda": 2**22}
+"""Windows are batched up to about this many voxels. Batching large windows gains nothing on a CPU."""
+
+AUTOCAST = {"32": None, "auto": None, "bf16": torch.bfloat16, "16": torch.float16}
+
+
+class InferenceSettings(Protocol):
+    """What the predictor reads of the ``inference`` section of a configuration."""
+
+    @property
+    def overlap(self) -> float:
+        """Share of a window that its neighbor covers too."""
+
+    @property
+    def stride(self) -> tuple[int, ...] | None:
+        """Voxels between windows, instead of ``overlap``."""
+
+    @property
+    def weighting(self) -> Weighting:
+        """How overlapping windows are averaged."""
+
+    @property
+    def window_batch(self) -> int | None:
+        """Windows per forward pass; None chooses for the device."""
+
+    @property
+    def mirror(self) -> bool:
+        """Average over all mirrored views."""
+
+    @property
+    def slice_size(self) -> tuple[int, int] | None:
+        """2D only: predict whole slices resized to this."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The defaults, for code without a configuration."""
+
+    overlap: float = 0.5
+    stride: tuple[int, ...] | None = None
+    weighting: Weighting = "gaussian"
+    window_batch: int | None = None
+    mirror: bool = False
+    slice_size: tuple[int, int] | None = None
+
+
+def predict_probabilities(
+    networks: Sequence[nn.Module],
+    image: Tensor,
+    *,
+    dim: int,
+    patch: Sequence[int],
+    config: InferenceSettings | None = None,
+    precision: str = "32",
+) -> Tensor:
+    """Class probabilities of a preprocessed image, averaged over networks (and mirrored views).
+
+    Networks are put into eval mode and given back as they came, so a network in training may be passed.
+
+    Args:
+        networks: one or more on one device, each (B, C, *patch) -> ``SegOutput`` (or plain logits).
+        image: (C, T0, T1, T2) on any device; windows are moved to the networks' one by one.
+        dim: 3, or 2 to treat axis T0 as a stack of slices.
+        patch: window size in voxels, ``dim`` entries.
+        config: sliding window, mirroring, or ``slice_size`` for whole resized slices.
+        precision: ``"32"``, or ``"bf16"`` / ``"16"`` for autocast. Probabilities are float32 always.
+
+    Returns:
+        (K, T0, T1, T2) float32 on the networks' device, or on the CPU where that does not fit.
+
+    Raises:
+        UsageError: no network, or sizes that do not fit one another.
+        DeviceError: one window does not fit into the device's memory.
+    """
+    config = config or Settings()
+    _check(networks, image, dim, config)
+    device = _device(networks)
+    images = image.transpose(0, 1) if dim == 2 else image[None]
+    size = config.slice_size or tuple(patch)
+    batch = config.window_batch or max(1, VOXELS_PER_FORWARD.get(device.type, 2**22) // prod(size))
+    with evaluating(networks), torch.inference_mode(), _autocast(device, precision):
+        predict = _predict(networks, mirror_axes(dim) if config.mirror else [()])
+        if config.slice_size:
+            result = predict_slices(predict, images, size, batch=batch, device=device)
+        else:
+            result = slide(
+                predict,
+                images,
+                size,
+                overlap=config.overlap,
+                stride=config.stride,
+                weighting=config.weighting,
+                batch=batch,
+                device=device,
+            )
+    return result.transpose(0, 1) if dim == 2 else result[0]
+
+
+def mirror_axes(dim: int) -> list[tuple[int, ...]]:
+    """Every combination of spatial axes of a (B, C, *S) tensor to flip, none included: 2 ** dim of them."""
+    axes = range(2, 2 + dim)
+    return [c for n in range(dim + 1) for c in itertools.combinations(axes, n)]
+
+
+@contextmanager
+def evaluating(networks: Sequence[nn.Module]) -> Iterator[None]:
+    """Eval mode inside; every module's own mode is restored afterwards, frozen parts included."""
+    modes = [(module, module.training) for network in networks for module in network.modules()]
+    try:
+        for network in networks:
+            network.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _predict(networks: Sequence[nn.Module], flips: Sequence[tuple[int, ...]]) -> Predict:
+    def predict(x: Tensor) -> Tensor:
+        total: Tensor | None = None
+        for network, axes in itertools.product(networks, flips):
+            output = network(x.flip(axes) if axes else x)
+            logits: Tensor = output if isinstance(output, Tensor) else output.logits
+            probabilities = logits.float().softmax(1)
+            probabilities = probabilities.flip(axes) if axes else probabilities
+            total = probabilities if total is None else total.add_(probabilities)
+        if total is None:
+            raise RuntimeError("no network")
+        return total.div_(len(networks) * len(flips))
+
+    return predict
+
+
+def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    if precision not in AUTOCAST:
+        raise UsageError(f"precision must be one of {', '.join(AUTOCAST)}, got {precision!r}")
+    dtype = AUTOCAST[precision]
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
+def _device(networks: Sequence[nn.Module]) -> torch.device:
+    for tensor in itertools.chain(networks[0].parameters(), networks[0].buffers()):
+        return tensor.device
+    return torch.device("cpu")
+
+
+def _check(networks: Sequence[nn.Module], image: Tensor, dim: int, config: InferenceSettings) -> None:
+    if not networks:
+        raise UsageError("prediction needs at least one network")
+    if image.ndim != 4:
+        raise UsageError(f"prediction wants an image (C, T0, T1, T2), got shape {tuple(image.shape)}")
+    if config.slice_size and dim != 2:
+        raise UsageError("inference.slice_size is for 2D plans; this plan is 3D", hint="leave it out")
