@@ -1,0 +1,70 @@
+"""One thing that is wrong with a dataset, in a form that people and machines can read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from semiseg.errors import DataError, SemisegError
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What was found, where, what it should be and how to mend it.
+
+    Attributes:
+        code: a stable word such as ``LABEL_VALUES``.
+        got: what is there.
+        wanted: what should be there.
+        fix: what to do.
+        case: the case id, empty when the problem is not one case's.
+        file: the file, relative to the dataset folder where it lies inside.
+        severity: ``error`` stops training, ``warning`` does not.
+    """
+
+    code: str
+    got: str
+    wanted: str = ""
+    fix: str = ""
+    case: str = ""
+    file: str = ""
+    severity: Severity = "error"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self)
+
+    def as_line(self) -> str:
+        """``severity code case file: got ..., wanted ...; fix: ...`` on one line."""
+        return f"{self.severity} {self.code} {self.sentence()}"
+
+    def sentence(self, with_fix: bool = True) -> str:
+        """``case file: got ..., wanted ...; fix: ...``."""
+        where = " ".join(part for part in (self.case, self.file) if part)
+        wanted = f", wanted {self.wanted}" if self.wanted else ""
+        fix = f"; fix: {self.fix}" if self.fix and with_fix else ""
+        return " ".join((f"{where}: " * bool(where) + f"got {self.got}{wanted}{fix}").split())
+
+
+def raise_if_any(problems: Sequence[Problem], where: str, kind: type[SemisegError] = DataError) -> None:
+    """Raise one error that names every problem of severity ``error``; warnings do not raise."""
+    errors = [p for p in problems if p.severity == "error"]
+    if not errors:
+        return
+    codes = {p.code for p in errors}
+    hint = "mend what is named; `semiseg check` lists every problem of a dataset"
+    message = f"{where}: {errors[0].sentence(with_fix=False)}"
+    if len(errors) > 1:
+        lines = [f"  {p.code} {p.sentence()}" for p in errors]
+        message = f"{where} has {len(errors)} problems:\n" + "\n".join(lines)
+    elif errors[0].fix:
+        hint = errors[0].fix
+    raise kind(
+        message,
+        hint=hint,
+        code=codes.pop() if len(codes) == 1 else "DATASET",
+        details={"problems": [p.as_dict() for p in errors]},
+    )
