@@ -1,0 +1,239 @@
+"""What an evaluation found: every case, the means, the failures; written as summary.json and metrics.csv."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from semiseg.errors import PartialError, SemisegError, unknown_name
+from semiseg.metrics import conventions
+from semiseg.metrics.aggregate import Stats, empties, statistics
+from semiseg.metrics.case import (
+    METRICS,
+    ClassMetrics,
+    Counts,
+    Labels,
+    Scale,
+    class_metrics,
+    evaluate,
+    without_distances,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+log = logging.getLogger("semiseg.metrics")
+
+
+class HasSpacing(Protocol):
+    """All that is asked of a grid here: :class:`semiseg.data.volume.Grid` has it."""
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Millimeters along each array axis."""
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One case: class name -> metrics, and where its two label maps came from."""
+
+    case: str
+    metrics: Mapping[str, ClassMetrics]
+    scale: Scale
+    total: int
+    """Voxels that were compared (without ignored ones)."""
+    reference_file: str | None = None
+    prediction_file: str | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of several cases.
+
+    Attributes:
+        cases: those that could be compared, in the order given.
+        labels: class name -> value, foreground only.
+        convention: the name of the counting rule.
+        nsd_tolerance_mm: the tolerance of NSD.
+        failed: case -> message, for cases that could not be compared (missing predictions included).
+        missing: cases with a reference and no prediction.
+        extra: cases with a prediction and no reference; they are reported, not failed.
+        notices: what a reader of the numbers should know.
+    """
+
+    cases: tuple[CaseResult, ...]
+    labels: Mapping[str, int]
+    convention: str = "semiseg"
+    nsd_tolerance_mm: float = 1.0
+    failed: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    def rows(self, label: str) -> list[ClassMetrics]:
+        """The metrics of one class, one entry per case."""
+        return [dict(case.metrics[label]) for case in self.cases]
+
+    def stats(self, metric: str, label: str) -> Stats:
+        """Mean, SD and number of defined values of one metric of one class.
+
+        Raises:
+            UsageError: there is no such metric or class.
+        """
+        if metric not in METRICS:
+            raise unknown_name("metric", metric, METRICS)
+        if label not in self.labels:
+            raise unknown_name("class", label, self.labels)
+        return statistics(row[metric] for row in self.rows(label) if metric in row)
+
+    def class_means(self, metric: str) -> dict[str, float]:
+        """Class name -> mean over cases; NaN for a class that no case defines."""
+        return {label: self.stats(metric, label).mean for label in self.labels}
+
+    def mean(self, metric: str = "Dice") -> float:
+        """The mean of the class means over the foreground classes that have one; NaN when none has."""
+        if metric not in METRICS:
+            raise unknown_name("metric", metric, METRICS)
+        return statistics(self.class_means(metric).values()).mean
+
+    def empties(self, label: str) -> dict[str, int]:
+        """How many cases had an empty mask of the class, by kind."""
+        return empties(self.rows(label))
+
+    @property
+    def unit(self) -> str:
+        """The unit of HD95, ASD and ASSD: ``mm`` or ``voxel``."""
+        return conventions.find(self.convention).unit
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """nnU-Net's ``summary.json`` with our metrics beside; only JSON types, undefined values are None."""
+        from semiseg.metrics.tables import summary
+
+        return summary(self)
+
+    def table(self) -> Table:
+        """A rich table: mean ± SD for each class, and how many cases counted."""
+        from semiseg.metrics.tables import rich_table
+
+        return rich_table(self)
+
+    def save(self, folder: str | Path) -> tuple[Path, Path]:
+        """Write ``summary.json`` and ``metrics.csv`` into ``folder``, each whole or not at all.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        from semiseg.metrics.tables import save
+
+        return save(self, Path(folder))
+
+    def problem(self) -> PartialError | None:
+        """The error to end a command with when some cases failed, or None."""
+        if not self.failed:
+            return None
+        first, message = next(iter(self.failed.items()))
+        return PartialError(
+            f"{len(self.failed)} of {len(self.failed) + len(self.cases)} cases could not be evaluated; "
+            f"{first}: {message}",
+            hint="the other cases are evaluated and saved; summary.json lists every failure",
+            code="CASES_FAILED",
+            details={"failed": dict(self.failed)},
+        )
+
+
+def completed(
+    result: CaseResult,
+    labels: Iterable[str],
+    convention: str,
+    nsd_tolerance_mm: float,
+    distances: bool = True,
+) -> CaseResult:
+    """The same case with an entry for every class: one that neither map holds is empty in both."""
+    nothing = Counts(tp=0, n_pred=0, n_ref=0, total=result.total)
+    rule = conventions.find(convention)
+    empty = class_metrics(nothing, None, result.scale, rule, nsd_tolerance_mm)
+    if not distances:
+        empty = without_distances(empty)
+    metrics = {label: result.metrics.get(label) or empty for label in labels}
+    return CaseResult(
+        result.case, metrics, result.scale, result.total, result.reference_file, result.prediction_file
+    )
+
+
+def foreground(labels: Mapping[str, int], ignore: int | None = None) -> dict[str, int]:
+    """The classes that get metrics: all but background (0) and the ignore value."""
+    return {name: int(value) for name, value in labels.items() if value not in (0, ignore)}
+
+
+def evaluate_pairs(
+    pairs: Iterable[tuple[str, Labels, Labels, HasSpacing]],
+    labels: Mapping[str, int],
+    *,
+    convention: str = "semiseg",
+    nsd_tolerance_mm: float = 1.0,
+    ignore: int | None = None,
+    distances: bool = True,
+) -> Evaluation:
+    """Evaluate label maps in memory, as validation during training does.
+
+    Args:
+        pairs: (case, prediction (*S), reference (*S), grid); a generator is read one case at a time, so that
+            no more than one case is held.
+        labels: class name -> value; background (0) is left out.
+        convention: see :func:`semiseg.metrics.evaluate`, like the rest.
+        nsd_tolerance_mm: the tolerance of NSD.
+        ignore: the reference value that counts nowhere.
+        distances: False skips the surface metrics.
+
+    Returns:
+        The evaluation; a case that cannot be compared is in ``failed`` and does not stop the others.
+
+    Raises:
+        UsageError: unknown convention, or no foreground class.
+    """
+    conventions.find(convention)
+    classes = foreground(labels, ignore)
+    results: list[CaseResult] = []
+    failed: dict[str, str] = {}
+    for case, prediction, reference, grid in pairs:
+        try:
+            metrics = evaluate(
+                prediction, reference, grid.spacing, classes, convention, nsd_tolerance_mm, ignore, distances
+            )
+        except SemisegError as error:
+            log.warning("case %s: %s", case, error.message)
+            failed[case] = error.message
+            continue
+        results.append(case_result(case, metrics, reference, grid.spacing, ignore))
+    return Evaluation(tuple(results), classes, convention, nsd_tolerance_mm, failed)
+
+
+def case_result(
+    case: str,
+    metrics: Mapping[str, ClassMetrics],
+    reference: Labels,
+    spacing: Sequence[float],
+    ignore: int | None,
+    files: tuple[Path, Path] | None = None,
+) -> CaseResult:
+    """Wrap the metrics of one case; ``files`` are (reference, prediction)."""
+    ignored = 0 if ignore is None else int((reference == ignore).sum())
+    return CaseResult(
+        case=case,
+        metrics=metrics,
+        scale=Scale(tuple(reference.shape), tuple(float(s) for s in spacing)),
+        total=int(reference.size) - ignored,
+        reference_file=str(files[0]) if files else None,
+        prediction_file=str(files[1]) if files else None,
+    )
+
+
+def each_value(evaluation: Evaluation) -> Iterator[tuple[CaseResult, str, int, ClassMetrics]]:
+    """(case, class, label value, metrics), case by case."""
+    for case in evaluation.cases:
+        for label, value in evaluation.labels.items():
+            yield case, label, value, dict(case.metrics[label])

@@ -1,0 +1,178 @@
+"""An evaluation as summary.json, as metrics.csv and as a table on the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semiseg.errors import UsageError
+from semiseg.metrics import conventions
+from semiseg.metrics.aggregate import AGGREGATION, Stats, statistics
+from semiseg.metrics.case import COUNTS, METRICS, ClassMetrics
+from semiseg.metrics.results import Evaluation, each_value
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SHOWN = tuple(m for m in METRICS if m not in COUNTS and m != "ASDReverse")
+"""The columns of the terminal table, where the convention has them."""
+
+
+def summary(evaluation: Evaluation) -> dict[str, Any]:
+    """nnU-Net's skeleton with our metrics beside; NaN and infinity become None, which any JSON reader knows."""
+    stats = _all_stats(evaluation)
+    keys = {label: str(value) for label, value in evaluation.labels.items()}
+    means = {keys[label]: {m: s.mean for m, s in by_metric.items()} for label, by_metric in stats.items()}
+    whole: dict[str, Any] = {
+        "foreground_mean": _with_iou(_foreground_mean(stats)),
+        "mean": {key: _with_iou(values) for key, values in means.items()},
+        "metric_per_case": [
+            {
+                "case": case.case,
+                "reference_file": case.reference_file,
+                "prediction_file": case.prediction_file,
+                "metrics": {keys[label]: _with_iou(dict(row)) for label, row in case.metrics.items()},
+            }
+            for case in evaluation.cases
+        ],
+        "sd": {keys[label]: {m: s.sd for m, s in row.items()} for label, row in stats.items()},
+        "counted": {keys[label]: {m: s.counted for m, s in row.items()} for label, row in stats.items()},
+        "empties": {keys[label]: evaluation.empties(label) for label in evaluation.labels},
+        "labels": dict(evaluation.labels),
+        "cases": len(evaluation.cases),
+        "convention": evaluation.convention,
+        "convention_source": conventions.find(evaluation.convention).source,
+        "unit": evaluation.unit,
+        "nsd_tolerance_mm": evaluation.nsd_tolerance_mm,
+        "aggregation": AGGREGATION,
+        "failed": dict(evaluation.failed),
+        "missing": list(evaluation.missing),
+        "extra": list(evaluation.extra),
+        "notices": list(evaluation.notices),
+    }
+    plain: dict[str, Any] = _json_safe(whole)
+    return plain
+
+
+def metrics_csv(evaluation: Evaluation) -> str:
+    """One row per case and class; an undefined value is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "class", "label", *METRICS])
+    for case, label, value, row in each_value(evaluation):
+        writer.writerow([case.case, label, value, *(_csv_field(m, row) for m in METRICS)])
+    return text.getvalue()
+
+
+def rich_table(evaluation: Evaluation) -> Table:
+    """Mean ± SD for each class; ``(n)`` marks a cell whose mean holds fewer cases than were compared."""
+    from rich.table import Table
+
+    stats = _all_stats(evaluation)
+    shown = [m for m in SHOWN if any(m in row for row in stats.values())]
+    table = Table(
+        title=f"{len(evaluation.cases)} cases, convention {evaluation.convention}",
+        caption=f"mean ± SD over cases; (n): only n cases count; distances in {evaluation.unit}, "
+        f"NSD at {evaluation.nsd_tolerance_mm:g} mm; VolumeError is signed and relative",
+    )
+    table.add_column("class")
+    table.add_column("empty", justify="right")
+    for metric in shown:
+        table.add_column(metric, justify="right")
+    for label, row in stats.items():
+        found = evaluation.empties(label)
+        empty = sum(found.values()) - found["neither_empty"]
+        cells = (_cell(row.get(m), len(evaluation.cases)) for m in shown)
+        table.add_row(label, str(empty), *cells)
+    if len(stats) > 1:
+        means = _foreground_mean(stats)
+        table.add_section()
+        table.add_row("mean", "", *(_number(means[m]) for m in shown))
+    return table
+
+
+def save(evaluation: Evaluation, folder: Path) -> tuple[Path, Path]:
+    """Write both files atomically; an earlier file stays whole if writing fails."""
+    text = json.dumps(summary(evaluation), indent=2, allow_nan=False) + "\n"
+    paths = folder / "summary.json", folder / "metrics.csv"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(paths[0], text)
+        _write(paths[1], metrics_csv(evaluation))
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the evaluation into {folder}: {error.strerror or error}",
+            hint="choose another output folder with -o",
+            code="NOT_WRITABLE",
+        ) from error
+    return paths
+
+
+def _all_stats(evaluation: Evaluation) -> dict[str, dict[str, Stats]]:
+    stats = {}
+    for label in evaluation.labels:
+        rows = evaluation.rows(label)
+        present = [m for m in METRICS if any(m in row for row in rows)]
+        stats[label] = {m: statistics(row[m] for row in rows if m in row) for m in present}
+    return stats
+
+
+def _foreground_mean(stats: dict[str, dict[str, Stats]]) -> ClassMetrics:
+    present = [m for m in METRICS if any(m in row for row in stats.values())]
+    return {m: statistics(row[m].mean for row in stats.values() if m in row).mean for m in present}
+
+
+def _with_iou(row: ClassMetrics) -> ClassMetrics:
+    """Add nnU-Net's name of the Jaccard index."""
+    return {**row, "IoU": row["Jaccard"]} if "Jaccard" in row else row
+
+
+def _json_safe(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _json_safe(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_json_safe(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _csv_field(metric: str, row: ClassMetrics) -> str:
+    value = row.get(metric, math.nan)
+    if math.isnan(value):
+        return ""
+    return str(int(value)) if metric in COUNTS else repr(value)
+
+
+def _cell(stats: Stats | None, cases: int) -> str:
+    if stats is None or not stats.counted:
+        return "-"
+    spread = "" if math.isnan(stats.sd) else f" ± {_number(stats.sd)}"
+    fewer = "" if stats.counted == cases else f" ({stats.counted})"
+    return f"{_number(stats.mean)}{spread}{fewer}"
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _write(path: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
