@@ -1,0 +1,132 @@
+"""The command table, and the one place where a command starts and every failure ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from semiseg.cli import logs
+from semiseg.cli.command import CONTEXT, with_shared_options
+from semiseg.cli.failures import exit_code_of, report
+from semiseg.cli.output import Output
+from semiseg.errors import unknown_name
+
+COMMANDS = {
+    "init": "Make a dataset folder out of a pile of files.",
+    "check": "Find everything that is wrong with a dataset folder.",
+    "plan": "Choose spacing, patch and network for a dataset; say why.",
+    "train": "Train a model on a few labeled and many unlabeled scans.",
+    "predict": "Segment a file or a folder of scans with a trained run.",
+    "evaluate": "Score predictions: Dice, distances in mm, volumes.",
+    "demo": "Try everything on tiny synthetic scans, in minutes.",
+    "methods": "List the training methods.",
+    "networks": "List the networks.",
+    "recipes": "List the recipes: settings by name.",
+    "doctor": "Show versions, devices, memory, disk and optional packages.",
+}
+"""Name -> the line that ``semiseg --help`` shows, so that listing imports no command."""
+
+
+class LazyGroup(TyperGroup):
+    """Commands by name from :data:`COMMANDS`; a command's module is imported only to run it."""
+
+    output: Output
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, in the order of a first session."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """What the list in ``--help`` needs: a name and one line."""
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The real command that ``args`` calls.
+
+        Raises:
+            UsageError: no such command; names the nearest.
+        """
+        name = args[0]
+        if name not in COMMANDS:
+            raise unknown_name("command", name, COMMANDS)
+        return name, load(name, self.output), args[1:]
+
+
+def load(name: str, output: Output) -> TyperCommand:
+    """Import ``semiseg.cli.commands.NAME`` and make it a command that reports to ``output``."""
+    module = import_module(f"semiseg.cli.commands.{name}")
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=CONTEXT)
+    epilog = "\b\nExample:\n" + "\n".join(f"  {line}" for line in module.EXAMPLES)
+    single.command(name, epilog=epilog)(with_shared_options(module.run, output))
+    command = get_command(single)
+    if not isinstance(command, TyperCommand):
+        raise TypeError(f"{module.__name__}.run must be a single command")
+    return command
+
+
+def build(output: Output) -> TyperGroup:
+    """The whole ``semiseg`` application."""
+    app = typer.Typer(
+        cls=LazyGroup,
+        name="semiseg",
+        rich_markup_mode=None,
+        no_args_is_help=False,
+        invoke_without_command=True,
+        context_settings=CONTEXT,
+        epilog="\b\nExample:\n  semiseg demo\n  semiseg COMMAND --help",
+    )
+
+    @app.callback(invoke_without_command=True)
+    def semiseg(
+        ctx: typer.Context,
+        version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    ) -> None:
+        """From a few labeled and many unlabeled scans to a trained, honestly evaluated segmentation model."""
+        if version:
+            from semiseg import __version__
+
+            output.result({"version": __version__}, f"semiseg {__version__}")
+            raise typer.Exit
+        if ctx.invoked_subcommand is None:
+            typer.echo(ctx.get_help(), err=True)
+            raise typer.Exit(2)
+
+    group = get_command(app)
+    if not isinstance(group, LazyGroup):
+        raise TypeError("the application must be a LazyGroup")
+    group.output = output
+    return group
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; whatever goes wrong is told in two lines."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    output = Output.guess(arguments)
+    try:
+        logs.start(output)
+        code = build(output).main(args=arguments, prog_name="semiseg", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _close_quietly()
+    except SystemExit as error:
+        return exit_code_of(error)
+    except BaseException as error:
+        try:
+            return report(error, output)
+        except BrokenPipeError:
+            return _close_quietly()
+    return code if isinstance(code, int) else 0
+
+
+def _close_quietly() -> int:
+    """The reader (``| head``) has gone: write nothing more, not even at interpreter exit."""
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    return 1

@@ -1,0 +1,137 @@
+"""From any exception to two lines and an exit code."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import json
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from semiseg.cli.output import Output, plain
+from semiseg.errors import DeviceError, Interrupted, SemisegError, UsageError
+
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|not enough memory|can't allocate memory|cannot allocate memory", re.I
+)
+
+LOWER_TRAINING = (
+    "lower plan.batch, plan.patch or plan.features, for example --set plan.batch=2; "
+    "or --set plan.memory_gb=GB to let the planner do it"
+)
+LOWER_PREDICTION = (
+    "lower inference.window_batch (--set inference.window_batch=1) or --workers, or use --device cpu"
+)
+
+
+def report(error: BaseException, output: Output) -> int:
+    """Tell ``error`` in the asked form (stderr lines, or JSON on stdout) and return the exit code."""
+    known = explain(error, output.arguments)
+    if output.json:
+        sys.stdout.write(json.dumps(plain(known.as_dict()), indent=1) + "\n")
+    if output.verbosity > 0 and not isinstance(known, UsageError | Interrupted):
+        sys.stderr.write("".join(traceback.format_exception(error)))
+    if not output.json:
+        sys.stderr.write(
+            f"error: {known.message}\n" if not isinstance(known, Interrupted) else known.message + "\n"
+        )
+        if known.hint:
+            sys.stderr.write(f"hint: {known.hint}\n")
+    sys.stdout.flush()
+    return known.exit_code
+
+
+def explain(error: BaseException, arguments: Sequence[str] = ()) -> SemisegError:
+    """``error`` as one that a user can understand."""
+    if isinstance(error, SemisegError):
+        return error
+    if isinstance(error, typer.TyperException):
+        return _usage(error, arguments)
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return Interrupted("interrupted")
+    if is_out_of_memory(error):
+        return _out_of_memory(error, arguments)
+    if type(error).__name__ == "BrokenProcessPool":
+        return DeviceError(
+            "a worker process died, most often because memory ran out",
+            hint="use fewer workers, for example --workers 1",
+            code="WORKER_DIED",
+        )
+    return _unexpected(error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether main or device memory ran out, told without importing torch."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def exit_code_of(error: SystemExit) -> int:
+    """The code of a ``sys.exit`` in some library."""
+    if error.code is None or isinstance(error.code, int):
+        return error.code or 0
+    return 1
+
+
+def _out_of_memory(error: BaseException, arguments: Sequence[str]) -> DeviceError:
+    where = "GPU" if "cuda" in str(error).lower() else "main"
+    return DeviceError(
+        f"out of {where} memory{_first_line(error)}",
+        hint=LOWER_PREDICTION if "predict" in arguments[:1] else LOWER_TRAINING,
+        code="OUT_OF_MEMORY",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return f": {text.splitlines()[0]}" if text else ""
+
+
+def _unexpected(error: BaseException) -> SemisegError:
+    if isinstance(error, OSError) and error.strerror:
+        name = f" {error.filename}" if error.filename else ""
+        message = f"{error.strerror.lower()}:{name}" if name else error.strerror.lower()
+    else:
+        message = f"{type(error).__name__}{_first_line(error)}"
+    return SemisegError(
+        message, hint="run again with -v for the traceback", code=type(error).__name__.upper()
+    )
+
+
+def _usage(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
+    """A parse error of the command line, with the nearest flag when one was misspelled."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "semiseg"
+    hint = f"see `{path} --help`"
+    option = getattr(error, "option_name", None)
+    message = error.format_message().rstrip(".")
+    if type(error).__name__ == "NoSuchOption" and option and context:
+        known = [
+            name for p in context.command.params for name in (*p.opts, *p.secondary_opts) if name[:1] == "-"
+        ]
+        message, near = f"unknown flag {option!r}", nearest_flag(option, known, arguments)
+        message += f". Did you mean {near!r}?" if near else ""
+    return UsageError(message[:1].lower() + message[1:], hint=hint, code="USAGE")
+
+
+def nearest_flag(option: str, known: list[str], arguments: Sequence[str]) -> str | None:
+    """The flag that was meant: the closest long one, also for single-dash words such as ``-device``."""
+    words = [option]
+    if not option.startswith("--"):
+        words += [
+            f"-{word}"
+            for word in arguments
+            if word.startswith(option) and not word.startswith("--") and len(word) > 2
+        ]
+    for word in reversed(words):
+        near = difflib.get_close_matches(word.partition("=")[0], known, n=1, cutoff=0.6)
+        if near:
+            return near[0]
+    return None

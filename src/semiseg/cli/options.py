@@ -1,0 +1,117 @@
+"""Flags that several commands share, spelled once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from semiseg.errors import UsageError
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+Dataset = Annotated[
+    str,
+    typer.Argument(metavar="DATASET", show_default=False, help="A dataset folder, or its name or number."),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("-c", "--config", metavar="FILE", help="YAML file with settings, see `semiseg recipes`."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.", show_default=False
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="auto, cpu, cuda, cuda:N or mps.  [default: auto]",
+        show_default=False,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "-j", "--workers", metavar="N", min=0, help="Worker processes.  [default: from cores and free memory]"
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", help="Seed of everything random.  [default: 0]")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
+Labeled = Annotated[
+    int | None,
+    typer.Option(
+        "--labeled",
+        "--labelled",
+        metavar="K",
+        min=1,
+        help="Use K labeled cases; the others become unlabeled.  [default: all]",
+    ),
+]
+LabeledPatients = Annotated[
+    int | None,
+    typer.Option(
+        "--labeled-patients", "--labelled-patients", metavar="N", min=1, help="The same, counted in patients."
+    ),
+]
+Fold = Annotated[
+    int | None, typer.Option("--fold", metavar="N", min=0, help="Fold of the splits file.  [default: 0]")
+]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        "--protocol",
+        metavar="NAME",
+        help="Settings by name, see `semiseg recipes`.  [default: default]",
+    ),
+]
+
+
+def device(given: str | None) -> str:
+    """``--device``, else ``SEMISEG_DEVICE``, else ``auto``.
+
+    Raises:
+        UsageError: not the name of a device.
+    """
+    from semiseg.settings import read
+
+    name = given or read().device
+    if not _DEVICE.fullmatch(name):
+        source = "--device" if given else "SEMISEG_DEVICE"
+        raise UsageError(
+            f"{source}: unknown device {name!r}",
+            hint="use auto, cpu, cuda, cuda:N or mps",
+            code="UNKNOWN_DEVICE",
+        )
+    return name
+
+
+def workers(given: int | None) -> int | None:
+    """``-j``, else ``SEMISEG_WORKERS``, else None: chosen from cores and free memory."""
+    if given is not None:
+        return given
+    from semiseg.settings import read
+
+    return read().workers
+
+
+def runs(given: Path | None) -> Path:
+    """``--runs``, else the first folder of ``SEMISEG_RUNS``, else ``runs`` here."""
+    if given is not None:
+        return given
+    from semiseg.settings import read
+
+    return (*read().runs, Path("runs"))[0]
+
+
+def given_flags(**flags: Any) -> dict[str, Any]:
+    """Dotted configuration keys (``train__seed`` is ``train.seed``) of the flags that were given."""
+    return {key.replace("__", "."): value for key, value in flags.items() if value is not None}
