@@ -1,0 +1,61 @@
+"""Augmentations by name, in three parts: cut a sample, warp the batch, make its views.
+
+``default`` is for own data; ``la``, ``acdc`` and ``crop`` are those of the published protocols; ``none`` only
+cuts. Random numbers belong to samples, not to batches: sample n of a stream is the same whatever the batch,
+the number of workers or the number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from semiseg.data.augment.draws import Draws
+from semiseg.data.plan import Plan
+from semiseg.data.resident import Resident
+from semiseg.errors import UsageError, unknown_name
+
+
+class Augmentation(Protocol):
+    """What a named augmentation does."""
+
+    def cut(
+        self, case: Resident, slice_index: int | None, draws: Draws, *, foreground: float
+    ) -> tuple[Tensor, Tensor | None]:
+        """One sample: image (C, *P) and label (*P) uint8 if the case has one; P may have a margin."""
+
+    def warp(self, images: Tensor, labels: Tensor | None, draws: Draws) -> tuple[Tensor, Tensor | None]:
+        """Geometry of a batch: (B, C, *P) -> (B, C, *patch), labels along."""
+
+    def view(self, name: str, images: Tensor, draws: Draws) -> Tensor:
+        """Intensities of the view ``name`` (weak, strong); voxels stay where they are."""
+
+
+def names() -> list[str]:
+    """The augmentations that :func:`build` knows."""
+    return ["acdc", "crop", "default", "la", "none"]
+
+
+def build(name: str, plan: Plan, options: dict[str, Any] | None = None) -> Augmentation:
+    """Make an augmentation for a plan.
+
+    Raises:
+        UsageError: unknown name, an option it does not have, or a plan it does not fit.
+    """
+    from semiseg.data.augment import acdc, default, la, plain
+
+    kinds: dict[str, Callable[..., Augmentation]] = {
+        "default": default.Default,
+        "la": la.LeftAtrium,
+        "acdc": acdc.Acdc,
+        "crop": plain.Crop,
+        "none": plain.Crop,
+    }
+    if name not in kinds:
+        raise unknown_name("augmentation", name, names())
+    try:
+        return kinds[name](plan, **(options or {}))
+    except TypeError as error:
+        raise UsageError(f"augmentation {name!r}: {error}", code="AUGMENT_OPTION") from None

@@ -1,0 +1,105 @@
+"""The augmentation for own data: turn, scale and mirror in millimeters, then change intensities."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semiseg.data.augment import intensity
+from semiseg.data.augment.draws import Draws
+from semiseg.data.augment.plain import Crop
+from semiseg.data.plan import Plan
+
+_SIDES = re.compile(r"(?<![a-z])(left|right|lt|rt|l|r)(?![a-z])", re.IGNORECASE)
+
+
+class Default(Crop):
+    """Random rotation, scaling and mirroring of a crop with a margin, in one interpolation per batch.
+
+    Args:
+        plan: patch, dimension and spacing.
+        rotate: largest angle in degrees about each axis; through-plane angles are left out where slices are
+            more than three times thicker than pixels.
+        scale: sizes are multiplied by up to ``1 + scale`` or divided by as much.
+        warp_chance: share of samples that are rotated and scaled.
+        mirror: ``auto`` mirrors left-right where the axes are anatomical and no class name has a side in
+            it; or the axes to mirror.
+        labeled: intensity view of the labeled patches.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        rotate: float = 15.0,
+        scale: float = 0.2,
+        warp_chance: float = 0.7,
+        mirror: Literal["auto"] | tuple[int, ...] = "auto",
+        labeled: Literal["weak", "strong"] = "weak",
+    ) -> None:
+        super().__init__(plan)
+        self.rotate, self.scale, self.warp_chance = math.radians(rotate), scale, warp_chance
+        self.labeled = labeled
+        self.mirror = sided_axes(plan) if mirror == "auto" else tuple(mirror)
+        spacing = [s or 1.0 for s in plan.spacing][-self.dim :]
+        self.spacing = torch.tensor(spacing)
+        self.in_plane = [s <= 3 * min(spacing) for s in spacing]
+        reach = (1 + scale) * (math.cos(self.rotate) + math.sin(self.rotate)) - 1
+        self.margin = math.ceil(max(self.patch) / 2 * min(max(reach, 0.0), 0.5))
+
+    def warp(self, images: Tensor, labels: Tensor | None, draws: Draws) -> tuple[Tensor, Tensor | None]:
+        """One linear interpolation of the images and one nearest lookup of the labels."""
+        matrix = self._matrices(draws).to(images.device)
+        size = torch.tensor(images.shape[2:], dtype=torch.float32, device=images.device)
+        patch = torch.tensor(self.patch, dtype=torch.float32, device=images.device)
+        theta = (matrix * patch / size[:, None]).flip(1, 2)  # voxels -> [-1, 1], and (x, y, z) order
+        theta = torch.cat([theta, theta.new_zeros(len(theta), self.dim, 1)], 2)
+        grid = F.affine_grid(theta, [len(images), 1, *self.patch], align_corners=False)
+        images = F.grid_sample(images, grid, mode="bilinear", align_corners=False)
+        if labels is not None:
+            nearest = F.grid_sample(labels[:, None].float(), grid, mode="nearest", align_corners=False)
+            labels = nearest[:, 0].to(labels.dtype)
+        return images, labels
+
+    def view(self, name: str, images: Tensor, draws: Draws) -> Tensor:
+        """``weak``: small changes of contrast, brightness and noise; ``strong``: large ones, blur, holes."""
+        if name == "labeled":
+            name = self.labeled
+        return intensity.weak(images, draws) if name == "weak" else intensity.strong(images, draws)
+
+    def _matrices(self, draws: Draws) -> Tensor:
+        """(B, d, d): offset from the patch center in voxels -> offset in the crop in voxels."""
+        active = draws.chance(self.warp_chance).to(torch.float32)
+        angles = draws.uniform(-self.rotate, self.rotate, 3) * active[:, None]
+        log = math.log1p(self.scale)
+        factor = torch.exp(draws.uniform(-log, log) * active)
+        turn = torch.eye(self.dim).expand(len(draws), self.dim, self.dim)
+        for i, (a, b) in enumerate([(1, 2), (0, 2), (0, 1)] if self.dim == 3 else [(0, 1)]):
+            if self.in_plane[a] and self.in_plane[b]:
+                turn = turn @ _rotation(angles[:, i].cpu(), a, b, self.dim)
+        matrix = turn * self.spacing / self.spacing[:, None] * factor.cpu()[:, None, None]
+        flips = draws.chance(0.5, self.dim).cpu()
+        signs = torch.ones(len(draws), self.dim)
+        for axis in self.mirror:
+            signs[:, axis] -= 2 * flips[:, axis]
+        return matrix * signs[:, None]
+
+
+def sided_axes(plan: Plan) -> tuple[int, ...]:
+    """Patch axes that run left-right and may be mirrored without turning one class into another."""
+    if plan.orientation != "RAS" or any(_SIDES.search(name) for name in plan.labels):
+        return ()
+    axes = plan.axes if plan.dim == 3 else plan.axes[1:]
+    return tuple(i for i, axis in enumerate(axes) if axis == 0)
+
+
+def _rotation(angle: Tensor, a: int, b: int, dim: int) -> Tensor:
+    matrix = torch.eye(dim).repeat(len(angle), 1, 1)
+    matrix[:, a, a] = matrix[:, b, b] = angle.cos()
+    matrix[:, a, b], matrix[:, b, a] = -angle.sin(), angle.sin()
+    return matrix

@@ -1,0 +1,76 @@
+"""Random crops, and nothing else; also where the other augmentations take their crop from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from semiseg.data.augment.draws import Draws
+from semiseg.data.augment.intensity import strong
+from semiseg.data.plan import Plan
+from semiseg.data.resident import Resident
+
+
+class Crop:
+    """A patch from a random place, by some chance around a foreground voxel.
+
+    A scan smaller than the patch lies in the middle of zeros, as sliding-window inference has it.
+    """
+
+    margin = 0
+
+    def __init__(self, plan: Plan) -> None:
+        self.patch = tuple(plan.patch)
+        self.dim = plan.dim
+
+    def cut(
+        self, case: Resident, slice_index: int | None, draws: Draws, *, foreground: float
+    ) -> tuple[Tensor, Tensor | None]:
+        """A patch with ``margin`` more voxels on each side."""
+        patch = (1, *self.patch) if self.dim == 2 else self.patch
+        margin = (0, *[self.margin] * 2) if self.dim == 2 else (self.margin,) * 3
+        center = None
+        if len(case.foreground) and float(draws.uniform(0, 1)) < foreground:
+            center = case.foreground[draws.integer(len(case.foreground))]
+        start = [
+            place(size, edge, None if center is None else int(center[axis]), draws)
+            for axis, (size, edge) in enumerate(zip(case.shape, patch, strict=True))
+        ]
+        if slice_index is not None and center is None:
+            start[0] = slice_index
+        image, label = case.crop(
+            [s - m for s, m in zip(start, margin, strict=True)],
+            [p + 2 * m for p, m in zip(patch, margin, strict=True)],
+        )
+        if self.dim == 2:
+            image, label = image[:, 0], None if label is None else label[0]
+        return image, label
+
+    def warp(self, images: Tensor, labels: Tensor | None, draws: Draws) -> tuple[Tensor, Tensor | None]:
+        """As they are."""
+        return images, labels
+
+    def view(self, name: str, images: Tensor, draws: Draws) -> Tensor:
+        """``weak`` is the image itself; ``strong`` changes its intensities."""
+        return strong(images, draws) if name == "strong" else images
+
+
+def place(size: int, edge: int, center: int | None, draws: Draws) -> int:
+    """First voxel of a window of ``edge`` voxels along an axis of ``size``.
+
+    Anywhere inside, or as near to ``center`` as the border allows; in the middle where it does not fit.
+    """
+    if size <= edge:
+        return -((edge - size) // 2)
+    if center is None:
+        return draws.integer(size - edge + 1)
+    return min(max(center - edge // 2, 0), size - edge)
+
+
+def stack(samples: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
+    """Samples to a batch; labels only if all samples have one."""
+    images = torch.stack([image for image, _ in samples])
+    labels = [label for _, label in samples if label is not None]
+    return images, torch.stack(labels) if len(labels) == len(samples) else None
