@@ -1,7 +1,8 @@
-"""The 2D protocol of ACDC: turned or slightly rotated slices, resized to the patch, all by nearest neighbor.
+"""The 2D protocol of ACDC: turned or slightly rotated slices at the patch's size, by nearest neighbor.
 
 As in the published 2D codes (SSL4MIS): half of the slices get a quarter turn and a flip, the other half a
-rotation by a whole angle in [-20, 19] degrees; then the slice is resized to the network's size. Image and label alike by nearest neighbor, zeros outside. Both steps only look voxels up, so they become one lookup.
+rotation by a whole angle in [-20, 19] degrees; then the slice is resized to the network's size. Image and
+label alike, zeros outside. Both steps only look voxels up, so they become one lookup.
 """
 
 from __future__ import annotations
