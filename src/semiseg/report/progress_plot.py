@@ -77,6 +77,7 @@ def draw(path: Path, rows: Sequence[Row], *, title: str = "") -> None:
     for axis, (name, curves) in zip(axes, panels, strict=True):
         _draw_panel(axis, name, curves)
     _mark_best(axes, panels, rows)
+    figure.align_ylabels(axes)
     axes[-1].set_xlabel("iteration")
     figure.suptitle(title, fontsize=11, color=INK)
     with replacing(path) as temporary:
@@ -127,8 +128,16 @@ def _draw_panel(axis: Axes, name: str, curves: Curves) -> None:
         axis.set_ylim(0, 1)
     if name == "learning rate":
         axis.set_ylim(bottom=0)
+    if name == "of the method" and _unlike(curves):
+        axis.set_yscale("log")
     if len(curves) > 1:
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
+
+
+def _unlike(curves: Curves) -> bool:
+    """Whether the values are positive and of such unlike size that the small ones would lie on the axis."""
+    sizes = [max(y) for _, y in curves.values()]
+    return min(min(y) for _, y in curves.values()) > 0 and max(sizes) > 20 * min(sizes)
 
 
 def _legend_name(key: str) -> str:

@@ -1,0 +1,126 @@
+"""Which slices of a volume tell most of a segmentation, and how they lie on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+MARGIN_MM = 12.0
+"""Kept around the structures when a view is cropped to them."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to cut a volume in RAS order: the axis looked along, and what lies on the picture's edges."""
+
+    name: str
+    axis: int
+    edges: tuple[str, str, str, str]
+    """Left, right, top and bottom edge; blank where unknown."""
+    flip: bool = True
+    """Whether both picture axes run against the array's, which is what radiologists are used to."""
+
+
+AXIAL = View("axial", 2, ("R", "L", "A", "P"))
+CORONAL = View("coronal", 1, ("R", "L", "S", "I"))
+SAGITTAL = View("sagittal", 0, ("A", "P", "S", "I"))
+PLANE = View("slice", 2, ("", "", "", ""), flip=False)
+"""A plain 2D image, shown as it is stored."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A slice to show: where it lies, which part of it is shown, and its size in mm."""
+
+    view: View
+    index: int
+    depth: int
+    box: tuple[slice, slice]
+    pixel: tuple[float, float]
+    """Millimeters per voxel along the picture's horizontal and vertical axis."""
+
+    @property
+    def width(self) -> float:
+        """Shown millimeters from left to right."""
+        return float(self.box[0].stop - self.box[0].start) * self.pixel[0]
+
+    @property
+    def height(self) -> float:
+        """Shown millimeters from top to bottom."""
+        return float(self.box[1].stop - self.box[1].start) * self.pixel[1]
+
+    def of(self, volume: Array) -> Array:
+        """The shown part of a volume as (rows, columns)."""
+        plane: Array = np.take(volume, self.index, axis=self.view.axis)[self.box].T
+        return plane[::-1, ::-1] if self.view.flip else plane
+
+
+def best_cut(
+    view: View,
+    telling: Sequence[Array],
+    shown: Iterable[Array],
+    values: Sequence[int],
+    spacing: Sequence[float],
+) -> Cut:
+    """The slice of ``telling`` label maps that shows the most, cropped when the structures are small in it.
+
+    Args:
+        view: which way to cut.
+        telling: (X, Y, Z) label maps that choose the slice: the reference, or else the predictions.
+        shown: (X, Y, Z) label maps that must not be cropped away.
+        values: label values of the classes.
+        spacing: mm per axis.
+    """
+    index = _telling_index(telling, values, view.axis)
+    across, down = (axis for axis in (0, 1, 2) if axis != view.axis)
+    foreground = np.any([np.take(v, index, view.axis) > 0 for v in (*telling, *shown)], axis=0)
+    box = (
+        _crop(foreground.any(axis=1), MARGIN_MM / spacing[across]),
+        _crop(foreground.any(axis=0), MARGIN_MM / spacing[down]),
+    )
+    return Cut(view, index, telling[0].shape[view.axis], box, (spacing[across], spacing[down]))
+
+
+def _telling_index(volumes: Sequence[Array], values: Sequence[int], axis: int) -> int:
+    """Where the areas of all classes, relative to the largest of each, have the largest sum."""
+    others = tuple(a for a in range(3) if a != axis)
+    score = np.zeros(volumes[0].shape[axis])
+    for value in values:
+        area = np.sum([(volume == value).sum(axis=others) for volume in volumes], axis=0)
+        score += area / max(float(area.max()), 1.0)
+    return int(np.argmax(score)) if score.any() else len(score) // 2
+
+
+def _crop(line: Array, margin: float) -> slice:
+    """The part of an axis to show: all of it, unless what matters is less than a third of it."""
+    size = len(line)
+    inside = np.flatnonzero(line)
+    if inside.size == 0 or inside.size > size / 3:
+        return slice(0, size)
+    pad = max(margin, inside.size * 0.75)
+    return slice(max(0, int(inside[0] - pad)), min(size, int(inside[-1] + pad) + 1))
+
+
+def to_ras(array: Array, affine: Array) -> tuple[Array, tuple[float, float, float]]:
+    """Turn a volume's axes to right, anterior, superior by flips and swaps alone.
+
+    Args:
+        array: (X, Y, Z) in file order.
+        affine: (4, 4) index -> RAS+ millimeters.
+
+    Returns:
+        The turned array and its spacing in mm.
+    """
+    from nibabel import orientations
+
+    orientation: Array = orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
+    turned: Array = orientations.apply_orientation(array, orientation)  # type: ignore[no-untyped-call]
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    x, y, z = (float(spacing[i]) for i in np.argsort(orientation[:, 0]))
+    return turned, (x, y, z)
