@@ -75,16 +75,27 @@ def _not_found(path: Path, bare: bool) -> UsageError:
         missing = path.parts[0]
     lower = {folder.name.lower(): folder for folder in reversed(siblings)}
     near = difflib.get_close_matches(missing.lower(), lower, n=1, cutoff=0.5)
-    guess = f" Did you mean {lower[near[0]]}?" if near else ""
-    searched = ", ".join(map(str, places))
+    guess = _with_rest(lower[near[0]], path, missing) if near else None
+    return UsageError(
+        f"no dataset folder {str(path)!r}." + (f" Did you mean {guess}?" if guess else ""),
+        hint=_where_looked(places, bare),
+        code="NO_DATASET",
+        details={"got": str(path), "near": str(guess) if guess else None},
+    )
+
+
+def _with_rest(near: Path, path: Path, missing: str) -> Path:
+    """The mended folder with what followed the typo, where that exists."""
+    rest = path.parts[path.parts.index(missing) + 1 :]
+    return near.joinpath(*rest) if near.joinpath(*rest).is_dir() else near
+
+
+def _where_looked(places: list[Path], bare: bool) -> str:
+    known = [f.name for place in places for f in _folders(place) if (f / "dataset.json").is_file()]
+    there = f"; datasets there: {', '.join(known[:8])}" if known else ""
     unset = [v for v in ROOT_VARIABLES if bare and not os.environ.get(v)]
     also = f"; set {' or '.join(unset)} to search another folder" if unset else ""
-    return UsageError(
-        f"no dataset folder {str(path)!r}.{guess}",
-        hint=f"looked in {searched}{also}",
-        code="NO_DATASET",
-        details={"got": str(path), "near": str(lower[near[0]]) if near else None},
-    )
+    return f"looked in {', '.join(map(str, places))}{there}{also}"
 
 
 def _folders(place: Path) -> Iterable[Path]:

@@ -61,14 +61,17 @@ class _Draft:
     order: list[str] = field(default_factory=list)
     labeled: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    others_listed: bool = False
     val: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     @property
     def unlabeled(self) -> list[str]:
+        """Sorted unless the file lists them: whether a case beyond the budget has a label changes nothing."""
         chosen = set(self.labeled)
-        return [*self.others, *(case for case in self.order if case not in chosen)]
+        cases = [*self.others, *(case for case in self.order if case not in chosen)]
+        return cases if self.others_listed else sorted(cases)
 
     @property
     def lists(self) -> dict[str, list[str]]:
@@ -145,10 +148,9 @@ def _draft(
         free = (annotated & training.keys()) - {*draft.val, *draft.test}
         draft.order = _seeded(free, seed, file.patients)
     named = {*draft.order, *draft.val, *draft.test}
+    draft.others_listed = lists.unlabeled is not None
     draft.others = sorted(training.keys() - named) if lists.unlabeled is None else list(lists.unlabeled)
     _choose(draft, budget, annotated, file.patients)
-    if lists.labeled is None or lists.unlabeled is None:
-        draft.others = sorted(draft.others)
     _check_known(draft, {*training, *test})
     _check_disjoint(draft)
     _check_labels(draft, annotated)
