@@ -1,0 +1,41 @@
+"""The device that a name such as ``auto`` or ``cuda:1`` means on this machine."""
+
+from __future__ import annotations
+
+import torch
+
+from semiseg.errors import DeviceError, UsageError
+
+
+def select_device(name: str | torch.device = "auto") -> torch.device:
+    """``auto`` is the first GPU, else Apple's, else the CPU.
+
+    Raises:
+        UsageError: not the name of a device.
+        DeviceError: a device that this machine does not have.
+    """
+    if name == "auto":
+        return _best()
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(
+            f"unknown device {str(name)!r}", hint="use auto, cpu, cuda, cuda:N or mps", code="UNKNOWN_DEVICE"
+        )
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (device.index or 0) >= count[device.type]:
+        has = f"{count['cuda']} CUDA devices" if device.type == "cuda" else "no such device"
+        raise DeviceError(
+            f"device {str(device)!r} was asked for, this machine has {has}",
+            hint="use --device auto or cpu; `semiseg doctor` lists the devices",
+            code="NO_DEVICE",
+        )
+    return device
+
+
+def _best() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda", 0)
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
