@@ -89,15 +89,12 @@ def evaluate(
         are absent where the convention has none. An empty mask is visible in ``n_pred`` and ``n_ref``.
 
     Raises:
-        DataError: the two shapes differ.
-        UsageError: unknown convention, a spacing of another length or not positive, a negative tolerance.
+        DataError: the two shapes differ, or the spacing has another length or is not positive.
+        UsageError: unknown convention, or a negative tolerance.
     """
     rule = conventions.find(convention)
     scale = _scale(prediction, reference, spacing)
-    if nsd_tolerance_mm < 0 or not math.isfinite(nsd_tolerance_mm):
-        raise UsageError(
-            f"the NSD tolerance is {nsd_tolerance_mm} mm", hint="give a number >= 0, such as 1.0"
-        )
+    check_tolerance(nsd_tolerance_mm)
     total = reference.size
     if ignore is not None:
         known = reference != ignore
@@ -118,6 +115,12 @@ def evaluate(
         metrics = class_metrics(counts, surfaces, scale, rule, nsd_tolerance_mm)
         result[name] = metrics if distances else without_distances(metrics)
     return result
+
+
+def check_tolerance(nsd_tolerance_mm: float) -> None:
+    """Refuse a tolerance that is negative or no number (UsageError)."""
+    if not nsd_tolerance_mm >= 0 or math.isinf(nsd_tolerance_mm):
+        raise UsageError(f"the NSD tolerance is {nsd_tolerance_mm} mm", hint="give a number >= 0")
 
 
 class Surfaces(NamedTuple):
@@ -234,5 +237,9 @@ def _scale(prediction: Labels, reference: Labels, spacing: Sequence[float]) -> S
         )
     steps = tuple(float(s) for s in spacing)
     if len(steps) != reference.ndim or not all(s > 0 and math.isfinite(s) for s in steps):
-        raise UsageError(f"spacing {steps} does not fit an image of shape {reference.shape}")
+        raise DataError(
+            f"spacing {steps} does not fit an image of shape {reference.shape}",
+            hint="one positive number of mm for each axis",
+            code="BAD_SPACING",
+        )
     return Scale(tuple(reference.shape), steps)

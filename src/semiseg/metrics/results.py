@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from semiseg.errors import PartialError, SemisegError, unknown_name
+from semiseg.errors import DataError, PartialError, unknown_name
 from semiseg.metrics import conventions
 from semiseg.metrics.aggregate import Stats, empties, statistics
 from semiseg.metrics.case import (
@@ -17,6 +17,7 @@ from semiseg.metrics.case import (
     Counts,
     Labels,
     Scale,
+    check_tolerance,
     class_metrics,
     evaluate,
     without_distances,
@@ -193,9 +194,10 @@ def evaluate_pairs(
         The evaluation; a case that cannot be compared is in ``failed`` and does not stop the others.
 
     Raises:
-        UsageError: unknown convention, or no foreground class.
+        UsageError: unknown convention, or a negative tolerance.
     """
     conventions.find(convention)
+    check_tolerance(nsd_tolerance_mm)
     classes = foreground(labels, ignore)
     results: list[CaseResult] = []
     failed: dict[str, str] = {}
@@ -204,7 +206,7 @@ def evaluate_pairs(
             metrics = evaluate(
                 prediction, reference, grid.spacing, classes, convention, nsd_tolerance_mm, ignore, distances
             )
-        except SemisegError as error:
+        except DataError as error:
             log.warning("case %s: %s", case, error.message)
             failed[case] = error.message
             continue

@@ -26,7 +26,7 @@ SHOWN = tuple(m for m in METRICS if m not in COUNTS and m != "ASDReverse")
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
-    """nnU-Net's skeleton with our metrics beside; NaN and infinity become None, which any JSON reader knows."""
+    """nnU-Net's skeleton with our metrics beside; NaN and infinity become None, as JSON has neither."""
     stats = _all_stats(evaluation)
     keys = {label: str(value) for label, value in evaluation.labels.items()}
     means = {keys[label]: {m: s.mean for m, s in by_metric.items()} for label, by_metric in stats.items()}
