@@ -1,0 +1,119 @@
+"""One entry of the cache: named arrays and a JSON sidecar. It exists once its sidecar does, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiseg.data.formats.atomic import atomic_file
+from semiseg.errors import DataError
+
+ABANDONED_AFTER_S = 24 * 3600
+"""Temporary files older than this belong to a process that died."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where an entry lies; the two first letters of its key name its folder."""
+
+    cache: Path
+    key: str
+
+    @property
+    def sidecar(self) -> Path:
+        """The JSON file that makes the entry valid; written last."""
+        return self.cache / self.key[:2] / f"{self.key}.json"
+
+    def array(self, name: str) -> Path:
+        """The file of one array."""
+        return self.cache / self.key[:2] / f"{self.key}.{name}.npy"
+
+    def write(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
+        """Write arrays, then the sidecar, each atomically: a process killed between leaves no entry.
+
+        Raises:
+            OSError: the cache cannot be written.
+        """
+        described = {}
+        for name, array in arrays.items():
+            whole = np.ascontiguousarray(array)
+            with atomic_file(self.array(name)) as stream:
+                np.save(stream, whole, allow_pickle=False)
+            described[name] = _describe(whole)
+        with atomic_file(self.sidecar) as stream:
+            stream.write(json.dumps({"arrays": described, "facts": dict(facts)}, indent=1).encode())
+
+    def read(self) -> dict[str, Any] | None:
+        """The facts of a sound entry, or None where anything is missing, cut short or altered."""
+        try:
+            content = json.loads(self.sidecar.read_text(encoding="utf-8"))
+            for name, wanted in content["arrays"].items():
+                array = np.load(self.array(name), mmap_mode="r", allow_pickle=False)
+                if _describe(array) != wanted:
+                    return None
+            facts = content["facts"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return facts if isinstance(facts, dict) else None
+
+
+def sweep(cache: Path) -> None:
+    """Remove temporary files that dead processes left behind; those in use are young."""
+    now = time.time()
+    for path in cache.glob("*/.*.tmp"):
+        with contextlib.suppress(OSError):
+            if now - path.stat().st_mtime > ABANDONED_AFTER_S:
+                path.unlink()
+
+
+def map_array(path: Path) -> NDArray[Any]:
+    """Map an array of a sound entry into memory, read-only.
+
+    Every mapping holds a file handle. Where the usual limit of about a thousand is met, it is raised to what
+    the system allows.
+
+    Raises:
+        DataError: the file is gone or broken.
+    """
+    try:
+        try:
+            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except OSError as error:
+            if error.errno != errno.EMFILE or not _raise_file_limit():
+                raise
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"cannot map the cached array {path}: {error}",
+            hint="start again, the cache mends itself; for `too many open files` raise `ulimit -n`",
+            code="CACHE",
+        ) from None
+    return array
+
+
+def _raise_file_limit() -> bool:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return False
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 1 << 20 if hard == resource.RLIM_INFINITY else hard
+    if soft >= wanted:
+        return False
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return True
+
+
+def _describe(array: NDArray[Any]) -> dict[str, Any]:
+    checksum = zlib.crc32(array.data if array.size else b"")
+    return {"shape": list(array.shape), "dtype": array.dtype.str, "crc32": checksum}

@@ -1,0 +1,126 @@
+"""A case from its files: channels stacked, grids compared. The one door through which voxels come in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiseg.data.cases import Case, LabeledCase
+from semiseg.data.volume import Grid, Header, Volume
+from semiseg.errors import DataError, SemisegError
+
+Array = NDArray[Any]
+T = TypeVar("T")
+
+
+def load_case(case: Case) -> tuple[Array, Grid, dict[str, Any]]:
+    """Read the images of a case; its label, if it has one, is not touched.
+
+    Args:
+        case: one file per channel, or one color file.
+
+    Returns:
+        ``image`` (C, *S) in file order and the files' own type, the grid of the first channel, and the meta
+        that a writer needs to give the file back as it came.
+
+    Raises:
+        DataError: an unreadable file, or channels that lie on different grids; names the case.
+    """
+    if not case.images:
+        raise DataError(f"{case.id}: no image file", code="MISSING_FILE", details={"case": case.id})
+    volumes = [_read(path, case.id) for path in case.images]
+    first = volumes[0]
+    for path, volume in zip(case.images[1:], volumes[1:], strict=True):
+        _require_same_grid(volume.grid, first.grid, path, case.images[0], case.id)
+    channels = [channel for volume in volumes for channel in _channels(volume)]
+    return np.stack(channels), first.grid, dict(first.meta)
+
+
+def load_label(case: LabeledCase, grid: Grid) -> Array:
+    """Read the label of a labeled case.
+
+    Args:
+        case: whose label may be opened.
+        grid: the image's; the label must lie on it (float noise below 1e-3 mm is accepted).
+
+    Returns:
+        (*S), the values of the file.
+
+    Raises:
+        DataError: unreadable, colored, or on another grid; names the case.
+    """
+    volume = _read(case.label, case.id)
+    _require_same_grid(volume.grid, grid, case.label, case.images[0], case.id)
+    if volume.array.shape != volume.grid.shape:
+        raise DataError(
+            f"{case.id}: the label {case.label.name} is a color image, wanted one value per pixel",
+            hint="save it as a gray image whose values are the class numbers",
+            code="LABEL_COLOR",
+            details={"case": case.id, "file": str(case.label)},
+        )
+    return volume.array
+
+
+def case_header(case: Case) -> Header:
+    """The header of the first channel, without reading voxels; the other channels' grids must agree.
+
+    Raises:
+        DataError: an unreadable header, or channels on different grids; names the case.
+    """
+    from semiseg.data import formats
+
+    headers = [_naming(case.id, formats.read_header, path) for path in case.images]
+    for path, header in zip(case.images[1:], headers[1:], strict=True):
+        _require_same_grid(header.grid, headers[0].grid, path, case.images[0], case.id)
+    return headers[0]
+
+
+def _read(path: Path, case: str) -> Volume:
+    from semiseg.data import formats
+
+    return _naming(case, formats.read, path)
+
+
+def _naming(case: str, reader: Callable[[Path], T], path: Path) -> T:
+    """``reader(path)``, with the case named in its errors and lost files told like broken ones."""
+    try:
+        return reader(path)
+    except SemisegError as error:
+        if case not in error.message:
+            error.message = f"{case}: {error.message}"
+            error.args = (error.message,)
+        error.details.setdefault("case", case)
+        raise
+    except OSError as error:
+        raise DataError(
+            f"{case}: cannot read {path}: {error.strerror or error}",
+            hint="see that the file is there and may be read; `semiseg check` lists every such file",
+            code="UNREADABLE",
+            details={"case": case, "file": str(path)},
+        ) from None
+
+
+def _channels(volume: Volume) -> list[Array]:
+    """(*S) is one channel; colors stand last, as (H, W, 3)."""
+    if volume.array.ndim == len(volume.grid.shape):
+        return [volume.array]
+    return list(np.moveaxis(volume.array, -1, 0))
+
+
+def _require_same_grid(grid: Grid, wanted: Grid, path: Path, reference: Path, case: str) -> None:
+    gap = grid.corner_gap_mm(wanted)
+    if grid.matches(wanted):
+        return
+    what = f"shape {grid.shape}, wanted {wanted.shape}"
+    if grid.shape == wanted.shape:
+        what = f"the same shape, but its corners lie up to {gap:.3g} mm away"
+    raise DataError(
+        f"{case}: {path.name} does not lie on the grid of {reference.name}: {what}",
+        hint="resample it onto the image, or mend its header; `semiseg check` finds all such cases",
+        code="GEOMETRY",
+        details={"case": case, "file": str(path)},
+    )
