@@ -1,0 +1,1 @@
+"""A small synthetic study from end to end: make data, train two ways, predict, evaluate, compare."""
