@@ -8,10 +8,14 @@ method runs. The resolved configuration is written into every run folder.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _as_text(value: Any) -> Any:
+    """``precision: 32`` is a number in YAML, and meant as the name."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class _Section(BaseModel):
@@ -102,7 +106,7 @@ class TrainConfig(_Section):
     iterations: int | Literal["auto"] = "auto"
     """``auto``: chosen for the device (see :mod:`semiseg.experiment`)."""
     seed: int = 0
-    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    precision: Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(_as_text)] = "auto"
     """``auto``: bf16 where the hardware has it and the self-check at start agrees with float32."""
     clip: float | None = Field(12.0, gt=0)
     """Largest gradient norm; None for no clipping."""
@@ -165,9 +169,3 @@ class Config(_Section):
     train: TrainConfig = TrainConfig()
     validation: ValidationConfig = ValidationConfig()
     inference: InferenceConfig = InferenceConfig()
-
-    def save(self, path: Path) -> None:
-        """Write as YAML, every key present."""
-        import yaml
-
-        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def read_yaml(path: Path) -> Tree:
         UsageError: no such file, not YAML, or not a mapping.
     """
     try:
-        tree = yaml.safe_load(path.read_text())
+        tree = _yaml(path.read_text())
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", code="CONFIG_UNREADABLE") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -123,7 +124,7 @@ def _from_environment(environment: Mapping[str, str]) -> Tree:
     tree: Tree = {}
     for name, value in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX):
-            _plant(tree, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), yaml.safe_load(value))
+            _plant(tree, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), _yaml(value))
     return tree
 
 
@@ -136,20 +137,23 @@ def _from_settings(settings: Iterable[str]) -> Tree:
                 f"--set wants key=value, got {setting!r}", hint="for example --set optimizer.lr=0.001"
             )
         try:
-            _plant(tree, key.strip().split("."), _number(yaml.safe_load(value)))
+            _plant(tree, key.strip().split("."), _yaml(value))
         except yaml.YAMLError:
             raise UsageError(f"--set {key}: {value!r} is not a YAML value") from None
     return tree
 
 
-def _number(value: Any) -> Any:
-    """YAML 1.1 reads ``1e-3`` as text; people mean the number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that also reads ``1e-3`` as the number it is (YAML 1.1 wants ``1.0e-3``)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader: builds plain values only
 
 
 def _plant(tree: Tree, path: list[str], value: Any) -> None:

@@ -1,0 +1,73 @@
+# A fresh machine needs Python >= 3.11 and a package registry, nothing else.
+#
+#   make demo    install into .venv, then train and evaluate on tiny synthetic scans
+#   make test    the test suite
+#   make check   everything a change must pass: test, lint, types, imports, wheel
+#
+# torch is installed first, by itself, because which build it should be depends on the machine:
+#   make demo TORCH="torch==2.13.0"                                   what your registry gives (the default)
+#   make demo TORCH="--index-url URL_OF_A_CPU_INDEX torch==2.13.0"    a smaller build without CUDA
+
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell command -v $(p) 2>/dev/null)))
+TORCH  ?= torch==2.13.0
+VENV   ?= .venv
+JOBS   ?= 2
+
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test slow lint format types imports build wheel-test check clean
+
+help:
+	@sed -n 's/^#//p' Makefile | head -12
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "semiseg needs Python >= 3.11, found $$($(PYTHON) --version 2>&1); set PYTHON=..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/semiseg demo
+
+# One thread per worker: tests run side by side, and threads that wait for one another are slower than none.
+test: $(STAMP)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+imports: $(STAMP)
+	$(BIN)/lint-imports
+
+build: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+
+# The wheel, alone in a clean environment, from a folder where src/ cannot be seen.
+wheel-test: build
+	BASE=$(abspath $(BIN))/python TORCH="$(TORCH)" bash .ci/wheel dist
+
+check: test lint types imports wheel-test
+
+clean:
+	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
