@@ -90,13 +90,13 @@ class Loop:
         began, saved = time.monotonic(), time.monotonic()
         meter = Meter(self.total)
         reason = "finished"
-        self._tell(Started(self.step, self.total))
+        self.tell(Started(self.step, self.total))
         self.method.train()
         with StopRequest() as stop:
             while self.step < self.total:
                 self._iterate(meter)
                 if self.step % self.train.log_every == 0 or self.step == self.total:
-                    self._tell(self._stepped(meter))
+                    self.tell(self._stepped(meter))
                 if self.validate and (self.step % self.validate_every == 0 or self.step == self.total):
                     self._validate()
                 reason = self._reason_to_stop(stop.raised, time.monotonic() - began)
@@ -107,7 +107,7 @@ class Loop:
                     saved = time.monotonic()
             self.save()
         ended = Ended(self.step, reason, time.monotonic() - began)
-        self._tell(ended)
+        self.tell(ended)
         return ended
 
     def clock(self, step: int) -> tuple[Stage, Clock]:
@@ -135,6 +135,7 @@ class Loop:
             "skipped": self.skipped,
             "method": self.method.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
+            "predictor": self.network.state_dict(),  # shares its tensors with one of the above: costs nothing
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "precision": self.precision.state_dict(),
         }
@@ -146,7 +147,7 @@ class Loop:
         self.method.load_state_dict(state["method"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        self._build_optimizers()
+        self.build_optimizers()
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.precision.load_state_dict(state["precision"])
@@ -171,7 +172,7 @@ class Loop:
         stage, t = self.clock(self.step)
         if t.step == 0:
             self.method.on_stage_start(stage.name)
-            self._build_optimizers()
+            self.build_optimizers()
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * lr_factor(self.schedule, t.step, t.total)
@@ -189,7 +190,8 @@ class Loop:
         meter.add(logs)
         self._guard(finite)
 
-    def _build_optimizers(self) -> None:
+    def build_optimizers(self) -> None:
+        """Fresh optimizers for every trainable network, as at the start of a stage."""
         self.optimizers = {}
         for name in self.method.trainable:
             own = self.method.optimizers.get(name)
@@ -204,7 +206,7 @@ class Loop:
             return
         self.bad_steps += 1
         self.skipped += 1
-        self._tell(Notice(self.step, "gradient not finite: update skipped", warning=True))
+        self.tell(Notice(self.step, "gradient not finite: update skipped", warning=True))
         if self.bad_steps >= self.train.max_bad_steps:
             raise SemisegError(
                 f"{self.bad_steps} updates in a row had non-finite gradients (iteration {self.step})",
@@ -236,7 +238,7 @@ class Loop:
             self.best = scores["dice"]
             if self.folder is not None and self.fabric.global_rank == 0:
                 checkpoint.save(self.folder / "best.ckpt", self.model())
-        self._tell(Validated(self.step, scores, better))
+        self.tell(Validated(self.step, scores, better))
 
     def _reason_to_stop(self, signaled: bool, seconds: float) -> str:
         shared = self.fabric.world_size > 1
@@ -250,7 +252,8 @@ class Loop:
             return "patience"
         return "finished"
 
-    def _tell(self, event: Event) -> None:
+    def tell(self, event: Event) -> None:
+        """Send an event to every listener (rank 0 only)."""
         if self.fabric.global_rank == 0:
             for listener in self.listeners:
                 listener(event)

@@ -6,13 +6,12 @@ maps of 2 voxels per axis). So the gradients of the first batch are compared wit
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
 from semiseg.core import Batch
 from semiseg.losses import dice_ce
+from semiseg.machine import cpu
 
 TRIALS = 3
 """Garbage comes and goes from call to call, so the low-precision gradient is taken this many times."""
@@ -60,7 +59,7 @@ def native_precision(device: torch.device) -> str:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
     if device.type == "cpu":
-        return "bf16" if _cpu_flags() & {"avx512_bf16", "amx_bf16"} else "32"
+        return "bf16" if cpu()["bf16"] else "32"
     return "32"
 
 
@@ -88,12 +87,3 @@ def _gradient(network: nn.Module, batch: Batch, precision: Precision) -> Tensor:
         loss = dice_ce(network(batch.x_l).logits, batch.y_l)
     torch.autograd.backward(loss)
     return torch.cat([p.grad.flatten().float() for p in network.parameters() if p.grad is not None])
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return set()
-    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return set(line.partition(":")[2].split())

@@ -1,0 +1,315 @@
+"""Training: the only module that knows data, networks, methods and the engine at once."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from semiseg import methods, networks, settings
+from semiseg.config import Config
+from semiseg.core import Method
+from semiseg.data import augment
+from semiseg.data.batches import Batches
+from semiseg.data.dataset import Dataset
+from semiseg.data.plan import Plan
+from semiseg.data.resident import make_resident
+from semiseg.engine import checkpoint
+from semiseg.engine.events import Ended, Listener, Notice
+from semiseg.engine.loop import Loop
+from semiseg.engine.precision import TOLERANCE, Precision, gradient_error, native_precision
+from semiseg.engine.update import iterate
+from semiseg.errors import DeviceError, Interrupted, UsageError
+from semiseg.launch import keep_freed_memory, launch, repeatable
+from semiseg.machine import cores
+from semiseg.prepare import Prepared, prepare
+from semiseg.run import Run
+from semiseg.run_folder import RunFolder
+from semiseg.validation import Validation
+
+log = logging.getLogger("semiseg.train")
+
+ITERATIONS = {"cpu": 1500, "cuda": 10_000, "mps": 3000}
+"""What ``train.iterations: auto`` means: minutes on a laptop's CPU, a coffee break on a GPU."""
+
+
+def train(
+    dataset: str | Path | Dataset,
+    config: Config,
+    *,
+    runs: Path = Path("runs"),
+    run_folder: Path | None = None,
+    plan_file: Path | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    workers: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    listeners: Sequence[Listener] = (),
+    dry_run: bool = False,
+) -> Run:
+    """Train one model and write its run folder.
+
+    Args:
+        dataset: a folder, a name, or an opened dataset.
+        config: see :func:`semiseg.resolve.resolve`.
+        runs: parent of the run folders; ignored when ``run_folder`` says where.
+        run_folder: exactly this folder.
+        plan_file: use this plan instead of making one.
+        device: auto, cpu, cuda, cuda:N or mps.
+        devices: processes (data parallel); under torchrun its own number counts.
+        workers: preprocessing processes; None for the number of cores.
+        resume: go on where an interrupted run stopped; starts anew where there is none.
+        overwrite: delete an earlier run in the same folder.
+        listeners: called with every event, beside the run folder's own logs.
+        dry_run: prepare everything and do one iteration, but write no run folder.
+
+    Returns:
+        The run, whose final model has been written.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; the state has been saved.
+        SemisegError: anything that a user can mend.
+    """
+    fabric = launch(device, devices)
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
+    opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+    config = resolved(config, fabric.device.type)
+    workers = cores() if workers is None else workers
+    with repeatable(config.train.deterministic):
+        folder = RunFolder(run_folder or runs, opened.name, config, exact=run_folder is not None)
+        stored = folder.stored_run() if resume else None
+        if stored is not None:
+            config = stored.resumed_config(config)
+            if stored.run.finished:
+                log.info("%s is finished already", stored.run.folder)
+                return stored.run
+        elif not dry_run:
+            folder.require_free(overwrite=overwrite)
+        prepare_here = functools.partial(
+            prepare,
+            opened,
+            config,
+            settings.read().cache,
+            device=fabric.device.type,
+            workers=workers,
+            plan=stored.run.plan if stored else None,
+            plan_file=plan_file,
+        )
+        prepared = _on_first_rank(fabric, prepare_here)
+        config = config.model_copy(update={"select": config.select or _selection(prepared)})
+        if not dry_run and stored is None and fabric.global_rank == 0:
+            folder.make()
+        session = _Session(fabric, prepared, config)
+        if dry_run:
+            session.try_once()
+            return Run(folder.path)
+        return session.run(folder, listeners, resumed=stored is not None)
+
+
+def resolved(config: Config, device_type: str) -> Config:
+    """The configuration with every ``auto`` that depends on the device replaced by what it means there."""
+    if config.train.iterations != "auto":
+        return config
+    train = config.train.model_copy(update={"iterations": ITERATIONS[device_type]})
+    return config.model_copy(update={"train": train})
+
+
+def batch_sizes(config: Config, plan: Plan, method: Method, world: int) -> tuple[int, int]:
+    """Labeled and unlabeled samples per iteration: half of the plan's batch each, or all labeled.
+
+    Raises:
+        UsageError: sizes that cannot be shared out among the processes.
+    """
+    semi = bool(method.views)
+    labeled = config.batch.labeled or max(plan.batch // 2 if semi else plan.batch, 1)
+    unlabeled = config.batch.unlabeled if config.batch.unlabeled is not None else max(plan.batch - labeled, 1)
+    sizes = (labeled, unlabeled if semi else 0)
+    if any(size % world for size in sizes):
+        raise UsageError(
+            f"{sizes[0]} labeled and {sizes[1]} unlabeled samples cannot be shared by {world} processes",
+            hint=f"use multiples of {world}: --set batch.labeled={world} --set batch.unlabeled={world}",
+            code="BATCH_SHARES",
+        )
+    return sizes
+
+
+def _selection(prepared: Prepared) -> str:
+    return "best-val" if prepared.split.val else "last"
+
+
+def _on_first_rank(fabric: Fabric, prepare_here: functools.partial[Prepared]) -> Prepared:
+    """Rank 0 fills the cache, the others read it."""
+    if fabric.global_rank == 0:
+        prepared = prepare_here()
+        fabric.barrier("prepared")
+        return prepared
+    fabric.barrier("prepared")
+    return prepare_here()
+
+
+@dataclass
+class _Session:
+    """The objects of one training, put together."""
+
+    fabric: Fabric
+    prepared: Prepared
+    config: Config
+
+    def __post_init__(self) -> None:
+        config, plan, fabric = self.config, self.prepared.plan, self.fabric
+        self.notices = list(self.prepared.dataset.notices)
+        auto = config.network.name == "auto"
+        name, options = plan.network.name if auto else config.network.name, dict(config.network.options)
+        self.network = {"name": name, "options": options}
+        make_net = functools.partial(
+            networks.build,
+            name,
+            dim=plan.dim,
+            in_channels=len(plan.channels),
+            classes=plan.classes,
+            plan=plan.network,
+            **options,
+        )
+        kind = methods.find(config.method.name)
+        methods.check_options(kind, config.method.options)
+        torch.manual_seed(config.train.seed)
+        layout = torch.channels_last if plan.dim == 2 else torch.channels_last_3d
+        method = kind(make_net, **config.method.options)
+        if config.train.channels_last:
+            method.to(memory_format=layout)  # type: ignore[call-overload]
+        self.method = method.to(fabric.device)
+        self.batches = self._batches()
+        self.precision = self._precision()
+        if config.train.compile:
+            for name in self.method.trainable:
+                getattr(self.method, name).compile()
+
+    def run(self, folder: RunFolder, listeners: Sequence[Listener], *, resumed: bool) -> Run:
+        """Train to the end, or to where the run stops, and write what it leaves behind."""
+        prepared, config = self.prepared, self.config
+        first = self.fabric.global_rank == 0
+        with folder.logging(self.fabric.global_rank):
+            if first and not resumed:
+                folder.write(prepared, config, precision=self.precision.name)
+            validation = Validation(prepared, config, self.precision.name) if prepared.split.val else None
+            loop = self._loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
+            if resumed:
+                loop.restore(checkpoint.load(folder.checkpoints / "last.ckpt", checkpoint.STATE))
+            for text in self.notices:
+                loop.tell(Notice(loop.step, text))
+            ended = self._guarded(loop)
+            if first:
+                self._finish(folder, loop, ended, validation)
+        if ended.reason == "interrupted":
+            raise Interrupted(
+                f"stopped at iteration {ended.step} of {loop.total}; everything is saved in {folder.path}",
+                hint="the same command with --resume goes on from there",
+            )
+        return Run(folder.path)
+
+    def try_once(self) -> None:
+        """One iteration of the real thing, to see that it fits."""
+        loop = self._loop(None, [], None)
+        stage, t = loop.clock(0)
+        self.method.on_stage_start(stage.name)
+        loop.build_optimizers()
+        iterate(self.fabric, self.method, self.batches(0), loop.optimizers, t, self.precision)
+
+    def _batches(self) -> Batches:
+        config, prepared, fabric = self.config, self.prepared, self.fabric
+        if self.method.views and not prepared.split.unlabeled:
+            self.notices.append("no unlabeled cases: the labeled images serve as unlabeled ones")
+        cases = make_resident([*prepared.labeled, *prepared.unlabeled], fabric.device)
+        count = len(prepared.labeled)
+        return Batches(
+            cases[:count],
+            cases[count:],
+            prepared.plan,
+            augment.build(config.augment.name, prepared.plan, config.augment.options),
+            batch_sizes(config, prepared.plan, self.method, fabric.world_size),
+            views=self.method.views,
+            seed=config.train.seed,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+            channels_last=config.train.channels_last,
+        )
+
+    def _precision(self) -> Precision:
+        """The wanted number format, or float32 where the self-check says that it cannot be trusted."""
+        wanted, device = self.config.train.precision, self.fabric.device
+        precision = Precision(native_precision(device) if wanted == "auto" else wanted, device)
+        if precision.dtype is None:
+            return precision
+        error = gradient_error(getattr(self.method, self.method.trainable[0]), self.batches(0), precision)
+        if error <= TOLERANCE:
+            return precision
+        text = f"gradients in {precision.name} are {error:.0%} off float32 here"
+        if wanted != "auto":
+            self.notices.append(f"{text}; {wanted} is used because it was asked for")
+            return precision
+        self.notices.append(f"{text}: training in float32")
+        return Precision("32", device)
+
+    def _loop(
+        self, folder: RunFolder | None, listeners: Sequence[Listener], validation: Validation | None
+    ) -> Loop:
+        config = self.config
+        total = int(config.train.iterations)
+        return Loop(
+            self.fabric,
+            self.method,
+            self.batches,
+            self.precision,
+            total,
+            config.train,
+            config.optimizer,
+            config.schedule,
+            folder=folder.checkpoints if folder else None,
+            describe=self._description(),
+            validate=validation,
+            validate_every=config.validation.every or max(total // 10, 1),
+            patience=config.validation.patience,
+            listeners=listeners,
+            rank_seed=self.fabric.global_rank,
+        )
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "network": self.network,
+            "plan": self.prepared.plan.model_dump_json(),
+            "config": self.config.model_dump_json(),
+            "in_channels": len(self.prepared.plan.channels),
+            "classes": self.prepared.plan.classes,
+        }
+
+    def _guarded(self, loop: Loop) -> Ended:
+        try:
+            return loop.run()
+        except torch.cuda.OutOfMemoryError as error:
+            raise DeviceError(
+                f"out of memory on {self.fabric.device} at iteration {loop.step}",
+                hint="lower one of: plan.patch, batch.labeled and batch.unlabeled, plan.features",
+                code="OUT_OF_MEMORY",
+            ) from error
+
+    def _finish(self, folder: RunFolder, loop: Loop, ended: Ended, validation: Validation | None) -> None:
+        """The final model, its validation, and the manifest's last entries."""
+        if ended.reason == "interrupted":
+            folder.note_end(ended)
+            return
+        best = folder.checkpoints / "best.ckpt"
+        use_best = self.config.select == "best-val" and best.is_file()
+        content = checkpoint.load(best, checkpoint.MODEL) if use_best else loop.model()
+        if validation is not None:
+            loop.network.load_state_dict(content["predictor"])
+            validation.write(loop.network, folder.path / "validation")
+        checkpoint.save(folder.checkpoints / "final.ckpt", content)
+        folder.note_end(ended)

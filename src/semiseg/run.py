@@ -1,0 +1,130 @@
+"""A run folder: what is in it, and how to use it again."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from semiseg.config import Config
+from semiseg.data.plan import Plan
+from semiseg.errors import UsageError
+from semiseg.resolve import read_yaml, validate
+
+if TYPE_CHECKING:
+    from semiseg.evaluation import Evaluation
+    from semiseg.model import Model
+    from semiseg.prediction import PredictionReport
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run on disk.
+
+    The folder holds ``config.yaml``, ``plan.json``, ``dataset.json``, ``splits.json``, ``manifest.json``,
+    ``metrics.csv``, ``events.jsonl``, ``tb/``, ``progress.png``, ``train.log`` and
+    ``checkpoints/{last,best,final}.ckpt``.
+    """
+
+    folder: Path
+
+    @property
+    def config(self) -> Config:
+        """The resolved configuration."""
+        return validate(read_yaml(self.folder / "config.yaml"))
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that the run used."""
+        return Plan.load(self.folder / "plan.json")
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Versions, hashes, hardware, protocol and how the run ended."""
+        return _json(self.folder / "manifest.json")
+
+    @property
+    def split(self) -> dict[str, Any]:
+        """Case ids: labeled, unlabeled, val, test."""
+        return _json(self.folder / "splits.json")
+
+    @property
+    def metrics(self) -> list[dict[str, str]]:
+        """The rows of ``metrics.csv``."""
+        with (self.folder / "metrics.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the final model has been written."""
+        return (self.folder / "checkpoints" / "final.ckpt").is_file()
+
+    def model(self, device: str = "auto") -> Model:
+        """The exported network, ready to predict."""
+        from semiseg.model import Model
+
+        return Model.load(self.folder, device)
+
+    def predict(self, inputs: str | Path, output: str | Path, **options: Any) -> PredictionReport:
+        """Segment a file, folder, DICOM series or zip (see :func:`semiseg.prediction.predict`)."""
+        from semiseg.prediction import predict
+
+        return predict(Path(inputs), Path(output), self.folder, **options)
+
+    def evaluate(self, reference: str | Path, prediction: str | Path, **options: Any) -> Evaluation:
+        """Score predictions with this run's class names (see :func:`semiseg.evaluation.evaluate_folders`)."""
+        from semiseg.evaluation import evaluate_folders
+
+        return evaluate_folders(Path(reference), Path(prediction), labels=self.plan.labels, **options)
+
+
+def load_run(folder: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    folder = Path(folder)
+    missing = [name for name in ("config.yaml", "plan.json") if not (folder / name).is_file()]
+    if missing:
+        raise UsageError(
+            f"{folder} is not a run folder: no {' and no '.join(missing)}",
+            hint="give the folder that `semiseg train` printed, which ends in labeled-K_fold-F_seed-S",
+            code="NOT_A_RUN",
+        )
+    return Run(folder)
+
+
+def differences(stored: Config, wanted: Config) -> list[str]:
+    """Settings in which a resumed run would differ, leaving out those that may change in between."""
+    free = {"train.max_time", "train.checkpoint_minutes", "train.log_every"}
+    before, after = _flat(stored.model_dump(mode="json")), _flat(wanted.model_dump(mode="json"))
+    keys = sorted({*before, *after} - free)
+    return [f"{k}: {before.get(k)} before, {after.get(k)} now" for k in keys if before.get(k) != after.get(k)]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}", code="BAD_RUN") from None
+    return dict(content)
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write the resolved configuration as YAML, every key present."""
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))

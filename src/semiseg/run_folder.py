@@ -1,0 +1,160 @@
+"""Making and filling the folder of a run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semiseg import manifest
+from semiseg.config import Config
+from semiseg.engine.events import Ended, Listener
+from semiseg.errors import UsageError
+from semiseg.prepare import Prepared
+from semiseg.run import Run, differences, load_run, save_config
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """An earlier run in the same folder."""
+
+    run: Run
+
+    def resumed_config(self, wanted: Config) -> Config:
+        """The stored configuration, with the few settings that may change.
+
+        Raises:
+            UsageError: the resumed run was asked to be a different one; names every difference.
+        """
+        stored = self.run.config
+        wrong = differences(stored, wanted)
+        if wrong:
+            raise UsageError(
+                f"{self.run.folder} was started with other settings: {'; '.join(wrong)}",
+                hint="resume with the same flags, or start another run with --run FOLDER or --overwrite",
+                code="RESUME_DIFFERS",
+            )
+        free = wanted.train.model_dump(include={"max_time", "checkpoint_minutes", "log_every"})
+        return stored.model_copy(update={"train": stored.train.model_copy(update=free)})
+
+
+class RunFolder:
+    """``RUNS/DATASET/METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``.
+
+    Args:
+        root: parent of all runs, or the folder itself if ``exact``.
+        dataset: its name.
+        config: of the run.
+        exact: use ``root`` as it is.
+    """
+
+    def __init__(self, root: Path, dataset: str, config: Config, *, exact: bool) -> None:
+        network = config.network.name.replace(":", "-").replace("/", "-")
+        method = config.method.name.replace(":", "-")
+        labeled = config.data.labeled or "all"
+        if config.data.labeled_patients:
+            labeled = f"{config.data.labeled_patients}patients"
+        kind = f"{method}__{network}__{Path(config.recipe).stem}"
+        name = f"labeled-{labeled}_fold-{config.data.fold}_seed-{config.train.seed}"
+        self.path = root if exact else root / dataset / kind / name
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints are."""
+        return self.path / "checkpoints"
+
+    def stored_run(self) -> StoredRun | None:
+        """What can be resumed here: a run with a checkpoint."""
+        if not (self.checkpoints / "last.ckpt").is_file():
+            return None
+        return StoredRun(load_run(self.path))
+
+    def require_free(self, *, overwrite: bool) -> None:
+        """Refuse to touch what is there.
+
+        Raises:
+            UsageError: the folder is not empty and is not a run that may be overwritten.
+        """
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return
+        is_run = (self.path / "config.yaml").is_file()
+        if overwrite and is_run:
+            return
+        raise UsageError(
+            f"{self.path} is not empty",
+            hint="--resume goes on, --overwrite starts anew, --run FOLDER goes elsewhere"
+            if is_run
+            else "it does not look like a run: give another folder",
+            code="RUN_EXISTS",
+        )
+
+    def make(self) -> None:
+        """An empty folder, in place of an earlier run (see :meth:`require_free`)."""
+        if self.path.is_dir():
+            shutil.rmtree(self.path)
+        self.checkpoints.mkdir(parents=True)
+
+    def write(self, prepared: Prepared, config: Config, *, precision: str) -> None:
+        """Everything that is known before the first iteration."""
+        save_config(config, self.path / "config.yaml")
+        prepared.plan.save(self.path / "plan.json")
+        shutil.copyfile(prepared.dataset.root / "dataset.json", self.path / "dataset.json")
+        manifest.write_json(self.path / "splits.json", prepared.split.as_dict())
+        content = {
+            **manifest.environment(),
+            "dataset": prepared.dataset.name,
+            "split_sha256": prepared.split.sha256(),
+            "data_sha256": prepared.data_hash(),
+            "method": config.method.name,
+            "labeled": len(prepared.split.labeled),
+            "validation": len(prepared.split.val),
+            "selection": config.select,
+            "protocol": config.protocol,
+            "deviations": list(config.deviations),
+            "precision": precision,
+            "started": manifest.now(),
+            "ended": None,
+            "sessions": [],
+        }
+        manifest.write_json(self.path / "manifest.json", content)
+
+    def note_end(self, ended: Ended) -> None:
+        """Add this session to the manifest."""
+        path = self.path / "manifest.json"
+        content: dict[str, Any] = json.loads(path.read_text())
+        session = {"step": ended.step, "reason": ended.reason, "seconds": round(ended.seconds, 1)}
+        content["sessions"].append({"ended": manifest.now(), **session})
+        if ended.reason != "interrupted":
+            content["ended"] = manifest.now()
+        manifest.write_json(path, content)
+
+    def listeners(self) -> list[Listener]:
+        """The run's own logs."""
+        from semiseg.report.files import FileLog
+        from semiseg.report.progress_plot import ProgressPlot
+        from semiseg.report.tensorboard import TensorBoardLog
+
+        plot = ProgressPlot(self.path / "progress.png", self.path)
+        return [FileLog(self.path), TensorBoardLog(self.path / "tb"), plot]
+
+    @contextmanager
+    def logging(self, rank: int) -> Iterator[None]:
+        """``train.log`` while the run lasts, with time, rank and process."""
+        if rank:
+            yield
+            return
+        handler = logging.FileHandler(self.path / "train.log")
+        form = f"%(asctime)s rank {rank} pid %(process)d %(levelname)s %(name)s: %(message)s"
+        handler.setFormatter(logging.Formatter(form, datefmt="%Y-%m-%dT%H:%M:%S%z"))
+        logger = logging.getLogger("semiseg")
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            handler.close()

@@ -1,0 +1,61 @@
+"""Validation on whole scans, in their own grid, along the very path that prediction takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from semiseg.config import Config
+from semiseg.data import formats
+from semiseg.data.cases import LabeledCase
+from semiseg.data.labels import to_classes
+from semiseg.data.load import load_case, load_label
+from semiseg.data.volume import Grid
+from semiseg.metrics.results import Evaluation, evaluate_pairs
+from semiseg.model import Model
+from semiseg.prepare import Prepared
+
+
+class Validation:
+    """``validation(network)`` scores a network on the validation list.
+
+    Args:
+        prepared: the run's data; images and labels of its validation list are opened here.
+        config: sliding window and post-processing.
+        precision: number format of the forward passes.
+    """
+
+    def __init__(self, prepared: Prepared, config: Config, precision: str) -> None:
+        self.plan, self.config, self.precision = prepared.plan, config, precision
+        self.cases = prepared.split.val
+        self.labels = {name: k for k, name in enumerate(prepared.plan.labels) if k}
+
+    def __call__(self, network: nn.Module) -> dict[str, float]:
+        """Mean Dice over the foreground classes (``dice``) and of each (``dice/CLASS``)."""
+        scores = self._evaluate(network, None).class_means("Dice")
+        found = [value for value in scores.values() if value == value]
+        mean = float(np.mean(found)) if found else 0.0
+        return {"dice": mean, **{f"dice/{name}": value for name, value in scores.items()}}
+
+    def write(self, network: nn.Module, folder: Path) -> None:
+        """Predictions as NIfTI, ``summary.json`` and ``metrics.csv``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._evaluate(network, folder).save(folder)
+
+    def _evaluate(self, network: nn.Module, folder: Path | None) -> Evaluation:
+        model = Model.of(self.plan, [network], self.config.inference, precision=self.precision)
+        pairs = (self._pair(model, case, folder) for case in self.cases)
+        return evaluate_pairs(pairs, self.labels, ignore=255, distances=folder is not None)
+
+    def _pair(
+        self, model: Model, case: LabeledCase, folder: Path | None
+    ) -> tuple[str, NDArray[np.uint8], NDArray[np.uint8], Grid]:
+        image, grid, meta = load_case(case)
+        labels = model.segment(image, grid).labels
+        if folder is not None:
+            formats.write(folder / f"{case.id}.nii.gz", labels, grid, meta)
+        reference = to_classes(load_label(case, grid), self.plan, case=case.id)
+        return case.id, to_classes(labels, self.plan, case=case.id), reference, grid
