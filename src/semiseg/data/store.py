@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
-from multiprocessing import get_context
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.data.cases import Case, LabeledCase
+from semiseg.data.casework import each, raise_faults, told
 from semiseg.data.content import image_key, label_key
 from semiseg.data.entry import Entry, map_array, sweep
 from semiseg.data.foreground import sample_foreground
@@ -28,7 +27,7 @@ from semiseg.data.geometry import Geometry
 from semiseg.data.load import load_case, load_label
 from semiseg.data.plan import Plan
 from semiseg.data.preprocess import preprocess_image, preprocess_label
-from semiseg.errors import DataError, DeviceError, SemisegError
+from semiseg.errors import DataError, SemisegError
 
 log = logging.getLogger("semiseg.data")
 
@@ -96,7 +95,7 @@ def build_store(
     Raises:
         DataError: cases that cannot be read or do not fit the plan, all of them at once.
         DeviceError: a worker process died, as a rule for lack of memory.
-        SemisegError: the cache cannot be written.
+        SemisegError: the cache cannot be written (code ``FILES``).
     """
     _require_distinct(cases)
     sweep(cache)
@@ -119,36 +118,15 @@ def build_store(
             finish(case, found)
     if missing:
         log.debug("preprocessing %d of %d cases into %s", len(missing), len(cases), cache)
-    for case, result in _prepared(missing, plan, cache, workers):
+    for case, result in each(partial(prepare, plan=plan, cache=cache), missing, workers):
         finish(case, result)
-    _raise_faults([faults[case.id] for case in cases if case.id in faults])
+    raise_faults([faults[case.id] for case in cases if case.id in faults], "prepared")
     return {case.id: stored[case.id] for case in cases}
 
 
-def prepare(case: Case | LabeledCase, plan: Plan, cache: Path) -> StoredCase | SemisegError:
-    """Make the entries of one case; an error is returned, so that one bad case does not stop the others."""
-    try:
-        return _prepare(case, plan, cache)
-    except SemisegError as error:
-        if not error.message.startswith(f"{case.id}:"):
-            error.message = f"{case.id}: {error.message}"
-            error.args = (error.message,)
-        error.details.setdefault("case", case.id)
-        return error
-    except OSError as error:
-        return SemisegError(
-            f"{case.id}: {error.strerror or error} ({error.filename or cache})",
-            hint=f"see that the files can be read and that {cache} has room and may be written",
-            code="CACHE",
-            details={"case": case.id},
-        )
-    except MemoryError:
-        return DeviceError(
-            f"{case.id}: out of memory while preprocessing",
-            hint="use fewer workers, or a coarser spacing in the plan",
-            code="MEMORY",
-            details={"case": case.id},
-        )
+def prepare(case: Case, plan: Plan, cache: Path) -> StoredCase | SemisegError:
+    """Make the entries of one case; an error is returned, with the case named."""
+    return told(case, lambda: _prepare(case, plan, cache), cache)
 
 
 def _prepare(case: Case | LabeledCase, plan: Plan, cache: Path) -> StoredCase:
@@ -202,39 +180,6 @@ def _looked_up(
         yield from zip(cases, pool.map(lambda case: _look_up(case, plan, cache), cases), strict=True)
 
 
-def _prepared(
-    cases: Sequence[Case], plan: Plan, cache: Path, workers: int
-) -> Iterator[tuple[Case, StoredCase | SemisegError]]:
-    if workers <= 0 or len(cases) <= 1:
-        for case in cases:
-            yield case, prepare(case, plan, cache)
-        return
-    try:
-        with ProcessPoolExecutor(min(workers, len(cases)), mp_context=get_context("spawn")) as pool:
-            yield from _as_they_come(pool, cases, plan, cache)
-    except BrokenProcessPool:
-        raise DeviceError(
-            "a preprocessing process died without a word; as a rule the system ended it for lack of memory",
-            hint="use fewer workers (0 works in this process); from a script, keep the call under "
-            '`if __name__ == "__main__":`. What is done so far is kept',
-            code="WORKER_DIED",
-        ) from None
-
-
-def _as_they_come(
-    pool: ProcessPoolExecutor, cases: Iterable[Case], plan: Plan, cache: Path
-) -> Iterator[tuple[Case, StoredCase | SemisegError]]:
-    waiting: dict[Future[StoredCase | SemisegError], Case] = {
-        pool.submit(prepare, case, plan, cache): case for case in cases
-    }
-    try:
-        while waiting:
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                yield waiting.pop(future), future.result()
-    finally:  # an interrupt ends the work after the cases in hand
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
 def _require_distinct(cases: Sequence[Case]) -> None:
     twice = [name for name, count in Counter(case.id for case in cases).items() if count > 1]
     if twice:
@@ -243,18 +188,3 @@ def _require_distinct(cases: Sequence[Case]) -> None:
             hint="give every case once; mend the split file",
             code="DUPLICATE_CASE",
         )
-
-
-def _raise_faults(faults: Sequence[SemisegError]) -> None:
-    if not faults:
-        return
-    if len(faults) == 1:
-        raise faults[0]
-    lines = "\n".join(f"  {fault.message}" for fault in faults[:20])
-    more = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
-    raise type(faults[0])(
-        f"{len(faults)} cases cannot be prepared:\n{lines}{more}",
-        hint=faults[0].hint,
-        code=faults[0].code if len({fault.code for fault in faults}) == 1 else "CASES",
-        details={"cases": [fault.as_dict() for fault in faults]},
-    )

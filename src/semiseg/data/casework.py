@@ -1,0 +1,95 @@
+"""The same work on many cases: in this process or in several, with every fault named at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+from semiseg.data.cases import Case
+from semiseg.errors import DeviceError, SemisegError
+
+T = TypeVar("T")
+Work = Callable[[Case], T | SemisegError]
+"""Returns its error instead of raising it, so that one bad case does not stop the others."""
+
+
+def each(work: Work[T], cases: Sequence[Case], workers: int) -> Iterator[tuple[Case, T | SemisegError]]:
+    """Do ``work`` on every case; results come as they are done.
+
+    Args:
+        work: picklable, such as a ``functools.partial`` of a module's function.
+        cases: what to work on.
+        workers: processes (started with spawn); 0 works in this one.
+
+    Raises:
+        DeviceError: a process died.
+    """
+    if workers <= 0 or len(cases) <= 1:
+        for case in cases:
+            yield case, work(case)
+        return
+    try:
+        with ProcessPoolExecutor(min(workers, len(cases)), mp_context=get_context("spawn")) as pool:
+            waiting: dict[Future[T | SemisegError], Case] = {pool.submit(work, case): case for case in cases}
+            try:
+                while waiting:
+                    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                        yield waiting.pop(future), future.result()
+            finally:  # an interrupt ends the work after the cases in hand
+                pool.shutdown(wait=True, cancel_futures=True)
+    except BrokenProcessPool:
+        raise DeviceError(
+            "a worker process died without a word; as a rule the system ended it for lack of memory",
+            hint="use fewer workers (0 works in this process); from a script, keep the call under "
+            '`if __name__ == "__main__":`. What is cached so far is kept',
+            code="WORKER_DIED",
+        ) from None
+
+
+def told(case: Case, work: Callable[[], T], cache: Path | None = None) -> T | SemisegError:
+    """``work()``, or its failure as an error that names the case."""
+    details = {"case": case.id}
+    try:
+        return work()
+    except SemisegError as error:
+        if not error.message.startswith(f"{case.id}:"):
+            error.message = f"{case.id}: {error.message}"
+            error.args = (error.message,)
+        error.details.setdefault("case", case.id)
+        return error
+    except OSError as error:
+        room = f" and that {cache} has room and may be written" if cache else ""
+        return SemisegError(
+            f"{case.id}: {error.strerror or error} ({error.filename or 'no file named'})",
+            hint=f"see that the files can be read{room}",
+            code="FILES",
+            details=details,
+        )
+    except MemoryError:
+        return DeviceError(
+            f"{case.id}: out of memory",
+            hint="use fewer workers, or a coarser spacing in the plan",
+            code="MEMORY",
+            details=details,
+        )
+
+
+def raise_faults(faults: Sequence[SemisegError], doing: str) -> None:
+    """Raise one error for all faults, of the first one's kind; nothing when there are none."""
+    if not faults:
+        return
+    if len(faults) == 1:
+        raise faults[0]
+    lines = "\n".join(f"  {fault.message}" for fault in faults[:20])
+    more = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
+    codes = {fault.code for fault in faults}
+    raise type(faults[0])(
+        f"{len(faults)} cases cannot be {doing}:\n{lines}{more}",
+        hint=faults[0].hint,
+        code=codes.pop() if len(codes) == 1 else "CASES",
+        details={"cases": [fault.as_dict() for fault in faults]},
+    )
