@@ -39,7 +39,8 @@ class Problem:
 
     def as_line(self) -> str:
         """``severity code case file: got ..., wanted ...; fix: ...`` on one line."""
-        return f"{self.severity} {self.code} {self.sentence()}"
+        colon = "" if self.case or self.file else ":"
+        return f"{self.severity} {self.code}{colon} {self.sentence()}"
 
     def sentence(self, with_fix: bool = True) -> str:
         """``case file: got ..., wanted ...; fix: ...``."""

@@ -1,0 +1,155 @@
+"""One case by itself: can each file be read, do they lie on one grid, do the voxels make sense."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from semiseg.data.cases import Case, LabeledCase
+from semiseg.data.checks.voxels import add_content, is_constant, non_finite, value_counts
+from semiseg.data.formats import read, read_header
+from semiseg.data.problem import Problem, Severity
+from semiseg.data.scan import relative
+from semiseg.data.volume import Grid, Header, Volume
+from semiseg.errors import DataError
+
+_CODES = {"BAD_SPACING": "SPACING", "MISSING_FILE": "MISSING_FILE"}
+"""Reader codes that ``check`` reports under another word."""
+
+
+@dataclass
+class Finding:
+    """What was found in one case.
+
+    Attributes:
+        digest: hash of the decoded images, None when they are constant or unreadable.
+        values: label value -> voxels, None without a readable label.
+        dim: axes of the first image, 0 when unreadable.
+    """
+
+    case: Case
+    problems: list[Problem] = field(default_factory=list)
+    digest: str | None = None
+    values: dict[int, int] | None = None
+    dim: int = 0
+
+
+def examine(case: Case, channels: int, root: Path) -> Finding:
+    """Read every file of ``case`` and collect what is wrong with it.
+
+    Args:
+        case: its images, and its label when it is a :class:`LabeledCase`.
+        channels: the number of ``channel_names``, 0 when unknown.
+        root: the dataset folder, for readable file names.
+    """
+    look = _Look(case, root)
+    grid = look.images(channels)
+    if isinstance(case, LabeledCase):
+        look.label(case.label, grid)
+    return look.finding
+
+
+class _Look:
+    def __init__(self, case: Case, root: Path) -> None:
+        self.finding = Finding(case)
+        self.root = root
+
+    def images(self, channels: int) -> Grid | None:
+        """Check all channels; the grid that the others and the label must match."""
+        first: tuple[Grid, Path] | None = None
+        digest, constant, complete = hashlib.sha256(), [], True
+        for path in self.finding.case.images:
+            opened = self._open(path)
+            if opened is None:
+                complete = False
+                continue
+            header, volume = opened
+            self._colors(path, header, channels)
+            if first is None:
+                first = header.grid, path
+                self.finding.dim = len(header.grid.shape)
+            else:
+                self._same_grid(path, header.grid, *first)
+            numbers = non_finite(volume.array)
+            if numbers:
+                fix = "replace them with the background value, or export the scan again"
+                self._report("NAN", path, numbers, "finite numbers", fix)
+            elif is_constant(volume.array):
+                constant.append(path)
+            add_content(digest, volume.array)
+        self._constant(constant)
+        if complete and len(constant) < len(self.finding.case.images):
+            self.finding.digest = digest.hexdigest()
+        return first[0] if first else None
+
+    def label(self, path: Path, grid: Grid | None) -> None:
+        opened = self._open(path)
+        if opened is None:
+            return
+        header, volume = opened
+        if header.channels > 1:
+            fix = "save the label as one gray channel that holds the class numbers"
+            self._report("RGB", path, f"a label with {header.channels} color channels", "one channel", fix)
+            return
+        if grid is not None:
+            self._same_grid(path, header.grid, grid, self.finding.case.images[0])
+        self.finding.values, odd = value_counts(volume.array)
+        if odd:
+            got = f"values such as {', '.join(f'{v:g}' for v in odd)}"
+            fix = "resample labels with nearest neighbor, or export them as whole numbers"
+            self._report("NON_INTEGER_LABEL", path, got, "whole numbers", fix)
+
+    def _open(self, path: Path) -> tuple[Header, Volume] | None:
+        try:
+            return read_header(path), read(path)
+        except DataError as error:
+            why = error.message.removeprefix(f"{path}: ")
+            self._report(_CODES.get(error.code, error.code), path, why, "", error.hint)
+        except MemoryError:
+            fix = "use a machine with more memory, or fewer workers"
+            self._report("TOO_LARGE", path, "an image that does not fit into memory", "", fix)
+        return None
+
+    def _colors(self, path: Path, header: Header, channels: int) -> None:
+        alone = len(self.finding.case.images) == 1
+        if alone and channels == 3 and header.channels != 3:
+            got, wanted = f"one file with {header.channels} channels", "3, one per entry of channel_names"
+            self._report("RGB", path, got, wanted, "save it as RGB without alpha, or add the other channels")
+        elif header.channels > 1 and not (alone and channels == 3):
+            wanted = "one gray channel per file"
+            fix = "save it as gray, or name three channels in channel_names to use the colors"
+            self._report("RGB", path, f"{header.channels} color channels in one file", wanted, fix)
+
+    def _same_grid(self, path: Path, grid: Grid, wanted: Grid, reference: Path) -> None:
+        other = relative(reference, self.root)
+        if grid.shape != wanted.shape:
+            fix = "resample it onto the image (labels with nearest neighbor), or pair it with the right image"
+            self._report("SHAPE_MISMATCH", path, _size(grid), f"{_size(wanted)} as {other}", fix)
+        elif not grid.matches(wanted):
+            gap = grid.corner_gap_mm(wanted)
+            got = f"a grid up to {gap:.3g} mm away from {other} (spacing {_mm(grid)})"
+            fix = "if the voxels do match, copy the image's affine; otherwise resample it onto the image"
+            self._report("AFFINE_MISMATCH", path, got, f"the same affine (spacing {_mm(wanted)})", fix)
+
+    def _constant(self, paths: list[Path]) -> None:
+        total = len(self.finding.case.images)
+        for path in paths:
+            # One empty channel among several is a missing sequence, which some data sets fill with zeros.
+            severity: Severity = "error" if len(paths) == total else "warning"
+            fix = "export the scan again, or leave the case out"
+            self._report("CONSTANT_IMAGE", path, "the same value in every voxel", "an image", fix, severity)
+
+    def _report(
+        self, code: str, path: Path, got: str, wanted: str, fix: str, severity: Severity = "error"
+    ) -> None:
+        file = relative(path, self.root)
+        self.finding.problems.append(Problem(code, got, wanted, fix, self.finding.case.id, file, severity))
+
+
+def _size(grid: Grid) -> str:
+    return " x ".join(map(str, grid.shape)) + " voxels"
+
+
+def _mm(grid: Grid) -> str:
+    return " x ".join(f"{s:.4g}" for s in grid.spacing) + " mm"

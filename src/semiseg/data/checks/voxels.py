@@ -1,0 +1,60 @@
+"""Looking at voxels: is there anything in this image, and which values does this label hold."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+WHOLE = 1e-3
+"""A label voxel this near to a whole number is that number (float storage, scale factors)."""
+
+Voxels = NDArray[Any]
+
+
+def non_finite(array: Voxels) -> str:
+    """``12 NaN and 3 infinite voxels``, or an empty text when every voxel is a number."""
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return ""
+    nan, inf = int(np.isnan(array).sum()), int(np.isinf(array).sum())
+    counts = [f"{count} {word}" for count, word in ((nan, "NaN"), (inf, "infinite")) if count]
+    return f"{' and '.join(counts)} of {array.size} voxels"
+
+
+def is_constant(array: Voxels) -> bool:
+    """Whether all voxels are equal (NaN is equal to nothing)."""
+    return array.size == 0 or bool((array == array.flat[0]).all())
+
+
+def add_content(digest: hashlib._Hash, array: Voxels) -> None:
+    """Add shape and values to a hash; the type they are stored with does not matter."""
+    digest.update(repr(array.shape).encode())
+    for part in array:  # one slab at a time: a float copy of the whole would double the memory
+        digest.update(np.ascontiguousarray(part, dtype=np.float32).tobytes())
+
+
+def value_counts(array: Voxels) -> tuple[dict[int, int], list[float]]:
+    """Whole values with their voxel counts, and up to five values that are not whole numbers."""
+    odd: list[float] = []
+    if array.dtype.kind == "f":
+        whole = np.rint(array)
+        good = np.abs(array - whole) <= WHOLE  # False for NaN and Inf
+        if not good.all():
+            odd = [float(value) for value in np.unique(array[~good])[:5]]
+        array = whole[good].astype(np.int64)
+    if array.size == 0:
+        return {}, odd
+    low, high = int(array.min()), int(array.max())
+    if high - low < 1 << 16:
+        counts = np.bincount(array.ravel().astype(np.int64) - low)
+        return {low + int(i): int(counts[i]) for i in np.flatnonzero(counts)}, odd
+    values, times = np.unique(array, return_counts=True)
+    return {int(v): int(n) for v, n in zip(values, times, strict=True)}, odd
+
+
+def histogram(counts: dict[int, int], most: int = 8) -> str:
+    """``0: 1200, 255: 33``, shortened when there are many values."""
+    shown = ", ".join(f"{value}: {count}" for value, count in list(counts.items())[:most])
+    return shown + (f" and {len(counts) - most} more" if len(counts) > most else "")
