@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,8 +29,6 @@ from semiseg.inference.postprocess import postprocess
 from semiseg.inference.predictor import predict_probabilities
 from semiseg.inference.uncertainty import entropy as entropy_of
 from semiseg.resolve import validate
-
-log = logging.getLogger("semiseg.model")
 
 QUALITY: dict[str, dict[str, Any]] = {
     "fast": {"overlap": 0.25, "mirror": False},
@@ -143,6 +141,12 @@ class Model:
         return tuple(member.network for member in self.members)
 
     @property
+    def id(self) -> str:
+        """The same for the same weights in the same order-free set of members (16 hex digits)."""
+        digests = sorted(str(m.source.get("sha256") or _digest(m.network)) for m in self.members)
+        return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
+
+    @property
     def label_values(self) -> dict[str, int]:
         """Class name -> value in the predictions, background included."""
         return dict(zip(self.plan.labels, file_values(self.plan), strict=True))
@@ -247,6 +251,14 @@ def _mean(parts: Sequence[tuple[int, Tensor]]) -> Tensor:
     for weight, part in parts:
         total.add_(part.cpu(), alpha=weight / sum(w for w, _ in parts))
     return total
+
+
+def _digest(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for key, value in network.state_dict().items():
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _numpy(values: Tensor) -> NDArray[np.float32]:

@@ -1,0 +1,116 @@
+"""Predict files, folders and DICOM series: label maps in each scan's own grid, and a record of each."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from semiseg.data import formats
+from semiseg.errors import unknown_name
+from semiseg.model import QUALITY, Model
+from semiseg.prediction_job import Job, Task
+from semiseg.prediction_record import REPORT_NAME, CaseResult, PredictionReport, write_json
+from semiseg.scans import Loaded, find_scans
+
+__all__ = ["CaseResult", "PredictionReport", "predict"]
+
+Progress = Callable[[int, int], None]
+"""Called with (scans dealt with, scans in all)."""
+
+
+def predict(
+    inputs: str | Path,
+    output: str | Path,
+    model: Model | str | Path | Sequence[str | Path],
+    *,
+    device: str = "auto",
+    overwrite: bool = False,
+    resume: bool = True,
+    uncertainty: bool = False,
+    mirror: bool | None = None,
+    quality: str = "balanced",
+    precision: str = "32",
+    overrides: Mapping[str, Any] | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> PredictionReport:
+    """Segment scans with a trained model.
+
+    One bad scan does not stop the others: it is listed in ``report.failed``. Scans are read ahead while the
+    network is busy. Every file appears whole or not at all.
+
+    Args:
+        inputs: an image, a folder of images (``CASE_0000.nii.gz`` for several channels), a dataset folder
+            (its ``imagesTs``), a DICOM file or folder, or a zip of DICOM.
+        output: a folder, or one image file when there is one scan. Label maps keep the scan's grid and file
+            ending (NIfTI for DICOM); ``CASE.json`` tells how each was made.
+        model: a run folder, a checkpoint, several of them (an ensemble), or a loaded model.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; for a model that is not loaded yet.
+        overwrite: replace what is there. Otherwise files that we did not write are never touched.
+        resume: leave scans that the same model has predicted in the same way; False refuses them.
+        uncertainty: also write ``CASE_entropy.nii.gz``, 0 certain to 1 uniform.
+        mirror: average over mirrored views; None as the run was configured.
+        quality: ``fast``, ``balanced`` (as validated) or ``best``.
+        precision: ``32``, ``bf16`` or ``16``; for a model that is not loaded yet.
+        overrides: keys of the ``inference`` section, strongest.
+        workers: scans read ahead, each in a thread (default 1; 0 reads none ahead).
+        progress: told after every scan.
+
+    Raises:
+        UsageError: paths or options that cannot be meant, a model that cannot be used.
+        DataError: nothing to predict.
+        DeviceError: the device is missing, or one window does not fit into its memory.
+    """
+    began = time.monotonic()
+    if quality not in QUALITY:
+        raise unknown_name("quality", quality, QUALITY)
+    if not isinstance(model, Model):
+        model = Model.load(model, device, precision=precision)
+    changed = QUALITY[quality] | ({} if mirror is None else {"mirror": mirror}) | dict(overrides or {})
+    job = Job(model.with_settings(**changed), uncertainty)
+    inputs, output = Path(inputs), Path(output)
+    tasks = job.lay_out(find_scans(inputs, job.channels), inputs, output)
+    results = job.skip_finished(tasks, overwrite=overwrite, resume=resume)
+    finished = False
+    try:
+        for task, loaded in _read_ahead(
+            [t for t in tasks if t not in results], 1 if workers is None else workers
+        ):
+            results[task] = job.run(task, loaded)
+            if progress is not None:
+                progress(len(results), len(tasks))
+        finished = True
+    finally:
+        cases = [results[task] for task in tasks if task in results]
+        seconds = time.monotonic() - began
+        report = PredictionReport(
+            output, job.model_dict, job.options, job.device, cases, seconds, not finished
+        )
+        if formats.ending_of(output) is None:
+            write_json(output / REPORT_NAME, report.as_dict())
+    return report
+
+
+def _read_ahead(tasks: Sequence[Task], ahead: int) -> Iterator[tuple[Task, Callable[[], Loaded]]]:
+    """Each task with a call that gives its voxels (or raises); the next ones are being read meanwhile."""
+    if ahead < 1:
+        yield from ((task, task.scan.load) for task in tasks)
+        return
+    waiting: deque[tuple[Task, Future[Loaded]]] = deque()
+    rest = iter(tasks)
+    with ThreadPoolExecutor(ahead, thread_name_prefix="read") as pool:
+        try:
+            while True:
+                while len(waiting) <= ahead and (task := next(rest, None)) is not None:
+                    waiting.append((task, pool.submit(task.scan.load)))
+                if not waiting:
+                    return
+                task, future = waiting.popleft()
+                yield task, future.result
+                del future
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
