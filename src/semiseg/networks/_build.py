@@ -48,12 +48,11 @@ def build(
             names(),
             hint=f"known: {known}, or monai:CLASS (any MONAI network), or package.module:CLASS",
         )
-    network = getattr(importlib.import_module(f"semiseg.networks.{name}"), class_name(name))
+    network: type[nn.Module] = getattr(importlib.import_module(f"semiseg.networks.{name}"), class_name(name))
     allowed = [p for p in inspect.signature(network).parameters if p not in _COMMON]
     check_options(name, options, allowed, network)
     sized = {key: value for key, value in planned(plan).items() if key in allowed}
-    made = network(dim=dim, in_channels=in_channels, classes=classes, heads=heads, **(sized | dict(options)))
-    return made if isinstance(made, nn.Module) else nn.Module()
+    return network(dim=dim, in_channels=in_channels, classes=classes, heads=heads, **(sized | dict(options)))
 
 
 def planned(plan: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -23,8 +24,8 @@ class UNet(SegNetwork):
 
     Each stage is two times convolution, instance norm (affine), leaky ReLU 0.01; the first convolution of a
     stage carries its stride. The decoder up-samples, concatenates the skip of the same resolution after it,
-    and runs two more convolutions. Strides and kernels are given per stage and axis, so that thick slices can be
-    left alone until the voxels are about cubic.
+    and runs two more convolutions. Strides and kernels are given per stage and axis, so that thick slices
+    can be left alone until the voxels are about cubic.
 
     Paper: Ronneberger et al., U-Net, MICCAI 2015, arXiv 1505.04597; layout after Isensee et al., nnU-Net,
     Nature Methods 18 (2021), arXiv 1904.08128; residual stages after He et al., CVPR 2016, arXiv 1512.03385.
@@ -64,7 +65,7 @@ class UNet(SegNetwork):
         strides = strides or [(1,) * dim, *[(2,) * dim] * (stages - 1)]
         kernels = kernels or [(3,) * dim] * stages
         _check_sizes(dim, features, strides, kernels, up)
-        self.divisor = tuple(_product(stride[a] for stride in strides) for a in range(dim))
+        self.divisor = tuple(math.prod(stride[a] for stride in strides) for a in range(dim))
         kit = layers(dim)
         block = _Residual if residual else _Plain
         inputs = (in_channels, *features[:-1])
@@ -167,13 +168,6 @@ def _initialize(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, a=_SLOPE)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _product(numbers: object) -> int:
-    result = 1
-    for n in numbers:  # type: ignore[attr-defined]
-        result *= n
-    return result
 
 
 def _check_sizes(

@@ -1,0 +1,105 @@
+"""The 3D U-Net of SSL4MIS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semiseg.networks._base import SegNetwork
+from semiseg.networks._layers import Layers, layers
+from semiseg.networks._norm import PlainInstanceNorm
+
+_WIDTHS = (16, 32, 64, 128, 256)
+
+
+class UNet3D(SegNetwork):
+    """The 3D U-Net (``unet_3D``) of SSL4MIS, behind its published results on BraTS.
+
+    Instance norm without parameters, so nothing depends on the rest of the batch; max-pooling down, trilinear
+    interpolation up, skips concatenated. 5,884,050 parameters for one channel and two classes. Checkpoints
+    published with SSL4MIS load (same keys).
+
+    Paper: after Cicek et al., 3D U-Net, MICCAI 2016, arXiv 1606.06650; the layout is that of the SSL4MIS
+    benchmark (Luo et al., 2020).
+
+    Args:
+        dim: 3, or 2 for the twin with 2D layers (no published reference).
+        in_channels: C.
+        classes: K.
+        heads: extra 1x1x1 convolutions on the last features, name -> channels.
+        dropout: rate of the element-wise dropout on the deepest and on the last feature map.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        in_channels: int,
+        classes: int,
+        heads: Mapping[str, int] | None = None,
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__(dim, in_channels, classes)
+        self.divisor = (16,) * dim
+        kit = layers(dim)
+        for level, (i, o) in enumerate(zip((in_channels, *_WIDTHS[:3]), _WIDTHS[:4], strict=True), start=1):
+            setattr(self, f"conv{level}", _Block(kit, i, o))
+        self.pool = kit.max_pool(2)
+        self.center = _Block(kit, _WIDTHS[3], _WIDTHS[4])
+        for level in (4, 3, 2, 1):
+            setattr(self, f"up_concat{level}", _Up(kit, _WIDTHS[level], _WIDTHS[level - 1]))
+        self.dropout = nn.Dropout(dropout)
+        self.final = kit.conv(_WIDTHS[0], classes, 1)
+        self.add_heads(_WIDTHS[0], heads)
+        self.apply(_initialize)
+
+    def extract(self, x: Tensor) -> Tensor:
+        """(B, C, *S) -> (B, 16, *S), after the last dropout."""
+        skips = []
+        for level in (1, 2, 3, 4):
+            x = getattr(self, f"conv{level}")(x)
+            skips.append(x)
+            x = self.pool(x)
+        x = self.dropout(self.center(x))
+        for level in (4, 3, 2, 1):
+            x = getattr(self, f"up_concat{level}")(x, skips.pop())
+        return cast(Tensor, self.dropout(x))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """(B, 16, *S) -> logits (B, K, *S)."""
+        return cast(Tensor, self.final(features))
+
+
+class _Block(nn.Module):
+    """Twice convolution, instance norm, ReLU."""
+
+    def __init__(self, kit: Layers, i: int, o: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Sequential(kit.conv(i, o, 3, padding=1), PlainInstanceNorm(), nn.ReLU())
+        self.conv2 = nn.Sequential(kit.conv(o, o, 3, padding=1), PlainInstanceNorm(), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.conv2(self.conv1(x)))
+
+
+class _Up(nn.Module):
+    """Interpolates the deeper map, puts the skip before it, and convolves."""
+
+    def __init__(self, kit: Layers, i: int, o: int) -> None:
+        super().__init__()
+        self.mode = kit.linear_mode
+        self.conv = _Block(kit, i + o, o)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        x = F.interpolate(x, scale_factor=2.0, mode=self.mode, align_corners=False)
+        return cast(Tensor, self.conv(torch.cat((skip, x), dim=1)))
+
+
+def _initialize(module: nn.Module) -> None:
+    """Kaiming-normal weights; biases stay as PyTorch draws them."""
+    if isinstance(module, nn.Conv2d | nn.Conv3d):
+        nn.init.kaiming_normal_(module.weight, a=0, mode="fan_in")
