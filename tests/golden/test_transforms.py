@@ -1,0 +1,83 @@
+"""The published augmentations with forced draws, and the structure of the two streams."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from semiseg.data.augment import acdc, la
+from semiseg.data.streams import Stream
+
+
+def test_left_atrium_rotation_and_flip(golden):
+    v = golden("vnet__la_transforms")
+    image = torch.from_numpy(v["image"])
+    names = [name for name in v if name.startswith("rotflip_")]
+    assert names
+    for name in names:
+        turns, axis = map(int, re.findall(r"\d+", name))
+        np.testing.assert_array_equal(la.rotate_flip(image, turns, axis), v[name])
+
+
+def test_left_atrium_crops(golden):
+    v = golden("vnet__la_transforms")
+    image, label = torch.from_numpy(v["image"]), torch.from_numpy(v["label"])
+    cases = sorted({name.split("__")[0] for name in v if name.startswith("center")})
+    assert cases
+    for name in cases:
+        patch = tuple(v[f"{name}__size"].tolist())
+        np.testing.assert_array_equal(la.center_crop(image, patch), v[f"{name}__image"])
+        np.testing.assert_array_equal(la.center_crop(label, patch), v[f"{name}__label"])
+        random = name.replace("center", "rcrop")
+        start = v[f"{random}__offsets"].tolist()
+        np.testing.assert_array_equal(la.crop(image, start, patch), v[f"{random}__image"])
+        shape = la.padded_shape(image.shape, patch)
+        bounds = [[0, n - p] for n, p in zip(shape, patch, strict=True)]
+        np.testing.assert_array_equal(bounds, v[f"{random}__randint_lo_hi"])
+
+
+def test_acdc_rotation_flip_rotation_and_resizing(golden):
+    v = golden("unet2d__acdc_transforms")
+    image, label = torch.from_numpy(v["image"]), torch.from_numpy(v["label"])
+    checked = 0
+    for name in v:
+        if name.startswith("rotflip_"):
+            turns, axis = map(int, re.findall(r"\d+", name))
+            np.testing.assert_array_equal(acdc.rotate_flip(image, turns, axis), v[name])
+            checked += 1
+        elif name.startswith("rotate_"):
+            angle = int(re.findall(r"-?\d+", name)[0])
+            source = image if name.endswith("image") else label
+            rotated = acdc.look_up(source, acdc.rotate_lookup(tuple(image.shape), angle))
+            np.testing.assert_array_equal(rotated, v[name], err_msg=name)
+            checked += 1
+    assert checked
+    size = tuple(v["resize_size"].tolist())
+    lookup = acdc.resize_lookup(tuple(image.shape), size)
+    np.testing.assert_array_equal(acdc.look_up(image, lookup), v["resize__image"][0])
+    np.testing.assert_array_equal(acdc.look_up(label, lookup), v["resize__label"])
+
+
+def test_composed_lookup_is_one_after_the_other():
+    image = torch.rand(21, 17)
+    first, second = acdc.rotate_lookup((21, 17), 13), acdc.resize_lookup((21, 17), (32, 24))
+    one = acdc.look_up(image, acdc.compose(first, second))
+    two = acdc.look_up(acdc.look_up(image, first), second)
+    assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_streams_have_the_structure_of_the_two_stream_sampler(golden, size):
+    v = golden("vnet__two_stream_sampler")
+    labeled = sorted({int(i) for name in ("epoch1", "epoch2") for i in v[name][:, :2].ravel()})
+    count = max(labeled) + 1
+    stream = Stream(list(range(count)), int(v["seed"]), "labeled")
+    for number in range(3):  # every item once per pass
+        one_pass = [stream[number * count + i] for i in range(count)]
+        assert sorted(one_pass) == list(range(count))
+    assert [stream[i] for i in range(size)] == [
+        Stream(list(range(count)), int(v["seed"]), "labeled")[i] for i in range(size)
+    ]
