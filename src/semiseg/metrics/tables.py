@@ -21,8 +21,8 @@ from semiseg.metrics.results import Evaluation, each_value
 if TYPE_CHECKING:
     from rich.table import Table
 
-SHOWN = tuple(m for m in METRICS if m not in COUNTS and m != "ASDReverse")
-"""The columns of the terminal table, where the convention has them."""
+COLUMNS = ("Dice", "Jaccard", "HD95", "ASD", "ASSD", "NSD", "VolumeError")
+"""Of the terminal table, where the convention has them; the files hold every metric."""
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
@@ -73,29 +73,39 @@ def metrics_csv(evaluation: Evaluation) -> str:
 
 def rich_table(evaluation: Evaluation) -> Table:
     """Mean ± SD for each class; ``(n)`` marks a cell whose mean holds fewer cases than were compared."""
+    from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     stats = _all_stats(evaluation)
-    shown = [m for m in SHOWN if any(m in row for row in stats.values())]
+    shown = [m for m in _columns(evaluation) if any(m in row for row in stats.values())]
+    unit = f"; distances in {evaluation.unit}, NSD at {evaluation.nsd_tolerance_mm:g} mm"
     table = Table(
         title=f"{len(evaluation.cases)} cases, convention {evaluation.convention}",
-        caption=f"mean ± SD over cases; (n): only n cases count; distances in {evaluation.unit}, "
-        f"NSD at {evaluation.nsd_tolerance_mm:g} mm; VolumeError is signed and relative",
+        caption=f"mean ± SD over cases, (n) where only n of them count; empty: cases with an empty mask"
+        f"{unit if 'HD95' in shown else ''}; VolumeError is relative and signed",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
-    table.add_column("class")
-    table.add_column("empty", justify="right")
-    for metric in shown:
-        table.add_column(metric, justify="right")
+    table.add_column("class", overflow="fold")
+    for column in ("empty", *shown):
+        table.add_column(column, justify="right", no_wrap=True)
     for label, row in stats.items():
         found = evaluation.empties(label)
         empty = sum(found.values()) - found["neither_empty"]
         cells = (_cell(row.get(m), len(evaluation.cases)) for m in shown)
-        table.add_row(label, str(empty), *cells)
+        table.add_row(escape(label), str(empty), *cells)
     if len(stats) > 1:
         means = _foreground_mean(stats)
         table.add_section()
         table.add_row("mean", "", *(_number(means[m]) for m in shown))
     return table
+
+
+def _columns(evaluation: Evaluation) -> list[str]:
+    """Papers in voxels print the directed ASD, all others the symmetric one; a table has room for one."""
+    spare = "ASSD" if evaluation.unit == "voxel" else "ASD"
+    return [m for m in COLUMNS if m != spare]
 
 
 def save(evaluation: Evaluation, folder: Path) -> tuple[Path, Path]:
@@ -154,9 +164,12 @@ def _csv_field(metric: str, row: ClassMetrics) -> str:
 def _cell(stats: Stats | None, cases: int) -> str:
     if stats is None or not stats.counted:
         return "-"
-    spread = "" if math.isnan(stats.sd) else f" ± {_number(stats.sd)}"
-    fewer = "" if stats.counted == cases else f" ({stats.counted})"
-    return f"{_number(stats.mean)}{spread}{fewer}"
+    lines = [_number(stats.mean)]
+    if not math.isnan(stats.sd):
+        lines.append(f"± {_number(stats.sd)}")
+    if stats.counted != cases:
+        lines.append(f"({stats.counted})")
+    return "\n".join(lines)
 
 
 def _number(value: float) -> str:
