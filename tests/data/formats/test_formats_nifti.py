@@ -65,7 +65,14 @@ def test_sform_wins_over_qform(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("slope", "inter", "dtype"),
-    [(1, -1024, "int16"), (0.5, 3, "float32"), (np.nan, 0, "uint16"), (0, 5, "uint16"), (140000, 0, "int64"), (-2, 7, "int32")],
+    [
+        (1, -1024, "int16"),
+        (0.5, 3, "float32"),
+        (np.nan, 0, "uint16"),
+        (0, 5, "uint16"),
+        (140000, 0, "int64"),
+        (-2, 7, "int32"),
+    ],
 )
 def test_scale_factors(tmp_path: Path, slope: float, inter: float, dtype: str) -> None:
     stored = np.array([0, 1, 2000, 30000], np.uint16).reshape(2, 2, 1)

@@ -58,7 +58,7 @@ def _check_length(path: Path, dataset: Any) -> None:
 
 
 def _with_gdcm(path: Path, dataset: Any) -> NDArray[Any]:
-    """Decode with GDCM from a copy that holds the pixels alone, since GDCM rescales some classes by itself."""
+    """Decode with GDCM from a copy that holds the pixels alone: GDCM rescales some classes by itself."""
     import SimpleITK
     from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 

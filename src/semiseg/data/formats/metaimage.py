@@ -159,7 +159,7 @@ def _grid(path: Path, fields: _Fields, shape: tuple[int, ...], axes: int) -> Gri
     spacing = _floats(fields, ("ElementSpacing", "ElementSize"), [1.0] * axes)
     origin = _floats(fields, ("Offset", "Position", "Origin"), [0.0] * axes)
     cosines = _floats(fields, ("TransformMatrix", "Rotation", "Orientation"), list(np.eye(axes).ravel()))
-    if any(not s > 0 for s in spacing):
+    if any(not 0 < s < float("inf") for s in spacing):
         raise bad_spacing(path, spacing)
     # each row is the direction of one array axis
     steps = np.reshape(cosines, (axes, axes)) * np.asarray(spacing)[:, None]

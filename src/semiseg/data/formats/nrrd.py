@@ -186,7 +186,7 @@ def _skip(stream: BinaryIO, fields: dict[str, Any], start: int, needed: int, cod
 def _grid(path: Path, fields: dict[str, Any], shape: tuple[int, ...], first: int) -> Grid:
     axes = len(shape)
     spacings = [float(s) for s in fields.get("spacings", [])][first : first + axes]
-    if any(not s > 0 for s in spacings):
+    if any(not 0 < s < float("inf") for s in spacings):
         raise bad_spacing(path, spacings)
     directions = fields.get("space directions")
     if directions is not None:

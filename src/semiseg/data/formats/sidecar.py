@@ -29,7 +29,10 @@ def spacing_beside(path: Path, axes: int) -> list[float] | None:
                 sidecar, f"'spacing' is {found!r}, wanted {axes} numbers", hint="write [1.0, 0.5, 0.5]"
             )
         spacing = [float(v) for v in found]
-        if len(spacing) != axes or any(not 0 < s < float("inf") for s in spacing):
+        if len(spacing) != axes:
+            why = f"'spacing' has {len(spacing)} numbers for an image of {axes} axes"
+            raise broken(sidecar, why, code="BAD_SPACING", hint="give one number per axis, in array order")
+        if any(not 0 < s < float("inf") for s in spacing):
             raise bad_spacing(sidecar, spacing)
         return spacing
     return None
