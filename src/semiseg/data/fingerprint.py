@@ -19,6 +19,7 @@ from semiseg.data.cases import Case, LabeledCase
 from semiseg.data.casework import each, raise_faults, told
 from semiseg.data.formats.atomic import atomic_file
 from semiseg.data.geometry import orientation
+from semiseg.data.intensities import Intensities, pooled, sample
 from semiseg.data.load import case_header, load_case, load_label
 from semiseg.data.normalize import scheme_for
 from semiseg.errors import DataError, SemisegError
@@ -27,26 +28,7 @@ log = logging.getLogger("semiseg.data")
 
 MOST_IMAGES = 50
 """Labeled, and again unlabeled, images whose voxels are read; evenly spread over the lists. Headers: all."""
-SAMPLE = 10_000
-"""Voxels per image and channel that enter the statistics."""
-_FORM = 1
-
-
-@dataclass(frozen=True)
-class Intensities:
-    """Gray values of pooled voxels."""
-
-    mean: float
-    std: float
-    median: float
-    minimum: float
-    maximum: float
-    p005: float
-    """0.5th percentile."""
-    p995: float
-    """99.5th percentile."""
-    images: int
-    """How many images the voxels come from."""
+_FORM = 2
 
 
 @dataclass(frozen=True)
@@ -60,8 +42,14 @@ class CaseFacts:
     """Millimeters, same order."""
     ras: tuple[int, int, int] | None
     """Which file axis runs along R, A and S; None for a 2D image or where no orientation can be read."""
-    nonzero: float | None = None
-    """Share of the voxels inside the box of nonzero ones; None where the voxels were not read."""
+    nonzero: tuple[float, ...] | None = None
+    """Share of each axis that the box of nonzero voxels spans; None where the voxels were not read."""
+
+    def size(self, cropped: bool) -> tuple[int, ...]:
+        """Voxels per axis, of the whole scan or of the box of its nonzero voxels (where known)."""
+        if not cropped or self.nonzero is None:
+            return self.shape
+        return tuple(max(1, round(n * share)) for n, share in zip(self.shape, self.nonzero, strict=True))
 
 
 @dataclass(frozen=True)
@@ -104,7 +92,7 @@ class Fingerprint:
                 tuple(case["shape"]),
                 tuple(case["spacing"]),
                 None if case["ras"] is None else tuple(case["ras"]),
-                case["nonzero"],
+                None if case["nonzero"] is None else tuple(case["nonzero"]),
             )
             for case in values["cases"]
         ]
@@ -204,11 +192,11 @@ def _measure(case: Case, ask: _Ask) -> _Measured:
             hint="mend channel_names in dataset.json, or the files of this case",
             code="CHANNELS",
         )
-    body = [_sample(channel[channel > channel.mean(dtype=np.float64)]) for channel in image]
+    body = [sample(channel[channel > channel.mean(dtype=np.float64)]) for channel in image]
     foreground = []
     if ask.labels and isinstance(case, LabeledCase):
         mask = ~np.isin(load_label(case, grid), list(ask.background))
-        foreground = [_sample(channel[mask]) for channel in image]
+        foreground = [sample(channel[mask]) for channel in image]
     return _Measured(dataclasses.replace(facts, nonzero=_nonzero_share(image)), body, foreground)
 
 
@@ -223,46 +211,21 @@ def _joined(measured: Sequence[_Measured], ask: _Ask) -> Fingerprint:
     channels = [
         ChannelFacts(
             name,
-            _pooled([m.body[c] for m in measured if m.body]),
-            _pooled([m.foreground[c] for m in measured if m.foreground]),
+            pooled([m.body[c] for m in measured if m.body]),
+            pooled([m.foreground[c] for m in measured if m.foreground]),
         )
         for c, name in enumerate(ask.channels)
     ]
     return Fingerprint(tuple(m.facts for m in measured), tuple(channels))
 
 
-def _pooled(samples: Sequence[NDArray[np.float32]]) -> Intensities | None:
-    filled = [sample for sample in samples if sample.size]
-    if not filled:
-        return None
-    voxels = np.concatenate(filled).astype(np.float64)
-    low, median, high = np.percentile(voxels, [0.5, 50, 99.5])
-    return Intensities(
-        mean=float(voxels.mean()),
-        std=float(voxels.std()),
-        median=float(median),
-        minimum=float(voxels.min()),
-        maximum=float(voxels.max()),
-        p005=float(low),
-        p995=float(high),
-        images=len(filled),
-    )
-
-
-def _sample(voxels: NDArray[Any]) -> NDArray[np.float32]:
-    finite = voxels[np.isfinite(voxels)] if voxels.dtype.kind == "f" else voxels
-    if finite.size > SAMPLE:
-        finite = np.random.default_rng(0).choice(finite, SAMPLE, replace=False)
-    return finite.astype(np.float32)
-
-
-def _nonzero_share(image: NDArray[Any]) -> float:
+def _nonzero_share(image: NDArray[Any]) -> tuple[float, ...]:
     mask = (image != 0).any(0)
-    share = 1.0
+    shares = []
     for axis in range(mask.ndim):
         hits = np.flatnonzero(mask.any(tuple(a for a in range(mask.ndim) if a != axis)))
-        share *= (hits[-1] - hits[0] + 1) / mask.shape[axis] if len(hits) else 1.0
-    return float(share)
+        shares.append(float((hits[-1] - hits[0] + 1) / mask.shape[axis]) if len(hits) else 1.0)
+    return tuple(shares)
 
 
 def _spread(ids: Sequence[str]) -> list[str]:
