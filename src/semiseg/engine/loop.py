@@ -94,7 +94,7 @@ class Loop:
         self.method.train()
         with StopRequest() as stop:
             while self.step < self.total:
-                self._iterate(meter)
+                self.iterate_once(meter)
                 if self.step % self.train.log_every == 0 or self.step == self.total:
                     self.tell(self._stepped(meter))
                 if self.validate and (self.step % self.validate_every == 0 or self.step == self.total):
@@ -168,7 +168,8 @@ class Loop:
             "predictor": self.network.state_dict(),
         }
 
-    def _iterate(self, meter: Meter) -> None:
+    def iterate_once(self, meter: Meter | None = None) -> None:
+        """One iteration: learning rate, seed, batch, updates, moving average."""
         stage, t = self.clock(self.step)
         if t.step == 0:
             self.method.on_stage_start(stage.name)
@@ -187,7 +188,8 @@ class Loop:
             for mine, theirs in zip(self.average.buffers(), predictor.buffers(), strict=True):
                 mine.copy_(theirs)
         self.step += 1
-        meter.add(logs)
+        if meter is not None:
+            meter.add(logs)
         self._guard(finite)
 
     def build_optimizers(self) -> None:

@@ -1,0 +1,92 @@
+"""A tiny network and endless synthetic batches: all that a method needs to be tried out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from semiseg import methods
+from semiseg.config import OptimizerConfig, ScheduleConfig, TrainConfig
+from semiseg.core import Batch, Method, SegOutput
+from semiseg.engine.loop import Loop
+from semiseg.engine.precision import Precision
+
+
+class TinyNet(nn.Module):
+    """One block with batch norm and dropout, so that modes and random numbers matter."""
+
+    def __init__(
+        self, dim: int, classes: int, heads: dict[str, int] | None = None, channels: int = 1
+    ) -> None:
+        super().__init__()
+        conv, norm, drop = (
+            (nn.Conv2d, nn.BatchNorm2d, nn.Dropout2d)
+            if dim == 2
+            else (nn.Conv3d, nn.BatchNorm3d, nn.Dropout3d)
+        )
+        self.body = nn.Sequential(conv(channels, 8, 3, 1, 1), norm(8), nn.ReLU(), drop(0.2))
+        self.head = conv(8, classes, 1)
+        self.heads = nn.ModuleDict({name: conv(8, n, 1) for name, n in (heads or {}).items()})
+
+    def forward(self, x: Tensor) -> SegOutput:
+        features = self.body(x)
+        return SegOutput(self.head(features), features, {k: head(features) for k, head in self.heads.items()})
+
+
+def batches(
+    dim: int, classes: int, *, labeled: int = 2, unlabeled: int = 3, absent: int | None = None, edge: int = 12
+) -> Callable[[int], Batch]:
+    """Iteration -> batch; class k is where the smooth image lies in the k-th band of intensity."""
+    shape = (edge,) * dim
+
+    def image(generator: torch.Generator, n: int) -> Tensor:
+        coarse = torch.randn((n, 1, *[4] * dim), generator=generator)
+        mode = "bilinear" if dim == 2 else "trilinear"
+        return nn.functional.interpolate(coarse, shape, mode=mode, align_corners=True)
+
+    def at(step: int) -> Batch:
+        generator = torch.Generator().manual_seed(step)
+        x_l, weak = image(generator, labeled), image(generator, unlabeled)
+        edges = torch.linspace(-0.6, 0.6, classes - 1)
+        y_l = torch.bucketize(x_l[:, 0], edges)
+        if absent is not None:
+            y_l[y_l == absent] = 0
+        strong = weak + 0.3 * torch.randn(weak.shape, generator=generator)
+        return Batch(x_l, y_l, {"weak": weak, "strong": strong})
+
+    return at
+
+
+def make(name: str, dim: int, classes: int, **options: object) -> Method:
+    """A method on tiny networks, always with the same initial weights."""
+    torch.manual_seed(0)
+    return methods.find(name)(lambda heads=None: TinyNet(dim, classes, heads), **options)
+
+
+def loop_for(
+    method: Method,
+    at: Callable[[int], Batch],
+    total: int,
+    *,
+    folder: Path | None = None,
+    fabric: Fabric | None = None,
+    precision: str = "32",
+    **train: object,
+) -> Loop:
+    """A loop with a high learning rate, so that few iterations show something."""
+    fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    return Loop(
+        fabric,
+        method,
+        at,
+        Precision(precision, fabric.device),
+        total,
+        TrainConfig(**train),
+        OptimizerConfig(lr=0.01),
+        ScheduleConfig(name="poly"),
+        folder=folder,
+    )
