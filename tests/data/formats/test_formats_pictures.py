@@ -157,9 +157,14 @@ def test_array_and_grid_must_agree(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "kept.bin"
     path.write_bytes(b"old")
-    with pytest.raises(RuntimeError, match="power cut"), atomic_file(path) as stream:
-        stream.write(b"new")
-        raise RuntimeError("power cut")
+
+    def interrupted() -> None:
+        with atomic_file(path) as stream:
+            stream.write(b"new")
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        interrupted()
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["kept.bin"]
     with atomic_file(path) as stream:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -98,8 +97,3 @@ def squeezed(shape: Sequence[int]) -> tuple[int, ...]:
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
     return tuple(sizes)
-
-
-def count(shape: Sequence[int]) -> int:
-    """Number of voxels."""
-    return math.prod(int(n) for n in shape)

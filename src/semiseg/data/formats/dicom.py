@@ -134,9 +134,12 @@ def read_series(series: Series) -> Volume:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """Every file below, sorted; links to folders are not followed, so that no loop is possible."""
+    """Every file below, sorted, but for hidden ones (macOS leaves ``._NAME.dcm`` in zips).
+
+    Links to folders are not followed, so that no loop is possible.
+    """
     found = [Path(top) / name for top, _, names in os.walk(folder, onerror=_raise) for name in names]
-    return sorted(file for file in found if file.is_file())
+    return sorted(file for file in found if not file.name.startswith(".") and file.is_file())
 
 
 def _raise(error: OSError) -> None:

@@ -112,12 +112,13 @@ def _header(path: Path) -> Dataset:
 
 def _no_image(path: Path, dataset: Dataset, wanted: bool) -> list[Slice]:
     """No rows: a report or a directory file is passed over, an image class without rows is cut off."""
-    meta = getattr(dataset, "file_meta", None)
-    uid = dataset.get("SOPClassUID") or (meta.get("MediaStorageSOPClassUID") if meta else None)
+    own, announced = dataset.get("SOPClassUID"), dataset.file_meta.get("MediaStorageSOPClassUID")
+    uid = own or announced
     if uid is None:
         raise broken(path, "is not readable DICOM (no SOP class)")
-    if "Image Storage" in str(uid.name):
-        raise broken(path, "is cut off: an image class without image size", code="TRUNCATED")
+    directory = str(uid) == "1.2.840.10008.1.3.10"  # DICOMDIR, the one object that is not announced twice
+    if "Image Storage" in str(uid.name) or (own != announced and announced is not None and not directory):
+        raise broken(path, "is cut off before the image size", code="TRUNCATED")
     if wanted:
         hint = "give a DICOM image file or the series' folder"
         raise broken(path, f"holds no image ({uid.name})", hint=hint, code="NO_SERIES")
