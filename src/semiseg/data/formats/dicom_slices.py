@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semiseg.data.formats.guards import broken, check_claim, check_file, needed_bytes
+from semiseg.data.formats.guards import broken, check_claim, check_file, hushed, needed_bytes
 from semiseg.errors import SemisegError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def slices_of(path: Path, *, wanted: bool = False) -> list[Slice]:
 @contextmanager
 def quiet(path: Path) -> Iterator[None]:
     """Keep pydicom's warnings and messages, which quote header values, away from the user's log."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), hushed("pydicom"):
         warnings.simplefilter("ignore")
         try:
             yield

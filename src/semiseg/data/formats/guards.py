@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -145,6 +146,20 @@ def explained(path: Path, doing: str = "read") -> Iterator[None]:
         why = f"cannot be {doing} ({type(error).__name__}: {_one_line(error)})"
         hint = RESTORE if doing == "read" else "check the folder's permissions and free space"
         raise broken(path, why, hint=hint) from error
+
+
+@contextmanager
+def hushed(logger: str) -> Iterator[None]:
+    """Keep a decoder's own log lines out of the user's log; what matters is told once, by our error."""
+
+    def drop(_: logging.LogRecord) -> bool:
+        return False
+
+    logging.getLogger(logger).addFilter(drop)
+    try:
+        yield
+    finally:
+        logging.getLogger(logger).removeFilter(drop)
 
 
 def readable_bytes(count: int) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from semiseg.data.formats.arrays import Array, sober, writable
 from semiseg.data.formats.atomic import atomic_file
 from semiseg.data.formats.geometry import scaling
-from semiseg.data.formats.guards import broken, check_array, check_claim, needed_bytes, not_3d
+from semiseg.data.formats.guards import broken, check_array, check_claim, hushed, needed_bytes, not_3d
 from semiseg.data.formats.picture import check_upright, spacing_from_dpi
 from semiseg.data.formats.sidecar import keep_spacing, spacing_beside
 from semiseg.data.volume import Grid, Header, Volume
@@ -26,7 +26,7 @@ def read_header(path: Path) -> Header:
     """Shape and type from the pages' tags."""
     from tifffile import TiffFile
 
-    with TiffFile(path) as file:
+    with hushed("tifffile"), TiffFile(path) as file:
         return _describe(path, file)[0]
 
 
@@ -34,7 +34,7 @@ def read(path: Path) -> Volume:
     """Array in page, row, column order."""
     from tifffile import TiffFile
 
-    with TiffFile(path) as file:
+    with hushed("tifffile"), TiffFile(path) as file:
         header, axes = _describe(path, file)
         try:
             array = np.asarray(file.series[0].asarray())
@@ -67,7 +67,9 @@ def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None =
 
 def _describe(path: Path, file: Any) -> tuple[Header, str]:
     """The header, and tifffile's letters for the axes longer than 1."""
-    if len(file.series) != 1:
+    if not file.series:
+        raise broken(path, "is not a TIFF image (it has no page that makes sense)")
+    if len(file.series) > 1:
         hint = "save one image of one size per file"
         raise broken(path, f"holds {len(file.series)} images of unlike sizes", code="NOT_3D", hint=hint)
     series = file.series[0]
