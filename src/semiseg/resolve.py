@@ -43,7 +43,7 @@ def resolve(
     """
     file_tree = read_yaml(file) if file else {}
     env_tree = _from_environment(os.environ if environment is None else environment)
-    set_tree = _from_settings(settings)
+    set_tree = parse_settings(settings)
     for key, value in (flags or {}).items():
         _plant(set_tree, key.split("."), value)
     over = merge(merge(file_tree, env_tree), set_tree)
@@ -128,7 +128,12 @@ def _from_environment(environment: Mapping[str, str]) -> Tree:
     return tree
 
 
-def _from_settings(settings: Iterable[str]) -> Tree:
+def parse_settings(settings: Iterable[str]) -> Tree:
+    """The tree that ``section.key=value`` strings (``--set``) describe, values read as YAML.
+
+    Raises:
+        UsageError: not ``key=value``, or a value that is not YAML.
+    """
     tree: Tree = {}
     for setting in settings:
         key, equals, value = setting.partition("=")

@@ -31,16 +31,15 @@ LOWER_PREDICTION = (
 def report(error: BaseException, output: Output) -> int:
     """Tell ``error`` in the asked form (stderr lines, or JSON on stdout) and return the exit code."""
     known = explain(error, output.arguments)
+    if output.verbosity > 0 and not isinstance(error, typer.TyperException | Interrupted):
+        sys.stderr.write("".join(traceback.format_exception(error)))
     if output.json:
         sys.stdout.write(json.dumps(plain(known.as_dict()), indent=1) + "\n")
-    if output.verbosity > 0 and not isinstance(known, UsageError | Interrupted):
-        sys.stderr.write("".join(traceback.format_exception(error)))
-    if not output.json:
-        sys.stderr.write(
-            f"error: {known.message}\n" if not isinstance(known, Interrupted) else known.message + "\n"
-        )
-        if known.hint:
-            sys.stderr.write(f"hint: {known.hint}\n")
+    elif isinstance(known, Interrupted):
+        sys.stderr.write("; ".join(filter(None, (known.message, known.hint))) + "\n")
+    else:
+        hint = f"hint: {known.hint}\n" if known.hint else ""
+        sys.stderr.write(f"error: {known.message}\n{hint}")
     sys.stdout.flush()
     return known.exit_code
 

@@ -115,3 +115,32 @@ def runs(given: Path | None) -> Path:
 def given_flags(**flags: Any) -> dict[str, Any]:
     """Dotted configuration keys (``train__seed`` is ``train.seed``) of the flags that were given."""
     return {key.replace("__", "."): value for key, value in flags.items() if value is not None}
+
+
+def refuse_existing(*paths: Path) -> None:
+    """Nothing is overwritten unless asked.
+
+    Raises:
+        UsageError: one of the paths exists.
+    """
+    there = [path for path in paths if path.exists()]
+    if there:
+        raise UsageError(
+            f"{there[0]} already exists",
+            hint="add --overwrite to replace it, or choose another place",
+            code="EXISTS",
+        )
+
+
+def find_run(path: Path) -> Path:
+    """``-m``: a path, or one below a folder of ``SEMISEG_RUNS``."""
+    if path.exists() or path.is_absolute():
+        return path
+    from semiseg.settings import read
+
+    return next((root / path for root in read().runs if (root / path).exists()), path)
+
+
+def contradiction(one: str, other: str) -> UsageError:
+    """The error for two flags that exclude each other."""
+    return UsageError(f"{one} and {other} exclude each other", hint="give one of them", code="CONTRADICTION")

@@ -1,0 +1,148 @@
+"""The commands as functions: the same defaults, the same errors, no printing but log lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from semiseg.data.check import Report
+    from semiseg.data.dataset import Dataset
+    from semiseg.engine.events import Listener
+    from semiseg.evaluation import Evaluation
+    from semiseg.prediction import PredictionReport
+    from semiseg.run import Run
+
+
+def train(
+    dataset: str | Path | Dataset,
+    *,
+    method: str | None = None,
+    network: str | None = None,
+    recipe: str | None = None,
+    labeled: int | None = None,
+    labeled_patients: int | None = None,
+    fold: int | None = None,
+    seed: int | None = None,
+    iterations: int | None = None,
+    max_time: float | None = None,
+    config: Path | None = None,
+    settings: Mapping[str, Any] | Iterable[str] = (),
+    plan: Path | None = None,
+    runs: str | Path = "runs",
+    run: str | Path | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    workers: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    listeners: Sequence[Listener] = (),
+    dry_run: bool = False,
+) -> Run:
+    """``semiseg train`` as a function.
+
+    Args:
+        dataset: a folder, a name or number under ``SEMISEG_DATA``, or an opened dataset.
+        method: see ``semiseg methods``.
+        network: see ``semiseg networks``; None is the one that the plan sized.
+        recipe: settings by name, or a YAML file of that shape.
+        labeled: use so many labeled cases; the others become unlabeled.
+        labeled_patients: the same counted in patients.
+        fold: of the split file.
+        seed: of everything random.
+        iterations: length of the training; None is chosen for the device.
+        max_time: minutes after which the run saves and ends.
+        config: a YAML file.
+        settings: other settings, ``{"optimizer.lr": 1e-3}`` or ``["optimizer.lr=1e-3"]``.
+        plan: a ``plan.json`` to use instead of making one.
+        runs: parent of the run folders.
+        run: exactly this run folder, instead of ``runs``.
+        device: auto, cpu, cuda, cuda:N or mps.
+        devices: processes.
+        workers: processes that preprocess.
+        resume: go on with an interrupted run.
+        overwrite: replace an earlier run.
+        listeners: called with every event, such as ``semiseg.report.console.Console()``.
+        dry_run: one iteration, no run folder.
+
+    Raises:
+        SemisegError: whatever the caller can mend; the message says what, the hint says how.
+    """
+    from semiseg.experiment import train as run_training
+    from semiseg.resolve import resolve
+
+    flags = {
+        "method.name": method,
+        "network.name": network,
+        "data.labeled": labeled,
+        "data.labeled_patients": labeled_patients,
+        "data.fold": fold,
+        "train.seed": seed,
+        "train.iterations": iterations,
+        "train.max_time": max_time,
+    }
+    given = {key: value for key, value in flags.items() if value is not None}
+    if isinstance(settings, Mapping):
+        given, settings = {**settings, **given}, ()
+    return run_training(
+        dataset,
+        resolve(recipe=recipe, file=config, settings=settings, flags=given),
+        runs=Path(runs),
+        run_folder=None if run is None else Path(run),
+        plan_file=plan,
+        device=device,
+        devices=devices,
+        workers=workers,
+        resume=resume,
+        overwrite=overwrite,
+        listeners=listeners,
+        dry_run=dry_run,
+    )
+
+
+def predict(
+    inputs: str | Path, output: str | Path, run: str | Path | Sequence[str | Path], **options: Any
+) -> PredictionReport:
+    """``semiseg predict`` as a function; ``options`` are those of :func:`semiseg.prediction.predict`.
+
+    Args:
+        inputs: an image, a folder of images or of DICOM, a zip.
+        output: a folder, or one file for one scan.
+        run: a run folder or checkpoint; several make an ensemble.
+        options: ``device``, ``uncertainty``, ``quality``, ``overwrite`` and so on.
+
+    Returns:
+        What became of each scan; ``report.failed`` lists those that could not be predicted.
+    """
+    from semiseg.prediction import predict as run_prediction
+
+    return run_prediction(inputs, output, run, **options)
+
+
+def evaluate(reference: str | Path, prediction: str | Path, **options: Any) -> Evaluation:
+    """``semiseg evaluate`` as a function; ``options`` as in :func:`semiseg.evaluation.evaluate_folders`.
+
+    Args:
+        reference: a folder of label maps, or one.
+        prediction: the same for the predictions.
+        options: ``dataset``, ``labels``, ``convention``, ``distances`` and so on.
+
+    Returns:
+        The scores; nothing is written until its ``save(folder)`` is called.
+    """
+    from semiseg.evaluation import evaluate_folders
+
+    return evaluate_folders(reference, prediction, **options)
+
+
+def check(dataset: str | Path, **options: Any) -> Report:
+    """``semiseg check`` as a function; ``options`` as in :func:`semiseg.data.check.check`.
+
+    Args:
+        dataset: a folder, or a name or number under ``SEMISEG_DATA``.
+        options: ``fix``, ``workers``, ``progress``.
+    """
+    from semiseg.data.check import check as run_check
+
+    return run_check(dataset, **options)

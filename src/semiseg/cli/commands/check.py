@@ -1,0 +1,52 @@
+"""``semiseg check``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from semiseg.cli import options
+from semiseg.cli.output import Output
+from semiseg.cli.progress import counted
+from semiseg.errors import DataError
+
+EXAMPLES = (
+    "semiseg check Dataset104_Heart",
+    "semiseg check Dataset104_Heart --fix",
+    "semiseg check 104 --json",
+)
+
+
+def run(
+    out: Output,
+    dataset: options.Dataset,
+    fix: Annotated[bool, typer.Option("--fix", help="Write a proposed label_map into dataset.json.")] = False,
+    workers: options.Workers = None,
+) -> None:
+    """Find everything that is wrong with a dataset folder, and say how to mend it; exit 3 on errors.
+
+    Looks at every file: unreadable or truncated ones, geometry of image and label, label values, NaN,
+    constant images, duplicates between labeled, unlabeled and test cases, and counts.
+    """
+    from semiseg.data.check import check
+
+    with counted(out, "check") as tick:
+        report = check(dataset, fix=fix, workers=options.workers(workers), progress=tick)
+    if report.ok:
+        out.result(report.as_dict(), report.as_text())
+        return
+    out.text(report.as_text())
+    number = len(report.errors)
+    raise DataError(
+        f"{report.dataset} has {number} error{'s' * (number != 1)}",
+        hint=_hint(report.proposed_label_map, report.errors[0].fix),
+        code=report.errors[0].code,
+        details=report.as_dict(),
+    )
+
+
+def _hint(proposal: dict[int, int], first_fix: str) -> str:
+    if proposal:
+        return f"`semiseg check DATASET --fix` writes label_map {proposal} into dataset.json"
+    return first_fix or "mend what is named above, then check again"

@@ -1,0 +1,105 @@
+"""``semiseg evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semiseg.cli import options
+from semiseg.cli.output import Output
+from semiseg.cli.progress import counted
+
+EXAMPLES = (
+    "semiseg evaluate Dataset104_Heart/labelsTs predictions",
+    "semiseg evaluate labels predictions --dataset Dataset104_Heart -o scores",
+    "semiseg evaluate labels predictions --convention uamt",
+)
+
+
+def run(
+    out: Output,
+    reference: Annotated[
+        Path, typer.Argument(metavar="REF", show_default=False, help="Folder or file of references.")
+    ],
+    prediction: Annotated[
+        Path, typer.Argument(metavar="PRED", show_default=False, help="Folder or file of predictions.")
+    ],
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", metavar="DATASET", help="Class names; default: dataset.json beside REF."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Where summary.json and metrics.csv go.  [default: PRED]"
+        ),
+    ] = None,
+    convention: Annotated[
+        str,
+        typer.Option(
+            "--convention",
+            "--legacy",
+            metavar="NAME",
+            help="semiseg, uamt, ssl4mis, pymic, monai, nnunet or brats.",
+        ),
+    ] = "semiseg",
+    tolerance: Annotated[
+        float, typer.Option("--nsd-tolerance", metavar="MM", help="Tolerance of NSD.")
+    ] = 1.0,
+    distances: Annotated[
+        bool, typer.Option("--distances/--no-distances", help="Surface metrics (slower).")
+    ] = True,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="A reference without prediction is no failure.")
+    ] = False,
+    overwrite: options.Overwrite = False,
+    workers: options.Workers = None,
+) -> None:
+    """Compare predictions with references: Dice, Jaccard, HD95, ASD, NSD and volumes, per case and class.
+
+    Distances are in mm unless a published convention says otherwise. Writes summary.json and metrics.csv;
+    exit 5 when some cases could not be compared.
+    """
+    from semiseg.evaluation import evaluate_folders
+
+    folder = output or (prediction if prediction.is_dir() else prediction.parent)
+    if not overwrite:
+        options.refuse_existing(folder / "summary.json", folder / "metrics.csv")
+    with counted(out, "evaluate") as tick:
+        evaluation = evaluate_folders(
+            reference,
+            prediction,
+            dataset=_located(dataset),
+            convention=convention,
+            nsd_tolerance_mm=tolerance,
+            distances=distances,
+            allow_missing=allow_missing,
+            workers=options.workers(workers),
+            progress=tick,
+        )
+    files = evaluation.save(folder)
+    problem = evaluation.problem()
+    report = {
+        **evaluation.summary,
+        "files": files,
+        "missing": evaluation.missing,
+        "failed": evaluation.failed,
+    }
+    if problem is None:
+        out.result(report, evaluation.table())
+        out.text(f"written: {', '.join(map(str, files))}")
+        return
+    out.text(evaluation.table())
+    out.text(f"written: {', '.join(map(str, files))}")
+    problem.details.update(report)
+    raise problem
+
+
+def _located(dataset: str | None) -> Path | None:
+    if dataset is None:
+        return None
+    from semiseg.data.locate import locate
+
+    return locate(dataset)

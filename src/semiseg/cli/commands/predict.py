@@ -1,0 +1,159 @@
+"""``semiseg predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semiseg.cli import options
+from semiseg.cli.output import Output, columns
+from semiseg.cli.progress import counted
+from semiseg.errors import PartialError, UsageError
+
+if TYPE_CHECKING:
+    from semiseg.model import Model
+    from semiseg.prediction import PredictionReport
+
+EXAMPLES = (
+    "semiseg predict -i scans -o predictions -m runs/…/labeled-8_fold-0_seed-0",
+    "semiseg predict -i scan.nii.gz -o labels.nii.gz -m RUN --uncertainty",
+    "semiseg predict -i dicom_folder -o out -m RUN_1 -m RUN_2 --quality best",
+)
+
+
+def run(
+    out: Output,
+    inputs: Annotated[
+        Path,
+        typer.Option(
+            "-i",
+            "--input",
+            metavar="PATH",
+            show_default=False,
+            help="An image, a folder of images or DICOM, a zip.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="PATH", show_default=False, help="A folder, or a file for one scan."
+        ),
+    ],
+    model: Annotated[
+        list[Path],
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="RUN",
+            show_default=False,
+            help="A run folder or checkpoint; several: an ensemble.",
+        ),
+    ],
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Also write an entropy map per scan.")
+    ] = False,
+    mirror: Annotated[
+        bool | None,
+        typer.Option("--mirror/--no-mirror", help="Average over mirrored views.  [default: as trained]"),
+    ] = None,
+    quality: Annotated[
+        str, typer.Option("--quality", metavar="NAME", help="fast, balanced or best.")
+    ] = "balanced",
+    precision: Annotated[str, typer.Option("--precision", metavar="NAME", help="32, bf16 or 16.")] = "32",
+    config: options.Config = None,
+    settings: options.Set = None,
+    device: options.Device = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("-j", "--workers", metavar="N", min=0, help="Scans read ahead.  [default: 1]"),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume/--no-resume", help="Leave scans that were already predicted in the same way."),
+    ] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scans, predict none.")] = False,
+) -> None:
+    """Segment scans with a trained model: label maps in each scan's own grid, and a record of each.
+
+    One bad scan does not stop the others: it is listed, and the exit code is 5.
+    """
+    overrides = inference_overrides(config, settings or [])
+    where = options.device(device)
+    models = [options.find_run(path) for path in model]
+
+    from semiseg.model import Model
+    from semiseg.prediction import predict
+
+    loaded = Model.load(models, where, precision=precision)
+    if dry_run:
+        _list_scans(out, inputs, loaded)
+        return
+    with counted(out, "predict") as tick:
+        report = predict(
+            inputs,
+            output,
+            loaded,
+            overwrite=overwrite,
+            resume=resume,
+            uncertainty=uncertainty,
+            mirror=mirror,
+            quality=quality,
+            overrides=overrides,
+            workers=options.workers(workers),
+            progress=tick,
+        )
+    _tell(out, report)
+
+
+def inference_overrides(file: Path | None, settings: list[str]) -> dict[str, Any]:
+    """The ``inference`` section of ``-c`` with ``--set`` laid over it.
+
+    Raises:
+        UsageError: ``--set`` of something that a trained model cannot change.
+    """
+    from semiseg.resolve import merge, parse_settings, read_yaml
+
+    chosen = parse_settings(settings)
+    others = sorted(set(chosen) - {"inference"})
+    if others:
+        raise UsageError(
+            f"--set {others[0]}: a trained model takes settings of `inference` only",
+            hint="for example --set inference.overlap=0.25; to change anything else, train again",
+            code="NOT_INFERENCE",
+        )
+    from_file = read_yaml(file).get("inference", {}) if file else {}
+    return merge(from_file, chosen.get("inference", {}))
+
+
+def _list_scans(out: Output, inputs: Path, model: Model) -> None:
+    from semiseg.scans import find_scans
+
+    scans = find_scans(inputs, [channel.name for channel in model.plan.channels])
+    listed = [{"id": scan.id, "files": scan.files} for scan in scans]
+    lines = columns((scan.id, " ".join(map(str, scan.files[:4]))) for scan in scans)
+    out.result({"dry_run": True, "scans": listed}, f"{lines}\n{len(scans)} scans")
+
+
+def _tell(out: Output, report: PredictionReport) -> None:
+    """Counts and volumes; an error that names the first failure where some scans failed.
+
+    Raises:
+        PartialError: some scans could not be predicted.
+    """
+    done, skipped, failed = len(report.done), len(report.skipped), len(report.failed)
+    counts = f"{done} predicted, {skipped} already there, {failed} failed, in {report.seconds:.1f} s"
+    if not report.failed:
+        out.result(report.as_dict(), f"{counts}: {report.output}")
+        return
+    out.text(counts)
+    first = report.failed[0]
+    error = first.error or {}
+    raise PartialError(
+        f"{failed} of {len(report.cases)} scans failed; {first.id}: {error.get('message', '')}",
+        hint=str(error.get("hint") or "prediction_report.json lists every failure"),
+        code="CASES_FAILED",
+        details=report.as_dict(),
+    )

@@ -1,0 +1,167 @@
+"""``semiseg train``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semiseg.cli import logs, options
+from semiseg.cli.output import Output
+
+if TYPE_CHECKING:
+    from semiseg.run import Run
+
+EXAMPLES = (
+    "semiseg train Dataset104_Heart --method mean_teacher --labeled 8",
+    "semiseg train 104 --labeled 8 --iterations 3000 --set optimizer.lr=1e-3",
+    "semiseg train 104 --labeled 8 --dry-run",
+    "semiseg train 104 --labeled 8 --resume",
+)
+
+
+def run(
+    out: Output,
+    dataset: options.Dataset,
+    method: Annotated[
+        str | None, typer.Option("--method", metavar="NAME", help="See `semiseg methods`.")
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option("--network", metavar="NAME", help="See `semiseg networks`.  [default: the plan's]"),
+    ] = None,
+    recipe: options.Recipe = None,
+    labeled: options.Labeled = None,
+    labeled_patients: options.LabeledPatients = None,
+    fold: options.Fold = None,
+    seed: options.Seed = None,
+    iterations: Annotated[
+        int | None, typer.Option("--iterations", metavar="N", min=1, help="Length.  [default: by device]")
+    ] = None,
+    max_time: Annotated[
+        float | None, typer.Option("--max-time", metavar="MIN", help="Save and end after so many minutes.")
+    ] = None,
+    config: options.Config = None,
+    settings: options.Set = None,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", metavar="FILE", help="A plan.json to use instead of making one.")
+    ] = None,
+    runs: Annotated[
+        Path | None, typer.Option("--runs", metavar="DIR", help="Parent of the run folders.  [default: runs]")
+    ] = None,
+    run_folder: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="Exactly this run folder, instead of --runs.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run; start where there is none.")
+    ] = False,
+    overwrite: options.Overwrite = False,
+    device: options.Device = None,
+    devices: Annotated[
+        int, typer.Option("--devices", metavar="N", min=1, help="GPUs, or processes on a CPU.")
+    ] = 1,
+    workers: options.Workers = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show plan, cases and memory; try one iteration; write no run.")
+    ] = False,
+) -> None:
+    """Train a model on a few labeled and many unlabeled scans, and write a run folder.
+
+    Labels of unlabeled and test cases are never opened. Ctrl-C saves; --resume goes on from there.
+    """
+    from semiseg.resolve import resolve
+
+    if resume and overwrite:
+        raise options.contradiction("--resume", "--overwrite")
+    flags = options.given_flags(
+        method__name=method,
+        network__name=network,
+        data__labeled=labeled,
+        data__labeled_patients=labeled_patients,
+        data__fold=fold,
+        train__seed=seed,
+        train__iterations=iterations,
+        train__max_time=max_time,
+    )
+    resolved = resolve(recipe=recipe, file=config, settings=settings or (), flags=flags)
+    _require_method(resolved.method.name)
+    where, processes = options.device(device), options.workers(workers)
+    first = _is_first_process(out)
+    if dry_run and first:
+        from semiseg.cli.planning import plan_of, plan_text
+
+        split, planned = plan_of(dataset, resolved, device=where, workers=processes, file=plan)
+        out.text("\n".join(plan_text(split, planned)))
+
+    from semiseg.experiment import train
+
+    trained = train(
+        dataset,
+        resolved,
+        runs=options.runs(runs),
+        run_folder=run_folder,
+        plan_file=plan,
+        device=where,
+        devices=devices,
+        workers=processes,
+        resume=resume,
+        overwrite=overwrite,
+        listeners=_listeners(out) if first else (),
+        dry_run=dry_run,
+    )
+    if not first:
+        return
+    if dry_run:
+        report = {
+            "dry_run": True,
+            "run": trained.folder,
+            "plan": planned,
+            "split": split.as_dict(),
+            "config": resolved,
+        }
+        out.result(report, f"one iteration fits; without --dry-run the run would be {trained.folder}")
+    else:
+        out.result(
+            _summary(trained),
+            f"run: {trained.folder}\nuse it: semiseg predict -i SCANS -o OUT -m {trained.folder}",
+        )
+
+
+def _listeners(out: Output) -> list[Any]:
+    """What shows the training on the terminal: nothing with -q."""
+    if out.verbosity < 0:
+        return []
+    from semiseg.report.console import Console
+
+    return [Console(out.progress)]
+
+
+def _summary(trained: Run) -> dict[str, Any]:
+    manifest = trained.manifest
+    return {
+        "run": trained.folder,
+        "finished": trained.finished,
+        "manifest": manifest,
+        "metrics": trained.metrics[-1:],
+    }
+
+
+def _require_method(name: str) -> None:
+    """Say that a method does not exist before torch is loaded."""
+    from semiseg import methods
+    from semiseg.errors import unknown_name
+
+    if ":" not in name and name not in methods.names():
+        raise unknown_name("method", name, methods.names())
+
+
+def _is_first_process(out: Output) -> bool:
+    """Whether this is the one process of a parallel run that talks; the others show errors only."""
+    rank = os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0"
+    if rank == "0":
+        return True
+    out.verbosity, out.progress = min(out.verbosity, -2), False
+    logs.start(out)
+    return False
