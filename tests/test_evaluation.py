@@ -9,11 +9,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from factories import blob, make_dataset
 from semiseg.data.volume import Grid
 from semiseg.errors import DataError, UsageError
 from semiseg.evaluation import evaluate_folders
 from semiseg.metrics import evaluate
+from tests.factories import blob, make_dataset
 
 AFFINE = np.diag([0.8, 0.9, 3.0, 1.0])
 

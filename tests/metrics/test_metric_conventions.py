@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ PREDICTION, REFERENCE, _ = pairs()["noise"]
 SPACING = (0.8, 0.8, 3.0)
 NOTHING = np.zeros_like(REFERENCE)
 NAN = math.nan
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
 def score(prediction, reference, convention, **options) -> dict[str, float]:
@@ -111,3 +114,10 @@ def test_nsd_is_in_millimeters_even_where_distances_are_in_voxels():
     wanted = score(PREDICTION, REFERENCE, "semiseg", nsd_tolerance_mm=2.9)["NSD"]
     assert 0 < wanted < 1
     assert score(PREDICTION, REFERENCE, "uamt", nsd_tolerance_mm=2.9)["NSD"] == pytest.approx(wanted)
+
+
+def test_the_documentation_has_a_row_for_each_convention():
+    text = (REPOSITORY / "docs" / "metrics.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\| `(\w+)`[^|]*\| (mm|voxel|-) \|", text, flags=re.MULTILINE)
+    wanted = [(name, c.unit if c.distances else "-") for name, c in CONVENTIONS.items()]
+    assert documented == wanted
