@@ -36,22 +36,21 @@ def read_member(path: Path) -> tuple[Member, InferenceConfig]:
     content = _read(file)
     try:
         plan = Plan.model_validate_json(content["plan"])
-        config: Mapping[str, Any] = json.loads(content["config"])
+        config = json.loads(content["config"])
+        method, inference = config["method"]["name"], config["inference"]
         network = _build(content, plan)
         _load_weights(network, _weights(content))
     except (KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:
         raise _foreign(file, f"{type(error).__name__}: {_one_line(error)}") from None
-    method = config.get("method") or {}
     source = {
         "file": str(file),
         "sha256": _sha256(file),
         "step": content.get("step"),
         "score": content.get("score"),
-        "method": method.get("name") if isinstance(method, Mapping) else str(method),
+        "method": method,
         "network": content["network"]["name"],
     }
-    settings = validate({"inference": config.get("inference") or {}}).inference
-    return Member(plan, network, source), settings
+    return Member(plan, network, source), validate({"inference": inference}).inference
 
 
 def checkpoint_file(path: Path) -> Path:
