@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from damage import SHAPE, change, copied, cut, label, load, save, shifted
 from PIL import Image
+from tests.data.damage import SHAPE, change, copied, cut, label, load, save, shifted
+from tests.factories import make_dataset
 
-from factories import make_dataset
 from semiseg.data.check import Problem, Report, check
 from semiseg.errors import UsageError
 

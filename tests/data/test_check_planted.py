@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from damage import (
+from tests.data.damage import (
     SHAPE,
     change,
     claim,
@@ -25,8 +25,8 @@ from damage import (
     shifted,
     zero_spacing,
 )
+from tests.factories import make_dataset
 
-from factories import make_dataset
 from semiseg.data.check import check
 
 

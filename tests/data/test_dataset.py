@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.factories import make_dataset
 
-from factories import make_dataset
 from semiseg.data.dataset import Case, Dataset, LabeledCase
 from semiseg.errors import DataError, SemisegError, UsageError
 

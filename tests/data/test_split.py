@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.factories import make_dataset
 
-from factories import make_dataset
 from semiseg.data.dataset import Case, Dataset, LabeledCase, Split
 from semiseg.data.patients import PatientRule
 from semiseg.errors import DataError, UsageError
