@@ -27,6 +27,9 @@ __all__ = ["explain", "make_plan"]
 CROP_BELOW = 0.75
 """Crop to nonzero voxels where their box holds less than this share of the median scan (nnU-Net's limit)."""
 
+SMALL_SHARE = 0.25
+"""A patch with less of the median scan than this sees little of its surroundings (nnU-Net's limit)."""
+
 OVERRIDES = (
     "orientation",
     "axes",
@@ -151,18 +154,14 @@ def _choose_sizes(
     load = Load(len(dataset.channel_names), len(dataset.labels), batch or 4, asked.features)
     median, mm = layout.median_shape, layout.patch_spacing
     reasons = {}
-    if patch is None and not asked.strides:
+    if patch is None:
         edges = choose_patch(median, mm, budget, memory_gb, load)
-        limit = (
-            "within what a CPU trains in minutes" if budget.device == "cpu" else f"within {memory_gb:g} GB"
-        )
-        reasons["patch"] = f"median scan {' x '.join(map(str, median))} at this spacing, within {limit}"
+        reasons["patch"] = _patch_reason(edges, median, budget, memory_gb)
     else:
-        edges = _asked_patch(patch, layout.dim) if patch is not None else median
-        reasons["patch"] = "as asked" if patch is not None else "the median scan, as strides are given"
+        edges, reasons["patch"] = _asked_patch(patch, layout.dim), "as asked"
     network, reasons["network"] = plan_network(asked, edges, mm, budget, fixed=patch is not None)
     if patch is None and asked.strides:
-        edges = tuple(max(1, n // d) * d for n, d in zip(median, network.divisor, strict=True))
+        edges = tuple(max(1, n // d) * d for n, d in zip(edges, network.divisor, strict=True))
     load = Load(load.channels, load.classes, load.batch, network.features)
     if batch is None:
         batch, reasons["batch"] = _sized_batch(edges, mm, budget, load, network, layout, memory_gb)
@@ -172,6 +171,15 @@ def _choose_sizes(
     reasons["memory_gb"] = "an estimate; two networks: both trained, a mean teacher takes less"
     need = memory(edges, mm, budget, load, network)
     return {"patch": edges, "network": network, "batch": batch, "memory_gb": need, "reasons": reasons}
+
+
+def _patch_reason(patch: tuple[int, ...], median: tuple[int, ...], budget: Budget, memory_gb: float) -> str:
+    limit = "what a CPU trains in minutes" if budget.device == "cpu" else f"{memory_gb:g} GB"
+    share = float(np.prod(patch) / np.prod(median))
+    small = (
+        f"; only {share:.0%} of the scan, a coarser spacing would show more" if share < SMALL_SHARE else ""
+    )
+    return f"the median scan is {' x '.join(map(str, median))} at this spacing; within {limit}{small}"
 
 
 def _sized_batch(
@@ -188,7 +196,8 @@ def _sized_batch(
         return memory(patch, mm, budget, one, network)["two networks"]
 
     fits = max((n for n in range(2, budget.batch + 1) if need(n) <= memory_gb), default=2)
-    voxels = int(np.median(np.prod(layout.shapes, axis=1))) * len(layout.shapes)
+    pieces = int(layout.shapes[:, 0].sum()) if layout.dim == 2 else len(layout.shapes)
+    voxels = int(np.prod(layout.median_shape)) * pieces
     chosen = choose_batch(patch, budget, fits, voxels)
     return chosen, "even, so that labeled and unlabeled patches share it; at most 5 % of the voxels"
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-Kernel = Literal["nearest", "linear", "cubic"]
+Kernel = Literal["nearest", "area", "linear", "cubic"]
 Kernels = tuple[Kernel, Kernel, Kernel]
 Image = NDArray[np.float32]
+Weights = NDArray[np.float64]
 
 ANISOTROPIC = 3.0
 """An axis whose voxels are this much longer than both others' holds separate slices (nnU-Net's rule)."""
@@ -63,21 +64,30 @@ def resample(array: Image, shape: Sequence[int], kernels: Kernels) -> Image:
 def resample_classes(array: NDArray[np.uint8], shape: Sequence[int], kernels: Kernels) -> NDArray[np.uint8]:
     """Resample a label map: each value's indicator on its own, then the value with the largest share.
 
+    Voxels that grow take the value that fills most of their own volume; wider filters would shave off
+    whatever is convex or thin.
+
     Args:
         array: (T0, T1, T2), any values.
         shape: the new sizes.
         kernels: linear or nearest along each axis.
 
     Returns:
-        (*shape) uint8 with no value that ``array`` lacks; the smallest value wins a tie.
+        (*shape) uint8 with no value that ``array`` lacks. The largest value wins a tie: when voxels double,
+        half-filled ones are many, and a structure would lose its rim if background took them.
     """
     if tuple(shape) == array.shape:
         return np.ascontiguousarray(array)
+    a, b, c = (
+        "area" if new < old and kernel == "linear" else kernel
+        for new, old, kernel in zip(shape, array.shape, kernels, strict=True)
+    )
+    kernels = (a, b, c)
     best = np.full(tuple(shape), -1.0, np.float32)
     out = np.zeros(tuple(shape), np.uint8)
     for value in np.flatnonzero(np.bincount(array.ravel(), minlength=256)):
         share = resample((array == value).astype(np.float32), shape, kernels)
-        wins = share > best + 1e-6  # a tie stays a tie whatever the rounding
+        wins = share >= best - 1e-5  # a tie stays a tie whatever the rounding
         best[wins] = share[wins]
         out[wins] = value
     return out
@@ -96,29 +106,44 @@ def axis_weights(before: int, after: int, kernel: Kernel) -> csr_matrix:
     from scipy.sparse import coo_matrix
 
     scale = before / after
-    centers = (np.arange(after) + 0.5) * scale - 0.5
+    centers: Weights = (np.arange(after, dtype=np.float64) + 0.5) * scale - 0.5
     if kernel == "nearest":
-        index = np.clip(np.floor(centers + 0.5), 0, before - 1)[:, None]
+        index = np.floor(centers + 0.5)[:, None]
         weight = np.ones_like(index)
+    elif kernel == "area":
+        index, weight = _overlap(before, after)
     else:
-        stretch = max(scale, 1.0)
-        radius = stretch * (1 if kernel == "linear" else 2)
-        taps = np.arange(int(np.ceil(2 * radius)) + 1)
-        index = np.floor(centers - radius)[:, None] + 1 + taps
-        weight = _profile((index - centers[:, None]) / stretch, kernel)
-        weight /= weight.sum(1, keepdims=True)
-        index = np.clip(index, 0, before - 1)
+        index, weight = _filter(centers, max(scale, 1.0), kernel)
+    index = np.clip(index, 0, before - 1)
     rows = np.repeat(np.arange(after), index.shape[1])
     entries = (weight.ravel().astype(np.float32), (rows, index.ravel().astype(np.int64)))
     return coo_matrix(entries, shape=(after, before)).tocsr()
 
 
-def _profile(distance: NDArray[np.float64], kernel: Kernel) -> NDArray[np.float64]:
+def _overlap(before: int, after: int) -> tuple[Weights, Weights]:
+    """How much of each new voxel every old one fills."""
+    scale = before / after
+    start: Weights = np.arange(after, dtype=np.float64)[:, None] * scale
+    index: Weights = np.floor(start) + np.arange(int(np.ceil(scale)) + 1, dtype=np.float64)
+    weight: Weights = (
+        np.clip(np.minimum(index + 1, start + scale) - np.maximum(index, start), 0, None) / scale
+    )
+    return index, weight
+
+
+def _filter(centers: Weights, stretch: float, kernel: Kernel) -> tuple[Weights, Weights]:
+    radius = stretch * (1 if kernel == "linear" else 2)
+    index = np.floor(centers - radius)[:, None] + 1 + np.arange(int(np.ceil(2 * radius)) + 1)
+    weight = _profile((index - centers[:, None]) / stretch, kernel)
+    return index, weight / weight.sum(1, keepdims=True)
+
+
+def _profile(distance: NDArray[np.float64], kernel: Kernel) -> Weights:
     x = np.abs(distance)
     if kernel == "linear":
-        hat: NDArray[np.float64] = np.clip(1 - x, 0, None)
+        hat: Weights = np.clip(1 - x, 0, None)
         return hat
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    profile: NDArray[np.float64] = np.where(x < 1, near, np.where(x < 2, far, 0))
+    profile: Weights = np.where(x < 1, near, np.where(x < 2, far, 0))
     return profile
