@@ -79,7 +79,7 @@ class Run:
         """Score predictions with this run's class names (see :func:`semiseg.evaluation.evaluate_folders`)."""
         from semiseg.evaluation import evaluate_folders
 
-        return evaluate_folders(Path(reference), Path(prediction), labels=self.plan.labels, **options)
+        return evaluate_folders(Path(reference), Path(prediction), dataset=self.plan, **options)
 
 
 def load_run(folder: str | Path) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,4 +59,11 @@ class Validation:
         if folder is not None:
             formats.write(folder / f"{case.id}.nii.gz", labels, grid, meta)
         reference = to_classes(load_label(case, grid), self.plan, case=case.id)
-        return case.id, to_classes(labels, self.plan, case=case.id), reference, grid
+        return case.id, _classes(labels, list(model.label_values.values())), reference, grid
+
+
+def _classes(labels: NDArray[Any], values: list[int]) -> NDArray[np.uint8]:
+    """Predicted label values back to class indices."""
+    table = np.zeros(max(values) + 1, np.uint8)
+    table[values] = np.arange(len(values))
+    return np.asarray(table[labels])
