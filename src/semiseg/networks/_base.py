@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from semiseg.core import SegOutput
 from semiseg.errors import UsageError
 from semiseg.networks._layers import layers
+from semiseg.networks._norm import too_small
 
 
 class SegNetwork(nn.Module):
@@ -64,6 +66,9 @@ class SegNetwork(nn.Module):
     def check(self, x: Tensor) -> None:
         """Refuse an input that does not fit, in words."""
         check_input(type(self).__name__, x.shape, self.dim, self.in_channels, self.divisor)
+        deepest = math.prod(s // d for s, d in zip(x.shape[2:], self.divisor, strict=True))
+        if self.training and x.shape[0] * deepest < 2:
+            raise too_small()
 
 
 def make_heads(dim: int, features: int, heads: Mapping[str, int] | None) -> nn.ModuleDict:

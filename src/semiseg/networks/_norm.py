@@ -25,15 +25,20 @@ def instance_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None =
         UsageError: a feature map of a single voxel, whose normalization is always 0.
     """
     if x.shape[2:].numel() < 2:
-        raise UsageError(
-            "the input is so small that its deepest feature map is one voxel, which cannot be normalized",
-            hint="use a larger patch, or a network with fewer stages",
-            code="PATCH_TOO_SMALL",
-        )
+        raise too_small()
     if x.device.type == "cpu" and _channels_last(x):
         samples = [F.batch_norm(one, None, None, weight, bias, training=True) for one in torch.split(x, 1)]
         return torch.cat(samples) if len(samples) > 1 else samples[0]
     return F.instance_norm(x, weight=weight, bias=bias)
+
+
+def too_small() -> UsageError:
+    """The error for a patch that leaves nothing to normalize."""
+    return UsageError(
+        "the input is so small that its deepest feature map is one voxel, which cannot be normalized",
+        hint="use a larger patch, or a network with fewer stages",
+        code="PATCH_TOO_SMALL",
+    )
 
 
 def _channels_last(x: Tensor) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from semiseg.core import SegOutput
 from semiseg.errors import UsageError
-from semiseg.networks._base import SegNetwork, make_heads, run_heads
+from semiseg.networks._base import SegNetwork, check_input, make_heads, run_heads
 from semiseg.networks._layers import layers
 
 logger = logging.getLogger("semiseg.networks")
@@ -78,18 +78,17 @@ class OutsideNetwork(SegNetwork):
         Raises:
             UsageError: an input that does not fit, or an output that is no segmentation of it.
         """
-        self.check(x)
+        check_input(self.label, x.shape, self.dim, self.in_channels, self.divisor)
         self._seen.clear()
         result = self.net(x)
-        if isinstance(result, SegOutput):
-            return result
-        logits = self._main(result, x)
-        features = self._seen.pop() if self._seen else None
-        if features is None:
-            return SegOutput(logits)
+        answer = result if isinstance(result, SegOutput) else SegOutput(self._main(result, x))
+        if not self._seen:
+            return answer
+        features = self._seen.pop()
         if features.shape[2:] != x.shape[2:]:
             features = F.interpolate(features, size=x.shape[2:], mode=layers(self.dim).linear_mode)
-        return SegOutput(logits, features, run_heads(self.heads, features))
+        own = features if answer.features is None else answer.features
+        return SegOutput(answer.logits, own, {**answer.heads, **run_heads(self.heads, features)})
 
     def _remember(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._seen[:] = [inputs[0]]

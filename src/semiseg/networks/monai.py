@@ -76,7 +76,7 @@ def build_outside(
             hint=signature_of(network, allowed),
             code="NETWORK_OPTION",
         ) from error
-    if isinstance(net, SegNetwork) or "heads" in ours:
+    if isinstance(net, SegNetwork) or ("heads" in ours and hasattr(net, "divisor")):
         return net
     size = next((arguments[n] for n in _SIZE_NAMES if arguments.get(n)), None)
     return OutsideNetwork(
@@ -85,7 +85,7 @@ def build_outside(
         dim=dim,
         in_channels=in_channels,
         classes=classes,
-        heads=heads,
+        heads=None if "heads" in ours else heads,
         size=None if size is None else _per_axis(size, dim),
     )
 
@@ -113,9 +113,9 @@ def _is_module(value: Any) -> bool:
 
 def _is_network(key: str, value: Any) -> bool:
     """A module that takes channels, under its own name (MONAI has many spellings of one class)."""
-    return (
-        _is_module(value) and value.__name__ == key and "in_channels" in inspect.signature(value).parameters
-    )
+    if not (_is_module(value) and value.__name__ == key):
+        return False
+    return bool(_first(_ALIASES["in_channels"], inspect.signature(value).parameters))
 
 
 def _first(names: tuple[str, ...], parameters: Mapping[str, Any]) -> list[str]:
