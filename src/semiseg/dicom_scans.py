@@ -79,5 +79,5 @@ def _folder(files: Sequence[Path]) -> Path:
 
 
 def _name(place: Path) -> str:
-    path = place.resolve()
+    path = place.absolute() if place.name not in ("", "..") else place.resolve()
     return path.stem if path.is_file() else path.name
