@@ -234,7 +234,7 @@ def test_what_cannot_be_adopted_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     (source / "zebra_mask.nii.gz").rename(source / "a_mask.nii.gz")
     with monkeypatch.context() as patch:
         patch.setattr("shutil.copyfile", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(UsageError, match="disk full"):
             adopt(source, target)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["pile"]
     target.mkdir()

@@ -16,7 +16,7 @@ from semiseg.data.adopting.words import clean_id, folder_part, folder_role, take
 from semiseg.data.check import check
 from semiseg.data.dataset import Dataset
 from semiseg.data.formats import read
-from semiseg.errors import DataError
+from semiseg.errors import DataError, UsageError
 
 
 def decathlon(root: Path, *, named: str = "{}.nii.gz") -> Path:
@@ -97,6 +97,46 @@ def test_a_dicom_series_meets_its_nifti_mask(shared_data: Path, tmp_path: Path) 
     result = adopt(source, tmp_path / "second")
     assert check(result.folder).errors == []
     assert [c.id for c in Dataset.open(result.folder).annotated] == ["Study1"]
+
+
+def test_frames_of_a_patient_are_kept_together(tmp_path: Path) -> None:
+    source, rng = tmp_path / "ACDC", np.random.default_rng(0)
+    for patient in (1, 2, 101):
+        folder = source / ("testing" if patient > 100 else "training") / f"patient{patient:03d}"
+        folder.mkdir(parents=True)
+        for frame in (1, 12):
+            image, label = blob((9, 8, 7), 4, 1, rng)
+            name = f"patient{patient:03d}_frame{frame:02d}"
+            nib.save(nib.Nifti1Image(image[0], np.eye(4)), folder / f"{name}.nii.gz")
+            nib.save(nib.Nifti1Image(label, np.eye(4)), folder / f"{name}_gt.nii.gz")
+        cine = np.stack([image[0]] * 5, -1)
+        nib.save(nib.Nifti1Image(cine, np.eye(4)), folder / f"patient{patient:03d}_4d.nii.gz")
+        (folder / "Info.cfg").write_text("ED: 1")
+    result = adopt(source, tmp_path / "out")
+    assert any("patient001_4d" in notice for notice in result.notices)
+    assert check(result.folder).errors == []
+    dataset = Dataset.open(result.folder)
+    assert len(dataset.test) == 2
+    assert {c.id[:10] for c in dataset.split(labeled=2).labeled} in ({"patient001"}, {"patient002"})
+    with pytest.raises(UsageError, match="cuts patient"):
+        dataset.split(labeled=1)
+
+
+def test_sessions_with_and_without_masks_are_only_noticed(tmp_path: Path) -> None:
+    source, rng = tmp_path / "bids", np.random.default_rng(0)
+    for session in (1, 2):
+        image, label = blob((9, 8, 7), 2, 1, rng)
+        folder = source / "sub-01" / f"ses-{session}" / "anat"
+        folder.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(image[0], np.eye(4)), folder / f"sub-01_ses-{session}_FLAIR.nii.gz")
+    masks = source / "derivatives" / "lesions" / "sub-01" / "ses-1"
+    masks.mkdir(parents=True)
+    nib.save(nib.Nifti1Image(label, np.eye(4)), masks / "sub-01_ses-1_label-lesion_mask.nii.gz")
+    result = adopt(source, tmp_path / "out")
+    assert any("sub-01" in notice for notice in result.notices)
+    split = Dataset.open(result.folder).split()
+    assert [c.id for c in split.labeled] == ["sub-01_ses-1"]
+    assert [c.id for c in split.unlabeled] == ["sub-01_ses-2"]
 
 
 @pytest.mark.parametrize(

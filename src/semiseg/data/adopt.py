@@ -14,6 +14,7 @@ from semiseg.data.adopting.build import Target, build, choose_ending, targets
 from semiseg.data.adopting.decathlon import draft_decathlon, read_lists
 from semiseg.data.adopting.draft import Draft
 from semiseg.data.adopting.listing import list_source
+from semiseg.data.adopting.patients import patient_rule
 from semiseg.data.adopting.pile import draft_pile
 from semiseg.data.adopting.values import classes
 from semiseg.data.dataset_json import FILE, read_description
@@ -84,7 +85,8 @@ def adopt(
         progress: called with (files done, files in all).
 
     Raises:
-        UsageError: no such source, a target that is not empty, or a source that is a dataset already.
+        UsageError: no such source, a target that is not empty or cannot be written, or a source that is a
+            dataset already.
         DataError: nothing usable in it, or names that cannot be told apart; says which.
     """
     root = _existing(Path(source).expanduser())
@@ -112,9 +114,17 @@ def adopt(
     documents = _documents(draft, labels, label_map, ending)
     if in_place:
         draft.decisions.append(f"the folder already has the right layout: only {FILE} is written")
-        _write_beside(root, documents)
-    else:
-        build(folder, files, documents, colors=draft.colors, link=link, workers=workers, progress=progress)
+    try:
+        if in_place:
+            _write_beside(root, documents)
+        else:
+            build(folder, files, documents, draft.colors, link, workers, progress)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {folder}: {error.strerror or error}",
+            hint="check permissions and free space, or name another target; nothing was left there",
+            code="CANNOT_WRITE",
+        ) from error
     return AdoptResult(folder, json.loads(documents[FILE]), _counts(draft), draft.decisions, draft.notices)
 
 
@@ -190,10 +200,15 @@ def _documents(
     if label_map:
         content["label_map"] = {str(value): number for value, number in label_map.items()}
     documents = {FILE: json.dumps(content, indent=1, ensure_ascii=False) + "\n"}
+    splits: dict[str, Any] = {}
     if counts["val"]:
-        val = [item.id for item in draft.items if item.part == "val"]
-        documents["splits.json"] = json.dumps({"val": val}, indent=1) + "\n"
+        splits["val"] = [item.id for item in draft.items if item.part == "val"]
         draft.decisions.append(f"{counts['val']} cases of a validation folder are listed in splits.json")
+    rule = patient_rule(draft)
+    if rule is not None:
+        splits["group_by_patient"] = rule
+    if splits:
+        documents["splits.json"] = json.dumps(splits, indent=1) + "\n"
     if counts["labeled"] + counts["val"] == 0:
         draft.notices.append(
             "no mask was found: move each scan that gets one to imagesTr and put its mask into labelsTr"

@@ -128,7 +128,7 @@ def check(
     report.problems += duplicates(findings, roles(found, splits)) + mixed_dimensions(findings)
     if description.labels:
         proposal = propose_label_map(findings, description)
-        if proposal and fix:
+        if proposal and fix and not faults:
             write_label_map(root, proposal)
             report.fixed.append(f"dataset.json: label_map {proposal} (value in the files: class)")
             description = replace(description, label_map={**description.label_map, **proposal})
@@ -154,9 +154,13 @@ def _examine_all(
     """Threads, not processes: reading, inflating, hashing and counting release the interpreter lock."""
     with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
         futures = [pool.submit(examine, case, channels, root) for case in cases]
-        for done, _ in enumerate(as_completed(futures), start=1):
-            if progress:
-                progress(done, len(cases))
+        try:
+            for done, _ in enumerate(as_completed(futures), start=1):
+                if progress:
+                    progress(done, len(cases))
+        except BaseException:  # Ctrl-C must not wait for the rest
+            pool.shutdown(cancel_futures=True)
+            raise
         return [future.result() for future in futures]
 
 

@@ -79,7 +79,6 @@ def build(
     target: Path,
     files: Sequence[Target],
     documents: dict[str, str],
-    *,
     colors: bool,
     link: bool,
     workers: int | None,

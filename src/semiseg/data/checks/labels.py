@@ -14,6 +14,7 @@ from semiseg.data.checks.voxels import histogram
 from semiseg.data.dataset_json import FILE, Description
 from semiseg.data.problem import Problem
 from semiseg.data.scan import relative
+from semiseg.errors import UsageError
 
 
 def declared_values(description: Description) -> set[int]:
@@ -104,7 +105,22 @@ def _unused_classes(findings: Sequence[Finding], description: Description, unmap
 
 
 def write_label_map(root: Path, label_map: Mapping[int, int]) -> None:
-    """Add ``label_map`` to ``dataset.json``, keeping everything else; the file is replaced in one step."""
+    """Add ``label_map`` to ``dataset.json``, keeping everything else; the file is replaced in one step.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    try:
+        _write(root, label_map)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {root / FILE}: {error.strerror or error}",
+            hint="check permissions and free space",
+            code="CANNOT_WRITE",
+        ) from error
+
+
+def _write(root: Path, label_map: Mapping[int, int]) -> None:
     path = root / FILE
     content = json.loads(path.read_text(encoding="utf-8-sig"))
     content["label_map"] = {**content.get("label_map", {}), **{str(k): v for k, v in label_map.items()}}
