@@ -134,3 +134,18 @@ def test_a_class_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         networks.build("their_nets:Halv", **make)
     with pytest.raises(UsageError, match="no_such_package"):
         networks.build("no_such_package.x:Y", **make)
+
+
+@pytest.mark.parametrize("name", ["unet", "vnet"])
+def test_one_graph_for_the_compiler(name: str) -> None:
+    """The checks of the input must not break the graph."""
+    import torch
+
+    net = networks.build(name, dim=2, in_channels=1, classes=2, heads={"sdf": 1}, **SMALL[name]).eval()
+    x = torch.randn(2, 1, 32, 32).contiguous(memory_format=torch.channels_last)
+    plain = net(x)
+    keys = list(net.state_dict())
+    net.compile(backend="eager", fullgraph=True)
+    torch.testing.assert_close(net(x).logits, plain.logits)
+    torch.testing.assert_close(net(x).heads["sdf"], plain.heads["sdf"])
+    assert list(net.state_dict()) == keys

@@ -66,7 +66,7 @@ class SegNetwork(nn.Module):
     def check(self, x: Tensor) -> None:
         """Refuse an input that does not fit, in words."""
         check_input(type(self).__name__, x.shape, self.dim, self.in_channels, self.divisor)
-        deepest = math.prod(s // d for s, d in zip(x.shape[2:], self.divisor, strict=True))
+        deepest = math.prod([s // d for s, d in zip(x.shape[2:], self.divisor, strict=True)])
         if self.training and x.shape[0] * deepest < 2:
             raise too_small()
 
