@@ -55,6 +55,7 @@ PLANTED: list[tuple[str, str, str, Callable[[Path], object]]] = [
     ("AFFINE_MISMATCH", "error", "labelsTr/case_00", lambda f: save(label(f), load(label(f)), shifted(0.01))),
     ("NON_INTEGER_LABEL", "error", "labelsTr/case_00", lambda f: change(label(f), (0, 0, 0), 0.4)),
     ("NON_INTEGER_LABEL", "error", "labelsTr/case", lambda f: change(label(f), (0, 0, 0), np.nan)),
+    ("NON_INTEGER_LABEL", "error", "labelsTr/case", lambda f: change(label(f), (0, 0, 0), np.inf)),
     ("LABEL_VALUES", "error", "labelsTr/case_00", lambda f: change(label(f), (0, 0, 0), 7)),
     (
         "LABEL_VALUES",

@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-WHOLE = 1e-3
-"""A label voxel this near to a whole number is that number (float storage, scale factors)."""
-
 Voxels = NDArray[Any]
 
 
@@ -40,7 +37,7 @@ def value_counts(array: Voxels) -> tuple[dict[int, int], list[float]]:
     odd: list[float] = []
     if array.dtype.kind == "f":
         whole = np.rint(array)
-        good = np.abs(array - whole) <= WHOLE  # False for NaN and Inf
+        good = np.isfinite(array) & (array == whole)  # exactly, as training wants it
         if not good.all():
             odd = [float(value) for value in np.unique(array[~good])[:5]]
         array = whole[good].astype(np.int64)
