@@ -62,7 +62,7 @@ class Entry:
                 if _describe(array) != wanted:
                     return None
             facts = content["facts"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return facts if isinstance(facts, dict) else None
 
@@ -92,7 +92,7 @@ def map_array(path: Path) -> NDArray[Any]:
             if error.errno != errno.EMFILE or not _raise_file_limit():
                 raise
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise DataError(
             f"cannot map the cached array {path}: {error}",
             hint="start again, the cache mends itself; for `too many open files` raise `ulimit -n`",

@@ -133,7 +133,7 @@ def _overlap(before: int, after: int) -> tuple[Weights, Weights]:
 
 def _filter(centers: Weights, stretch: float, kernel: Kernel) -> tuple[Weights, Weights]:
     radius = stretch * (1 if kernel == "linear" else 2)
-    index = np.floor(centers - radius)[:, None] + 1 + np.arange(int(np.ceil(2 * radius)) + 1)
+    index: Weights = np.floor(centers - radius)[:, None] + np.arange(1.0, np.ceil(2 * radius) + 2)
     weight = _profile((index - centers[:, None]) / stretch, kernel)
     return index, weight / weight.sum(1, keepdims=True)
 
