@@ -102,6 +102,8 @@ def load_run(folder: str | Path) -> Run:
 def differences(stored: Config, wanted: Config) -> list[str]:
     """Settings in which a resumed run would differ, leaving out those that may change in between."""
     free = {"train.max_time", "train.checkpoint_minutes", "train.log_every"}
+    if wanted.select is None:  # "whatever suits", which the stored run has decided
+        free.add("select")
     before, after = _flat(stored.model_dump(mode="json")), _flat(wanted.model_dump(mode="json"))
     keys = sorted({*before, *after} - free)
     return [f"{k}: {before.get(k)} before, {after.get(k)} now" for k in keys if before.get(k) != after.get(k)]

@@ -122,6 +122,8 @@ def run(argv: Sequence[str] | None = None) -> int:
             return report(error, output)
         except BrokenPipeError:
             return _close_quietly()
+    finally:
+        logs.stop()
     return code if isinstance(code, int) else 0
 
 

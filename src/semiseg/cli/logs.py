@@ -28,22 +28,26 @@ def start(output: Output) -> None:
         UsageError: ``SEMISEG_LOG_LEVEL`` names no level.
     """
     level = level_of(output)
+    stop()
     handler = _handler()
     handler.setLevel(level)
     handler.set_name(_OURS)
-    for name in ("semiseg", "py.warnings"):
-        logger = logging.getLogger(name)
-        for old in [h for h in logger.handlers if h.get_name() == _OURS]:
-            logger.removeHandler(old)
-        if name == "semiseg" or output.verbosity > 0:
-            logger.addHandler(handler)
-        logger.propagate = False
+    logging.getLogger("semiseg").addHandler(handler)
     # A run's log file may want INFO while the console is quiet: the handlers choose, not the logger.
     logging.getLogger("semiseg").setLevel(min(level, logging.INFO))
     # Libraries' deprecation notes are for us, not for users: shown with -v only.
     logging.captureWarnings(True)
-    if not logging.getLogger("py.warnings").handlers:
-        logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+    if output.verbosity > 0:
+        logging.getLogger("py.warnings").addHandler(handler)
+
+
+def stop() -> None:
+    """Leave logging as :func:`start` found it."""
+    logging.captureWarnings(False)
+    for name in ("semiseg", "py.warnings"):
+        logger = logging.getLogger(name)
+        for handler in [h for h in logger.handlers if h.get_name() == _OURS]:
+            logger.removeHandler(handler)
 
 
 def level_of(output: Output) -> int:

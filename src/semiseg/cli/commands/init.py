@@ -1,0 +1,79 @@
+"""``semiseg init``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semiseg.cli import options
+from semiseg.cli.output import Output
+from semiseg.cli.progress import counted
+from semiseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from semiseg.data.adopt import AdoptResult
+
+EXAMPLES = (
+    "semiseg init scans",
+    "semiseg init scans -o Dataset201_Heart --link",
+    "semiseg init scans --label 1=atrium --channel 0=CT",
+)
+
+Pairs = list[str] | None
+
+
+def run(
+    out: Output,
+    source: Annotated[
+        Path, typer.Argument(metavar="DIR", show_default=False, help="A folder of scans and masks.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="The dataset folder.  [default: beside DIR]"),
+    ] = None,
+    link: Annotated[bool, typer.Option("--link", help="Hard-link files instead of copying them.")] = False,
+    label: Annotated[
+        Pairs, typer.Option("--label", metavar="VALUE=NAME", help="Name a class; may be repeated.")
+    ] = None,
+    channel: Annotated[
+        Pairs, typer.Option("--channel", metavar="INDEX=NAME", help="Name a channel; may be repeated.")
+    ] = None,
+    workers: options.Workers = None,
+) -> None:
+    """Make a dataset folder out of a pile of scans: NIfTI, NRRD, MetaImage, PNG, TIFF, DICOM, flat or nested.
+
+    Finds out which files are masks, which channels and classes there are, and which scans have no label.
+    The source is never changed.
+    """
+    from semiseg.data.adopt import adopt
+
+    names = {"label_names": numbered("--label", label), "channel_names": numbered("--channel", channel)}
+    with counted(out, "init") as tick:
+        result = adopt(source, output, link=link, **names, workers=options.workers(workers), progress=tick)
+    out.result(result.as_dict(), "\n".join(_lines(result)))
+
+
+def numbered(flag: str, pairs: Pairs) -> dict[int, str]:
+    """``["1=atrium"]`` as ``{1: "atrium"}``.
+
+    Raises:
+        UsageError: not a number, ``=`` and a name.
+    """
+    named = {}
+    for pair in pairs or ():
+        number, equals, name = pair.partition("=")
+        if not (equals and name.strip() and number.strip().isdigit()):
+            raise UsageError(f"{flag} wants NUMBER=NAME, got {pair!r}", hint=f"for example {flag} 1=atrium")
+        named[int(number)] = name.strip()
+    return named
+
+
+def _lines(result: AdoptResult) -> Iterator[str]:
+    yield from result.decisions
+    yield from (f"notice: {notice}" for notice in result.notices)
+    counts = ", ".join(f"{number} {kind}" for kind, number in result.counts.items() if number)
+    yield f"made {result.folder}: {counts}"
+    yield f"next: semiseg check {result.folder}"
