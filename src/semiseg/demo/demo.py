@@ -244,7 +244,7 @@ def _pictures(dataset: Dataset, folder: Path) -> list[Path]:
             turned,
             dataset.labels,
             path,
-            case.id,
+            f"{case.id} (synthetic)",
             note="Synthetic phantom, no patient.",
         )
         pictures.append(path)

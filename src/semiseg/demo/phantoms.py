@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from semiseg.data import formats
 from semiseg.data.volume import Grid
 
-SHAPE = (40, 48, 40)
-SPACING_MM = 1.2
+SHAPE = (32, 40, 32)
+SPACING_MM = 1.4
 LABELS = {"background": 0, "head": 1, "tail": 2}
 
 DESCRIPTION = (
@@ -81,11 +81,11 @@ def make_phantom(rng: np.random.Generator, shape: tuple[int, int, int] = SHAPE) 
 
     Args:
         rng: where every choice comes from.
-        shape: voxels per axis, at 1.2 mm.
+        shape: voxels per axis, at 1.4 mm.
     """
     from scipy.ndimage import gaussian_filter
 
-    bent = _positions(shape) + _displacement(shape, rng, width=6.0, amplitude=2.2)
+    bent = _positions(shape) + _displacement(shape, rng, width=5.0, amplitude=2.2)
     organ = _organ(bent, rng)
     intensity = _tissue(shape, rng)
     for _ in range(rng.integers(7, 11)):
@@ -93,7 +93,7 @@ def make_phantom(rng: np.random.Generator, shape: tuple[int, int, int] = SHAPE) 
     intensity[organ == 1] = rng.normal(0.60, 0.02)
     intensity[organ == 2] = rng.normal(0.69, 0.02)
     texture = 0.03 * _smooth_noise(shape, rng, width=1.2)
-    clean = gaussian_filter(intensity + texture, 0.7) * np.exp(0.25 * _smooth_noise(shape, rng, width=12.0))
+    clean = gaussian_filter(intensity + texture, 0.7) * np.exp(0.25 * _smooth_noise(shape, rng, width=10.0))
     image = rng.uniform(300, 900) * _rician(clean, 0.07, rng)
     return Phantom(image.astype(np.float32), organ)
 
@@ -148,7 +148,7 @@ def _distractor(positions: Array, organ: NDArray[np.bool_], rng: np.random.Gener
 
 def _tissue(shape: tuple[int, int, int], rng: np.random.Generator) -> Array:
     """What lies between: two tissues in smooth patches, darker than the organ on the whole."""
-    patches = _smooth_noise(shape, rng, width=3.5)
+    patches = _smooth_noise(shape, rng, width=3.0)
     return np.where(patches > 0.6, 0.5, np.where(patches < -0.8, 0.2, 0.38))
 
 
