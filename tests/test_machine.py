@@ -1,0 +1,43 @@
+"""Memory, cores and instruction sets, as far as the system tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from semiseg import machine
+
+
+def fake(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
+    monkeypatch.setattr(machine, "_lines", lambda path: files.get(Path(path).as_posix(), "").splitlines())
+
+
+def test_memory_is_what_the_container_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"/proc/meminfo": f"MemTotal: {64 * 2**20} kB\nMemAvailable: {32 * 2**20} kB\n"}
+    fake(monkeypatch, files)
+    assert (machine.total_memory_gb(), machine.free_memory_gb()) == (64.0, 32.0)
+    files["/sys/fs/cgroup/memory.max"] = str(16 * 2**30)
+    files["/sys/fs/cgroup/memory.current"] = str(6 * 2**30)
+    assert (machine.total_memory_gb(), machine.free_memory_gb()) == (16.0, 10.0)
+    files["/sys/fs/cgroup/memory.max"] = "max"
+    assert (machine.total_memory_gb(), machine.free_memory_gb()) == (64.0, 32.0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "bf16"),
+    [
+        ("flags : fpu avx2 avx512f avx512_bf16", True),
+        ("flags : fpu amx_bf16", True),
+        ("flags : fpu avx2", False),
+    ],
+)
+def test_bf16_is_told_from_the_flags(monkeypatch: pytest.MonkeyPatch, flags: str, bf16: bool) -> None:
+    fake(monkeypatch, {"/proc/cpuinfo": f"model name : Some CPU\n{flags}\n"})
+    assert (machine.cpu()["bf16"], machine.cpu()["name"]) == (bf16, "Some CPU")
+
+
+def test_nothing_is_invented_where_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(monkeypatch, {})
+    assert (machine.cpu()["bf16"], machine.cpu()["flags"], machine.free_memory_gb()) == (None, None, None)
+    assert machine.cpu()["name"]
