@@ -8,7 +8,9 @@
 #   make demo TORCH="torch==2.13.0"                                   what your registry gives (the default)
 #   make demo TORCH="--index-url URL_OF_A_CPU_INDEX torch==2.13.0"    a smaller build without CUDA
 
-PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell command -v $(p) 2>/dev/null)))
+FIND_PYTHON = for p in python3 python3.13 python3.12 python3.11 python; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done
+PYTHON ?= $(shell $(FIND_PYTHON))
 TORCH  ?= torch==2.13.0
 VENV   ?= .venv
 JOBS   ?= 2
@@ -23,14 +25,14 @@ export PIP_NO_INPUT := 1
 .PHONY: help install demo test slow lint format types imports build wheel-test check clean
 
 help:
-	@sed -n 's/^#//p' Makefile | head -12
+	@sed -n 's/^#//p' Makefile | head -9
 
 install: $(STAMP)
 
 $(STAMP): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "semiseg needs Python >= 3.11, found $$($(PYTHON) --version 2>&1); set PYTHON=..." >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "semiseg needs Python >= 3.11; say where it is: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	@touch $(STAMP)
