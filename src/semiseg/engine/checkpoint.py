@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
 import tempfile
 import zipfile
 from pathlib import Path
@@ -17,6 +18,21 @@ STATE = "semiseg-state"
 """Full training state: resume from it."""
 MODEL = "semiseg-model"
 """One network and what is needed to use it: predict with it."""
+
+
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+"""What torch raises, depending on where in a damaged file it stumbles."""
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
@@ -34,6 +50,12 @@ def save(path: Path, content: dict[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete the half-written files that a process killed inside :func:`save` left in a folder."""
+    for temporary in folder.glob(".*.ckpt.*.tmp"):
+        temporary.unlink(missing_ok=True)
+
+
 def load(path: Path, kind: str) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
@@ -44,7 +66,7 @@ def load(path: Path, kind: str) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(f"no checkpoint {path}", code="NO_CHECKPOINT") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError) as error:
+    except _UNREADABLE as error:
         raise UsageError(
             f"checkpoint {path} cannot be read ({type(error).__name__})",
             hint="it is damaged or was not written by semiseg; use another one of the run",
