@@ -36,8 +36,13 @@ def average_batch_norm(fabric: Fabric, module: nn.Module) -> None:
     """
     if fabric.world_size == 1:
         return
-    layers = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
-    _reduce_flat(fabric, [b for m in layers for b in (m.running_mean, m.running_var) if b is not None])
+    _reduce_flat(fabric, running_statistics(module))
+
+
+def running_statistics(module: nn.Module) -> list[Tensor]:
+    """The running means and variances of every batch norm inside."""
+    layers = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    return [b for m in layers for b in (m.running_mean, m.running_var) if b is not None]
 
 
 def any_rank(fabric: Fabric, flag: bool) -> bool:

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from semiseg.core import Batch, Clock, Method
-from semiseg.engine.parallel import average_batch_norm, average_gradients
+from semiseg.engine.parallel import average_batch_norm, average_gradients, running_statistics
 from semiseg.engine.precision import Precision
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
@@ -29,13 +29,16 @@ def iterate(
 
     Forward passes run under the precision's autocast, the method's code after a ``yield`` sees the stepped
     weights, gradients are averaged over ranks before they are clipped, and an update whose gradient is not
-    finite on any rank is skipped on all of them.
+    finite on any rank is skipped on all of them. Running statistics of batch norm, which one bad forward pass
+    would spoil for good, then go back to what they were.
 
     Returns:
         Detached logs (``loss`` is the sum over updates), and whether every update was finite.
     """
     logs: dict[str, Tensor] = {}
     finite = True
+    statistics = running_statistics(method)
+    before = [b.clone() for b in statistics]
     stream = method.step(batch, t)
     while True:
         with precision.autocast():
@@ -50,6 +53,9 @@ def iterate(
         finite &= _apply(precision.scaler, optimizer, parameters, clip)
         logs["loss"] = logs.get("loss", torch.zeros_like(update.loss)) + update.loss.detach()
         logs.update(update.logs)
+    if not finite:
+        for now, then in zip(statistics, before, strict=True):
+            now.copy_(then)
     method.after_step(t)
     average_batch_norm(fabric, method)
     return logs, finite
