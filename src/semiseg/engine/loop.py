@@ -76,6 +76,7 @@ class Loop:
         self.bad_steps = 0  # non-finite updates in a row
         self.skipped = 0  # non-finite updates in all
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.meter = Meter(self.total)
         predictor = getattr(self.method, self.method.predictor)
         self.average = copy.deepcopy(predictor).requires_grad_(False) if self.train.ema else None
 
@@ -88,15 +89,15 @@ class Loop:
     def run(self) -> Ended:
         """Train to the end, or to a reason to stop earlier; always leaves a checkpoint behind."""
         began, saved = time.monotonic(), time.monotonic()
-        meter = Meter(self.total)
+        self.meter.start()
         reason = "finished"
         self.tell(Started(self.step, self.total))
         self.method.train()
         with StopRequest() as stop:
             while self.step < self.total:
-                self.iterate_once(meter)
+                self.iterate_once()
                 if self.step % self.train.log_every == 0 or self.step == self.total:
-                    self.tell(self._stepped(meter))
+                    self.tell(self._stepped())
                 if self.validate and (self.step % self.validate_every == 0 or self.step == self.total):
                     self._validate()
                 reason = self._reason_to_stop(stop.raised, time.monotonic() - began)
@@ -138,6 +139,7 @@ class Loop:
             "predictor": self.network.state_dict(),  # shares its tensors with one of the above: costs nothing
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "precision": self.precision.state_dict(),
+            "meter": self.meter.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -151,6 +153,7 @@ class Loop:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.precision.load_state_dict(state["precision"])
+        self.meter.load_state_dict(state["meter"])
 
     def save(self) -> None:
         """Write ``last.ckpt`` (rank 0; all ranks hold the same state)."""
@@ -168,16 +171,17 @@ class Loop:
             "predictor": self.network.state_dict(),
         }
 
-    def iterate_once(self, meter: Meter | None = None) -> None:
+    def iterate_once(self) -> None:
         """One iteration: learning rate, seed, batch, updates, moving average."""
         stage, t = self.clock(self.step)
         if t.step == 0:
+            self._seed(0)  # without the rank: what a stage draws must be equal on all ranks
             self.method.on_stage_start(stage.name)
             self.build_optimizers()
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * lr_factor(self.schedule, t.step, t.total)
-        torch.manual_seed((self.train.seed * 1_000_003 + self.step) * 4096 + self.rank_seed)
+        self._seed(self.rank_seed)
         batch = self.batches(self.step)
         logs, finite = iterate(
             self.fabric, self.method, batch, self.optimizers, t, self.precision, clip=self.train.clip
@@ -188,9 +192,11 @@ class Loop:
             for mine, theirs in zip(self.average.buffers(), predictor.buffers(), strict=True):
                 mine.copy_(theirs)
         self.step += 1
-        if meter is not None:
-            meter.add(logs)
+        self.meter.add(logs)
         self._guard(finite)
+
+    def _seed(self, rank_seed: int) -> None:
+        torch.manual_seed(((self.train.seed * 1_000_003 + self.step) * 4096 + rank_seed) % 2**63)
 
     def build_optimizers(self) -> None:
         """Fresh optimizers for every trainable network, as at the start of a stage."""
@@ -216,9 +222,10 @@ class Loop:
                 code="NOT_FINITE",
             )
 
-    def _stepped(self, meter: Meter) -> Stepped:
+    def _stepped(self) -> Stepped:
         stage, t = self.clock(self.step - 1)
         lr = self.optimizer.lr * lr_factor(self.schedule, t.step, t.total)
+        meter = self.meter
         values = meter.read()
         if self.skipped:
             values["skipped_updates"] = float(self.skipped)

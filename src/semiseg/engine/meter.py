@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +36,18 @@ class Meter:
         self.per_second = self._steps / max(now - self._since, 1e-9)
         self._sums, self._counts, self._steps, self._since = {}, {}, 0, now
         return dict(zip(names, means, strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been collected since the last reading, so that a resumed run logs the same means."""
+        return {"sums": self._sums, "counts": self._counts}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+
+    def start(self) -> None:
+        """The clock of the speed starts now."""
+        self._steps, self._since = 0, time.monotonic()
 
     def seconds_left(self, step: int) -> float:
         """Time to the end at the last measured speed."""
