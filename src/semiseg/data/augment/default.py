@@ -15,7 +15,9 @@ from semiseg.data.augment.draws import Draws
 from semiseg.data.augment.plain import Crop
 from semiseg.data.plan import Plan
 
-_SIDES = re.compile(r"(?<![a-z])(left|right|lt|rt|l|r)(?![a-z])", re.IGNORECASE)
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_SIDED_WORDS = frozenset("l r lt rt lh rh lv rv la ra lvm rvm sin dex sinister dexter".split())
+"""Words, and short forms such as LV (left ventricle), whose mirror image is another class."""
 
 
 class Default(Crop):
@@ -92,10 +94,17 @@ class Default(Crop):
 
 def sided_axes(plan: Plan) -> tuple[int, ...]:
     """Patch axes that run left-right and may be mirrored without turning one class into another."""
-    if plan.orientation != "RAS" or any(_SIDES.search(name) for name in plan.labels):
+    if plan.orientation != "RAS" or any(has_side(name) for name in plan.labels):
         return ()
     axes = plan.axes if plan.dim == 3 else plan.axes[1:]
     return tuple(i for i, axis in enumerate(axes) if axis == 0)
+
+
+def has_side(name: str) -> bool:
+    """Whether a class name speaks of left or right; in doubt it does, which only costs an augmentation."""
+    if "left" in name.lower() or "right" in name.lower():
+        return True
+    return any(word.lower() in _SIDED_WORDS for word in _WORDS.findall(name))
 
 
 def _rotation(angle: Tensor, a: int, b: int, dim: int) -> Tensor:
