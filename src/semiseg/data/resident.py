@@ -60,7 +60,7 @@ class Resident:
             slice(max(s, 0), max(min(s + n, t), 0)) for s, n, t in zip(start, size, array.shape, strict=True)
         ]
         part = (
-            torch.as_tensor(np.ascontiguousarray(array[tuple(inside)]))
+            torch.from_numpy(np.array(array[tuple(inside)]))  # a copy: the file is mapped read-only
             if isinstance(array, np.ndarray)
             else array[tuple(inside)]
         )
