@@ -1,10 +1,11 @@
-"""The device that a name such as ``auto`` or ``cuda:1`` means on this machine."""
+"""The device that a name such as ``auto`` or ``cuda:1`` means here, and its fastest number format."""
 
 from __future__ import annotations
 
 import torch
 
 from semiseg.errors import DeviceError, UsageError
+from semiseg.machine import cpu
 
 
 def select_device(name: str | torch.device = "auto") -> torch.device:
@@ -33,6 +34,15 @@ def select_device(name: str | torch.device = "auto") -> torch.device:
             code="NO_DEVICE",
         )
     return device
+
+
+def native_precision(device: torch.device) -> str:
+    """``bf16`` where it is fast on this device, else ``32``."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
+    if device.type == "cpu":
+        return "bf16" if cpu()["bf16"] else "32"
+    return "32"
 
 
 def _best() -> torch.device:

@@ -20,10 +20,11 @@ from semiseg.data.batches import Batches
 from semiseg.data.dataset import Dataset
 from semiseg.data.plan import Plan
 from semiseg.data.resident import make_resident
+from semiseg.devices import native_precision
 from semiseg.engine import checkpoint
 from semiseg.engine.events import Ended, Listener, Notice
 from semiseg.engine.loop import Loop
-from semiseg.engine.precision import TOLERANCE, Precision, gradient_error, native_precision
+from semiseg.engine.precision import TOLERANCE, Precision, gradient_error
 from semiseg.engine.update import iterate
 from semiseg.errors import DeviceError, Interrupted, UsageError
 from semiseg.launch import keep_freed_memory, launch, repeatable

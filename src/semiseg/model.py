@@ -89,7 +89,7 @@ class Model:
         device: str | torch.device = "auto",
         *,
         overrides: Mapping[str, Any] | None = None,
-        precision: str = "32",
+        precision: str = "auto",
     ) -> Model:
         """Read a model from run folders or checkpoints; several make an ensemble.
 
@@ -98,12 +98,12 @@ class Model:
                 several of them.
             device: see :func:`semiseg.devices.select_device`.
             overrides: keys of the ``inference`` section, over what the run was configured with.
-            precision: ``32``, ``bf16`` or ``16``.
+            precision: ``32``, ``bf16`` or ``16``; ``auto`` is what is fastest on the device.
 
         Raises:
             UsageError: missing, damaged or foreign checkpoints, or members that do not fit together.
         """
-        from semiseg.devices import select_device
+        from semiseg.devices import native_precision, select_device
         from semiseg.saved import read_member
 
         paths = [path] if isinstance(path, Path | str) else list(path)
@@ -115,7 +115,8 @@ class Model:
         for member in members:
             layout = torch.channels_last if member.plan.dim == 2 else torch.channels_last_3d
             member.network.to(where).to(memory_format=layout).eval()  # type: ignore[call-overload]
-        return cls(members, read[0][1], where, precision).with_settings(**(overrides or {}))
+        chosen = native_precision(where) if precision == "auto" else precision
+        return cls(members, read[0][1], where, chosen).with_settings(**(overrides or {}))
 
     @classmethod
     def of(

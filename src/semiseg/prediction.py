@@ -33,7 +33,7 @@ def predict(
     uncertainty: bool = False,
     mirror: bool | None = None,
     quality: str = "balanced",
-    precision: str = "32",
+    precision: str = "auto",
     overrides: Mapping[str, Any] | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -55,7 +55,7 @@ def predict(
         uncertainty: also write ``CASE_entropy.nii.gz``, 0 certain to 1 uniform.
         mirror: average over mirrored views; None as the run was configured.
         quality: ``fast``, ``balanced`` (as validated) or ``best``.
-        precision: ``32``, ``bf16`` or ``16``; for a model that is not loaded yet.
+        precision: auto, 32, bf16 or 16; for a model that is not loaded yet.
         overrides: keys of the ``inference`` section, strongest.
         workers: scans read ahead, each in a thread (default 1; 0 reads none ahead).
         progress: told after every scan.

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch
 from semiseg.losses import dice_ce
-from semiseg.machine import cpu
 
 TRIALS = 3
 """Garbage comes and goes from call to call, so the low-precision gradient is taken this many times."""
@@ -52,15 +51,6 @@ class Precision:
         """Restore :meth:`state_dict`."""
         if self.scaler is not None and state:
             self.scaler.load_state_dict(state)
-
-
-def native_precision(device: torch.device) -> str:
-    """``bf16`` where it is fast on this device, else ``32``."""
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
-    if device.type == "cpu":
-        return "bf16" if cpu()["bf16"] else "32"
-    return "32"
 
 
 def gradient_error(network: nn.Module, batch: Batch, precision: Precision) -> float:

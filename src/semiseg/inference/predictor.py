@@ -22,7 +22,7 @@ VOXELS_PER_FORWARD = {"cpu": 2**18, "cuda": 2**22}
 GROWTH = 1.25
 """A window grows up to this factor along an axis where that makes one window enough."""
 
-AUTOCAST = {"32": None, "auto": None, "bf16": torch.bfloat16, "16": torch.float16}
+AUTOCAST = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
 
 class InferenceSettings(Protocol):

@@ -61,7 +61,9 @@ def run(
     quality: Annotated[
         str, typer.Option("--quality", metavar="NAME", help="fast, balanced or best.")
     ] = "balanced",
-    precision: Annotated[str, typer.Option("--precision", metavar="NAME", help="32, bf16 or 16.")] = "32",
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="NAME", help="auto, 32, bf16 or 16.")
+    ] = "auto",
     config: options.Config = None,
     settings: options.Set = None,
     device: options.Device = None,
