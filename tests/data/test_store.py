@@ -8,6 +8,7 @@ import pytest
 from tests.factories import make_dataset
 
 from semiseg.data.cases import Case, LabeledCase
+from semiseg.data.casework import each
 from semiseg.data.dataset import Dataset
 from semiseg.data.foreground import sample_foreground
 from semiseg.data.plan import ChannelPlan, Plan
@@ -175,6 +176,20 @@ def test_processes_give_the_same_bytes(cases, tmp_path):
     for i in alone:
         assert alone[i].image_path.read_bytes() == many[i].image_path.read_bytes()
     assert isinstance(many["case_00"], StoredLabeledCase)
+
+
+def test_short_memory_means_fewer_processes(cases, cache, monkeypatch):
+    asked = []
+
+    def watch(work, cases, workers):
+        asked.append(workers)
+        return each(work, cases, 0)
+
+    monkeypatch.setattr("semiseg.data.store.each", watch)
+    for free in (0.6, 64.0, None):
+        monkeypatch.setattr("semiseg.data.casework.free_memory_gb", lambda free=free: free)
+        build_store(cases, plan_of(), cache / str(free), workers=8)
+    assert asked == [2, 8, 8]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -11,6 +12,12 @@ from typing import TypeVar
 
 from semiseg.data.cases import Case
 from semiseg.errors import DeviceError, SemisegError
+from semiseg.machine import free_memory_gb
+
+log = logging.getLogger("semiseg.data")
+
+PROCESS_BYTES = 200 * 2**20
+"""What a process takes before its first scan."""
 
 T = TypeVar("T")
 Work = Callable[[Case], T | SemisegError]
@@ -48,6 +55,17 @@ def each(work: Work[T], cases: Sequence[Case], workers: int) -> Iterator[tuple[C
             '`if __name__ == "__main__":`. What is cached so far is kept',
             code="WORKER_DIED",
         ) from None
+
+
+def affordable(workers: int, bytes_per_case: int) -> int:
+    """At most ``workers``, and no more than the free memory carries, but at least one where any is asked."""
+    free = free_memory_gb()
+    if workers <= 1 or free is None:
+        return workers
+    fits = max(1, int(0.8 * free * 2**30 / (bytes_per_case + PROCESS_BYTES)))
+    if fits < workers:
+        log.info("%d processes instead of %d: each may need %.1f GB", fits, workers, bytes_per_case / 2**30)
+    return min(workers, fits)
 
 
 def told(case: Case, work: Callable[[], T], cache: Path | None = None) -> T | SemisegError:

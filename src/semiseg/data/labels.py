@@ -29,21 +29,19 @@ def to_classes(label: NDArray[Any], plan: Plan, *, case: str = "") -> NDArray[np
         DataError: a value that is not a whole number or not declared (code ``LABEL_VALUES``); the hint
             proposes a ``label_map``.
     """
-    values, inverse = _distinct(label)
+    whole = _as_integers(label)
+    found = _distinct(whole)
     known = {value: k for k, value in enumerate(plan.labels.values())}
     if plan.ignore_value is not None:
         known[plan.ignore_value] = IGNORE
-    table = np.zeros(len(values), np.uint8)
-    odd = []
-    for i, raw in enumerate(values.tolist()):
-        declared = plan.label_map.get(int(raw), raw) if float(raw).is_integer() else raw
-        if declared in known:
-            table[i] = known[declared]
-        else:
-            odd.append(raw)
+    declared = {raw: plan.label_map.get(int(raw), raw) if float(raw).is_integer() else raw for raw in found}
+    odd = [raw for raw in found if declared[raw] not in known]
     if odd:
-        raise _undeclared(odd, values.tolist(), plan, case)
-    classes: NDArray[np.uint8] = table[inverse].reshape(label.shape)
+        raise _undeclared(odd, found, plan, case)
+    classes = np.zeros(label.shape, np.uint8)
+    for raw in found:
+        if known[declared[raw]]:
+            classes[whole == raw] = known[declared[raw]]
     return classes
 
 
@@ -66,19 +64,23 @@ def smallest_unsigned(values: Iterable[int]) -> np.dtype[Any]:
     return np.min_scalar_type(max(values))
 
 
-def _distinct(label: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Distinct values and, per voxel, the index of its own; without a sort for the usual small integers."""
-    flat = label.ravel()
-    if flat.dtype.kind == "f" and flat.size and bool(np.isfinite(flat).all()):
-        whole = flat.astype(np.int64)
-        flat = whole if np.array_equal(whole, flat) else flat
-    if flat.dtype.kind in "iu" and flat.size and int(flat.min()) >= 0 and int(flat.max()) < 2**16:
-        values = np.flatnonzero(np.bincount(flat.astype(np.int64)))
-        index = np.zeros(int(values.max()) + 1, np.int64)
-        index[values] = np.arange(len(values))
-        return values, index[flat]
-    values, inverse = np.unique(flat, return_inverse=True)
-    return values, inverse
+def _as_integers(label: NDArray[Any]) -> NDArray[Any]:
+    """The label as integers where it holds whole numbers stored as floats, otherwise as it is."""
+    if label.dtype.kind != "f" or not np.isfinite(label).all():
+        return label
+    whole = label.astype(np.int32)
+    return whole if np.array_equal(whole, label) else label
+
+
+def _distinct(label: NDArray[Any]) -> list[Any]:
+    """The distinct values, ascending; without sorting the voxels where they are small integers."""
+    small = label.dtype.kind in "iu" and label.size and int(label.min()) >= 0 and int(label.max()) < 2**16
+    if not small:
+        return list(np.unique(label).tolist())
+    counts = np.zeros(2**16, np.int64)
+    for slab in label:  # counting makes 8 bytes of every voxel, so not of all at once
+        counts += np.bincount(slab.ravel(), minlength=2**16)
+    return list(np.flatnonzero(counts).tolist())
 
 
 def _undeclared(odd: list[Any], found: list[Any], plan: Plan, case: str) -> DataError:

@@ -193,7 +193,9 @@ def _choose_spacing(
 
 
 def _asked_spacing(asked: Sequence[float | None] | float, dim: int) -> Target:
-    values = [asked] * dim if isinstance(asked, int | float) else list(asked)
+    values = [asked] if isinstance(asked, int | float) else list(asked)
+    if len(values) == 1:
+        values *= dim
     if dim == 2 and len(values) == 2:
         values = [None, *values]
     fits = len(values) == 3 and all(v is None or (np.isfinite(v) and v > 0) for v in values)

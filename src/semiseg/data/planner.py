@@ -203,7 +203,8 @@ def _sized_batch(
 
 
 def _asked_patch(patch: Sequence[int] | int, dim: int) -> tuple[int, ...]:
-    edges = (patch,) * dim if isinstance(patch, int) else tuple(patch)
+    edges = (patch,) if isinstance(patch, int) else tuple(patch)
+    edges = edges * dim if len(edges) == 1 else edges
     if len(edges) != dim or any(not isinstance(n, int) or n < 1 for n in edges):
         raise UsageError(
             f"patch is {patch!r}, wanted {dim} whole numbers of voxels, for dim is {dim}",

@@ -7,6 +7,7 @@ changing the batch size or training another method reuses it, and a changed scan
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,17 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.data.cases import Case, LabeledCase
-from semiseg.data.casework import each, raise_faults, told
+from semiseg.data.casework import affordable, each, raise_faults, told
 from semiseg.data.content import image_key, label_key
 from semiseg.data.entry import Entry, map_array, sweep
 from semiseg.data.foreground import sample_foreground
 from semiseg.data.geometry import Geometry
-from semiseg.data.load import load_case, load_label
+from semiseg.data.load import case_header, load_case, load_label
 from semiseg.data.plan import Plan
-from semiseg.data.preprocess import preprocess_image, preprocess_label
+from semiseg.data.preprocess import preprocess_image, preprocess_label, stored_shape
 from semiseg.errors import DataError, SemisegError
 
 log = logging.getLogger("semiseg.data")
+
+PASSES = 8
+"""Float copies of a channel that live at once while it is resampled, as measured."""
 
 Progress = Callable[[int, int], None]
 
@@ -86,7 +90,8 @@ def build_store(
         cases: ids must differ. Of a plain :class:`Case` no label is opened, whatever lies beside it.
         plan: how to lay scans out.
         cache: a folder, made when missing; safe to share between processes and runs.
-        workers: processes; 0 works in this one. The result is the same, bit for bit.
+        workers: processes, fewer where memory is short; 0 works in this one. The result is the same,
+            bit for bit.
         progress: called with (cases done, all cases) as they finish.
 
     Returns:
@@ -118,6 +123,7 @@ def build_store(
             finish(case, found)
     if missing:
         log.debug("preprocessing %d of %d cases into %s", len(missing), len(cases), cache)
+    workers = affordable(workers, max((_peak_bytes(case, plan) for case in missing), default=0))
     for case, result in each(partial(prepare, plan=plan, cache=cache), missing, workers):
         finish(case, result)
     raise_faults([faults[case.id] for case in cases if case.id in faults], "prepared")
@@ -148,6 +154,17 @@ def _prepare(case: Case | LabeledCase, plan: Plan, cache: Path) -> StoredCase:
             label_entry.write({"label": label, "foreground": sample_foreground(label)}, {})
         return _labeled(case, geometry, image_entry, label_entry)
     return StoredCase(case.id, geometry, image_entry.array("image"))
+
+
+def _peak_bytes(case: Case, plan: Plan) -> int:
+    """Memory that preparing a case takes at most, from its header; 0 where it is unreadable (told later)."""
+    try:
+        header = case_header(case)
+        stored = math.prod(stored_shape(header.grid, plan))
+    except SemisegError:
+        return 0
+    channels = len(case.images) * header.channels
+    return 4 * (max(math.prod(header.grid.shape), stored) * PASSES + (channels - 1) * stored)
 
 
 def _look_up(case: Case | LabeledCase, plan: Plan, cache: Path) -> StoredCase | None:
