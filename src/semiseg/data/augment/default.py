@@ -16,7 +16,26 @@ from semiseg.data.augment.plain import Crop
 from semiseg.data.plan import Plan
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_SIDED_WORDS = frozenset("l r lt rt lh rh lv rv la ra lvm rvm sin dex sinister dexter".split())
+_SIDED_WORDS = frozenset(
+    [
+        "l",
+        "r",
+        "lt",
+        "rt",
+        "lh",
+        "rh",
+        "lv",
+        "rv",
+        "la",
+        "ra",
+        "lvm",
+        "rvm",
+        "sin",
+        "dex",
+        "sinister",
+        "dexter",
+    ]
+)
 """Words, and short forms such as LV (left ventricle), whose mirror image is another class."""
 
 
