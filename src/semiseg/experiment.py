@@ -24,10 +24,11 @@ from semiseg.devices import native_precision
 from semiseg.engine import checkpoint
 from semiseg.engine.events import Ended, Listener, Notice
 from semiseg.engine.loop import Loop
+from semiseg.engine.parallel import any_rank
 from semiseg.engine.precision import TOLERANCE, Precision, gradient_error
 from semiseg.engine.update import iterate
 from semiseg.errors import DeviceError, Interrupted, UsageError
-from semiseg.launch import keep_freed_memory, launch, repeatable
+from semiseg.launch import keep_freed_memory, launched, repeatable
 from semiseg.machine import cores
 from semiseg.prepare import Prepared, prepare
 from semiseg.run import Run
@@ -78,13 +79,12 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; the state has been saved.
         SemisegError: anything that a user can mend.
     """
-    fabric = launch(device, devices)
-    if fabric.device.type == "cpu":
-        keep_freed_memory()
-    opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
-    config = resolved(config, fabric.device.type)
     workers = cores() if workers is None else workers
-    with repeatable(config.train.deterministic):
+    with launched(device, devices) as fabric, repeatable(config.train.deterministic):
+        if fabric.device.type == "cpu":
+            keep_freed_memory()
+        opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+        config = resolved(config, fabric.device.type)
         folder = RunFolder(run_folder or runs, opened.name, config, exact=run_folder is not None)
         stored = folder.stored_run() if resume else None
         if stored is not None:
@@ -93,7 +93,7 @@ def train(
                 log.info("%s is finished already", stored.run.folder)
                 return stored.run
         elif not dry_run:
-            folder.require_free(overwrite=overwrite)
+            folder.require_free(overwrite=overwrite, resume=resume)
         prepare_here = functools.partial(
             prepare,
             opened,
@@ -106,12 +106,14 @@ def train(
         )
         prepared = _on_first_rank(fabric, prepare_here)
         config = config.model_copy(update={"select": config.select or _selection(prepared)})
-        if not dry_run and stored is None and fabric.global_rank == 0:
-            folder.make()
-        session = _Session(fabric, prepared, config)
+        if stored is not None:
+            folder.require_same_data(prepared)
+        session = _Session(fabric, prepared, config, stored.run.manifest["precision"] if stored else None)
         if dry_run:
             session.try_once()
             return Run(folder.path)
+        if stored is None and fabric.global_rank == 0:  # only now, when nothing can be wrong any more
+            folder.make()
         return session.run(folder, listeners, resumed=stored is not None)
 
 
@@ -163,10 +165,14 @@ class _Session:
     fabric: Fabric
     prepared: Prepared
     config: Config
+    earlier_precision: str | None = None
+    """What a resumed run has been trained in so far."""
 
     def __post_init__(self) -> None:
         config, plan, fabric = self.config, self.prepared.plan, self.fabric
         self.notices = list(self.prepared.dataset.notices)
+        if config.select == "best-val" and not self.prepared.split.val:
+            self.notices.append("no validation list to choose weights by: the last ones are exported")
         auto = config.network.name == "auto"
         name, options = plan.network.name if auto else config.network.name, dict(config.network.options)
         self.network = {"name": name, "options": options}
@@ -203,6 +209,8 @@ class _Session:
             validation = Validation(prepared, config, self.precision.name) if prepared.split.val else None
             loop = self._loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
             if resumed:
+                if first:
+                    checkpoint.remove_leftovers(folder.checkpoints)
                 loop.restore(checkpoint.load(folder.checkpoints / "last.ckpt", checkpoint.STATE))
             for text in self.notices:
                 loop.tell(Notice(loop.step, text))
@@ -246,11 +254,12 @@ class _Session:
     def _precision(self) -> Precision:
         """The wanted number format, or float32 where the self-check says that it cannot be trusted."""
         wanted, device = self.config.train.precision, self.fabric.device
-        precision = Precision(native_precision(device) if wanted == "auto" else wanted, device)
+        name = self.earlier_precision or (native_precision(device) if wanted == "auto" else wanted)
+        precision = Precision(name, device)
         if precision.dtype is None:
             return precision
         error = gradient_error(getattr(self.method, self.method.trainable[0]), self.batches(0), precision)
-        if error <= TOLERANCE:
+        if not any_rank(self.fabric, error > TOLERANCE):
             return precision
         text = f"gradients in {precision.name} are {error:.0%} off float32 here"
         if wanted != "auto":

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from semiseg.devices import select_device
+from semiseg.errors import Interrupted
 
 
 def launch(device: str = "auto", devices: int = 1) -> Fabric:
@@ -40,6 +41,28 @@ def launch(device: str = "auto", devices: int = 1) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+@contextmanager
+def launched(device: str = "auto", devices: int = 1) -> Iterator[Fabric]:
+    """:func:`launch`, and the processes' connection closed in good order at the end.
+
+    A process that leaves while another still talks to it brings the other down. So all wait for one another
+    where all arrive, which is the end of a run and an interruption, but not an error of one of them.
+    """
+    fabric = launch(device, devices)
+    together = False
+    try:
+        yield fabric
+        together = True
+    except Interrupted:
+        together = True
+        raise
+    finally:
+        if fabric.world_size > 1 and torch.distributed.is_initialized():
+            if together:
+                fabric.barrier("end")
+            torch.distributed.destroy_process_group()
 
 
 @contextmanager

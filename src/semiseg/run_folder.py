@@ -69,21 +69,25 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def stored_run(self) -> StoredRun | None:
-        """What can be resumed here: a run with a checkpoint."""
-        if not (self.checkpoints / "last.ckpt").is_file():
+        """What can be resumed here: a run with a checkpoint, or a finished one."""
+        if not any((self.checkpoints / name).is_file() for name in ("last.ckpt", "final.ckpt")):
             return None
         return StoredRun(load_run(self.path))
 
-    def require_free(self, *, overwrite: bool) -> None:
+    def require_free(self, *, overwrite: bool, resume: bool = False) -> None:
         """Refuse to touch what is there.
+
+        A run that was killed before its first checkpoint has nothing to lose and nothing to resume:
+        ``resume`` lets it start anew.
 
         Raises:
             UsageError: the folder is not empty and is not a run that may be overwritten.
         """
         if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
             return
-        is_run = (self.path / "config.yaml").is_file()
-        if overwrite and is_run:
+        just_begun = {entry.name for entry in self.path.glob("*")} <= {"checkpoints", "train.log"}
+        is_run = just_begun or (self.path / "config.yaml").is_file()
+        if is_run and (overwrite or (resume and not any(self.checkpoints.glob("*.ckpt")))):
             return
         raise UsageError(
             f"{self.path} is not empty",
@@ -92,6 +96,21 @@ class RunFolder:
             else "it does not look like a run: give another folder",
             code="RUN_EXISTS",
         )
+
+    def require_same_data(self, prepared: Prepared) -> None:
+        """Refuse to resume a run on other data.
+
+        Raises:
+            UsageError: images, labels or lists are not those that the run was started with.
+        """
+        before = Run(self.path).manifest
+        now = {"split_sha256": prepared.split.sha256(), "data_sha256": prepared.data_hash()}
+        if any(before.get(key) != value for key, value in now.items()):
+            raise UsageError(
+                f"the data has changed since {self.path} was started",
+                hint="restore the files and lists, or start another run with --run FOLDER or --overwrite",
+                code="RESUME_DIFFERS",
+            )
 
     def make(self) -> None:
         """An empty folder, in place of an earlier run (see :meth:`require_free`)."""
@@ -113,7 +132,7 @@ class RunFolder:
             "method": config.method.name,
             "labeled": len(prepared.split.labeled),
             "validation": len(prepared.split.val),
-            "selection": config.select,
+            "selection": config.select if prepared.split.val else "last",
             "protocol": config.protocol,
             "deviations": list(config.deviations),
             "precision": precision,
