@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semiseg.demo.pictures import draw_cases
 from semiseg.report.atomic import replacing
 from semiseg.report.tables import Scores, caption, comparison_markdown, comparison_table
 
@@ -119,6 +120,7 @@ def run(
     logger.info("1/5 drawing %d synthetic scans: %s", labeled + unlabeled + test, folder / DATASET)
     dataset = _dataset(folder, labeled=labeled, unlabeled=unlabeled, test=test, seed=seed)
     logger.info("2/5 %s", _checked(dataset))
+    logger.info("    %s", _plan(dataset, folder / "plan.json", device, workers))
     runs: dict[str, Path] = {}
     scores: list[Scores] = []
     for number, (name, method) in enumerate(METHODS.items(), start=3):
@@ -136,7 +138,8 @@ def run(
         runs[name] = trained.folder
         scores.append(_evaluate(trained, dataset, name, folder / "predictions" / method, device))
     logger.info("5/5 drawing the test cases: %s", folder / "pictures")
-    pictures = _pictures(dataset, folder)
+    predictions = {name: folder / "predictions" / method for name, method in METHODS.items()}
+    pictures = draw_cases(dataset, predictions, folder / "pictures")
     results = _write_results(folder, scores, steps, labeled=labeled, unlabeled=unlabeled, seed=seed)
     seconds = time.monotonic() - started
     return DemoResult(folder, dataset.root, runs, scores, pictures, results, seconds)
@@ -180,6 +183,19 @@ def _checked(dataset: Dataset) -> str:
     )
 
 
+def _plan(dataset: Dataset, path: Path, device: str, workers: int | None) -> str:
+    """Write the plan that both methods share, and tell it in one line."""
+    from semiseg.data.planner import make_plan
+    from semiseg.devices import select_device
+    from semiseg.machine import cores
+
+    kind = select_device(device).type
+    plan = make_plan(dataset, dataset.split(), device=kind, workers=cores() if workers is None else workers)
+    plan.save(path)
+    patch = "x".join(map(str, plan.patch))
+    return f"planned: {plan.dim}D, patch {patch}, batch {plan.batch}, network {plan.network.name}"
+
+
 def _train(
     dataset: Dataset,
     method: str,
@@ -200,6 +216,7 @@ def _train(
         dataset,
         config,
         runs=folder / "runs",
+        plan_file=folder / "plan.json",
         device=device,
         workers=workers,
         overwrite=True,
@@ -214,41 +231,6 @@ def _evaluate(trained: Run, dataset: Dataset, name: str, output: Path, device: s
     evaluation = evaluate_folders(dataset.root / "labelsTs", output, dataset=dataset)
     evaluation.save(output)
     return Scores(name, {case.case: case.metrics for case in evaluation.cases})
-
-
-def _pictures(dataset: Dataset, folder: Path) -> list[Path]:
-    from semiseg.data import formats
-    from semiseg.data.cases import LabeledCase
-    from semiseg.report.cuts import to_ras
-    from semiseg.report.overlay import overlay_picture
-
-    pictures = []
-    for case in dataset.test:
-        image = formats.read(case.images[0])
-        files = {
-            name: folder / "predictions" / method / f"{case.id}{dataset.file_ending}"
-            for name, method in METHODS.items()
-        }
-        if isinstance(case, LabeledCase):
-            files["reference"] = case.label
-        turned = {
-            name: to_ras(formats.read(path).array, image.grid.affine)[0] for name, path in files.items()
-        }
-        voxels, spacing = to_ras(image.array, image.grid.affine)
-        path = folder / "pictures" / f"{case.id}.png"
-        reference = turned.pop("reference", None)
-        overlay_picture(
-            voxels,
-            spacing,
-            reference,
-            turned,
-            dataset.labels,
-            path,
-            f"{case.id} (synthetic)",
-            note="Synthetic phantom, no patient.",
-        )
-        pictures.append(path)
-    return pictures
 
 
 def _write_results(
