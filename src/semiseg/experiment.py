@@ -144,6 +144,22 @@ def batch_sizes(config: Config, plan: Plan, method: Method, world: int) -> tuple
     return sizes
 
 
+def require_fit(patch: Sequence[int], network: torch.nn.Module) -> None:
+    """Compare the patch with what the network can halve.
+
+    Raises:
+        UsageError: an edge that is not divisible; names the nearest patch that is.
+    """
+    divisor: Sequence[int] = getattr(network, "divisor", (1,) * len(patch))
+    if any(p % d for p, d in zip(patch, divisor, strict=True)):
+        nearest = [max(round(p / d), 1) * d for p, d in zip(patch, divisor, strict=True)]
+        raise UsageError(
+            f"patch {list(patch)} does not fit the network: its edges must be divisible by {list(divisor)}",
+            hint=f"use --set 'plan.patch={nearest}'",
+            code="PATCH_DIVISOR",
+        )
+
+
 def _selection(prepared: Prepared) -> str:
     return "best-val" if prepared.split.val else "last"
 
@@ -193,6 +209,7 @@ class _Session:
         if config.train.channels_last:
             method.to(memory_format=layout)  # type: ignore[call-overload]
         self.method = method.to(fabric.device)
+        require_fit(plan.patch, getattr(method, method.predictor))
         self.batches = self._batches()
         self.precision = self._precision()
         if config.train.compile:

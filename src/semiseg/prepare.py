@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from semiseg import settings
 from semiseg.config import Config
 from semiseg.data.dataset import Dataset, Split
 from semiseg.data.plan import Plan
@@ -68,7 +69,13 @@ def split_dataset(dataset: Dataset, config: Config) -> Split:
 
 
 def plan_for(
-    dataset: Dataset, split: Split, config: Config, *, device: str, workers: int, file: Path | None = None
+    dataset: Dataset,
+    split: Split,
+    config: Config,
+    *,
+    device: str,
+    workers: int,
+    file: Path | None = None,
 ) -> Plan:
     """The plan of a run: from a file, or made from the data with the configuration's overrides.
 
@@ -77,7 +84,9 @@ def plan_for(
     """
     wanted = {key: value for key, value in config.plan.model_dump().items() if value is not None}
     if file is None:
-        return make_plan(dataset, split, device=device, workers=workers, **wanted)
+        return make_plan(
+            dataset, split, device=device, workers=workers, cache=settings.read().cache, **wanted
+        )
     plan = Plan.load(file)
     if wanted:
         log.warning("%s is used as it stands: plan.%s ignored", file, ", plan.".join(wanted))
