@@ -84,7 +84,10 @@ def validate(tree: Tree) -> Config:
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:
-    """``above`` laid over ``below``; mappings merge key by key, all else is replaced."""
+    """``above`` laid over ``below``; mappings merge key by key, all else is replaced.
+
+    The options of one network (or augmentation) are not those of another: a new name drops them.
+    """
     result: Tree = dict(below)
     for key, value in above.items():
         old = result.get(key)
@@ -92,8 +95,16 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:
             value = {"name": value}
         if key == "method" and isinstance(old, str):
             old = {"name": old}
+        if key in ("network", "augment") and _renamed(old, value):
+            old = {}
         result[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return result
+
+
+def _renamed(old: Any, new: Any) -> bool:
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping) or "name" not in new:
+        return False
+    return bool(old.get("name") != new["name"])
 
 
 def read_yaml(path: Path) -> Tree:
