@@ -42,14 +42,14 @@ def test_markdown_says_units_spread_and_the_paired_difference() -> None:
     assert "mean +0.013, higher in 1 of 2 cases" in text
 
 
-def test_the_terminal_table_has_a_row_per_method() -> None:
+def test_the_terminal_table_has_a_column_per_method() -> None:
     scores = [Scores.of_summary(name, summary(0.8, 0.6), LABELS) for name in ("supervised", "mean teacher")]
     stream = io.StringIO()
-    Console(file=stream, width=200).print(comparison_table(scores, title="Synthetic phantoms"))
+    Console(file=stream, width=72).print(comparison_table(scores, title="Synthetic phantoms"))
     text = " ".join(stream.getvalue().split())
     assert "Synthetic phantoms" in text
     assert "mean teacher" in text
-    assert "0.700 ± 0.141" in text
+    assert "Dice head 0.700 ± 0.141 0.700 ± 0.141" in text
     assert "higher in 0 of 2 cases" in text
 
 

@@ -220,7 +220,7 @@ def _train(
         device=device,
         workers=workers,
         overwrite=True,
-        listeners=[Console(progress)],
+        listeners=[Console(progress, label=method.replace("_", " "))],
     )
 
 

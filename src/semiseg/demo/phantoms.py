@@ -85,16 +85,16 @@ def make_phantom(rng: np.random.Generator, shape: tuple[int, int, int] = SHAPE) 
     """
     from scipy.ndimage import gaussian_filter
 
-    bent = _positions(shape) + _displacement(shape, rng, width=5.0, amplitude=2.2)
+    bent = _positions(shape) + _displacement(shape, rng, width=5.0, amplitude=1.8)
     organ = _organ(bent, rng)
     intensity = _tissue(shape, rng)
-    for _ in range(rng.integers(7, 11)):
+    for _ in range(rng.integers(5, 9)):
         intensity[_distractor(bent, organ > 0, rng)] = rng.uniform(0.52, 0.78)
     intensity[organ == 1] = rng.normal(0.60, 0.02)
     intensity[organ == 2] = rng.normal(0.69, 0.02)
     texture = 0.03 * _smooth_noise(shape, rng, width=1.2)
-    clean = gaussian_filter(intensity + texture, 0.7) * np.exp(0.25 * _smooth_noise(shape, rng, width=10.0))
-    image = rng.uniform(300, 900) * _rician(clean, 0.07, rng)
+    clean = gaussian_filter(intensity + texture, 0.7) * np.exp(0.2 * _smooth_noise(shape, rng, width=10.0))
+    image = rng.uniform(300, 900) * _rician(clean, 0.05, rng)
     return Phantom(image.astype(np.float32), organ)
 
 

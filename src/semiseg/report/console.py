@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 LINES_PER_RUN = 20
 """Without a progress bar: one line per 5 %."""
 
+WIDE = 110
+"""Columns of a terminal from which on the bar shows more than the total loss."""
+
 
 class Console:
     """Listener that shows stage, speed, time left and losses on stderr.
@@ -119,15 +122,15 @@ class _Bar:
     def update(self, event: Stepped) -> None:
         if self._progress is None or self._task is None:
             return
-        name = f"{self.label} {event.stage}".strip()
+        stage = "" if self.label and event.stage == "train" else event.stage
         self._progress.update(
             self._task,
-            description=name,
+            description=f"{self.label} {stage}".strip(),
             completed=event.step,
             total=event.total,
             speed=f"{event.iterations_per_second:.2f} it/s",
             left=f"{duration(event.seconds_left)} left" if event.step < event.total else "",
-            losses=losses(event.values, most=2),
+            losses=losses(event.values, most=3 if self._progress.console.width >= WIDE else 1),
         )
 
     def say(self, line: str, *, bold: bool) -> None:

@@ -49,7 +49,11 @@ class ProgressPlot:
         ):
             started = time.monotonic()
             try:
-                draw(self.path, read_metrics(self.folder), title=self.folder.name)
+                draw(
+                    self.path,
+                    read_metrics(self.folder),
+                    title=f"{self.folder.parent.name}   {self.folder.name}",
+                )
             except OSError as error:  # a full disk must not end a run for the sake of a picture
                 logger.warning("cannot draw %s: %s", self.path, error)
             now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Results side by side: methods in rows, metrics in columns, for the terminal and for Markdown."""
+"""Results side by side, for the terminal (one column per method) and for Markdown (one row per method)."""
 
 from __future__ import annotations
 
@@ -62,21 +62,29 @@ class Scores:
 
 
 def comparison_table(scores: Sequence[Scores], *, title: str, metrics: Sequence[str] = METRICS) -> Table:
-    """The comparison as a rich table; mean ± standard deviation over cases.
+    """The comparison as a rich table, one column per method; mean ± standard deviation over cases.
 
     Args:
-        scores: one row each; the first is what the others are compared with.
+        scores: the methods; the first is what the others are compared with.
         title: above the table.
         metrics: which to show of every class.
     """
+    from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, caption=caption(scores), title_justify="left", caption_justify="left")
-    head, *rows = _cells(scores, metrics)
+    table = Table(
+        title=title,
+        caption=caption(scores),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    head, *rows = zip(*_cells(scores, metrics), strict=True)
     for i, name in enumerate(head):
-        table.add_column(name, justify="left" if i == 0 else "right")
+        table.add_column("" if i == 0 else escape(name), justify="left" if i == 0 else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table
 
 
