@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -51,9 +52,11 @@ class Resident:
         return image, None if self.label is None else self._cut(self.label, start, size)
 
     def whole(self) -> tuple[Tensor, Tensor | None]:
-        """The case as tensors, without a copy where it is resident already."""
-        image = torch.as_tensor(self.image)
-        return image, None if self.label is None else torch.as_tensor(self.label)
+        """The case as tensors to read from, without a copy: resident, or mapped from its file."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            image = torch.as_tensor(self.image)
+            return image, None if self.label is None else torch.as_tensor(self.label)
 
     def _cut(self, array: Any, start: Sequence[int], size: Sequence[int]) -> Tensor:
         inside = [

@@ -1,0 +1,196 @@
+"""Batches as a pure function of (seed, iteration), whatever the order of calls or the processes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tests.trained import make_plan
+
+from semiseg.core import Batch
+from semiseg.data import augment
+from semiseg.data.batches import Batches
+from semiseg.data.foreground import sample_foreground
+from semiseg.data.resident import Resident, make_resident
+from semiseg.data.streams import Stream
+
+CPU = torch.device("cpu")
+
+
+def case(number: int, shape: tuple[int, int, int], *, labeled: bool, channels: int = 1) -> SimpleNamespace:
+    """A stored case whose voxels say where they come from: number, then position."""
+    place = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) / np.prod(shape) * 0.9
+    image = np.stack([number + place + 100 * c for c in range(channels)])
+    stored = SimpleNamespace(id=f"{'la' if labeled else 'un'}_{number}", image=image)
+    if labeled:
+        stored.label = np.zeros(shape, np.uint8)
+        stored.label[tuple(slice(n // 2, n // 2 + 2) for n in shape)] = 1
+        stored.foreground = sample_foreground(stored.label)
+    return stored
+
+
+def make(
+    name: str = "crop", dim: int = 3, *, shape=(10, 12, 11), sizes=(2, 2), cases=(3, 5), channels=1, **more
+) -> Batches:
+    fields = {"patch": (6,) * dim, "foreground": 0.0, **more.pop("plan", {})}
+    plan = make_plan(dim, channels=channels, **fields)
+    labeled = [case(i, shape, labeled=True, channels=channels) for i in range(cases[0])]
+    unlabeled = [case(50 + i, shape, labeled=False, channels=channels) for i in range(cases[1])]
+    place = more.pop("place", lambda stored: make_resident(stored, CPU))
+    return Batches(place(labeled), place(unlabeled), plan, augment.build(name, plan), sizes, **more)
+
+
+def equal(a: Batch, b: Batch) -> bool:
+    views = a.x_u.keys() == b.x_u.keys() and all(torch.equal(a.x_u[key], b.x_u[key]) for key in a.x_u)
+    return views and torch.equal(a.x_l, b.x_l) and torch.equal(a.y_l, b.y_l)
+
+
+def numbers(images: torch.Tensor) -> list[int]:
+    """Which case each patch of a ``crop`` was cut from."""
+    return [int(image.flatten()[0]) for image in images]
+
+
+KINDS = [("crop", 2), ("crop", 3), ("default", 2), ("default", 3), ("la", 3), ("acdc", 2)]
+
+
+@pytest.mark.parametrize(("name", "dim"), KINDS)
+def test_an_iteration_is_the_same_in_any_order_of_calls(name, dim):
+    forth, back = make(name, dim, seed=4), make(name, dim, seed=4)
+    straight = [forth(k) for k in range(5)]
+    assert all(equal(back(k), straight[k]) for k in (4, 0, 3, 3, 1, 2))
+    assert not equal(straight[0], straight[1])
+    assert not equal(straight[0], make(name, dim, seed=5)(0))
+
+
+@pytest.mark.parametrize(("name", "dim"), KINDS)
+def test_shapes_and_types(name, dim):
+    batch = make(name, dim, sizes=(2, 3), channels=2, views=("weak", "strong"))(0)
+    patch = (6,) * dim
+    assert batch.x_l.shape == (2, 2, *patch)
+    assert batch.x_l.dtype == torch.float32
+    assert batch.y_l.shape == (2, *patch)
+    assert batch.y_l.dtype == torch.int64
+    assert set(batch.x_u) == {"weak", "strong"}
+    assert all(view.shape == (3, 2, *patch) for view in batch.x_u.values())
+    layout = torch.channels_last if dim == 2 else torch.channels_last_3d
+    assert batch.x_l.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize(("name", "dim"), KINDS)
+def test_two_processes_see_what_one_sees(name, dim):
+    alone = make(name, dim, sizes=(2, 4), views=("weak", "strong"))
+    ranks = [make(name, dim, sizes=(2, 4), views=("weak", "strong"), rank=r, world=2) for r in range(2)]
+    for step in (0, 3):
+        whole, halves = alone(step), [rank(step) for rank in ranks]
+        assert torch.equal(whole.x_l, torch.cat([half.x_l for half in halves]))
+        assert torch.equal(whole.y_l, torch.cat([half.y_l for half in halves]))
+        for view in ("weak", "strong"):
+            assert torch.equal(whole.x_u[view], torch.cat([half.x_u[view] for half in halves]))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_every_case_appears_once_per_pass(size):
+    batches = make(sizes=(size, size), cases=(3, 6))
+    labeled = [n for k in range(12) for n in numbers(batches(k).x_l)]
+    unlabeled = [n for k in range(12) for n in numbers(batches(k).x_u["weak"])]
+    for one_pass in range(len(labeled) // 3):
+        assert sorted(labeled[3 * one_pass : 3 * one_pass + 3]) == [0, 1, 2]
+    for one_pass in range(len(unlabeled) // 6):
+        assert sorted(unlabeled[6 * one_pass : 6 * one_pass + 6]) == list(range(50, 56))
+    assert len({tuple(labeled[i : i + 3]) for i in range(0, len(labeled) - 2, 3)}) > 1
+
+
+def test_every_slice_appears_once_per_pass_in_2d():
+    batches = make(dim=2, shape=(4, 8, 8), cases=(2, 1), sizes=(1, 1))
+    whole = [(n, i) for n in (0, 1) for i in range(4)]
+    seen = []
+    for k in range(8):
+        value = float(batches(k).x_l.flatten()[0])
+        seen.append((int(value), int((value % 1) / 0.9 * 4 + 1e-4)))
+    assert sorted(seen) == whole
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_share_of_patches_around_foreground(share, dim):
+    batches = make(dim=dim, shape=(24, 24, 24), plan={"foreground": share, "patch": (4,) * dim}, sizes=(8, 1))
+    middle = (slice(None), *[slice(2, 3)] * dim)
+    around = torch.cat([batches(k).y_l[middle].flatten() for k in range(40)]).float().mean().item()
+    assert around == pytest.approx(share, abs=0.1 if share == 0.5 else 0.01)
+
+
+@pytest.mark.parametrize(("name", "dim"), [kind for kind in KINDS if kind[0] != "acdc"])
+@pytest.mark.parametrize("shape", [(3, 4, 20), (6, 6, 6), (2, 2, 2), (1, 6, 5)])
+def test_scans_smaller_than_the_patch_lie_among_zeros(shape, name, dim):
+    batch = make(name, dim, shape=shape)(0)
+    assert batch.x_l.shape[2:] == batch.y_l.shape[1:] == (6,) * dim
+    assert torch.isfinite(batch.x_l).all()
+
+
+def test_a_small_scan_lies_in_the_middle():
+    batches = make(shape=(3, 4, 6), cases=(1, 1), sizes=(1, 1))
+    image = batches(0).x_u["weak"][0, 0]
+    expected = torch.zeros(6, 6, 6)
+    expected[1:4, 1:5] = torch.from_numpy(case(50, (3, 4, 6), labeled=False).image[0])
+    assert torch.equal(image, expected)
+
+
+@pytest.mark.parametrize(("name", "dim"), KINDS)
+def test_memory_mapped_and_resident_are_the_same(name, dim, tmp_path, recwarn):
+    def mapped(stored: list[SimpleNamespace]) -> list[Resident]:
+        residents = []
+        for one in stored:
+            arrays = {}
+            for key in ("image", "label"):
+                if hasattr(one, key):
+                    np.save(tmp_path / f"{one.id}_{key}.npy", getattr(one, key))
+                    arrays[key] = np.load(tmp_path / f"{one.id}_{key}.npy", mmap_mode="r")
+            foreground = getattr(one, "foreground", np.zeros((0, 3), np.int32))
+            residents.append(Resident(one.id, arrays["image"], arrays.get("label"), foreground, CPU))
+        return residents
+
+    more = {"plan": {"foreground": 0.5}, "views": ("weak", "strong")}
+    one, other = make(name, dim, **more), make(name, dim, place=mapped, **more)
+    assert all(equal(one(k), other(k)) for k in range(3))
+    assert [str(w.message) for w in recwarn if "not writable" in str(w.message)] == []
+
+
+@pytest.mark.parametrize(("name", "dim"), KINDS)
+def test_making_batches_changes_no_stored_voxel(name, dim):
+    batches = make(name, dim, shape=(6, 6, 6), views=("weak", "strong"))
+    cases = [item.case for stream in (batches.labeled, batches.unlabeled) for item in stream.items]
+    before = [one.image.clone() for one in cases]
+    for k in range(4):
+        batch = batches(k)
+        batch.x_l.add_(1)
+        batch.x_u["weak"].add_(1)
+    assert all(torch.equal(a, one.image) for a, one in zip(before, cases, strict=True))
+
+
+def test_nothing_of_a_label_is_asked_for_unlabeled_samples():
+    batches = make(cases=(2, 0), sizes=(1, 2))  # no unlabeled case: the labeled images serve, without labels
+    batch = batches(0)
+    assert set(numbers(batch.x_u["weak"])) <= {0, 1}
+    assert batch._fields == ("x_l", "y_l", "x_u", "targets")
+    assert batch.x_u["weak"].shape[0] == 2
+    assert all(item.case.label is None for item in make().unlabeled.items)
+
+
+def test_no_views_no_unlabeled_samples():
+    assert make(views=(), sizes=(2, 0))(0).x_u == {}
+
+
+def test_residents_stay_on_disk_where_they_do_not_fit(monkeypatch):
+    stored = [case(0, (4, 4, 4), labeled=True)]
+    assert isinstance(make_resident(stored, CPU)[0].image, torch.Tensor)
+    monkeypatch.setattr("semiseg.data.resident._free_bytes", lambda device: 10.0)
+    assert make_resident(stored, CPU)[0].image is stored[0].image
+
+
+def test_streams_of_another_name_have_another_order():
+    streams = [Stream(list(range(20)), 0, name) for name in ("labeled", "unlabeled")]
+    first, second = ([stream[i] for i in range(20)] for stream in streams)
+    assert sorted(first) == sorted(second)
+    assert first != second
