@@ -70,7 +70,7 @@ def test_a_run_folder_holds_everything(data, tmp_path):
     config = resolve(flags=SMALL | {"data.labeled": 2}, environment={})
     run = experiment.train(data, config, runs=tmp_path / "runs", device="cpu", workers=0)
     parts = run.folder.relative_to(tmp_path / "runs").parts
-    assert parts == (data.name, "mean_teacher__auto__default", "labeled-2_fold-0_seed-0")
+    assert parts == (data.name, "mean_teacher__unet__default", "labeled-2_fold-0_seed-0")
     assert [name for name in FILES if not (run.folder / name).is_file()] == []
     assert any((run.folder / "tb").iterdir())
     assert [key for key in MANIFEST if key not in run.manifest] == []

@@ -18,7 +18,7 @@ from semiseg.core import Method
 from semiseg.data import augment
 from semiseg.data.batches import Batches
 from semiseg.data.dataset import Dataset
-from semiseg.data.plan import Plan
+from semiseg.data.plan import NetworkPlan, Plan
 from semiseg.data.resident import make_resident
 from semiseg.devices import native_precision
 from semiseg.engine import checkpoint
@@ -28,6 +28,7 @@ from semiseg.engine.parallel import any_rank
 from semiseg.engine.precision import TOLERANCE, Precision, gradient_error
 from semiseg.engine.update import iterate
 from semiseg.errors import DeviceError, Interrupted, UsageError
+from semiseg.inference.fit import require_settings_fit
 from semiseg.launch import keep_freed_memory, launched, repeatable
 from semiseg.machine import cores
 from semiseg.prepare import Prepared, prepare
@@ -84,6 +85,8 @@ def train(
         if fabric.device.type == "cpu":
             keep_freed_memory()
         opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+        if plan_file is not None:
+            config = with_network(config, Plan.load(plan_file).network.name)
         config = resolved(config, fabric.device.type)
         folder = RunFolder(run_folder or runs, opened.name, config, exact=run_folder is not None)
         stored = folder.stored_run() if resume else None
@@ -118,11 +121,19 @@ def train(
 
 
 def resolved(config: Config, device_type: str) -> Config:
-    """The configuration with every ``auto`` that depends on the device replaced by what it means there."""
+    """The configuration with every ``auto`` that does not depend on the data replaced by what it means."""
+    config = with_network(config, NetworkPlan().name)
     if config.train.iterations != "auto":
         return config
     train = config.train.model_copy(update={"iterations": ITERATIONS[device_type]})
     return config.model_copy(update={"train": train})
+
+
+def with_network(config: Config, name: str) -> Config:
+    """``network: auto`` replaced by a name."""
+    if config.network.name != "auto":
+        return config
+    return config.model_copy(update={"network": config.network.model_copy(update={"name": name})})
 
 
 def batch_sizes(config: Config, plan: Plan, method: Method, world: int) -> tuple[int, int]:
@@ -186,11 +197,11 @@ class _Session:
 
     def __post_init__(self) -> None:
         config, plan, fabric = self.config, self.prepared.plan, self.fabric
+        require_settings_fit(config.inference, plan.patch, list(plan.labels)[1:])
         self.notices = list(self.prepared.dataset.notices)
         if config.select == "best-val" and not self.prepared.split.val:
             self.notices.append("no validation list to choose weights by: the last ones are exported")
-        auto = config.network.name == "auto"
-        name, options = plan.network.name if auto else config.network.name, dict(config.network.options)
+        name, options = config.network.name, dict(config.network.options)
         self.network = {"name": name, "options": options}
         make_net = functools.partial(
             networks.build,
