@@ -18,8 +18,19 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _length(value: Any) -> Any:
+    """One message for what would be two: neither a number nor the word."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if value == "auto" or (whole and value >= 1):
+        return value
+    raise ValueError("wanted a whole number above 0, or auto")
+
+
+Voxels = Annotated[int, Field(ge=1)]
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class MethodConfig(_Section):
@@ -51,12 +62,12 @@ class PlanConfig(_Section):
 
     dim: Literal[2, 3] | None = None
     spacing: tuple[float | None, ...] | None = None
-    patch: tuple[int, ...] | None = None
+    patch: Annotated[tuple[Voxels, ...], Field(min_length=2)] | None = None
     batch: int | None = Field(None, ge=1)
     orientation: Literal["RAS", "native"] | None = None
     crop: Literal["none", "nonzero"] | None = None
     foreground: float | None = Field(None, ge=0, le=1)
-    features: tuple[int, ...] | None = None
+    features: Annotated[tuple[Voxels, ...], Field(min_length=1)] | None = None
     memory_gb: float | None = Field(None, gt=0)
 
 
@@ -103,9 +114,9 @@ class ScheduleConfig(_Section):
 class TrainConfig(_Section):
     """The loop."""
 
-    iterations: int | Literal["auto"] = "auto"
+    iterations: Annotated[int | Literal["auto"], BeforeValidator(_length)] = "auto"
     """``auto``: chosen for the device (see :mod:`semiseg.experiment`)."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     precision: Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(_as_text)] = "auto"
     """``auto``: bf16 where the hardware has it and the self-check at start agrees with float32."""
     clip: float | None = Field(12.0, gt=0)
@@ -136,12 +147,12 @@ class InferenceConfig(_Section):
     """Sliding window, test-time augmentation and post-processing."""
 
     overlap: float = Field(0.5, ge=0, lt=1)
-    stride: tuple[int, ...] | None = None
+    stride: tuple[Voxels, ...] | None = None
     """Voxels between windows, instead of ``overlap``."""
     weighting: Literal["gaussian", "uniform"] = "gaussian"
     window_batch: int | None = Field(None, ge=1)
     mirror: bool = False
-    slice_size: tuple[int, int] | None = None
+    slice_size: tuple[Voxels, Voxels] | None = None
     """2D only: resize each slice to this size (nearest), predict it whole, and resize back."""
     largest_component: bool | tuple[str, ...] = False
     """Keep only the largest component of every foreground class, or of the named ones."""

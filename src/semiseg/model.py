@@ -24,9 +24,10 @@ from semiseg.data.preprocess import (
     restore_probabilities,
 )
 from semiseg.data.volume import Grid
-from semiseg.errors import SemisegError, UsageError
+from semiseg.errors import SemisegError, UsageError, unknown_name
+from semiseg.inference.fit import require_settings_fit
 from semiseg.inference.postprocess import postprocess
-from semiseg.inference.predictor import predict_probabilities
+from semiseg.inference.predictor import AUTOCAST, predict_probabilities
 from semiseg.inference.uncertainty import entropy as entropy_of
 from semiseg.resolve import validate
 
@@ -77,10 +78,14 @@ class Model:
 
     def __post_init__(self) -> None:
         if not self.members:
-            raise UsageError("a model needs at least one network", code="NO_MODEL")
+            raise UsageError("a model needs at least one network", hint="use -m RUN_FOLDER", code="NO_MODEL")
+        if self.precision not in AUTOCAST:
+            raise unknown_name("precision", self.precision, ["auto", *AUTOCAST])
         first, *others = self.members
         for other in others:
             _require_same(first, other)
+        for member in self.members:
+            require_settings_fit(self.settings, member.plan.patch, list(member.plan.labels)[1:])
 
     @classmethod
     def load(

@@ -26,6 +26,7 @@ from semiseg.prediction_record import (
     write_json,
 )
 from semiseg.scans import Loaded, Scan, stem_of
+from semiseg.writable import require_writable
 
 log = logging.getLogger("semiseg.prediction")
 
@@ -68,7 +69,9 @@ class Job:
             raise UsageError(
                 f"output {output} is one file, the input holds {len(scans)} scans", hint="give -o a folder"
             )
-        if not single and output.is_file():
+        if single or not output.is_file():
+            require_writable(output.parent if single else output, "-o")
+        else:
             raise UsageError(
                 f"output {output} is a file of no image format known here",
                 hint=f"give -o a folder, or a name that ends in {', '.join(formats.ENDINGS)}",

@@ -14,7 +14,7 @@ from semiseg.data.dataset import Dataset, Split
 from semiseg.data.plan import Plan
 from semiseg.data.planner import make_plan
 from semiseg.data.store import StoredCase, build_store
-from semiseg.errors import DataError
+from semiseg.errors import DataError, UsageError
 
 log = logging.getLogger("semiseg.prepare")
 
@@ -88,9 +88,25 @@ def plan_for(
             dataset, split, device=device, workers=workers, cache=settings.read().cache, **wanted
         )
     plan = Plan.load(file)
+    _require_same_data(plan, dataset, file)
     if wanted:
         log.warning("%s is used as it stands: plan.%s ignored", file, ", plan.".join(wanted))
     return plan
+
+
+def _require_same_data(plan: Plan, dataset: Dataset, file: Path) -> None:
+    """A plan of other channels or label values cannot be meant; other names can."""
+    for what, planned, there in (
+        ("channels", [channel.name for channel in plan.channels], list(dataset.channel_names)),
+        ("label values", sorted(plan.labels.values()), sorted(dataset.labels.values())),
+    ):
+        if len(planned) != len(there) or (what == "label values" and planned != there):
+            raise UsageError(
+                f"plan {file} was made for other data: its {what} are {planned}, "
+                f"those of {dataset.name} {there}",
+                hint=f"`semiseg plan {dataset.root}` makes one for this dataset",
+                code="PLAN_OTHER_DATA",
+            )
 
 
 def prepare(
@@ -120,4 +136,19 @@ def prepare(
     if plan is None:
         plan = plan_for(dataset, split, config, device=device, workers=workers, file=plan_file)
     stored = build_store((*split.labeled, *split.unlabeled), plan, cache, workers=workers, progress=progress)
+    _require_distinct(split, stored)
     return Prepared(dataset, split, plan, stored)
+
+
+def _require_distinct(split: Split, stored: dict[str, StoredCase]) -> None:
+    """The same voxels as labeled and as unlabeled are a mistake of copying; within one list only a waste."""
+    labeled = {stored[case.id].image_path: case.id for case in split.labeled}
+    both = [(labeled[path], c.id) for c in split.unlabeled if (path := stored[c.id].image_path) in labeled]
+    if both:
+        pairs = ", ".join(f"{one} (labeled) = {other} (unlabeled)" for one, other in both[:5])
+        raise DataError(
+            f"the same scan under two names: {pairs}" + (f" and {len(both) - 5} more" if both[5:] else ""),
+            hint="remove all but one; `semiseg check` finds such copies in every list",
+            code="DUPLICATE_CONTENT",
+            details={"cases": both},
+        )

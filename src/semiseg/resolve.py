@@ -116,13 +116,26 @@ def read_yaml(path: Path) -> Tree:
     try:
         tree = _yaml(path.read_text())
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", code="CONFIG_UNREADABLE") from None
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}",
+            hint="`semiseg recipes default > mine.yaml` writes a file to start from",
+            code="CONFIG_UNREADABLE",
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         at = f" at line {where.line + 1}" if where else ""
-        raise UsageError(f"{path} is not YAML{at}", code="CONFIG_NOT_YAML") from None
+        raise UsageError(
+            f"{path} is not YAML{at}",
+            hint="look for unclosed brackets or quotes, tabs and wrong indentation just before that place",
+            code="CONFIG_NOT_YAML",
+        ) from None
     if not isinstance(tree, dict):
-        raise UsageError(f"{path} must hold `key: value` sections, got {type(tree).__name__}", code="CONFIG")
+        raise UsageError(
+            f"{path} must hold `key: value` sections, got "
+            + ("nothing" if tree is None else f"a {type(tree).__name__}"),
+            hint="such as `optimizer: {lr: 0.001}`; docs/configuration.md names every key",
+            code="CONFIG",
+        )
     return tree
 
 
@@ -155,7 +168,10 @@ def parse_settings(settings: Iterable[str]) -> Tree:
         try:
             _plant(tree, key.strip().split("."), _yaml(value))
         except yaml.YAMLError:
-            raise UsageError(f"--set {key}: {value!r} is not a YAML value") from None
+            raise UsageError(
+                f"--set {key}: {value!r} is not a YAML value",
+                hint="close brackets and quotes, and protect them from the shell: --set 'plan.patch=[64,64]'",
+            ) from None
     return tree
 
 
@@ -195,7 +211,10 @@ def _explain(problem: Any) -> str:
             else f", known: {', '.join(known)}"
         )
         return f"unknown key {'.'.join(where)!r}{guess}"
-    return f"{'.'.join(where)}: {problem['msg'].lower()}, got {problem['input']!r}"
+    message = problem["msg"].removeprefix("Value error, ").lower()
+    if problem["type"] == "model_type":
+        message = f"wanted a section with the keys {', '.join(_section(where).model_fields)}"
+    return f"{'.'.join(where)}: {message}, got {problem['input']!r}"
 
 
 def _section(path: list[str]) -> type[BaseModel]:

@@ -123,7 +123,11 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {error}", code="BAD_RUN") from None
+        raise UsageError(
+            f"cannot read {path}: {error}",
+            hint="the run folder is damaged: restore the file, or train again with --overwrite",
+            code="BAD_RUN",
+        ) from None
     return dict(content)
 
 

@@ -17,6 +17,7 @@ from semiseg.engine.events import Ended, Listener
 from semiseg.errors import UsageError
 from semiseg.prepare import Prepared
 from semiseg.run import Run, differences, load_run, save_config
+from semiseg.writable import require_writable
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class RunFolder:
         Raises:
             UsageError: the folder is not empty and is not a run that may be overwritten.
         """
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+        require_writable(self.path, "--runs or --run")
+        if not self.path.exists() or not any(self.path.iterdir()):
             return
         just_begun = {entry.name for entry in self.path.glob("*")} <= {"checkpoints", "train.log"}
         is_run = just_begun or (self.path / "config.yaml").is_file()

@@ -61,7 +61,9 @@ def find_scans(inputs: Path, channels: Sequence[str]) -> list[Scan]:
         DataError: nothing there that could be a scan.
     """
     if not inputs.exists():
-        raise UsageError(f"no such file or folder: {inputs}", code="NO_INPUT")
+        raise UsageError(
+            f"no such file or folder: {inputs}", hint="check the path that -i names", code="NO_INPUT"
+        )
     if inputs.is_file():
         return _from_file(inputs, channels)
     folder = _image_folder(inputs)

@@ -107,10 +107,13 @@ def _unexpected(error: BaseException) -> SemisegError:
 def _usage(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
     """A parse error of the command line, with the nearest flag when one was misspelled."""
     context = getattr(error, "ctx", None)
-    path = context.command_path if context else "semiseg"
+    path = context.command_path if context else " ".join(["semiseg", *arguments[:1]])
     hint = f"see `{path} --help`"
     option = getattr(error, "option_name", None)
     message = error.format_message().rstrip(".")
+    given = _given(getattr(getattr(error, "param", None), "opts", ()), arguments)
+    if given is not None and type(error).__name__ == "BadParameter":
+        message += f", got {given!r}"
     if type(error).__name__ == "NoSuchOption" and option and context:
         known = [
             name for p in context.command.params for name in (*p.opts, *p.secondary_opts) if name[:1] == "-"
@@ -118,6 +121,15 @@ def _usage(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
         message, near = f"unknown flag {option!r}", nearest_flag(option, known, arguments)
         message += f". Did you mean {near!r}?" if near else ""
     return UsageError(message[:1].lower() + message[1:], hint=hint, code="USAGE")
+
+
+def _given(flags: Sequence[str], arguments: Sequence[str]) -> str | None:
+    """The value that a flag was given on the command line."""
+    for index, word in enumerate(arguments):
+        flag, equals, value = word.partition("=")
+        if flag in flags:
+            return value if equals else next(iter(arguments[index + 1 :]), None)
+    return None
 
 
 def nearest_flag(option: str, known: list[str], arguments: Sequence[str]) -> str | None:

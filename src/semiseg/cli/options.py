@@ -42,7 +42,7 @@ Workers = Annotated[
     ),
 ]
 Seed = Annotated[
-    int | None, typer.Option("--seed", metavar="N", help="Seed of everything random.  [default: 0]")
+    int | None, typer.Option("--seed", metavar="N", min=0, help="Seed of everything random.  [default: 0]")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
 Labeled = Annotated[

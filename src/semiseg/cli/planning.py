@@ -12,14 +12,13 @@ from semiseg.machine import cores, free_memory_gb
 
 
 def plan_of(
-    name: str, config: Config, *, device: str, workers: int | None, file: Path | None = None
+    dataset: Dataset, config: Config, *, device: str, workers: int | None, file: Path | None = None
 ) -> tuple[Split, Plan]:
     """The split and the plan with which ``semiseg train`` would run."""
     from semiseg.devices import select_device
     from semiseg.prepare import plan_for, split_dataset
 
     kind = select_device(device).type
-    dataset = Dataset.open(name)
     split = split_dataset(dataset, config)
     workers = cores() if workers is None else workers
     return split, plan_for(dataset, split, config, device=kind, workers=workers, file=file)

@@ -22,6 +22,9 @@ from semiseg.data.split_file import read_split_file
 
 __all__ = ["Problem", "Report", "check"]
 
+CAUSES = ("DATASET_JSON", "REGIONS", "MISSING_FOLDER", "SPLITS")
+"""Problems that others follow from: to be read, and mended, first."""
+
 
 @dataclass
 class Report:
@@ -120,8 +123,12 @@ def check(
         report.problems += [count] if count else []
     splits, split_faults = read_split_file(root)
     report.problems += split_faults
-    if splits is not None and not split_faults:
-        report.problems += split_problems(*_by_id(found), splits)
+    if splits is not None and not split_faults and description.file_ending:
+        # too_few has told of a folder without any label
+        some = [
+            p for p in split_problems(*_by_id(found), splits) if found.annotated or p.code != "NO_LABELED"
+        ]
+        report.problems += some
     cases: list[Case] = [*found.annotated, *found.unannotated, *found.test]
     findings = _examine_all(cases, len(description.channel_names), root, workers, progress)
     report.problems += [problem for finding in findings for problem in finding.problems]
@@ -135,7 +142,7 @@ def check(
             proposal = {}
         report.proposed_label_map = proposal
         report.problems += label_problems(findings, description, proposal, root)
-    report.problems.sort(key=lambda p: (p.severity != "error", p.case, p.file))
+    report.problems.sort(key=lambda p: (p.severity != "error", p.code not in CAUSES, p.case, p.file))
     return report
 
 

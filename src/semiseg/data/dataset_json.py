@@ -155,21 +155,26 @@ def _labels(raw: Mapping[str, Any], report: Report) -> tuple[dict[str, int], int
             _fault(f"label {name!r} = {names[name]!r}", "a whole number", "write the number without quotes")
         )
     values = {n: v for n, v in names.items() if isinstance(v, int) and not isinstance(v, bool)}
-    if not regions and not wrong:
-        _check_values(values, report)
+    if regions or wrong or not _check_values(values, report):
+        return {}, None  # what the files hold cannot be compared with this
     ignore = values.pop(IGNORE_NAME, None)
     return dict(sorted(values.items(), key=lambda item: item[1])), ignore
 
 
-def _check_values(values: Mapping[str, int], report: Report) -> None:
+def _check_values(values: Mapping[str, int], report: Report) -> bool:
+    faults = []
     shared = {v: [n for n in values if values[n] == v] for v in values.values()}
     for value, names in shared.items():
         if len(names) > 1:
-            report(_fault(f"value {value} for {' and '.join(names)}", "one value per class", "renumber them"))
+            faults.append(
+                _fault(f"value {value} for {' and '.join(names)}", "one value per class", "renumber them")
+            )
     if 0 not in shared:
-        report(_fault(f"no class with value 0 in {dict(values)}", '"background": 0', "add the background"))
+        faults.append(
+            _fault(f"no class with value 0 in {dict(values)}", '"background": 0', "add the background")
+        )
     elif sorted(shared) != list(range(len(shared))):
-        report(
+        faults.append(
             _fault(
                 f"label values {sorted(shared)}",
                 f"consecutive values {list(range(len(shared)))}",
@@ -177,7 +182,7 @@ def _check_values(values: Mapping[str, int], report: Report) -> None:
             )
         )
     if values.get(IGNORE_NAME, max(values.values())) != max(values.values()):
-        report(
+        faults.append(
             _fault(
                 f"ignore = {values[IGNORE_NAME]}",
                 f"the highest value, {max(values.values())}",
@@ -185,9 +190,12 @@ def _check_values(values: Mapping[str, int], report: Report) -> None:
             )
         )
     if not set(values) - {IGNORE_NAME} or len(set(shared) - {0, values.get(IGNORE_NAME)}) == 0:
-        report(
+        faults.append(
             _fault(f"labels {dict(values)}", "background and at least one class", "add the class to segment")
         )
+    for fault in faults:
+        report(fault)
+    return not faults
 
 
 def _file_ending(raw: Mapping[str, Any], report: Report) -> str:

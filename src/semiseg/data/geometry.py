@@ -178,5 +178,9 @@ def _turning(grid: Grid, plan: Plan) -> tuple[Shape, tuple[bool, bool, bool]]:
 def _three(shape: Sequence[int]) -> Shape:
     full = (*shape, 1) if len(shape) == 2 else tuple(shape)
     if len(full) != 3:
-        raise DataError(f"got an array of shape {tuple(shape)}, wanted two or three axes", code="NOT_3D")
+        raise DataError(
+            f"got an array of shape {tuple(shape)}, wanted two or three axes",
+            hint="give one 2D or 3D image per channel",
+            code="NOT_3D",
+        )
     return full

@@ -78,7 +78,9 @@ def lay_out_dataset(
         UsageError: a choice that does not exist or does not suit the images.
     """
     if dim not in (None, 2, 3):
-        raise UsageError(f"dim is {dim!r}, wanted 2 or 3", code="PLAN_DIM")
+        raise UsageError(
+            f"dim is {dim!r}, wanted 2 or 3", hint="leave it out to let the planner decide", code="PLAN_DIM"
+        )
     if found.flat:
         return _flat(found, dim, spacing, cropped)
     reasons: dict[str, str] = {}
@@ -216,7 +218,9 @@ def _rounded(mm: float) -> float:
 
 def _require_axes(axes: Sequence[int]) -> None:
     if sorted(axes) != [0, 1, 2]:
-        raise UsageError(f"axes is {axes!r}, wanted an order of 0, 1, 2", code="PLAN_AXES")
+        raise UsageError(
+            f"axes is {axes!r}, wanted an order of 0, 1, 2", hint="such as 2,0,1", code="PLAN_AXES"
+        )
 
 
 def _axis_name(axis: int, orientation: str) -> str:

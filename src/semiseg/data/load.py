@@ -31,7 +31,12 @@ def load_case(case: Case) -> tuple[Array, Grid, dict[str, Any]]:
         DataError: an unreadable file, or channels that lie on different grids; names the case.
     """
     if not case.images:
-        raise DataError(f"{case.id}: no image file", code="MISSING_FILE", details={"case": case.id})
+        raise DataError(
+            f"{case.id}: no image file",
+            hint="name one file per channel",
+            code="MISSING_FILE",
+            details={"case": case.id},
+        )
     volumes = [_read(path, case.id) for path in case.images]
     first = volumes[0]
     for path, volume in zip(case.images[1:], volumes[1:], strict=True):

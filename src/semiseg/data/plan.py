@@ -115,9 +115,13 @@ class Plan(_Frozen):
             UsageError: unreadable, not JSON, or a key or value that does not fit; all problems at once.
         """
         try:
-            return cls.model_validate_json(path.read_text())
+            return cls.model_validate_json(path.read_bytes())
         except OSError as error:
-            raise UsageError(f"cannot read plan {path}: {error.strerror}", code="PLAN_UNREADABLE") from None
+            raise UsageError(
+                f"cannot read plan {path}: {error.strerror}",
+                hint=f"`semiseg plan DATASET -o {path}` writes one",
+                code="PLAN_UNREADABLE",
+            ) from None
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, e['loc'])) or 'plan'}: {e['msg']}" for e in error.errors()

@@ -148,7 +148,9 @@ def _choose_sizes(
     """Patch, network, batch and memory, each from those before it."""
     if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
         raise UsageError(
-            f"batch is {batch!r}, wanted a whole number of patches, 1 or more", code="PLAN_BATCH"
+            f"batch is {batch!r}, wanted a whole number of patches, 1 or more",
+            hint="such as 4",
+            code="PLAN_BATCH",
         )
     budget = budget_for(device, layout.dim)
     load = Load(len(dataset.channel_names), len(dataset.labels), batch or 4, asked.features)

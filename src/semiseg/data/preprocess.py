@@ -52,7 +52,11 @@ def preprocess_image(image: NDArray[Any], grid: Grid, plan: Plan) -> tuple[Image
         DataError: other channels than planned, NaN or infinite values, a shape that does not fit.
     """
     if image.ndim != len(grid.shape) + 1 or image.shape[1:] != grid.shape:
-        raise DataError(f"got an image of shape {image.shape}, wanted (channels, {grid.shape})", code="SHAPE")
+        raise DataError(
+            f"got an image of shape {image.shape}, wanted (channels, {grid.shape})",
+            hint="put the channels first, and give the grid that belongs to the image",
+            code="SHAPE",
+        )
     if len(image) != len(plan.channels):
         names = ", ".join(channel.name for channel in plan.channels)
         raise DataError(

@@ -193,7 +193,8 @@ def _choose(draft: _Draft, budget: Budget, annotated: set[str], patients: Patien
         draft.labeled = [case for case in draft.order if case in annotated]
         if not draft.labeled:
             fix = "put the label of at least one case into labelsTr"
-            draft.report("NO_LABELED", "no training case with a label", "at least one", fix)
+            listed = f" among those that are listed ({_some(draft.order)})" if draft.order else ""
+            draft.report("NO_LABELED", f"no training case with a label{listed}", "at least one", fix)
 
 
 def _choose_cases(draft: _Draft, count: int) -> None:
@@ -217,7 +218,8 @@ def _choose_patients(draft: _Draft, count: int, patients: PatientRule | None) ->
 
 
 def _check_known(draft: _Draft, known: set[str]) -> None:
-    for name, cases in draft.lists.items():
+    listed = {"order": draft.order, "unlabeled": draft.others, "val": draft.val, "test": draft.test}
+    for name, cases in listed.items():
         strangers = [case for case in cases if case not in known]
         if strangers:
             got = f"{_some(strangers)} in the list {name}"

@@ -142,6 +142,12 @@ def _prepare(case: Case | LabeledCase, plan: Plan, cache: Path) -> StoredCase:
     grid = None
     if facts is None:
         image, grid, _ = load_case(case)
+        if image.size == 0 or (image == image.flat[0]).all():
+            raise DataError(
+                f"{case.id}: got the same value in every voxel of {case.images[0].name}, wanted an image",
+                hint="export the scan again, or leave the case out; `semiseg check` finds all such scans",
+                code="CONSTANT_IMAGE",
+            )
         array, geometry = preprocess_image(image, grid, plan)
         image_entry.write({"image": array}, {"geometry": geometry.as_dict()})
     else:

@@ -177,7 +177,10 @@ def _checked(dataset: Dataset) -> str:
 
     report = check(dataset.root)
     if not report.ok:
-        raise DataError(f"the demo's own dataset is not valid: {report.as_text()}")
+        raise DataError(
+            f"the demo's own dataset is not valid: {report.as_text()}",
+            hint="see that the disk has room, and run the demo again",
+        )
     return f"checked: {len(dataset.annotated)} labeled, {len(dataset.unannotated)} unlabeled, " + (
         f"{len(dataset.test)} test scans"
     )

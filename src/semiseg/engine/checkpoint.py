@@ -65,7 +65,9 @@ def load(path: Path, kind: str) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UsageError(f"no checkpoint {path}", code="NO_CHECKPOINT") from None
+        raise UsageError(
+            f"no checkpoint {path}", hint="name a run folder or a .ckpt file in it", code="NO_CHECKPOINT"
+        ) from None
     except _UNREADABLE as error:
         raise UsageError(
             f"checkpoint {path} cannot be read ({type(error).__name__})",
@@ -75,6 +77,8 @@ def load(path: Path, kind: str) -> dict[str, Any]:
     found = content.get("kind") if isinstance(content, dict) else None
     if found != kind:
         raise UsageError(
-            f"checkpoint {path} holds {found or 'something else'}, wanted {kind}", code="BAD_CHECKPOINT"
+            f"checkpoint {path} holds {found or 'something else'}, wanted {kind}",
+            hint="it was not written by semiseg, or for another purpose; use another one of the run",
+            code="BAD_CHECKPOINT",
         )
     return dict(content)

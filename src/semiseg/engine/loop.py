@@ -120,7 +120,9 @@ class Loop:
             if step < start + length or last:
                 return stage, Clock(step - start, length, stage.name)
             start += length
-        raise SemisegError(f"method {type(self.method).__name__} has no stages")
+        raise SemisegError(
+            f"method {type(self.method).__name__} has no stages", hint="give its class at least one Stage"
+        )
 
     def state(self) -> dict[str, Any]:
         """Everything that a bit-exact continuation needs."""

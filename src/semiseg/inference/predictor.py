@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, unknown_name
 from semiseg.inference.slices import predict_slices
 from semiseg.inference.window import Predict, Weighting, slide
 
@@ -170,7 +170,7 @@ def _predict(networks: Sequence[nn.Module], flips: Sequence[tuple[int, ...]]) ->
 
 def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
     if precision not in AUTOCAST:
-        raise UsageError(f"precision must be one of {', '.join(AUTOCAST)}, got {precision!r}")
+        raise unknown_name("precision", precision, AUTOCAST)
     dtype = AUTOCAST[precision]
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
@@ -183,8 +183,11 @@ def _device(networks: Sequence[nn.Module]) -> torch.device:
 
 def _check(networks: Sequence[nn.Module], image: Tensor, dim: int, config: InferenceSettings) -> None:
     if not networks:
-        raise UsageError("prediction needs at least one network")
+        raise UsageError("prediction needs at least one network", hint="give a model", code="NO_MODEL")
     if image.ndim != 4:
-        raise UsageError(f"prediction wants an image (C, T0, T1, T2), got shape {tuple(image.shape)}")
+        raise UsageError(
+            f"prediction wants an image (C, T0, T1, T2), got shape {tuple(image.shape)}",
+            hint="put the channels first; a 2D image has T0 = 1",
+        )
     if config.slice_size and dim != 2:
         raise UsageError("inference.slice_size is for 2D plans; this plan is 3D", hint="leave it out")

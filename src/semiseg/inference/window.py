@@ -186,7 +186,11 @@ def _channels_last(windows: Tensor) -> Tensor:
 def _check(size: Sequence[int], patch: Sequence[int], stride: Sequence[int] | None, overlap: float) -> None:
     problems = list(_problems(len(size), patch, stride, overlap))
     if problems:
-        raise UsageError("sliding window: " + "; ".join(problems), code="WINDOW")
+        raise UsageError(
+            "sliding window: " + "; ".join(problems),
+            hint="give one number per axis, none above the patch",
+            code="WINDOW",
+        )
 
 
 def _problems(axes: int, patch: Sequence[int], stride: Sequence[int] | None, overlap: float) -> Iterator[str]:

@@ -42,7 +42,11 @@ def find(name: str) -> type[Method]:
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise UsageError(f"cannot import method {name!r}: {error}", code="METHOD_IMPORT") from None
+        raise UsageError(
+            f"cannot import method {name!r}: {error}",
+            hint="install its package, or put its folder on PYTHONPATH; `semiseg methods` lists the others",
+            code="METHOD_IMPORT",
+        ) from None
     found = [
         value
         for value in vars(module).values()

@@ -32,7 +32,8 @@ class SegNetwork(nn.Module):
         if in_channels < 1 or classes < 1:
             raise UsageError(
                 f"{type(self).__name__} needs at least one input channel and one class, "
-                f"got in_channels={in_channels}, classes={classes}"
+                f"got in_channels={in_channels}, classes={classes}",
+                hint="give the numbers of the plan",
             )
         self.dim = dim
         self.in_channels = in_channels
@@ -44,11 +45,16 @@ class SegNetwork(nn.Module):
 
     def extract(self, x: Tensor) -> Tensor:
         """(B, C, *S) -> (B, D, *S), the feature map that the segmentation head sees."""
-        raise UsageError(f"{type(self).__name__} does not say how it extracts features")
+        raise UsageError(
+            f"{type(self).__name__} does not say how it extracts features", hint="define extract in the class"
+        )
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, D, *S) -> logits (B, K, *S)."""
-        raise UsageError(f"{type(self).__name__} does not say how it classifies features")
+        raise UsageError(
+            f"{type(self).__name__} does not say how it classifies features",
+            hint="define classify in the class",
+        )
 
     def forward(self, x: Tensor) -> SegOutput:
         """(B, C, *S) -> logits (B, K, *S), features (B, D, *S) and the heads asked for.
@@ -97,7 +103,9 @@ def check_input(name: str, shape: Sequence[int], dim: int, in_channels: int, div
     if len(shape) != dim + 2:
         axes = "(B, C, H, W)" if dim == 2 else "(B, C, D, H, W)"
         raise UsageError(
-            f"{name} is {dim}D and wants {axes}, got an input of shape {tuple(shape)}", code="INPUT_AXES"
+            f"{name} is {dim}D and wants {axes}, got an input of shape {tuple(shape)}",
+            hint="give a batch axis, a channel axis and one axis per dimension",
+            code="INPUT_AXES",
         )
     if shape[1] != in_channels:
         raise UsageError(

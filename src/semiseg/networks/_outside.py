@@ -133,7 +133,8 @@ def _fits(hollow: nn.Module, in_channels: int, classes: int, size: Sequence[int]
             result = hollow(torch.empty((1, in_channels, *size), device="meta"))
     except ImportError as error:
         raise UsageError(
-            f"the network needs a package that is not installed: {str(error).splitlines()[0]}"
+            f"the network needs a package that is not installed: {str(error).splitlines()[0]}",
+            hint="install it with pip, or choose another network (`semiseg networks`)",
         ) from None
     except Exception as error:  # whatever somebody else's network raises, this size does not fit
         logger.debug("a dry run of size %s failed: %s", tuple(size), error)

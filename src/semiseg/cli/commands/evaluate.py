@@ -10,6 +10,7 @@ import typer
 from semiseg.cli import options
 from semiseg.cli.output import Output
 from semiseg.cli.progress import counted
+from semiseg.writable import require_writable
 
 EXAMPLES = (
     "semiseg evaluate Dataset104_Heart/labelsTs predictions",
@@ -65,6 +66,7 @@ def run(
     from semiseg.evaluation import evaluate_folders
 
     folder = output or (prediction if prediction.is_dir() else prediction.parent)
+    require_writable(folder, "-o")
     if not overwrite:
         options.refuse_existing(folder / "summary.json", folder / "metrics.csv")
     with counted(out, "evaluate") as tick:

@@ -9,6 +9,7 @@ import typer
 
 from semiseg.cli import options
 from semiseg.cli.output import Output
+from semiseg.writable import require_writable
 
 EXAMPLES = (
     "semiseg plan Dataset104_Heart",
@@ -40,8 +41,10 @@ def run(
     Looks at images and, where they are labeled, at the labels of the labeled cases only. `semiseg train`
     makes the same plan by itself; write one to read it, change it, or share it between runs.
     """
-    if not dry_run and not overwrite:
-        options.refuse_existing(output)
+    if not dry_run:
+        require_writable(output.parent, "-o")
+        if not overwrite:
+            options.refuse_existing(output)
     flags = options.given_flags(
         data__labeled=labeled, data__labeled_patients=labeled_patients, data__fold=fold, train__seed=seed
     )
@@ -51,8 +54,9 @@ def run(
     where = options.device(device)
 
     from semiseg.cli.planning import plan_of, plan_text
+    from semiseg.data.dataset import Dataset
 
-    split, plan = plan_of(dataset, resolved, device=where, workers=options.workers(workers))
+    split, plan = plan_of(Dataset.open(dataset), resolved, device=where, workers=options.workers(workers))
     if not dry_run:
         plan.save(output)
     written = "" if dry_run else f"written: {output}; change it and train with --plan {output}"

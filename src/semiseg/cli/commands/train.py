@@ -89,16 +89,19 @@ def run(
     _require_method(resolved.method.name)
     where, processes = options.device(device), options.workers(workers)
     first = _is_first_process(out)
+    from semiseg.data.dataset import Dataset
+
+    opened = Dataset.open(dataset)
     if dry_run and first:
         from semiseg.cli.planning import plan_of, plan_text
 
-        split, planned = plan_of(dataset, resolved, device=where, workers=processes, file=plan)
+        split, planned = plan_of(opened, resolved, device=where, workers=processes, file=plan)
         out.text("\n".join(plan_text(split, planned)))
 
     from semiseg.experiment import train
 
     trained = train(
-        dataset,
+        opened,
         resolved,
         runs=options.runs(runs),
         run_folder=run_folder,

@@ -7,6 +7,7 @@ the number of workers or the number of processes.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -58,4 +59,9 @@ def build(name: str, plan: Plan, options: dict[str, Any] | None = None) -> Augme
     try:
         return kinds[name](plan, **(options or {}))
     except TypeError as error:
-        raise UsageError(f"augmentation {name!r}: {error}", code="AUGMENT_OPTION") from None
+        known = ", ".join(list(inspect.signature(kinds[name]).parameters)[1:]) or "none"
+        raise UsageError(
+            f"augmentation {name!r}: {str(error).partition(') ')[2] or error}",
+            hint=f"its options: {known}",
+            code="AUGMENT_OPTION",
+        ) from None

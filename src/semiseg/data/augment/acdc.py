@@ -33,7 +33,11 @@ class Acdc(Crop):
     def __init__(self, plan: Plan, *, rotation: int = 20) -> None:
         super().__init__(plan)
         if plan.dim != 2:
-            raise UsageError("augmentation 'acdc' is for 2D plans, got dim 3", code="AUGMENT_DIM")
+            raise UsageError(
+                "augmentation 'acdc' is for 2D plans, got dim 3",
+                hint="use --set augment.name=default, or a plan of the other dimension (--set plan.dim=2)",
+                code="AUGMENT_DIM",
+            )
         self.rotation = rotation
 
     def cut(

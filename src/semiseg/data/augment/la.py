@@ -25,7 +25,11 @@ class LeftAtrium(Crop):
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         if plan.dim != 3:
-            raise UsageError("augmentation 'la' is for 3D plans, got dim 2", code="AUGMENT_DIM")
+            raise UsageError(
+                "augmentation 'la' is for 3D plans, got dim 2",
+                hint="use --set augment.name=default, or a plan of the other dimension (--set plan.dim=3)",
+                code="AUGMENT_DIM",
+            )
 
     def cut(
         self, case: Resident, slice_index: int | None, draws: Draws, *, foreground: float
