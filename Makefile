@@ -5,13 +5,14 @@
 #   make check   everything a change must pass: test, lint, types, imports, wheel
 #
 # torch is installed first, by itself, because which build it should be depends on the machine:
-#   make demo TORCH="torch==2.13.0"                                   what your registry gives (the default)
-#   make demo TORCH="--index-url URL_OF_A_CPU_INDEX torch==2.13.0"    a smaller build without CUDA
+# with an NVIDIA GPU the registry's build, else the CPU build where the registry has it (the other works too,
+# it is only larger). Say TORCH="..." for another one: make demo TORCH="--index-url CPU_INDEX torch==2.13.0"
 
 FIND_PYTHON = for p in python3 python3.13 python3.12 python3.11 python; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done
 PYTHON ?= $(shell $(FIND_PYTHON))
-TORCH  ?= torch==2.13.0
+ANY_TORCH := torch==2.13.0
+TORCH  ?= $(if $(shell command -v nvidia-smi 2>/dev/null),$(ANY_TORCH),$(ANY_TORCH)+cpu)
 VENV   ?= .venv
 JOBS   ?= 2
 
@@ -33,7 +34,7 @@ $(STAMP): pyproject.toml
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "semiseg needs Python >= 3.11; say where it is: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet $(TORCH) || $(BIN)/python -m pip install --quiet $(ANY_TORCH)
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	@touch $(STAMP)
 
@@ -67,7 +68,7 @@ build: $(STAMP)
 
 # The wheel, alone in a clean environment, from a folder where src/ cannot be seen.
 wheel-test: build
-	BASE=$(abspath $(BIN))/python TORCH="$(TORCH)" bash .ci/wheel dist
+	BASE=$(abspath $(BIN))/python TORCH="$(TORCH)" ANY_TORCH="$(ANY_TORCH)" bash .ci/wheel dist
 
 check: test lint types imports wheel-test
 
