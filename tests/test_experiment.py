@@ -135,7 +135,7 @@ def test_a_network_of_monai(data, tmp_path):
 
 
 def test_the_left_atrium_protocol_on_small_patches(data, tmp_path):
-    flags = {"plan.features": None, "train.iterations": 2}
+    flags = {"plan.features": None, "train.iterations": 2, "inference.stride": (8, 8, 4)}
     run = train(data, tmp_path / "run", flags, recipe="la")
     assert run.manifest["protocol"] == "paper"
     assert len(run.manifest["deviations"]) == 2
