@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semiseg.errors import UsageError, unknown_name
+from semiseg.option_values import checked
 
 if TYPE_CHECKING:
     from semiseg.core import Method
@@ -63,16 +64,18 @@ def find(name: str) -> type[Method]:
     return found[0]
 
 
-def check_options(method: type[Method], options: dict[str, object]) -> None:
-    """Compare options with the constructor's keyword arguments.
+def check_options(method: type[Method], options: dict[str, object]) -> dict[str, object]:
+    """Options as the constructor wants them, compared with its keyword arguments and their types.
 
     Raises:
-        UsageError: an option that the method does not have (with the nearest name).
+        UsageError: an option that the method does not have (with the nearest name), or a value that does not
+            fit.
     """
     known = [p.name for p in inspect.signature(method).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
         if option not in known:
             raise unknown_name(f"option of method {method.__name__}", option, known)
+    return checked(f"method {method.__name__}", method, options)
 
 
 def _read(path: Path) -> dict[str, str]:

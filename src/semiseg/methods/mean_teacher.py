@@ -12,6 +12,7 @@ from torch import Tensor
 from semiseg.core import Batch, Clock, Method, NetFactory, Update
 from semiseg.ema import ema_update, warm_decay
 from semiseg.losses import dice_ce, softmax_kl, softmax_mse
+from semiseg.option_values import Amount, Count, Length, Share
 from semiseg.schedules import consistency_ramp
 
 
@@ -51,12 +52,12 @@ class MeanTeacher(Method):
         self,
         make_net: NetFactory,
         *,
-        weight: float = 0.1,
-        decay: float = 0.99,
-        ramp: int | None = None,
-        ramp_unit: int = 1,
-        hold_off: int = 0,
-        noise: float = 0.1,
+        weight: Amount = 0.1,
+        decay: Share = 0.99,
+        ramp: Length | None = None,
+        ramp_unit: Length = 1,
+        hold_off: Count = 0,
+        noise: Amount = 0.1,
         consistency: Literal["mse", "kl"] = "mse",
         student_view: Literal["weak", "strong"] = "weak",
         teacher_mode: Literal["train", "eval"] = "train",

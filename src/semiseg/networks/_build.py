@@ -12,6 +12,7 @@ from torch import nn
 
 from semiseg.errors import UsageError, unknown_name
 from semiseg.networks._registry import class_name, names
+from semiseg.option_values import checked
 
 _COMMON = ("dim", "in_channels", "classes", "heads")
 _PLANNED = ("features", "strides", "kernels")
@@ -52,7 +53,8 @@ def build(
     allowed = [p for p in inspect.signature(network).parameters if p not in _COMMON]
     check_options(name, options, allowed, network)
     sized = {key: value for key, value in planned(plan).items() if key in allowed}
-    return network(dim=dim, in_channels=in_channels, classes=classes, heads=heads, **(sized | dict(options)))
+    given = sized | checked(f"network {name!r}", network, options)
+    return network(dim=dim, in_channels=in_channels, classes=classes, heads=heads, **given)
 
 
 def planned(plan: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from semiseg.errors import UsageError
 from semiseg.networks._base import SegNetwork
 from semiseg.networks._layers import Layers, layers
 from semiseg.networks._norm import InstanceNorm
+from semiseg.option_values import Share
 
 _SLOPE = 0.01
 """Of the leaky ReLU."""
@@ -57,7 +58,7 @@ class UNet(SegNetwork):
         strides: Sequence[Sequence[int]] = (),
         kernels: Sequence[Sequence[int]] = (),
         residual: bool = False,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         up: str = "transposed",
     ) -> None:
         super().__init__(dim, in_channels, classes)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from semiseg.networks._base import SegNetwork
 from semiseg.networks._layers import Layers, layers
 from semiseg.networks._norm import PlainInstanceNorm
+from semiseg.option_values import Share
 
 _WIDTHS = (16, 32, 64, 128, 256)
 
@@ -41,7 +42,7 @@ class UNet3D(SegNetwork):
         in_channels: int,
         classes: int,
         heads: Mapping[str, int] | None = None,
-        dropout: float = 0.3,
+        dropout: Share = 0.3,
     ) -> None:
         super().__init__(dim, in_channels, classes)
         self.divisor = (16,) * dim

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from semiseg.errors import unknown_name
 from semiseg.networks._base import SegNetwork
 from semiseg.networks._layers import Layers, layers
+from semiseg.option_values import Share
 
 
 class VNet2016(SegNetwork):
@@ -44,7 +45,7 @@ class VNet2016(SegNetwork):
         heads: Mapping[str, int] | None = None,
         variant: str = "paper",
         activation: str = "prelu",
-        dropout: float = 0.5,
+        dropout: Share = 0.5,
     ) -> None:
         super().__init__(dim, in_channels, classes)
         if variant not in _VARIANTS:

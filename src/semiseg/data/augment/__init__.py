@@ -16,7 +16,8 @@ from torch import Tensor
 from semiseg.data.augment.draws import Draws
 from semiseg.data.plan import Plan
 from semiseg.data.resident import Resident
-from semiseg.errors import UsageError, unknown_name
+from semiseg.errors import unknown_name
+from semiseg.option_values import checked
 
 
 class Augmentation(Protocol):
@@ -56,12 +57,8 @@ def build(name: str, plan: Plan, options: dict[str, Any] | None = None) -> Augme
     }
     if name not in kinds:
         raise unknown_name("augmentation", name, names())
-    try:
-        return kinds[name](plan, **(options or {}))
-    except TypeError as error:
-        known = ", ".join(list(inspect.signature(kinds[name]).parameters)[1:]) or "none"
-        raise UsageError(
-            f"augmentation {name!r}: {str(error).partition(') ')[2] or error}",
-            hint=f"its options: {known}",
-            code="AUGMENT_OPTION",
-        ) from None
+    known = list(inspect.signature(kinds[name]).parameters)[1:]
+    for option in options or {}:
+        if option not in known:
+            raise unknown_name(f"option of augmentation {name}", option, known)
+    return kinds[name](plan, **checked(f"augmentation {name!r}", kinds[name], options or {}))

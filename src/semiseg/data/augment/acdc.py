@@ -17,6 +17,7 @@ from semiseg.data.augment.plain import Crop
 from semiseg.data.plan import Plan
 from semiseg.data.resident import Resident
 from semiseg.errors import UsageError
+from semiseg.option_values import Count
 
 Lookup = tuple[Tensor, Tensor, Tensor]
 """Row index, column index and whether the voxel lies inside, each of the output's shape."""
@@ -30,7 +31,7 @@ class Acdc(Crop):
         rotation: largest angle in degrees.
     """
 
-    def __init__(self, plan: Plan, *, rotation: int = 20) -> None:
+    def __init__(self, plan: Plan, *, rotation: Count = 20) -> None:
         super().__init__(plan)
         if plan.dim != 2:
             raise UsageError(

@@ -14,6 +14,7 @@ from semiseg.data.augment import intensity
 from semiseg.data.augment.draws import Draws
 from semiseg.data.augment.plain import Crop
 from semiseg.data.plan import Plan
+from semiseg.option_values import Amount, Share
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SIDED_WORDS = frozenset(
@@ -57,9 +58,9 @@ class Default(Crop):
         self,
         plan: Plan,
         *,
-        rotate: float = 15.0,
-        scale: float = 0.2,
-        warp_chance: float = 0.7,
+        rotate: Amount = 15.0,
+        scale: Share = 0.2,
+        warp_chance: Share = 0.7,
         mirror: Literal["auto"] | tuple[int, ...] = "auto",
         labeled: Literal["weak", "strong"] = "weak",
     ) -> None:

@@ -1,0 +1,204 @@
+"""Configurations that cannot be meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bad_input.ground import TRAIN, Bad
+
+WITH_FILE = (*TRAIN, "-c", "mine.yaml")
+
+
+def config(text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / "mine.yaml").write_text(text)
+
+
+def setting(name: str, text: str, says: list[str], word: str = "CONFIG", code: int = 2) -> Bad:
+    """One ``--set``."""
+    return Bad(name, (*TRAIN, "--set", text), code, says, word=word)
+
+
+FILES = [
+    Bad(
+        "config: unknown key",
+        WITH_FILE,
+        2,
+        ["'optimizer.learning'", "lr"],
+        config("optimizer: {learning: 1}"),
+        "CONFIG",
+    ),
+    Bad(
+        "unknown section",
+        WITH_FILE,
+        2,
+        ["'optimiser'", "'optimizer'"],
+        config("optimiser: {lr: 1}"),
+        "CONFIG",
+    ),
+    Bad("wrong type", WITH_FILE, 2, ["optimizer.lr", "'fast'"], config("optimizer: {lr: fast}"), "CONFIG"),
+    Bad(
+        "config: two problems",
+        WITH_FILE,
+        2,
+        ["optimizer.lr", "train.ema"],
+        config("optimizer: {lr: 0}\ntrain: {ema: 2}"),
+        "CONFIG",
+    ),
+    Bad(
+        "not YAML",
+        WITH_FILE,
+        2,
+        ["mine.yaml is not YAML at line 3"],
+        config("a: 1\nb: [1,\n"),
+        "CONFIG_NOT_YAML",
+    ),
+    Bad(
+        "binary",
+        WITH_FILE,
+        2,
+        ["mine.yaml is not YAML"],
+        lambda f: (f / "mine.yaml").write_bytes(b"\xff\xfe\x00\x80" * 9),
+        "CONFIG_NOT_YAML",
+    ),
+    Bad("config: no such file", WITH_FILE, 2, ["mine.yaml"], None, "CONFIG_UNREADABLE"),
+    Bad("config: a list", WITH_FILE, 2, ["mine.yaml", "list"], config("- 1\n- 2\n"), "CONFIG"),
+    Bad("empty file", WITH_FILE, 2, ["mine.yaml"], config(""), "CONFIG"),
+    Bad("section a number", WITH_FILE, 2, ["optimizer", "3"], config("optimizer: 3"), "CONFIG"),
+    Bad("method a list", WITH_FILE, 2, ["method"], config("method: [a, b]")),
+    Bad("folder as config", (*TRAIN, "-c", "data"), 2, ["data"], None, "CONFIG_UNREADABLE"),
+]
+SETTINGS = [
+    setting("no equals", "optimizer.lr", ["key=value", "'optimizer.lr'"], "USAGE"),
+    setting("--set without key", "=3", ["key=value"], "USAGE"),
+    setting("not a YAML value", "optimizer.lr=[1", ["optimizer.lr", "[1"], "USAGE"),
+    setting("key misspelled", "optimizer.lrr=1", ["optimizer.lrr", "optimizer.lr"]),
+    setting("section only", "optimizer=adam", ["optimizer", "adam"]),
+    setting("iterations negative", "train.iterations=-5", ["train.iterations", "-5"]),
+    setting("iterations zero", "train.iterations=0", ["train.iterations"]),
+    setting("iterations word", "train.iterations=many", ["train.iterations", "many", "auto"]),
+    setting("seed negative", "train.seed=-1", ["train.seed", "-1"]),
+    setting("learning rate negative", "optimizer.lr=-0.1", ["optimizer.lr", "-0.1"]),
+    setting("learning rate NaN", "optimizer.lr=.nan", ["optimizer.lr"]),
+    setting("learning rate infinite", "optimizer.lr=.inf", ["optimizer.lr"]),
+    setting("optimizer unknown", "optimizer.name=sdg", ["optimizer.name", "sdg", "'sgd'"]),
+    setting("schedule unknown", "schedule.name=polly", ["schedule.name", "polly", "'poly'"]),
+    setting("precision unknown", "train.precision=fp32", ["train.precision", "fp32"]),
+    setting("method unknown", "method=mean_techer", ["mean_techer", "mean_teacher"], "UNKNOWN_METHOD"),
+    setting("method option unknown", "method.options.weigth=1", ["weigth"], ""),
+    setting("network unknown", "network.name=unett", ["unett", "'unet'"], "UNKNOWN_NETWORK"),
+    setting("network option unknown", "network.options.dropuot=0.1", ["dropuot", "dropout"], ""),
+    setting("network of MONAI unknown", "network.name=monai:Nope", ["Nope"], ""),
+    setting("network not importable", "network.name=nowhere.nets:Net", ["nowhere"], ""),
+    setting("network class unknown", "network.name=torch.nn:Nope", ["Nope"], ""),
+    setting("method not importable", "method.name=nowhere.methods:M", ["nowhere"], ""),
+    setting("augmentation unknown", "augment.name=defualt", ["defualt", "'default'"], ""),
+    setting("augmentation option unknown", "augment.options.flipp=1", ["flipp"], ""),
+    setting("augmentation of other dimension", "augment.name=acdc", ["acdc", "2D"], "AUGMENT_DIM"),
+    setting("recipe unknown", "recipe=defualt", ["defualt", "'default'"], "UNKNOWN_RECIPE"),
+    setting("patch of two axes", "plan.patch=[16,16]", ["patch"], ""),
+    setting("patch negative", "plan.patch=[-16,16,16]", ["plan.patch"], ""),
+    setting("patch text", "plan.patch=big", ["plan.patch", "big"]),
+    setting("plan spacing zero", "plan.spacing=[0,1,1]", ["spacing", "0"], ""),
+    setting("spacing of two axes", "plan.spacing=[1,1]", ["spacing"], ""),
+    setting("dimension", "plan.dim=4", ["plan.dim", "4"]),
+    setting("features empty", "plan.features=[]", ["features"], ""),
+    setting("features negative", "plan.features=[-8,16]", ["features"], ""),
+    setting("batch zero", "plan.batch=0", ["plan.batch", "0"]),
+    setting("overlap", "inference.overlap=1", ["inference.overlap", "1"]),
+    setting("inference stride negative", "inference.stride=[-1,1,1]", ["stride"], ""),
+    setting("inference stride of two axes", "inference.stride=[1,1]", ["stride [1, 1]", "3"], "INFERENCE"),
+    setting("inference stride too wide", "inference.stride=[99,99,99]", ["99", "gaps"], "INFERENCE"),
+    setting("slices of a 3D plan", "inference.slice_size=[9,9]", ["slice_size", "3D"], "INFERENCE"),
+    setting("component of no class", "inference.largest_component=[livr]", ["livr"], "UNKNOWN_CLASS"),
+    setting("method option value", "method.options.decay=7", ["decay", "7"], ""),
+    setting("method option word", "method.options.student_view=sideways", ["sideways"], ""),
+    setting("method option type", "method.options.weight=heavy", ["weight", "heavy"], ""),
+    setting("network option value", "network.options.dropout=7", ["dropout", "7"], ""),
+    setting("network option type", "network.options.dropout=wet", ["dropout", "wet"], ""),
+    setting(
+        "augmentation option value",
+        "augment.options.rotation=round",
+        ["rotation"],
+        "UNKNOWN_OPTION_OF_AUGMENTATION_DEFAULT",
+    ),
+    setting("augmentation option type", "augment.options.rotate=round", ["rotate", "round"], "OPTION_VALUE"),
+    setting("memory far too small", "plan.memory_gb=0.000001", ["memory"], ""),
+    setting("dimension 2 of tiny slices", "plan.dim=1", ["plan.dim"]),
+    setting("every zero", "validation.every=0", ["validation.every", "0"]),
+    setting("labeled zero", "data.labeled=0", ["data.labeled", "0"]),
+    setting("labeled too many", "data.labeled=9", ["9", "1 to 3"], "LABELED"),
+    setting("labeled patients unknown", "data.labeled_patients=1", ["group_by_patient"], "LABELED"),
+    setting("fold out of range", "data.fold=3", ["fold 3", "only fold"], "FOLD"),
+    setting("batch shares", "batch.labeled=0", ["batch.labeled"]),
+]
+
+
+DIVISOR = ("--network", "vnet", "--set", "plan.patch=[13,13,13]")
+
+
+def run_there(folder: Path) -> None:
+    (folder / "there").mkdir()
+    (folder / "there" / "config.yaml").write_text("recipe: default\n")
+
+
+def notes_there(folder: Path) -> None:
+    (folder / "there").mkdir()
+    (folder / "there" / "thesis.txt").write_text("precious")
+
+
+TRAINING = [
+    Bad("patch indivisible", (*TRAIN, *DIVISOR), 2, ["[13, 13, 13]", "[16, 16, 16]"], word="PATCH_DIVISOR"),
+    Bad("--labeled 0", (*TRAIN, "--labeled", "0"), 2, ["--labeled", "0"], word="USAGE"),
+    Bad("--labeled -1", (*TRAIN, "--labeled", "-1"), 2, ["--labeled", "-1"], word="USAGE"),
+    Bad("--labeled 99", (*TRAIN, "--labeled", "99"), 2, ["99", "1 to 3"], word="LABELED"),
+    Bad("--fold 7", (*TRAIN, "--fold", "7"), 2, ["fold 7"], word="FOLD"),
+    Bad("--iterations -1", (*TRAIN, "--iterations", "-1"), 2, ["--iterations", "-1"], word="USAGE"),
+    Bad("--max-time -1", (*TRAIN, "--max-time", "-1"), 2, ["max_time", "-1"], word="CONFIG"),
+    Bad(
+        "--device nonsense",
+        (*TRAIN, "--device", "nonsense"),
+        2,
+        ["'nonsense'", "cuda:N"],
+        word="UNKNOWN_DEVICE",
+    ),
+    Bad(
+        "--device absent",
+        (*TRAIN, "--device", "cuda:9"),
+        4,
+        ["cuda:9", "--device auto or cpu"],
+        word="NO_DEVICE",
+    ),
+    Bad("--devices 0", (*TRAIN, "--devices", "0"), 2, ["--devices", "0"], word="USAGE"),
+    Bad(
+        "--method unknown",
+        (*TRAIN, "--method", "meanteacher"),
+        2,
+        ["'meanteacher'", "'mean_teacher'"],
+        word="UNKNOWN_METHOD",
+    ),
+    Bad("--network unknown", (*TRAIN, "--network", "vent"), 2, ["'vent'", "'vnet'"], word="UNKNOWN_NETWORK"),
+    Bad("--recipe unknown", (*TRAIN, "--recipe", "lla"), 2, ["'lla'", "'la'"], word="UNKNOWN_RECIPE"),
+    Bad("--recipe no file", (*TRAIN, "--recipe", "no.yaml"), 2, ["no.yaml"], word="CONFIG_UNREADABLE"),
+    Bad("no plan file", (*TRAIN, "--plan", "no.json"), 2, ["no.json"], word="PLAN_UNREADABLE"),
+    Bad("plan file broken", (*TRAIN, "--plan", "data/splits.json"), 2, ["splits.json"]),
+    Bad("plan file of other data", (*TRAIN, "--plan", "other.json"), 2, ["other.json"]),
+    Bad(
+        "run there",
+        (*TRAIN, "--run", "there"),
+        2,
+        ["there is not empty", "--resume", "--overwrite"],
+        run_there,
+        "RUN_EXISTS",
+    ),
+    Bad(
+        "notes there",
+        (*TRAIN, "--run", "there", "--overwrite"),
+        2,
+        ["there is not empty", "another folder"],
+        notes_there,
+        "RUN_EXISTS",
+    ),
+    Bad("runs below a file", (*TRAIN, "--runs", "data/dataset.json"), 2, ["dataset.json"]),
+    Bad("run is a file", (*TRAIN, "--run", "data/dataset.json"), 2, ["dataset.json"]),
+]
