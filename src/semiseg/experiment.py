@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 
 from semiseg import methods, networks, settings
+from semiseg.atomic import remove_leftovers
 from semiseg.config import Config
 from semiseg.core import Method
 from semiseg.data import augment
@@ -213,10 +214,10 @@ class _Session:
             **options,
         )
         kind = methods.find(config.method.name)
-        methods.check_options(kind, config.method.options)
+        method_options = methods.check_options(kind, config.method.options)
         torch.manual_seed(config.train.seed)
         layout = torch.channels_last if plan.dim == 2 else torch.channels_last_3d
-        method = kind(make_net, **config.method.options)
+        method = kind(make_net, **method_options)
         if config.train.channels_last:
             method.to(memory_format=layout)  # type: ignore[call-overload]
         self.method = method.to(fabric.device)
@@ -238,7 +239,7 @@ class _Session:
             loop = self._loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
             if resumed:
                 if first:
-                    checkpoint.remove_leftovers(folder.checkpoints)
+                    remove_leftovers(folder.checkpoints)
                 loop.restore(checkpoint.load(folder.checkpoints / "last.ckpt", checkpoint.STATE))
             for text in self.notices:
                 loop.tell(Notice(loop.step, text))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.metadata
-import json
 import platform
 import shutil
 import subprocess
@@ -62,13 +61,6 @@ def git_state() -> dict[str, Any] | None:
 def now() -> str:
     """The time, ISO 8601 with the zone."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write as indented JSON, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=1, default=str) + "\n")
-    temporary.replace(path)
 
 
 def _version(package: str) -> str | None:

@@ -9,11 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from semiseg.atomic import write_json
 from semiseg.data import formats
 from semiseg.errors import unknown_name
 from semiseg.model import QUALITY, Model
 from semiseg.prediction_job import Job, Task
-from semiseg.prediction_record import REPORT_NAME, CaseResult, PredictionReport, write_json
+from semiseg.prediction_record import REPORT_NAME, CaseResult, PredictionReport
 from semiseg.scans import Loaded, find_scans
 
 __all__ = ["CaseResult", "PredictionReport", "predict"]

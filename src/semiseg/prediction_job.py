@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.__about__ import __version__
+from semiseg.atomic import write_json
 from semiseg.data import formats
 from semiseg.data.volume import Grid
 from semiseg.errors import DeviceError, SemisegError, UsageError
@@ -23,7 +24,6 @@ from semiseg.prediction_record import (
     is_complete,
     read_record,
     versions,
-    write_json,
 )
 from semiseg.scans import Loaded, Scan, stem_of
 from semiseg.writable import require_writable

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.__about__ import __version__
-from semiseg.data.formats.atomic import atomic_file
 from semiseg.data.volume import Grid
 
 REPORT_NAME = "prediction_report.json"
@@ -103,12 +102,6 @@ def versions() -> dict[str, str]:
     import torch
 
     return {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
-    with atomic_file(path) as stream:
-        stream.write((json.dumps(content, indent=1) + "\n").encode("utf-8"))
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

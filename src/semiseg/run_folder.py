@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg import manifest
+from semiseg.atomic import write_json
 from semiseg.config import Config
 from semiseg.engine.events import Ended, Listener
 from semiseg.errors import UsageError
@@ -125,7 +126,7 @@ class RunFolder:
         save_config(config, self.path / "config.yaml")
         prepared.plan.save(self.path / "plan.json")
         shutil.copyfile(prepared.dataset.root / "dataset.json", self.path / "dataset.json")
-        manifest.write_json(self.path / "splits.json", prepared.split.as_dict())
+        write_json(self.path / "splits.json", prepared.split.as_dict())
         content = {
             **manifest.environment(),
             "dataset": prepared.dataset.name,
@@ -142,7 +143,7 @@ class RunFolder:
             "ended": None,
             "sessions": [],
         }
-        manifest.write_json(self.path / "manifest.json", content)
+        write_json(self.path / "manifest.json", content)
 
     def note_end(self, ended: Ended) -> None:
         """Add this session to the manifest."""
@@ -152,7 +153,7 @@ class RunFolder:
         content["sessions"].append({"ended": manifest.now(), **session})
         if ended.reason != "interrupted":
             content["ended"] = manifest.now()
-        manifest.write_json(path, content)
+        write_json(path, content)
 
     def listeners(self) -> list[Listener]:
         """The run's own logs."""

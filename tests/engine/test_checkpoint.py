@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from semiseg.atomic import remove_leftovers
 from semiseg.engine import checkpoint
 from semiseg.errors import UsageError
 
@@ -50,7 +51,7 @@ def test_what_a_killed_save_leaves_is_removed_and_nothing_else(saved):
     leftover.write_bytes(saved.read_bytes()[:100])
     other = saved.parent / "notes.tmp"
     other.touch()
-    checkpoint.remove_leftovers(saved.parent)
+    remove_leftovers(saved.parent)
     assert sorted(saved.parent.iterdir()) == sorted([saved, other])
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.data.formats.atomic import atomic_file
+from semiseg.atomic import atomic_file
 from semiseg.errors import DataError
 
 ABANDONED_AFTER_S = 24 * 3600

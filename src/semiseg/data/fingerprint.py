@@ -15,9 +15,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.atomic import atomic_file
 from semiseg.data.cases import Case, LabeledCase
 from semiseg.data.casework import each, raise_faults, told
-from semiseg.data.formats.atomic import atomic_file
 from semiseg.data.geometry import orientation
 from semiseg.data.intensities import Intensities, pooled, sample
 from semiseg.data.load import case_header, load_case, load_label

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semiseg.atomic import replacing
 from semiseg.demo.pictures import draw_cases
-from semiseg.report.atomic import replacing
 from semiseg.report.tables import Scores, caption, comparison_markdown, comparison_table
 
 if TYPE_CHECKING:

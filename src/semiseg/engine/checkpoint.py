@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import struct
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from semiseg.atomic import atomic_file
 from semiseg.errors import UsageError
 
 STATE = "semiseg-state"
@@ -37,23 +36,8 @@ _UNREADABLE = (
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write so that ``path`` always holds either the old or the new checkpoint, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete the half-written files that a process killed inside :func:`save` left in a folder."""
-    for temporary in folder.glob(".*.ckpt.*.tmp"):
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path) as stream:
+        torch.save(content, stream)
 
 
 def load(path: Path, kind: str) -> dict[str, Any]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semiseg.atomic import write_text
 from semiseg.errors import UsageError
 from semiseg.metrics import conventions
 from semiseg.metrics.aggregate import AGGREGATION, Stats, statistics
@@ -114,8 +112,8 @@ def save(evaluation: Evaluation, folder: Path) -> tuple[Path, Path]:
     paths = folder / "summary.json", folder / "metrics.csv"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(paths[0], text)
-        _write(paths[1], metrics_csv(evaluation))
+        write_text(paths[0], text)
+        write_text(paths[1], metrics_csv(evaluation))
     except OSError as error:
         raise UsageError(
             f"cannot write the evaluation into {folder}: {error.strerror or error}",
@@ -174,18 +172,3 @@ def _cell(stats: Stats | None, cases: int) -> str:
 
 def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-
-
-def _write(path: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise

@@ -18,8 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from semiseg.atomic import replacing
 from semiseg.engine.events import Event, Started, Stepped, Validated
-from semiseg.report.atomic import replacing
 
 BASE_COLUMNS = ("event", "step", "stage", "lr", "best", "iterations_per_second")
 """The columns that every ``metrics.csv`` begins with; training values and ``val/…`` scores follow."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semiseg.atomic import replacing
 from semiseg.errors import UsageError
-from semiseg.report.atomic import replacing
 from semiseg.report.cuts import AXIAL, CORONAL, PLANE, SAGITTAL, Array, Cut, best_cut
 from semiseg.report.palette import INK, colors
 from semiseg.report.sheet import Sheet

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semiseg.atomic import replacing
 from semiseg.engine.events import Ended, Event, Stepped, Validated
-from semiseg.report.atomic import replacing
 from semiseg.report.files import VALIDATION_PREFIX, read_metrics
 from semiseg.report.palette import INK, colors
 

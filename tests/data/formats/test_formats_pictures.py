@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from semiseg.atomic import atomic_file
 from semiseg.data import formats
-from semiseg.data.formats.atomic import atomic_file
 from semiseg.data.volume import Grid
 from semiseg.errors import DataError
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from semiseg.atomic import write_text
 from semiseg.data.cases import LabeledCase
 from semiseg.data.checks.case import Finding
 from semiseg.data.checks.voxels import histogram
@@ -124,14 +123,4 @@ def _write(root: Path, label_map: Mapping[int, int]) -> None:
     path = root / FILE
     content = json.loads(path.read_text(encoding="utf-8-sig"))
     content["label_map"] = {**content.get("label_map", {}), **{str(k): v for k, v in label_map.items()}}
-    handle, temporary = tempfile.mkstemp(dir=root, prefix=f".{FILE}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(path.stat().st_mode & 0o777)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.atomic import atomic_file
 from semiseg.data.formats.arrays import Array, is_orthogonal, raw_bytes, shaped, squeezed, writable
-from semiseg.data.formats.atomic import atomic_file
 from semiseg.data.formats.beside import data_file_beside
 from semiseg.data.formats.geometry import lies_flat, lps_grid, lps_parts
 from semiseg.data.formats.guards import (

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.atomic import atomic_file
 from semiseg.data.formats.arrays import (
     Array,
     is_orthogonal,
@@ -20,7 +21,6 @@ from semiseg.data.formats.arrays import (
     squeezed,
     writable,
 )
-from semiseg.data.formats.atomic import atomic_file
 from semiseg.data.formats.geometry import unit_normal
 from semiseg.data.formats.guards import (
     bad_spacing,

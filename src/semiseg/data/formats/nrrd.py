@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.atomic import atomic_file
 from semiseg.data.formats.arrays import Array, raw_bytes, shaped, squeezed, writable
-from semiseg.data.formats.atomic import atomic_file
 from semiseg.data.formats.beside import data_file_beside
 from semiseg.data.formats.geometry import LPS_TO_RAS, lies_flat, lps_parts, ras_grid
 from semiseg.data.formats.guards import (

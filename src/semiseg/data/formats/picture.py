@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semiseg.atomic import atomic_file
 from semiseg.data.formats.arrays import Array, sober
-from semiseg.data.formats.atomic import atomic_file
 from semiseg.data.formats.geometry import scaling
 from semiseg.data.formats.guards import broken, check_array, check_claim, needed_bytes
 from semiseg.data.formats.sidecar import keep_spacing, spacing_beside

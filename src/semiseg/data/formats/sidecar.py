@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.data.formats.atomic import atomic_file
+from semiseg.atomic import atomic_file
 from semiseg.data.formats.guards import bad_spacing, broken
 
 _CHANNEL = re.compile(r"_\d{4}$")

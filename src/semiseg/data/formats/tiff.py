@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.atomic import atomic_file
 from semiseg.data.formats.arrays import Array, sober, writable
-from semiseg.data.formats.atomic import atomic_file
 from semiseg.data.formats.geometry import scaling
 from semiseg.data.formats.guards import broken, check_array, check_claim, hushed, needed_bytes, not_3d
 from semiseg.data.formats.picture import check_upright, spacing_from_dpi
