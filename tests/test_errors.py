@@ -1,0 +1,56 @@
+"""No error is raised without a fix, anywhere in the package; and a real process tells it like the tests do."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import semiseg
+
+SOURCE = Path(semiseg.__file__).parent
+KINDS = {"SemisegError", "UsageError", "DataError", "DeviceError", "PartialError"}
+
+
+def without_hint(path: Path) -> list[str]:
+    """Places where an error is made without ``hint``."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    return [
+        f"{path.relative_to(SOURCE)}:{call.lineno}"
+        for call in calls
+        if isinstance(call.func, ast.Name)
+        and call.func.id in KINDS
+        and not any(keyword.arg in ("hint", None) for keyword in call.keywords)
+    ]
+
+
+def test_every_error_has_a_fix() -> None:
+    files = sorted(SOURCE.rglob("*.py"))
+    assert sum(path.read_text("utf-8").count("Error(") for path in files) > 100
+    assert [place for path in files for place in without_hint(path)] == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "says"),
+    [
+        (["trian"], 2, "Did you mean 'train'?"),
+        (["check", "nowhere"], 2, "no dataset folder 'nowhere'"),
+        (["check", "."], 3, "semiseg init"),
+        (
+            ["train", ".", "--set", "train.iterations=-5"],
+            2,
+            "train.iterations: wanted a whole number above 0",
+        ),
+    ],
+)
+def test_a_real_process(argv: list[str], code: int, says: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "semiseg", *argv], capture_output=True, text=True, cwd=tmp_path, timeout=60
+    )
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
