@@ -1,4 +1,4 @@
-"""No error is raised without a fix, anywhere in the package; and a real process tells it like the tests do."""
+"""No error is raised without a fix, anywhere in the package; and a real process tells it alike."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_error_has_a_fix() -> None:
         (
             ["train", ".", "--set", "train.iterations=-5"],
             2,
-            "train.iterations: wanted a whole number above 0",
+            "wanted a whole number above 0",
         ),
     ],
 )

@@ -78,8 +78,9 @@ class Interrupted(SemisegError):
 def unknown_name(kind: str, got: str, known: Iterable[str], *, hint: str = "") -> UsageError:
     """The error for a name that does not exist: the nearest one, and the whole list."""
     names = sorted(known)
-    near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
-    guess = f" Did you mean {near[0]!r}?" if near else ""
+    same = {name.lower(): name for name in reversed(names)}  # UNet is nearer to unet than to vnet
+    near = difflib.get_close_matches(got.lower(), same, n=1, cutoff=0.5)
+    guess = f" Did you mean {same[near[0]]!r}?" if near else ""
     return UsageError(
         f"unknown {kind} {got!r}.{guess}",
         hint=hint or f"known: {', '.join(names)}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from semiseg.scans import Loaded, Scan, stem_of
 from semiseg.writable import require_writable
 
 log = logging.getLogger("semiseg.prediction")
+
+_FILE_NAME = re.compile(r"\.[A-Za-z]{2,4}$")
+"""What a folder is hardly ever called."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +80,18 @@ class Job:
                 f"output {output} is a file of no image format known here",
                 hint=f"give -o a folder, or a name that ends in {', '.join(formats.ENDINGS)}",
             )
+        if inputs.is_file() and not output.exists() and _FILE_NAME.search(output.name) and not single:
+            raise UsageError(
+                f"output {output} looks like a file of a format that is not known here",
+                hint=f"give -o a folder, or a name that ends in {', '.join(formats.ENDINGS)}",
+            )
         tasks = [Task(scan, self._outputs(scan, output, single)) for scan in scans]
         sources = {file.resolve() for scan in scans for file in scan.files}
         written = {
             p.resolve() for task in tasks for p in (*task.outputs.files().values(), task.outputs.record)
         }
-        same_folder = inputs.is_dir() and not single and output.resolve() in {f.parent for f in sources}
+        taken = {inputs.resolve(), *(file.parent for file in sources)}
+        same_folder = inputs.is_dir() and not single and output.resolve() in taken
         if same_folder or sources & written:
             raise UsageError(
                 f"output {output} lies among the input scans, which must not be overwritten or mixed with "

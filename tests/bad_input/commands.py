@@ -108,6 +108,7 @@ FLAGS = [
         word="CONTRADICTION",
     ),
     Bad("check of nothing", ("check", "dat"), 2, ["'dat'", "data"], word="NO_DATASET"),
+    Bad("train on imagesTr", ("train", "data/imagesTr"), 3, ["data/imagesTr", "the one above: data"]),
     Bad(
         "plan exists",
         ("plan", "data", "-j", "0", "-o", "data/dataset.json"),

@@ -179,6 +179,7 @@ TRAINING = [
     ),
     Bad("--network unknown", (*TRAIN, "--network", "vent"), 2, ["'vent'", "'vnet'"], word="UNKNOWN_NETWORK"),
     Bad("--recipe unknown", (*TRAIN, "--recipe", "lla"), 2, ["'lla'", "'la'"], word="UNKNOWN_RECIPE"),
+    Bad("--network in capitals", (*TRAIN, "--network", "UNet"), 2, ["'UNet'", "'unet'"]),
     Bad("--recipe no file", (*TRAIN, "--recipe", "no.yaml"), 2, ["no.yaml"], word="CONFIG_UNREADABLE"),
     Bad("no plan file", (*TRAIN, "--plan", "no.json"), 2, ["no.json"], word="PLAN_UNREADABLE"),
     Bad("plan file broken", (*TRAIN, "--plan", "data/splits.json"), 2, ["splits.json"]),

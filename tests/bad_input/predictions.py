@@ -18,6 +18,9 @@ from semiseg.data.plan import ChannelPlan
 
 PREDICT = ("predict", "-i", "scans", "-o", "out", "-m", "model", "--device", "cpu")
 
+DATA = ("predict", "-i", "data", "-m", "model", "--device", "cpu")
+ONE = ("predict", "-i", "scans/scan_0_0000.nii.gz", "-m", "model", "--device", "cpu")
+
 
 def without(argv: tuple[str, ...], flag: str) -> tuple[str, ...]:
     """``argv`` without ``flag`` and its value."""
@@ -188,6 +191,8 @@ PREDICTIONS = [
         ["out.nii.gz is one file", "2 scans"],
     ),
     Bad("someone else's files", PREDICT, 2, ["scan_1.nii.gz", "--overwrite"], mine, "OUTPUT_EXISTS"),
+    Bad("output is the dataset", (*DATA, "-o", "data"), 2, ["another folder"], word="OUTPUT_IS_INPUT"),
+    Bad("output has an odd ending", (*ONE, "-o", "out.txt"), 2, ["out.txt looks like a file", ".nrrd"]),
     Bad("quality unknown", (*PREDICT, "--quality", "bset"), 2, ["'bset'", "'best'"], word="UNKNOWN_QUALITY"),
     Bad("prediction's precision unknown", (*PREDICT, "--precision", "64"), 2, ["64", "bf16"]),
     Bad(

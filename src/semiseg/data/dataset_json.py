@@ -93,6 +93,8 @@ def _missing_file(root: Path) -> Problem:
     fix = f"run `semiseg init {root}` to make one"
     if inside:
         fix = f"give one of the datasets inside: {', '.join(inside)}"
+    elif (root.resolve().parent / FILE).is_file():
+        fix = f"give the dataset folder, which is the one above: {root.parent}"
     return _fault(f"no {FILE} in {root}", f"a {FILE} that names channels and labels", fix)
 
 
