@@ -124,7 +124,7 @@ class TrainConfig(_Section):
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of averaged weights used for prediction; 0 keeps none."""
     max_time: float | None = Field(None, gt=0)
-    """Minutes after which the run saves and ends as finished early."""
+    """Minutes after which the run saves and exports what it has; ``--resume`` trains on."""
     checkpoint_minutes: float = Field(10.0, gt=0)
     log_every: int = Field(10, ge=1)
     max_bad_steps: int = Field(20, ge=1)

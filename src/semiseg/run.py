@@ -60,8 +60,10 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the final model has been written."""
-        return (self.folder / "checkpoints" / "final.ckpt").is_file()
+        """Whether there is a final model and nothing left to train; ``--max-time`` leaves something."""
+        sessions = self.manifest.get("sessions") or [{}]
+        written = (self.folder / "checkpoints" / "final.ckpt").is_file()
+        return written and sessions[-1].get("reason") != "max-time"
 
     def model(self, device: str = "auto") -> Model:
         """The exported network, ready to predict."""

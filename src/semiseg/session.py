@@ -1,0 +1,239 @@
+"""One training put together: network, method, batches, precision, loop, and what it leaves behind."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from semiseg import methods, networks
+from semiseg.atomic import remove_leftovers
+from semiseg.config import Config
+from semiseg.core import Method
+from semiseg.data import augment
+from semiseg.data.batches import Batches
+from semiseg.data.plan import Plan
+from semiseg.data.resident import make_resident
+from semiseg.devices import native_precision
+from semiseg.engine import checkpoint
+from semiseg.engine.events import Ended, Listener, Notice
+from semiseg.engine.loop import Loop
+from semiseg.engine.parallel import any_rank
+from semiseg.engine.precision import TOLERANCE, Precision, gradient_error
+from semiseg.engine.update import iterate
+from semiseg.errors import DeviceError, Interrupted, UsageError
+from semiseg.inference.fit import require_settings_fit
+from semiseg.prepare import Prepared
+from semiseg.run import Run
+from semiseg.run_folder import RunFolder
+from semiseg.validation import Validation
+
+log = logging.getLogger("semiseg.train")
+
+
+@dataclass
+class Session:
+    """The objects of one training, put together."""
+
+    fabric: Fabric
+    prepared: Prepared
+    config: Config
+    earlier_precision: str | None = None
+    """What a resumed run has been trained in so far."""
+
+    def __post_init__(self) -> None:
+        config, plan, fabric = self.config, self.prepared.plan, self.fabric
+        require_settings_fit(config.inference, plan.patch, list(plan.labels)[1:])
+        self.notices = list(self.prepared.dataset.notices)
+        if config.select == "best-val" and not self.prepared.split.val:
+            self.notices.append("no validation list to choose weights by: the last ones are exported")
+        name, options = config.network.name, dict(config.network.options)
+        self.network = {"name": name, "options": options}
+        make_net = functools.partial(
+            networks.build,
+            name,
+            dim=plan.dim,
+            in_channels=len(plan.channels),
+            classes=plan.classes,
+            plan=plan.network,
+            **options,
+        )
+        kind = methods.find(config.method.name)
+        method_options = methods.check_options(kind, config.method.options)
+        torch.manual_seed(config.train.seed)
+        layout = torch.channels_last if plan.dim == 2 else torch.channels_last_3d
+        method = kind(make_net, **method_options)
+        if config.train.channels_last:
+            method.to(memory_format=layout)  # type: ignore[call-overload]
+        self.method = method.to(fabric.device)
+        require_fit(plan.patch, getattr(method, method.predictor))
+        self.batches = self._batches()
+        self.precision = self._precision()
+        if config.train.compile:
+            for name in self.method.trainable:
+                getattr(self.method, name).compile()
+
+    def run(self, folder: RunFolder, listeners: Sequence[Listener], *, resumed: bool) -> Run:
+        """Train to the end, or to where the run stops, and write what it leaves behind."""
+        prepared, config = self.prepared, self.config
+        first = self.fabric.global_rank == 0
+        with folder.logging(self.fabric.global_rank):
+            if first and not resumed:
+                folder.write(prepared, config, precision=self.precision.name)
+            validation = Validation(prepared, config, self.precision.name) if prepared.split.val else None
+            loop = self._loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
+            if resumed:
+                if first:
+                    remove_leftovers(folder.checkpoints)
+                loop.restore(checkpoint.load(folder.checkpoints / "last.ckpt", checkpoint.STATE))
+            for text in self.notices:
+                loop.tell(Notice(loop.step, text))
+            ended = self._guarded(loop)
+            if first:
+                self._finish(folder, loop, ended, validation)
+        if ended.reason == "interrupted":
+            raise Interrupted(
+                f"stopped at iteration {ended.step} of {loop.total}; everything is saved in {folder.path}",
+                hint="the same command with --resume goes on from there",
+            )
+        return Run(folder.path)
+
+    def try_once(self) -> None:
+        """One iteration of the real thing, to see that it fits."""
+        loop = self._loop(None, [], None)
+        stage, t = loop.clock(0)
+        self.method.on_stage_start(stage.name)
+        loop.build_optimizers()
+        iterate(self.fabric, self.method, self.batches(0), loop.optimizers, t, self.precision)
+
+    def _batches(self) -> Batches:
+        config, prepared, fabric = self.config, self.prepared, self.fabric
+        if self.method.views and not prepared.split.unlabeled:
+            self.notices.append("no unlabeled cases: the labeled images serve as unlabeled ones")
+        cases = make_resident([*prepared.labeled, *prepared.unlabeled], fabric.device)
+        count = len(prepared.labeled)
+        return Batches(
+            cases[:count],
+            cases[count:],
+            prepared.plan,
+            augment.build(config.augment.name, prepared.plan, config.augment.options),
+            batch_sizes(config, prepared.plan, self.method, fabric.world_size),
+            views=self.method.views,
+            seed=config.train.seed,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+            channels_last=config.train.channels_last,
+        )
+
+    def _precision(self) -> Precision:
+        """The wanted number format, or float32 where the self-check says that it cannot be trusted."""
+        wanted, device = self.config.train.precision, self.fabric.device
+        name = self.earlier_precision or (native_precision(device) if wanted == "auto" else wanted)
+        precision = Precision(name, device)
+        if precision.dtype is None:
+            return precision
+        error = gradient_error(getattr(self.method, self.method.trainable[0]), self.batches(0), precision)
+        if not any_rank(self.fabric, error > TOLERANCE):
+            return precision
+        text = f"gradients in {precision.name} are {error:.0%} off float32 here"
+        if wanted != "auto":
+            self.notices.append(f"{text}; {wanted} is used because it was asked for")
+            return precision
+        self.notices.append(f"{text}: training in float32")
+        return Precision("32", device)
+
+    def _loop(
+        self, folder: RunFolder | None, listeners: Sequence[Listener], validation: Validation | None
+    ) -> Loop:
+        config = self.config
+        total = int(config.train.iterations)
+        return Loop(
+            self.fabric,
+            self.method,
+            self.batches,
+            self.precision,
+            total,
+            config.train,
+            config.optimizer,
+            config.schedule,
+            folder=folder.checkpoints if folder else None,
+            describe=self._description(),
+            validate=validation,
+            validate_every=config.validation.every or max(total // 10, 1),
+            patience=config.validation.patience,
+            listeners=listeners,
+            rank_seed=self.fabric.global_rank,
+        )
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "network": self.network,
+            "plan": self.prepared.plan.model_dump_json(),
+            "config": self.config.model_dump_json(),
+            "in_channels": len(self.prepared.plan.channels),
+            "classes": self.prepared.plan.classes,
+        }
+
+    def _guarded(self, loop: Loop) -> Ended:
+        try:
+            return loop.run()
+        except torch.cuda.OutOfMemoryError as error:
+            raise DeviceError(
+                f"out of memory on {self.fabric.device} at iteration {loop.step}",
+                hint="lower one of: plan.patch, batch.labeled and batch.unlabeled, plan.features",
+                code="OUT_OF_MEMORY",
+            ) from error
+
+    def _finish(self, folder: RunFolder, loop: Loop, ended: Ended, validation: Validation | None) -> None:
+        """The final model, its validation, and the manifest's last entries."""
+        if ended.reason == "interrupted":
+            folder.note_end(ended)
+            return
+        best = folder.checkpoints / "best.ckpt"
+        use_best = self.config.select == "best-val" and best.is_file()
+        content = checkpoint.load(best, checkpoint.MODEL) if use_best else loop.model()
+        if validation is not None:
+            loop.network.load_state_dict(content["predictor"])
+            validation.write(loop.network, folder.path / "validation")
+        checkpoint.save(folder.checkpoints / "final.ckpt", content)
+        folder.note_end(ended)
+
+
+def batch_sizes(config: Config, plan: Plan, method: Method, world: int) -> tuple[int, int]:
+    """Labeled and unlabeled samples per iteration: half of the plan's batch each, or all labeled.
+
+    Raises:
+        UsageError: sizes that cannot be shared out among the processes.
+    """
+    semi = bool(method.views)
+    labeled = config.batch.labeled or max(plan.batch // 2 if semi else plan.batch, 1)
+    unlabeled = config.batch.unlabeled if config.batch.unlabeled is not None else max(plan.batch - labeled, 1)
+    sizes = (labeled, unlabeled if semi else 0)
+    if any(size % world for size in sizes):
+        raise UsageError(
+            f"{sizes[0]} labeled and {sizes[1]} unlabeled samples cannot be shared by {world} processes",
+            hint=f"use multiples of {world}: --set batch.labeled={world} --set batch.unlabeled={world}",
+            code="BATCH_SHARES",
+        )
+    return sizes
+
+
+def require_fit(patch: Sequence[int], network: torch.nn.Module) -> None:
+    """Compare the patch with what the network can halve.
+
+    Raises:
+        UsageError: an edge that is not divisible; names the nearest patch that is.
+    """
+    divisor: Sequence[int] = getattr(network, "divisor", (1,) * len(patch))
+    if any(p % d for p, d in zip(patch, divisor, strict=True)):
+        nearest = [max(round(p / d), 1) * d for p, d in zip(patch, divisor, strict=True)]
+        raise UsageError(
+            f"patch {list(patch)} does not fit the network: its edges must be divisible by {list(divisor)}",
+            hint=f"use --set 'plan.patch={nearest}'",
+            code="PATCH_DIVISOR",
+        )
