@@ -188,3 +188,14 @@ def test_an_option_that_is_wrong_leaves_the_old_run_alone(data, tmp_path):
     with pytest.raises(UsageError):
         train(data, run.folder, {"method.options": {"wieght": 1.0}}, overwrite=True)
     assert equal(before, weights(run))
+
+
+def test_a_run_that_ran_out_of_time_has_a_model_and_trains_on(data, tmp_path):
+    whole = train(data, tmp_path / "whole")
+    short = train(data, tmp_path / "short", {"train.max_time": 1e-9})
+    assert [s["step"] for s in short.manifest["sessions"]] == [1]
+    assert weights(short)
+    assert not short.finished
+    longer = train(data, tmp_path / "short", resume=True)
+    assert longer.finished
+    assert equal(weights(longer), weights(whole))
