@@ -9,12 +9,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from semiseg.machine import cores, cpu
+
 
 def machine() -> dict[str, Any]:
     """CPU model, cores usable, threads, versions and the commit. No host name, no user name, no paths."""
     return {
-        "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu": cpu()["name"],
+        "cores": cores(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -22,15 +24,6 @@ def machine() -> dict[str, Any]:
         **_torch(),
         **_commit(),
     }
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.lower().startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown"
 
 
 def _version(package: str) -> str | None:

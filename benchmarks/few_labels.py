@@ -15,7 +15,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks._machine import machine
+from _machine import machine
 
 import semiseg
 from semiseg.report.console import Console
@@ -62,7 +62,7 @@ def summarize(rows: list[dict[str, Any]], args: argparse.Namespace) -> str:
     lines = [
         f"# {args.name}",
         "",
-        f"Test cases: {rows[0]['cases']}. Mean over foreground classes; ± is the SD over seeds. Distances under "
+        f"{rows[0]['cases']} test cases. Mean over foreground classes, ± SD over seeds; distances under "
         f"the `{args.convention}` convention. Command: `{args.command}`.",
         "",
         "| method | labeled | seeds | Dice | HD95 | ASD | minutes per run |",

@@ -23,7 +23,7 @@ from semiseg.session import Session
 
 log = logging.getLogger("semiseg.train")
 
-ITERATIONS = {"cpu": 1500, "cuda": 10_000, "mps": 3000}
+ITERATIONS = {"cpu": 1000, "cuda": 10_000, "mps": 3000}
 """What ``train.iterations: auto`` means: minutes on a laptop's CPU, a coffee break on a GPU."""
 
 
