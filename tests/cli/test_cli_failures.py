@@ -154,7 +154,8 @@ def test_broken_pipe_is_silent() -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_of_a_real_process() -> None:
-    code = (
+    code = (  # a shell that runs the tests in the background has SIGINT ignored, and children inherit that
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import semiseg.methods, sys, time; from semiseg.cli import main\n"
         "def describe(): print('ready', file=sys.stderr, flush=True); time.sleep(60)\n"
         "semiseg.methods.describe = describe\n"
