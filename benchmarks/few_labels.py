@@ -75,7 +75,8 @@ def summarize(rows: list[dict[str, Any]], args: argparse.Namespace) -> str:
         cells = [_spread([row[metric] for row in group]) for metric in METRICS]
         minutes = statistics.mean(row["minutes"] for row in group)
         lines.append(f"| {method} | {labeled} | {len(group)} | {' | '.join(cells)} | {minutes:.1f} |")
-    return "\n".join(lines) + "\n"
+    described = ", ".join(f"{key} {value}" for key, value in machine().items())
+    return "\n".join([*lines, "", f"Machine: {described}."]) + "\n"
 
 
 def _spread(values: list[float]) -> str:
