@@ -59,9 +59,3 @@ def test_optimizer_steps_equal_the_original_loop(golden, monkeypatch):
         assert logs["weight"].item() == pytest.approx(float(v["consistency_weight"][s]), rel=1e-5)
         assert logs["consistency"].item() == pytest.approx(float(v["consistency_loss"][s]), rel=1e-4)
     assert_final_weights(method, v)
-
-
-def test_the_published_parameters_are_the_defaults(golden):
-    method = ICT(lambda: Answers(np.zeros((1, 2, 1, 1), np.float32)))
-    assert method.alpha == float(golden("ict__mix_and_loss")["alpha"])
-    assert method.decay == float(golden("ict__steps")["ema_decay"])

@@ -108,7 +108,8 @@ class MeanTeacher(Method):
 
     def teach(self, x: Tensor) -> Tensor:
         """Teacher logits (B, K, *S) of the noisy input; no gradient."""
-        return self.ask([self.perturb(x)])[0]
+        (logits,) = self.ask([self.perturb(x)])
+        return logits
 
     def perturb(self, x: Tensor) -> Tensor:
         """``x + clip(noise * N(0, 1), -2 noise, 2 noise)``."""
@@ -116,13 +117,15 @@ class MeanTeacher(Method):
         return x + (torch.randn_like(x) * self.noise).clamp(-limit, limit)
 
     @torch.no_grad()
-    def ask(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+    def ask(self, inputs: Sequence[Tensor]) -> Iterator[Tensor]:
         """Teacher logits of each input, one pass each; on a GPU one pass for all where that is the same."""
         self.teacher.train(self.training and self.teacher_mode == "train")
         if len(inputs) > 1 and one_pass_pays(self.teacher, inputs[0]):
             logits = self.teacher(torch.cat(list(inputs))).logits
-            return list(torch.split(logits, [len(x) for x in inputs]))
-        return [self.teacher(x).logits for x in inputs]
+            yield from torch.split(logits, [len(x) for x in inputs])
+        else:
+            for x in inputs:
+                yield self.teacher(x).logits
 
 
 def one_pass_pays(network: nn.Module, x: Tensor) -> bool:

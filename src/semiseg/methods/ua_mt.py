@@ -112,7 +112,8 @@ class UAMT(MeanTeacher):
     def uncertainty(self, x: Tensor) -> Tensor:
         """Entropy (B, 1, *S) of the teacher's mean prediction over T noisy passes, in [0, ln K]."""
         pairs = [2] * (self.passes // 2) + [1] * (self.passes % 2)
-        logits = torch.cat(self.ask([self.perturb(torch.cat([x] * n)) for n in pairs]))
-        mean = logits.float().softmax(1)
-        mean = mean.view(self.passes, *x.shape[:1], *mean.shape[1:]).mean(0)
+        mean = torch.zeros((), device=x.device)
+        for logits in self.ask([self.perturb(torch.cat([x] * n)) for n in pairs]):
+            copies = logits.float().softmax(1).view(-1, *x.shape[:1], *logits.shape[1:])
+            mean = mean + copies.sum(0) / self.passes
         return entropy_map(mean, normalized=False)
