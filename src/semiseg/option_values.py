@@ -15,6 +15,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 """From 0 to 1."""
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A number that is not negative."""
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""A number above 0."""
 Count = Annotated[int, Field(ge=0)]
 """A whole number that is not negative."""
 Length = Annotated[int, Field(ge=1)]

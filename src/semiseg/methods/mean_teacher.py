@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from semiseg.core import Batch, Clock, Method, NetFactory, Update
 from semiseg.ema import ema_update, warm_decay
@@ -84,15 +85,7 @@ class MeanTeacher(Method):
 
         supervised = dice_ce(z_l, batch.y_l, include_background=self.include_background)
         consistency = self.consistency(z_u, target)
-        w = self.consistency_weight(t)
-        yield Update(
-            supervised + w * consistency,
-            logs={
-                "supervised": supervised.detach(),
-                "consistency": consistency.detach(),
-                "weight": torch.tensor(w),
-            },
-        )
+        yield self.total(supervised, consistency, t)
 
     def after_step(self, t: Clock) -> None:
         """The teacher follows the student."""
@@ -105,11 +98,36 @@ class MeanTeacher(Method):
         length = t.total if self.ramp is None else self.ramp
         return self.weight * consistency_ramp(t.step, length, self.ramp_unit)
 
-    @torch.no_grad()
+    def total(self, supervised: Tensor, consistency: Tensor, t: Clock, **logs: Tensor) -> Update:
+        """``supervised + w(k) consistency`` with its parts, and what else the method tells, in the log."""
+        w = self.consistency_weight(t)
+        parts = {"supervised": supervised, "consistency": consistency, "weight": torch.tensor(w), **logs}
+        return Update(
+            supervised + w * consistency, logs={name: part.detach() for name, part in parts.items()}
+        )
+
     def teach(self, x: Tensor) -> Tensor:
         """Teacher logits (B, K, *S) of the noisy input; no gradient."""
-        self.teacher.train(self.training and self.teacher_mode == "train")
-        limit = 2 * self.noise
-        noise = (torch.randn_like(x) * self.noise).clamp(-limit, limit)
-        logits: Tensor = self.teacher(x + noise).logits
+        (logits,) = self.ask([self.perturb(x)])
         return logits
+
+    def perturb(self, x: Tensor) -> Tensor:
+        """``x + clip(noise * N(0, 1), -2 noise, 2 noise)``."""
+        limit = 2 * self.noise
+        return x + (torch.randn_like(x) * self.noise).clamp(-limit, limit)
+
+    @torch.no_grad()
+    def ask(self, inputs: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Teacher logits of each input, one pass each; on a GPU one pass for all where that is the same."""
+        self.teacher.train(self.training and self.teacher_mode == "train")
+        if len(inputs) > 1 and one_pass_pays(self.teacher, inputs[0]):
+            logits = self.teacher(torch.cat(list(inputs))).logits
+            yield from torch.split(logits, [len(x) for x in inputs])
+        else:
+            for x in inputs:
+                yield self.teacher(x).logits
+
+
+def one_pass_pays(network: nn.Module, x: Tensor) -> bool:
+    """Whether passes may share a batch: not where batch norm would see the others, and only a GPU gains."""
+    return x.is_cuda and not any(m.training for m in network.modules() if isinstance(m, _BatchNorm))

@@ -1,0 +1,145 @@
+"""Low-Confidence Consistency: the voxels of which the student is unsure are the ones to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from semiseg.core import Batch, Clock, NetFactory, Update
+from semiseg.errors import UsageError
+from semiseg.losses import class_separation, dice_ce, masked_mean, softmax_mse
+from semiseg.memory import Prototypes
+from semiseg.methods.mean_teacher import MeanTeacher
+from semiseg.option_values import Amount, Count, Length, Positive, Share
+
+
+class LowConfidence(MeanTeacher):
+    """A Mean Teacher on unsure voxels only, whose features are also drawn to the prototype of their class.
+
+    ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) [mean_A (p - q)^2 + eta mean_A separation(f, mu)]`` with
+    p and q the softmax of student and teacher on x_u, ``A = [max p < tau]``, f the features of the student,
+    mu the prototypes: moving averages of the teacher's features of labeled voxels, by class.
+
+    Paper: LCC, Gao & Yu, ISBP 2023, doi:10.1109/ISBP57705.2023.10061306.
+    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so).
+
+    There is no public code, and the abstract fixes four things only: confidence is the largest probability,
+    sure voxels are left out, a mean teacher gives the target of the outputs, features are drawn to
+    prototypes. Everything else, every number included, is our reading; the other readings are options.
+    A voxel's class is the teacher's, so a class not yet seen among labels takes no part in the separation.
+
+    Args:
+        make_net: returns a fresh network; its features are the last map before the classifier.
+        weight: w_max, the weight of both terms at the end of the ramp.
+        separation_weight: eta.
+        tau: confidence below which a voxel counts; with 1 / K none does.
+        confidence_from: ``student``, ``teacher``, or the smaller of ``either``.
+        separation: ``contrastive`` (against the prototypes of the other classes), or ``pull`` alone.
+        temperature: of ``contrastive``.
+        momentum: of the prototypes.
+        max_voxels: voxels per scan in the separation, drawn at random; 0 is no limit.
+        decay: EMA decay.
+        ramp: as in ``mean_teacher``.
+        ramp_unit: as in ``mean_teacher``.
+        noise: of the teacher's unlabeled input, clipped at twice its size.
+        student_view: as in ``mean_teacher``.
+        teacher_mode: as in ``mean_teacher``.
+        predict_with: the exported network.
+        include_background: count class 0 in the Dice term.
+    """
+
+    def __init__(
+        self,
+        make_net: NetFactory,
+        *,
+        weight: Amount = 0.1,
+        separation_weight: Amount = 0.1,
+        tau: Amount = 0.8,
+        confidence_from: Literal["student", "teacher", "either"] = "student",
+        separation: Literal["contrastive", "pull"] = "contrastive",
+        temperature: Positive = 0.1,
+        momentum: Share = 0.99,
+        max_voxels: Count = 4096,
+        decay: Share = 0.99,
+        ramp: Length | None = None,
+        ramp_unit: Length = 1,
+        noise: Amount = 0.1,
+        student_view: Literal["weak", "strong"] = "weak",
+        teacher_mode: Literal["train", "eval"] = "train",
+        predict_with: Literal["student", "teacher"] = "student",
+        include_background: bool = True,
+    ) -> None:
+        super().__init__(
+            make_net,
+            weight=weight,
+            decay=decay,
+            ramp=ramp,
+            ramp_unit=ramp_unit,
+            noise=noise,
+            student_view=student_view,
+            teacher_mode=teacher_mode,
+            predict_with=predict_with,
+            include_background=include_background,
+        )
+        self.separation_weight, self.separation, self.temperature = separation_weight, separation, temperature
+        self.tau, self.confidence_from, self.max_voxels = tau, confidence_from, max_voxels
+        self.prototypes = Prototypes(momentum)
+
+    def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
+        """The teacher on [x_l, x_u + noise], prototypes, the student on [x_l, x_u], one update."""
+        n = len(batch.x_l)
+        taught, memory = self.ask_with_features(torch.cat([batch.x_l, self.perturb(batch.x_u["weak"])]))
+        classes = taught.argmax(1)
+        self.prototypes.update(memory[:n], batch.y_l, classes[:n], taught.shape[1])
+
+        logits, features, _ = self.net(torch.cat([batch.x_l, batch.x_u[self.student_view]]))
+        unsure = self.unsure(logits[n:].detach(), taught[n:])
+        supervised = dice_ce(logits[:n], batch.y_l, include_background=self.include_background)
+        difference = softmax_mse(logits[n:], taught[n:], reduction="none").mean(1, keepdim=True)
+        consistency = masked_mean(difference, unsure, eps=1e-6)
+        separation = self.separate(features[n:], classes[n:], unsure)
+        yield self.total(
+            supervised,
+            consistency + self.separation_weight * separation,
+            t,
+            separation=separation,
+            unsure=unsure.float().mean(),
+        )
+
+    def unsure(self, logits: Tensor, taught: Tensor) -> Tensor:
+        """A, (B, 1, *S): where the largest probability is below tau."""
+        sources = {"student": [logits], "teacher": [taught], "either": [logits, taught]}[self.confidence_from]
+        sure = torch.stack([z.float().softmax(1).amax(1, keepdim=True) for z in sources]).amin(0)
+        return sure < self.tau
+
+    def separate(self, features: Tensor, classes: Tensor, unsure: Tensor) -> Tensor:
+        """The separation loss of at most ``max_voxels`` unsure voxels per scan."""
+        features, classes, counts = features.flatten(2), classes.flatten(1), unsure.flatten(1)
+        if 0 < self.max_voxels < classes.shape[1]:
+            drawn = (torch.rand(counts.shape, device=counts.device) * counts).topk(self.max_voxels).indices
+            features = features.gather(2, drawn[:, None].expand(-1, features.shape[1], -1))
+            classes, counts = classes.gather(1, drawn), counts.gather(1, drawn)
+        return class_separation(
+            features,
+            classes,
+            counts,
+            self.prototypes.mean,
+            self.prototypes.seen,
+            temperature=self.temperature,
+            form=self.separation,
+        )
+
+    @torch.no_grad()
+    def ask_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, K, *S) and last feature map (B, D, *S) of the teacher."""
+        self.teacher.train(self.training and self.teacher_mode == "train")
+        logits, features, _ = self.teacher(x)
+        if features is None:
+            raise UsageError(
+                "low_confidence needs the last feature map of the network, and this one gives none",
+                hint="choose another network (`semiseg networks`), or return SegOutput(logits, features)",
+            )
+        return logits, features

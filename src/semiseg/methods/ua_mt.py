@@ -1,0 +1,119 @@
+"""Uncertainty-aware Mean Teacher: only the voxels of which the teacher is certain teach the student."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from semiseg.core import Batch, Clock, NetFactory, Update
+from semiseg.losses import dice_ce, entropy_map, masked_mean
+from semiseg.methods.mean_teacher import MeanTeacher
+from semiseg.option_values import Amount, Length, Share
+from semiseg.schedules import sigmoid_rampup
+
+log = logging.getLogger("semiseg.methods")
+
+
+class UAMT(MeanTeacher):
+    """A Mean Teacher whose consistency counts only where T noisy passes of the teacher agree.
+
+    ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) sum(m D) / (K sum(m))`` with D the squared difference of
+    the two softmax maps, ``m = [U < H(k)]``, U the entropy of the mean of T passes of the teacher and
+    ``H(k) = (0.75 + 0.25 ramp(k)) ln K``: in the end every voxel counts.
+
+    Paper: UA-MT, Yu et al., MICCAI 2019, arXiv:1907.07034.
+    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so).
+
+    The target is one further noisy pass, not the mean of the T. These run two at a time, as published, since
+    batch norm sees who shares a pass. The network needs dropout for the passes to differ by more than noise.
+
+    The paper has two classes. The released many-class port keeps the ln 2 of the threshold, so that its mask
+    never opens, and the 2 of the divisor, so that its loss is K / 2 times too large;
+    ``multiclass="released"`` is that form.
+
+    Args:
+        make_net: returns a fresh network.
+        weight: w_max, the consistency weight at the end of the ramp.
+        decay: EMA decay.
+        ramp: as in ``mean_teacher``; H(k) always follows the whole run.
+        ramp_unit: as in ``mean_teacher``.
+        noise: of the teacher's input, clipped at twice its size.
+        passes: T, for the uncertainty.
+        consistency: ``mse`` (published) or ``kl``.
+        consistency_on: ``unlabeled``, which the authors recommend, or ``all`` scans, the paper's headline.
+        multiclass: ``corrected`` or ``released``, see above; the same for two classes.
+        student_view: as in ``mean_teacher``.
+        teacher_mode: as in ``mean_teacher``.
+        predict_with: the exported network (published: the student).
+        include_background: count class 0 in the Dice term.
+    """
+
+    def __init__(
+        self,
+        make_net: NetFactory,
+        *,
+        weight: Amount = 0.1,
+        decay: Share = 0.99,
+        ramp: Length | None = None,
+        ramp_unit: Length = 1,
+        noise: Amount = 0.1,
+        passes: Length = 8,
+        consistency: Literal["mse", "kl"] = "mse",
+        consistency_on: Literal["unlabeled", "all"] = "unlabeled",
+        multiclass: Literal["corrected", "released"] = "corrected",
+        student_view: Literal["weak", "strong"] = "weak",
+        teacher_mode: Literal["train", "eval"] = "train",
+        predict_with: Literal["student", "teacher"] = "student",
+        include_background: bool = True,
+    ) -> None:
+        super().__init__(
+            make_net,
+            weight=weight,
+            decay=decay,
+            ramp=ramp,
+            ramp_unit=ramp_unit,
+            noise=noise,
+            consistency=consistency,
+            student_view=student_view,
+            teacher_mode=teacher_mode,
+            predict_with=predict_with,
+            include_background=include_background,
+        )
+        self.passes, self.consistency_on, self.multiclass = passes, consistency_on, multiclass
+        if multiclass == "released":
+            log.warning("ua_mt: the released threshold and divisor are wrong for more than two classes")
+
+    def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
+        """One student forward on [x_l, x_u], 1 + T passes of the teacher, one update."""
+        taught = batch.x_u["weak"]
+        if self.consistency_on == "all":
+            taught = torch.cat([batch.x_l, taught])
+        target = self.teach(taught)
+        uncertainty = self.uncertainty(taught)
+        logits = self.net(torch.cat([batch.x_l, batch.x_u[self.student_view]])).logits
+
+        classes = logits.shape[1] if self.multiclass == "corrected" else 2
+        certain = uncertainty < self.threshold(t, classes)
+        difference = self.consistency(logits[-len(taught) :], target, reduction="none")
+        consistency = masked_mean(difference, certain, per_voxel=classes)
+        supervised = dice_ce(logits[: len(batch.x_l)], batch.y_l, include_background=self.include_background)
+        yield self.total(supervised, consistency, t, certain=certain.float().mean())
+
+    def threshold(self, t: Clock, classes: int) -> float:
+        """``H(k)``: from three quarters of the largest entropy to all of it."""
+        return (0.75 + 0.25 * sigmoid_rampup(t.step, t.total)) * math.log(classes)
+
+    @torch.no_grad()
+    def uncertainty(self, x: Tensor) -> Tensor:
+        """Entropy (B, 1, *S) of the teacher's mean prediction over T noisy passes, in [0, ln K]."""
+        pairs = [2] * (self.passes // 2) + [1] * (self.passes % 2)
+        mean = torch.zeros((), device=x.device)
+        for logits in self.ask([self.perturb(torch.cat([x] * n)) for n in pairs]):
+            copies = logits.float().softmax(1).view(-1, *x.shape[:1], *logits.shape[1:])
+            mean = mean + copies.sum(0) / self.passes
+        return entropy_map(mean, normalized=False)

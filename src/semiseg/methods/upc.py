@@ -1,0 +1,104 @@
+"""Uncertainty-aware Pseudo-label and Consistency: classes of the teacher, trusted where both agree."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+
+from semiseg.core import Batch, Clock, NetFactory, Update
+from semiseg.ema import ema_update, warm_decay
+from semiseg.losses import confident_pseudo_label, dice_ce, rectified_pseudo_label
+from semiseg.methods.mean_teacher import MeanTeacher
+from semiseg.option_values import Amount, Length, Share
+
+log = logging.getLogger("semiseg.methods")
+
+
+class UPC(MeanTeacher):
+    """Pseudo-labels of a mean teacher, weighted voxel by voxel by how well the student agrees with it.
+
+    ``L = 0.5 (CE + Dice)(student(x_l + noise), y_l) + w(k) [mean(CE(p, argmax q) exp(-KL)) + mean(KL)]`` with
+    ``p = softmax student(x + noise)``, ``q = softmax teacher(x)``, ``KL = KL(q || p)`` per voxel, over all
+    scans, labeled ones included. No threshold, one pass of the teacher.
+
+    Paper: UPC, Lu et al., Biomedical Signal Processing and Control 2023, doi:10.1016/j.bspc.2022.104203.
+    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so).
+
+    The released script does not train this unless a flag is set: without it, a fixed threshold selects the
+    pseudo-labels, which is what the paper argues against. ``pseudo_label="threshold"`` is that form.
+    With the published decay the teacher is the plain mean of all past students for the first 9999
+    iterations (``warm_up``), which is the whole of a published run.
+
+    Args:
+        make_net: returns a fresh network.
+        weight: w_max, the weight at the end of the ramp.
+        decay: EMA decay.
+        warm_up: raise the decay as ``1 - 1/(k+1)`` up to its value; without it the teacher hardly moves.
+        ramp: length of the ramp of w(k) in iterations (published: 6000, the run); None is the whole run.
+        ramp_unit: as in ``mean_teacher``.
+        noise: of the *student's* input, clipped at twice its size.
+        pseudo_label: ``rectified`` (published) or ``threshold``, see above.
+        threshold: least probability of a pseudo-label, for ``threshold`` only.
+        detach_weight: no gradient through ``exp(-KL)`` (published: it has one).
+        student_view: as in ``mean_teacher``.
+        teacher_mode: as in ``mean_teacher``.
+        predict_with: the exported network (published: the student).
+        include_background: count class 0 in the Dice term.
+    """
+
+    def __init__(
+        self,
+        make_net: NetFactory,
+        *,
+        weight: Amount = 1.0,
+        decay: Share = 0.9999,
+        warm_up: bool = True,
+        ramp: Length | None = 6000,
+        ramp_unit: Length = 1,
+        noise: Amount = 0.2,
+        pseudo_label: Literal["rectified", "threshold"] = "rectified",
+        threshold: Share = 0.9,
+        detach_weight: bool = False,
+        student_view: Literal["weak", "strong"] = "weak",
+        teacher_mode: Literal["train", "eval"] = "train",
+        predict_with: Literal["student", "teacher"] = "student",
+        include_background: bool = True,
+    ) -> None:
+        super().__init__(
+            make_net,
+            weight=weight,
+            decay=decay,
+            ramp=ramp,
+            ramp_unit=ramp_unit,
+            noise=noise,
+            student_view=student_view,
+            teacher_mode=teacher_mode,
+            predict_with=predict_with,
+            include_background=include_background,
+        )
+        self.warm_up, self.detach_weight = warm_up, detach_weight
+        self.pseudo_label, self.threshold = pseudo_label, threshold
+        if pseudo_label == "threshold":
+            log.warning("upc: a fixed threshold is the released script's default, not the published method")
+
+    def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
+        """The student on all noisy scans, the teacher on all clean ones, one update."""
+        (target,) = self.ask([torch.cat([batch.x_l, batch.x_u["weak"]])])
+        seen = torch.cat([batch.x_l, batch.x_u[self.student_view]])
+        logits = self.net(self.perturb(seen)).logits
+
+        z_l = logits[: len(batch.x_l)]
+        supervised = dice_ce(z_l, batch.y_l, include_background=self.include_background)
+        if self.pseudo_label == "rectified":
+            consistency = rectified_pseudo_label(logits, target, detach_weight=self.detach_weight)
+        else:
+            consistency = confident_pseudo_label(logits, target, threshold=self.threshold)
+        yield self.total(supervised, consistency, t)
+
+    def after_step(self, t: Clock) -> None:
+        """The teacher follows the student."""
+        decay = warm_decay(t.step, self.decay) if self.warm_up else self.decay
+        ema_update(self.teacher, self.net, decay)

@@ -1,0 +1,27 @@
+"""New images from pairs of images, in the batch and on its device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def beta_factors(n: int, alpha: float, like: Tensor) -> Tensor:
+    """``n`` draws of Beta(alpha, alpha), one per pair, shaped (n, 1, *1) to fit ``like`` (B, C, *S).
+
+    With alpha = 0.2 most draws are close to 0 or 1 (58 % within 0.05).
+    """
+    concentration = torch.full((n,), alpha, dtype=torch.float32, device=like.device)
+    factors: Tensor = torch.distributions.Beta(concentration, concentration).sample()
+    return factors.view(n, *[1] * (like.ndim - 1))
+
+
+def mixup(first: Tensor, second: Tensor, factor: Tensor) -> Tensor:
+    """``(1 - f) first + f second`` (Zhang et al. 2018, arXiv:1710.09412), for images and probabilities alike.
+
+    Args:
+        first: (B, C, *S).
+        second: (B, C, *S).
+        factor: (B, 1, *1) in [0, 1], the share of the *second*.
+    """
+    return (1.0 - factor) * first + factor * second

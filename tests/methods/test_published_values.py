@@ -1,0 +1,32 @@
+"""Defaults are the published values, and recipes name options that exist."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from semiseg import methods, recipes
+from semiseg.resolve import load_recipe, resolve
+
+PUBLISHED = {
+    "mean_teacher": {"weight": 0.1, "decay": 0.99, "noise": 0.1, "predict_with": "student"},
+    "ua_mt": {"weight": 0.1, "decay": 0.99, "noise": 0.1, "passes": 8, "multiclass": "corrected"},
+    "ict": {"weight": 0.1, "decay": 0.99, "alpha": 0.2, "pairing": "halves"},
+    "upc": {"weight": 1.0, "decay": 0.9999, "noise": 0.2, "ramp": 6000, "pseudo_label": "rectified"},
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_defaults_are_the_published_values(name):
+    parameters = inspect.signature(methods.find(name)).parameters
+    assert {key: parameters[key].default for key in PUBLISHED[name]} == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_recipes_set_options_that_the_methods_have(recipe):
+    named = load_recipe(recipe)["methods"]
+    assert named
+    for name in named:
+        options = resolve(recipe=recipe, environment={}, flags={"method.name": name}).method.options
+        assert methods.check_options(methods.find(name), options) == options
