@@ -105,6 +105,8 @@ def main() -> None:
     extra = "".join(f" --set {setting}" for setting in args.set)
     extra += f" --upper {' '.join(map(str, args.upper))}" if args.upper else ""
     extra += f" --unit {args.unit}" if args.unit != "labeled" else ""
+    extra += f" --iterations {args.iterations}" if args.iterations else ""
+    extra += f" --recipe {args.recipe}" if args.recipe else ""
     args.command = f"python benchmarks/few_labels.py {Path(args.dataset).name} {flags}{extra}"
     todo = [(method, seed, args.labeled) for seed in args.seeds for method in args.methods]
     todo += [("supervised", seed, None) for seed in args.upper]
