@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from semiseg.config import Config
+from semiseg.core import IGNORE
 from semiseg.data import formats
 from semiseg.data.cases import LabeledCase
 from semiseg.data.labels import to_classes
@@ -49,7 +50,7 @@ class Validation:
     def _evaluate(self, network: nn.Module, folder: Path | None) -> Evaluation:
         model = Model.of(self.plan, [network], self.config.inference, precision=self.precision)
         pairs = (self._pair(model, case, folder) for case in self.cases)
-        return evaluate_pairs(pairs, self.labels, ignore=255, distances=folder is not None)
+        return evaluate_pairs(pairs, self.labels, ignore=IGNORE, distances=folder is not None)
 
     def _pair(
         self, model: Model, case: LabeledCase, folder: Path | None

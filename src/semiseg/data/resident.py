@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semiseg.machine import free_memory_gb
+
 logger = logging.getLogger("semiseg.data")
 
 SHARE_OF_MEMORY = 0.5
 """Cases stay resident while they take less than this share of the free memory."""
-
-
-class StoredImage(Protocol):
-    """What the store hands over (see :class:`semiseg.data.store.StoredCase`)."""
-
-    id: str
-    image: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -103,7 +97,5 @@ def make_resident(cases: Sequence[Any], device: torch.device) -> list[Resident]:
 def _free_bytes(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):
-        return 4e9
+    free = free_memory_gb()
+    return 4e9 if free is None else free * 2**30

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from semiseg.cli.output import Output, columns
-from semiseg.errors import unknown_name
+from semiseg.cli.output import Output
+from semiseg.cli.registry import show
 
 EXAMPLES = ("semiseg networks", "semiseg networks vnet")
 
@@ -21,11 +21,4 @@ def run(
     """List the networks, or show one."""
     from semiseg.networks import describe
 
-    networks = describe()
-    if name is None:
-        out.result({"networks": networks}, columns([(n["name"], n["summary"]) for n in networks]))
-        return
-    found = {n["name"]: n for n in networks}
-    if name not in found:
-        raise unknown_name("network", name, found)
-    out.result(found[name], columns((key, str(value)) for key, value in found[name].items() if value))
+    show(out, "network", describe(), name)
