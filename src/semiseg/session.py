@@ -19,6 +19,7 @@ from semiseg.data import augment
 from semiseg.data.batches import Batches
 from semiseg.data.plan import Plan
 from semiseg.data.resident import make_resident
+from semiseg.data.sizing import fitting_patch
 from semiseg.devices import native_precision
 from semiseg.engine import checkpoint
 from semiseg.engine.events import Ended, Listener, Notice
@@ -231,7 +232,7 @@ def require_fit(patch: Sequence[int], network: torch.nn.Module) -> None:
     """
     divisor: Sequence[int] = getattr(network, "divisor", (1,) * len(patch))
     if any(p % d for p, d in zip(patch, divisor, strict=True)):
-        nearest = [max(round(p / d), 1) * d for p, d in zip(patch, divisor, strict=True)]
+        nearest = list(fitting_patch(patch, divisor))
         raise UsageError(
             f"patch {list(patch)} does not fit the network: its edges must be divisible by {list(divisor)}",
             hint=f"use --set 'plan.patch={nearest}'",
