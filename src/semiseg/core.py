@@ -6,12 +6,15 @@ D feature channels, ``*S`` the spatial axes (two or three of them).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+log = logging.getLogger("semiseg.methods")
 
 IGNORE = 255
 """The label value that no loss and no metric counts (nnU-Net's ``ignore`` label is stored as this)."""
@@ -31,6 +34,9 @@ class SegOutput(NamedTuple):
     """(B, D, *S), the last feature map before the segmentation head."""
     heads: Mapping[str, Tensor] = {}
     """The extra heads asked for, such as ``{"sdf": (B, K-1, *S)}``."""
+    levels: tuple[Tensor, ...] = ()
+    """The decoder's feature maps, deepest first: the bottleneck, ..., :attr:`features`. A network that gives
+    them has ``widths``, the channels of each."""
 
 
 class Batch(NamedTuple):
@@ -96,9 +102,18 @@ class Method(nn.Module):
     """The network that is validated, exported and used for prediction."""
     views: tuple[str, ...] = ("weak",)
     """Views of the unlabeled images asked of the data layer; empty for a purely supervised method."""
-    targets: ClassVar[tuple[str, ...]] = ()
+    targets: tuple[str, ...] = ()
     """Extra targets of the labeled images asked of the data layer."""
     stages: ClassVar[tuple[Stage, ...]] = (Stage(),)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deviations: list[str] = []
+
+    def deviates(self, text: str) -> None:
+        """Say once that an option departs from the paper or from honest practice; the manifest keeps it."""
+        self.deviations.append(text)
+        log.warning(text)
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """Yield losses in order. Code after a ``yield`` sees the stepped weights of that network."""

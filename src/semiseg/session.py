@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,8 @@ class Session:
         method_options = methods.check_options(kind, config.method.options)
         torch.manual_seed(config.train.seed)
         layout = torch.channels_last if plan.dim == 2 else torch.channels_last_3d
-        method = kind(make_net, **method_options)
+        build: Callable[..., Method] = kind
+        method = build(make_net, **method_options)
         if config.train.channels_last:
             method.to(memory_format=layout)  # type: ignore[call-overload]
         self.method = method.to(fabric.device)

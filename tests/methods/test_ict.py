@@ -11,7 +11,7 @@ from semiseg import methods
 from semiseg.core import Batch, Clock
 from semiseg.errors import UsageError
 from semiseg.methods.ict import ICT
-from semiseg.mixing import beta_factors, mixup
+from semiseg.parts.mixing import beta_factors, mixup
 from tests.methods.answers import Fixed, Pointwise
 
 few = settings(max_examples=8, deadline=None)

@@ -17,7 +17,7 @@ from semiseg.engine.precision import Precision
 
 
 class TinyNet(nn.Module):
-    """One block with batch norm and dropout, so that modes and random numbers matter."""
+    """Two resolutions with batch norm and dropout, so that modes, random numbers and levels matter."""
 
     def __init__(
         self, dim: int, classes: int, heads: dict[str, int] | None = None, channels: int = 1
@@ -28,13 +28,19 @@ class TinyNet(nn.Module):
             if dim == 2
             else (nn.Conv3d, nn.BatchNorm3d, nn.Dropout3d)
         )
+        self.dim, self.in_channels, self.classes, self.widths = dim, channels, classes, (6, 8)
         self.body = nn.Sequential(conv(channels, 8, 3, 1, 1), norm(8), nn.ReLU(), drop(0.2))
+        self.deep = nn.Sequential(conv(8, 6, 3, 2, 1), norm(6), nn.ReLU())
+        self.up = nn.Sequential(conv(6, 8, 1), nn.Upsample(scale_factor=2))
         self.head = conv(8, classes, 1)
         self.heads = nn.ModuleDict({name: conv(8, n, 1) for name, n in (heads or {}).items()})
 
     def forward(self, x: Tensor) -> SegOutput:
-        features = self.body(x)
-        return SegOutput(self.head(features), features, {k: head(features) for k, head in self.heads.items()})
+        first = self.body(x)
+        deep = self.deep(first)
+        features = first + self.up(deep)
+        heads = {name: head(features) for name, head in self.heads.items()}
+        return SegOutput(self.head(features), features, heads, (deep, features))
 
 
 def batches(

@@ -11,8 +11,8 @@ from torch import Tensor
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_ce
 from semiseg.methods.mean_teacher import MeanTeacher
-from semiseg.mixing import beta_factors, mixup
 from semiseg.option_values import Amount, Length, Positive, Share
+from semiseg.parts.mixing import beta_factors, mixup
 
 
 class ICT(MeanTeacher):

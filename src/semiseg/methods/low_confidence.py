@@ -11,9 +11,9 @@ from torch import Tensor
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.errors import UsageError
 from semiseg.losses import class_separation, dice_ce, masked_mean, softmax_mse
-from semiseg.memory import Prototypes
 from semiseg.methods.mean_teacher import MeanTeacher
 from semiseg.option_values import Amount, Count, Length, Positive, Share
+from semiseg.parts.memory import Prototypes
 
 
 class LowConfidence(MeanTeacher):
@@ -95,7 +95,8 @@ class LowConfidence(MeanTeacher):
         classes = taught.argmax(1)
         self.prototypes.update(memory[:n], batch.y_l, classes[:n], taught.shape[1])
 
-        logits, features, _ = self.net(torch.cat([batch.x_l, batch.x_u[self.student_view]]))
+        student = self.net(torch.cat([batch.x_l, batch.x_u[self.student_view]]))
+        logits, features = student.logits, student.features
         unsure = self.unsure(logits[n:].detach(), taught[n:])
         supervised = dice_ce(logits[:n], batch.y_l, include_background=self.include_background)
         difference = softmax_mse(logits[n:], taught[n:], reduction="none").mean(1, keepdim=True)
@@ -136,10 +137,10 @@ class LowConfidence(MeanTeacher):
     def ask_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K, *S) and last feature map (B, D, *S) of the teacher."""
         self.teacher.train(self.training and self.teacher_mode == "train")
-        logits, features, _ = self.teacher(x)
-        if features is None:
+        answer = self.teacher(x)
+        if answer.features is None:
             raise UsageError(
                 "low_confidence needs the last feature map of the network, and this one gives none",
                 hint="choose another network (`semiseg networks`), or return SegOutput(logits, features)",
             )
-        return logits, features
+        return answer.logits, answer.features

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator
 from typing import Literal
@@ -15,8 +14,6 @@ from semiseg.losses import dice_ce, entropy_map, masked_mean
 from semiseg.methods.mean_teacher import MeanTeacher
 from semiseg.option_values import Amount, Length, Share
 from semiseg.schedules import sigmoid_rampup
-
-log = logging.getLogger("semiseg.methods")
 
 
 class UAMT(MeanTeacher):
@@ -86,7 +83,7 @@ class UAMT(MeanTeacher):
         )
         self.passes, self.consistency_on, self.multiclass = passes, consistency_on, multiclass
         if multiclass == "released":
-            log.warning("ua_mt: the released threshold and divisor are wrong for more than two classes")
+            self.deviates("ua_mt: the released threshold and divisor are wrong for more than two classes")
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """One student forward on [x_l, x_u], 1 + T passes of the teacher, one update."""

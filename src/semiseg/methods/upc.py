@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Literal
 
@@ -13,8 +12,6 @@ from semiseg.ema import ema_update, warm_decay
 from semiseg.losses import confident_pseudo_label, dice_ce, rectified_pseudo_label
 from semiseg.methods.mean_teacher import MeanTeacher
 from semiseg.option_values import Amount, Length, Share
-
-log = logging.getLogger("semiseg.methods")
 
 
 class UPC(MeanTeacher):
@@ -82,7 +79,7 @@ class UPC(MeanTeacher):
         self.warm_up, self.detach_weight = warm_up, detach_weight
         self.pseudo_label, self.threshold = pseudo_label, threshold
         if pseudo_label == "threshold":
-            log.warning("upc: a fixed threshold is the released script's default, not the published method")
+            self.deviates("upc: a fixed threshold is the released script's default, not the published method")
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """The student on all noisy scans, the teacher on all clean ones, one update."""

@@ -1,0 +1,1 @@
+"""What methods are built of besides losses: one mechanism per file."""
