@@ -144,6 +144,16 @@ def test_the_left_atrium_protocol_on_small_patches(data, tmp_path):
     assert run.folder.name == "run"
 
 
+def test_the_manifest_lists_what_recipe_and_method_do_otherwise(data, tmp_path, caplog):
+    flags = {"method.name": "ua_mt", "method.options.multiclass": "released", "train.iterations": 1}
+    run = train(data, tmp_path / "run", flags | {"deviations": ["scans are cropped"]})
+    ours, its = run.manifest["deviations"]
+    assert ours == "scans are cropped"
+    assert its.startswith("ua_mt: ")
+    assert [record.message for record in caplog.records].count(its) == 1
+    assert train(data, tmp_path / "plain", {"train.iterations": 1}).manifest["deviations"] == []
+
+
 def test_another_network_than_the_recipe_s_does_not_get_its_options():
     assert resolve(recipe="la", environment={}).network.options
     assert resolve(recipe="la", flags={"network.name": "unet3d"}, environment={}).network.options == {}

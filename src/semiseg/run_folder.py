@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,8 +121,17 @@ class RunFolder:
             shutil.rmtree(self.path)
         self.checkpoints.mkdir(parents=True)
 
-    def write(self, prepared: Prepared, config: Config, *, precision: str) -> None:
-        """Everything that is known before the first iteration."""
+    def write(
+        self, prepared: Prepared, config: Config, *, precision: str, deviations: Sequence[str] = ()
+    ) -> None:
+        """Everything that is known before the first iteration.
+
+        Args:
+            prepared: the data.
+            config: of the run; its deviations are the recipe's.
+            precision: the number format that training uses.
+            deviations: the method's own, listed after those.
+        """
         save_config(config, self.path / "config.yaml")
         prepared.plan.save(self.path / "plan.json")
         shutil.copyfile(prepared.dataset.root / "dataset.json", self.path / "dataset.json")
@@ -137,7 +146,7 @@ class RunFolder:
             "validation": len(prepared.split.val),
             "selection": config.select if prepared.split.val else "last",
             "protocol": config.protocol,
-            "deviations": list(config.deviations),
+            "deviations": list(dict.fromkeys([*config.deviations, *deviations])),
             "precision": precision,
             "started": manifest.now(),
             "ended": None,

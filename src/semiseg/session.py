@@ -86,7 +86,8 @@ class Session:
         first = self.fabric.global_rank == 0
         with folder.logging(self.fabric.global_rank):
             if first and not resumed:
-                folder.write(prepared, config, precision=self.precision.name)
+                name, deviations = self.precision.name, self.method.deviations
+                folder.write(prepared, config, precision=name, deviations=deviations)
             validation = Validation(prepared, config, self.precision.name) if prepared.split.val else None
             loop = self._loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
             if resumed:
