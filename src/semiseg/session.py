@@ -18,6 +18,7 @@ from semiseg.core import Method
 from semiseg.data import augment
 from semiseg.data.batches import Batches
 from semiseg.data.plan import Plan
+from semiseg.data.prefetch import Prefetch
 from semiseg.data.resident import make_resident
 from semiseg.data.sizing import fitting_patch
 from semiseg.devices import native_precision
@@ -89,7 +90,7 @@ class Session:
                 name, deviations = self.precision.name, self.method.deviations
                 folder.write(prepared, config, precision=name, deviations=deviations)
             validation = Validation(prepared, config, self.precision.name) if prepared.split.val else None
-            loop = self._loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
+            loop = self.loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
             if resumed:
                 if first:
                     remove_leftovers(folder.checkpoints)
@@ -108,7 +109,7 @@ class Session:
 
     def try_once(self) -> None:
         """One iteration of the real thing, to see that it fits."""
-        loop = self._loop(None, [], None)
+        loop = self.loop()
         stage, t = loop.clock(0)
         self.method.on_stage_start(stage.name)
         loop.build_optimizers()
@@ -127,6 +128,7 @@ class Session:
             augment.build(config.augment.name, prepared.plan, config.augment.options),
             batch_sizes(config, prepared.plan, self.method, fabric.world_size),
             views=self.method.views,
+            targets=self.method.targets,
             seed=config.train.seed,
             rank=fabric.global_rank,
             world=fabric.world_size,
@@ -150,9 +152,13 @@ class Session:
         self.notices.append(f"{text}: training in float32")
         return Precision("32", device)
 
-    def _loop(
-        self, folder: RunFolder | None, listeners: Sequence[Listener], validation: Validation | None
+    def loop(
+        self,
+        folder: RunFolder | None = None,
+        listeners: Sequence[Listener] = (),
+        validation: Validation | None = None,
     ) -> Loop:
+        """The training loop over all of it; without a folder nothing is written."""
         config = self.config
         total = int(config.train.iterations)
         return Loop(
@@ -184,7 +190,10 @@ class Session:
 
     def _guarded(self, loop: Loop) -> Ended:
         try:
-            return loop.run()
+            if not self.method.targets:
+                return loop.run()
+            with Prefetch(self.batches, loop.total) as loop.batches:  # distance maps take a while
+                return loop.run()
         except torch.cuda.OutOfMemoryError as error:
             raise DeviceError(
                 f"out of memory on {self.fabric.device} at iteration {loop.step}",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from semiseg import methods
 from semiseg.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from semiseg.core import Batch, Method, SegOutput
+from semiseg.data.targets import make_targets
 from semiseg.engine.loop import Loop
 from semiseg.engine.precision import Precision
 
@@ -62,7 +63,8 @@ def batches(
         if absent is not None:
             y_l[y_l == absent] = 0
         strong = weak + 0.3 * torch.randn(weak.shape, generator=generator)
-        return Batch(x_l, y_l, {"weak": weak, "strong": strong})
+        targets = make_targets(["sdf", "sdf_published"], y_l, classes)
+        return Batch(x_l, y_l, {"weak": weak, "strong": strong}, targets)
 
     return at
 

@@ -15,6 +15,7 @@ from semiseg.data.augment.plain import stack
 from semiseg.data.plan import Plan
 from semiseg.data.resident import Resident
 from semiseg.data.streams import Stream
+from semiseg.data.targets import make_targets, require_known
 
 
 class Item(NamedTuple):
@@ -38,10 +39,14 @@ class Batches:
         augmentation: see :mod:`semiseg.data.augment`.
         sizes: labeled and unlabeled samples per iteration, over all processes.
         views: views of the unlabeled samples; empty for none.
+        targets: extra targets of the labeled samples, see :mod:`semiseg.data.targets`.
         seed: of everything random here.
         rank: of this process, among ``world``.
         world: number of processes; both sizes must be multiples of it.
         channels_last: memory format of the images.
+
+    Raises:
+        UsageError: a target that is not known.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Batches:
         sizes: tuple[int, int],
         *,
         views: Sequence[str] = ("weak",),
+        targets: Sequence[str] = (),
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
@@ -60,6 +66,8 @@ class Batches:
     ) -> None:
         self.plan, self.augmentation, self.sizes = plan, augmentation, sizes
         self.views, self.seed, self.rank, self.world = tuple(views), seed, rank, world
+        require_known(targets)
+        self.targets = tuple(targets)
         self.labeled = Stream(_items(labeled, plan), seed, "labeled")
         self.unlabeled = Stream(_items(unlabeled or labeled, plan), seed, "unlabeled")
         formats = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -73,7 +81,8 @@ class Batches:
             x_u, _ = self._samples(self.unlabeled, "unlabeled", step, self.sizes[1], self.views)
         if y_l is None:
             raise ValueError("a labeled case without a label reached the batches")
-        return Batch(x_l["labeled"], y_l.long(), x_u)
+        targets = make_targets(self.targets, y_l, self.plan.classes)
+        return Batch(x_l["labeled"], y_l.long(), x_u, targets)
 
     def _samples(
         self, stream: Stream[Item], name: str, step: int, size: int, views: Sequence[str]
