@@ -44,6 +44,32 @@ def test_same_form_in_train_mode(name: str, options: dict[str, object], divisor:
     assert all(p.grad is not None for p in net.heads.parameters())
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "widths"),
+    [
+        ("SegResNet", {}, (32, 8)),  # after the convolution that halves the channels for up-sampling
+        (
+            "UNet",
+            {"channels": (4, 8, 8), "strides": (2, 2)},
+            (16, 8),
+        ),  # the skip and the bottom, concatenated
+        ("DynUNet", {"filters": (4, 8, 8, 16)}, (16, 4)),
+        ("AttentionUnet", {"channels": (4, 8), "strides": (2,)}, (8, 4)),
+        ("FlexibleUNet", {"backbone": "efficientnet-b0"}, (160, 16)),  # global pooling is no bottleneck
+    ],
+)
+def test_two_levels(name: str, options: dict[str, object], widths: tuple[int, ...]) -> None:
+    net = networks.build(f"monai:{name}", dim=2, **MAKE, **options)
+    out = net(torch.randn(2, 2, 64, 64))
+    assert net.widths == widths
+    assert tuple(level.shape[1] for level in out.levels) == widths
+    assert out.levels[-1] is out.features
+    assert max(out.levels[0].shape[2:]) <= 64 // net.divisor[0]
+    assert min(out.levels[0].shape[2:]) > 1
+    gradient = torch.autograd.grad(out.logits.square().mean(), out.levels[0])[0]
+    assert gradient.abs().sum() > 0
+
+
 def test_logits_are_those_of_the_network_itself() -> None:
     net = networks.build("monai:SegResNet", dim=2, **MAKE).eval()
     x = torch.randn(1, 2, 16, 16)
@@ -79,6 +105,8 @@ def test_a_copy_has_its_own_features() -> None:
             p.mul_(0.5)
     assert not torch.equal(teacher(x).features, before.features)
     assert torch.equal(student(x).features, before.features)
+    assert torch.equal(student(x).levels[0], before.levels[0])
+    assert not torch.equal(teacher(x).levels[0], before.levels[0])
 
 
 def test_fixed_input_size() -> None:

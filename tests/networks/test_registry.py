@@ -60,6 +60,35 @@ def test_every_network_answers_in_the_same_form(name: str, dim: int) -> None:
 
 
 @pytest.mark.parametrize("name", networks.names())
+@pytest.mark.parametrize("dim", [2, 3])
+def test_levels_go_from_the_bottleneck_to_the_features(name: str, dim: int) -> None:
+    import torch
+
+    net = networks.build(name, dim=dim, in_channels=1, classes=2, **SMALL.get(name, {}))
+    size = tuple(2 * d for d in net.divisor)
+    out = net.train()(torch.randn(2, 1, *size))
+    assert out.levels[-1] is out.features
+    assert out.levels[0].shape[2:] == (2,) * dim
+    assert tuple(level.shape[1] for level in out.levels) == net.widths
+    edges = [level.shape[2] for level in out.levels]
+    assert edges == [2 * 2**i for i in range(len(edges))]
+    # The logits must depend on the bottleneck, and the bottleneck on the image.
+    gradient = torch.autograd.grad(out.logits.square().mean(), out.levels[0])[0]
+    assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("name", "index"), [("unet", 0), ("unet3d", 0), ("vnet", 0)])
+def test_the_bottleneck_has_had_its_dropout(name: str, index: int) -> None:
+    import torch
+
+    rate = {"vnet": {"dropout_rate": 0.9}}.get(name, {"dropout": 0.9})
+    net = networks.build(name, dim=2, in_channels=1, classes=2, **SMALL.get(name, {}), **rate).train()
+    x = torch.randn(2, 1, *(4 * d for d in net.divisor))
+    share = [(level == 0).float().mean() for level in (net(x).levels[index], net.eval()(x).levels[index])]
+    assert share[0] > share[1]
+
+
+@pytest.mark.parametrize("name", networks.names())
 def test_heads_change_no_other_key_and_no_other_value(name: str) -> None:
     import torch
 

@@ -15,16 +15,18 @@ from semiseg.networks._norm import too_small
 
 
 class SegNetwork(nn.Module):
-    """A network that turns (B, C, *S) into features (B, D, *S), and these into logits and heads.
+    """A network that turns (B, C, *S) into levels, the last of them (B, D, *S) into logits and heads.
 
-    A subclass sets :attr:`divisor`, builds its layers under its own names, calls :meth:`add_heads` last (so
-    that the heads' keys come after all others in the state_dict), and writes :meth:`extract` and
-    :meth:`classify`.
+    A subclass sets :attr:`divisor` and :attr:`widths`, builds its layers under its own names, calls
+    :meth:`add_heads` last (so that the heads' keys come after all others in the state_dict), and writes
+    :meth:`extract` and :meth:`classify`.
     """
 
     dims: ClassVar[tuple[int, ...]] = (2, 3)
     divisor: tuple[int, ...]
     """Each edge of the input must be divisible by this."""
+    widths: tuple[int, ...]
+    """Channels of each level, deepest first."""
 
     def __init__(self, dim: int, in_channels: int, classes: int) -> None:
         super().__init__()
@@ -43,8 +45,8 @@ class SegNetwork(nn.Module):
         """Put one 1x1(x1) convolution per head on the last ``features`` channels; none leaves no trace."""
         self.heads = make_heads(self.dim, features, heads)
 
-    def extract(self, x: Tensor) -> Tensor:
-        """(B, C, *S) -> (B, D, *S), the feature map that the segmentation head sees."""
+    def extract(self, x: Tensor) -> list[Tensor]:
+        """(B, C, *S) -> the decoder's maps: the bottleneck, ..., the head's input (B, D, *S)."""
         raise UsageError(
             f"{type(self).__name__} does not say how it extracts features", hint="define extract in the class"
         )
@@ -57,7 +59,7 @@ class SegNetwork(nn.Module):
         )
 
     def forward(self, x: Tensor) -> SegOutput:
-        """(B, C, *S) -> logits (B, K, *S), features (B, D, *S) and the heads asked for.
+        """(B, C, *S) -> logits (B, K, *S), features (B, D, *S), the heads asked for and all levels.
 
         Raises:
             UsageError: wrong number of axes or channels, or a size that :attr:`divisor` does not divide.
@@ -65,9 +67,10 @@ class SegNetwork(nn.Module):
         self.check(x)
         return self.answer(self.extract(x))
 
-    def answer(self, features: Tensor) -> SegOutput:
-        """Logits and heads of one feature map."""
-        return SegOutput(self.classify(features), features, run_heads(self.heads, features))
+    def answer(self, levels: Sequence[Tensor]) -> SegOutput:
+        """Logits and heads of the last level."""
+        features = levels[-1]
+        return SegOutput(self.classify(features), features, run_heads(self.heads, features), tuple(levels))
 
     def check(self, x: Tensor) -> None:
         """Refuse an input that does not fit, in words."""

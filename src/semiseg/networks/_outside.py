@@ -2,14 +2,18 @@
 
 Its output may be a tensor, a list or tuple (deep supervision, auxiliary losses), a dict, or a tensor with an
 extra axis for deep supervision: the main logits are taken. The features are the input of the layer that made
-the logits, found by one dry run without data; a network whose last layer cannot be told gives None.
+the logits, found by one dry run without data; a network whose last layer cannot be told gives None. The same
+run finds the deepest map, so that there are two levels.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,10 +29,14 @@ logger = logging.getLogger("semiseg.networks")
 
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _HALVINGS = (1, 2, 4, 8, 16, 32, 64)
+_LAST, _DEEPEST = "last", "deepest"
 
 
 class OutsideNetwork(SegNetwork):
     """Wraps ``net``; its keys in the state_dict are ``net.*``, those of the heads ``heads.*``.
+
+    The levels are those of ``net`` if it gives any; else the last map of the smallest size and the features;
+    the features alone where no map is smaller; none where the features cannot be told.
 
     Args:
         net: returns logits (B, K, *S) in one of the forms above.
@@ -59,12 +67,16 @@ class OutsideNetwork(SegNetwork):
         self.label = label
         hollow = _hollow(net)
         self.divisor = size or _divisor(hollow, in_channels, classes, dim)
-        name = _last_layer(hollow, in_channels, classes, size or (64,) * dim)
-        self._seen: list[Tensor] = []
+        # At least two voxels along each axis of the deepest map: a single one is taken for global pooling.
+        found = _layout(hollow, in_channels, classes, size or tuple(max(64, 2 * d) for d in self.divisor))
+        self.widths = found.widths
+        self._seen: dict[str, Tensor] = {}
         self.heads = nn.ModuleDict()
-        if name is not None:
-            last: Any = net.get_submodule(name)
-            last.register_forward_pre_hook(self._remember)
+        if found.deepest is not None:
+            net.get_submodule(found.deepest).register_forward_hook(self._remember_output)
+        if found.last is not None:
+            last: Any = net.get_submodule(found.last)
+            last.register_forward_pre_hook(self._remember_input)
             self.heads = make_heads(dim, last.in_channels, heads)
         elif heads:
             raise UsageError(
@@ -73,7 +85,7 @@ class OutsideNetwork(SegNetwork):
             )
 
     def forward(self, x: Tensor) -> SegOutput:
-        """(B, C, *S) -> logits, features and heads; features of a lower resolution are interpolated.
+        """(B, C, *S) -> logits, features, heads, levels; features of a lower resolution are interpolated.
 
         Raises:
             UsageError: an input that does not fit, or an output that is no segmentation of it.
@@ -82,16 +94,22 @@ class OutsideNetwork(SegNetwork):
         self._seen.clear()
         result = self.net(x)
         answer = result if isinstance(result, SegOutput) else SegOutput(self._main(result, x))
-        if not self._seen:
+        deepest = self._seen.pop(_DEEPEST, None)
+        if _LAST not in self._seen:
             return answer
-        features = self._seen.pop()
+        features = self._seen.pop(_LAST)
         if features.shape[2:] != x.shape[2:]:
             features = F.interpolate(features, size=x.shape[2:], mode=layers(self.dim).linear_mode)
         own = features if answer.features is None else answer.features
-        return SegOutput(answer.logits, own, {**answer.heads, **run_heads(self.heads, features)})
+        heads = {**answer.heads, **run_heads(self.heads, features)}
+        levels = answer.levels or ((own,) if deepest is None else (deepest, own))
+        return SegOutput(answer.logits, own, heads, levels)
 
-    def _remember(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._seen[:] = [inputs[0]]
+    def _remember_input(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._seen[_LAST] = inputs[0]
+
+    def _remember_output(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self._seen[_DEEPEST] = output
 
     def _main(self, result: Any, x: Tensor) -> Tensor:
         wanted = (x.shape[0], self.classes, *x.shape[2:])
@@ -126,11 +144,11 @@ def _hollow(net: nn.Module) -> nn.Module:
     return copy.deepcopy(net, memo).to("meta").eval()
 
 
-def _fits(hollow: nn.Module, in_channels: int, classes: int, size: Sequence[int]) -> bool:
-    """Whether it turns an input of that size into logits of that size."""
+def _try(hollow: nn.Module, in_channels: int, size: Sequence[int]) -> Any:
+    """Its output for an input of that size; None where it raises."""
     try:
         with torch.no_grad():
-            result = hollow(torch.empty((1, in_channels, *size), device="meta"))
+            return hollow(torch.empty((1, in_channels, *size), device="meta"))
     except ImportError as error:
         raise UsageError(
             f"the network needs a package that is not installed: {str(error).splitlines()[0]}",
@@ -138,7 +156,11 @@ def _fits(hollow: nn.Module, in_channels: int, classes: int, size: Sequence[int]
         ) from None
     except Exception as error:  # whatever somebody else's network raises, this size does not fit
         logger.debug("a dry run of size %s failed: %s", tuple(size), error)
-        return False
+        return None
+
+
+def _fits(result: Any, classes: int, size: Sequence[int]) -> bool:
+    """Whether the output holds logits of that size."""
     wanted = (1, classes, *size)
     tensors = [result.logits] if isinstance(result, SegOutput) else _tensors(result)
     return any(t.shape in (wanted, (1, t.shape[1], *wanted[1:])) for t in tensors)
@@ -149,23 +171,65 @@ def _divisor(hollow: nn.Module, in_channels: int, classes: int, dim: int) -> tup
     found = []
     for axis in range(dim):
         sizes = {d: [64 + d * (a == axis) for a in range(dim)] for d in _HALVINGS}
-        found.append(next((d for d, size in sizes.items() if _fits(hollow, in_channels, classes, size)), 1))
+        fitting = (d for d, size in sizes.items() if _fits(_try(hollow, in_channels, size), classes, size))
+        found.append(next(fitting, 1))
     return tuple(found)
 
 
-def _last_layer(hollow: nn.Module, in_channels: int, classes: int, size: Sequence[int]) -> str | None:
-    """The name of the last convolution to run whose output has the shape of the logits, if there is one."""
-    ran: list[nn.Module] = []
+_Run = tuple[nn.Module, torch.Size]
+"""A module and the shape of its output."""
 
-    def note(layer: nn.Module, inputs: Any, output: Tensor) -> None:
-        if output.shape == (1, classes, *size):
-            ran.append(layer)
 
-    hooks = [m.register_forward_hook(note) for m in hollow.modules() if isinstance(m, _CONVOLUTIONS)]
-    fits = _fits(hollow, in_channels, classes, size)
+@dataclass(frozen=True)
+class _Layout:
+    """The modules of a network that its features and its deepest map are taken from, by name."""
+
+    last: str | None = None
+    """The last convolution to run whose output has the shape of the logits; its input are the features."""
+    deepest: str | None = None
+    """The last module to run whose output has the fewest voxels."""
+    widths: tuple[int, ...] = ()
+
+
+def _layout(hollow: nn.Module, in_channels: int, classes: int, size: tuple[int, ...]) -> _Layout:
+    """What one dry run tells; nothing of a network that does not take that size."""
+    ran: list[_Run] = []
+
+    def note(module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim == 2 + len(size):
+            ran.append((module, output.shape))
+
+    hooks = [m.register_forward_hook(note) for m in hollow.modules()]
+    result = _try(hollow, in_channels, size)
     for hook in hooks:
         hook.remove()
-    if not fits or not ran:
-        return None
+    heads = [m for m, shape in ran if isinstance(m, _CONVOLUTIONS) and shape == (1, classes, *size)]
     names: dict[nn.Module, str] = {module: name for name, module in hollow.named_modules()}
-    return names[ran[-1]]
+    ours = result if isinstance(result, SegOutput) else None
+    if ours is not None and ours.levels:
+        last_name = names[heads[-1]] if heads else None
+        return _Layout(last_name, widths=tuple(level.shape[1] for level in ours.levels))
+    if not heads or not _fits(result, classes, size):
+        return _Layout()
+    last: Any = heads[-1]
+    own = None if ours is None else ours.features
+    width = last.in_channels if own is None else own.shape[1]
+    deepest = _deepest(ran, size)
+    if deepest is None:
+        return _Layout(names[last], widths=(width,))
+    module, shape = deepest
+    return _Layout(names[last], names[module], (shape[1], width))
+
+
+def _deepest(ran: Sequence[_Run], size: Sequence[int]) -> _Run | None:
+    """The last map with the fewest voxels; of a module that runs twice, a hook could not tell which."""
+    runs = Counter(module for module, _ in ran)
+    maps = [
+        (module, shape)
+        for module, shape in ran
+        if runs[module] == 1 and all(e > 1 and s % e == 0 for s, e in zip(size, shape[2:], strict=True))
+    ]
+    least = min((math.prod(shape[2:]) for _, shape in maps), default=math.prod(size))
+    if least == math.prod(size):
+        return None
+    return next((module, shape) for module, shape in reversed(maps) if math.prod(shape[2:]) == least)

@@ -83,20 +83,22 @@ class UNet(SegNetwork):
             block(kit, 2 * features[i - 1], features[i - 1], tuple(kernels[i - 1]), one) for i in deep_first
         )
         self.dropout = kit.dropout(dropout)
+        self.widths = tuple(features[::-1])
         self.head = kit.conv(features[0], classes, 1)
         self.add_heads(features[0], heads)
         self.apply(_initialize)
 
-    def extract(self, x: Tensor) -> Tensor:
-        """(B, C, *S) -> (B, features[0], *S)."""
+    def extract(self, x: Tensor) -> list[Tensor]:
+        """(B, C, *S) -> one map per stage, the last (B, features[0], *S); first and last after dropout."""
         skips = []
         for stage in self.encoder:
             x = stage(x)
             skips.append(x)
-        x = self.dropout(skips.pop())
+        levels = [self.dropout(skips.pop())]
         for up, stage in zip(self.ups, self.decoder, strict=True):
-            x = stage(torch.cat((up(x), skips.pop()), dim=1))
-        return cast(Tensor, self.dropout(x))
+            levels.append(stage(torch.cat((up(levels[-1]), skips.pop()), dim=1)))
+        levels[-1] = self.dropout(levels[-1])
+        return levels
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, D, *S) -> logits (B, K, *S)."""

@@ -50,7 +50,7 @@ class UNet2D(SegNetwork):
                 f"unet2d has {len(_WIDTHS)} levels, got {len(dropout)} dropout rates",
                 hint="give one rate per level, full resolution first",
             )
-        self.divisor = (16,) * dim
+        self.divisor, self.widths = (16,) * dim, _WIDTHS[::-1]
         kit = layers(dim)
         self.encoder = _Encoder(kit, in_channels, dropout)
         self.decoder = _Decoder(kit, classes)
@@ -60,9 +60,9 @@ class UNet2D(SegNetwork):
         """(B, C, *S) -> the five encoder maps, full resolution first."""
         return cast("list[Tensor]", self.encoder(x))
 
-    def extract(self, x: Tensor) -> Tensor:
-        """(B, C, *S) -> (B, 16, *S)."""
-        return cast(Tensor, self.decoder(self.encode(x)))
+    def extract(self, x: Tensor) -> list[Tensor]:
+        """(B, C, *S) -> five maps, the deepest encoder map first and (B, 16, *S) last."""
+        return cast("list[Tensor]", self.decoder(self.encode(x)))
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, 16, *S) -> logits (B, K, *S)."""
@@ -131,9 +131,9 @@ class _Decoder(nn.Module):
             setattr(self, f"up{level}", _Up(kit, _WIDTHS[5 - level], _WIDTHS[4 - level]))
         self.out_conv = kit.conv(_WIDTHS[0], classes, 3, padding=1)
 
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        """The features; the head is applied by the network."""
-        x = maps[4]
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """The levels; the head is applied by the network."""
+        levels = [maps[4]]
         for level in range(1, 5):
-            x = getattr(self, f"up{level}")(x, maps[4 - level])
-        return x
+            levels.append(getattr(self, f"up{level}")(levels[-1], maps[4 - level]))
+        return levels

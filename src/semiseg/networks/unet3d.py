@@ -45,7 +45,7 @@ class UNet3D(SegNetwork):
         dropout: Share = 0.3,
     ) -> None:
         super().__init__(dim, in_channels, classes)
-        self.divisor = (16,) * dim
+        self.divisor, self.widths = (16,) * dim, _WIDTHS[::-1]
         kit = layers(dim)
         for level, (i, o) in enumerate(zip((in_channels, *_WIDTHS[:3]), _WIDTHS[:4], strict=True), start=1):
             setattr(self, f"conv{level}", _Block(kit, i, o))
@@ -58,17 +58,18 @@ class UNet3D(SegNetwork):
         self.add_heads(_WIDTHS[0], heads)
         self.apply(_initialize)
 
-    def extract(self, x: Tensor) -> Tensor:
-        """(B, C, *S) -> (B, 16, *S), after the last dropout."""
+    def extract(self, x: Tensor) -> list[Tensor]:
+        """(B, C, *S) -> five maps, the last (B, 16, *S); first and last after dropout."""
         skips = []
         for level in (1, 2, 3, 4):
             x = getattr(self, f"conv{level}")(x)
             skips.append(x)
             x = self.pool(x)
-        x = self.dropout(self.center(x))
+        levels = [self.dropout(self.center(x))]
         for level in (4, 3, 2, 1):
-            x = getattr(self, f"up_concat{level}")(x, skips.pop())
-        return cast(Tensor, self.dropout(x))
+            levels.append(getattr(self, f"up_concat{level}")(levels[-1], skips.pop()))
+        levels[-1] = self.dropout(levels[-1])
+        return levels
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, 16, *S) -> logits (B, K, *S)."""

@@ -72,6 +72,7 @@ class VNet(SegNetwork):
                 setattr(self, f"block_{level}_{change.suffix}", change(kit, norm, width, widths[i + 1]))
         self.out_conv = kit.conv(filters, classes, 1)
         self.dropout = kit.dropout(dropout_rate if has_dropout else 0.0)
+        self.widths = tuple(widths[4:])
         self.add_heads(filters, heads)
 
     def encode(self, x: Tensor) -> list[Tensor]:
@@ -81,15 +82,17 @@ class VNet(SegNetwork):
             maps.append(self._run(f"block_{level}", self._run(f"block_{above}_dw", maps[-1])))
         return maps
 
-    def decode(self, maps: list[Tensor], *, dropout: bool = True) -> Tensor:
-        """The five maps -> (B, filters, *S)."""
-        x = self.dropout(maps[4]) if dropout else maps[4]
+    def decode(self, maps: list[Tensor], *, dropout: bool = True) -> list[Tensor]:
+        """The five maps -> five levels, the last (B, filters, *S); first and last after dropout."""
+        levels = [self.dropout(maps[4]) if dropout else maps[4]]
         for below, level, skip in zip(_LEVELS[4:8], _LEVELS[5:], reversed(maps[:4]), strict=True):
-            x = self._run(f"block_{level}", self._run(f"block_{below}_up", x) + skip)
-        return cast(Tensor, self.dropout(x)) if dropout else x
+            levels.append(self._run(f"block_{level}", self._run(f"block_{below}_up", levels[-1]) + skip))
+        if dropout:
+            levels[-1] = self.dropout(levels[-1])
+        return levels
 
-    def extract(self, x: Tensor) -> Tensor:
-        """(B, C, *S) -> (B, filters, *S), after the last dropout."""
+    def extract(self, x: Tensor) -> list[Tensor]:
+        """(B, C, *S) -> five levels, as :meth:`decode`."""
         return self.decode(self.encode(x))
 
     def classify(self, features: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class VNet2016(SegNetwork):
             raise unknown_name("activation", activation, ("prelu", "elu"))
         layout = _VARIANTS[variant]
         kit = _Kit(layers(dim), layout.norm, activation)
-        self.divisor = (16,) * dim
+        self.divisor, self.widths = (16,) * dim, (256, *layout.up)
         self.in_tr = _Input(kit, in_channels)
         for width, convs in layout.down.items():
             rate = dropout if layout.norm and width >= 128 else 0.0
@@ -68,15 +68,15 @@ class VNet2016(SegNetwork):
         self.out_tr = _Head(kit, classes) if layout.norm else kit.layers.conv(32, classes, 1)
         self.add_heads(32, heads)
 
-    def extract(self, x: Tensor) -> Tensor:
-        """(B, C, *S) -> (B, 32, *S)."""
+    def extract(self, x: Tensor) -> list[Tensor]:
+        """(B, C, *S) -> five maps, the deepest before any dropout and (B, 32, *S) last."""
         maps = [self.in_tr(x)]
         for width in (32, 64, 128, 256):
             maps.append(getattr(self, f"down_tr{width}")(maps[-1]))
-        x = maps.pop()
+        levels = [maps.pop()]
         for width in (256, 128, 64, 32):
-            x = getattr(self, f"up_tr{width}")(x, maps.pop())
-        return x
+            levels.append(getattr(self, f"up_tr{width}")(levels[-1], maps.pop()))
+        return levels
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, 32, *S) -> logits (B, K, *S)."""
