@@ -66,6 +66,8 @@ class PlanConfig(_Section):
     batch: int | None = Field(None, ge=1)
     orientation: Literal["RAS", "native"] | None = None
     crop: Literal["none", "nonzero"] | None = None
+    channels: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)] | None = None
+    """Per channel a scheme of normalization, or its settings (see :class:`semiseg.data.plan.ChannelPlan`)."""
     foreground: float | None = Field(None, ge=0, le=1)
     features: Annotated[tuple[Voxels, ...], Field(min_length=1)] | None = None
     memory_gb: float | None = Field(None, gt=0)

@@ -5,7 +5,7 @@ from tests.factories import make_dataset
 
 from semiseg.data.dataset import Dataset
 from semiseg.data.plan import ChannelPlan, NetworkPlan
-from semiseg.data.planner import make_plan
+from semiseg.data.planner import explain, make_plan
 from semiseg.errors import UsageError
 
 
@@ -88,6 +88,9 @@ def test_other_fields(plan):
     assert made.label_map == {9: 1}
     assert made.channels == (ChannelPlan(name="MRI", scheme="none"),)
     assert plan(channels=[{"scheme": "ct", "p995": 4}]).channels[0].p995 == 4
+    window = plan(channels=[{"scheme": "zscore", "clip": [-125, 275]}])
+    assert window.channels[0].clip == (-125, 275)
+    assert any("MRI: zscore within -125 to 275" in line for line in explain(window))
 
 
 @pytest.mark.parametrize(
@@ -110,6 +113,7 @@ def test_other_fields(plan):
         ({"foreground": 2}, "foreground"),
         ({"channels": ["ct", "ct"]}, "wanted 1 schemes"),
         ({"channels": ["z"]}, "scheme"),
+        ({"channels": [{"scheme": "zscore", "clip": [2, 1]}]}, "lower value first"),
         ({"network": {"depth": 4}}, "network setting 'depth'"),
         ({"strides": ((1, 1, 1), (2, 2))}, "stages of 3 axes"),
         ({"memory_gb": 0.5}, "smallest patch needs"),

@@ -106,6 +106,22 @@ def test_schemes():
     assert x[0, 0, 0] == -1000, "the input must stay as it was"
 
 
+@pytest.mark.parametrize("scheme", ["zscore", "none", "rescale_to_0_1"])
+def test_a_window_cuts_before_the_scheme_and_scaling_it_first_changes_no_zscore(scheme):
+    x = np.array([[[-1000, -125, 75, 275, 3000]]], np.int16)
+    window = ChannelPlan(name="CT", scheme=scheme, clip=(-125, 275))
+    plain = ChannelPlan(name="CT", scheme=scheme)
+    assert np.array_equal(normalize(x, window), normalize(x.clip(-125, 275), plain))
+    scaled = (x.clip(-125, 275) + 125) / 400  # as the published pancreas scripts do
+    if scheme == "zscore":
+        assert normalize(scaled, plain) == pytest.approx(normalize(x, window), abs=1e-5)
+
+
+def test_a_window_upside_down_is_refused():
+    with pytest.raises(ValueError, match="lower value first"):
+        ChannelPlan(name="CT", scheme="zscore", clip=(275, -125))
+
+
 @pytest.mark.parametrize("kernel", ["nearest", "linear", "cubic"])
 @pytest.mark.parametrize(("before", "after"), [(10, 5), (5, 10), (7, 11), (11, 7), (1, 4), (4, 1)])
 def test_weights_keep_constants_and_mirror(kernel, before, after):

@@ -28,6 +28,8 @@ def image_key(images: Iterable[Path], plan: Plan) -> str:
     part = plan.model_dump(mode="json", include={"orientation", "axes", "spacing", "crop", "channels"})
     for channel in part["channels"]:
         channel.pop("name")  # the scheme is what counts
+        if channel["clip"] is None:  # stores made before there were windows stay good
+            channel.pop("clip")
     return _digest({"recipe": RECIPE, "plan": part, "files": [_file_hash(path) for path in images]})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semiseg.data.plan import Plan
+from semiseg.data.plan import ChannelPlan, Plan
 
 
 def explain(plan: Plan) -> list[str]:
@@ -10,7 +10,7 @@ def explain(plan: Plan) -> list[str]:
     size = " x ".join
     target = size("own" if mm is None else f"{mm:g}" for mm in plan.spacing)
     network = plan.network
-    schemes = ", ".join(f"{channel.name}: {channel.scheme}" for channel in plan.channels)
+    schemes = ", ".join(map(_scheme, plan.channels))
     values = {
         "dataset": plan.dataset or "(not named)",
         "labels": ", ".join(f"{name} = {value}" for name, value in plan.labels.items()),
@@ -31,3 +31,8 @@ def explain(plan: Plan) -> list[str]:
         f"{name}: {value}" + (f" ({plan.reasons[name]})" if name in plan.reasons else "")
         for name, value in values.items()
     ]
+
+
+def _scheme(channel: ChannelPlan) -> str:
+    window = f" within {channel.clip[0]:g} to {channel.clip[1]:g}" if channel.clip else ""
+    return f"{channel.name}: {channel.scheme}{window}"

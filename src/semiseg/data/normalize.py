@@ -30,7 +30,7 @@ def normalize(channel: NDArray[Any], plan: ChannelPlan, inside: NDArray[np.bool_
 
     Args:
         channel: (T0, T1, T2), any numeric type.
-        plan: the scheme and, for ``ct``, the dataset's statistics.
+        plan: the scheme, the window if there is one, and for ``ct`` the dataset's statistics.
         inside: for ``zscore``: the voxels that count. Given only where the plan crops to nonzero voxels, that
             is where the empty surroundings are large enough to distort the mean; they become 0, the mean of
             the rest. Min-max and the other schemes look at all voxels.
@@ -40,6 +40,8 @@ def normalize(channel: NDArray[Any], plan: ChannelPlan, inside: NDArray[np.bool_
         ``rescale_to_0_1`` lies in [0, 1].
     """
     image = np.array(channel, np.float32, order="C")
+    if plan.clip is not None:
+        np.clip(image, *plan.clip, out=image)
     if plan.scheme == "zscore":
         return _zscore(image, inside)
     if plan.scheme == "ct":

@@ -27,6 +27,7 @@ class ChannelPlan(_Frozen):
     ``zscore`` uses each image's own mean and standard deviation; ``ct`` clips to [p005, p995] and applies the
     dataset's mean and std; ``none`` leaves values alone; ``rescale_to_0_1`` is per-image min-max;
     ``rgb_to_0_1`` divides by 255. The statistics come from labeled and unlabeled images, never from test.
+    ``clip`` cuts gray values off before any of these: the window of a CT, such as [-125, 275] HU.
     """
 
     name: str
@@ -35,6 +36,13 @@ class ChannelPlan(_Frozen):
     std: float = 1.0
     p005: float = 0.0
     p995: float = 0.0
+    clip: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.clip is not None and not self.clip[0] < self.clip[1]:
+            raise ValueError(f"clip is {list(self.clip)}, wanted the lower value first")
+        return self
 
 
 class NetworkPlan(_Frozen):
