@@ -1,6 +1,8 @@
 """Losses: pure functions of tensors. Each says whether it takes logits or probabilities."""
 
 from semiseg.losses.consistency import softmax_kl, softmax_mse
+from semiseg.losses.cross_entropy import cross_entropy
+from semiseg.losses.distance import distance_loss, mask_from_distance, task_consistency
 from semiseg.losses.entropy import entropy_loss, entropy_map
 from semiseg.losses.masked import masked_mean
 from semiseg.losses.overlap import dice_ce, dice_loss
@@ -10,13 +12,17 @@ from semiseg.losses.separation import class_separation
 __all__ = [
     "class_separation",
     "confident_pseudo_label",
+    "cross_entropy",
     "dice_ce",
     "dice_loss",
+    "distance_loss",
     "entropy_loss",
     "entropy_map",
+    "mask_from_distance",
     "masked_mean",
     "rectified",
     "rectified_pseudo_label",
     "softmax_kl",
     "softmax_mse",
+    "task_consistency",
 ]
