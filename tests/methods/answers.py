@@ -31,3 +31,16 @@ class Fixed(nn.Module):
 
     def forward(self, x: Tensor) -> SegOutput:
         return SegOutput(self.logits * 1.0, None if self.features is None else self.features * 1.0)
+
+
+class TwoTasks(nn.Module):
+    """Gives the same logits and distances to every batch of their size; tanh gives the distances back."""
+
+    def __init__(self, logits: Tensor, distances: Tensor) -> None:
+        super().__init__()
+        self.logits, self.distances = nn.Parameter(logits.clone()), nn.Parameter(distances.clone())
+        self.dim, self.in_channels, self.classes = logits.ndim - 2, 1, logits.shape[1]
+
+    def forward(self, x: Tensor) -> SegOutput:
+        assert len(x) == len(self.logits)
+        return SegOutput(self.logits * 1.0, None, {"sdf": torch.atanh(self.distances)})
