@@ -13,6 +13,7 @@ PUBLISHED = {
     "mean_teacher": {"weight": 0.1, "decay": 0.99, "noise": 0.1, "predict_with": "student"},
     "ua_mt": {"weight": 0.1, "decay": 0.99, "noise": 0.1, "passes": 8, "multiclass": "corrected"},
     "ict": {"weight": 0.1, "decay": 0.99, "alpha": 0.2, "pairing": "halves"},
+    "tcsm": {"weight": 1.0, "decay": 0.999, "ramp": 6000, "ramp_unit": 10, "scale": 0.1, "supervised": "ce"},
     "upc": {"weight": 1.0, "decay": 0.9999, "noise": 0.2, "ramp": 6000, "pseudo_label": "rectified"},
     "dtc": {"weight": 1.0, "distance_weight": 0.3, "steepness": 1500.0, "absent": "ones"},
 }
