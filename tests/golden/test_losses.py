@@ -112,6 +112,13 @@ def test_consistency_weights_of_the_scripts(golden, script):
         assert ours == pytest.approx(expected)
 
 
+def test_consistency_weights_of_tcsm(golden):
+    v = golden("mean_teacher__rampup")
+    for epoch, expected in zip(v["tcsm_epoch"], v["weight_tcsm"], strict=True):
+        for step in (10 * int(epoch), 10 * int(epoch) + 9):  # 10 iterations per epoch
+            assert schedules.consistency_ramp(step, 600 * 10, unit=10) == pytest.approx(expected)
+
+
 def test_left_atrium_learning_rate(golden):
     v = golden("vnet__lr_step2500")
     ours = [float(v["base_lr"]) * schedules.staircase(int(k), 2500) for k in v["step_index"]]

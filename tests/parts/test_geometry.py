@@ -138,6 +138,15 @@ def test_samples_do_not_see_one_another(seed, shape):
         assert torch.equal(alone.valid(one)[0], valid[i])
 
 
+def test_the_last_step_is_undone_first():
+    x = images(0, (8, 8), 1)
+    turn, flat = Symmetries([turns(2, 1)]), Zoom([(4, 8)])
+    chain = Chain(turn, flat)
+    assert torch.equal(chain.apply(x), flat.apply(turn.apply(x)))
+    assert torch.equal(chain.invert(x), turn.invert(flat.invert(x)))
+    assert torch.equal(chain.valid(x)[0, 0, 0], torch.tensor([False] * 2 + [True] * 4 + [False] * 2))
+
+
 @given(st.floats(0.001, 2), st.integers(1, 300))
 @few
 def test_boxes_share_the_center_of_the_grid(factor, edge):
