@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from semiseg.errors import UsageError
-from semiseg.inference.postprocess import components, postprocess
+from semiseg.inference.postprocess import postprocess
+from semiseg.parts.components import components
 
 VALUES = {"liver": 10, "tumor": 20}
 
