@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -69,11 +69,20 @@ class Clock:
 
 
 class Stage(NamedTuple):
-    """A part of the training with its own optimizers, such as pre-training and self-training."""
+    """A part of the training with its own clock, optimizers and best score, such as pre-training.
+
+    A score of one stage is never compared with one of another: ``best.ckpt`` is the best of the stage that was
+    validated last. Patience ends a run in its last stage only.
+    """
 
     name: str = "train"
     share: float = 1.0
     """Of all iterations."""
+    start_from: Literal["last", "best"] = "last"
+    """What the method goes on from: the last weights of the stage before, or, where there is a validation list,
+    those with its best score."""
+    constant_lr: bool = False
+    """The learning rate follows the run's warm-up, but not its schedule."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,8 @@ class Update:
     """Which of :attr:`Method.trainable` is stepped."""
     logs: Mapping[str, Tensor] = field(default_factory=dict)
     """Detached scalars to log; the engine reads them only when it prints."""
+    counts: bool = True
+    """Whether it is part of the run's ``loss``. A critic's is not: in a fair game it stays where it is."""
 
 
 class Method(nn.Module):
@@ -97,14 +108,15 @@ class Method(nn.Module):
     trainable: ClassVar[tuple[str, ...]] = ("net",)
     """Attributes that get an optimizer each."""
     optimizers: ClassVar[Mapping[str, OptimizerFactory]] = {}
-    """Exceptions to the run's optimizer, by attribute (a critic's own Adam)."""
+    """Exceptions to the run's optimizer, by attribute (a critic's own Adam). A parameter group of theirs with
+    ``scheduled: False`` keeps its learning rate."""
     predictor: str = "net"
     """The network that is validated, exported and used for prediction."""
     views: tuple[str, ...] = ("weak",)
     """Views of the unlabeled images asked of the data layer; empty for a purely supervised method."""
     targets: tuple[str, ...] = ()
     """Extra targets of the labeled images asked of the data layer."""
-    stages: ClassVar[tuple[Stage, ...]] = (Stage(),)
+    stages: tuple[Stage, ...] = (Stage(),)
 
     def __init__(self) -> None:
         super().__init__()

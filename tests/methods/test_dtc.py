@@ -168,7 +168,7 @@ def test_the_target_asked_for():
 
 
 def test_a_network_that_does_not_tell_its_classes():
-    with pytest.raises(UsageError, match="dtc needs to know the number of classes"):
+    with pytest.raises(UsageError, match="dtc needs a network that says its classes"):
         DTC(lambda heads=None: Pointwise(2, 3))
 
 

@@ -27,6 +27,7 @@ from semiseg.engine.optim import build_optimizer, lr_factor
 from semiseg.engine.parallel import any_rank
 from semiseg.engine.precision import Precision
 from semiseg.engine.signals import StopRequest
+from semiseg.engine.stages import clock_at, hands_on_best, load_best, save_best
 from semiseg.engine.update import iterate
 from semiseg.errors import SemisegError
 
@@ -48,8 +49,8 @@ class Loop:
         total: iterations of all stages together.
         folder: where ``last.ckpt`` and ``best.ckpt`` go; None writes nothing.
         describe: what is stored in each checkpoint beside the weights, so that it can be used alone.
-        validate_every: iterations between validations.
-        patience: validations without a new best before the run ends.
+        validate_every: iterations between validations; there is one more at the end of each stage.
+        patience: validations of the last stage without a new best before the run ends.
         rank_seed: added to the seed of each iteration, so that ranks draw different noise.
     """
 
@@ -98,7 +99,7 @@ class Loop:
                 self.iterate_once()
                 if self.step % self.train.log_every == 0 or self.step == self.total:
                     self.tell(self._stepped())
-                if self.validate and (self.step % self.validate_every == 0 or self.step == self.total):
+                if self.validate and (self.step % self.validate_every == 0 or self._ends_a_stage()):
                     self._validate()
                 reason = self._reason_to_stop(stop.raised, time.monotonic() - began)
                 if reason != "finished":
@@ -113,16 +114,11 @@ class Loop:
 
     def clock(self, step: int) -> tuple[Stage, Clock]:
         """The stage of an iteration, and where it stands in that stage."""
-        start = 0
-        for i, stage in enumerate(self.method.stages):
-            last = i == len(self.method.stages) - 1
-            length = self.total - start if last else round(self.total * stage.share)
-            if step < start + length or last:
-                return stage, Clock(step - start, length, stage.name)
-            start += length
-        raise SemisegError(
-            f"method {type(self.method).__name__} has no stages", hint="give its class at least one Stage"
-        )
+        if not self.method.stages:
+            raise SemisegError(
+                f"method {type(self.method).__name__} has no stages", hint="give its class at least one Stage"
+            )
+        return clock_at(self.method.stages, self.total, step)
 
     def state(self) -> dict[str, Any]:
         """Everything that a bit-exact continuation needs."""
@@ -177,12 +173,11 @@ class Loop:
         """One iteration: learning rate, seed, batch, updates, moving average."""
         stage, t = self.clock(self.step)
         if t.step == 0:
-            self._seed(0)  # without the rank: what a stage draws must be equal on all ranks
-            self.method.on_stage_start(stage.name)
-            self.build_optimizers()
+            self._begin(stage)
+        factor = lr_factor(self.schedule, t.step, t.total, constant=stage.constant_lr)
         for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * lr_factor(self.schedule, t.step, t.total)
+            for group in filter(lambda g: g.get("scheduled", True), optimizer.param_groups):
+                group["lr"] = group["base_lr"] * factor
         self._seed(self.rank_seed)
         batch = self.batches(self.step)
         logs, finite = iterate(
@@ -196,6 +191,31 @@ class Loop:
         self.step += 1
         self.meter.add(logs)
         self._guard(finite)
+
+    def _begin(self, stage: Stage) -> None:
+        """What a stage goes on from; it has optimizers and a best score of its own."""
+        if self.step > 0:
+            if stage.start_from == "best":
+                self._return_to_best(stage)
+            self.best, self.stale = None, 0
+        self._seed(0)  # without the rank: what a stage draws must be equal on all ranks
+        self.method.on_stage_start(stage.name)
+        self.build_optimizers()
+
+    def _return_to_best(self, stage: Stage) -> None:
+        before, _ = self.clock(self.step - 1)
+        if self.best is None or self.folder is None:
+            text = f"no validated weights of {before.name}: {stage.name} goes on from the last ones"
+            self.tell(Notice(self.step, text))
+            return
+        content = load_best(self.fabric, self.folder, before)
+        self.method.load_state_dict(content["method"])
+        for network in {self.network, getattr(self.method, self.method.predictor)}:
+            network.load_state_dict(content["predictor"])  # what was validated, averaged weights or not
+
+    def _ends_a_stage(self) -> bool:
+        _, t = self.clock(self.step - 1)
+        return t.step + 1 == t.total
 
     def _seed(self, rank_seed: int) -> None:
         torch.manual_seed(((self.train.seed * 1_000_003 + self.step) * 4096 + rank_seed) % 2**63)
@@ -226,7 +246,7 @@ class Loop:
 
     def _stepped(self) -> Stepped:
         stage, t = self.clock(self.step - 1)
-        lr = self.optimizer.lr * lr_factor(self.schedule, t.step, t.total)
+        lr = self.optimizer.lr * lr_factor(self.schedule, t.step, t.total, constant=stage.constant_lr)
         meter = self.meter
         values = meter.read()
         if self.skipped:
@@ -248,8 +268,15 @@ class Loop:
         if better:
             self.best = scores["dice"]
             if self.folder is not None and self.fabric.global_rank == 0:
-                checkpoint.save(self.folder / "best.ckpt", self.model())
+                self._keep_best(self.folder)
         self.tell(Validated(self.step, scores, better))
+
+    def _keep_best(self, folder: Path) -> None:
+        content = self.model()
+        checkpoint.save(folder / "best.ckpt", content)
+        stage, _ = self.clock(self.step - 1)
+        if hands_on_best(self.method.stages, stage):
+            save_best(folder, stage, {**content, "method": self.method.state_dict()})
 
     def _reason_to_stop(self, signaled: bool, seconds: float) -> str:
         shared = self.fabric.world_size > 1
@@ -259,7 +286,8 @@ class Loop:
             return "interrupted"
         if self.train.max_time and any_rank(self.fabric, seconds > 60 * self.train.max_time):
             return "max-time"
-        if self.patience and self.stale >= self.patience:
+        in_last_stage = self.clock(self.step - 1)[0] == self.method.stages[-1]
+        if self.patience and self.stale >= self.patience and in_last_stage:
             return "patience"
         return "finished"
 

@@ -33,7 +33,7 @@ def iterate(
     would spoil for good, then go back to what they were.
 
     Returns:
-        Detached logs (``loss`` is the sum over updates), and whether every update was finite.
+        Detached logs (``loss`` is the sum over the updates that count), and whether every update was finite.
     """
     logs: dict[str, Tensor] = {}
     finite = True
@@ -51,7 +51,8 @@ def iterate(
         parameters = list(getattr(method, update.on).parameters())
         average_gradients(fabric, parameters)
         finite &= _apply(precision.scaler, optimizer, parameters, clip)
-        logs["loss"] = logs.get("loss", torch.zeros_like(update.loss)) + update.loss.detach()
+        if update.counts:
+            logs["loss"] = logs.get("loss", torch.zeros_like(update.loss)) + update.loss.detach()
         logs.update(update.logs)
     if not finite:
         for now, then in zip(statistics, before, strict=True):

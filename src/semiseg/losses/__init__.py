@@ -1,5 +1,6 @@
 """Losses: pure functions of tensors. Each says whether it takes logits or probabilities."""
 
+from semiseg.losses.adversarial import origin_loss
 from semiseg.losses.consistency import softmax_kl, softmax_mse
 from semiseg.losses.cross_entropy import cross_entropy
 from semiseg.losses.distance import distance_loss, mask_from_distance, task_consistency
@@ -20,6 +21,7 @@ __all__ = [
     "entropy_map",
     "mask_from_distance",
     "masked_mean",
+    "origin_loss",
     "rectified",
     "rectified_pseudo_label",
     "softmax_kl",

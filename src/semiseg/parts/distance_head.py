@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from semiseg.core import NetFactory
-from semiseg.errors import UsageError
+from semiseg.parts.facts import fact
 
 HEAD = "sdf"
 
@@ -21,13 +21,8 @@ def with_distance_head(make_net: NetFactory, method: str) -> nn.Module:
         UsageError: a network that does not say how many classes it has.
     """
     with torch.random.fork_rng(devices=[]):
-        classes = getattr(make_net(), "classes", None)
-    if classes is None:
-        raise UsageError(
-            f"{method} needs to know the number of classes, and this network does not say it",
-            hint="choose another network (`semiseg networks`), or give yours an attribute `classes`",
-        )
-    return make_net(heads={HEAD: int(classes) - 1})
+        classes = fact(make_net(), "classes", method)
+    return make_net(heads={HEAD: classes - 1})
 
 
 def segment_and_measure(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
