@@ -1,0 +1,73 @@
+"""Two networks of one architecture and different first weights that teach each other on unlabeled scans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from semiseg.core import Batch, Clock, NetFactory, Update
+from semiseg.methods._ramped import Ramped
+from semiseg.parts.averaging import Average
+
+Predictor = Literal["first", "second", "average"]
+
+
+class TwoNetworks(Ramped):
+    """``net`` and ``net2``, each with its own supervised term, its own update and its own optimizer.
+
+    A method of this kind says in :meth:`lesson` what a network learns from the other one. Both losses are
+    those of the weights before the step: the second one does not see the first network's update.
+
+    Args:
+        make_net: returns a fresh network, with other first weights each time.
+        predict_with: the exported network: ``net``, ``net2``, or the mean of the probabilities of both.
+        weight: see :class:`~semiseg.methods._ramped.Ramped`.
+        ramp: see there.
+        ramp_unit: see there.
+        include_background: see there.
+    """
+
+    trainable = ("net", "net2")
+
+    def __init__(
+        self,
+        make_net: NetFactory,
+        *,
+        predict_with: Predictor,
+        weight: float,
+        ramp: int | None,
+        ramp_unit: int,
+        include_background: bool,
+    ) -> None:
+        super().__init__(weight=weight, ramp=ramp, ramp_unit=ramp_unit, include_background=include_background)
+        self.net, self.net2 = make_net(), make_net()
+        self.predictor = {"first": "net", "second": "net2", "average": "both"}[predict_with]
+
+    @property
+    def both(self) -> Average:
+        """The two as one network for prediction; it shares their weights."""
+        return Average([self.net, self.net2])
+
+    def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
+        """Both networks on [x_l, x_u], then an update of each."""
+        x, n = torch.cat([batch.x_l, batch.x_u["weak"]]), len(batch.x_l)
+        first, second = self.net(x).logits, self.net2(x).logits
+        pairs = [("net", first, second), ("net2", second, first)]
+        yield from [
+            self.total(
+                self.supervised(mine[:n], batch.y_l), self.lesson(mine[n:], other[n:].detach()), t, on=name
+            )
+            for name, mine, other in pairs
+        ]
+
+    def lesson(self, logits: Tensor, other: Tensor) -> Tensor:
+        """The consistency term of the network that answered ``logits`` (Bu, K, *S) on unlabeled scans.
+
+        Args:
+            logits: of the network that learns.
+            other: of the other one, without gradient.
+        """
+        raise NotImplementedError  # abstract

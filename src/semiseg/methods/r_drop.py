@@ -1,0 +1,71 @@
+"""R-Drop with two networks: their distributions are drawn together in both directions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from semiseg.core import NetFactory
+from semiseg.losses import softmax_kl
+from semiseg.methods._two_networks import Predictor, TwoNetworks
+from semiseg.option_values import Amount, Length
+
+
+class RDrop(TwoNetworks):
+    """Two networks whose class probabilities on unlabeled scans must be the same, by divergence.
+
+    ``L = sum_i 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) 0.5 (KL(p_1 || p_2) + KL(p_2 || p_1))(x_u)``, with KL the
+    mean over voxels and classes; the last term is in the loss of either network, each with its own gradient.
+
+    Paper: R-Drop, Wu et al., NeurIPS 2021, arXiv:2106.14448.
+    Networks: 2 (2 trained). Views: weak. Work: 2.0.
+
+    The paper compares two dropout passes of one network. This is the form of SSL4MIS, which has two networks
+    instead and a weight of 4.
+
+    Its code takes the softmax along the last axis of the image instead of the classes, and so compares the
+    normalized rows of each class map. ``softmax_axis="width"`` is that form.
+
+    Args:
+        make_net: returns a fresh network.
+        weight: w_max, the weight of the divergence at the end of the ramp.
+        ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, as published (200
+            units of 150).
+        ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
+        softmax_axis: of the divergence, ``classes``, or ``width`` (released).
+        predict_with: the exported network: the ``first`` (published), the ``second``, or the ``average`` of
+            their probabilities, which takes twice as long.
+        include_background: count class 0 in the Dice term.
+    """
+
+    def __init__(
+        self,
+        make_net: NetFactory,
+        *,
+        weight: Amount = 4.0,
+        ramp: Length | None = None,
+        ramp_unit: Length = 1,
+        softmax_axis: Literal["classes", "width"] = "classes",
+        predict_with: Predictor = "first",
+        include_background: bool = True,
+    ) -> None:
+        super().__init__(
+            make_net,
+            predict_with=predict_with,
+            weight=weight,
+            ramp=ramp,
+            ramp_unit=ramp_unit,
+            include_background=include_background,
+        )
+        self.softmax_axis = softmax_axis
+        if softmax_axis == "width":
+            self.deviates("r_drop: rows of the image are compared, not class probabilities, as released")
+
+    def lesson(self, logits: Tensor, other: Tensor) -> Tensor:
+        """Half the sum of the divergences in both directions, averaged over all elements."""
+        if self.softmax_axis == "width":
+            logits, other = logits.movedim(-1, 1), other.movedim(-1, 1)
+        there = softmax_kl(logits, other, reduction="mean")
+        back = softmax_kl(other, logits, reduction="mean")
+        return 0.5 * (there + back)

@@ -1,0 +1,30 @@
+"""Several networks that predict as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from semiseg.core import SegOutput
+
+
+class Average(nn.ModuleList):
+    """The mean of the class probabilities of its networks, which must have the same classes.
+
+    Its state is that of the networks, numbered from 0.
+    """
+
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
+        super().__init__(networks)
+        divisor = getattr(self[0], "divisor", None)
+        if divisor is not None:  # networks of one architecture have the same
+            self.divisor = divisor
+
+    def forward(self, x: Tensor) -> SegOutput:
+        """(B, C, *S) -> logits (B, K, *S) whose softmax is the mean, float32."""
+        log_p = torch.stack([network(x).logits.float().log_softmax(1) for network in self])
+        return SegOutput(
+            log_p.logsumexp(0)
+        )  # a constant more than the mean's logarithm: the softmax is the same
