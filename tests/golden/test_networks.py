@@ -153,6 +153,22 @@ def test_unet3d_shapes_and_forward(golden) -> None:
         close(fill(net).eval()(torch.from_numpy(vector["x"])).logits, vector["eval_logits"])
 
 
+def test_denseunet_shapes(golden) -> None:
+    vector = golden("tcsm__denseunet_shapes")
+    with torch.device("meta"):
+        x = torch.empty(1, vector["shapes"][0][1], *vector["out_shape"][2:])
+        net = networks.build("denseunet", dim=2, in_channels=x.shape[1], classes=int(vector["out_shape"][1]))
+        check_layout(net, vector)
+        counts = {name: sum(p.numel() for p in part.parameters()) for name, part in net.named_children()}
+        wanted = zip(vector["block_names"].tolist(), vector["block_params"].tolist(), strict=True)
+        assert {name: count for name, count in counts.items() if count} == dict(wanted)
+        *skips, deepest = net.encode(x)
+        assert [list(skip.shape) for skip in skips] == vector["skip_shapes"].tolist()
+        out = net(x)
+    assert deepest.shape[1] == net.widths[0]
+    assert list(out.logits.shape) == vector["out_shape"].tolist()
+
+
 @pytest.mark.parametrize(
     ("name", "options", "count"),
     [
@@ -162,6 +178,7 @@ def test_unet3d_shapes_and_forward(golden) -> None:
         ("vnet2016", {"in_channels": 1, "classes": 2}, 65_175_314),
         ("unet2d", {"in_channels": 1, "classes": 9, "dim": 2}, 1_814_489),
         ("unet3d", {"in_channels": 2, "classes": 4}, 5_884_516),
+        ("denseunet", {"in_channels": 3, "classes": 2, "dim": 2}, 49_527_778),
     ],
 )
 def test_counts_of_other_settings(name: str, options: dict[str, int], count: int) -> None:

@@ -11,7 +11,12 @@ import pytest
 from semiseg import networks
 from semiseg.errors import UsageError
 
-SMALL = {"unet": {"features": (4, 8)}, "vnet": {"filters": 2}, "vnet2016": {"variant": "mattmacy"}}
+SMALL = {
+    "denseunet": {"growth": 2, "blocks": (1, 2, 1, 1), "stem": 4},
+    "unet": {"features": (4, 8)},
+    "vnet": {"filters": 2},
+    "vnet2016": {"variant": "mattmacy"},
+}
 
 
 def test_names_are_the_files() -> None:
@@ -27,7 +32,7 @@ def test_every_network_says_what_it_is() -> None:
     for entry in entries:
         assert 20 < len(entry["summary"]) < 110, entry
         assert entry["summary"].endswith(".")
-        assert any(year in entry["paper"] for year in ("2015", "2016")), entry
+        assert any(year in entry["paper"] for year in ("2015", "2016", "2017")), entry
         assert entry["dims"] == [2, 3]
     unet = next(e for e in entries if e["name"] == "unet")
     assert unet["options"]["residual"] == "False"
@@ -165,7 +170,7 @@ def test_a_class_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         networks.build("no_such_package.x:Y", **make)
 
 
-@pytest.mark.parametrize("name", ["unet", "vnet"])
+@pytest.mark.parametrize("name", ["denseunet", "unet", "vnet"])
 def test_one_graph_for_the_compiler(name: str) -> None:
     """The checks of the input must not break the graph."""
     import torch
