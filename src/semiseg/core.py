@@ -71,16 +71,16 @@ class Clock:
 class Stage(NamedTuple):
     """A part of the training with its own clock, optimizers and best score, such as pre-training.
 
-    A score of one stage is never compared with one of another: ``best.ckpt`` is the best of the stage that was
-    validated last. Patience ends a run in its last stage only.
+    A score of one stage is never compared with one of another: ``best.ckpt`` is the best of the stage that
+    was validated last. Patience ends a run in its last stage only.
     """
 
     name: str = "train"
     share: float = 1.0
     """Of all iterations."""
     start_from: Literal["last", "best"] = "last"
-    """What the method goes on from: the last weights of the stage before, or, where there is a validation list,
-    those with its best score."""
+    """What the method goes on from: the last weights of the stage before, or, where there is a validation
+    list, those with its best score."""
     constant_lr: bool = False
     """The learning rate follows the run's warm-up, but not its schedule."""
 

@@ -25,9 +25,14 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.O
     return kind(parameters, lr=config.lr, weight_decay=config.weight_decay, foreach=True)
 
 
-def lr_factor(config: ScheduleConfig, step: int, total: int) -> float:
-    """What the base learning rate is multiplied with during iteration ``step`` of ``total``."""
+def lr_factor(config: ScheduleConfig, step: int, total: int, *, constant: bool = False) -> float:
+    """What the base learning rate is multiplied with during iteration ``step`` of ``total``.
+
+    ``constant`` leaves only the warm-up.
+    """
     factor = schedules.warmup(step, config.warmup)
+    if constant:
+        return factor
     if config.name == "poly":
         factor *= schedules.poly(step, total, config.power, config.lag)
     elif config.name == "step":
