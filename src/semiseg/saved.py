@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,16 @@ from semiseg.data.plan import Plan
 from semiseg.engine import checkpoint
 from semiseg.errors import UsageError
 from semiseg.model import Member
+from semiseg.parts.averaging import Average
 from semiseg.resolve import validate
 
 log = logging.getLogger("semiseg.model")
 
 PREFERRED = ("final.ckpt", "best.ckpt", "last.ckpt")
 """Which checkpoint of a run is its model, best choice first."""
+
+HEAD = re.compile(r"(\d+\.)?heads\.")
+"""Keys of a training-only head, also in one of several networks that predict as one."""
 
 
 def read_member(path: Path) -> tuple[Member, InferenceConfig]:
@@ -101,12 +107,13 @@ def _read(file: Path) -> dict[str, Any]:
 def _weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """The exported network's tensors, without the training-only heads."""
     found = content.get("predictor") or content["average"]
-    return {key: value for key, value in found.items() if not key.startswith("heads.")}
+    return {key: value for key, value in found.items() if not HEAD.match(key)}
 
 
 def _build(content: Mapping[str, Any], plan: Plan) -> nn.Module:
     described = content["network"]
-    return networks.build(
+    build = functools.partial(
+        networks.build,
         described["name"],
         dim=plan.dim,
         in_channels=content["in_channels"],
@@ -114,6 +121,8 @@ def _build(content: Mapping[str, Any], plan: Plan) -> nn.Module:
         plan=plan.network,
         **described["options"],
     )
+    averaged = described.get("averaged", 1)
+    return build() if averaged == 1 else Average(build() for _ in range(averaged))
 
 
 def _load_weights(network: nn.Module, weights: dict[str, Tensor]) -> None:

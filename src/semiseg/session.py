@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from semiseg import methods, networks
 from semiseg.atomic import remove_leftovers
 from semiseg.config import Config
-from semiseg.core import Method
+from semiseg.core import Clock, Method
 from semiseg.data import augment
 from semiseg.data.batches import Batches
 from semiseg.data.plan import Plan
@@ -30,6 +30,7 @@ from semiseg.engine.precision import TOLERANCE, Precision, gradient_error
 from semiseg.engine.update import iterate
 from semiseg.errors import DeviceError, Interrupted, UsageError
 from semiseg.inference.fit import require_settings_fit
+from semiseg.parts.averaging import Average
 from semiseg.prepare import Prepared
 from semiseg.run import Run
 from semiseg.run_folder import RunFolder
@@ -55,7 +56,7 @@ class Session:
         if config.select == "best-val" and not self.prepared.split.val:
             self.notices.append("no validation list to choose weights by: the last ones are exported")
         name, options = config.network.name, dict(config.network.options)
-        self.network = {"name": name, "options": options}
+        self.network: dict[str, Any] = {"name": name, "options": options}
         make_net = functools.partial(
             networks.build,
             name,
@@ -74,7 +75,10 @@ class Session:
         if config.train.channels_last:
             method.to(memory_format=layout)  # type: ignore[call-overload]
         self.method = method.to(fabric.device)
-        require_fit(plan.patch, getattr(method, method.predictor))
+        predictor = getattr(method, method.predictor)
+        require_fit(plan.patch, predictor)
+        if isinstance(predictor, Average):
+            self.network["averaged"] = len(predictor)
         self.batches = self._batches()
         self.precision = self._precision()
         if config.train.compile:
@@ -108,12 +112,13 @@ class Session:
         return Run(folder.path)
 
     def try_once(self) -> None:
-        """One iteration of the real thing, to see that it fits."""
+        """One iteration of each stage of the real thing, to see that it fits."""
         loop = self.loop()
-        stage, t = loop.clock(0)
-        self.method.on_stage_start(stage.name)
-        loop.build_optimizers()
-        iterate(self.fabric, self.method, self.batches(0), loop.optimizers, t, self.precision)
+        for stage in self.method.stages:
+            self.method.on_stage_start(stage.name)
+            loop.build_optimizers()
+            t = Clock(0, loop.total, stage.name)
+            iterate(self.fabric, self.method, self.batches(0), loop.optimizers, t, self.precision)
 
     def _batches(self) -> Batches:
         config, prepared, fabric = self.config, self.prepared, self.fabric

@@ -1,4 +1,4 @@
-"""Entropy minimization against the original function: loss, gradient, weight, and what the method makes of it."""
+"""Entropy minimization against the original function: loss, gradient, weight, total."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def test_losses_and_gradients_as_released(golden, caplog):
 
 def test_our_default_compares_class_probabilities(golden, caplog):
     v = golden("rdrop__losses")
-    method, (first, second) = two(RDrop, v)
+    _, (first, second) = two(RDrop, v)
     assert not caplog.records
     assert first.logs["consistency"].item() == pytest.approx(float(v["kl_class_axis"]), rel=1e-4)
     assert second.logs["consistency2"].item() == pytest.approx(float(v["kl_class_axis"]), rel=1e-4)

@@ -26,7 +26,7 @@ class EntropyMin(Ramped):
     the logarithm, and labeled scans take part in H. With a large weight before the supervised loss has
     settled all voxels go to one class, of which the network is then very sure; hence the ramp.
 
-    The published scripts divide by the logarithm of a fixed number of classes; here it is that of the network.
+    The published scripts divide by the logarithm of a fixed number of classes, here it is the network's.
 
     Args:
         make_net: returns a fresh network.

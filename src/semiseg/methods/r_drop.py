@@ -15,8 +15,8 @@ from semiseg.option_values import Amount, Length
 class RDrop(TwoNetworks):
     """Two networks whose class probabilities on unlabeled scans must be the same, by divergence.
 
-    ``L = sum_i 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) 0.5 (KL(p_1 || p_2) + KL(p_2 || p_1))(x_u)``, with KL the
-    mean over voxels and classes; the last term is in the loss of either network, each with its own gradient.
+    ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) 0.5 (KL(p_1 || p_2) + KL(p_2 || p_1))(x_u)`` for i = 1, 2.
+    KL is averaged over voxels and classes; each network has its own gradient of the term that they share.
 
     Paper: R-Drop, Wu et al., NeurIPS 2021, arXiv:2106.14448.
     Networks: 2 (2 trained). Views: weak. Work: 2.0.

@@ -25,6 +25,4 @@ class Average(nn.ModuleList):
     def forward(self, x: Tensor) -> SegOutput:
         """(B, C, *S) -> logits (B, K, *S) whose softmax is the mean, float32."""
         log_p = torch.stack([network(x).logits.float().log_softmax(1) for network in self])
-        return SegOutput(
-            log_p.logsumexp(0)
-        )  # a constant more than the mean's logarithm: the softmax is the same
+        return SegOutput(log_p.logsumexp(0))  # the mean's logarithm plus ln n, which softmax does not see
