@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from semiseg.__about__ import __version__
 
 if TYPE_CHECKING:
-    from semiseg.api import check, evaluate, predict, train
+    from semiseg.api import check, evaluate, predict, recommend, train
     from semiseg.config import Config
     from semiseg.core import Method
     from semiseg.data.dataset import Dataset
@@ -37,6 +37,7 @@ __all__ = [
     "load_run",
     "make_plan",
     "predict",
+    "recommend",
     "train",
 ]
 
@@ -53,6 +54,7 @@ _HOMES = {
     "load_run": "run",
     "make_plan": "data.planner",
     "predict": "api",
+    "recommend": "api",
     "train": "api",
 }
 """Where each public name lives."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from semiseg.advice.advise import Advice
     from semiseg.data.check import Report
     from semiseg.data.dataset import Dataset
     from semiseg.engine.events import Listener
@@ -146,3 +147,56 @@ def check(dataset: str | Path, **options: Any) -> Report:
     from semiseg.data.check import check as run_check
 
     return run_check(dataset, **options)
+
+
+def recommend(
+    dataset: str | Path | Dataset,
+    *,
+    labeled: int | None = None,
+    labeled_patients: int | None = None,
+    memory_gb: float | None = None,
+    minutes: float | None = None,
+    settings: Mapping[str, Any] | Iterable[str] = (),
+    device: str = "auto",
+    workers: int = 0,
+) -> Advice:
+    """``semiseg recommend`` as a function: which method to train first.
+
+    Args:
+        dataset: a folder, a name or number under ``SEMISEG_DATA``, or an opened dataset.
+        labeled: use so many labeled cases.
+        labeled_patients: the same counted in patients.
+        memory_gb: what a run may use; None is what is free.
+        minutes: what a run may take; None is as long as it takes.
+        settings: other settings, as for :func:`train`.
+        device: auto, cpu, cuda, cuda:N or mps.
+        workers: processes that measure the images.
+
+    Returns:
+        The ranking; ``advice.first`` is the first choice, ``advice.commands`` what to type.
+    """
+    from semiseg.advice.advise import advise
+    from semiseg.data.dataset import Dataset as Opened
+    from semiseg.resolve import resolve
+
+    wanted = {"data.labeled": labeled, "data.labeled_patients": labeled_patients}
+    flags = {key: value for key, value in wanted.items() if value is not None}
+    if isinstance(settings, Mapping):
+        flags, settings = {**settings, **flags}, ()
+    if device != "cpu":
+        from semiseg.devices import select_device
+
+        device = str(select_device(device))
+    opened = dataset if isinstance(dataset, Opened) else Opened.open(dataset)
+    words = [str(opened.root)]
+    for flag, value in (("--labeled", labeled), ("--labeled-patients", labeled_patients)):
+        words += [] if value is None else [flag, str(value)]
+    return advise(
+        opened,
+        resolve(settings=settings, flags=flags),
+        device=device,
+        memory_gb=memory_gb,
+        minutes=minutes,
+        workers=workers,
+        flags=words,
+    )

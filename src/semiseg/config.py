@@ -28,6 +28,9 @@ def _length(value: Any) -> Any:
 
 Voxels = Annotated[int, Field(ge=1)]
 
+AUTO_ITERATIONS = {"cpu": 1000, "cuda": 10_000, "mps": 3000}
+"""What ``train.iterations: auto`` means: minutes on a laptop's CPU, a coffee break on a GPU."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -117,7 +120,7 @@ class TrainConfig(_Section):
     """The loop."""
 
     iterations: Annotated[int | Literal["auto"], BeforeValidator(_length)] = "auto"
-    """``auto``: chosen for the device (see :mod:`semiseg.experiment`)."""
+    """``auto``: chosen for the device, see :data:`AUTO_ITERATIONS`."""
     seed: int = Field(0, ge=0, lt=2**63)
     precision: Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(_as_text)] = "auto"
     """``auto``: bf16 where the hardware has it and the self-check at start agrees with float32."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from semiseg import settings
-from semiseg.config import Config
+from semiseg.config import AUTO_ITERATIONS, Config
 from semiseg.data.dataset import Dataset
 from semiseg.data.plan import NetworkPlan, Plan
 from semiseg.engine.events import Listener
@@ -22,9 +22,6 @@ from semiseg.run_folder import RunFolder
 from semiseg.session import Session
 
 log = logging.getLogger("semiseg.train")
-
-ITERATIONS = {"cpu": 1000, "cuda": 10_000, "mps": 3000}
-"""What ``train.iterations: auto`` means: minutes on a laptop's CPU, a coffee break on a GPU."""
 
 
 def train(
@@ -110,7 +107,7 @@ def resolved(config: Config, device_type: str) -> Config:
     config = with_network(config, NetworkPlan().name)
     if config.train.iterations != "auto":
         return config
-    train = config.train.model_copy(update={"iterations": ITERATIONS[device_type]})
+    train = config.train.model_copy(update={"iterations": AUTO_ITERATIONS[device_type]})
     return config.model_copy(update={"train": train})
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "init": "Make a dataset folder out of a pile of files.",
     "check": "Find everything that is wrong with a dataset folder.",
     "plan": "Choose spacing, patch and network for a dataset; say why.",
+    "recommend": "Rank the methods for a dataset; say why.",
     "train": "Train a model on a few labeled and many unlabeled scans.",
     "predict": "Segment a file or a folder of scans with a trained run.",
     "evaluate": "Score predictions: Dice, distances in mm, volumes.",
