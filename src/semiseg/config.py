@@ -159,6 +159,8 @@ class InferenceConfig(_Section):
     mirror: bool = False
     slice_size: tuple[Voxels, Voxels] | None = None
     """2D only: resize each slice to this size (nearest), predict it whole, and resize back."""
+    fill_holes: bool | tuple[str, ...] = False
+    """Fill the holes of every foreground class, or of the named ones, before anything is dropped."""
     largest_component: bool | tuple[str, ...] = False
     """Keep only the largest component of every foreground class, or of the named ones."""
     minimum_mm3: float = Field(0.0, ge=0)

@@ -240,6 +240,7 @@ class Model:
         labels = postprocess(
             restore_labels(scores, geometry, self.plan),
             {name: value for name, value in values.items() if value != background},
+            fill_holes=self.settings.fill_holes,
             largest_component=self.settings.largest_component,
             minimum_mm3=self.settings.minimum_mm3,
             spacing=geometry.source.spacing,

@@ -110,6 +110,7 @@ SETTINGS = [
     setting("inference stride of two axes", "inference.stride=[1,1]", ["stride [1, 1]", "3"], "INFERENCE"),
     setting("inference stride too wide", "inference.stride=[99,99,99]", ["99", "gaps"], "INFERENCE"),
     setting("slices of a 3D plan", "inference.slice_size=[9,9]", ["slice_size", "3D"], "INFERENCE"),
+    setting("holes of no class", "inference.fill_holes=[livr]", ["livr"], "UNKNOWN_CLASS"),
     setting("component of no class", "inference.largest_component=[livr]", ["livr"], "UNKNOWN_CLASS"),
     setting("method option value", "method.options.decay=7", ["decay", "7"], ""),
     setting("method option word", "method.options.student_view=sideways", ["sideways"], ""),

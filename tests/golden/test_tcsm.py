@@ -16,6 +16,7 @@ from semiseg.core import Batch, Clock
 from semiseg.engine.optim import build_optimizer
 from semiseg.engine.precision import Precision
 from semiseg.engine.update import iterate
+from semiseg.inference.postprocess import postprocess
 from semiseg.losses import cross_entropy
 from semiseg.methods.tcsm import TCSM
 from semiseg.parts.symmetries import Symmetries, flip, turns
@@ -173,3 +174,29 @@ def test_the_released_trainer_learns_from_labels_alone_and_ours_does_not(golden,
     ]
     assert max(moved) > 1e-6
     assert not torch.equal(ours.net.conv1.weight, labels_alone.net.conv1.weight)
+
+
+def test_holes_are_filled_and_one_component_is_left(golden):
+    v = golden("tcsm__postprocess")
+    labels = (v["score"] > 0.5).astype(np.uint8)
+    np.testing.assert_allclose(scores(cleaned(labels), v["gt"]), v["JA_AC_DI_SE_SP"], rtol=1e-9)
+    for less in ({"fill_holes": False}, {"largest_component": False}):  # both are needed
+        assert not np.allclose(scores(cleaned(labels, **less), v["gt"]), v["JA_AC_DI_SE_SP"], rtol=1e-6)
+
+
+def cleaned(labels, **options):
+    return postprocess(labels, {"lesion": 1}, **{"fill_holes": True, "largest_component": True} | options)
+
+
+def scores(found, wanted):
+    """Jaccard, accuracy, Dice, sensitivity, specificity, as the original writes them."""
+    p, g = found == 1, wanted == 1
+    tp, fp, fn, tn = ((a & b).sum() for a, b in ((p, g), (p, ~g), (~p, g), (~p, ~g)))
+    parts = [
+        (tp, tp + fp + fn),
+        (tp + tn, p.size),
+        (2 * tp, 2 * tp + fp + fn),
+        (tp, tp + fn),
+        (tn, tn + fp),
+    ]
+    return [above / (below + 1e-7) for above, below in parts]

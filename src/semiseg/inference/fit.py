@@ -20,6 +20,10 @@ class Settings(Protocol):
         """Size that slices are resized to, in 2D."""
 
     @property
+    def fill_holes(self) -> bool | tuple[str, ...]:
+        """Classes whose holes are filled."""
+
+    @property
     def largest_component(self) -> bool | tuple[str, ...]:
         """Classes of which one component is kept."""
 
@@ -45,9 +49,9 @@ def require_settings_fit(settings: Settings, patch: Sequence[int], classes: Iter
         raise UsageError(
             "inference.slice_size is for 2D plans; this plan is 3D", hint="leave it out", code="INFERENCE"
         )
-    if not isinstance(settings.largest_component, bool):
-        known = list(classes)
-        for name in settings.largest_component:
+    known = list(classes)
+    for chosen in (settings.fill_holes, settings.largest_component):
+        for name in () if isinstance(chosen, bool) else chosen:
             if name not in known:
                 raise unknown_name("class", name, known)
 

@@ -1,4 +1,4 @@
-"""Clean a label map: keep the largest component of a class, drop specks."""
+"""Clean a label map: fill holes, keep the largest component of a class, drop specks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from semiseg.errors import unknown_name
+from semiseg.inference.holes import fill
 from semiseg.parts.components import Labels, clean
 
 
@@ -14,12 +15,15 @@ def postprocess(
     labels: Labels,
     values: Mapping[str, int],
     *,
+    fill_holes: bool | Sequence[str] = False,
     largest_component: bool | Sequence[str] = False,
     minimum_mm3: float = 0.0,
     spacing: Sequence[float] = (),
     background: int = 0,
 ) -> Labels:
-    """Remove components class by class; what is removed becomes background.
+    """Fill the holes of all classes, then remove components class by class, which become background.
+
+    A hole is background that a class encloses, in 3D on all sides; other classes inside stay what they are.
 
     Components are connected through faces, edges and corners (26 neighbors in 3D, 8 in 2D). Of components of
     equal size the first in raster order is kept.
@@ -27,6 +31,7 @@ def postprocess(
     Args:
         labels: (*S) integers.
         values: foreground class name -> its value in ``labels``.
+        fill_holes: True for every foreground class, or the names of some.
         largest_component: True for every foreground class, or the names of some.
         minimum_mm3: components smaller than this volume are dropped (mm² in 2D).
         spacing: mm per array axis, for ``minimum_mm3`` (default: 1 mm).
@@ -36,24 +41,26 @@ def postprocess(
         A new array of the same dtype, or ``labels`` itself when there is nothing to do.
 
     Raises:
-        UsageError: a name in ``largest_component`` that is no foreground class.
+        UsageError: a name in ``fill_holes`` or ``largest_component`` that is no foreground class.
     """
-    largest = _names(largest_component, values)
+    filled, largest = _names(fill_holes, values), _names(largest_component, values)
     voxel_mm3 = float(np.prod(spacing)) if len(spacing) else 1.0
     minimum = int(np.ceil(minimum_mm3 / voxel_mm3 - 1e-9))
-    if not largest and minimum <= 1:
+    if not filled and not largest and minimum <= 1:
         return labels
     result = labels.copy()
-    for name, value in values.items():
-        if value != background:
+    foreground = {name: value for name, value in values.items() if value != background}
+    fill(result, [value for name, value in foreground.items() if name in filled], background)
+    if largest or minimum > 1:
+        for name, value in foreground.items():
             clean(result, value, largest=name in largest, minimum=minimum, background=background)
     return result
 
 
-def _names(largest: bool | Sequence[str], values: Mapping[str, int]) -> set[str]:
-    if isinstance(largest, bool):
-        return set(values) if largest else set()
-    for name in largest:
+def _names(chosen: bool | Sequence[str], values: Mapping[str, int]) -> set[str]:
+    if isinstance(chosen, bool):
+        return set(values) if chosen else set()
+    for name in chosen:
         if name not in values:
             raise unknown_name("class", name, values)
-    return set(largest)
+    return set(chosen)
