@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
+import importlib.util
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semiseg.errors import UsageError, unknown_name
+from semiseg.methods._describe import Description, read
+from semiseg.methods._figures import measured, published
 from semiseg.option_values import checked
 
 if TYPE_CHECKING:
     from semiseg.core import Method
+
+__all__ = ["check_options", "describe", "description", "find", "measured", "names", "published"]
 
 FOLDER = Path(__file__).parent
 
@@ -23,8 +27,41 @@ def names() -> list[str]:
 
 
 def describe() -> list[dict[str, str]]:
-    """Name, summary, paper, networks and views of every method, read without importing torch."""
-    return [{"name": name, **_read(FOLDER / f"{name}.py")} for name in names()]
+    """Name, summary, paper, networks, views and work of every method, read without importing torch."""
+    entries = []
+    for name in names():
+        method = description(name)
+        facts = {"paper": method.paper, "networks": method.counted, "views": method.views}
+        work = "" if method.work is None else str(method.work)
+        entries.append({"name": name, "summary": method.summary, **facts, "work": work})
+    return entries
+
+
+def description(name: str) -> Description:
+    """What a method says of itself: a name of this folder, or ``package.module:Class``.
+
+    Its source is read and not run (of an outside class, the packages above its module are imported).
+
+    Raises:
+        UsageError: no such method (with the nearest name), or no source file of an outside class.
+    """
+    module_name, colon, class_name = name.partition(":")
+    if not colon:
+        if name not in names():
+            raise _unknown(name)
+        return read(FOLDER / f"{name}.py", name)
+    try:
+        spec = importlib.util.find_spec(module_name)
+    except (ImportError, ValueError):
+        spec = None
+    source = Path(spec.origin) if spec and spec.origin else Path()
+    if source.suffix != ".py" or not (found := read(source, name, class_name)).summary:
+        raise UsageError(
+            f"cannot read a class {class_name} with a docstring in the source of {module_name}",
+            hint="put the folder of its package on PYTHONPATH; `semiseg methods` lists the others",
+            code="METHOD_IMPORT",
+        )
+    return found
 
 
 def find(name: str) -> type[Method]:
@@ -38,7 +75,7 @@ def find(name: str) -> type[Method]:
     module_name, colon, class_name = name.partition(":")
     if not colon:
         if name not in names():
-            raise unknown_name("method", name, names(), hint=f"known: {', '.join(names())}; or module:Class")
+            raise _unknown(name)
         module_name = f"{__name__}.{name}"
     try:
         module = importlib.import_module(module_name)
@@ -78,14 +115,5 @@ def check_options(method: type[Method], options: dict[str, object]) -> dict[str,
     return checked(f"method {method.__name__}", method, options)
 
 
-def _read(path: Path) -> dict[str, str]:
-    """Summary line and the ``Key: value`` facts of the class docstring."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    doc = ast.get_docstring(classes[-1]) or "" if classes else ""
-    facts = {"summary": doc.split("\n\n")[0].replace("\n", " ")}
-    text = " ".join(line.strip() for line in doc.splitlines())
-    for key, end in (("Paper", "Networks:"), ("Networks", "Views:"), ("Views", "  ")):
-        _, found, rest = text.partition(f"{key}: ")
-        facts[key.lower()] = rest.partition(end)[0].strip().removesuffix(".") if found else ""
-    return facts
+def _unknown(name: str) -> UsageError:
+    return unknown_name("method", name, names(), hint=f"known: {', '.join(names())}; or module:Class")

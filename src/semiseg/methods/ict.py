@@ -23,9 +23,10 @@ class ICT(MeanTeacher):
 
     Paper: ICT, Verma et al., IJCAI 2019, arXiv:1903.03825, for segmentation Basak et al., ISBI 2022,
     arXiv:2202.00677.
-    Networks: 2 (1 trained). Views: weak.
+    Networks: 2 (1 trained). Views: weak. Work: 0.9.
 
-    The student sees the labeled scans and the mixtures, never an unlabeled scan itself. Probabilities are
+    The student sees the labeled scans and the mixtures, half as many as there are unlabeled scans, and never
+    an unlabeled scan itself, which is why a step is less work than a supervised one. Probabilities are
     mixed, not logits. The teacher sees u0 and u1 in a pass each, since batch norm sees who shares one.
     The released code wants as many unlabeled scans as labeled ones, an even number; here the two halves of
     an odd number share the middle one, and a single scan is mixed with itself.

@@ -24,18 +24,19 @@ class LowConfidence(MeanTeacher):
     mu the prototypes: moving averages of the teacher's features of labeled voxels, by class.
 
     Paper: LCC, Gao & Yu, ISBP 2023, doi:10.1109/ISBP57705.2023.10061306.
-    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so).
+    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so). Work: 1.3.
 
-    There is no public code, and the abstract fixes four things only: confidence is the largest probability,
-    sure voxels are left out, a mean teacher gives the target of the outputs, features are drawn to
-    prototypes. Everything else, every number included, is our reading; the other readings are options.
+    The opposite choice of UA-MT, which learns where the teacher is sure. There is no public code, and the
+    abstract fixes four things only: confidence is the largest probability, sure voxels are left out, a mean
+    teacher gives the target of the outputs, features are drawn to prototypes. Everything else, every number
+    included, is our reading, and the other readings are options; so its figures say nothing of the paper's.
     A voxel's class is the teacher's, so a class not yet seen among labels takes no part in the separation.
 
     Args:
         make_net: returns a fresh network; its features are the last map before the classifier.
         weight: w_max, the weight of both terms at the end of the ramp.
         separation_weight: eta.
-        tau: confidence below which a voxel counts; with 1 / K none does.
+        tau: confidence below which a voxel counts: more do with more classes, and none with 1 / K.
         confidence_from: ``student``, ``teacher``, or the smaller of ``either``.
         separation: ``contrastive`` (against the prototypes of the other classes), or ``pull`` alone.
         temperature: of ``contrastive``.

@@ -23,10 +23,11 @@ class MeanTeacher(Method):
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) MSE(softmax student(x_u), softmax teacher(x_u + noise))``,
     then ``teacher <- a teacher + (1 - a) student`` with ``a = min(1 - 1/(k+1), decay)``.
 
-    Paper: Mean Teacher, Tarvainen & Valpola, NIPS 2017, arXiv:1703.01780, in the segmentation form of
-    UA-MT and SSL4MIS: consistency on unlabeled scans only, EMA counter before its increment, batch-norm
-    buffers not averaged.
-    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so).
+    Paper: Mean Teacher, Tarvainen & Valpola, NIPS 2017, arXiv:1703.01780.
+    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so). Work: 1.2.
+
+    The paper is about classification. This is the segmentation form of UA-MT and SSL4MIS: consistency on
+    unlabeled scans only, EMA counter before its increment, batch-norm buffers not averaged.
 
     The teacher starts as a copy of the student (the published codes draw it at random; after the first step
     both are the same). Its forward passes stay in train mode, with dropout and batch statistics, unless
@@ -42,8 +43,9 @@ class MeanTeacher(Method):
         hold_off: iterations before which the consistency term is 0 (1000 in the 2D code).
         noise: teacher input noise, ``clip(noise * N(0, 1), -2 noise, 2 noise)``.
         consistency: ``mse`` (published) or ``kl`` (per voxel).
-        student_view: view of the unlabeled scans that the student sees; the teacher sees ``weak``.
-        teacher_mode: ``train`` (published) or ``eval``.
+        student_view: view of the unlabeled scans that the student sees; ``strong`` changes intensities more.
+            The teacher sees ``weak``.
+        teacher_mode: ``train`` (published): dropout and batch statistics in the teacher; or ``eval``.
         predict_with: the exported network. The paper evaluates the teacher, the segmentation codes the
             student.
         include_background: count class 0 in the Dice term.

@@ -32,12 +32,12 @@ class SASSNet(Method):
     the tanh of a second head with a channel for each of them, g the normalized signed distance to y_l.
 
     Paper: SASSNet, Li, Zhang & He, MICCAI 2020, arXiv:2007.10732.
-    Networks: 2 (2 trained). Views: weak. Work: 1.8.
+    Networks: 1 (1 trained) and a critic. Views: weak. Work: 1.3.
 
-    The second network is the critic, with its own Adam at a constant rate. As in the code, the network is in
-    train mode when it tries to fool the critic, and in eval mode with its new weights when the critic learns;
-    both losses are cross-entropies, where the paper states a minimax game. The adversarial term is small by
-    design: below 0.01 of a loss around 1.
+    The critic has its own Adam at a constant rate; its passes are not part of the work. As in the code, the
+    network is in train mode when it tries to fool the critic, and in eval mode with its new weights when the
+    critic learns; both losses are cross-entropies, where the paper states a minimax game. The adversarial
+    term is small by design: below 0.01 of a loss around 1.
 
     The paper has one class; for more, each has its own distance channel. The critic then may learn which
     classes are in a crop instead of their shapes; crops around foreground (``plan.foreground``) help against

@@ -13,8 +13,15 @@ from semiseg.losses import dice_ce
 class Supervised(Method):
     """Cross-entropy plus Dice on labeled scans, nothing else.
 
-    Paper: V-Net, Milletari et al., 3DV 2016, arXiv:1606.04797 (loss and network of the left-atrium tables).
-    Networks: 1. Views: none.
+    ``L = 0.5 (CE + Dice)(net(x_l), y_l)``
+
+    Paper: V-Net, Milletari et al., 3DV 2016, arXiv:1606.04797.
+    Networks: 1 (1 trained). Views: none. Work: 1.0.
+
+    The lower bound of every comparison, and with all labels (``--labeled`` left out) the upper bound. If
+    unlabeled scans do not help on your data, this is how you learn it. Network, Dice term and cross-entropy
+    are those of the left-atrium and ACDC tables; the V-Net paper has the Dice term alone. All scans of a
+    batch are labeled ones.
 
     Args:
         make_net: returns a fresh network.

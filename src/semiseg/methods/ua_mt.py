@@ -24,14 +24,15 @@ class UAMT(MeanTeacher):
     ``H(k) = (0.75 + 0.25 ramp(k)) ln K``: in the end every voxel counts.
 
     Paper: UA-MT, Yu et al., MICCAI 2019, arXiv:1907.07034.
-    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so).
+    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so). Work: 2.5.
 
     The target is one further noisy pass, not the mean of the T. These run two at a time, as published, since
-    batch norm sees who shares a pass. The network needs dropout for the passes to differ by more than noise.
+    batch norm sees who shares a pass. The network needs dropout for the passes to differ by more than noise;
+    the recipe ``la`` has it.
 
     The paper has two classes. The released many-class port keeps the ln 2 of the threshold, so that its mask
-    never opens, and the 2 of the divisor, so that its loss is K / 2 times too large;
-    ``multiclass="released"`` is that form.
+    never opens fully, and the 2 of the divisor, so that its loss is K / 2 times too large;
+    ``multiclass="released"`` is that form, and what the recipe ``acdc`` follows.
 
     Args:
         make_net: returns a fresh network.

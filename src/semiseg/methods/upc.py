@@ -22,12 +22,13 @@ class UPC(MeanTeacher):
     scans, labeled ones included. No threshold, one pass of the teacher.
 
     Paper: UPC, Lu et al., Biomedical Signal Processing and Control 2023, doi:10.1016/j.bspc.2022.104203.
-    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so).
+    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so). Work: 1.3.
 
     The released script does not train this unless a flag is set: without it, a fixed threshold selects the
     pseudo-labels, which is what the paper argues against. ``pseudo_label="threshold"`` is that form.
     With the published decay the teacher is the plain mean of all past students for the first 9999
-    iterations (``warm_up``), which is the whole of a published run.
+    iterations (``warm_up``), which is the whole of a published run. The defaults are the released script's;
+    its dropout of 0.9 is in the recipe ``la`` only.
 
     Args:
         make_net: returns a fresh network.

@@ -1,0 +1,77 @@
+"""A class in a source file, read without importing it: which one, its constructor, its targets."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def find_class(path: Path, name: str = "") -> ast.ClassDef | None:
+    """The class called ``name``, else the one whose docstring has ``Paper:``, else the last."""
+    classes = [node for node in _parse(path).body if isinstance(node, ast.ClassDef)]
+    if name:
+        classes = [node for node in classes if node.name == name]
+    described = [node for node in classes if "Paper: " in (ast.get_docstring(node) or "")]
+    return next(iter([*described, *reversed(classes)]), None)
+
+
+def keyword_only(node: ast.ClassDef, path: Path) -> Iterator[tuple[str, str, Any]]:
+    """Name, annotation and default of the constructor's keyword-only arguments.
+
+    A class without a constructor of its own has that of its base, if the base is in a file beside it. A
+    default that is no literal is given as its source text.
+    """
+    own = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
+    for item in own:
+        for argument, default in zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True):
+            yield (
+                argument.arg,
+                ast.unparse(argument.annotation) if argument.annotation else "",
+                _value(default),
+            )
+    base = None if own else _base(node, path)
+    if base:
+        yield from keyword_only(*base)
+
+
+def targets(node: ast.ClassDef) -> tuple[str, ...]:
+    """Every name in a tuple that is assigned to ``targets``, on the class or on an instance."""
+    names: dict[str, None] = {}
+    for item in ast.walk(node):
+        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value and "targets" in _assigned(item):
+            for part in ast.walk(item.value):
+                if isinstance(part, ast.Tuple):
+                    names |= {e.value: None for e in part.elts if isinstance(e, ast.Constant)}
+    return tuple(map(str, names))
+
+
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _base(node: ast.ClassDef, path: Path) -> tuple[ast.ClassDef, Path] | None:
+    """The first base class that is imported from a file of the same folder."""
+    names = {base.id for base in node.bases if isinstance(base, ast.Name)}
+    for item in _parse(path).body:
+        if isinstance(item, ast.ImportFrom) and item.module:
+            beside = path.with_name(item.module.rpartition(".")[2] + ".py")
+            for alias in item.names:
+                if alias.name in names and beside.is_file() and (found := find_class(beside, alias.name)):
+                    return found, beside
+    return None
+
+
+def _assigned(item: ast.Assign | ast.AnnAssign) -> set[str]:
+    places = item.targets if isinstance(item, ast.Assign) else [item.target]
+    return {place.id if isinstance(place, ast.Name) else getattr(place, "attr", "") for place in places}
+
+
+def _value(default: ast.expr | None) -> Any:
+    if default is None:
+        return None
+    try:
+        return ast.literal_eval(default)
+    except ValueError:
+        return ast.unparse(default)

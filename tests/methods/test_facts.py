@@ -1,0 +1,161 @@
+"""What a method's docstring says is true. A new file in ``semiseg/methods`` is found and checked here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import nn
+
+from semiseg import methods, option_values
+from semiseg.core import Method
+from semiseg.methods._describe import read as read_source
+from semiseg.methods._words import NUMBERS
+from tests.methods.tiny import TinyNet, batches, loop_for, make
+
+NAMES = methods.names()
+SUPERVISED = 4 * 3
+
+
+def networks(module: nn.Module) -> set[int]:
+    return {id(m) for m in module.modules() if isinstance(m, TinyNet)}
+
+
+@contextmanager
+def counting(method: Method) -> Iterator[list[int]]:
+    """Images times 3 if a gradient is wanted (forward and backward), else 1, of every forward pass."""
+    work: list[int] = []
+
+    def note(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: object) -> None:
+        gradient = torch.is_grad_enabled() and any(p.requires_grad for p in module.parameters())
+        work.append(len(inputs[0]) * (3 if gradient else 1))
+
+    hooks = [m.register_forward_hook(note) for m in method.modules() if isinstance(m, TinyNet)]
+    yield work
+    for hook in hooks:
+        hook.remove()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_docstring_has_the_form(name):
+    assert methods.description(name).problems() == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_networks_are_as_counted(name):
+    method, described = make(name, 2, 3), methods.description(name)
+    trained: set[int] = set()
+    for attribute in method.trainable:
+        network = getattr(method, attribute)
+        if any(p.requires_grad for p in network.parameters()):
+            trained |= networks(network)
+    assert (described.networks, described.trained) == (len(networks(method)), len(trained))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_views_and_targets_are_as_asked_for(name):
+    method, described = make(name, 2, 3), methods.description(name)
+    assert described.default_views == tuple(method.views)
+    assert set(method.targets) <= set(described.targets)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_work_is_as_measured(name):
+    method, described = make(name, 2, 3), methods.description(name)
+    # Without unlabeled scans the whole batch is labeled. The last of two iterations: the last stage.
+    labeled = 2 if method.views else 4
+    loop = loop_for(method, batches(2, 3, labeled=labeled, unlabeled=2), 2)
+    loop.iterate_once()
+    with counting(method) as work:
+        loop.iterate_once()
+    assert described.work == pytest.approx(sum(work) / SUPERVISED, abs=0.05 + 1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_options_are_those_of_the_constructor(name):
+    parameters = inspect.signature(methods.find(name)).parameters.values()
+    options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    described = {option.name: option.default for option in methods.description(name).options}
+    for key, value in described.items():
+        if isinstance(value, str) and not isinstance(options.get(key), str):
+            described[key] = eval(value, {})  # a default such as 2 / 3 is shown as it is written
+    assert described == options
+
+
+def test_every_type_of_an_option_has_words():
+    types = {name for name, kind in vars(option_values).items() if hasattr(kind, "__metadata__")}
+    assert types <= set(NUMBERS)
+    assert "Share" in types
+
+
+GOOD = '''
+class Twin(Method):
+    """Two agree.
+
+    ``L = a`` with b.
+
+    Paper: Twin, Doe et al., CONF 2020, arXiv:2001.00001.
+    Networks: 2 (2 trained), and a critic. Views: weak, strong. Work: 2.0.
+
+    More.
+
+    Args:
+        make_net: returns a fresh network.
+        weight: of the second term,
+            at the end: whole.
+
+    Raises:
+        UsageError: never.
+    """
+
+    targets = ("sdf",)
+
+    def __init__(self, make_net, *, weight: Amount = 0.1):
+        self.targets = ("sdf",) if weight else ("sdf_published",)
+'''
+
+
+@pytest.fixture
+def described(tmp_path):
+    def read(text):
+        path = tmp_path / "twin.py"
+        path.write_text(text)
+        return read_source(path, "twin")
+
+    return read
+
+
+def test_the_form_is_read(described):
+    twin = described(GOOD)
+    assert twin.problems() == []
+    assert (twin.networks, twin.trained, twin.more, twin.work) == (2, 2, ", and a critic", 2.0)
+    assert twin.paper == "Twin, Doe et al., CONF 2020, arXiv:2001.00001"
+    assert twin.default_views == ("weak", "strong")
+    assert twin.targets == ("sdf", "sdf_published")
+    assert twin.prose == ("More.",)
+    (option,) = twin.options
+    assert (option.type, option.default) == ("Amount", 0.1)
+    assert option.description == "of the second term, at the end: whole."
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("Two agree.", "Two agree", "period"),
+        ("``L = a``", "L = a", "formula"),
+        (" Work: 2.0.", "", "Work: 1.2"),
+        ("Work: 2.0.", "Work: 2.", "Work: 1.2"),
+        ("Networks: 2 (2 trained)", "Networks: 2", "Networks: 2 (1 trained)"),
+        ("    Networks:", "\n    Networks:", "one paragraph"),
+        ("arXiv:2001.00001", "online", "doi:"),
+        ("CONF 2020, ", "", "year"),
+        ("        weight: of", "        wait: of", "none on weight"),
+    ],
+)
+def test_a_wrong_form_is_named(described, old, new, says):
+    assert old in GOOD
+    (problem,) = described(GOOD.replace(old, new)).problems()
+    assert says in problem
