@@ -1,6 +1,7 @@
 """Losses: pure functions of tensors. Each says whether it takes logits or probabilities."""
 
 from semiseg.losses.adversarial import origin_loss
+from semiseg.losses.complementary import complementary, concentration
 from semiseg.losses.consistency import softmax_kl, softmax_mse
 from semiseg.losses.cross_entropy import cross_entropy
 from semiseg.losses.distance import distance_loss, mask_from_distance, task_consistency
@@ -8,10 +9,13 @@ from semiseg.losses.entropy import entropy_loss, entropy_map
 from semiseg.losses.masked import masked_mean
 from semiseg.losses.overlap import dice_ce, dice_loss
 from semiseg.losses.pseudo_label import confident_pseudo_label, rectified, rectified_pseudo_label
+from semiseg.losses.region import mixed_dice_ce, region_cross_entropy, region_dice
 from semiseg.losses.separation import class_separation
 
 __all__ = [
     "class_separation",
+    "complementary",
+    "concentration",
     "confident_pseudo_label",
     "cross_entropy",
     "dice_ce",
@@ -21,9 +25,12 @@ __all__ = [
     "entropy_map",
     "mask_from_distance",
     "masked_mean",
+    "mixed_dice_ce",
     "origin_loss",
     "rectified",
     "rectified_pseudo_label",
+    "region_cross_entropy",
+    "region_dice",
     "softmax_kl",
     "softmax_mse",
     "task_consistency",

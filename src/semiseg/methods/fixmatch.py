@@ -1,0 +1,98 @@
+"""FixMatch: what the network is sure of on a weakly changed scan it must say on a strongly changed one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from semiseg.core import Batch, Clock, NetFactory, Update
+from semiseg.losses import complementary, concentration, confident_pseudo_label, dice_ce
+from semiseg.methods._ramped import Ramped
+from semiseg.option_values import Amount, Length, Share
+
+
+class FixMatch(Ramped):
+    """One network that takes its sure classes of the weak view for labels of the strong view.
+
+    ``L = 0.5 (CE + Dice)(p(x_l), y_l) + w(k) mean [max q >= tau] CE(p(x_strong), argmax q)`` with
+    ``q = p(x_weak)`` without gradient, and the mean over all voxels, sure or not.
+
+    Paper: FixMatch, Sohn et al., NeurIPS 2020, arXiv:2001.07685.
+    Networks: 1 (1 trained). Views: weak, strong. Work: 1.2.
+
+    The paper is about classification, with a threshold of 0.95 and a constant weight of 1; here tau is 0.8
+    and the weight that of SSL4MIS. A strong view has other intensities on the same voxels. The weak view has
+    a pass of its own, in train mode.
+
+    What SSL4MIS released is something else, and ``form="released"`` is that: its threshold is one of
+    ``1 - min p / max p``, which with four classes nearly every voxel passes; voxels below it are
+    taught to be background instead of being left out; cross-entropy and Dice are not halved; and a term is
+    added that pushes the strong view away from the least likely classes of the weak one, on labeled scans
+    too. Labeled scans have one view here, which stands for both. Its moving average was never used and is
+    left out. A step costs two passes of the whole batch.
+
+    Args:
+        make_net: returns a fresh network.
+        weight: w_max, the weight of the unlabeled term at the end of the ramp.
+        tau: confidence from which a voxel counts.
+        form: ``masked``, or ``released``, see above.
+        ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, as published (200
+            units of 150).
+        ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
+        include_background: count class 0 in the Dice terms.
+    """
+
+    views = ("weak", "strong")
+
+    def __init__(
+        self,
+        make_net: NetFactory,
+        *,
+        weight: Amount = 0.1,
+        tau: Share = 0.8,
+        form: Literal["masked", "released"] = "masked",
+        ramp: Length | None = None,
+        ramp_unit: Length = 1,
+        include_background: bool = True,
+    ) -> None:
+        super().__init__(weight=weight, ramp=ramp, ramp_unit=ramp_unit, include_background=include_background)
+        self.net = make_net()
+        self.tau, self.form = tau, form
+        if form == "released":
+            self.deviates("fixmatch: unsure voxels are taught to be background, as released")
+
+    def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
+        """One pass of the weak view, one of the strong view, one update."""
+        yield self.masked(batch, t) if self.form == "masked" else self.released(batch, t)
+
+    def masked(self, batch: Batch, t: Clock) -> Update:
+        """The student's forward on [x_l, x_strong], taught by one on x_weak without gradient."""
+        with torch.no_grad():
+            taught = self.net(batch.x_u["weak"]).logits
+        n = len(batch.x_l)
+        logits = self.net(torch.cat([batch.x_l, batch.x_u["strong"]])).logits
+        consistency = confident_pseudo_label(logits[n:], taught, threshold=self.tau)
+        sure = (taught.float().softmax(1).amax(1) >= self.tau).float().mean()
+        return self.total(self.supervised(logits[:n], batch.y_l), consistency, t, sure=sure)
+
+    def released(self, batch: Batch, t: Clock) -> Update:
+        """Two forwards of the whole batch; only the supervised term has a gradient into the weak one."""
+        n = len(batch.x_l)
+        weak = self.net(torch.cat([batch.x_l, batch.x_u["weak"]])).logits
+        strong = self.net(torch.cat([batch.x_l, batch.x_u["strong"]])).logits
+        pseudo = released_pseudo_label(weak[n:].detach(), self.tau)
+        taught = 2.0 * dice_ce(strong[n:], pseudo, include_background=self.include_background)
+        focus = concentration(strong.float().softmax(1))
+        against = focus * complementary(strong, weak.detach())
+        supervised = 2.0 * self.supervised(weak[:n], batch.y_l)
+        return self.total(supervised, taught + focus * against, t, complementary=against, focus=focus)
+
+
+def released_pseudo_label(logits: Tensor, tau: float) -> Tensor:
+    """Classes (B, *S): the most likely where ``1 - min p / max p > tau``, else 0, the background."""
+    p = logits.float().softmax(1)
+    largest, classes = p.max(1)
+    return classes * (1.0 - p.amin(1) / largest > tau)
