@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def warm_decay(step: int, decay: float) -> float:
@@ -16,11 +16,15 @@ def warm_decay(step: int, decay: float) -> float:
 
 
 @torch.no_grad()
-def ema_update(average: nn.Module, source: nn.Module, decay: float) -> None:
-    """``average <- decay * average + (1 - decay) * source`` in place, for parameters only.
+def ema_update(average: nn.Module, source: nn.Module, decay: float, *, buffers: bool = False) -> None:
+    """``average <- decay * average + (1 - decay) * source`` in place.
 
-    Buffers (batch-norm statistics) stay the average network's own, as in every published medical code.
+    Buffers (batch-norm statistics) stay the average network's own, as in most published medical codes, unless
+    ``buffers`` is true; counters always do.
     """
-    pairs = zip(average.parameters(), source.parameters(), strict=True)
+    pairs: list[tuple[Tensor, Tensor]] = [*zip(average.parameters(), source.parameters(), strict=True)]
+    if buffers:
+        both = zip(average.buffers(), source.buffers(), strict=True)
+        pairs += [(a, s) for a, s in both if a.is_floating_point()]
     target, new = zip(*((a.data, s.data) for a, s in pairs), strict=True)
     torch._foreach_lerp_(list(target), list(new), 1.0 - decay)

@@ -16,7 +16,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Stepped:
-    """Sent every ``log_every`` iterations, and after the last."""
+    """Sent every ``log_every`` iterations, and after the last of each stage."""
 
     step: int
     """Iterations done."""

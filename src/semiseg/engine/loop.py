@@ -97,7 +97,7 @@ class Loop:
         with StopRequest() as stop:
             while self.step < self.total:
                 self.iterate_once()
-                if self.step % self.train.log_every == 0 or self.step == self.total:
+                if self.step % self.train.log_every == 0 or self._ends_a_stage():
                     self.tell(self._stepped())
                 if self.validate and (self.step % self.validate_every == 0 or self._ends_a_stage()):
                     self._validate()

@@ -1,0 +1,161 @@
+"""BCP: labeled and unlabeled images pasted into one another, with their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from semiseg.core import Batch, Clock, NetFactory, Stage, Update
+from semiseg.ema import ema_update
+from semiseg.losses import mixed_dice_ce, region_cross_entropy, region_dice
+from semiseg.losses.region import RegionDice
+from semiseg.methods.mean_teacher import MeanTeacher, one_pass_pays
+from semiseg.option_values import Amount, Share
+from semiseg.parts.boxes import Region, draw_mask
+from semiseg.parts.components import Connectivity, largest_components
+
+
+class BCP(MeanTeacher):
+    """A box of each unlabeled image is pasted into a labeled one and the other way round, labels likewise.
+
+    ``L = mix(S(a M + a' (1-M)); y_a, q_a'; 1, alpha) + mix(S(b' M + b (1-M)); q_b', y_b; alpha, 1)``, S the
+    student, ``mix(z; h, q; v, w) = 0.5 [v (Dice + CE)(z, h) on M + w (Dice + CE)(z, q) on 1-M]``, M zero in a
+    random box, a and b labeled, a' and b' unlabeled, q the largest component of what the teacher predicts.
+
+    Paper: BCP, Bai, Chen, Li, Shen & Wang, CVPR 2023, arXiv:2305.00673.
+    Networks: 2 (1 trained). Views: weak. Work: 0.7.
+
+    Two stages. ``pretrain`` trains the student on labeled images pasted into one another, at a constant
+    learning rate. ``selftrain`` goes on from its best weights on the validation list (without one, from its
+    last), in student and teacher, with the loss above; the teacher is the student's moving average without
+    warm-up. Scores of the two are not compared: what is exported comes from ``selftrain``.
+
+    A step needs as many a as a', and as many b as b'. Each is n = max(Bl, Bu) / 2 images, rounded up: a the
+    first n of the labeled ones, b the next n, beginning again where they end; a' and b' alike. So every image
+    is used, and some of them twice if the numbers are odd or unequal. A single labeled image is a and b at
+    once; in ``pretrain`` it is then pasted into itself and stays as it is.
+
+    Of the published forms of Dice ``la`` is for two classes and ``acdc`` for four; both work for any number.
+    The published figures on ACDC come from a faulty loss, mended in October 2023: that is ``acdc_legacy``.
+    The codes for the left atrium and the pancreas choose their checkpoints by the test list; we never do.
+
+    Args:
+        make_net: returns a fresh network.
+        alpha: weight of the voxels whose label is the teacher's.
+        beta: sides of the box relative to the image's, rounded down.
+        region: ``box``, or the ablations ``boxes`` (a small one in each cell of a grid) and ``strip``.
+        dice: ``la`` (per sample), ``acdc`` (over the batch, squared), or ``acdc_legacy``, see above.
+        largest_component: clean the teacher's prediction; switch it off where a class has several parts.
+        connectivity: of the cleaning (published: ``corners``; on the pancreas ``edges``).
+        pretrain_share: of the run that ``pretrain`` takes (published: 2000 of 17000 iterations on the left
+            atrium, 10000 of 40000 on ACDC); 0 leaves it out.
+        decay: EMA decay.
+        average: ``all``, or ``parameters`` without batch-norm statistics (published on the left atrium).
+        teacher_mode: as in ``mean_teacher``.
+        predict_with: the exported network (published: the student).
+    """
+
+    def __init__(
+        self,
+        make_net: NetFactory,
+        *,
+        alpha: Amount = 0.5,
+        beta: Share = 2 / 3,
+        region: Region = "box",
+        dice: RegionDice = "la",
+        largest_component: bool = True,
+        connectivity: Connectivity = "corners",
+        pretrain_share: Share = 2 / 17,
+        decay: Share = 0.99,
+        average: Literal["all", "parameters"] = "all",
+        teacher_mode: Literal["train", "eval"] = "train",
+        predict_with: Literal["student", "teacher"] = "student",
+    ) -> None:
+        super().__init__(make_net, decay=decay, teacher_mode=teacher_mode, predict_with=predict_with)
+        self.alpha, self.beta, self.region, self.dice = alpha, beta, region, dice
+        self.largest_component, self.connectivity, self.average = largest_component, connectivity, average
+        self.stages = (
+            Stage("pretrain", pretrain_share, constant_lr=True),
+            Stage("selftrain", 1.0 - pretrain_share, start_from="best"),
+        )
+        if dice == "acdc_legacy":
+            self.deviates("bcp: the Dice loss of the background counts voxels outside of its region")
+
+    def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
+        """One update of the student, on pasted images alone."""
+        mask = draw_mask(batch.x_l.shape[2:], self.beta, self.region).to(batch.x_l.device)
+        yield self.pretrain(batch, mask) if t.stage == "pretrain" else self.selftrain(batch, mask)
+
+    def pretrain(self, batch: Batch, mask: Tensor) -> Update:
+        """Labeled images in labeled images."""
+        n = half(len(batch.x_l))
+        x_a, x_b = groups(batch.x_l, n)
+        y_a, y_b = groups(batch.y_l, n)
+        logits = self.net(torch.where(mask, x_a, x_b)).logits
+        if self.dice == "la":
+            loss = dice_ce_everywhere(logits, torch.where(mask, y_a, y_b))
+        else:
+            loss = mixed_dice_ce(logits, y_a, y_b, mask, dice=self.dice)
+        return Update(loss, logs={"supervised": loss.detach()})
+
+    def selftrain(self, batch: Batch, mask: Tensor) -> Update:
+        """Unlabeled images in labeled ones, and labeled ones in unlabeled ones."""
+        x_u = batch.x_u["weak"]
+        n = half(max(len(batch.x_l), len(x_u)))
+        x_a, x_b = groups(batch.x_l, n)
+        y_a, y_b = groups(batch.y_l, n)
+        u_a, u_b = groups(x_u, n)
+        q_a, q_b = self.pseudo_labels(u_a, u_b)
+
+        z_in, z_out = self.answers(torch.where(mask, x_a, u_a), torch.where(mask, u_b, x_b))
+        inward = mixed_dice_ce(z_in, y_a, q_a, mask, patch_weight=self.alpha, dice=self.dice)
+        outward = mixed_dice_ce(z_out, q_b, y_b, mask, host_weight=self.alpha, dice=self.dice)
+        found = torch.cat([q_a, q_b]).ne(0).float().mean()
+        logs = {"inward": inward.detach(), "outward": outward.detach(), "pseudo_foreground": found}
+        return Update(inward + outward, logs=logs)
+
+    def pseudo_labels(self, *images: Tensor) -> list[Tensor]:
+        """The teacher's classes (B, *S) of each group of images, cleaned."""
+        logits = list(self.ask(images))
+        labels = torch.cat([z.argmax(1) for z in logits])
+        if self.largest_component:
+            labels = largest_components(labels, logits[0].shape[1], self.connectivity)
+        return list(torch.split(labels, [len(x) for x in images]))
+
+    def answers(self, x_in: Tensor, x_out: Tensor) -> tuple[Tensor, Tensor]:
+        """The student's logits of both, one pass each as published; one for both where that is the same."""
+        if one_pass_pays(self.net, x_in):
+            z_in, z_out = torch.split(self.net(torch.cat([x_in, x_out])).logits, len(x_in))
+            return z_in, z_out
+        return self.net(x_in).logits, self.net(x_out).logits
+
+    def after_step(self, t: Clock) -> None:
+        """The teacher follows the student; until there is something to teach it is the student."""
+        decay = self.decay if t.stage == "selftrain" else 0.0
+        ema_update(self.teacher, self.net, decay, buffers=self.average == "all" or decay == 0.0)
+
+    def on_stage_start(self, name: str) -> None:
+        """Both networks begin alike."""
+        self.teacher.load_state_dict(self.net.state_dict())
+
+
+def half(n: int) -> int:
+    """Half of n, rounded up."""
+    return -(-n // 2)
+
+
+def groups(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """The first n samples and the next n, starting again where they end."""
+    rounds = -(-2 * n // len(x))
+    first, second = torch.split(torch.cat([x] * rounds)[: 2 * n], n)
+    return first, second
+
+
+def dice_ce_everywhere(logits: Tensor, target: Tensor) -> Tensor:
+    """The mean of Dice, in the form of ``la``, and cross-entropy over the whole image."""
+    whole = torch.ones(logits.shape[2:], dtype=torch.bool, device=logits.device)
+    dice = region_dice(logits.float().softmax(1), target, whole)
+    return 0.5 * (dice + region_cross_entropy(logits, target, whole))
