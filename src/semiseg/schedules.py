@@ -34,6 +34,15 @@ def consistency_ramp(step: int, length: float, unit: int = 1) -> float:
     return sigmoid_rampup(step // unit, length / unit)
 
 
+def geometric(current: float, length: float, first: float, last: float) -> float:
+    """``first (last / first)^t`` with t = current / length clipped to [0, 1]: equal steps, equal ratios.
+
+    The sharpness of DyCON's consistency (Assefa et al. 2025, arXiv:2504.04566). Both ends must be above 0; a
+    length of 0 gives ``last``.
+    """
+    return float(first * (last / first) ** linear_rampup(current, length))
+
+
 def poly(step: int, total: int, power: float = 0.9, lag: int = 0) -> float:
     """``(1 - (step - lag) / total)^power``, never above 1.
 

@@ -8,9 +8,11 @@ from semiseg.losses.distance import distance_loss, mask_from_distance, task_cons
 from semiseg.losses.entropy import entropy_loss, entropy_map
 from semiseg.losses.masked import masked_mean
 from semiseg.losses.overlap import dice_ce, dice_loss
+from semiseg.losses.patch_contrast import fecl, fecl_paper
 from semiseg.losses.pseudo_label import confident_pseudo_label, rectified, rectified_pseudo_label
 from semiseg.losses.region import mixed_dice_ce, region_cross_entropy, region_dice
 from semiseg.losses.separation import class_separation
+from semiseg.losses.uncertainty import uncl
 
 __all__ = [
     "class_separation",
@@ -23,6 +25,8 @@ __all__ = [
     "distance_loss",
     "entropy_loss",
     "entropy_map",
+    "fecl",
+    "fecl_paper",
     "mask_from_distance",
     "masked_mean",
     "mixed_dice_ce",
@@ -34,4 +38,5 @@ __all__ = [
     "softmax_kl",
     "softmax_mse",
     "task_consistency",
+    "uncl",
 ]
