@@ -58,9 +58,8 @@ def by_group(x: Tensor, keys: Sequence[Key], move: Callable[[Tensor, Key], Tenso
     groups: dict[Key, list[int]] = {}
     for i, key in enumerate(keys):
         groups.setdefault(key, []).append(i)
-    if len(groups) == 1:
-        return move(x, keys[0])
-    order = torch.tensor([i for members in groups.values() for i in members], device=x.device)
-    parts = torch.split(x[order], [len(members) for members in groups.values()])
+    order = [i for members in groups.values() for i in members]
+    together = order == list(range(len(x)))  # then nothing has to be moved to stand by its like
+    parts = torch.split(x if together else x[order], [len(members) for members in groups.values()])
     moved = torch.cat([move(part, key) for part, key in zip(parts, groups, strict=True)])
-    return moved[order.argsort()]
+    return moved if together else moved[[order.index(i) for i in range(len(x))]]
