@@ -107,13 +107,14 @@ def main() -> None:
     extra += f" --unit {args.unit}" if args.unit != "labeled" else ""
     extra += f" --iterations {args.iterations}" if args.iterations else ""
     extra += f" --recipe {args.recipe}" if args.recipe else ""
+    extra += f" --convention {args.convention}" if args.convention != "semiseg" else ""
     args.command = f"python benchmarks/few_labels.py {Path(args.dataset).name} {flags}{extra}"
     todo = [(method, seed, args.labeled) for seed in args.seeds for method in args.methods]
     todo += [("supervised", seed, None) for seed in args.upper]
     rows: list[dict[str, Any]] = []
     for method, seed, labeled in todo:
         rows.append(one_run(args, method, seed, labeled))
-        content = {"command": args.command, "machine": machine(), "runs": rows}
+        content = {"command": args.command, "machine": machine(), "convention": args.convention, "runs": rows}
         (RESULTS / f"{args.name}.json").write_text(json.dumps(content, indent=1) + "\n")
         (RESULTS / f"{args.name}.md").write_text(summarize(rows, args))
 

@@ -58,7 +58,15 @@ def test_light_modules_load_nothing_heavy(module: str) -> None:
     assert loaded_by(f"import {module}") == []
 
 
-LIGHT = (["--help"], ["--version"], ["methods"], ["networks"], ["recipes"], ["train", "--help"])
+LIGHT = (
+    ["--help"],
+    ["--version"],
+    ["methods"],
+    ["methods", "ua_mt"],
+    ["networks"],
+    ["recipes"],
+    ["train", "--help"],
+)
 
 
 @pytest.mark.parametrize("arguments", LIGHT)
@@ -66,7 +74,7 @@ def test_light_commands_load_nothing_heavy(arguments: list[str]) -> None:
     assert loaded_by(f"from semiseg.cli import main; assert main({arguments!r}) == 0") == []
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["methods"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["methods"], ["methods", "ua_mt"]])
 def test_light_commands_answer_within_half_a_second(arguments: list[str]) -> None:
     def seconds() -> float:
         start = time.perf_counter()

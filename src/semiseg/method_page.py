@@ -15,8 +15,10 @@ TARGETS = {
     "sdf": "signed distances of the labeled scans",
     "sdf_published": "signed distances of the labeled scans, 0 where a class is absent",
 }
-LINK = re.compile(r"arXiv:(?P<arxiv>\d{4}\.\d{4,5})|doi:(?P<doi>10\.\d+/\S*[^\s.,;)])")
-WHERE = {"arxiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
+LINK = re.compile(
+    r"arXiv:(?P<arxiv>\d{4}\.\d{4,5})|doi:(?P<doi>10\.\d+/\S*[^\s.,;)])|(?P<web>https://\S*[^\s.,;)])"
+)
+WHERE = {"arxiv": "https://arxiv.org/abs/", "doi": "https://doi.org/", "web": ""}
 DAGGER = "†"
 CHECKED = f"Dice and Jaccard in percent. {DAGGER} not checked against the source."
 FIGURES = ("Dice", "Jaccard", "95HD", "ASD")
@@ -91,17 +93,28 @@ def default(option: dict[str, Any]) -> tuple[str, str]:
 
 
 def published(page: dict[str, Any]) -> list[list[str]]:
-    """Published figures as rows: data, labels, four metrics, source, whether ours compare."""
+    """Published figures as rows: data, labels, four metrics, source, the number of a reason."""
+    numbers = {why: number for number, why in enumerate(reasons(page), 1)}
     return [
         [
             ", ".join(filter(None, (row["dataset"], row["setting"]))),
             _labels(row),
             *(f"{row[metric]}{DAGGER if metric in row['unchecked'].split() else ''}" for metric in METRICS),
             row["source"],
-            f"{row['comparable']}: {row['why']}",
+            f"{row['comparable']} ({numbers[reason(row)]})",
         ]
         for row in page["published"]
     ]
+
+
+def reasons(page: dict[str, Any]) -> list[str]:
+    """Why published figures can be compared with honest runs of ours, or cannot; each once."""
+    return list(dict.fromkeys(map(reason, page["published"])))
+
+
+def reason(row: Row) -> str:
+    """Whether a published figure can be compared with honest runs of ours, and why."""
+    return f"{'Comparable' if row['comparable'] == 'yes' else 'Not comparable'}: {row['why']}."
 
 
 def measured(page: dict[str, Any]) -> list[list[str]]:
@@ -144,8 +157,9 @@ def markdown(page: dict[str, Any]) -> str:
             table(("Option", "Value", "Default", "Recipe `default`", "What"), rows),
         ]
     if page["published"]:
-        head = ("Data", "Labeled / unlabeled", *FIGURES, "Source", "Comparable with an honest run?")
-        parts += ["## Published figures", CHECKED, table(head, published(page))]
+        head = ("Data", "Labeled / unlabeled", *FIGURES, "Source", "Comparable with an honest run")
+        why = [f"{number}. {text}" for number, text in enumerate(reasons(page), 1)]
+        parts += ["## Published figures", CHECKED, table(head, published(page)), "\n".join(why)]
     if page["measured"]:
         parts += [
             "## Our figures",
