@@ -39,9 +39,10 @@ class SASSNet(Method):
     critic learns; both losses are cross-entropies, where the paper states a minimax game. The adversarial
     term is small by design: below 0.01 of a loss around 1.
 
-    The paper has one class; for more, each has its own distance channel. The critic then may learn which
-    classes are in a crop instead of their shapes; crops around foreground (``plan.foreground``) help against
-    it on the labeled side alone. For a class that is not in the crop, see ``dtc``.
+    The paper has one class; for more, each has its own distance channel. The critic may then learn which
+    classes are in a crop instead of their shapes. With any number of classes it can do so where labeled crops
+    are cut around foreground, which unlabeled ones cannot be: ``plan.foreground=0``, as published, treats both
+    alike. For a class that is not in the crop, see ``dtc``. The work is counted with the published V-Net.
 
     Args:
         make_net: returns a fresh network with the heads asked for.
@@ -49,7 +50,7 @@ class SASSNet(Method):
             0.015 with 8).
         distance_weight: b.
         reuse_forward: let the critic learn from the distances of the first forward pass instead of a second
-            one: cheaper by a quarter, but from train mode and from weights that are one step older.
+            one: cheaper by a fifth, but from train mode and from weights that are one step older.
         critic_width: channels of the critic's first layer.
         absent: distance to a class that is not in the crop: ``ones``, or ``zeros`` (published).
         ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, as published (40
