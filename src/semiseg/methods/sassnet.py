@@ -34,15 +34,15 @@ class SASSNet(Method):
     Paper: SASSNet, Li, Zhang & He, MICCAI 2020, arXiv:2007.10732.
     Networks: 1 (1 trained) and a critic. Views: weak. Work: 1.3.
 
-    The critic has its own Adam at a constant rate; its passes are not part of the work. As in the code, the
-    network is in train mode when it tries to fool the critic, and in eval mode with its new weights when the
-    critic learns; both losses are cross-entropies, where the paper states a minimax game. The adversarial
-    term is small by design: below 0.01 of a loss around 1.
+    The critic has its own Adam at a constant rate; its passes are not part of the work (on the published
+    V-Net they are 0.5 more). As in the code, the network is in train mode when it tries to fool the critic,
+    and in eval mode with its new weights when the critic learns; both losses are cross-entropies, where the
+    paper states a minimax game. The adversarial term is small by design: below 0.01 of a loss around 1.
 
     The paper has one class; for more, each has its own distance channel. The critic may then learn which
     classes are in a crop instead of their shapes. With any number of classes it can do so where labeled crops
-    are cut around foreground, which unlabeled ones cannot be: ``plan.foreground=0``, as published, treats both
-    alike. For a class that is not in the crop, see ``dtc``. The work is counted with the published V-Net.
+    are cut around foreground, which unlabeled ones cannot be: ``plan.foreground=0``, as published, treats
+    both alike. For a class that is not in the crop, see ``dtc``.
 
     Args:
         make_net: returns a fresh network with the heads asked for.
