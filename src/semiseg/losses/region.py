@@ -15,10 +15,11 @@ RegionDice = Literal["la", "acdc", "acdc_legacy"]
 def region_dice(probabilities: Tensor, target: Tensor, region: Tensor, *, form: RegionDice = "la") -> Tensor:
     """One minus soft Dice inside a region, averaged over all classes, background included.
 
-    ``la``: ``1 - (2 sum(p y) + e) / (sum(p) + sum(y) + e)`` per sample and class, e = 1e-5. ``acdc``: p
-    squared in the denominator, one sum per class over the batch, e = 1e-10. ``acdc_legacy``: ``acdc`` with the
-    region applied to the foreground alone, so that class 0 is compared everywhere. A class that is not in the
-    region costs close to 1, with almost no gradient (Bai et al. 2023, arXiv:2305.00673).
+    ``la``: ``1 - (2 sum(p y) + e) / (sum(p) + sum(y) + e)`` per sample and class, e = 1e-5.
+    ``acdc``: one sum per class over the batch, p squared in the denominator, e = 1e-10.
+    ``acdc_legacy``: ``acdc`` with the region applied to the foreground alone: class 0 is compared everywhere.
+    A class that is not in the region costs close to 1, with almost no gradient
+    (Bai et al. 2023, arXiv:2305.00673).
 
     Args:
         probabilities: (B, K, *S) in [0, 1].
