@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from semiseg import methods
 from semiseg.core import IGNORE, Batch, Clock
@@ -13,7 +14,7 @@ from semiseg.data.targets import make_targets
 from semiseg.errors import UsageError
 from semiseg.losses import distance_loss, mask_from_distance, task_consistency
 from semiseg.methods.dtc import DTC
-from tests.methods.answers import Pointwise, TwoTasks
+from tests.methods.answers import TwoTasks
 from tests.methods.tiny import TinyNet, batches
 
 few = settings(max_examples=10, deadline=None)
@@ -169,7 +170,7 @@ def test_the_target_asked_for():
 
 def test_a_network_that_does_not_tell_its_classes():
     with pytest.raises(UsageError, match="dtc needs a network that says its classes"):
-        DTC(lambda heads=None: Pointwise(2, 3))
+        DTC(lambda heads=None: nn.Identity())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from semiseg.errors import UsageError
 from semiseg.losses import dice_loss, distance_loss, origin_loss
 from semiseg.methods.sassnet import SASSNet
 from semiseg.parts.critic import Critic, only_judging, without_trace
-from tests.methods.answers import Pointwise, TwoTasks
+from tests.methods.answers import TwoTasks
 from tests.methods.tiny import TinyNet, batches, loop_for
 
 few = settings(max_examples=10, deadline=None)
@@ -242,7 +242,7 @@ def test_departures_are_named():
 
 def test_a_network_that_does_not_tell_its_classes():
     with pytest.raises(UsageError, match="sassnet needs a network that says its classes"):
-        SASSNet(lambda heads=None: Pointwise(2, 3))
+        SASSNet(lambda heads=None: nn.Identity())
 
 
 @pytest.mark.parametrize(
