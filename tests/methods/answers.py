@@ -15,6 +15,7 @@ class Pointwise(nn.Module):
         super().__init__()
         conv = nn.Conv2d if dim == 2 else nn.Conv3d
         self.body, self.head = conv(1, width, 1), conv(width, classes, 1)
+        self.classes = classes
 
     def forward(self, x: Tensor) -> SegOutput:
         features = torch.tanh(self.body(x))

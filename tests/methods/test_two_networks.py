@@ -13,7 +13,7 @@ from semiseg.errors import UsageError
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import TinyNet, batches, loop_for
 
-NAMES = ["cps", "r_drop"]
+NAMES = ["cps", "r_drop", "co_da"]
 
 few = settings(max_examples=8, deadline=None)
 seeds, classes, dims = st.integers(0, 10**6), st.integers(2, 4), st.integers(2, 3)

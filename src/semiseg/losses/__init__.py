@@ -7,6 +7,12 @@ from semiseg.losses.cross_entropy import cross_entropy
 from semiseg.losses.distance import distance_loss, mask_from_distance, task_consistency
 from semiseg.losses.entropy import entropy_loss, entropy_map
 from semiseg.losses.masked import masked_mean
+from semiseg.losses.over_expectation import (
+    class_means,
+    expectation_mask,
+    known_confidence,
+    weighted_cross_entropy,
+)
 from semiseg.losses.overlap import dice_ce, dice_loss
 from semiseg.losses.patch_contrast import fecl, fecl_paper
 from semiseg.losses.pseudo_label import confident_pseudo_label, rectified, rectified_pseudo_label
@@ -15,6 +21,7 @@ from semiseg.losses.separation import class_separation
 from semiseg.losses.uncertainty import uncl
 
 __all__ = [
+    "class_means",
     "class_separation",
     "complementary",
     "concentration",
@@ -25,8 +32,10 @@ __all__ = [
     "distance_loss",
     "entropy_loss",
     "entropy_map",
+    "expectation_mask",
     "fecl",
     "fecl_paper",
+    "known_confidence",
     "mask_from_distance",
     "masked_mean",
     "mixed_dice_ce",
@@ -39,4 +48,5 @@ __all__ = [
     "softmax_mse",
     "task_consistency",
     "uncl",
+    "weighted_cross_entropy",
 ]

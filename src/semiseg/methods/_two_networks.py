@@ -54,20 +54,31 @@ class TwoNetworks(Ramped):
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """Both networks on [x_l, x_u], then an update of each."""
         x, n = torch.cat([batch.x_l, batch.x_u["weak"]]), len(batch.x_l)
-        first, second = self.net(x).logits, self.net2(x).logits
-        pairs = [("net", first, second), ("net2", second, first)]
+        answers = [self.net(x).logits, self.net2(x).logits]
+        targets = [
+            self.teach(z.detach(), batch, t, on=on) for z, on in zip(answers, self.trainable, strict=True)
+        ]
         yield from [
-            self.total(
-                self.supervised(mine[:n], batch.y_l), self.lesson(mine[n:], other[n:].detach()), t, on=name
-            )
-            for name, mine, other in pairs
+            self.total(self.supervised(z[:n], batch.y_l), self.lesson(z[n:], target), t, on=on)
+            for z, target, on in zip(answers, reversed(targets), self.trainable, strict=True)
         ]
 
-    def lesson(self, logits: Tensor, other: Tensor) -> Tensor:
-        """The consistency term of the network that answered ``logits`` (Bu, K, *S) on unlabeled scans.
+    def teach(self, logits: Tensor, batch: Batch, t: Clock, *, on: str) -> Tensor:
+        """What the other network learns from: unless a method says otherwise, the logits on x_u.
 
         Args:
-            logits: of the network that learns.
-            other: of the other one, without gradient.
+            logits: (Bl + Bu, K, *S) of this network, without gradient.
+            batch: the scans that they are of.
+            t: where the run stands.
+            on: this network's name.
+        """
+        return logits[len(batch.x_l) :]
+
+    def lesson(self, logits: Tensor, other: Tensor) -> Tensor:
+        """The consistency term of one network.
+
+        Args:
+            logits: (Bu, K, *S), its answer on unlabeled scans.
+            other: what the other one teaches, without gradient.
         """
         raise NotImplementedError  # abstract

@@ -25,8 +25,8 @@ class DeepCoTraining(Ramped):
     Networks: 1 (1 trained). Views: weak. Work: 1.5.
 
     The paper's method has two networks and adversarial examples. What SSL4MIS released under its name, and
-    what this is, has neither: it is a consistency under rotation. A turn by 0 degrees, a quarter of the steps,
-    still compares two passes that differ by dropout and batch statistics.
+    what this is, has neither: it is a consistency under rotation. A turn by 0 degrees, a quarter of the
+    steps, still compares two passes that differ by dropout and batch statistics.
 
     The two halves are the squared error with half its gradient. Scans turn in the plane of their last two
     axes in 2D, of the first two in 3D; half a turn or none where that plane is not square.

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semiseg.core import IGNORE
+from semiseg.parts.ranks import sum_over_ranks
 
 
 class Prototypes(nn.Module):
@@ -48,7 +49,7 @@ class Prototypes(nn.Module):
             direction = F.normalize(features.float(), dim=1, eps=1e-12).movedim(1, -1).flatten(0, -2)
             right = _sums(direction, target.where(target == guess, IGNORE).flatten(), classes)
             every = _sums(direction, target.flatten(), classes)
-        sums = _over_ranks(torch.stack([right, every]))
+        sums = sum_over_ranks(torch.stack([right, every]))
         chosen = torch.where(sums[0, :, -1:] > 0, sums[0], sums[1])
         new = F.normalize(chosen[:, :-1] / chosen[:, -1:].clamp_min(1.0), dim=1, eps=1e-12)
         present = (chosen[:, -1] > 0) & new.isfinite().all(1)  # a bad batch must not spoil the memory
@@ -68,9 +69,3 @@ def _sums(direction: Tensor, target: Tensor, classes: int) -> Tensor:
     """(K, D + 1): the sum of the directions of each class, and how many they are."""
     onehot = (target[:, None] == torch.arange(classes, device=target.device)).to(direction.dtype)
     return torch.cat([onehot.T @ direction, onehot.sum(0)[:, None]], dim=1)
-
-
-def _over_ranks(values: Tensor) -> Tensor:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(values)
-    return values

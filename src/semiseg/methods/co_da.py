@@ -1,0 +1,147 @@
+"""Co-Distribution Alignment: pseudo-labels with the class shares of labeled scans, and above expectation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semiseg.core import IGNORE, Batch, Clock, NetFactory
+from semiseg.errors import UsageError
+from semiseg.losses import class_means, expectation_mask, known_confidence, weighted_cross_entropy
+from semiseg.methods._two_networks import Predictor, TwoNetworks
+from semiseg.option_values import Amount, Count, Length, Positive, Share
+from semiseg.parts.alignment import Shares, align, share_ratio
+from semiseg.parts.facts import fact
+
+
+class CoDA(TwoNetworks):
+    """Two networks that teach each other with pseudo-labels aligned by class and filtered by confidence.
+
+    ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) mean_M CE(p_i(x_u), argmax q_j)`` with ``q = r p / sum(r p)``
+    by voxel and ``r_c = A_c / B_c``: A and B are the class shares that the network predicts on labeled and on
+    unlabeled scans. ``M = [max q >= mean of max q over the voxels of the same pseudo-label]``.
+
+    Paper: Co-DA, Wang et al., Bioengineering 2023, doi:10.3390/bioengineering10070869.
+    Networks: 2 (2 trained). Views: weak. Work: 2.0.
+
+    There is no public code, and only the abstract was at hand. It fixes that two networks of different first
+    weights supervise each other, that predictions are aligned by class to those on labeled data, and that an
+    over-expectation cross-entropy filters unlabeled pixels. Everything else, every number included, is our
+    reading; the other readings are options. Its figures say nothing of the paper's.
+
+    Shares are running means, since in crops they differ by chance. The expectation is by class, or the
+    background would crowd out all others. Alignment assumes that labeled and unlabeled scans have the same
+    class shares: with scans labeled for their pathology it biases the prediction, and ``alignment="none"``
+    is right.
+
+    Args:
+        make_net: returns a fresh network that says how many classes it has.
+        weight: w_max, the weight of the cross term at the end of the ramp.
+        alignment: ``ratio``: one factor per class; ``conditional``: a vector of factors for each class that a
+            voxel seems to be of; or ``none``.
+        shares: of ``ratio`` on labeled scans: ``predicted``, or the ``true`` ones of the labels.
+        momentum: of the shares; 0 is the current batch alone.
+        max_ratio: r stays within it and its inverse; at least 1.
+        hold_off: iterations before the alignment sets in.
+        expectation: by ``class``; one for all (``global``); or of the ``labeled`` voxels of the class.
+        at_expectation: ``keep`` or ``drop`` voxels that are exactly as confident as expected.
+        confidence: of the ``aligned`` prediction, or of the ``raw`` one.
+        target: ``hard`` classes, or the ``soft`` aligned probabilities.
+        divide_by: the number of the ``kept`` voxels, or of ``all``.
+        ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run.
+        ramp_unit: the ramp moves in stairs of this many iterations.
+        predict_with: the exported network: the ``first``, the ``second``, or the ``average`` of their
+            probabilities.
+        include_background: count class 0 in the Dice term.
+
+    Raises:
+        UsageError: ``max_ratio`` below 1, or a network that does not say how many classes it has.
+    """
+
+    def __init__(
+        self,
+        make_net: NetFactory,
+        *,
+        weight: Amount = 0.1,
+        alignment: Literal["ratio", "conditional", "none"] = "ratio",
+        shares: Literal["predicted", "true"] = "predicted",
+        momentum: Share = 0.99,
+        max_ratio: Positive = 10.0,
+        hold_off: Count = 100,
+        expectation: Literal["class", "global", "labeled"] = "class",
+        at_expectation: Literal["keep", "drop"] = "keep",
+        confidence: Literal["aligned", "raw"] = "aligned",
+        target: Literal["hard", "soft"] = "hard",
+        divide_by: Literal["kept", "all"] = "kept",
+        ramp: Length | None = None,
+        ramp_unit: Length = 1,
+        predict_with: Predictor = "average",
+        include_background: bool = True,
+    ) -> None:
+        super().__init__(
+            make_net,
+            predict_with=predict_with,
+            weight=weight,
+            ramp=ramp,
+            ramp_unit=ramp_unit,
+            include_background=include_background,
+        )
+        if max_ratio < 1:
+            raise UsageError(f"max_ratio={max_ratio} is below 1", hint="1 is no alignment, 10 the default")
+        self.alignment, self.shares, self.max_ratio, self.hold_off = alignment, shares, max_ratio, hold_off
+        self.expectation, self.at_expectation, self.confidence = expectation, at_expectation, confidence
+        self.target, self.divide_by = target, divide_by
+        classes = fact(self.net, "classes", "co_da")
+        rows = classes if alignment == "conditional" else 1
+        self.labeled, self.labeled2 = Shares(rows, classes, momentum), Shares(rows, classes, momentum)
+        self.unlabeled, self.unlabeled2 = Shares(rows, classes, momentum), Shares(rows, classes, momentum)
+
+    @torch.no_grad()
+    def teach(self, logits: Tensor, batch: Batch, t: Clock, *, on: str) -> Tensor:
+        """(Bu, K, *S): the class shares that a voxel is taught, all 0 where it does not count."""
+        p = logits.float().softmax(1)
+        p_l, p_u = p[: len(batch.x_l)], p[len(batch.x_l) :]
+        q = self.aligned(p_l, batch.y_l, p_u, t, on)
+        classes = q.argmax(1)
+        confidence = (q if self.confidence == "aligned" else p_u).amax(1)
+        expected = self.expected(confidence, classes, p_l, batch.y_l)
+        counts = expectation_mask(confidence, classes, expected, strict=self.at_expectation == "drop")
+        taught = F.one_hot(classes, q.shape[1]).movedim(-1, 1) if self.target == "hard" else q
+        return taught.float() * counts.unsqueeze(1)
+
+    def lesson(self, logits: Tensor, other: Tensor) -> Tensor:
+        """Cross-entropy on the voxels that count."""
+        loss = weighted_cross_entropy(logits, other)
+        return loss if self.divide_by == "kept" else loss * other.sum(1).mean()
+
+    def aligned(self, p_l: Tensor, y_l: Tensor, p_u: Tensor, t: Clock, on: str) -> Tensor:
+        """(Bu, K, *S): q, after the network's shares have taken in the batch."""
+        if self.alignment == "none":
+            return p_u
+        number = on.removeprefix("net")
+        labeled, unlabeled = getattr(self, f"labeled{number}"), getattr(self, f"unlabeled{number}")
+        known = y_l.where(y_l != IGNORE, -1)
+        if self.alignment == "conditional":
+            rows_l, rows_u = known, p_u.argmax(1)
+        else:
+            rows_l, rows_u = torch.zeros_like(y_l), torch.zeros_like(p_u[:, 0], dtype=torch.long)
+            if self.shares == "true":
+                p_l = F.one_hot(known.clamp_min(0), p_l.shape[1]).movedim(-1, 1).float()
+                rows_l = known.clamp_max(0)
+        labeled.update(p_l, rows_l)
+        unlabeled.update(p_u, rows_u)
+        if t.step < self.hold_off:
+            return p_u
+        ratio = share_ratio(labeled.mean, unlabeled.mean, limit=self.max_ratio)
+        return align(p_u, torch.where(labeled.seen & unlabeled.seen, ratio, 1.0), rows_u)
+
+    def expected(self, confidence: Tensor, classes: Tensor, p_l: Tensor, y_l: Tensor) -> Tensor:
+        """(K,): how confident a pseudo-label of each class must be."""
+        if self.expectation == "labeled":
+            return known_confidence(p_l, y_l)
+        if self.expectation == "global":
+            return class_means(confidence, torch.zeros_like(classes), 1).expand(p_l.shape[1])
+        return class_means(confidence, classes, p_l.shape[1])
