@@ -14,10 +14,12 @@ from semiseg import methods
 from semiseg.core import IGNORE, Batch, Clock
 from semiseg.engine import checkpoint
 from semiseg.engine.events import Stepped
+from semiseg.engine.stages import clock_at
 from semiseg.errors import UsageError
 from semiseg.losses import mixed_dice_ce, region_cross_entropy, region_dice
 from semiseg.methods.bcp import BCP, groups
 from semiseg.parts.boxes import draw_mask, scaled
+from semiseg.resolve import resolve
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import batches, loop_for, make
 
@@ -375,3 +377,15 @@ def test_pseudo_labels_get_no_gradient():
 def test_wrong_options_are_told(options):
     with pytest.raises(UsageError, match=next(iter(options))):
         methods.check_options(BCP, options)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "first", "second"), [("la", 2000, 15000), ("acdc", 10000, 30000), ("pancreas", 1800, 5000)]
+)
+def test_recipes_have_the_published_lengths_of_the_stages(recipe, first, second):
+    config = resolve(recipe=recipe, environment={}, flags={"method.name": "bcp"})
+    method = BCP(lambda: nn.Conv2d(1, 2, 1), **config.method.options)
+    assert config.train.iterations == first + second
+    lengths = [clock_at(method.stages, first + second, step)[1].total for step in (0, first + second - 1)]
+    assert lengths == [first, second]
+    assert not method.deviations
