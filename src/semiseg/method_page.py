@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from semiseg import methods
+import yaml
+
+from semiseg import methods, recipes
 from semiseg.methods._figures import METRICS, Row
 from semiseg.methods._words import typed, words
-from semiseg.resolve import load_recipe
 
 TARGETS = {
     "sdf": "signed distances of the labeled scans",
@@ -34,7 +35,8 @@ def content(name: str) -> dict[str, Any]:
         UsageError: no such method.
     """
     method = methods.description(name)
-    overlay = load_recipe("default").get("methods", {}).get(name) or {}
+    recipe = yaml.safe_load((recipes.FOLDER / "default.yaml").read_text(encoding="utf-8"))
+    overlay = recipe.get("methods", {}).get(name) or {}
     changed = overlay.get("method", {}).get("options", {})
     return {
         "name": name,
@@ -54,7 +56,7 @@ def content(name: str) -> dict[str, Any]:
                 "name": option.name,
                 "type": words(option.type),
                 "default": option.default,
-                "description": option.description,
+                "description": re.sub(r"\bNone\b", "``null``", option.description),  # as one types it
                 **({"default_recipe": changed[option.name]} if option.name in changed else {}),
             }
             for option in method.options

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from semiseg.errors import UsageError, unknown_name
 from semiseg.methods._describe import Description, read
 from semiseg.methods._figures import measured, published
-from semiseg.option_values import checked
 
 if TYPE_CHECKING:
     from semiseg.core import Method
@@ -108,6 +107,8 @@ def check_options(method: type[Method], options: dict[str, object]) -> dict[str,
         UsageError: an option that the method does not have (with the nearest name), or a value that does not
             fit.
     """
+    from semiseg.option_values import checked  # needs pydantic, which the list of methods does not
+
     known = [p.name for p in inspect.signature(method).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
         if option not in known:

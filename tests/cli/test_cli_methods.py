@@ -1,0 +1,77 @@
+"""``semiseg methods``: all of them, and everything about one."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from semiseg import methods
+
+
+def test_the_list_has_all(cli):
+    answer = cli("methods", "--json")
+    assert [entry["name"] for entry in answer.json["methods"]] == methods.names()
+    assert all(entry["work"] and entry["paper"] and entry["networks"] for entry in answer.json["methods"])
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_one_has_its_page(cli, name):
+    answer = cli("methods", name)
+    assert answer.code == 0
+    assert "``" not in answer.out
+    found = cli("methods", name, "--json").json
+    assert found["name"] == name
+    assert found["summary"] in " ".join(answer.out.split())
+    for option in found["options"]:
+        assert option["name"] in answer.out
+        assert option["type"]
+
+
+def test_the_recipe_for_own_data_shows_where_it_differs(cli):
+    options = {option["name"]: option for option in cli("methods", "ua_mt", "--json").json["options"]}
+    assert (options["weight"]["default"], options["weight"]["default_recipe"]) == (0.1, 20.0)
+    assert "default_recipe" not in options["decay"]
+
+
+def test_figures_are_shown_with_their_doubts(cli):
+    text = cli("methods", "ua_mt").out
+    assert "88.88 " in text
+    assert "88.83†" in text
+    assert "Not comparable: scans are cropped around the ground truth" in " ".join(text.split())
+
+
+def test_an_unknown_name_gets_the_nearest(cli):
+    answer = cli("methods", "ua_tm")
+    assert answer.code == 2
+    assert "'ua_mt'" in answer.err
+
+
+OUTSIDE = '''
+raise RuntimeError("the source is read, not run")
+
+class Mine(Method):
+    """Mine alone."""
+
+    def __init__(self, make_net, *, tau: Share = 0.5, sizes: tuple[int, ...] = (1, 2), odd: Thing = THING):
+        """Constructor."""
+'''
+
+
+def test_a_method_from_elsewhere_is_read_and_not_run(cli, tmp_path, monkeypatch):
+    (tmp_path / "my_outside_method.py").write_text(OUTSIDE)
+    monkeypatch.syspath_prepend(tmp_path)
+    answer = cli("methods", "my_outside_method:Mine", "--json")
+    assert "my_outside_method" not in sys.modules
+    found = answer.json
+    assert found["summary"] == "Mine alone."
+    kinds = [(option["name"], option["type"], option["default"]) for option in found["options"]]
+    assert kinds == [
+        ("tau", "number from 0 to 1", 0.5),
+        ("sizes", "[whole number, …]", [1, 2]),
+        ("odd", "Thing", "THING"),
+    ]
+    assert "Mine alone." in cli("methods", "my_outside_method:Mine").out
+    assert cli("methods", "my_outside_method:Other").code == 2
+    assert cli("methods", "no_such_package.module:Mine").code == 2
+    assert cli("methods", "sys:Mine").code == 2
