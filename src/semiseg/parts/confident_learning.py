@@ -1,0 +1,152 @@
+"""Confident learning: which labels are wrong, judged by the probabilities of another classifier."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+FilterBy = Literal["both", "prune_by_class", "prune_by_noise_rate"]
+
+
+@torch.no_grad()
+def label_issues(labels: Tensor, probabilities: Tensor, filter_by: FilterBy = "both") -> Tensor:
+    """The voxels whose label is probably not the true one (Northcutt et al. 2021, arXiv:1911.00068).
+
+    Gives what ``find_label_issues`` of cleanlab 2.0 gives, but for the order of equals in its rounding. A
+    class without labels, with which that library stops, takes no part here. All voxels of the batch are
+    judged together. On a GPU only counts come back to the host.
+
+    Args:
+        labels: (B, *S) int64 in [0, K), to be judged.
+        probabilities: (B, K, *S) in [0, 1], finite.
+        filter_by: ``prune_by_class`` flags the voxels of each class that have its lowest probabilities,
+            ``prune_by_noise_rate`` those that another class leads by most, as many as the confident joint
+            counts wrong; ``both`` is the intersection. For two classes the three are equal but for ties.
+
+    Returns:
+        (B, *S) bool; only voxels whose most likely class is not their label.
+    """
+    groups, where = _by_label(labels, probabilities)
+    joint = keep_one_right(_joint(groups)).tolist()
+    flagged = torch.zeros(labels.numel(), dtype=torch.bool, device=labels.device)
+    for k, (p, place) in enumerate(zip(groups, where, strict=True)):
+        if len(place) > 1:
+            issues = _likeliest(p) != k
+            if filter_by != "prune_by_noise_rate":
+                issues &= _least_likely(p[k], len(place) - joint[k][k])
+            if filter_by != "prune_by_class":
+                issues &= _most_led(p, k, joint[k])
+            flagged[place] = issues
+    return flagged.view_as(labels)
+
+
+def class_thresholds(labels: Tensor, probabilities: Tensor) -> Tensor:
+    """(K,): the mean probability of each class over the voxels labeled so; infinite for a class without any.
+
+    Args:
+        labels: (B, *S) int64 in [0, K).
+        probabilities: (B, K, *S).
+    """
+    return _thresholds(_by_label(labels, probabilities)[0])
+
+
+def confident_joint(labels: Tensor, probabilities: Tensor) -> Tensor:
+    """(K, K) int64 on the CPU: how many voxels of label i (rows) have the true class j, calibrated.
+
+    A voxel's true class is the one whose probability reaches its threshold; the most likely one if several
+    do; unknown if none does. Rows are then scaled to the number of labels of each class.
+
+    Args:
+        labels: (B, *S) int64 in [0, K).
+        probabilities: (B, K, *S).
+    """
+    return _joint(_by_label(labels, probabilities)[0])
+
+
+def _by_label(labels: Tensor, probabilities: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Of the voxels of each label: their probabilities (K, n), and where they are in the flat batch (n,)."""
+    flat = probabilities.float().movedim(1, 0).flatten(1)
+    where = [(labels.flatten() == k).nonzero().squeeze(1) for k in range(len(flat))]
+    return [flat.index_select(1, place) for place in where], where
+
+
+def _thresholds(groups: list[Tensor]) -> Tensor:
+    means = torch.stack([p[k].mean() for k, p in enumerate(groups)])
+    return means.nan_to_num(nan=torch.inf)  # the mean of nothing
+
+
+def _joint(groups: list[Tensor]) -> Tensor:
+    classes = len(groups)
+    thresholds = _thresholds(groups)[:, None]
+    rows = []
+    for p in groups:
+        confident = p >= thresholds - 1e-6
+        reached = confident.sum(0)
+        guess = _likeliest(p.where(thresholds.isfinite(), -1.0)).where(reached > 1, _likeliest(confident))
+        guess = guess.where(reached > 0, classes)  # one more column for the unknown
+        rows.append(torch.bincount(guess, minlength=classes + 1))
+    table = torch.stack(rows).cpu()
+    return calibrated(table[:, :classes], table.sum(1))
+
+
+def calibrated(joint: Tensor, counts: Tensor) -> Tensor:
+    """Counts of confident voxels (K, K), one right in each class at least, scaled to all; whole numbers."""
+    values = joint.double()
+    values.diagonal().clamp_(min=1.0)
+    values = values / values.sum(1, keepdim=True) * counts[:, None]
+    return round_rows(values / values.sum() * counts.sum())
+
+
+def keep_one_right(joint: Tensor) -> Tensor:
+    """Leave each class a right voxel: what its diagonal lacks of 1 is taken evenly from the other entries."""
+    right = joint.diagonal().clamp(min=1)
+    # One sharer too few where the diagonal is 0, and fractions dropped: as the library counts.
+    sharers = (joint.count_nonzero(1) - 1).clamp(min=1)
+    values = joint - ((right - joint.diagonal()) / sharers.double())[:, None]
+    values.diagonal().copy_(right)
+    return values.clamp(min=0.0).long()
+
+
+def round_rows(values: Tensor) -> Tensor:
+    """Whole numbers (K, K) whose rows keep their sums.
+
+    After rounding to the nearest, what a row lacks goes to the entries that lost most by rounding, and what
+    it has too much is taken from those that gained most.
+    """
+    rounded = values.round()
+    lacking = values.sum(1, keepdim=True).round() - rounded.sum(1, keepdim=True)
+    place = (values - rounded).argsort(dim=1, stable=True).argsort(dim=1)
+    up, down = place >= values.shape[1] - lacking, place < -lacking
+    return (rounded + up.double() - down.double()).long()
+
+
+def _least_likely(p: Tensor, wrong: int) -> Tensor:
+    """Which of the n voxels of a class, with probabilities p (n,) of it, are the ``wrong`` least likely."""
+    return p < p.kthvalue(wrong + 1).values
+
+
+def _most_led(p: Tensor, k: int, wrong: list[int]) -> Tensor:
+    """Which of the n voxels of class k, with probabilities (K, n), another class j leads by most.
+
+    Args:
+        p: (K, n).
+        k: the label.
+        wrong: how many voxels belong to each class instead.
+    """
+    led = torch.zeros_like(p[k], dtype=torch.bool)
+    for j, n in enumerate(wrong):
+        if j != k and n > 0:
+            lead = p[j] - p[k]
+            led |= lead >= lead.kthvalue(len(lead) - n + 1).values
+    return led
+
+
+def _likeliest(p: Tensor) -> Tensor:
+    """``p.argmax(0)`` of (K, n), the first of equals; class by class, since that is slow on a CPU."""
+    best, largest = torch.zeros_like(p[0], dtype=torch.int64), p[0]
+    for k in range(1, len(p)):
+        best.masked_fill_(p[k] > largest, k)
+        largest = torch.maximum(largest, p[k])
+    return best
