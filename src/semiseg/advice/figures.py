@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from semiseg.advice.rules import SHORTEST
 from semiseg.advice.situation import Situation
 from semiseg.methods._figures import measured, published
 
@@ -43,10 +44,11 @@ def gain(method: str, situation: Situation, here: Sequence[Row], papers: Sequenc
         here: rows of :func:`semiseg.methods.measured`, of all methods.
         papers: rows of :func:`semiseg.methods.published`, of all methods.
     """
-    own = [(row, likeness(row, situation)) for row in here if row["method"] == method and row["dice_gain"]]
+    of_method = [row for row in here if row["method"] == method and row["dice_gain"]]
+    own = [(row, like) for row in of_method if (like := likeness(row, situation))]
     claims = claimed(method, papers)
-    weight = DOUBT + HERE * sum(likeness for _, likeness in own)
-    total = HERE * sum(likeness * float(row["dice_gain"]) for row, likeness in own)
+    weight = DOUBT + HERE * sum(like for _, like in own)
+    total = HERE * sum(like * float(row["dice_gain"]) for row, like in own)
     if claims:
         weight += PAPER
         total += PAPER * PAPER_SHARE * statistics.median(claims)
@@ -62,13 +64,19 @@ def gain(method: str, situation: Situation, here: Sequence[Row], papers: Sequenc
 
 
 def likeness(row: Row, situation: Situation) -> float:
-    """How much a measured line says of this situation, from 0 to 1."""
-    like = 1.0 if (2 if row["dataset"].lower().startswith(FLAT) else 3) == situation.dim else 0.5
-    if row.get("iterations") and not _near(float(row["iterations"]), situation.iterations, 3):
-        like *= 0.25
-    if row.get("labeled") and not _near(float(row["labeled"]), situation.labeled, 4):
-        like *= 0.5
-    return like
+    """How much a measured line says of this situation, from 0 to 1.
+
+    All of it on the same dataset, half on another one of the same dimension, a quarter on the rest; less for
+    other lengths of training, other numbers of labels and single seeds. Too short a run says nothing.
+    """
+    if int(row["iterations"]) < SHORTEST:
+        return 0.0
+    dataset = row["dataset"].lower()
+    same = dataset.replace("_", "") in situation.dataset.lower().replace("_", "")
+    like = 1.0 if same else 0.5 if _dim(dataset) == situation.dim else 0.25
+    like *= 1.0 if _near(float(row["iterations"]), situation.iterations, 3) else 0.25
+    like *= 1.0 if _near(float(row["labeled"]), situation.labeled, 4) else 0.5
+    return like * (0.5 if row["seeds"] == "1" else 1.0)
 
 
 def claimed(method: str, papers: Sequence[Row]) -> list[float]:
@@ -92,6 +100,10 @@ def claimed(method: str, papers: Sequence[Row]) -> list[float]:
 def all_figures() -> tuple[list[Row], list[Row]]:
     """Measured and published rows."""
     return measured(), published()
+
+
+def _dim(dataset: str) -> int:
+    return 2 if dataset.startswith(FLAT) else 3
 
 
 def _near(a: float, b: float, factor: float) -> bool:

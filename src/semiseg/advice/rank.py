@@ -67,7 +67,13 @@ def rank(
             source = "benchmarks/results" if promise.measured else "published.csv"
             reasons.append(Reason(promise.points, promise.text, source))
         choices.append(_choice(name, situation, reasons))
-    return sorted(choices, key=lambda c: (bool(c.obstacle), -round(c.score, 2), c.work or 0, c.method))
+    return sorted(choices, key=_place)
+
+
+def _place(choice: Choice) -> tuple[bool, float, bool, float, str]:
+    """Best first; of equals supervised training, then the cheaper."""
+    equal = (choice.method != "supervised", choice.work or 0.0, choice.method)
+    return (bool(choice.obstacle), -round(choice.score, 2), *equal)
 
 
 def _choice(name: str, situation: Situation, reasons: list[Reason]) -> Choice:
@@ -87,10 +93,8 @@ def _choice(name: str, situation: Situation, reasons: list[Reason]) -> Choice:
 def _obstacle(situation: Situation, about: Description) -> str:
     need, have = situation.needs_gb(about), situation.memory_gb
     if have is not None and need > have:
-        return f"needs about {need:g} GB of memory, there are {have:g}"
+        return f"needs more than the {have:g} GB of memory"
     count = situation.affordable(about)
     if count < SHORTEST and count < situation.iterations and about.name != "supervised":
-        return (
-            f"only {count} iterations in {situation.minutes:g} minutes: too few to learn from unlabeled scans"
-        )
+        return f"{count} iterations in {situation.minutes:g} minutes: too few for unlabeled scans to help"
     return ""

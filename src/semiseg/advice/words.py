@@ -16,7 +16,7 @@ def text(advice: Advice) -> str:
     """The facts, the ranking with a reason each, and the commands."""
     fits = [choice for choice in advice.ranking if not choice.obstacle]
     wide = max(len(choice.method) for choice in advice.ranking)
-    lines = [*facts(advice.situation), ""]
+    lines = [*facts(advice.situation), *([""] if fits else [])]
     for place, choice in enumerate(fits, start=1):
         lines += _entry(f"{place:2}.", choice, wide, _reasons(choice))
     if len(fits) < len(advice.ranking):
