@@ -145,7 +145,7 @@ class ValidationConfig(_Section):
     every: int | None = Field(None, ge=1)
     """Iterations between validations (None: ten times in a run)."""
     patience: int | None = Field(None, ge=1)
-    """Stop after this many validations without a better mean Dice."""
+    """Stop after this many validations (of the last stage) without a better mean Dice."""
 
 
 class InferenceConfig(_Section):

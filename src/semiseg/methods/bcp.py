@@ -21,9 +21,9 @@ from semiseg.parts.components import Connectivity, largest_components
 class BCP(MeanTeacher):
     """A box of each unlabeled image is pasted into a labeled one and the other way round, labels likewise.
 
-    ``L = mix(S(a M + a' (1-M)); y_a, q_a'; 1, alpha) + mix(S(b' M + b (1-M)); q_b', y_b; alpha, 1)``, S the
-    student, ``mix(z; h, q; v, w) = 0.5 [v (Dice + CE)(z, h) on M + w (Dice + CE)(z, q) on 1-M]``, M zero in a
-    random box, a and b labeled, a' and b' unlabeled, q the largest component of what the teacher predicts.
+    ``L = mix(S(a M + a' (1-M)); y_a, q_a'; 1, alpha) + mix(S(b' M + b (1-M)); q_b', y_b; alpha, 1)`` with
+    ``mix(z; h, q; v, w) = 0.5 [v (Dice + CE)(z, h) on M + w (Dice + CE)(z, q) on 1-M]``, S the student, M 0
+    in a random box, a, b labeled, a', b' unlabeled, q the largest component of what the teacher predicts.
 
     Paper: BCP, Bai, Chen, Li, Shen & Wang, CVPR 2023, arXiv:2305.00673.
     Networks: 2 (1 trained). Views: weak. Work: 0.7.
