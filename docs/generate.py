@@ -25,7 +25,7 @@ def files() -> dict[Path, str]:
     listed = "\n".join(f"    - {name}: methods/{name}.md" for name in names)
     return {
         **{PAGES / f"{name}.md": method_page.markdown(method_page.content(name)) for name in names},
-        ROOT / "docs" / "methods.md": between(ROOT / "docs" / "methods.md", method_page.index()),
+        ROOT / "docs" / "methods.md": between(ROOT / "docs" / "methods.md", f"\n{method_page.index()}\n"),
         ROOT / "mkdocs.yml": between(ROOT / "mkdocs.yml", listed),
     }
 
