@@ -103,3 +103,11 @@ def test_published_settings_of_single_methods() -> None:
     assert configured("brats2019", "mean_teacher").method.options.get("hold_off", 0) == 0
     assert configured("la", "upc").network.options["dropout_rate"] == 0.9
     assert configured("brats2019", "ua_mt").method.options.get("multiclass", "corrected") == "corrected"
+
+
+def test_an_overlay_may_change_network_and_augmentation_with_their_options() -> None:
+    config = configured("pancreas", "dycon")
+    assert (config.network.name, config.network.options) == ("unet3d", {})
+    assert (config.plan.patch, config.augment.name) == ((112, 112, 96), "la")
+    assert (config.batch.labeled, config.train.clip, config.schedule.name) == (4, 1.0, "constant")
+    assert configured("pancreas", "ua_mt").network.name == "vnet"
