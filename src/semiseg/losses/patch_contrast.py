@@ -8,13 +8,11 @@ could overflow and no shift against it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semiseg.core import IGNORE
+from semiseg.losses.by_rows import Rows, mean_over_rows
 
 NONE = -1e30
 """The logarithm of a sum over nothing; finite, so that its gradient is 0."""
@@ -42,7 +40,7 @@ def fecl(
 
     Args:
         embeddings: (B, D, N), N patches of length 1.
-        labels: (B, N) int64; any numbers, :data:`IGNORE` where a patch takes no part.
+        labels: (B, N) int64; any numbers, :data:`~semiseg.core.IGNORE` where a patch takes no part.
         taught: (B, D, N), of length 1, without gradient; None leaves L_neg out.
         temperature: T.
         gamma: g; 0 turns the focal weight off.
@@ -55,20 +53,27 @@ def fecl(
     Returns:
         A scalar >= 0 in float32.
     """
-    with torch.autocast(embeddings.device.type, enabled=False):
-        pairs = _pairs(labels)
-        s = _similarity(embeddings, embeddings, temperature, own=False)
-        if column_max:
-            s = s - s.amax(1, keepdim=True).detach()
-        margin = _log_sum(s, pairs.different) - s
+    shifts = _column_maxima(embeddings, temperature) if column_max else None
+
+    def positive(z: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+        s = rows.of(z).T @ z / temperature
+        if shifts is not None:
+            s = s - shifts[rows.scan]
+        margin = _log_sum(s, rows.different) - s
         loss = F.softplus(margin)
         if gamma > 0 and weights is None:
-            loss = loss * (-gamma * F.softplus(-margin)).exp()
-        positive = _mean_of_rows(loss, pairs, weights)
-        if taught is None:
-            return positive
-        cosine = _similarity(embeddings, taught.detach())
-        return positive + cross_weight * _hard_negatives(cosine, pairs.different, threshold)
+            loss = loss * (gamma * F.logsigmoid(margin)).exp()
+        return rows.sum_of_means(loss, weights)
+
+    def negative(z: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+        cosine = rows.of(z).T @ taught[rows.scan].detach().float()  # type: ignore[index]
+        hard = rows.different & (cosine > threshold)
+        return -(1.0 - cosine).clamp_min(CLOSEST).log().where(hard, 0.0).sum(), hard.sum()
+
+    loss = mean_over_rows(positive, embeddings, labels)
+    if taught is not None and cross_weight > 0:
+        loss = loss + cross_weight * mean_over_rows(negative, embeddings, labels)
+    return loss
 
 
 def fecl_paper(
@@ -89,7 +94,7 @@ def fecl_paper(
 
     Args:
         embeddings: (B, D, N), N patches of length 1.
-        labels: (B, N) int64; any numbers, :data:`IGNORE` where a patch takes no part.
+        labels: (B, N) int64; any numbers, :data:`~semiseg.core.IGNORE` where a patch takes no part.
         taught: (B, D, N), of length 1, without gradient.
         temperature: T.
         gamma: g.
@@ -99,55 +104,29 @@ def fecl_paper(
     Returns:
         A scalar >= 0 in float32.
     """
-    with torch.autocast(embeddings.device.type, enabled=False):
-        pairs = _pairs(labels)
-        s = _similarity(embeddings, embeddings, temperature, own=False)
-        margin = (_log_sum(s, pairs.different) - s).detach()
-        focal = (-gamma * F.softplus(-margin)).exp()
-        negatives = _log_sum(s - gamma * F.softplus(margin), pairs.different)
-        close = _similarity(embeddings, taught.detach(), temperature).masked_fill(~pairs.different, NONE)
-        hardest = close.topk(min(top_k, close.shape[2]), dim=2).values.logsumexp(2, keepdim=True)
-        loss = focal * F.softplus(torch.logaddexp(negatives, hardest) - s)
-        return _mean_of_rows(loss, pairs, weights)
 
+    def positive(z: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+        s = rows.of(z).T @ z / temperature
+        margin = (_log_sum(s, rows.different) - s).detach()
+        focal = (gamma * F.logsigmoid(margin)).exp()
+        negatives = _log_sum(s - gamma * F.softplus(margin), rows.different)
+        close = rows.of(z).T @ taught[rows.scan].detach().float() / temperature
+        hardest = close.masked_fill(~rows.different, NONE).topk(min(top_k, close.shape[1])).values
+        denominator = torch.logaddexp(negatives, hardest.logsumexp(1, keepdim=True))
+        return rows.sum_of_means(focal * F.softplus(denominator - s), weights)
 
-class _Pairs(NamedTuple):
-    """Which pairs of patches of a scan count, (B, N, N), and which patches, (B, N)."""
-
-    same: Tensor
-    """Of one class, a patch with itself left out."""
-    different: Tensor
-    known: Tensor
-
-
-def _pairs(labels: Tensor) -> _Pairs:
-    known = labels != IGNORE
-    equal = labels[:, :, None] == labels[:, None, :]
-    both = known[:, :, None] & known[:, None, :]
-    itself = torch.eye(labels.shape[1], dtype=torch.bool, device=labels.device)
-    return _Pairs(equal & both & ~itself, ~equal & both, known)
-
-
-def _similarity(rows: Tensor, columns: Tensor, temperature: float = 1.0, *, own: bool = True) -> Tensor:
-    """(B, N, N) products of embeddings over the temperature; 0 for a patch with itself unless ``own``."""
-    s = torch.bmm(rows.float().transpose(1, 2), columns.float()) / temperature
-    return s if own else s - torch.diag_embed(s.diagonal(dim1=1, dim2=2))
+    return mean_over_rows(positive, embeddings, labels)
 
 
 def _log_sum(s: Tensor, mask: Tensor) -> Tensor:
-    """(B, N, 1): logarithm of the sum of ``e^s`` over the columns of the mask."""
-    return s.masked_fill(~mask, NONE).logsumexp(2, keepdim=True)
+    """(R, 1): logarithm of the sum of ``e^s`` over the columns of the mask."""
+    return s.masked_fill(~mask, NONE).logsumexp(1, keepdim=True)
 
 
-def _mean_of_rows(loss: Tensor, pairs: _Pairs, weights: Tensor | None) -> Tensor:
-    """Mean over the positives of each row, then over all rows that count."""
-    rows = (loss * pairs.same).sum(2) / pairs.same.sum(2).clamp_min(1)
-    if weights is not None:
-        rows = rows * weights.float()
-    return rows.sum() / pairs.known.sum().clamp_min(1)
-
-
-def _hard_negatives(cosine: Tensor, different: Tensor, threshold: float) -> Tensor:
-    """Mean of ``-log(1 - c)`` over the pairs of other classes with c above the threshold; 0 over none."""
-    hard = different & (cosine > threshold)
-    return -((1.0 - cosine).clamp_min(CLOSEST).log() * hard).sum() / hard.sum().clamp_min(1)
+@torch.no_grad()
+def _column_maxima(embeddings: Tensor, temperature: float) -> Tensor:
+    """(B, 1, N): the largest similarity in each column, that of a patch with itself counted as 0."""
+    with torch.autocast(embeddings.device.type, enabled=False):
+        s = torch.bmm(embeddings.float().transpose(1, 2), embeddings.float()) / temperature
+    s.diagonal(dim1=1, dim2=2).zero_()
+    return s.amax(1, keepdim=True)
