@@ -68,7 +68,8 @@ def clean(
     keep = sizes >= max(minimum, 1)
     if largest:
         keep &= np.arange(count + 1) == _first_largest(numbered, sizes)
-    part[(numbered > 0) & ~keep[numbered]] = background
+    keep[0] = True
+    np.copyto(part, background, where=~keep[numbered])
 
 
 @torch.no_grad()
