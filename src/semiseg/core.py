@@ -85,6 +85,17 @@ class Stage(NamedTuple):
     """The learning rate follows the run's warm-up, but not its schedule."""
 
 
+@dataclass
+class Gradient:
+    """What the engine leaves of an update, for a method that reads it after the ``yield``."""
+
+    vector: Tensor = field(default_factory=lambda: torch.zeros(1))
+    """(N,) float32, all trainable parameters of the network in their order: the mean over ranks, without a
+    loss scale, not clipped; 0 where the loss does not depend on a parameter."""
+    lr: float = 0.0
+    """The current learning rate (of the first parameter group)."""
+
+
 @dataclass(frozen=True)
 class Update:
     """One backward pass and one optimizer step, both done by the engine."""
@@ -97,6 +108,10 @@ class Update:
     """Detached scalars to log; the engine reads them only when it prints."""
     counts: bool = True
     """Whether it is part of the run's ``loss``. A critic's is not: in a fair game it stays where it is."""
+    gradient: Gradient | None = None
+    """Where to leave the gradient."""
+    step: bool = True
+    """``False``: the gradient is only looked at, and the weights stay."""
 
 
 class Method(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from semiseg.core import Batch, Clock, Method
+from semiseg.core import Batch, Clock, Gradient, Method, Update
 from semiseg.engine.parallel import average_batch_norm, average_gradients, running_statistics
 from semiseg.engine.precision import Precision
 
@@ -50,7 +50,7 @@ def iterate(
         precision.backward(update.loss)
         parameters = list(getattr(method, update.on).parameters())
         average_gradients(fabric, parameters)
-        finite &= _apply(precision.scaler, optimizer, parameters, clip)
+        finite &= _apply(precision.scaler, optimizer, parameters, clip, update)
         if update.counts:
             logs["loss"] = logs.get("loss", torch.zeros_like(update.loss)) + update.loss.detach()
         logs.update(update.logs)
@@ -67,12 +67,19 @@ def _apply(
     optimizer: torch.optim.Optimizer,
     parameters: list[Tensor],
     clip: float | None,
+    update: Update,
 ) -> bool:
-    """Clip and step, unless the gradient is not finite."""
+    """Clip and step, unless the gradient is not finite or no step is wanted."""
     if scaler is not None:
         scaler.unscale_(optimizer)
+    if update.gradient is not None:
+        _leave(update.gradient, optimizer, parameters)
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
     finite = bool(torch.isfinite(norm))
+    if not update.step:
+        if scaler is not None:
+            scaler.update()
+        return finite
     if finite and clip is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm, foreach=True)
     if scaler is not None:  # skips overflows by itself, and must hear of them to lower its scale
@@ -81,3 +88,10 @@ def _apply(
     elif finite:
         optimizer.step()
     return finite
+
+
+def _leave(gradient: Gradient, optimizer: torch.optim.Optimizer, parameters: list[Tensor]) -> None:
+    """A copy: clipping and some optimizers write into the gradients."""
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters if p.requires_grad]
+    gradient.vector = torch.cat([part.flatten().float() for part in parts])
+    gradient.lr = float(optimizer.param_groups[0]["lr"])

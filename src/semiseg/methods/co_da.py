@@ -20,8 +20,8 @@ from semiseg.parts.facts import fact
 class CoDA(TwoNetworks):
     """Two networks that teach each other with pseudo-labels aligned by class and filtered by confidence.
 
-    ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) mean_M CE(p_i(x_u), argmax q_j)`` with ``q = r p / sum(r p)``
-    by voxel and ``r_c = A_c / B_c``: A and B are the class shares that the network predicts on labeled and on
+    ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) mean_M CE(p_i(x_u), argmax q_j)``, ``q = r p / sum(r p)`` by
+    voxel and ``r_c = A_c / B_c``: A and B are the class shares that the network predicts on labeled and on
     unlabeled scans. ``M = [max q >= mean of max q over the voxels of the same pseudo-label]``.
 
     Paper: Co-DA, Wang et al., Bioengineering 2023, doi:10.3390/bioengineering10070869.

@@ -11,3 +11,9 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(values)
     return values
+
+
+def mean_over_ranks(values: Tensor) -> Tensor:
+    """The mean over all ranks; the values themselves in a single process."""
+    both = sum_over_ranks(torch.stack([values, torch.ones_like(values)]))
+    return both[0] / both[1]
