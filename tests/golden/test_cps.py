@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.golden.two_networks import two
+from tests.golden.ssl4mis import two
 
 from semiseg.losses import cross_entropy
 from semiseg.methods.cps import CPS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tests.golden.replay import Answers
-from tests.golden.two_networks import AT, batch_of
+from tests.golden.ssl4mis import END, batch_of
 
 from semiseg.methods import deep_co_training
 from semiseg.methods.deep_co_training import DeepCoTraining
@@ -17,9 +17,9 @@ def test_losses_and_gradients(golden, monkeypatch):
     v = golden("dct__losses")
     turn = turns(2, int(v["rot_times"]))
     monkeypatch.setattr(deep_co_training, "draw_turn", lambda x: turn)
-    method = DeepCoTraining(lambda: Answers(v["logits"], v["logits_rot"]), ramp=200 * 150, ramp_unit=150)
+    method = DeepCoTraining(lambda: Answers(v["logits"], v["logits_rot"]), weight=float(v["weight"]))
     batch = batch_of(v)
-    (update,) = method.step(batch, AT)
+    (update,) = method.step(batch, END)
     update.loss.backward()
     logs = {name: value.item() for name, value in update.logs.items()}
     assert logs["supervised"] == pytest.approx(float(v["sup"]), rel=1e-5)

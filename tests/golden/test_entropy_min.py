@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -28,12 +29,14 @@ def test_loss_and_gradient(golden):
 
 def test_the_method_takes_it_over_all_scans_at_the_published_weight(golden):
     v = golden("em__entropy_loss")
-    method = EntropyMin(lambda: Answers(v["logits"]), ramp=200 * 150, ramp_unit=150)
+    found = re.search(r"iter (\d+) \(([\d.]+), ?(\d+)\)", str(v["doc"]))
+    step, w_max, units = (int(found[1]), float(found[2]), int(found[3])) if found else (3000, 0.1, 200)
+    method = EntropyMin(lambda: Answers(v["logits"]), weight=w_max, ramp=units * 150, ramp_unit=150)
     shape = v["logits"].shape
     n = shape[0] // 2
     y = torch.from_numpy(v["logits"][:n]).argmin(1)
     batch = Batch(torch.zeros(n, 1, *shape[2:]), y, {"weak": torch.zeros(shape[0] - n, 1, *shape[2:])})
-    (update,) = method.step(batch, Clock(3000, 30000))
+    (update,) = method.step(batch, Clock(step, 30000))
     update.loss.backward()
     z = torch.from_numpy(v["logits"]).requires_grad_()
     supervised = dice_ce(z[:n], y)

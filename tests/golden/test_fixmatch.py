@@ -7,12 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests.golden.replay import Answers
-from tests.golden.two_networks import AT, batch_of
+from tests.golden.ssl4mis import END, batch_of, said
 
 from semiseg.losses import complementary, concentration
 from semiseg.methods.fixmatch import FixMatch, released_pseudo_label
 
-TAU = 0.8
+
+def threshold(v):
+    return said(v, "conf_thresh", 0.8)
 
 
 def test_losses_and_gradients_as_released(golden, caplog):
@@ -20,12 +22,11 @@ def test_losses_and_gradients_as_released(golden, caplog):
     method = FixMatch(
         lambda: Answers(v["logits_weak"], v["logits_strong"]),
         form="released",
-        tau=TAU,
-        ramp=200 * 150,
-        ramp_unit=150,
+        tau=threshold(v),
+        weight=float(v["weight"]),
     )
     assert len(caplog.records) == len(method.deviations) == 1
-    (update,) = method.step(batch_of(v), AT)
+    (update,) = method.step(batch_of(v), END)
     update.loss.backward()
     logs = {name: value.item() for name, value in update.logs.items()}
     assert logs["supervised"] == pytest.approx(float(v["sup"]), rel=1e-5)
@@ -43,9 +44,9 @@ def test_parts_of_the_released_form(golden):
     v = golden("fixmatch__losses")
     n = int(v["labeled_bs"])
     weak, strong = (torch.from_numpy(v[f"logits_{view}"]) for view in ("weak", "strong"))
-    np.testing.assert_array_equal(released_pseudo_label(weak[n:], TAU), v["pseudo"])
+    np.testing.assert_array_equal(released_pseudo_label(weak[n:], threshold(v)), v["pseudo"])
     kept = torch.from_numpy(v["keep_mask"]).bool().any(1)
-    np.testing.assert_array_equal(released_pseudo_label(weak, TAU), weak.argmax(1) * kept)
+    np.testing.assert_array_equal(released_pseudo_label(weak, threshold(v)), weak.argmax(1) * kept)
     focus = concentration(strong.softmax(1))
     assert focus.item() == pytest.approx(float(v["as_weight"]), rel=1e-4)
     assert (focus * complementary(strong, weak)).item() == pytest.approx(float(v["comp"]), rel=1e-4)
@@ -56,7 +57,7 @@ def test_our_default_leaves_unsure_voxels_out(golden, caplog):
     n = int(v["labeled_bs"])
     weak, strong = (torch.from_numpy(v[f"logits_{view}"]) for view in ("weak", "strong"))
     method = FixMatch(lambda: Answers(v["logits_weak"][n:], v["logits_strong"]), tau=0.5)
-    (update,) = method.step(batch_of(v), AT)
+    (update,) = method.step(batch_of(v), END)
     update.loss.backward()
     assert not caplog.records
     q = weak[n:].softmax(1).amax(1)

@@ -12,8 +12,6 @@ from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.methods._ramped import Ramped
 from semiseg.parts.averaging import Average
 
-Predictor = Literal["first", "second", "average"]
-
 
 class TwoNetworks(Ramped):
     """``net`` and ``net2``, each with its own supervised term, its own update and its own optimizer.
@@ -36,7 +34,7 @@ class TwoNetworks(Ramped):
         self,
         make_net: NetFactory,
         *,
-        predict_with: Predictor,
+        predict_with: Literal["first", "second", "average"],
         weight: float,
         ramp: int | None,
         ramp_unit: int,

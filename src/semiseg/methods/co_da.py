@@ -11,7 +11,7 @@ from torch import Tensor
 from semiseg.core import IGNORE, Batch, Clock, NetFactory
 from semiseg.errors import UsageError
 from semiseg.losses import class_means, expectation_mask, known_confidence, weighted_cross_entropy
-from semiseg.methods._two_networks import Predictor, TwoNetworks
+from semiseg.methods._two_networks import TwoNetworks
 from semiseg.option_values import Amount, Count, Length, Positive, Share
 from semiseg.parts.alignment import Shares, align, share_ratio
 from semiseg.parts.facts import fact
@@ -78,7 +78,7 @@ class CoDA(TwoNetworks):
         divide_by: Literal["kept", "all"] = "kept",
         ramp: Length | None = None,
         ramp_unit: Length = 1,
-        predict_with: Predictor = "average",
+        predict_with: Literal["first", "second", "average"] = "average",
         include_background: bool = True,
     ) -> None:
         super().__init__(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor
 
 from semiseg.core import NetFactory
 from semiseg.losses import cross_entropy
-from semiseg.methods._two_networks import Predictor, TwoNetworks
+from semiseg.methods._two_networks import TwoNetworks
 from semiseg.option_values import Amount, Length
 
 
@@ -43,7 +45,7 @@ class CPS(TwoNetworks):
         weight: Amount = 0.1,
         ramp: Length | None = None,
         ramp_unit: Length = 1,
-        predict_with: Predictor = "first",
+        predict_with: Literal["first", "second", "average"] = "first",
         include_background: bool = True,
     ) -> None:
         super().__init__(

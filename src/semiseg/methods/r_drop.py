@@ -8,7 +8,7 @@ from torch import Tensor
 
 from semiseg.core import NetFactory
 from semiseg.losses import softmax_kl
-from semiseg.methods._two_networks import Predictor, TwoNetworks
+from semiseg.methods._two_networks import TwoNetworks
 from semiseg.option_values import Amount, Length
 
 
@@ -47,7 +47,7 @@ class RDrop(TwoNetworks):
         ramp: Length | None = None,
         ramp_unit: Length = 1,
         softmax_axis: Literal["classes", "width"] = "classes",
-        predict_with: Predictor = "first",
+        predict_with: Literal["first", "second", "average"] = "first",
         include_background: bool = True,
     ) -> None:
         super().__init__(

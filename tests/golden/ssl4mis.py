@@ -1,7 +1,8 @@
-"""Stored logits of two networks as a batch and a method, for the vectors of methods that train two."""
+"""Stored logits as a batch and a method, for the vectors of the scripts of SSL4MIS."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,14 @@ from tests.golden.replay import Answers, Vector
 
 from semiseg.core import Batch, Clock, Method, Update
 
-AT = Clock(3000, 30000)
-"""The iteration of the vectors, whose ramp is of 200 units of 150."""
+END = Clock(10, 10)
+"""Where the ramp is over, so that a method's weight is the one that it was given: the vector's."""
+
+
+def said(v: Vector, name: str, otherwise: float) -> float:
+    """A number that the vector has in its words only, such as ``ramp 200``."""
+    found = re.search(rf"\b{name} ([\d.]*\d)", str(v["doc"]))
+    return float(found[1]) if found else otherwise
 
 
 def batch_of(v: Vector) -> Batch:
@@ -24,8 +31,8 @@ def batch_of(v: Vector) -> Batch:
 def two(kind: Callable[..., Method], v: Vector, **options: Any) -> tuple[Method, list[Update]]:
     """The method with the stored logits as answers of both networks, and its updates, back-propagated."""
     left = iter([v["logits1"], v["logits2"]])
-    method = kind(lambda: Answers(next(left)), ramp=200 * 150, ramp_unit=150, **options)
-    updates = list(method.step(batch_of(v), AT))
+    method = kind(lambda: Answers(next(left)), weight=float(v["weight"]), **options)
+    updates = list(method.step(batch_of(v), END))
     for update in updates:
         update.loss.backward()
     return method, updates
