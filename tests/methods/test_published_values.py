@@ -16,6 +16,13 @@ PUBLISHED = {
     "tcsm": {"weight": 1.0, "decay": 0.999, "ramp": 6000, "ramp_unit": 10, "scale": 0.1, "supervised": "ce"},
     "upc": {"weight": 1.0, "decay": 0.9999, "noise": 0.2, "ramp": 6000, "pseudo_label": "rectified"},
     "dtc": {"weight": 1.0, "distance_weight": 0.3, "steepness": 1500.0, "absent": "ones"},
+    "ac_mt": {
+        "weight": 0.1,
+        "decay": 0.99,
+        "threshold_start": 0.75,
+        "certain_below": 0.1,
+        "filter_by": "both",
+    },
     "sassnet": {"weight": 0.01, "distance_weight": 0.3, "reuse_forward": False, "critic_width": 64},
 }
 
