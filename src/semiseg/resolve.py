@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from semiseg import recipes
+from semiseg import recipes, yaml_text
 from semiseg.config import Config
 from semiseg.errors import UsageError, unknown_name
 
@@ -114,12 +113,19 @@ def read_yaml(path: Path) -> Tree:
         UsageError: no such file, not YAML, or not a mapping.
     """
     try:
-        tree = _yaml(path.read_text())
+        tree = yaml_text.read(path.read_text())
     except OSError as error:
         raise UsageError(
             f"cannot read {path}: {error.strerror}",
             hint="`semiseg recipes default > mine.yaml` writes a file to start from",
             code="CONFIG_UNREADABLE",
+        ) from None
+    except yaml_text.DuplicateKey as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise UsageError(
+            f"{path}, line {line}: {error.problem}",
+            hint="put what both hold into one, and delete the other",
+            code="CONFIG_DUPLICATE",
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
@@ -148,7 +154,7 @@ def _from_environment(environment: Mapping[str, str]) -> Tree:
     tree: Tree = {}
     for name, value in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX):
-            _plant(tree, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), _yaml(value))
+            _plant(tree, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), yaml_text.read(value))
     return tree
 
 
@@ -166,26 +172,13 @@ def parse_settings(settings: Iterable[str]) -> Tree:
                 f"--set wants key=value, got {setting!r}", hint="for example --set optimizer.lr=0.001"
             )
         try:
-            _plant(tree, key.strip().split("."), _yaml(value))
+            _plant(tree, key.strip().split("."), yaml_text.read(value))
         except yaml.YAMLError:
             raise UsageError(
                 f"--set {key}: {value!r} is not a YAML value",
                 hint="close brackets and quotes, and protect them from the shell: --set 'plan.patch=[64,64]'",
             ) from None
     return tree
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that also reads ``1e-3`` as the number it is (YAML 1.1 wants ``1.0e-3``)."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def _yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader: builds plain values only
 
 
 def _plant(tree: Tree, path: list[str], value: Any) -> None:
