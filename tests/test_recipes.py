@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import pytest
 import torch
 
@@ -41,14 +39,8 @@ def built(config: Config, patch: tuple[int, ...]) -> tuple[methods.Method, objec
     """The method with its networks, and a plan of this protocol."""
     plan = make_plan(len(patch), patch=patch)
     name = config.network.name if config.network.name != "auto" else "unet"
-    make_net = functools.partial(
-        networks.build,
-        name,
-        dim=plan.dim,
-        in_channels=1,
-        classes=2,
-        plan=plan.network,
-        **config.network.options,
+    make_net = networks.Factory(
+        name, dim=plan.dim, in_channels=1, classes=2, options=config.network.options, plan=plan.network
     )
     kind = methods.find(config.method.name)
     return kind(make_net, **methods.check_options(kind, config.method.options)), plan
@@ -65,7 +57,7 @@ def test_every_setting_of_a_recipe_fits(recipe: str, method: str) -> None:
     assert config.method.options.items() >= own.items()
     with torch.device("meta"):
         trained, plan = built(config, config.plan.patch or (32, 32, 32))
-    require_fit(plan.patch, getattr(trained, trained.predictor))
+    require_fit(plan.patch, *(getattr(trained, name) for name in (trained.predictor, *trained.trainable)))
     require_settings_fit(config.inference, plan.patch, ["structure 1"])
     augment.build(config.augment.name, plan, config.augment.options)
     labeled, unlabeled = batch_sizes(config, plan, trained, 1)

@@ -20,7 +20,11 @@ IGNORE = 255
 """The label value that no loss and no metric counts (nnU-Net's ``ignore`` label is stored as this)."""
 
 NetFactory = Callable[..., nn.Module]
-"""``make_net(heads={"sdf": 1})`` returns a fresh network whose forward returns :class:`SegOutput`."""
+"""``make_net(heads={"sdf": 1})`` returns a fresh network whose forward returns :class:`SegOutput`.
+
+``make_net(up="linear")`` changes an option of the run's network; ``make_net(network="resvnet")`` returns
+another one for the same images and classes.
+"""
 
 OptimizerFactory = Callable[[nn.Module], torch.optim.Optimizer]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import logging
@@ -112,17 +111,19 @@ def _weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _build(content: Mapping[str, Any], plan: Plan) -> nn.Module:
     described = content["network"]
-    build = functools.partial(
-        networks.build,
-        described["name"],
-        dim=plan.dim,
-        in_channels=content["in_channels"],
-        classes=content["classes"],
-        plan=plan.network,
-        **described["options"],
-    )
-    averaged = described.get("averaged", 1)
-    return build() if averaged == 1 else Average(build() for _ in range(averaged))
+    members = described.get("average_of") or [described] * described.get("averaged", 1)  # of older versions
+    built = [
+        networks.build(
+            member["name"],
+            dim=plan.dim,
+            in_channels=content["in_channels"],
+            classes=content["classes"],
+            plan=plan.network,
+            **member["options"],
+        )
+        for member in members
+    ]
+    return built[0] if len(built) == 1 else Average(built)
 
 
 def _load_weights(network: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,16 +55,13 @@ class Session:
         self.notices = list(self.prepared.dataset.notices)
         if config.select == "best-val" and not self.prepared.split.val:
             self.notices.append("no validation list to choose weights by: the last ones are exported")
-        name, options = config.network.name, dict(config.network.options)
-        self.network: dict[str, Any] = {"name": name, "options": options}
-        make_net = functools.partial(
-            networks.build,
-            name,
+        make_net = networks.Factory(
+            config.network.name,
             dim=plan.dim,
             in_channels=len(plan.channels),
             classes=plan.classes,
+            options=config.network.options,
             plan=plan.network,
-            **options,
         )
         kind = methods.find(config.method.name)
         method_options = methods.check_options(kind, config.method.options)
@@ -76,9 +73,8 @@ class Session:
             method.to(memory_format=layout)  # type: ignore[call-overload]
         self.method = method.to(fabric.device)
         predictor = getattr(method, method.predictor)
-        require_fit(plan.patch, predictor)
-        if isinstance(predictor, Average):
-            self.network["averaged"] = len(predictor)
+        require_fit(plan.patch, predictor, *(getattr(method, name) for name in method.trainable))
+        self.network = described(predictor, make_net.description)
         self.batches = self._batches()
         self.precision = self._precision()
         if config.train.compile:
@@ -240,17 +236,28 @@ def batch_sizes(config: Config, plan: Plan, method: Method, world: int) -> tuple
     return sizes
 
 
-def require_fit(patch: Sequence[int], network: torch.nn.Module) -> None:
-    """Compare the patch with what the network can halve.
+def described(network: torch.nn.Module, unknown: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of its network, to build it again; ``unknown`` of one that does not tell."""
+    if not isinstance(network, Average):
+        return dict(getattr(network, "described", unknown))
+    members = [described(member, unknown) for member in network]
+    return {**members[0], "average_of": members}
+
+
+def require_fit(patch: Sequence[int], *trained: torch.nn.Module) -> None:
+    """Compare the patch with what the networks can halve.
 
     Raises:
         UsageError: an edge that is not divisible; names the nearest patch that is.
     """
-    divisor: Sequence[int] = getattr(network, "divisor", (1,) * len(patch))
-    if any(p % d for p, d in zip(patch, divisor, strict=True)):
-        nearest = list(fitting_patch(patch, divisor))
+    divisors = [divisor for network in trained if (divisor := getattr(network, "divisor", None))]
+    needed = [math.lcm(*edges) for edges in zip(*divisors, strict=True)] or [1] * len(patch)
+    if any(p % d for p, d in zip(patch, needed, strict=True)):
+        nearest = list(fitting_patch(patch, needed))
+        names = {told["name"] for network in trained if (told := getattr(network, "described", None))}
+        which = " and ".join(sorted(names)) or "the network"
         raise UsageError(
-            f"patch {list(patch)} does not fit the network: its edges must be divisible by {list(divisor)}",
+            f"patch {list(patch)} does not fit {which}: its edges must be divisible by {needed}",
             hint=f"use --set 'plan.patch={nearest}'",
             code="PATCH_DIVISOR",
         )

@@ -72,7 +72,11 @@ def batches(
 def make(name: str, dim: int, classes: int, **options: object) -> Method:
     """A method on tiny networks, always with the same initial weights."""
     torch.manual_seed(0)
-    return methods.find(name)(lambda heads=None: TinyNet(dim, classes, heads), **options)
+
+    def make_net(heads: dict[str, int] | None = None, **choice: object) -> TinyNet:
+        return TinyNet(dim, classes, heads)  # whatever network is asked for
+
+    return methods.find(name)(make_net, **options)
 
 
 def loop_for(

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from semiseg.networks._factory import Factory
 from semiseg.networks._registry import describe, names
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["build", "describe", "names"]
+__all__ = ["Factory", "build", "describe", "names"]
 
 
 def build(

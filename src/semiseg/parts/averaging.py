@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -18,9 +19,9 @@ class Average(nn.ModuleList):
 
     def __init__(self, networks: Iterable[nn.Module]) -> None:
         super().__init__(networks)
-        divisor = getattr(self[0], "divisor", None)
-        if divisor is not None:  # networks of one architecture have the same
-            self.divisor = divisor
+        divisors = [d for network in self if (d := getattr(network, "divisor", None))]
+        if divisors:
+            self.divisor = tuple(math.lcm(*edges) for edges in zip(*divisors, strict=True))
 
     def forward(self, x: Tensor) -> SegOutput:
         """(B, C, *S) -> logits (B, K, *S) whose softmax is the mean, float32."""
