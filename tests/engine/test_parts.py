@@ -141,6 +141,24 @@ def test_code_after_a_yield_sees_the_stepped_weights():
     assert finite
 
 
+@pytest.mark.parametrize(("factor", "stepped"), [(1e11, True), (1e30, False), (float("nan"), False)])
+def test_an_absurd_gradient_is_no_step(factor, stepped):
+    class Steep(Method):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Linear(1, 1, bias=False)
+
+        def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
+            yield Update(factor * self.net.weight.sum())
+
+    method = Steep()
+    before = method.net.weight.item()
+    optimizer = torch.optim.SGD(method.net.parameters(), 1e-11)
+    _, finite = iterate(FABRIC, method, AT(0), {"net": optimizer}, Clock(0, 1), Precision("32", CPU))
+    assert finite == stepped
+    assert (method.net.weight.item() != before) == stepped
+
+
 def test_one_process_is_its_own_mean():
     network = TinyNet(2, 3)
     network(AT(0).x_l).logits.sum().backward()
@@ -148,7 +166,7 @@ def test_one_process_is_its_own_mean():
     statistics = [b.clone() for b in running_statistics(network)]
     average_gradients(FABRIC, network.parameters())
     average_batch_norm(FABRIC, network)
-    assert len(statistics) == 2
+    assert len(statistics) == 4  # mean and variance of two batch norms
     assert all(torch.equal(b, p.grad) for b, p in zip(before, network.parameters(), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(statistics, running_statistics(network), strict=True))
     assert any_rank(FABRIC, True)
@@ -206,7 +224,7 @@ def test_optimizers_by_name(name, kind):
     assert type(optimizer) is kind
     (group,) = optimizer.param_groups
     assert (group["lr"], group["weight_decay"]) == (0.3, 0.2)
-    assert len(group["params"]) == len(list(network.body.parameters()))
+    assert len(group["params"]) == sum(p.requires_grad for p in network.parameters())
 
 
 def test_learning_rate_factors():
