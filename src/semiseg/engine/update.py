@@ -33,8 +33,8 @@ def iterate(
 
     Forward passes run under the precision's autocast, the method's code after a ``yield`` sees the stepped
     weights, gradients are averaged over ranks before they are clipped, and an update whose gradient is not
-    finite (or absurd) on any rank is skipped on all of them. Running statistics of batch norm, which one bad forward pass
-    would spoil for good, then go back to what they were.
+    finite (or absurd) on any rank is skipped on all of them. Running statistics of batch norm, which one bad
+    forward pass would spoil for good, then go back to what they were.
 
     Returns:
         Detached logs (``loss`` is the sum over the updates that count), and whether every update was finite.
