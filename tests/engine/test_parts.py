@@ -141,8 +141,9 @@ def test_code_after_a_yield_sees_the_stepped_weights():
     assert finite
 
 
+@pytest.mark.parametrize("precision", ["32", "16"])
 @pytest.mark.parametrize(("factor", "stepped"), [(1e11, True), (1e30, False), (float("nan"), False)])
-def test_an_absurd_gradient_is_no_step(factor, stepped):
+def test_an_absurd_gradient_is_no_step(factor, stepped, precision):
     class Steep(Method):
         def __init__(self) -> None:
             super().__init__()
@@ -154,7 +155,8 @@ def test_an_absurd_gradient_is_no_step(factor, stepped):
     method = Steep()
     before = method.net.weight.item()
     optimizer = torch.optim.SGD(method.net.parameters(), 1e-11)
-    _, finite = iterate(FABRIC, method, AT(0), {"net": optimizer}, Clock(0, 1), Precision("32", CPU))
+    settings = Precision(precision, CPU)
+    _, finite = iterate(FABRIC, method, AT(0), {"net": optimizer}, Clock(0, 1), settings)
     assert finite == stepped
     assert (method.net.weight.item() != before) == stepped
 

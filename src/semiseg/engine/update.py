@@ -80,17 +80,15 @@ def _apply(
         _leave(update.gradient, optimizer, parameters)
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
     finite = bool(norm < ABSURD)  # false for NaN, too
-    if not update.step:
-        if scaler is not None:
-            scaler.update()
-        return finite
-    if finite and clip is not None:
-        torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm, foreach=True)
-    if scaler is not None:  # skips overflows by itself, and must hear of them to lower its scale
-        scaler.step(optimizer)
-        scaler.update()
-    elif finite:
-        optimizer.step()
+    if finite and update.step:
+        if clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm, foreach=True)
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
+    if scaler is not None:
+        scaler.update()  # it has seen any overflow when it unscaled, and lowers the scale
     return finite
 
 
