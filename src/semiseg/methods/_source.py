@@ -43,8 +43,8 @@ def targets(node: ast.ClassDef) -> tuple[str, ...]:
         if isinstance(item, ast.Assign | ast.AnnAssign) and item.value and "targets" in _assigned(item):
             for part in ast.walk(item.value):
                 if isinstance(part, ast.Tuple):
-                    names |= {e.value: None for e in part.elts if isinstance(e, ast.Constant)}
-    return tuple(map(str, names))
+                    names |= {str(e.value): None for e in part.elts if isinstance(e, ast.Constant)}
+    return tuple(names)
 
 
 def _parse(path: Path) -> ast.Module:
