@@ -4,13 +4,15 @@
 
 Every run is `semiseg train`, `semiseg predict` and `semiseg evaluate` with their defaults (plus --set). Runs
 that are there already are not repeated, so an interrupted benchmark goes on. The results go to
-benchmarks/results/NAME.{json,md}.
+benchmarks/results/NAME.{json,md}, beside those of earlier commands of the same name: each run keeps the
+command and the commit that it was made with.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import operator
 import statistics
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,19 @@ def one_run(args: argparse.Namespace, method: str, seed: int, labeled: int | Non
         "cases": len(evaluation.cases),
         **{metric: evaluation.mean(metric) for metric in METRICS},
         "classes": {metric: evaluation.class_means(metric) for metric in METRICS},
+        "command": args.command,
+        "commit": (manifest["git"] or {}).get("commit"),
     }
+
+
+def with_earlier(rows: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """The runs of earlier commands in that file, and these, in place of the same runs; supervised first."""
+    earlier = json.loads(path.read_text())["runs"] if path.is_file() else []
+    key = operator.itemgetter("method", "labeled", "seed", "iterations")
+    found = {key(row): row for row in [*earlier, *rows]}
+    order = list(dict.fromkeys(row["method"] for row in found.values()))
+    order.sort(key=lambda method: (method != "supervised", method != "mean_teacher"))
+    return sorted(found.values(), key=lambda row: (row["labeled"], order.index(row["method"]), row["seed"]))
 
 
 def summarize(rows: list[dict[str, Any]], args: argparse.Namespace) -> str:
@@ -63,20 +77,28 @@ def summarize(rows: list[dict[str, Any]], args: argparse.Namespace) -> str:
         f"# {args.name}",
         "",
         f"{rows[0]['cases']} test cases. Mean over foreground classes, ± SD over seeds; distances under "
-        f"the `{args.convention}` convention. Command: `{args.command}`.",
+        f"the `{args.convention}` convention. {_commands(rows, args)}",
         "",
         "| method | labeled | seeds | Dice | HD95 | ASD | minutes per run |",
         "|---|---|---|---|---|---|---|",
     ]
-    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["method"], row["labeled"]), []).append(row)
-    for (method, labeled), group in groups.items():
+        groups.setdefault((row["method"], row["labeled"], row["iterations"]), []).append(row)
+    for (method, labeled, _), group in groups.items():
         cells = [_spread([row[metric] for row in group]) for metric in METRICS]
         minutes = statistics.mean(row["minutes"] for row in group)
         lines.append(f"| {method} | {labeled} | {len(group)} | {' | '.join(cells)} | {minutes:.1f} |")
     described = ", ".join(f"{key} {value}" for key, value in machine().items())
     return "\n".join([*lines, "", f"Machine: {described}."]) + "\n"
+
+
+def _commands(rows: list[dict[str, Any]], args: argparse.Namespace) -> str:
+    commands = list(dict.fromkeys(row.get("command", args.command) for row in rows))
+    if len(commands) == 1:
+        return f"Command: `{commands[0]}`."
+    last = commands[-1]
+    return f"{len(commands)} commands such as `{last}`; that of each run, and its commit, are in the JSON."
 
 
 def _spread(values: list[float]) -> str:
@@ -114,9 +136,16 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for method, seed, labeled in todo:
         rows.append(one_run(args, method, seed, labeled))
-        content = {"command": args.command, "machine": machine(), "convention": args.convention, "runs": rows}
-        (RESULTS / f"{args.name}.json").write_text(json.dumps(content, indent=1) + "\n")
-        (RESULTS / f"{args.name}.md").write_text(summarize(rows, args))
+        write(rows, args)
+
+
+def write(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
+    """The results of these runs, beside those of earlier commands."""
+    path = RESULTS / f"{args.name}.json"
+    rows = with_earlier(rows, path)
+    content = {"command": args.command, "machine": machine(), "convention": args.convention, "runs": rows}
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    path.with_suffix(".md").write_text(summarize(rows, args))
 
 
 if __name__ == "__main__":

@@ -22,12 +22,22 @@ Every table here was written by the command named in it; `python benchmarks/page
 `benchmarks/results`, where the raw numbers are. Nothing was chosen on test cases: the default recipe was
 settled on labels of hippocampus training cases that the runs below do not see as labeled.
 """
-ORDER = ("hippocampus", "acdc", "left_atrium", "metrics", "confident_learning", "training")
+ORDER = (
+    "hippocampus",
+    "steps_hippocampus",
+    "acdc",
+    "left_atrium",
+    "metrics",
+    "confident_learning",
+    "training",
+)
 
 
 def page() -> str:
-    """The whole page."""
-    found = [ROOT / "benchmarks" / "results" / f"{name}.md" for name in ORDER]
+    """The whole page: each table, followed by what was found out about it (NAME.notes.md), if anything."""
+    found = [
+        ROOT / "benchmarks" / "results" / f"{name}{end}" for name in ORDER for end in (".md", ".notes.md")
+    ]
     tables = [path.read_text(encoding="utf-8").replace("# ", "## ", 1) for path in found if path.is_file()]
     return "\n".join([HEAD, *tables])
 
