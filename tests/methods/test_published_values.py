@@ -23,6 +23,7 @@ PUBLISHED = {
         "certain_below": 0.1,
         "filter_by": "both",
     },
+    "dycon": {"weight": 0.1, "fecl_weight": 0.5, "beta_max": 5.0, "beta_min": 0.5, "temperature": 0.6},
     "sassnet": {"weight": 0.01, "distance_weight": 0.3, "reuse_forward": False, "critic_width": 64},
 }
 
