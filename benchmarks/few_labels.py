@@ -79,18 +79,26 @@ def summarize(rows: list[dict[str, Any]], args: argparse.Namespace) -> str:
         f"{rows[0]['cases']} test cases. Mean over foreground classes, ± SD over seeds; distances under "
         f"the `{args.convention}` convention. {_commands(rows, args)}",
         "",
-        "| method | labeled | seeds | Dice | HD95 | ASD | minutes per run |",
-        "|---|---|---|---|---|---|---|",
+        "| method | labeled | seeds | Dice | over supervised | HD95 | ASD | minutes per run |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     groups: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["method"], row["labeled"], row["iterations"]), []).append(row)
-    for (method, labeled, _), group in groups.items():
+    for (method, labeled, iterations), group in groups.items():
         cells = [_spread([row[metric] for row in group]) for metric in METRICS]
+        cells.insert(1, _gain(group, groups.get(("supervised", labeled, iterations), [])))
         minutes = statistics.mean(row["minutes"] for row in group)
         lines.append(f"| {method} | {labeled} | {len(group)} | {' | '.join(cells)} | {minutes:.1f} |")
     described = ", ".join(f"{key} {value}" for key, value in machine().items())
     return "\n".join([*lines, "", f"Machine: {described}."]) + "\n"
+
+
+def _gain(group: list[dict[str, Any]], supervised: list[dict[str, Any]]) -> str:
+    """Mean difference in Dice on the seeds that both have."""
+    base = {row["seed"]: row["Dice"] for row in supervised}
+    pairs = [row["Dice"] - base[row["seed"]] for row in group if row["seed"] in base]
+    return f"{statistics.mean(pairs):+.4f}" if pairs and group is not supervised else ""
 
 
 def _commands(rows: list[dict[str, Any]], args: argparse.Namespace) -> str:
