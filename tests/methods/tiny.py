@@ -20,6 +20,8 @@ from semiseg.engine.precision import Precision
 class TinyNet(nn.Module):
     """Two resolutions with batch norm and dropout, so that modes, random numbers and levels matter."""
 
+    encoder_parts = ("body", "deep")
+
     def __init__(
         self, dim: int, classes: int, heads: dict[str, int] | None = None, channels: int = 1
     ) -> None:
@@ -36,12 +38,21 @@ class TinyNet(nn.Module):
         self.head = conv(8, classes, 1)
         self.heads = nn.ModuleDict({name: conv(8, n, 1) for name, n in (heads or {}).items()})
 
-    def forward(self, x: Tensor) -> SegOutput:
+    def encode(self, x: Tensor) -> list[Tensor]:
         first = self.body(x)
-        deep = self.deep(first)
-        features = first + self.up(deep)
-        heads = {name: head(features) for name, head in self.heads.items()}
-        return SegOutput(self.head(features), features, heads, (deep, features))
+        return [first, self.deep(first)]
+
+    def decode(self, maps: list[Tensor]) -> list[Tensor]:
+        first, deep = maps
+        return [deep, first + self.up(deep)]
+
+    def classify(self, features: Tensor) -> Tensor:
+        return self.head(features)
+
+    def forward(self, x: Tensor) -> SegOutput:
+        levels = self.decode(self.encode(x))
+        heads = {name: head(levels[-1]) for name, head in self.heads.items()}
+        return SegOutput(self.classify(levels[-1]), levels[-1], heads, tuple(levels))
 
 
 def batches(
@@ -69,9 +80,14 @@ def batches(
     return at
 
 
+SMALL: dict[str, dict[str, object]] = {"sassnet": {"critic_width": 8}, "dycon": {"max_patches": 128}}
+"""Sizes of the parts that a method brings itself, as tiny as the networks here."""
+
+
 def make(name: str, dim: int, classes: int, **options: object) -> Method:
     """A method on tiny networks, always with the same initial weights."""
     torch.manual_seed(0)
+    options = {**SMALL.get(name, {}), **options}
 
     def make_net(heads: dict[str, int] | None = None, **choice: object) -> TinyNet:
         return TinyNet(dim, classes, heads)  # whatever network is asked for

@@ -19,7 +19,8 @@ class SegNetwork(nn.Module):
 
     A subclass sets :attr:`divisor` and :attr:`widths`, builds its layers under its own names, calls
     :meth:`add_heads` last (so that the heads' keys come after all others in the state_dict), and writes
-    :meth:`extract` and :meth:`classify`.
+    :meth:`encode`, :meth:`decode` and :meth:`classify`, or :meth:`extract` and :meth:`classify` where encoder
+    and decoder cannot be told apart.
     """
 
     dims: ClassVar[tuple[int, ...]] = (2, 3)
@@ -27,6 +28,12 @@ class SegNetwork(nn.Module):
     """Each edge of the input must be divisible by this."""
     widths: tuple[int, ...]
     """Channels of each level, deepest first."""
+    encoder_parts: ClassVar[tuple[str, ...]] = ()
+    """The attributes that :meth:`decode` and :meth:`classify` do without; none where there is no
+    :meth:`encode`."""
+    upsamplings: tuple[str, ...] = ()
+    """The values that the option ``up`` may have here, the chosen one first; none where it has no such
+    option."""
 
     def __init__(self, dim: int, in_channels: int, classes: int) -> None:
         super().__init__()
@@ -45,11 +52,22 @@ class SegNetwork(nn.Module):
         """Put one 1x1(x1) convolution per head on the last ``features`` channels; none leaves no trace."""
         self.heads = make_heads(self.dim, features, heads)
 
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """(B, C, *S) -> the maps of the way down, the bottleneck last, before any dropout of the decoder."""
+        raise UsageError(
+            f"{type(self).__name__} does not say how it extracts features",
+            hint="define encode and decode, or extract, in the class",
+        )
+
+    def decode(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The maps of :meth:`encode` -> the levels, as :meth:`extract`; ``maps`` stays as it is."""
+        raise UsageError(
+            f"{type(self).__name__} does not say how it decodes", hint="define decode in the class"
+        )
+
     def extract(self, x: Tensor) -> list[Tensor]:
         """(B, C, *S) -> the decoder's maps: the bottleneck, ..., the head's input (B, D, *S)."""
-        raise UsageError(
-            f"{type(self).__name__} does not say how it extracts features", hint="define extract in the class"
-        )
+        return self.decode(self.encode(x))
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, D, *S) -> logits (B, K, *S)."""
@@ -78,6 +96,11 @@ class SegNetwork(nn.Module):
         deepest = math.prod([s // d for s, d in zip(x.shape[2:], self.divisor, strict=True)])
         if self.training and x.shape[0] * deepest < 2:
             raise too_small()
+
+
+def chosen_first(chosen: str, kinds: Sequence[str]) -> tuple[str, ...]:
+    """For :attr:`SegNetwork.upsamplings`."""
+    return (chosen, *(kind for kind in kinds if kind != chosen))
 
 
 def make_heads(dim: int, features: int, heads: Mapping[str, int] | None) -> nn.ModuleDict:

@@ -44,6 +44,8 @@ class DenseUNet(SegNetwork):
         last_dropout: channel-wise, before the last norm.
     """
 
+    encoder_parts = ("rn",)
+
     def __init__(
         self,
         *,
@@ -80,9 +82,9 @@ class DenseUNet(SegNetwork):
         """(B, C, *S) -> the maps of the stem and of the four blocks, at 1/2, 1/4, ..., 1/32."""
         return cast("list[Tensor]", self.rn(x))
 
-    def extract(self, x: Tensor) -> list[Tensor]:
-        """(B, C, *S) -> six maps, the deepest encoder map first and (B, 64, *S) last."""
-        *skips, x = self.encode(x)
+    def decode(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The five maps -> six levels, the deepest map first and (B, 64, *S) last."""
+        *skips, x = maps
         levels = [x]
         for up in (self.up1, self.up2, self.up3, self.up4):
             levels.append(up(levels[-1], skips.pop()))

@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semiseg.errors import UsageError
-from semiseg.networks._base import SegNetwork
+from semiseg.networks._base import SegNetwork, chosen_first
 from semiseg.networks._layers import Layers, layers
 from semiseg.networks._norm import InstanceNorm
 from semiseg.option_values import Share
 
 _SLOPE = 0.01
 """Of the leaky ReLU."""
+_UPS = ("transposed", "linear", "nearest")
 
 
 class UNet(SegNetwork):
@@ -41,11 +42,14 @@ class UNet(SegNetwork):
         kernels: odd kernel size per stage and axis; default: 3 everywhere.
         residual: add each stage's input (projected where its shape changes) before the last activation.
         dropout: rate of channel-wise dropout on the deepest and on the last feature map, as in the V-Net.
-        up: ``transposed`` (a learned up-convolution) or ``linear`` (1x1 convolution, then interpolation).
+        up: ``transposed`` (a learned up-convolution), or a 1x1 convolution and then ``linear`` or ``nearest``
+            interpolation.
 
     Raises:
         UsageError: stages, axes or kernels that do not fit together.
     """
+
+    encoder_parts = ("encoder",)
 
     def __init__(
         self,
@@ -82,21 +86,26 @@ class UNet(SegNetwork):
         self.decoder = nn.ModuleList(
             block(kit, 2 * features[i - 1], features[i - 1], tuple(kernels[i - 1]), one) for i in deep_first
         )
+        self.upsamplings = chosen_first(up, _UPS)
         self.dropout = kit.dropout(dropout)
         self.widths = tuple(features[::-1])
         self.head = kit.conv(features[0], classes, 1)
         self.add_heads(features[0], heads)
         self.apply(_initialize)
 
-    def extract(self, x: Tensor) -> list[Tensor]:
-        """(B, C, *S) -> one map per stage, the last (B, features[0], *S); first and last after dropout."""
-        skips = []
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """(B, C, *S) -> one map per stage, full resolution first."""
+        maps = [x]
         for stage in self.encoder:
-            x = stage(x)
-            skips.append(x)
-        levels = [self.dropout(skips.pop())]
-        for up, stage in zip(self.ups, self.decoder, strict=True):
-            levels.append(stage(torch.cat((up(levels[-1]), skips.pop()), dim=1)))
+            maps.append(stage(maps[-1]))
+        return maps[1:]
+
+    def decode(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """One level per stage, the last (B, features[0], *S); first and last after dropout."""
+        *skips, deepest = maps
+        levels = [self.dropout(deepest)]
+        for up, stage, skip in zip(self.ups, self.decoder, reversed(skips), strict=True):
+            levels.append(stage(torch.cat((up(levels[-1]), skip), dim=1)))
         levels[-1] = self.dropout(levels[-1])
         return levels
 
@@ -152,7 +161,7 @@ class _Up(nn.Module):
 
     def __init__(self, kit: Layers, i: int, o: int, stride: tuple[int, ...], kind: str) -> None:
         super().__init__()
-        self.mode = "" if kind == "transposed" else kit.linear_mode
+        self.mode = {"transposed": "", "linear": kit.linear_mode, "nearest": "nearest"}[kind]
         self.scale = [float(s) for s in stride]
         self.conv: nn.Module
         if self.mode:
@@ -196,8 +205,8 @@ def _check_sizes(
         problems.append("kernels must be odd")
     if any(s < 1 for stride in strides for s in stride):
         problems.append("strides must be positive")
-    if up not in ("transposed", "linear"):
-        problems.append(f"up must be 'transposed' or 'linear', got {up!r}")
+    if up not in _UPS:
+        problems.append(f"up must be 'transposed', 'linear' or 'nearest', got {up!r}")
     if problems:
         raise UsageError(
             f"UNet cannot be built: {'; '.join(problems)}", hint="mend the network part of the plan"

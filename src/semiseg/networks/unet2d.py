@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semiseg.errors import UsageError
-from semiseg.networks._base import SegNetwork
+from semiseg.errors import UsageError, unknown_name
+from semiseg.networks._base import SegNetwork, chosen_first
 from semiseg.networks._layers import Layers, layers
 
 _WIDTHS = (16, 32, 64, 128, 256)
 _SLOPE = 0.01
+_UPS = ("linear", "transposed", "nearest", "cubic")
 
 
 class UNet2D(SegNetwork):
@@ -33,7 +34,11 @@ class UNet2D(SegNetwork):
         classes: K.
         heads: extra 1x1 convolutions on the last features, name -> channels.
         dropout: rate in each of the five encoder levels; all 0 turns it off.
+        up: a 1x1 convolution and then ``linear`` (published), ``nearest`` or, in 2D, ``cubic`` interpolation;
+            or ``transposed``, a learned up-convolution. The decoders of MC-Net differ in this alone.
     """
+
+    encoder_parts = ("encoder",)
 
     def __init__(
         self,
@@ -43,6 +48,7 @@ class UNet2D(SegNetwork):
         classes: int,
         heads: Mapping[str, int] | None = None,
         dropout: Sequence[float] = (0.05, 0.1, 0.2, 0.3, 0.5),
+        up: str = "linear",
     ) -> None:
         super().__init__(dim, in_channels, classes)
         if len(dropout) != len(_WIDTHS):
@@ -50,19 +56,23 @@ class UNet2D(SegNetwork):
                 f"unet2d has {len(_WIDTHS)} levels, got {len(dropout)} dropout rates",
                 hint="give one rate per level, full resolution first",
             )
+        kinds = _UPS if dim == 2 else _UPS[:3]  # there is no tricubic interpolation
+        if up not in kinds:
+            raise unknown_name("up", up, kinds)
+        self.upsamplings = chosen_first(up, kinds)
         self.divisor, self.widths = (16,) * dim, _WIDTHS[::-1]
         kit = layers(dim)
         self.encoder = _Encoder(kit, in_channels, dropout)
-        self.decoder = _Decoder(kit, classes)
+        self.decoder = _Decoder(kit, classes, up)
         self.add_heads(_WIDTHS[0], heads)
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """(B, C, *S) -> the five encoder maps, full resolution first."""
         return cast("list[Tensor]", self.encoder(x))
 
-    def extract(self, x: Tensor) -> list[Tensor]:
-        """(B, C, *S) -> five maps, the deepest encoder map first and (B, 16, *S) last."""
-        return cast("list[Tensor]", self.decoder(self.encode(x)))
+    def decode(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The five maps -> five levels, the deepest map first and (B, 16, *S) last."""
+        return cast("list[Tensor]", self.decoder(maps))
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, 16, *S) -> logits (B, K, *S)."""
@@ -113,25 +123,32 @@ class _Encoder(nn.Module):
 
 
 class _Up(nn.Module):
-    def __init__(self, kit: Layers, i: int, o: int) -> None:
+    def __init__(self, kit: Layers, i: int, o: int, up: str) -> None:
         super().__init__()
-        self.mode = kit.linear_mode
-        self.conv1x1 = kit.conv(i, o, 1)
+        self.mode = {"linear": kit.linear_mode, "nearest": "nearest", "cubic": "bicubic"}.get(up)
+        if self.mode is None:
+            self.up = kit.up_conv(i, o, 2, stride=2)
+        else:
+            self.conv1x1 = kit.conv(i, o, 1)
         self.conv = _Block(kit, 2 * o, o, 0.0)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        x = F.interpolate(self.conv1x1(x), scale_factor=2.0, mode=self.mode, align_corners=True)
+        if self.mode is None:
+            x = self.up(x)
+        else:
+            corners = None if self.mode == "nearest" else True
+            x = F.interpolate(self.conv1x1(x), scale_factor=2.0, mode=self.mode, align_corners=corners)
         return cast(Tensor, self.conv(torch.cat((skip, x), dim=1)))
 
 
 class _Decoder(nn.Module):
-    def __init__(self, kit: Layers, classes: int) -> None:
+    def __init__(self, kit: Layers, classes: int, up: str) -> None:
         super().__init__()
         for level in range(1, 5):
-            setattr(self, f"up{level}", _Up(kit, _WIDTHS[5 - level], _WIDTHS[4 - level]))
+            setattr(self, f"up{level}", _Up(kit, _WIDTHS[5 - level], _WIDTHS[4 - level], up))
         self.out_conv = kit.conv(_WIDTHS[0], classes, 3, padding=1)
 
-    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """The levels; the head is applied by the network."""
         levels = [maps[4]]
         for level in range(1, 5):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semiseg.networks._base import SegNetwork
+from semiseg.errors import unknown_name
+from semiseg.networks._base import SegNetwork, chosen_first
 from semiseg.networks._layers import Layers, layers
 from semiseg.networks._norm import PlainInstanceNorm
 from semiseg.option_values import Share
 
 _WIDTHS = (16, 32, 64, 128, 256)
+_UPS = ("linear", "nearest")
 
 
 class UNet3D(SegNetwork):
@@ -33,7 +35,10 @@ class UNet3D(SegNetwork):
         classes: K.
         heads: extra 1x1x1 convolutions on the last features, name -> channels.
         dropout: rate of the element-wise dropout on the deepest and on the last feature map.
+        up: ``linear`` (published) or ``nearest`` interpolation, neither with weights of its own.
     """
+
+    encoder_parts = ("conv1", "conv2", "conv3", "conv4", "center")
 
     def __init__(
         self,
@@ -43,8 +48,12 @@ class UNet3D(SegNetwork):
         classes: int,
         heads: Mapping[str, int] | None = None,
         dropout: Share = 0.3,
+        up: str = "linear",
     ) -> None:
         super().__init__(dim, in_channels, classes)
+        if up not in _UPS:
+            raise unknown_name("up", up, _UPS)
+        self.upsamplings = chosen_first(up, _UPS)
         self.divisor, self.widths = (16,) * dim, _WIDTHS[::-1]
         kit = layers(dim)
         for level, (i, o) in enumerate(zip((in_channels, *_WIDTHS[:3]), _WIDTHS[:4], strict=True), start=1):
@@ -52,22 +61,25 @@ class UNet3D(SegNetwork):
         self.pool = kit.max_pool(2)
         self.center = _Block(kit, _WIDTHS[3], _WIDTHS[4])
         for level in (4, 3, 2, 1):
-            setattr(self, f"up_concat{level}", _Up(kit, _WIDTHS[level], _WIDTHS[level - 1]))
+            setattr(self, f"up_concat{level}", _Up(kit, _WIDTHS[level], _WIDTHS[level - 1], up))
         self.dropout = nn.Dropout(dropout)
         self.final = kit.conv(_WIDTHS[0], classes, 1)
         self.add_heads(_WIDTHS[0], heads)
         self.apply(_initialize)
 
-    def extract(self, x: Tensor) -> list[Tensor]:
-        """(B, C, *S) -> five maps, the last (B, 16, *S); first and last after dropout."""
-        skips = []
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """(B, C, *S) -> the five maps of the way down, full resolution first, before any dropout."""
+        maps = []
         for level in (1, 2, 3, 4):
-            x = getattr(self, f"conv{level}")(x)
-            skips.append(x)
-            x = self.pool(x)
-        levels = [self.dropout(self.center(x))]
+            maps.append(getattr(self, f"conv{level}")(x))
+            x = self.pool(maps[-1])
+        return [*maps, self.center(x)]
+
+    def decode(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The five maps -> five levels, the last (B, 16, *S); first and last after dropout."""
+        levels = [self.dropout(maps[4])]
         for level in (4, 3, 2, 1):
-            levels.append(getattr(self, f"up_concat{level}")(levels[-1], skips.pop()))
+            levels.append(getattr(self, f"up_concat{level}")(levels[-1], maps[level - 1]))
         levels[-1] = self.dropout(levels[-1])
         return levels
 
@@ -91,13 +103,13 @@ class _Block(nn.Module):
 class _Up(nn.Module):
     """Interpolates the deeper map, puts the skip before it, and convolves."""
 
-    def __init__(self, kit: Layers, i: int, o: int) -> None:
+    def __init__(self, kit: Layers, i: int, o: int, up: str) -> None:
         super().__init__()
-        self.mode = kit.linear_mode
+        self.mode = kit.linear_mode if up == "linear" else up
         self.conv = _Block(kit, i + o, o)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        x = F.interpolate(x, scale_factor=2.0, mode=self.mode, align_corners=False)
+        x = F.interpolate(x, scale_factor=2.0, mode=self.mode)
         return cast(Tensor, self.conv(torch.cat((skip, x), dim=1)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from semiseg.core import SegOutput
 from semiseg.errors import UsageError, unknown_name
-from semiseg.networks._base import SegNetwork
+from semiseg.networks._base import SegNetwork, chosen_first
 from semiseg.networks._layers import Layers, layers
 from semiseg.networks._norm import PlainInstanceNorm
 
+_UPS = ("transposed", "linear", "nearest")
 _NORMS = ("batch", "group", "instance", "none")
 _LEVELS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _CONVS = (1, 2, 3, 3, 3, 3, 3, 2, 1)
@@ -39,7 +40,14 @@ class VNet(SegNetwork):
         norm: ``batch``, ``group`` (16 groups), ``instance`` (no parameters) or ``none``.
         has_dropout: channel-wise dropout on the deepest feature map and before the last convolution.
         dropout_rate: of both.
+        up: ``transposed`` (published), or ``linear`` or ``nearest`` interpolation and then a 3x3x3
+            convolution. The decoders of MC-Net differ in this alone.
     """
+
+    encoder_parts = (
+        *(f"block_{level}" for level in _LEVELS[:5]),
+        *(f"block_{level}_dw" for level in _LEVELS[:4]),
+    )
 
     def __init__(
         self,
@@ -52,6 +60,7 @@ class VNet(SegNetwork):
         norm: str = "batch",
         has_dropout: bool = True,
         dropout_rate: float = 0.5,
+        up: str = "transposed",
     ) -> None:
         super().__init__(dim, in_channels, classes)
         if norm not in _NORMS:
@@ -61,6 +70,9 @@ class VNet(SegNetwork):
                 f"vnet cannot have filters={filters} with norm={norm!r}",
                 hint="filters must be positive, and a multiple of 16 with norm group",
             )
+        if up not in _UPS:
+            raise unknown_name("up", up, _UPS)
+        self.upsamplings = chosen_first(up, _UPS)
         self.divisor = (16,) * dim
         kit = layers(dim)
         widths = [filters * 2 ** min(i, 8 - i) for i in range(9)]
@@ -68,8 +80,8 @@ class VNet(SegNetwork):
             first = in_channels if i == 0 else width
             setattr(self, f"block_{level}", _Block(kit, norm, [first, *[width] * convs]))
             if i < 8:
-                change = _Down if i < 4 else _Up
-                setattr(self, f"block_{level}_{change.suffix}", change(kit, norm, width, widths[i + 1]))
+                way, step = ("dw", _down(kit, width)) if i < 4 else ("up", _up(kit, width, up))
+                setattr(self, f"block_{level}_{way}", _Change(kit, norm, step, widths[i + 1]))
         self.out_conv = kit.conv(filters, classes, 1)
         self.dropout = kit.dropout(dropout_rate if has_dropout else 0.0)
         self.widths = tuple(widths[4:])
@@ -82,7 +94,7 @@ class VNet(SegNetwork):
             maps.append(self._run(f"block_{level}", self._run(f"block_{above}_dw", maps[-1])))
         return maps
 
-    def decode(self, maps: list[Tensor], *, dropout: bool = True) -> list[Tensor]:
+    def decode(self, maps: Sequence[Tensor], *, dropout: bool = True) -> list[Tensor]:
         """The five maps -> five levels, the last (B, filters, *S); first and last after dropout."""
         levels = [self.dropout(maps[4]) if dropout else maps[4]]
         for below, level, skip in zip(_LEVELS[4:8], _LEVELS[5:], reversed(maps[:4]), strict=True):
@@ -90,10 +102,6 @@ class VNet(SegNetwork):
         if dropout:
             levels[-1] = self.dropout(levels[-1])
         return levels
-
-    def extract(self, x: Tensor) -> list[Tensor]:
-        """(B, C, *S) -> five levels, as :meth:`decode`."""
-        return self.decode(self.encode(x))
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, filters, *S) -> logits (B, K, *S)."""
@@ -137,19 +145,22 @@ class _Block(_Sequence):
         super().__init__(steps)
 
 
-class _Down(_Sequence):
-    """Halves the resolution with a convolution of size 2."""
+class _Change(_Sequence):
+    """Another resolution and ``width`` channels, norm, ReLU."""
 
-    suffix = "dw"
-
-    def __init__(self, kit: Layers, norm: str, i: int, o: int) -> None:
-        super().__init__([kit.conv(i, o, 2, stride=2), *_norm_layer(kit, norm, o), nn.ReLU(inplace=True)])
+    def __init__(self, kit: Layers, norm: str, steps: list[nn.Module], width: int) -> None:
+        super().__init__([*steps, *_norm_layer(kit, norm, width), nn.ReLU(inplace=True)])
 
 
-class _Up(_Sequence):
-    """Doubles the resolution with a transposed convolution of size 2."""
+def _down(kit: Layers, width: int) -> list[nn.Module]:
+    """Half the resolution, twice the width, with a convolution of size 2."""
+    return [kit.conv(width, 2 * width, 2, stride=2)]
 
-    suffix = "up"
 
-    def __init__(self, kit: Layers, norm: str, i: int, o: int) -> None:
-        super().__init__([kit.up_conv(i, o, 2, stride=2), *_norm_layer(kit, norm, o), nn.ReLU(inplace=True)])
+def _up(kit: Layers, width: int, kind: str) -> list[nn.Module]:
+    """Twice the resolution, half the width."""
+    if kind == "transposed":
+        return [kit.up_conv(width, width // 2, 2, stride=2)]
+    linear = kind == "linear"
+    up = nn.Upsample(scale_factor=2.0, mode=kit.linear_mode if linear else kind, align_corners=linear or None)
+    return [up, kit.conv(width, width // 2, 3, padding=1)]

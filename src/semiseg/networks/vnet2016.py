@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -36,6 +36,8 @@ class VNet2016(SegNetwork):
         dropout: rate in the ``mattmacy`` variant; the paper has none.
     """
 
+    encoder_parts = ("in_tr", "down_tr32", "down_tr64", "down_tr128", "down_tr256")
+
     def __init__(
         self,
         *,
@@ -68,14 +70,19 @@ class VNet2016(SegNetwork):
         self.out_tr = _Head(kit, classes) if layout.norm else kit.layers.conv(32, classes, 1)
         self.add_heads(32, heads)
 
-    def extract(self, x: Tensor) -> list[Tensor]:
-        """(B, C, *S) -> five maps, the deepest before any dropout and (B, 32, *S) last."""
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """(B, C, *S) -> the five maps of the way down, full resolution first."""
         maps = [self.in_tr(x)]
         for width in (32, 64, 128, 256):
             maps.append(getattr(self, f"down_tr{width}")(maps[-1]))
-        levels = [maps.pop()]
+        return maps
+
+    def decode(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The five maps -> five levels, the deepest before any dropout and (B, 32, *S) last."""
+        *skips, deepest = maps
+        levels = [deepest]
         for width in (256, 128, 64, 32):
-            levels.append(getattr(self, f"up_tr{width}")(levels[-1], maps.pop()))
+            levels.append(getattr(self, f"up_tr{width}")(levels[-1], skips.pop()))
         return levels
 
     def classify(self, features: Tensor) -> Tensor:
