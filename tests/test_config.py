@@ -96,6 +96,14 @@ def test_flags_are_dotted_keys(recipe: str) -> None:
     assert (config.data.labeled, config.train.iterations) == (8, 3)
 
 
+def test_another_partner_drops_the_options_of_the_first() -> None:
+    below = {"partner": "unet", "partner_options": {"residual": True}, "weight": 1.0}
+    assert merge(below, {"partner": "vnet"}) == {"partner": "vnet", "weight": 1.0}
+    above = {"partner": "vnet", "partner_options": {"filters": 4}}
+    assert merge(below, above) == {**above, "weight": 1.0}
+    assert merge(below, {"partner": "unet", "weight": 2.0}) == {**below, "weight": 2.0}
+
+
 def test_merge_leaves_its_arguments_alone() -> None:
     below, above = {"a": {"b": 1}}, {"a": {"c": 2}}
     assert merge(below, above) == {"a": {"b": 1, "c": 2}}

@@ -15,17 +15,18 @@ from semiseg.resolve import resolve
 from tests.factories import make_dataset
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.5])
-def test_the_saved_model_predicts_with_the_mean_of_both(tmp_path, ema):
+@pytest.mark.parametrize(("name", "ema"), [("cps", 0.0), ("cps", 0.5), ("mcf", 0.0)])
+def test_the_saved_model_predicts_with_the_mean_of_both(tmp_path, name, ema):
+    partner = {"partner": "resvnet", "partner_options": {"filters": 2}} if name == "mcf" else {}
     flags = {
-        "method.name": "cps",
+        "method.name": name,
         "data.labeled": 2,
         "train.iterations": 2,
         "train.ema": ema,
         "plan.patch": (16, 16, 16),
         "plan.features": (4, 8),
         "train.precision": "32",
-        "method.options": {"predict_with": "average"},
+        "method.options": {"predict_with": "average", **partner},
     }
     config = resolve(flags=flags, environment={})
     data = make_dataset(tmp_path, labeled=4, unlabeled=2, test=2)
@@ -34,6 +35,7 @@ def test_the_saved_model_predicts_with_the_mean_of_both(tmp_path, ema):
     model = Model.load(run.folder, "cpu", precision="32")
     (network,) = model.networks
     assert isinstance(network, Average)
+    assert (type(network[0]) is type(network[1])) == (name == "cps")
     if not ema:
         state = checkpoint.load(run.folder / "checkpoints" / "last.ckpt", checkpoint.STATE)["method"]
         for number, name in enumerate(("net", "net2")):

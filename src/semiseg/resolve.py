@@ -85,9 +85,11 @@ def validate(tree: Tree) -> Config:
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:
     """``above`` laid over ``below``; mappings merge key by key, all else is replaced.
 
-    The options of one network (or augmentation) are not those of another: a new name drops them.
+    The options of one network (or augmentation) are not those of another: a new name drops them. So does
+    another ``partner`` with ``partner_options`` beside it.
     """
-    result: Tree = dict(below)
+    changed = {f"{key}_options" for key, value in above.items() if value != below.get(key)}
+    result: Tree = {key: value for key, value in below.items() if key not in changed}
     for key, value in above.items():
         old = result.get(key)
         if key == "method" and isinstance(value, str):

@@ -37,6 +37,18 @@ def dice_loss(
     Returns:
         A scalar in [0, 1] (without weights).
     """
+    loss = dice_loss_per_class(probabilities, target, squared=squared, smooth=smooth)
+    if not include_background:
+        loss = loss[1:]
+    if weights is not None:
+        loss = loss * torch.as_tensor(weights, dtype=loss.dtype, device=loss.device)
+    return loss.mean()
+
+
+def dice_loss_per_class(
+    probabilities: Tensor, target: Tensor, *, squared: bool = True, smooth: float = 1e-5
+) -> Tensor:
+    """(K,), one ratio for each class; arguments as in :func:`dice_loss`."""
     classes = probabilities.shape[1]
     probabilities = probabilities.float()
     known = target != IGNORE
@@ -46,12 +58,7 @@ def dice_loss(
     axes = [0, *range(2, p.ndim)]
     overlap = (p * y).sum(axes)
     size = ((p * p) if squared else p).sum(axes) + y.sum(axes)  # y^2 == y
-    loss = 1.0 - (2.0 * overlap + smooth) / (size + smooth)
-    if not include_background:
-        loss = loss[1:]
-    if weights is not None:
-        loss = loss * torch.as_tensor(weights, dtype=loss.dtype, device=loss.device)
-    return loss.mean()
+    return 1.0 - (2.0 * overlap + smooth) / (size + smooth)
 
 
 def dice_ce(logits: Tensor, target: Tensor, *, include_background: bool = True) -> Tensor:

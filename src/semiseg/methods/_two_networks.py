@@ -1,9 +1,9 @@
-"""Two networks of one architecture and different first weights that teach each other on unlabeled scans."""
+"""Two networks, of one architecture and different first weights or of two, that teach each other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ class TwoNetworks(Ramped):
 
     Args:
         make_net: returns a fresh network, with other first weights each time.
+        partner: name of the second network; None is the same as the first.
+        partner_options: of the partner.
         predict_with: the exported network: ``net``, ``net2``, or the mean of the probabilities of both.
         weight: see :class:`~semiseg.methods._ramped.Ramped`.
         ramp: see there.
@@ -38,10 +40,13 @@ class TwoNetworks(Ramped):
         weight: float,
         ramp: int | None,
         ramp_unit: int,
-        include_background: bool,
+        include_background: bool = True,
+        partner: str | None = None,
+        partner_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(weight=weight, ramp=ramp, ramp_unit=ramp_unit, include_background=include_background)
-        self.net, self.net2 = make_net(), make_net()
+        self.net = make_net()
+        self.net2 = make_net(network=partner, **(partner_options or {})) if partner else make_net()
         self.predictor = {"first": "net", "second": "net2", "average": "both"}[predict_with]
 
     @property

@@ -45,6 +45,8 @@ def _words(node: ast.expr) -> str:
             return " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
         case ast.Subscript(value=ast.Name(id="tuple" | "list"), slice=values):
             return f"[{', '.join(map(_words, _items(values)))}]"
+        case ast.Subscript(value=ast.Name(id="Mapping")):
+            return "{name: value, …}"
         case ast.Constant(value=value) if value is ...:
             return "…"
     return ast.unparse(node)
