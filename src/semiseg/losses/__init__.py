@@ -13,11 +13,13 @@ from semiseg.losses.over_expectation import (
     known_confidence,
     weighted_cross_entropy,
 )
-from semiseg.losses.overlap import dice_ce, dice_loss
+from semiseg.losses.overlap import dice_ce, dice_loss, dice_loss_per_class
 from semiseg.losses.patch_contrast import fecl, fecl_paper
 from semiseg.losses.pseudo_label import confident_pseudo_label, rectified, rectified_pseudo_label
+from semiseg.losses.pyramid import divergence_from_mean, pyramid_consistency
 from semiseg.losses.region import mixed_dice_ce, region_cross_entropy, region_dice
 from semiseg.losses.separation import class_separation
+from semiseg.losses.sharpening import mutual_consistency, sharpen
 from semiseg.losses.uncertainty import uncl
 
 __all__ = [
@@ -29,7 +31,9 @@ __all__ = [
     "cross_entropy",
     "dice_ce",
     "dice_loss",
+    "dice_loss_per_class",
     "distance_loss",
+    "divergence_from_mean",
     "entropy_loss",
     "entropy_map",
     "expectation_mask",
@@ -39,11 +43,14 @@ __all__ = [
     "mask_from_distance",
     "masked_mean",
     "mixed_dice_ce",
+    "mutual_consistency",
     "origin_loss",
+    "pyramid_consistency",
     "rectified",
     "rectified_pseudo_label",
     "region_cross_entropy",
     "region_dice",
+    "sharpen",
     "softmax_kl",
     "softmax_mse",
     "task_consistency",
