@@ -1,0 +1,89 @@
+"""Cross-Consistency Training: decoders that get disturbed feature maps must still agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from semiseg.core import Batch, Clock, NetFactory, Update
+from semiseg.losses import softmax_mse
+from semiseg.methods._ramped import Ramped
+from semiseg.option_values import Amount, Length, Share
+from semiseg.parts.branches import Branches, Perturbation, all_logits
+from semiseg.parts.perturbations import feature_drop, feature_dropout, feature_noise
+
+
+class CCT(Ramped):
+    """One encoder and four decoders, three of which see its maps disturbed, each in its own way.
+
+    ``L = mean_h 0.5 (CE + Dice)(p_h(x_l), y_l) + w(k) mean_a MSE(p_main(x_u), p_a(x_u))`` with h over all
+    four decoders, a over the three that see disturbed maps, and p the softmax.
+
+    Paper: CCT, Ouali, Hudelot & Tami, CVPR 2020, arXiv:2003.09005.
+    Networks: 1 (1 trained) and three decoders. Views: weak. Work: 2.9.
+
+    The disturbances are noise in proportion to the features, dropout of single values, and the most active
+    positions set to 0. Each of the maps that the encoder hands to a decoder is disturbed. Prediction uses the
+    network without the further decoders. The work is that of the 2D U-Net.
+
+    This is the form of SSL4MIS, where the main decoder is also pulled to the others and they learn from
+    labels as it does. In the paper its prediction is a fixed target (``detach_main``), the others see no
+    labels, only the deepest map is disturbed, and there are more kinds of disturbances.
+
+    Args:
+        make_net: returns a fresh network, which must be split into encoder and decoder.
+        weight: w_max, the consistency weight at the end of the ramp.
+        detach_main: stop the gradient of the main decoder in the consistency term, as in the paper.
+        noise: largest noise, as a share of each feature's value.
+        dropout: rate of the dropout.
+        ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, as published (200
+            units of 150).
+        ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
+        include_background: count class 0 in the Dice term.
+    """
+
+    predictor = "main"
+
+    def __init__(
+        self,
+        make_net: NetFactory,
+        *,
+        weight: Amount = 0.1,
+        detach_main: bool = False,
+        noise: Share = 0.3,
+        dropout: Share = 0.3,
+        ramp: Length | None = None,
+        ramp_unit: Length = 1,
+        include_background: bool = True,
+    ) -> None:
+        super().__init__(weight=weight, ramp=ramp, ramp_unit=ramp_unit, include_background=include_background)
+        disturb: list[Perturbation] = [
+            partial(feature_noise, limit=noise),
+            partial(feature_dropout, rate=dropout),
+            feature_drop,
+        ]
+        self.net = Branches(make_net(), [make_net() for _ in disturb], "cct", disturb)
+        self.detach_main = detach_main
+        if detach_main:
+            self.deviates("cct: the main decoder learns from labels alone, unlike in the released code")
+
+    @property
+    def main(self) -> nn.Module:
+        """The network for prediction."""
+        return self.net.main
+
+    def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
+        """One forward of all decoders on [x_l, x_u], one update."""
+        n = len(batch.x_l)
+        answers = all_logits(self.net(torch.cat([batch.x_l, batch.x_u["weak"]])))
+        supervised = torch.stack([self.supervised(z[:n], batch.y_l) for z in answers]).mean()
+        yield self.total(supervised, self.consistency([z[n:] for z in answers]), t)
+
+    def consistency(self, answers: list[Tensor]) -> Tensor:
+        """Mean squared difference of the main logits (Bu, K, *S), the first, from each of the others."""
+        main, *others = answers
+        target = main.detach() if self.detach_main else main
+        return torch.stack([softmax_mse(z, target) for z in others]).mean()
