@@ -120,7 +120,8 @@ def two_ranks(tmp_path_factory):
     """Every method on two gloo ranks, in one launch."""
     path = tmp_path_factory.mktemp("ranks") / "found.pt"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    packages = [str(Path(methods.__file__).parents[2]), str(REPOSITORY)]  # what this process imports
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(packages), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, str(Path(__file__).with_name("ranks.py")), str(path)],
         env=environment,
