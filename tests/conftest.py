@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import semiseg
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def environment_of_ranks() -> dict[str, str]:
+    """For processes that a test launches: they import what the test imports, and have a thread each."""
+    packages = [str(Path(semiseg.__file__).parents[1]), str(REPOSITORY)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(packages), "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import REPOSITORY
+from tests.conftest import environment_of_ranks
 from tests.engine.staged import FIRST, TOTAL, copy_of, staged_loop
 
 from semiseg.config import ScheduleConfig
@@ -183,7 +182,7 @@ def test_two_ranks_begin_a_stage_with_the_same_weights(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*command, str(Path(__file__).with_name("stage_ranks.py")), str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+        env=environment_of_ranks(),
         capture_output=True,
         text=True,
         timeout=200,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from semiseg import methods
 from semiseg.core import Clock, Stage
 from semiseg.engine import checkpoint
 from semiseg.resolve import resolve
-from tests.conftest import REPOSITORY
+from tests.conftest import environment_of_ranks
 from tests.factories import make_dataset
 from tests.methods.tiny import batches, loop_for, make
 
@@ -120,11 +119,9 @@ def two_ranks(tmp_path_factory):
     """Every method on two gloo ranks, in one launch."""
     path = tmp_path_factory.mktemp("ranks") / "found.pt"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    packages = [str(Path(methods.__file__).parents[2]), str(REPOSITORY)]  # what this process imports
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(packages), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, str(Path(__file__).with_name("ranks.py")), str(path)],
-        env=environment,
+        env=environment_of_ranks(),
         capture_output=True,
         text=True,
         timeout=300,
