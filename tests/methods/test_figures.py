@@ -50,7 +50,7 @@ def test_rows_of_one_method():
         ("Literal['a', 'b', 'c']", "``a``, ``b`` or ``c``"),
         ("Literal['a']", "``a``"),
         ("tuple[Amount, Amount]", "[number, 0 or more, number, 0 or more]"),
-        ("Mapping[str, int]", "Mapping[str, int]"),
+        ("Mapping[str, int]", "{name: value, …}"),
         ("", ""),
     ],
 )
