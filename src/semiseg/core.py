@@ -124,7 +124,7 @@ class Method(nn.Module):
     A subclass is built as ``SomeMethod(make_net, **hyperparameters)`` with the paper's values as defaults.
     """
 
-    trainable: ClassVar[tuple[str, ...]] = ("net",)
+    trainable: tuple[str, ...] = ("net",)
     """Attributes that get an optimizer each."""
     optimizers: ClassVar[Mapping[str, OptimizerFactory]] = {}
     """Exceptions to the run's optimizer, by attribute (a critic's own Adam). A parameter group of theirs with

@@ -6,15 +6,33 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from semiseg.core import Batch, Clock, NetFactory, Update
+from semiseg.core import Batch, Clock, Method, NetFactory, Update
 from semiseg.methods._ramped import Ramped
 from semiseg.parts.averaging import Average
 
 
-class TwoNetworks(Ramped):
-    """``net`` and ``net2``, each with its own supervised term, its own update and its own optimizer.
+class Pair(Method):
+    """``net`` and ``net2``, each with its own updates and its own optimizer."""
+
+    trainable: tuple[str, ...] = ("net", "net2")
+
+    def take(
+        self, net: nn.Module, net2: nn.Module, predict_with: Literal["first", "second", "average"]
+    ) -> None:
+        """Set both, and which is exported: one, or the mean of the probabilities of both."""
+        self.net, self.net2 = net, net2
+        self.predictor = {"first": "net", "second": "net2", "average": "both"}[predict_with]
+
+    @property
+    def both(self) -> Average:
+        """The two as one network for prediction; it shares their weights."""
+        return Average([self.net, self.net2])
+
+
+class TwoNetworks(Ramped, Pair):
+    """Two networks, each with its own supervised term.
 
     A method of this kind says in :meth:`lesson` what a network learns from the other one. Both losses are
     those of the weights before the step: the second one does not see the first network's update.
@@ -30,8 +48,6 @@ class TwoNetworks(Ramped):
         include_background: see there.
     """
 
-    trainable = ("net", "net2")
-
     def __init__(
         self,
         make_net: NetFactory,
@@ -45,14 +61,9 @@ class TwoNetworks(Ramped):
         partner_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(weight=weight, ramp=ramp, ramp_unit=ramp_unit, include_background=include_background)
-        self.net = make_net()
-        self.net2 = make_net(network=partner, **(partner_options or {})) if partner else make_net()
-        self.predictor = {"first": "net", "second": "net2", "average": "both"}[predict_with]
-
-    @property
-    def both(self) -> Average:
-        """The two as one network for prediction; it shares their weights."""
-        return Average([self.net, self.net2])
+        first = make_net()
+        second = make_net(network=partner, **(partner_options or {})) if partner else make_net()
+        self.take(first, second, predict_with)
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """Both networks on [x_l, x_u], then an update of each."""
