@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -75,14 +75,18 @@ def test_light_commands_load_nothing_heavy(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["methods"], ["methods", "ua_mt"]])
-def test_light_commands_answer_within_half_a_second(arguments: list[str]) -> None:
-    def seconds() -> float:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "semiseg", *arguments], capture_output=True, check=True)
-        return time.perf_counter() - start
+def test_light_commands_need_less_than_half_a_second(arguments: list[str]) -> None:
+    def spent() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
 
-    # The best of several: other tests share the cores.
-    assert min(seconds() for _ in range(5)) < 0.5
+    def seconds() -> float:
+        before = spent()
+        subprocess.run([sys.executable, "-m", "semiseg", *arguments], capture_output=True, check=True)
+        return spent() - before
+
+    # CPU time, and the best of several: other work shares the cores.
+    assert min(seconds() for _ in range(3)) < 0.5
 
 
 def test_public_names_resolve() -> None:
