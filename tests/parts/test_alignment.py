@@ -36,14 +36,16 @@ def test_equal_shares_change_nothing(seed, k, dim):
 @few
 @given(seeds, classes, dims)
 def test_a_constant_prediction_takes_on_the_labeled_shares(seed, k, dim):
-    """Property 2: with the current batch alone."""
+    """Property 2, with the current batch alone: up to the 1e-6 that keeps the ratio of rare classes finite."""
     labeled, unlabeled = Shares(1, k, 0.0), Shares(1, k, 0.0)
     p_l = draw(seed, k, dim)
     p_u = draw(seed + 1, k, dim).flatten(2)[:1, :, :1].view(1, k, *[1] * dim).expand(2, k, *[4] * dim)
     labeled.update(p_l, zeros(p_l))
     unlabeled.update(p_u, zeros(p_u))
     q = align(p_u, share_ratio(labeled.mean, unlabeled.mean, limit=1e6), zeros(p_u))
-    torch.testing.assert_close(q.transpose(0, 1).flatten(1).mean(1), labeled.mean[0], atol=1e-4, rtol=1e-3)
+    tolerance = 1e-5 + 2e-6 / p_u.min().item()
+    shares = q.transpose(0, 1).flatten(1).mean(1)
+    torch.testing.assert_close(shares, labeled.mean[0], atol=tolerance, rtol=1e-3)
 
 
 @few
