@@ -36,7 +36,7 @@ def test_equal_shares_change_nothing(seed, k, dim):
 @few
 @given(seeds, classes, dims)
 def test_a_constant_prediction_takes_on_the_labeled_shares(seed, k, dim):
-    """Property 2, with the current batch alone: up to the 1e-6 that keeps the ratio of rare classes finite."""
+    """Property 2, with the current batch alone, up to the 1e-6 that keeps ratios finite."""
     labeled, unlabeled = Shares(1, k, 0.0), Shares(1, k, 0.0)
     p_l = draw(seed, k, dim)
     p_u = draw(seed + 1, k, dim).flatten(2)[:1, :, :1].view(1, k, *[1] * dim).expand(2, k, *[4] * dim)
