@@ -119,6 +119,7 @@ def _build(content: Mapping[str, Any], plan: Plan) -> nn.Module:
             in_channels=content["in_channels"],
             classes=content["classes"],
             plan=plan.network,
+            patch=plan.patch,
             **member["options"],
         )
         for member in members

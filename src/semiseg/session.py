@@ -62,6 +62,7 @@ class Session:
             classes=plan.classes,
             options=config.network.options,
             plan=plan.network,
+            patch=plan.patch,
         )
         kind = methods.find(config.method.name)
         method_options = methods.check_options(kind, config.method.options)

@@ -31,7 +31,7 @@ def batch_of(v: Vector) -> Batch:
 def two(kind: Callable[..., Method], v: Vector, **options: Any) -> tuple[Method, list[Update]]:
     """The method with the stored logits as answers of both networks, and its updates, back-propagated."""
     left = iter([v["logits1"], v["logits2"]])
-    method = kind(lambda: Answers(next(left)), weight=float(v["weight"]), **options)
+    method = kind(lambda **choice: Answers(next(left)), weight=float(v["weight"]), **options)
     updates = list(method.step(batch_of(v), END))
     for update in updates:
         update.loss.backward()

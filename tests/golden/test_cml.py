@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -92,23 +94,23 @@ class Branch(nn.Module):
         return SegOutput(z, levels=(f,))
 
 
-STEPS = {"cml__step_la": (1.0, 0.2), "cml__step_acdc": (0.5, 0.1)}
-"""Weights of the unlabeled term and of the discrepancy, as in the files' descriptions."""
+STEPS = ["cml__step_la", "cml__step_acdc"]
 
 
-def stepped(v: Vector, monkeypatch, name: str):
-    """The method on stored answers and masks; its updates, back-propagated."""
-    unlabeled_weight, discrepancy_weight = STEPS[name]
+def stepped(v: Vector, monkeypatch):
+    """The method on stored answers and masks, with the weights in the vector's words; its updates."""
+    said = {key: float(value) for key, value in re.findall(r"(\w+)_weight=([\d.]*\d)", str(v["doc"]))}
     masks = iter([tensor(v, "img_mask").bool(), tensor(v, "unimg_mask").bool()])
     monkeypatch.setattr(cml, "draw_mask", lambda size, ratio: next(masks))
     branches = iter([Branch(v, 1), Branch(v, 2)])
     method = CML(
         lambda **choice: next(branches),
-        unlabeled_weight=unlabeled_weight,
-        discrepancy_weight=discrepancy_weight,
+        labeled_weight=said["l"],
+        unlabeled_weight=said["u"],
+        discrepancy_weight=said["dis"],
     )
     volume, label = tensor(v, "volume"), tensor(v, "label")
-    n = len(volume) // 2
+    n = len(volume) - len(v["unl_out1"])
     updates = list(method.step(Batch(volume[:n], label[:n], {"weak": volume[n:]}), Clock(0, 1, "selftrain")))
     for update in updates:
         update.loss.backward()
@@ -118,7 +120,7 @@ def stepped(v: Vector, monkeypatch, name: str):
 @pytest.mark.parametrize("name", STEPS)
 def test_losses_of_a_step(golden, monkeypatch, name):
     v = golden(name)
-    method, updates = stepped(v, monkeypatch, name)
+    method, updates = stepped(v, monkeypatch)
     for update, number, prefix in zip(updates, ["", "2"], ["", "sub_"], strict=True):
         assert update.on == f"net{number}"
         assert update.logs[f"labeled{number}"].item() == pytest.approx(
@@ -136,7 +138,7 @@ def test_losses_of_a_step(golden, monkeypatch, name):
 @pytest.mark.parametrize("name", STEPS)
 def test_gradients_of_a_step(golden, monkeypatch, name):
     v = golden(name)
-    method, _ = stepped(v, monkeypatch, name)
+    method, _ = stepped(v, monkeypatch)
     for number, branch in enumerate((method.net, method.net2), start=1):
         for i, key in ((0, "mixl"), (2, "mixu")):
             for kind, values in (("out", branch.logits), ("feat", branch.features)):
@@ -148,19 +150,19 @@ def test_gradients_of_a_step(golden, monkeypatch, name):
 @pytest.mark.parametrize("name", STEPS)
 def test_images_and_targets_of_a_step(golden, monkeypatch, name):
     v = golden(name)
-    method, _ = stepped(v, monkeypatch, name)
-    n = len(v["volume"]) // 2
-    label, mask = v["label"][:n], v["img_mask"]
-    np.testing.assert_array_equal(label[: n // 2] * mask + label[n // 2 :] * (1 - mask), v["mixl_lab"])
-    unlabeled = v["volume"][n:]
+    method, _ = stepped(v, monkeypatch)
+    n, k = (len(v[key]) for key in ("mixl_lab", "mixu_plab"))
+    label, mask = v["label"][: 2 * n], v["img_mask"]
+    np.testing.assert_array_equal(label[:n] * mask + label[n:] * (1 - mask), v["mixl_lab"])
+    unlabeled = v["volume"][2 * n :]
     np.testing.assert_array_equal(method.net.asked[1], unlabeled)
     mask = v["unimg_mask"].astype(np.float32)
-    mixed = unlabeled[: n // 2] * mask + unlabeled[n // 2 :] * (1 - mask)
+    mixed = unlabeled[:k] * mask + unlabeled[k:] * (1 - mask)
     np.testing.assert_array_equal(method.net2.asked[2], mixed)
 
     for branch in (method.net, method.net2):
         branch.asked = [mixed]  # the unlabeled images come next
-    labels = method.pseudo_labels(tensor(v, "volume")[n:])
+    labels = method.pseudo_labels(tensor(v, "volume")[2 * n :])
     targets = exchange(*labels, tensor(v, "unimg_mask").bool())
     for ours, key in zip(
         (*labels, *targets), ("plab", "plab_sub", "mixu_plab", "mixu_plab_sub"), strict=True

@@ -13,8 +13,8 @@ from semiseg import networks
 from semiseg.core import Batch, Clock
 from semiseg.methods.mcf import MCF
 
-UNIT, LENGTH = 150, 40 * 150
-"""One step and all of the script's ramp."""
+END = Clock(10, 10)
+"""Where the ramp is over, so that the weight is the one that the method was given: the vector's."""
 
 
 def fill(net: torch.nn.Module, names: list[str]) -> torch.nn.Module:
@@ -83,12 +83,11 @@ def stepped(v, case: str, **options):
         lambda **choice: Answers(next(left)),
         beta=float(v["beta"]),
         temperature=float(v["T"]),
-        ramp=LENGTH,
-        ramp_unit=UNIT,
+        weight=float(v[f"{case}_consistency_weight"]),
         **options,
     )
     batch = Batch(x[:n], label[:n], {"weak": x[n:]})
-    updates = list(method.step(batch, Clock(int(v[f"{case}_iter_num"]), LENGTH)))
+    updates = list(method.step(batch, END))
     for update in updates:
         update.loss.backward()
     return method, updates

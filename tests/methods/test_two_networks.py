@@ -13,7 +13,7 @@ from semiseg.errors import UsageError
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import TinyNet, batches, loop_for
 
-NAMES = ["cps", "r_drop", "co_da"]
+NAMES = ["cps", "cross_teaching", "r_drop", "co_da"]
 
 few = settings(max_examples=8, deadline=None)
 seeds, classes, dims = st.integers(0, 10**6), st.integers(2, 4), st.integers(2, 3)
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.parametrize("name", NAMES)
 
 def make(name: str, seed: int, k: int, dim: int, **options: object) -> Method:
     torch.manual_seed(seed)
-    return methods.find(name)(lambda: Pointwise(dim, k), **{"weight": 1.0, **options})
+    return methods.find(name)(lambda **choice: Pointwise(dim, k), **{"weight": 1.0, **options})
 
 
 def updates(method: Method, seed: int, k: int, dim: int) -> list[Update]:
@@ -70,7 +70,7 @@ def test_without_weight_they_are_two_supervised_trainings(name, seed, k, dim):
 
 def test_the_networks_start_and_stay_different(name):
     torch.manual_seed(0)
-    method = methods.find(name)(lambda: TinyNet(2, 3))
+    method = methods.find(name)(lambda **choice: TinyNet(2, 3))
 
     def same() -> bool:
         pairs = zip(method.net.parameters(), method.net2.parameters(), strict=True)

@@ -6,7 +6,7 @@ A network is found by its file's name (``vnet``), as ``monai:SegResNet`` (any ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from semiseg.networks._factory import Factory
@@ -26,6 +26,7 @@ def build(
     classes: int,
     heads: Mapping[str, int] | None = None,
     plan: Any = None,
+    patch: Sequence[int] = (),
     **options: Any,
 ) -> nn.Module:
     """A fresh, randomly initialized network.
@@ -39,6 +40,7 @@ def build(
             They add the state_dict keys ``heads.*`` and change no other key.
         plan: anything with ``features``, ``strides`` and ``kernels`` (a ``NetworkPlan``); read only by the
             networks whose size can be planned, and overruled by ``options``.
+        patch: edges of the input, for networks that must be built for one size; overruled by ``options``.
         options: of that network; see its class.
 
     Returns:
@@ -50,5 +52,12 @@ def build(
     from semiseg.networks._build import build as build_network
 
     return build_network(
-        name, dim=dim, in_channels=in_channels, classes=classes, heads=heads, plan=plan, options=options
+        name,
+        dim=dim,
+        in_channels=in_channels,
+        classes=classes,
+        heads=heads,
+        plan=plan,
+        patch=patch,
+        options=options,
     )

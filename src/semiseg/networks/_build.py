@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -26,6 +26,7 @@ def build(
     classes: int,
     heads: Mapping[str, int] | None,
     plan: Any,
+    patch: Sequence[int],
     options: Mapping[str, Any],
 ) -> nn.Module:
     """See :func:`semiseg.networks.build`."""
@@ -38,7 +39,7 @@ def build(
             in_channels=in_channels,
             classes=classes,
             heads=heads,
-            plan=planned(plan),
+            plan={**planned(plan), "patch": tuple(patch)},
             options=options,
         )
     if name not in names():

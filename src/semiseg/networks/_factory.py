@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ class Factory:
     """Of the run's network."""
     plan: Any = None
     """As in :func:`semiseg.networks.build`, of this network and of others."""
+    patch: Sequence[int] = ()
+    """As there."""
 
     def __call__(
         self, heads: Mapping[str, int] | None = None, *, network: str | None = None, **options: Any
@@ -49,6 +51,7 @@ class Factory:
             classes=self.classes,
             heads=heads,
             plan=self.plan,
+            patch=self.patch,
             options=chosen["options"],
         )
         object.__setattr__(net, "described", chosen)  # no part of its state

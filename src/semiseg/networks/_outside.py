@@ -24,6 +24,7 @@ from semiseg.core import SegOutput
 from semiseg.errors import UsageError
 from semiseg.networks._base import SegNetwork, check_input, make_heads, run_heads
 from semiseg.networks._layers import layers
+from semiseg.networks._norm import too_small
 
 logger = logging.getLogger("semiseg.networks")
 
@@ -48,7 +49,8 @@ class OutsideNetwork(SegNetwork):
         size: the only input size it takes, when it is built for one.
 
     Raises:
-        UsageError: heads are asked for, but no last layer was found to put them on.
+        UsageError: heads are asked for, but no last layer was found to put them on; or a network that does
+            not take the size that it is built for.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class OutsideNetwork(SegNetwork):
         hollow = _hollow(net)
         self.divisor = size or _divisor(hollow, in_channels, classes, dim)
         # At least two voxels along each axis of the deepest map: a single one is taken for global pooling.
+        if size is not None and not _fits(_try(hollow, in_channels, size), classes, size):
+            raise _wrong_size(label, size)
         found = _layout(hollow, in_channels, classes, size or tuple(max(64, 2 * d) for d in self.divisor))
         self.widths = found.widths
         self._seen: dict[str, Tensor] = {}
@@ -92,7 +96,7 @@ class OutsideNetwork(SegNetwork):
         """
         check_input(self.label, x.shape, self.dim, self.in_channels, self.divisor)
         self._seen.clear()
-        result = self.net(x)
+        result = self._run(x)
         answer = result if isinstance(result, SegOutput) else SegOutput(self._main(result, x))
         deepest = self._seen.pop(_DEEPEST, None)
         if _LAST not in self._seen:
@@ -104,6 +108,14 @@ class OutsideNetwork(SegNetwork):
         heads = {**answer.heads, **run_heads(self.heads, features)}
         levels = answer.levels or ((own,) if deepest is None else (deepest, own))
         return SegOutput(answer.logits, own, heads, levels)
+
+    def _run(self, x: Tensor) -> Any:
+        try:
+            return self.net(x)
+        except ValueError as error:
+            if self.training and "Expected more than 1" in str(error):  # what PyTorch's norms say
+                raise too_small() from None
+            raise
 
     def _remember_input(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._seen[_LAST] = inputs[0]
@@ -174,6 +186,15 @@ def _divisor(hollow: nn.Module, in_channels: int, classes: int, dim: int) -> tup
         fitting = (d for d, size in sizes.items() if _fits(_try(hollow, in_channels, size), classes, size))
         found.append(next(fitting, 1))
     return tuple(found)
+
+
+def _wrong_size(label: str, size: Sequence[int]) -> UsageError:
+    nearest = [max(-(-edge // 16), 1) * 16 for edge in size]
+    return UsageError(
+        f"{label} is built for one size of input, and {list(size)} is none that it can halve as it wants to",
+        hint=f"most such networks want multiples of 16 or 32: try --set 'plan.patch={nearest}'",
+        code="PATCH_DIVISOR",
+    )
 
 
 _Run = tuple[nn.Module, torch.Size]

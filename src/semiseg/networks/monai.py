@@ -46,7 +46,7 @@ def build_outside(
         in_channels: C.
         classes: K.
         heads: extra heads; passed on when the constructor takes ``heads``, put on the features otherwise.
-        plan: ``features``, ``strides``, ``kernels`` where known.
+        plan: ``features``, ``strides``, ``kernels`` and ``patch`` where known.
         options: for the constructor.
 
     Raises:
@@ -128,6 +128,8 @@ def _sizes(parameters: Mapping[str, inspect.Parameter], dim: int, plan: Mapping[
     strides = tuple(plan.get("strides", ((1,) * dim, *[(2,) * dim] * (len(features) - 1))))
     kernels = tuple(plan.get("kernels", ((3,) * dim,) * len(features)))
     needed = {name for name, p in parameters.items() if p.default is _NO_DEFAULT}
+    if plan.get("patch") and needed & set(_SIZE_NAMES):  # UNETR
+        return {name: plan["patch"] for name in needed & set(_SIZE_NAMES)}
     if {"kernel_size", "upsample_kernel_size"} <= needed:  # DynUNet
         sizes = {"kernel_size": kernels, "strides": strides, "upsample_kernel_size": strides[1:]}
         return sizes | ({"filters": features} if "filters" in parameters else {})
