@@ -67,8 +67,6 @@ class CCT(Ramped):
         ]
         self.net = Branches(make_net(), [make_net() for _ in disturb], "cct", disturb)
         self.detach_main = detach_main
-        if detach_main:
-            self.deviates("cct: the main decoder learns from labels alone, unlike in the released code")
 
     @property
     def main(self) -> nn.Module:

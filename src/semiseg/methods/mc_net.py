@@ -22,7 +22,7 @@ class MCNet(Ramped):
     """One encoder and two or three decoders; each learns from the sharpened predictions of the others.
 
     ``L = a sum_i Dice(p_i(x_l), y_l) + w(k) sum_{i != j} mean (p_i - q_j)^2`` with all scans in the second
-    term, p_i the softmax of decoder i and ``q = p^(1/T) / sum_c p_c^(1/T)`` its sharpened form.
+    term, p_i the softmax of decoder i and ``q = p^(1/T) / (p^(1/T) + (1 - p)^(1/T))`` its sharpened form.
 
     Paper: MC-Net, Wu et al., MICCAI 2021, doi:10.1007/978-3-030-87196-3_28; MC-Net+, Medical Image Analysis
     2022, doi:10.1016/j.media.2022.102530.
@@ -33,9 +33,10 @@ class MCNet(Ramped):
     fewer ways (`semiseg networks`) the further decoders differ by their first weights. Prediction uses the
     network with its own decoder, as published. The work is that of the V-Net; three decoders make it 3.4.
 
-    The code sharpens each class against the rest, which is no distribution for more than two classes; here
-    all classes together, which is the same for two. The 2D code's Dice lacks its factor of 2, so that a
-    perfect prediction costs 0.5 and every gradient is half as large. Cross-entropy has no part in the loss.
+    Each class is sharpened against the rest, which gives no distribution for more than two classes;
+    ``sharpening="classes"`` takes all classes together, which is the same for two. The 2D code's Dice lacks
+    its factor of 2, so that a perfect prediction costs 0.5 and every gradient is half as large. Cross-entropy
+    has no part in the loss.
 
     Args:
         make_net: returns a fresh network, which must be split into encoder and decoder.
@@ -43,7 +44,7 @@ class MCNet(Ramped):
         dice_weight: a (1.0 in 2D).
         decoders: 2 is MC-Net, 3 MC-Net+; the 2D code has 4, too.
         temperature: T of the sharpening.
-        sharpening: over all ``classes``, or ``elements``, each class against the rest (published).
+        sharpening: of ``elements``, each class against the rest, or over all ``classes``.
         dice: ``la``, foreground and p in the denominator; ``acdc``, all classes and p squared;
             ``acdc_released``, that without the factor 2.
         ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run (published: 40 units of
@@ -61,7 +62,7 @@ class MCNet(Ramped):
         dice_weight: Amount = 0.5,
         decoders: Literal[2, 3, 4] = 2,
         temperature: Positive = 0.1,
-        sharpening: Literal["classes", "elements"] = "classes",
+        sharpening: Literal["elements", "classes"] = "elements",
         dice: Literal["la", "acdc", "acdc_released"] = "la",
         ramp: Length | None = None,
         ramp_unit: Length = 1,
@@ -72,10 +73,8 @@ class MCNet(Ramped):
         self.dice_weight, self.temperature = dice_weight, temperature
         self.sharpening: Sharpening = sharpening
         self.dice: DiceForm = dice
-        if sharpening == "elements":
-            self.deviates(
-                "mc_net: sharpened predictions of more than two classes are no distribution, as released"
-            )
+        if sharpening == "classes":
+            self.deviates("mc_net: predictions are sharpened over all classes together, unlike published")
         if dice == "acdc_released":
             self.deviates("mc_net: Dice without its factor 2, as released")
 
