@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,19 +107,20 @@ def differences(stored: Config, wanted: Config) -> list[str]:
     free = {"train.max_time", "train.checkpoint_minutes", "train.log_every"}
     if wanted.select is None:  # "whatever suits", which the stored run has decided
         free.add("select")
-    before, after = _flat(stored.model_dump(mode="json")), _flat(wanted.model_dump(mode="json"))
+    before, after = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
     keys = sorted({*before, *after} - free)
     return [f"{k}: {before.get(k)} before, {after.get(k)} now" for k in keys if before.get(k) != after.get(k)]
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree of settings as dotted keys."""
+    leaves: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            flat.update(_flat(value, f"{prefix}{key}."))
+        if isinstance(value, Mapping) and value:
+            leaves.update(flat(value, f"{prefix}{key}."))
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            leaves[f"{prefix}{key}"] = value
+    return leaves
 
 
 def _json(path: Path) -> dict[str, Any]:

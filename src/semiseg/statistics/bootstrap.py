@@ -7,6 +7,7 @@ paired, because whole cases are drawn.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,8 +71,7 @@ def bootstrap(
     """
     if n < FEWEST:
         return Interval.none(f"{n} cases; an interval needs {FEWEST}", level)
-    draws = np.random.default_rng(seed).integers(0, n, (resamples, n))
-    found = statistic(_counts(draws, n))
+    found = statistic(weights(n, resamples, seed))
     value = float(statistic(np.ones((1, n)))[0])
     if not math.isfinite(value) or not np.isfinite(found).all():
         return Interval.none("a resample has no finite value", level)
@@ -81,10 +81,14 @@ def bootstrap(
     return Interval(float(low), float(high), level, "percentile" if corrected is None else "bca")
 
 
-def _counts(draws: NDArray[np.int64], n: int) -> Floats:
-    """How often each case is in each resample: (B, n)."""
-    rows = np.arange(len(draws))[:, None] * n
-    return np.bincount((draws + rows).ravel(), minlength=len(draws) * n).reshape(-1, n).astype(np.float64)
+@functools.lru_cache(maxsize=2)
+def weights(n: int, resamples: int, seed: int) -> Floats:
+    """How often each case is in each resample, (B, n); kept, because many statistics share the draws."""
+    draws = np.random.default_rng(seed).integers(0, n, (resamples, n))
+    rows = np.arange(resamples)[:, None] * n
+    counts = np.bincount((draws + rows).ravel(), minlength=resamples * n).reshape(-1, n).astype(np.float64)
+    counts.setflags(write=False)
+    return counts
 
 
 def _bca_tails(found: Floats, value: float, jackknife: Floats, tails: Floats) -> Floats | None:
