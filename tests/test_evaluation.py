@@ -219,3 +219,11 @@ def test_refusals(folders, tmp_path):
         path.rename(path.with_name(f"x{path.name}"))
     with pytest.raises(DataError, match="no case in common"):
         evaluate_folders(truth, guess)
+
+
+def test_some_of_the_cases(folders):
+    truth, guess = folders
+    (guess / "a.nii.gz").unlink()
+    found = evaluate_folders(truth, guess, cases=["b", "d"])
+    assert [c.case for c in found.cases] == ["b"]
+    assert found.failed == {"d": "no reference"}, "what was not asked for is not missed"

@@ -11,7 +11,7 @@ import pytest
 
 from semiseg.data import formats
 from semiseg.data.volume import Grid
-from semiseg.errors import DeviceError, UsageError
+from semiseg.errors import DataError, DeviceError, UsageError
 from semiseg.model import Model
 from semiseg.prediction import predict
 from tests.trained import make_plan, make_run
@@ -183,3 +183,10 @@ def test_out_of_memory_ends_the_run_with_a_report(
     report = json.loads((tmp_path / "out" / "prediction_report.json").read_text())
     assert report["interrupted"]
     assert report["cases"] == []
+
+
+def test_some_of_the_scans(scans: Path, run: Path, tmp_path: Path) -> None:
+    report = predict(scans, tmp_path / "out", run, device="cpu", cases=["case1"])
+    assert [case.id for case in report.cases] == ["case1"]
+    with pytest.raises(DataError, match="no scan nowhere"):
+        predict(scans, tmp_path / "out", run, device="cpu", cases=["nowhere"])

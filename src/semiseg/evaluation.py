@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +79,7 @@ def evaluate_folders(
     nsd_tolerance_mm: float = 1.0,
     distances: bool = True,
     allow_missing: bool = False,
+    cases: Collection[str] | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -99,6 +100,7 @@ def evaluate_folders(
         nsd_tolerance_mm: the tolerance of NSD.
         distances: False skips the surface metrics.
         allow_missing: cases without a prediction are listed in ``missing`` only, and do not fail.
+        cases: ids of the cases to compare; None for all.
         workers: threads; by default one per core, at most 8.
         progress: called with (cases done, all cases) after each case.
 
@@ -116,6 +118,7 @@ def evaluate_folders(
     check_tolerance(nsd_tolerance_mm)
     reference, prediction = Path(reference), Path(prediction)
     pairs = pair_files(reference, prediction, ending_of)
+    pairs = pairs if cases is None else pairs.only(cases)
     classes, notices = _classes(dataset, labels, reference)
     rule = _Rule(classes, convention, nsd_tolerance_mm, distances)
     outcomes = _run(pairs.files, rule, workers, progress)

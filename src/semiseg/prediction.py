@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from semiseg.atomic import write_json
 from semiseg.data import formats
-from semiseg.errors import unknown_name
+from semiseg.errors import DataError, unknown_name
 from semiseg.model import QUALITY, Model
 from semiseg.prediction_job import Job, Task
 from semiseg.prediction_record import REPORT_NAME, CaseResult, PredictionReport
-from semiseg.scans import Loaded, find_scans
+from semiseg.scans import Loaded, Scan, find_scans
 
 __all__ = ["CaseResult", "PredictionReport", "predict"]
 
@@ -36,6 +36,7 @@ def predict(
     quality: str = "balanced",
     precision: str = "auto",
     overrides: Mapping[str, Any] | None = None,
+    cases: Collection[str] | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> PredictionReport:
@@ -58,12 +59,13 @@ def predict(
         quality: ``fast``, ``balanced`` (as validated) or ``best``.
         precision: auto, 32, bf16 or 16; for a model that is not loaded yet.
         overrides: keys of the ``inference`` section, strongest.
+        cases: ids of the scans to predict; None for all that are there.
         workers: scans read ahead, each in a thread (default 1; 0 reads none ahead).
         progress: told after every scan.
 
     Raises:
         UsageError: paths or options that cannot be meant, a model that cannot be used.
-        DataError: nothing to predict.
+        DataError: nothing to predict, or no scan of a name in ``cases``.
         DeviceError: the device is missing, or one window does not fit into its memory.
     """
     began = time.monotonic()
@@ -74,7 +76,7 @@ def predict(
     changed = QUALITY[quality] | ({} if mirror is None else {"mirror": mirror}) | dict(overrides or {})
     job = Job(model.with_settings(**changed), uncertainty)
     inputs, output = Path(inputs), Path(output)
-    tasks = job.lay_out(find_scans(inputs, job.channels), inputs, output)
+    tasks = job.lay_out(_chosen(find_scans(inputs, job.channels), cases, inputs), inputs, output)
     results = job.skip_finished(tasks, overwrite=overwrite, resume=resume)
     finished = False
     try:
@@ -94,6 +96,19 @@ def predict(
         if formats.ending_of(output) is None:
             write_json(output / REPORT_NAME, report.as_dict())
     return report
+
+
+def _chosen(scans: list[Scan], cases: Collection[str] | None, inputs: Path) -> list[Scan]:
+    if cases is None:
+        return scans
+    if missing := sorted(set(cases) - {scan.id for scan in scans}):
+        raise DataError(
+            f"no scan {missing[0]} in {inputs}",
+            hint="name cases by their file names, without channel number and ending",
+            code="NO_SCANS",
+            details={"missing": missing},
+        )
+    return [scan for scan in scans if scan.id in set(cases)]
 
 
 def _read_ahead(tasks: Sequence[Task], ahead: int) -> Iterator[tuple[Task, Callable[[], Loaded]]]:

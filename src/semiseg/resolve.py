@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from semiseg import recipes, yaml_text
 from semiseg.config import Config
 from semiseg.errors import UsageError, unknown_name
+from semiseg.model_problems import problems_of
 
 ENVIRONMENT_PREFIX = "SEMISEG__"
 
@@ -73,7 +73,7 @@ def validate(tree: Tree) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors()]
+        lines = problems_of(error, Config)
     raise UsageError(
         "configuration: " + "; ".join(lines),
         hint="`semiseg train --help` names the flags, docs/configuration.md every key",
@@ -193,30 +193,3 @@ def _plant(tree: Tree, path: list[str], value: Any) -> None:
         tree[key] = child
         tree = child
     tree[path[-1]] = value
-
-
-def _explain(problem: Any) -> str:
-    where = [str(part) for part in problem["loc"]]
-    if problem["type"] == "extra_forbidden":
-        known = list(_section(where[:-1]).model_fields)
-        near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.5)
-        guess = (
-            f", did you mean {'.'.join([*where[:-1], near[0]])!r}?"
-            if near
-            else f", known: {', '.join(known)}"
-        )
-        return f"unknown key {'.'.join(where)!r}{guess}"
-    message = problem["msg"].removeprefix("Value error, ").lower()
-    if problem["type"] == "model_type":
-        message = f"wanted a section with the keys {', '.join(_section(where).model_fields)}"
-    return f"{'.'.join(where)}: {message}, got {problem['input']!r}"
-
-
-def _section(path: list[str]) -> type[BaseModel]:
-    section: type[BaseModel] = Config
-    for key in path:
-        field = section.model_fields.get(key)
-        kind = field.annotation if field else None
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            section = kind
-    return section

@@ -18,6 +18,7 @@ from semiseg.engine.events import Ended, Listener
 from semiseg.errors import UsageError
 from semiseg.prepare import Prepared
 from semiseg.run import Run, differences, load_run, save_config
+from semiseg.run_name import run_name
 from semiseg.writable import require_writable
 
 
@@ -56,14 +57,7 @@ class RunFolder:
     """
 
     def __init__(self, root: Path, dataset: str, config: Config, *, exact: bool) -> None:
-        network = config.network.name.replace(":", "-").replace("/", "-")
-        method = config.method.name.replace(":", "-")
-        labeled = config.data.labeled or "all"
-        if config.data.labeled_patients:
-            labeled = f"{config.data.labeled_patients}patients"
-        kind = f"{method}__{network}__{Path(config.recipe).stem}"
-        name = f"labeled-{labeled}_fold-{config.data.fold}_seed-{config.train.seed}"
-        self.path = root if exact else root / dataset / kind / name
+        self.path = root if exact else root / dataset / run_name(config)
 
     @property
     def checkpoints(self) -> Path:

@@ -14,7 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 
 from semiseg import errors
-from semiseg.cli.failures import explain, is_out_of_memory, nearest_flag
+from semiseg.cli.failures import explain, nearest_flag
+from semiseg.unforeseen import is_out_of_memory
 
 torch = pytest.importorskip("torch")
 

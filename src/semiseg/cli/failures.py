@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import json
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,10 +12,7 @@ import typer
 
 from semiseg.cli.output import Output, plain
 from semiseg.errors import DeviceError, Interrupted, SemisegError, UsageError
-
-_OUT_OF_MEMORY = re.compile(
-    r"out of memory|not enough memory|can't allocate memory|cannot allocate memory", re.I
-)
+from semiseg.unforeseen import first_line, is_out_of_memory, unforeseen
 
 LOWER_TRAINING = (
     "lower plan.batch, plan.patch or plan.features, for example --set plan.batch=2; "
@@ -60,16 +55,7 @@ def explain(error: BaseException, arguments: Sequence[str] = ()) -> SemisegError
             hint="use fewer workers, for example --workers 1",
             code="WORKER_DIED",
         )
-    return _unexpected(error)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether main or device memory ran out, told without importing torch."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
+    return unforeseen(error)
 
 
 def exit_code_of(error: SystemExit) -> int:
@@ -82,25 +68,9 @@ def exit_code_of(error: SystemExit) -> int:
 def _out_of_memory(error: BaseException, arguments: Sequence[str]) -> DeviceError:
     where = "GPU" if "cuda" in str(error).lower() else "main"
     return DeviceError(
-        f"out of {where} memory{_first_line(error)}",
+        f"out of {where} memory{first_line(error)}",
         hint=LOWER_PREDICTION if "predict" in arguments[:1] else LOWER_TRAINING,
         code="OUT_OF_MEMORY",
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return f": {text.splitlines()[0]}" if text else ""
-
-
-def _unexpected(error: BaseException) -> SemisegError:
-    if isinstance(error, OSError) and error.strerror:
-        name = f" {error.filename}" if error.filename else ""
-        message = f"{error.strerror.lower()}:{name}" if name else error.strerror.lower()
-    else:
-        message = f"{type(error).__name__}{_first_line(error)}"
-    return SemisegError(
-        message, hint="run again with -v for the traceback", code=type(error).__name__.upper()
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,17 @@ class Pairs:
     missing: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
+
+    def only(self, cases: Collection[str]) -> Pairs:
+        """The same for some of the cases; one that is nowhere fails."""
+        known = {*self.files, *self.missing, *self.failed}
+        nowhere = {case: "no reference" for case in sorted(set(cases) - known)}
+        return Pairs(
+            files={case: pair for case, pair in self.files.items() if case in cases},
+            missing=tuple(case for case in self.missing if case in cases),
+            extra=tuple(case for case in self.extra if case in cases),
+            failed={case: text for case, text in self.failed.items() if case in cases} | nowhere,
+        )
 
 
 def pair_files(reference: Path, prediction: Path, ending_of: EndingOf) -> Pairs:
