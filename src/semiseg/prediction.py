@@ -88,10 +88,10 @@ def predict(
                 progress(len(results), len(tasks))
         finished = True
     finally:
-        cases = [results[task] for task in tasks if task in results]
+        told = [results[task] for task in tasks if task in results]
         seconds = time.monotonic() - began
         report = PredictionReport(
-            output, job.model_dict, job.options, job.device, cases, seconds, not finished
+            output, job.model_dict, job.options, job.device, told, seconds, not finished
         )
         if formats.ending_of(output) is None:
             write_json(output / REPORT_NAME, report.as_dict())
