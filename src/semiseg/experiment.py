@@ -17,6 +17,7 @@ from semiseg.engine.events import Listener
 from semiseg.launch import keep_freed_memory, launched, repeatable
 from semiseg.machine import cores
 from semiseg.prepare import Prepared, prepare
+from semiseg.resolve import with_network
 from semiseg.run import Run
 from semiseg.run_folder import RunFolder
 from semiseg.session import Session
@@ -109,13 +110,6 @@ def resolved(config: Config, device_type: str) -> Config:
         return config
     train = config.train.model_copy(update={"iterations": AUTO_ITERATIONS[device_type]})
     return config.model_copy(update={"train": train})
-
-
-def with_network(config: Config, name: str) -> Config:
-    """``network: auto`` replaced by a name."""
-    if config.network.name != "auto":
-        return config
-    return config.model_copy(update={"network": config.network.model_copy(update={"name": name})})
 
 
 def _selection(prepared: Prepared) -> str:

@@ -58,6 +58,13 @@ def resolve(
     return validate(tree)
 
 
+def with_network(config: Config, name: str) -> Config:
+    """``network: auto`` replaced by a name."""
+    if config.network.name != "auto":
+        return config
+    return config.model_copy(update={"network": config.network.model_copy(update={"name": name})})
+
+
 def load_recipe(name: str) -> Tree:
     """The raw tree of a recipe by name, or by the path of a YAML file."""
     if name.endswith((".yaml", ".yml")):

@@ -1,0 +1,206 @@
+"""The cells of a specification, in the order in which they are to run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from semiseg.config import Config
+from semiseg.data.cases import LabeledCase
+from semiseg.data.dataset import Dataset
+from semiseg.data.split import Split
+from semiseg.errors import SemisegError
+from semiseg.run_name import budget, run_name
+from semiseg.sweep.cells import Cell, Contents, Scoring, digest, settings_of
+from semiseg.sweep.settings import config_of, name_problems
+from semiseg.sweep.spec import Data, Spec, Variant, wrong
+
+Budget = dict[str, Any]
+"""The labels of a cell as fields of ``Config.data``; empty for all of them."""
+
+
+def grid(spec: Spec, where: str = "sweep") -> list[Cell]:
+    """Every cell, the first seed of everything first, supervised training before what it is the bound of.
+
+    Args:
+        spec: what is wanted.
+        where: the file, for messages.
+
+    Raises:
+        UsageError: names, settings, datasets, numbers of labels or folds that do not fit; all at once.
+    """
+    problems = list(name_problems(spec))
+    if problems:
+        raise wrong(where, problems)
+    parts = []
+    for data in spec.datasets:
+        try:
+            parts.append(_Part(spec, data, Dataset.open(data.dataset)))
+        except SemisegError as error:
+            problems.append(error.message)
+    names = [part.dataset.name for part in parts]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    problems += [f"datasets: {name} is given {names.count(name)} times" for name in twice]
+    cells = [cell for seed in spec.seeds for part in parts for cell in part.cells(seed)]
+    problems += dict.fromkeys(problem for part in parts for problem in part.problems)
+    if problems:
+        raise wrong(where, problems)
+    return cells
+
+
+@dataclass
+class _Part:
+    """The cells on one dataset."""
+
+    spec: Spec
+    data: Data
+    dataset: Dataset
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.contents = Contents(self.dataset)
+        self._configs: dict[str, Config | None] = {}
+        self._splits: dict[tuple[Any, ...], Split | None] = {}
+
+    def cells(self, seed: int) -> Iterator[Cell]:
+        folds = self.spec.folds if self.data.folds is None else self.data.folds
+        for fold in folds:
+            for wanted, variant in self._wanted():
+                config, split = self._config(variant), self._split(wanted, fold, seed)
+                if config is not None and split is not None and split.labeled:
+                    yield self._cell(variant, _chosen(config, wanted, fold, seed), split)
+
+    def _wanted(self) -> Iterator[tuple[Budget, Variant]]:
+        """Budgets and variants with the bounds among them; nothing twice."""
+        spec = self.spec
+        budgets = self._budgets()
+        baseline = _baseline(spec)
+        lower = [baseline] if spec.bounds in (True, "lower") else []
+        pairs = [
+            (wanted, variant) for wanted in budgets for variant in _unique([*lower, *spec.methods], baseline)
+        ]
+        if spec.bounds in (True, "upper"):
+            pairs.append(({}, baseline))
+        seen = set()
+        for wanted, variant in pairs:
+            key = (str(wanted), variant.title)
+            if key not in seen:
+                seen.add(key)
+                yield wanted, variant
+
+    def _budgets(self) -> list[Budget]:
+        own = self.data.labeled is not None or self.data.labeled_patients is not None
+        layer: Spec | Data = self.data if own else self.spec
+        if layer.labeled is not None and layer.labeled_patients is not None:
+            self.problems.append("labeled and labeled_patients exclude each other; give one of them")
+        for name in ("labeled", "labeled_patients"):
+            if (amounts := getattr(layer, name)) is not None:
+                return [{} if amount == "all" else {name: amount} for amount in dict.fromkeys(amounts)]
+        return [{}]
+
+    def _config(self, variant: Variant) -> Config | None:
+        """The configuration, or None and its problems; asked once for each variant."""
+        if variant.title not in self._configs:
+            self._configs[variant.title] = None
+            try:
+                self._configs[variant.title] = config_of(self.spec, self.data, variant)
+            except SemisegError as error:
+                found = error.details.get("problems") or [error.message]
+                self.problems += [f"{variant.title}: {problem}" for problem in found]
+        return self._configs[variant.title]
+
+    def _split(self, wanted: Budget, fold: int, seed: int) -> Split | None:
+        key = (str(wanted), fold, seed)
+        if key not in self._splits:
+            self._splits[key] = None
+            try:
+                split = self.dataset.split(
+                    wanted.get("labeled"), fold, seed, labeled_patients=wanted.get("labeled_patients")
+                )
+                self._scoring(split)
+                self._splits[key] = split
+            except SemisegError as error:
+                self.problems.append(error.message)
+        return self._splits[key]
+
+    def _cell(self, variant: Variant, config: Config, split: Split) -> Cell:
+        scoring = self._scoring(split)
+        ids = {name: [case.id for case in getattr(split, name)] for name in ("labeled", "unlabeled", "val")}
+        read = self.contents.of(labeled=ids["labeled"] + ids["val"], plain=ids["unlabeled"])
+        training = digest([settings_of(config), self.dataset.name, ids, read])
+        rules = scoring.model_dump(mode="json", exclude={"images", "labels"})
+        scored = self.contents.of(labeled=list(scoring.cases), plain=[])
+        return Cell(
+            id=digest([training, variant.title, rules, scored]),
+            training=training,
+            dataset=self.dataset.name,
+            root=str(self.dataset.root.resolve()),
+            variant=variant.title,
+            method=config.method.name,
+            network=config.network.name,
+            recipe=Path(config.recipe).stem,
+            iterations=int(config.train.iterations),
+            labeled=len(split.labeled),
+            budget=budget(config.data),
+            fold=config.data.fold,
+            seed=config.train.seed,
+            bound=_bound(variant, config, _baseline(self.spec)),
+            config=config.model_dump(mode="json"),
+            scoring=scoring,
+            place=f"{self.dataset.name}/{run_name(config, variant=variant.title)}",
+        )
+
+    def _scoring(self, split: Split) -> Scoring:
+        """Where the scored cases are.
+
+        Raises:
+            UsageError: there are none, or they are not together.
+        """
+        spec, dataset = self.spec, self.dataset
+        listed = {case.id for case in (split.test if spec.score == "test" else split.val)}
+        known = (case for case in (*dataset.test, *dataset.annotated) if case.id in listed)
+        cases = {case.id: case for case in known if isinstance(case, LabeledCase)}
+        other = "validation" if spec.score == "test" else "test"
+        if not cases:
+            raise wrong(
+                dataset.name, [f"{dataset.name} has no {spec.score} case with a label; `score: {other}`?"]
+            )
+        images = {str(case.images[0].parent.resolve()) for case in cases.values()}
+        labels = {str(case.label.parent.resolve()) for case in cases.values()}
+        if len(images) > 1 or len(labels) > 1:
+            raise wrong(dataset.name, [f"the {spec.score} cases lie in {len(images)} folders, wanted one"])
+        return Scoring(
+            score=spec.score,
+            convention=spec.convention,
+            nsd_tolerance=spec.nsd_tolerance,
+            images=images.pop(),
+            labels=labels.pop(),
+            cases=tuple(sorted(cases)),
+        )
+
+
+def _chosen(config: Config, wanted: Budget, fold: int, seed: int) -> Config:
+    """The configuration with labels, fold and seed."""
+    data = config.data.model_copy(update={"labeled": None, "labeled_patients": None, **wanted, "fold": fold})
+    train = config.train.model_copy(update={"seed": seed})
+    return config.model_copy(update={"data": data, "train": train})
+
+
+def _baseline(spec: Spec) -> Variant:
+    """What the bounds are trained with: the first variant of supervised training, or the plain method."""
+    named = (variant for variant in spec.methods if variant.method == "supervised")
+    return next(named, Variant(method="supervised"))
+
+
+def _bound(variant: Variant, config: Config, baseline: Variant) -> Literal["lower", "upper"] | None:
+    if variant.title != baseline.title:
+        return None
+    return "upper" if budget(config.data) == "all" else "lower"
+
+
+def _unique(variants: Iterable[Variant], first: Variant) -> list[Variant]:
+    """Each title once, ``first`` before the others where it is among them."""
+    found = {variant.title: variant for variant in variants}
+    return sorted(found.values(), key=lambda variant: variant.title != first.title)
