@@ -101,7 +101,7 @@ class Arm:
         return tuple(sorted({run.seed for run in self.runs}))
 
     @cached_property
-    def _replicates(self) -> tuple[tuple[RunScores, ...], ...]:
+    def replicated(self) -> tuple[tuple[RunScores, ...], ...]:
         """Runs that together score every case once.
 
         All folds of one seed where folds score cases of their own, else each run by itself.
@@ -117,13 +117,13 @@ class Arm:
     @property
     def replicates(self) -> int:
         """How many times each case was scored by a model of its own."""
-        return len(self._replicates)
+        return len(self.replicated)
 
     def values(self, metric: str) -> Floats:
         """(replicates, cases, classes); NaN where a value is not defined or a fold is missing."""
         found = np.full((self.replicates, len(self.cases), len(self.classes)), np.nan)
         place = {case: i for i, case in enumerate(self.cases)}
-        for row, runs in zip(found, self._replicates, strict=True):
+        for row, runs in zip(found, self.replicated, strict=True):
             for run in runs:
                 columns = [run.classes.index(name) for name in self.classes]
                 for values, case in zip(run.scores[metric], run.cases, strict=True):

@@ -157,7 +157,7 @@ class Board:
     dataset: str
     labeled: int
     budget: str
-    """In words, such as ``8 labeled`` or ``4 labeled (2 patients)``."""
+    """As it was asked for: ``8 labeled``, ``2 labeled patients`` or ``all labeled``."""
     source: Source
     cases: tuple[str, ...]
     classes: tuple[str, ...]
@@ -172,6 +172,8 @@ class Board:
     ranking: Ranking
     published: tuple[Published, ...] = ()
     missing: tuple[MissingCell, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    """Settings, versions and hardware in which the arms differ."""
     notices: tuple[str, ...] = ()
 
     def arm(self, name: str) -> Arm:
@@ -210,10 +212,10 @@ class Comparison:
     unit: str
     """Of distances: mm or voxel."""
     nsd_tolerance_mm: float
-    differences: tuple[Difference, ...] = ()
     missing: tuple[MissingCell, ...] = ()
     """Of all boards."""
     notices: tuple[str, ...] = ()
+    """What belongs to no board."""
 
     @property
     def datasets(self) -> tuple[str, ...]:

@@ -44,11 +44,11 @@ def friedman(scores: Floats) -> Friedman:
     """
     from scipy.stats import chi2, rankdata
 
-    scores = np.round(np.asarray(scores, dtype=np.float64), DECIMALS)
-    n, k = scores.shape
+    rounded: Floats = np.asarray(scores, dtype=np.float64).round(DECIMALS)
+    n, k = rounded.shape
     if n == 0:
         return Friedman(np.full(k, np.nan), 0, math.nan, math.nan, "no case that all define")
-    ranks: Floats = np.asarray(rankdata(-scores, axis=1), dtype=np.float64)
+    ranks: Floats = np.asarray(rankdata(-rounded, axis=1), dtype=np.float64)
     means = ranks.mean(axis=0)
     if k < 3:
         return Friedman(means, n, math.nan, math.nan, f"{k} to rank; the test needs 3")

@@ -59,7 +59,7 @@ def signed_rank(differences: Floats) -> SignedRank:
     Args:
         differences: (n,), finite or infinite, no NaN.
     """
-    rounded = np.round(np.asarray(differences, dtype=np.float64), DECIMALS)
+    rounded = np.asarray(differences, dtype=np.float64).round(DECIMALS)
     n, zeros = rounded.size, int(np.count_nonzero(rounded == 0))
     if n == zeros:
         why = "no case" if n == 0 else "the two are equal in every case"

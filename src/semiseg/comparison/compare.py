@@ -1,0 +1,169 @@
+"""Runs in, comparison out: collected, checked, grouped and computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from semiseg.comparison import compute
+from semiseg.comparison.arm import Arm, RunScores
+from semiseg.comparison.checks import notices, require_alike, require_common
+from semiseg.comparison.collect import collect
+from semiseg.comparison.compute import Rule
+from semiseg.comparison.differences import differences
+from semiseg.comparison.group import BOUNDS, Group, common_cases, group
+from semiseg.comparison.published import beside
+from semiseg.comparison.result import Board, Comparison, MissingCell
+from semiseg.errors import UsageError, unknown_name
+from semiseg.metrics import conventions
+from semiseg.metrics.case import DISTANCES, OVERLAP
+
+SHOWN = ("Dice", "HD95", "ASSD")
+"""Beside the metric that is tested; ASD where distances are in voxels, as papers have it."""
+
+
+def compare(
+    paths: Iterable[str | Path],
+    *,
+    metric: str = "Dice",
+    baseline: str | None = None,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> Comparison:
+    """Compare runs on the cases that all of them scored.
+
+    Args:
+        paths: run folders, folders above run folders, sweeps.
+        metric: what is tested and ranked: Dice, Jaccard, NSD, HD95, ASD, ASDReverse or ASSD.
+        baseline: the arm that all others are tested against; None is supervised training with the same
+            labels.
+        alpha: level of the tests; intervals have 1 - alpha.
+        seed: of the bootstrap.
+
+    Raises:
+        UsageError: no runs or no scores, an unknown metric or baseline, scores that cannot be compared.
+    """
+    _require_known(metric, alpha)
+    found = collect(map(Path, paths))
+    if not found.runs:
+        raise _nothing(found.missing)
+    require_alike(found.runs)
+    groups, unscored = group(found.runs)
+    missing = (*found.missing, *unscored)
+    rule = Rule(metric, alpha, seed)
+    metrics = _shown(metric, found.runs)
+    _require_baseline(baseline, groups)
+    boards = tuple(_board(part, rule, metrics, baseline, missing) for part in groups)
+    run = found.runs[0]
+    return Comparison(
+        boards=boards,
+        metric=metric,
+        metrics=metrics,
+        alpha=alpha,
+        seed=seed,
+        resamples=rule.resamples,
+        convention=run.convention,
+        unit=conventions.find(run.convention).unit,
+        nsd_tolerance_mm=run.nsd_tolerance_mm,
+        missing=missing,
+        notices=_elsewhere(missing, boards),
+    )
+
+
+def _board(
+    part: Group, rule: Rule, metrics: Sequence[str], baseline: str | None, missing: Sequence[MissingCell]
+) -> Board:
+    cases = common_cases(part.arms)
+    require_common(cases, part.arms)
+    arms = [replace(arm, cases=cases) for arm in part.arms]
+    upper = [arm for arm in arms if arm.bound == "upper"]
+    own = [arm for arm in arms if arm.bound != "upper"]
+    base, why = _baseline(own, baseline)
+    first = [base] if base else []
+    others = [arm for arm in compute.ordered(own, rule) if arm is not base]
+    rows = (*first, *others, *upper)
+    summaries = compute.summaries(rows, metrics, rule)
+    return Board(
+        dataset=part.dataset,
+        labeled=part.labeled,
+        budget=part.budget,
+        source=part.source,
+        cases=cases,
+        classes=rows[0].classes,
+        arms=rows,
+        baseline=base.name if base else None,
+        summaries=summaries,
+        against_baseline=compute.family(((arm, base) for arm in others), rule) if base else (),
+        pairs=compute.all_pairs(own, rule),
+        ranking=compute.ranking(own, rule),
+        published=beside(rows, metrics, summaries),
+        missing=tuple(cell for cell in missing if _belongs(cell, part.dataset, part.labeled)),
+        differences=differences(rows),
+        notices=(*why, *notices(part.arms, cases)),
+    )
+
+
+def _baseline(arms: Sequence[Arm], name: str | None) -> tuple[Arm | None, list[str]]:
+    """The arm that others are tested against, or why there is none on this board."""
+    if name is not None:
+        chosen = next((arm for arm in arms if arm.name == name), None)
+        return chosen, [] if chosen else [
+            f"no {name} with this number of labels: nothing is tested against it"
+        ]
+    supervised = [arm for arm in arms if arm.method == BOUNDS]
+    if len(supervised) == 1:
+        return supervised[0], []
+    if not supervised:
+        return None, [f"no {BOUNDS} run with this number of labels: no lower bound to test against"]
+    names = ", ".join(arm.name for arm in supervised)
+    return None, [f"several arms could be the baseline ({names}): choose one with --baseline"]
+
+
+def _require_known(metric: str, alpha: float) -> None:
+    if metric not in (*OVERLAP, *DISTANCES):
+        raise unknown_name("metric", metric, (*OVERLAP, *DISTANCES))
+    if not 0 < alpha < 1:
+        raise UsageError(f"alpha is {alpha}", hint="give a level between 0 and 1, such as 0.05")
+
+
+def _require_baseline(baseline: str | None, groups: Sequence[Group]) -> None:
+    names = {arm.name for part in groups for arm in part.arms if arm.bound != "upper"}
+    if baseline is not None and baseline not in names:
+        raise unknown_name("baseline", baseline, names)
+
+
+def _shown(metric: str, runs: Sequence[RunScores]) -> tuple[str, ...]:
+    """The tested metric, then those that are always shown, as far as every run has them."""
+    voxels = conventions.find(runs[0].convention).unit == "voxel"
+    usual = [("ASD" if voxels and m == "ASSD" else m) for m in SHOWN]
+    shown = tuple(m for m in dict.fromkeys([metric, *usual]) if all(m in run.scores for run in runs))
+    if metric not in shown:
+        lacking = next(run for run in runs if metric not in run.scores)
+        raise UsageError(
+            f"{lacking.predictions} has no {metric}",
+            hint="score it again with `semiseg evaluate REF PRED --distances`, or choose another --metric",
+            code="NO_METRIC",
+        )
+    return shown
+
+
+def _nothing(missing: Sequence[MissingCell]) -> UsageError:
+    first = missing[0] if missing else None
+    return UsageError(
+        f"none of {len(missing)} runs has scores" + (f"; {first}" if first else ""),
+        hint=(first.command if first else "") or "run `semiseg predict` and `semiseg evaluate` for each",
+        code="NO_SCORES",
+        details={"missing": [str(cell) for cell in missing]},
+    )
+
+
+def _belongs(cell: MissingCell, dataset: str, labeled: int) -> bool:
+    """Whether a board shows a cell; one with all labels stands below every board of its dataset."""
+    return cell.dataset == dataset and cell.labeled in (None, labeled)
+
+
+def _elsewhere(missing: Sequence[MissingCell], boards: Sequence[Board]) -> tuple[str, ...]:
+    """Missing cells that no board shows."""
+    lost = [cell for cell in missing if not any(_belongs(cell, b.dataset, b.labeled) for b in boards)]
+    return tuple(f"missing in {cell.dataset or 'an unknown dataset'}: {cell}" for cell in lost)

@@ -1,0 +1,124 @@
+"""The settings of runs: which of them make two runs different, and where the arms of a comparison differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+from semiseg.comparison.arm import Arm, RunScores
+from semiseg.comparison.result import Difference
+from semiseg.run import flat
+
+Settings = Mapping[str, Any]
+
+FREE = frozenset(
+    {
+        "config.train.seed",
+        "config.data.fold",
+        "config.data.labeled",
+        "config.data.labeled_patients",
+        "config.train.max_time",
+        "config.train.checkpoint_minutes",
+        "config.train.log_every",
+        "config.deviations",
+    }
+)
+"""What may differ among the runs of an arm, and the number of labels, which has boards of its own."""
+PLAN = ("dim", "orientation", "spacing", "crop", "patch", "batch", "foreground", "network")
+"""What a plan decides; its intensity statistics come from the labeled scans and differ with the split."""
+MADE_WITH = (
+    "semiseg",
+    "git.commit",
+    "git.modified",
+    "packages.torch",
+    "packages.monai",
+    "hardware.cpu",
+    "hardware.threads",
+    "hardware.gpus",
+    "precision",
+)
+"""Of the manifest: shown where arms differ, and no reason to keep runs apart."""
+FIRST = ("config.recipe", "config.network.name", "config.train.iterations", "config.method.options")
+"""The settings that a name is made of before any other."""
+
+
+def settings(run: RunScores) -> dict[str, Any]:
+    """Everything that was set or planned, as dotted keys; without the method and what is free."""
+    plan = {key: value for key, value in run.plan.items() if key in PLAN}
+    found = flat({"config": run.config, "plan": plan})
+    return {key: v for key, v in found.items() if key not in FREE and key != "config.method.name"}
+
+
+def fixed(values: Settings) -> Hashable:
+    """Settings as a key of a dictionary."""
+    return json.dumps(values, sort_keys=True, default=str)
+
+
+def told_apart(groups: Sequence[Settings]) -> list[str]:
+    """The settings that tell groups from one another, as few and as familiar ones as will do.
+
+    Args:
+        groups: all different.
+
+    Returns:
+        For each group what stands in its name: ``network.name=vnet``; blank where there is one group only.
+    """
+    keys = differing(groups)
+    keys.sort(key=lambda key: (_familiarity(key), key))
+    chosen: list[str] = []
+    for key in keys:
+        if len({_of(group, chosen) for group in groups}) == len(groups):
+            break
+        if len({_of(group, [*chosen, key]) for group in groups}) > len({_of(g, chosen) for g in groups}):
+            chosen.append(key)
+    return [", ".join(f"{short(key)}={text(group.get(key))}" for key in chosen) for group in groups]
+
+
+def differing(groups: Sequence[Settings]) -> list[str]:
+    """Keys whose values are not the same in all groups."""
+    keys = sorted({key for group in groups for key in group})
+    return [key for key in keys if len({fixed({"": group.get(key)}) for group in groups}) > 1]
+
+
+def differences(arms: Iterable[Arm]) -> tuple[Difference, ...]:
+    """Where the runs of several arms differ, one entry per setting; versions and hardware last."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for arm in arms:
+        runs.setdefault(arm.name, []).extend(_recorded(run) for run in arm.runs)
+    keys = differing([recorded for group in runs.values() for recorded in group])
+    keys.sort(key=lambda key: (key.startswith("manifest"), _familiarity(key), key))
+    return tuple(
+        Difference(key, {name: _distinct(group, key) for name, group in runs.items()}) for key in keys
+    )
+
+
+def short(key: str) -> str:
+    """A key without what every key of its kind begins with."""
+    for beginning in ("config.method.options.", "config."):
+        if key.startswith(beginning):
+            return key.removeprefix(beginning)
+    return key
+
+
+def text(value: Any) -> str:
+    """A value as it stands in a name."""
+    return "default" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _recorded(run: RunScores) -> dict[str, Any]:
+    made = flat({"manifest": run.manifest})
+    return settings(run) | {f"manifest.{key}": made.get(f"manifest.{key}") for key in MADE_WITH}
+
+
+def _distinct(group: Sequence[Settings], key: str) -> tuple[Any, ...]:
+    values = {fixed({"": recorded.get(key)}): recorded.get(key) for recorded in group}
+    return tuple(values.values())
+
+
+def _familiarity(key: str) -> int:
+    return next((i for i, beginning in enumerate(FIRST) if key.startswith(beginning)), len(FIRST))
+
+
+def _of(group: Settings, keys: Sequence[str]) -> Hashable:
+    return fixed({key: group.get(key) for key in keys})

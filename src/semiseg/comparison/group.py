@@ -1,0 +1,153 @@
+"""Runs into arms (alike but for seed and fold), and arms into boards (one dataset, one number of labels)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from semiseg.comparison.arm import Arm, RunScores, Source
+from semiseg.comparison.differences import fixed, settings, told_apart
+from semiseg.comparison.result import MissingCell
+from semiseg.errors import UsageError
+
+BOUNDS = "supervised"
+"""The method of lower and upper bounds."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The arms of a board before anything is computed."""
+
+    dataset: str
+    budget: str
+    source: Source
+    arms: tuple[Arm, ...]
+    """Upper bounds last."""
+
+    @property
+    def labeled(self) -> int:
+        """Cases with a label."""
+        return next(arm for arm in self.arms if arm.bound != "upper").labeled
+
+
+def group(runs: Sequence[RunScores]) -> tuple[list[Group], list[MissingCell]]:
+    """Sort runs that were scored into the arms of boards, datasets by name and fewest labels first.
+
+    Test scores are compared with test scores: where a dataset has them, a run that has been scored on its
+    validation cases only is missing.
+
+    Raises:
+        UsageError: two runs of one arm with the same fold and seed.
+    """
+    groups: list[Group] = []
+    missing: list[MissingCell] = []
+    for dataset in sorted({run.dataset for run in runs}):
+        own = [run for run in runs if run.dataset == dataset]
+        source: Source = "test" if any(run.source == "test" for run in own) else "validation"
+        missing += [_only_validated(run) for run in own if run.source != source]
+        groups += _boards(dataset, source, _arms([run for run in own if run.source == source]))
+    return groups, missing
+
+
+def budget(run: RunScores) -> str:
+    """What a run was given, in words; the same for all seeds and folds."""
+    data = run.config["data"]
+    if data["labeled_patients"]:
+        return f"{data['labeled_patients']} labeled patients"
+    return f"{data['labeled']} labeled" if data["labeled"] else "all labeled"
+
+
+def _asked(run: RunScores) -> Hashable:
+    return run.config["data"]["labeled_patients"], run.config["data"]["labeled"]
+
+
+def _arms(runs: Sequence[RunScores]) -> list[Arm]:
+    """One arm per base name, settings and budget; names are the same at all budgets."""
+    kinds: dict[str, dict[Hashable, dict[str, Any]]] = {}
+    for run in runs:
+        known = settings(run)
+        kinds.setdefault(_base(run), {})[fixed(known)] = known
+    names: dict[tuple[str, Hashable], str] = {}
+    for base, variants in kinds.items():
+        for key, suffix in zip(variants, told_apart(list(variants.values())), strict=True):
+            names[base, key] = f"{base} ({suffix})" if suffix else base
+    parts: dict[tuple[str, Hashable], list[RunScores]] = {}
+    for run in runs:
+        parts.setdefault((names[_base(run), fixed(settings(run))], _asked(run)), []).append(run)
+    return [_arm(name, part) for (name, _), part in parts.items()]
+
+
+def _base(run: RunScores) -> str:
+    return run.variant or run.method
+
+
+def _arm(name: str, runs: Sequence[RunScores]) -> Arm:
+    ordered = sorted(runs, key=lambda run: (run.fold, run.seed))
+    for one, other in pairwise(ordered):
+        if (one.fold, one.seed) == (other.fold, other.seed):
+            raise UsageError(
+                f"two runs of {name} have fold {one.fold} and seed {one.seed}: "
+                f"{one.folder} and {other.folder}",
+                hint="the same run twice is not two seeds: leave one out",
+                code="SAME_RUN_TWICE",
+            )
+    first = ordered[0]
+    cases = tuple(dict.fromkeys(case for run in ordered for case in run.cases))
+    return Arm(name, first.method, first.dataset, first.labeled, tuple(ordered), cases, first.classes)
+
+
+def _boards(dataset: str, source: Source, arms: Sequence[Arm]) -> list[Group]:
+    """Arms by budget; supervised training on all labels stands below every smaller budget, too."""
+    by_budget: dict[str, list[Arm]] = {}
+    for arm in sorted(arms, key=lambda arm: arm.labeled):
+        by_budget.setdefault(budget(arm.runs[0]), []).append(arm)
+    everything = [arm for arm in arms if _is_upper(arm)]
+    boards = []
+    for words, own in by_budget.items():
+        if len(by_budget) > 1 and all(arm in everything for arm in own):
+            continue
+        above = [_above(arm) for arm in everything if arm not in own]
+        boards.append(Group(dataset, words, source, (*map(_bounded, own), *above)))
+    return boards
+
+
+def _above(arm: Arm) -> Arm:
+    """The upper bound of a smaller budget; its name is not that of the lower bound."""
+    return replace(arm, bound="upper", name=f"{arm.name}, all labels")
+
+
+def _is_upper(arm: Arm) -> bool:
+    told = any(run.bound == "upper" for run in arm.runs)
+    return told or (arm.method == BOUNDS and _asked(arm.runs[0]) == (None, None))
+
+
+def _bounded(arm: Arm) -> Arm:
+    """Supervised training with the labels of its board is the lower bound."""
+    return replace(arm, bound="lower") if arm.method == BOUNDS else arm
+
+
+def _only_validated(run: RunScores) -> MissingCell:
+    predictions = run.folder / "test"
+    return MissingCell(
+        dataset=run.dataset,
+        name=_base(run),
+        labeled=run.labeled,
+        fold=run.fold,
+        seed=run.seed,
+        reason="scored on its validation cases only, the others on test cases",
+        command=f"semiseg predict -i {run.dataset}/imagesTs -o {predictions} -m {run.folder} && "
+        f"semiseg evaluate {run.dataset}/labelsTs {predictions} --dataset {run.dataset}",
+        folder=run.folder,
+    )
+
+
+def common_cases(arms: Iterable[Arm]) -> tuple[str, ...]:
+    """The cases that every run of every arm scored (over all folds of a seed), in order."""
+    shared: tuple[str, ...] | None = None
+    for arm in arms:
+        for runs in arm.replicated:
+            scored = {case for run in runs for case in run.cases}
+            shared = tuple(c for c in (arm.cases if shared is None else shared) if c in scored)
+    return shared or ()

@@ -1,0 +1,177 @@
+"""One run folder read as scores, or why it has none."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semiseg.comparison.arm import Bound, Cost, Floats, RunScores, Source
+from semiseg.errors import SemisegError, UsageError
+from semiseg.metrics.case import METRICS
+from semiseg.report.files import read_metrics
+from semiseg.run import Run, load_run
+
+SOURCES: tuple[Source, ...] = ("test", "validation")
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """A run that cannot be compared, and what would mend that."""
+
+    folder: Path
+    reason: str
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a sweep says of a run beside its folder."""
+
+    variant: str = ""
+    bound: Bound | None = None
+    scores: Path | None = None
+    memory_gb: float = math.nan
+
+
+def read_run(folder: Path, told: Told | None = None) -> RunScores | Unscored:
+    """The scores of a run: those in ``test``, else those in ``validation``.
+
+    Args:
+        folder: a run folder.
+        told: what a sweep knows of it.
+
+    Raises:
+        UsageError: not a run folder, or one with damaged files.
+    """
+    run, told = load_run(folder), told or Told()
+    places = {"test": told.scores or folder / "test", "validation": folder / "validation"}
+    for source in SOURCES:
+        if (places[source] / "summary.json").is_file():
+            return _scored(run, source, places[source], told)
+    return _unscored(run)
+
+
+def _scored(run: Run, source: Source, place: Path, told: Told) -> RunScores:
+    summary = _summary(place / "summary.json")
+    classes = tuple(summary["labels"])
+    cases, scores = _table(place / "metrics.csv", classes)
+    manifest, config = run.manifest, run.config
+    curve = tuple(read_metrics(run.folder))
+    entries = [entry for entry in summary["metric_per_case"] if "case" in entry]
+    return RunScores(
+        folder=run.folder,
+        dataset=str(manifest["dataset"]),
+        method=config.method.name,
+        variant=told.variant,
+        network=config.network.name,
+        recipe=config.recipe,
+        labeled=int(manifest["labeled"]),
+        fold=config.data.fold,
+        seed=config.train.seed,
+        iterations=int((manifest.get("sessions") or [{"step": 0}])[-1]["step"]),
+        source=source,
+        cases=cases,
+        classes=classes,
+        scores=scores,
+        convention=summary["convention"],
+        nsd_tolerance_mm=float(summary["nsd_tolerance_mm"]),
+        config=config.model_dump(mode="json"),
+        plan=run.plan.model_dump(mode="json"),
+        manifest=manifest,
+        split=run.split,
+        curve=curve,
+        cost=_cost(manifest, curve, told),
+        predictions=place,
+        files={
+            entry["case"]: (entry.get("reference_file"), entry.get("prediction_file")) for entry in entries
+        },
+        bound=told.bound,
+        notices=_notices(summary),
+    )
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("labels", "convention", "nsd_tolerance_mm", "metric_per_case"):
+            content[key]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from None
+    return dict(content)
+
+
+def _table(path: Path, classes: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Floats]]:
+    """The cases of a ``metrics.csv`` and metric -> (cases, classes); an empty field is NaN."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        cases = tuple(dict.fromkeys(row["case"] for row in rows))
+        place = {(case, label): (i, k) for i, case in enumerate(cases) for k, label in enumerate(classes)}
+        scores = {m: np.full((len(cases), len(classes)), np.nan) for m in METRICS if rows and m in rows[0]}
+        for row in rows:
+            for metric, values in scores.items():
+                values[place[row["case"], row["class"]]] = float(row[metric] or "nan")
+    except (OSError, ValueError, KeyError) as error:
+        raise _damaged(path, error) from None
+    return cases, {metric: values for metric, values in scores.items() if not np.isnan(values).all()}
+
+
+def _damaged(path: Path, error: Exception) -> UsageError:
+    what = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return UsageError(
+        f"cannot read the scores {path}: {what}",
+        hint="score the predictions again: semiseg evaluate REF PRED --overwrite",
+        code="BAD_SCORES",
+    )
+
+
+def _cost(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, str | float]], told: Told) -> Cost:
+    speeds = [float(row["iterations_per_second"]) for row in curve if row.get("iterations_per_second")]
+    sessions = manifest.get("sessions") or []
+    memory = [used for session in sessions if (used := _memory(session))]
+    return Cost(
+        step_seconds=float(np.median(1 / np.array(speeds))) if speeds and min(speeds) > 0 else math.nan,
+        minutes=sum(session["seconds"] for session in sessions) / 60 if sessions else math.nan,
+        memory_gb=max(memory, default=told.memory_gb),
+        parameters=float(manifest.get("parameters") or "nan"),
+    )
+
+
+def _memory(session: Mapping[str, Any]) -> float:
+    """Of the device where there is one, else of the process."""
+    return float(session.get("device_memory_gb") or session.get("memory_gb") or 0)
+
+
+def _notices(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the evaluation had to say; every case that it could not score by name."""
+    lost = dict(summary.get("failed") or {})
+    lost |= {case: "no prediction" for case in summary.get("missing") or () if case not in lost}
+    return (*(f"{case}: {why}" for case, why in lost.items()), *(summary.get("notices") or ()))
+
+
+def _unscored(run: Run) -> Unscored:
+    """Trained to the end or not decides what is to be done next."""
+    where, name = run.folder, "DATASET"
+    try:
+        manifest = run.manifest
+        name = str(manifest["dataset"])
+        if not run.finished:
+            step = (manifest.get("sessions") or [{"step": 0}])[-1]["step"]
+            command = str(manifest.get("command", ""))
+            again = f"{command.removesuffix(' --resume')} --resume" if command.startswith("semiseg ") else ""
+            return Unscored(where, f"training is not finished (iteration {step})", again)
+    except (SemisegError, KeyError):
+        return Unscored(where, "training has not begun")
+    predictions = where / "test"
+    scoring = f"semiseg evaluate {name}/labelsTs {predictions} --dataset {name}"
+    if any(predictions.glob("*.nii.gz")):
+        return Unscored(where, "predicted, but not scored", scoring)
+    predicting = f"semiseg predict -i {name}/imagesTs -o {predictions} -m {where}"
+    return Unscored(where, "no scores", f"{predicting} && {scoring}")
