@@ -1,0 +1,1 @@
+"""The figures of a comparison: one file is one figure, a pure function from the data to a Figure."""
