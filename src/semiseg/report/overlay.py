@@ -56,9 +56,9 @@ def overlay_picture(
     _check(image, spacing, [*predictions.values(), *([] if reference is None else [reference])])
     flat = image.ndim == 2
     if flat:
-        image, spacing = _deep(image), (spacing[1], spacing[0], 1.0)
-        predictions = {name: _deep(values) for name, values in predictions.items()}
-        reference = None if reference is None else _deep(reference)
+        image, spacing = deep(image), (spacing[1], spacing[0], 1.0)
+        predictions = {name: deep(values) for name, values in predictions.items()}
+        reference = None if reference is None else deep(reference)
 
     classes = {name: value for name, value in labels.items() if value != 0}
     telling = list(predictions.values()) if reference is None else [reference]
@@ -69,15 +69,11 @@ def overlay_picture(
     sheet = Sheet(
         [(cut.width, cut.height) for cut in cuts], list(predictions), _legend(classes, reference is not None)
     )
-    window = _window(image)
+    window = intensity_window(image)
     for row, values in enumerate(predictions.values()):
         for column, cut in enumerate(cuts):
             axis = sheet.panel(row, column)
-            axis.imshow(
-                cut.of(image), cmap="gray", vmin=window[0], vmax=window[1],
-                extent=(0.0, cut.width, cut.height, 0.0), interpolation="nearest",
-            )  # fmt: skip
-            _draw_contours(axis, cut, values, reference, list(classes.values()))
+            draw_cut(axis, cut, image, window, values, reference, list(classes.values()))
             _label_edges(axis, cut)
             if row == 0 and not flat:
                 sheet.head(column, f"{cut.view.name}, slice {cut.index + 1} of {cut.depth}")
@@ -99,7 +95,34 @@ def _check(image: Array, spacing: Sequence[float], others: Sequence[Array]) -> N
         )
 
 
-def _deep(plane: Array) -> Array:
+def draw_cut(
+    axis: Axes,
+    cut: Cut,
+    image: Array,
+    window: tuple[float, float],
+    prediction: Array,
+    reference: Array | None,
+    values: Sequence[int],
+) -> None:
+    """Draw one slice and its contours.
+
+    Args:
+        axis: where; its units become millimeters.
+        cut: which slice, and which part of it.
+        image: (X, Y, Z) intensities.
+        window: intensities shown as black and as white.
+        prediction: (X, Y, Z) label values.
+        reference: the same, or None.
+        values: label values of the classes, one color each.
+    """
+    axis.imshow(
+        cut.of(image), cmap="gray", vmin=window[0], vmax=window[1],
+        extent=(0.0, cut.width, cut.height, 0.0), interpolation="nearest",
+    )  # fmt: skip
+    _draw_contours(axis, cut, prediction, reference, values)
+
+
+def deep(plane: Array) -> Array:
     """(rows, columns) as (columns, rows, 1): across, down, through, like the axes of a volume."""
     return plane.T[..., None]
 
@@ -115,7 +138,8 @@ def _legend(classes: Mapping[str, int], with_reference: bool) -> dict[str, dict[
     return entries
 
 
-def _window(image: Array) -> tuple[float, float]:
+def intensity_window(image: Array) -> tuple[float, float]:
+    """What to show as black and as white: nearly the darkest and nearly the brightest voxel."""
     low, high = np.nanpercentile(image, [0.5, 99.5])
     return float(low), float(max(high, low + 1e-6))
 
