@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from semiseg.__about__ import __version__
 
 if TYPE_CHECKING:
-    from semiseg.api import check, evaluate, predict, recommend, train
+    from semiseg.api import check, evaluate, predict, recommend, train, tune
     from semiseg.config import Config
     from semiseg.core import Method
     from semiseg.data.dataset import Dataset
@@ -39,6 +39,7 @@ __all__ = [
     "predict",
     "recommend",
     "train",
+    "tune",
 ]
 
 _HOMES = {
@@ -56,6 +57,7 @@ _HOMES = {
     "predict": "api",
     "recommend": "api",
     "train": "api",
+    "tune": "api",
 }
 """Where each public name lives."""
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from semiseg.evaluation import Evaluation
     from semiseg.prediction import PredictionReport
     from semiseg.run import Run
+    from semiseg.tuning.tune import Tuned
 
 
 def train(
@@ -100,6 +101,97 @@ def train(
         listeners=listeners,
         dry_run=dry_run,
     )
+
+
+def tune(
+    dataset: str | Path | Dataset,
+    *,
+    method: str | None = None,
+    recipe: str | None = None,
+    labeled: int | None = None,
+    labeled_patients: int | None = None,
+    fold: int | None = None,
+    seed: int | None = None,
+    trials: int = 30,
+    minutes: float | None = None,
+    iterations: int | None = None,
+    folds: int | None = None,
+    metric: str = "Dice",
+    space: Mapping[str, Any] | Iterable[str] = (),
+    only: Sequence[str] = (),
+    config: Path | None = None,
+    settings: Mapping[str, Any] | Iterable[str] = (),
+    plan: Path | None = None,
+    output: str | Path | None = None,
+    device: str = "auto",
+    workers: int = 1,
+    **options: Any,
+) -> Tuned:
+    """``semiseg tune`` as a function: search a method's hyperparameters on folds of the labeled cases.
+
+    Args:
+        dataset: a folder, a name or number under ``SEMISEG_DATA``, or an opened dataset.
+        method: see ``semiseg methods``.
+        recipe: as for :func:`train`, like the next four and ``config``, ``settings``, ``plan``.
+        labeled: use so many labeled cases.
+        labeled_patients: the same counted in patients.
+        fold: of the split file.
+        seed: of the trainings and of the search.
+        trials: in all, those of earlier sessions too.
+        minutes: after which no further trial is begun.
+        iterations: of each training; None is as for :func:`train`.
+        folds: of the labeled cases; None is 4, or as many as there are cases.
+        metric: ``Dice``, ``HD95``, ..., or of one class, ``Dice/CLASS``.
+        space: ``{"weight": "0.1:10:log"}`` or ``["weight=0.1:10:log"]``.
+        only: names; no others are searched.
+        config: a YAML file.
+        settings: other settings.
+        plan: a ``plan.json`` to use.
+        output: the tuning folder; None is a folder among ``runs``.
+        device: auto, cpu, cuda, cuda:N or mps.
+        workers: trials at a time; several are processes.
+        options: ``resume``, ``overwrite``, ``force``, ``prune`` as of :func:`semiseg.tuning.tune.tune`.
+
+    Returns:
+        The trials and the choice; ``tuned.best_file`` is for ``train(config=...)``.
+
+    Raises:
+        SemisegError: whatever the caller can mend.
+    """
+    from semiseg.data.dataset import Dataset as Opened
+    from semiseg.devices import select_device
+    from semiseg.machine import cores
+    from semiseg.resolve import resolve
+    from semiseg.tuning.outline import outline
+    from semiseg.tuning.tune import folder_of
+    from semiseg.tuning.tune import tune as run_tuning
+
+    flags = {
+        "method.name": method,
+        "data.labeled": labeled,
+        "data.labeled_patients": labeled_patients,
+        "data.fold": fold,
+        "train.seed": seed,
+    }
+    given = {key: value for key, value in flags.items() if value is not None}
+    if isinstance(settings, Mapping):
+        given, settings = {**settings, **given}, ()
+    planned = outline(
+        dataset if isinstance(dataset, Opened) else Opened.open(dataset),
+        resolve(recipe=recipe, file=config, settings=settings, flags=given),
+        space=[f"{name}={text}" for name, text in space.items()]
+        if isinstance(space, Mapping)
+        else list(space),
+        only=only,
+        metric=metric,
+        iterations=iterations,
+        folds=folds,
+        plan_file=plan,
+        device=str(select_device(device)),
+        workers=cores(),
+    )
+    folder = Path(output) if output is not None else folder_of(planned, Path("runs"))
+    return run_tuning(planned, folder, trials=trials, minutes=minutes, workers=workers, **options)
 
 
 def predict(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
@@ -23,6 +24,24 @@ Length = Annotated[int, Field(ge=1)]
 """A whole number above 0."""
 
 
+class Declared(NamedTuple):
+    """An option as a constructor declares it."""
+
+    type: Any
+    """The annotation with its limits; ``Any`` where it cannot be told."""
+    default: Any
+
+
+def declared(constructor: Callable[..., Any]) -> dict[str, Declared]:
+    """The keyword-only arguments of a class or function, by name."""
+    hints = _hints(constructor)
+    return {
+        name: Declared(hints.get(name, Any), parameter.default)
+        for name, parameter in inspect.signature(constructor).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+
+
 def checked(kind: str, constructor: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """The options as the constructor wants them (a YAML list becomes a tuple).
 
@@ -34,11 +53,7 @@ def checked(kind: str, constructor: Callable[..., Any], options: Mapping[str, An
     Raises:
         UsageError: values of another type or out of range; all of them at once.
     """
-    target = constructor.__init__ if isinstance(constructor, type) else constructor  # type: ignore[misc]
-    try:
-        hints = typing.get_type_hints(target, include_extras=True)
-    except (NameError, TypeError, AttributeError):  # types of an outside class that cannot be resolved
-        hints = {}
+    hints = _hints(constructor)
     values, problems = dict(options), []
     for name, value in options.items():
         try:
@@ -56,3 +71,12 @@ def checked(kind: str, constructor: Callable[..., Any], options: Mapping[str, An
             details={"problems": problems},
         )
     return values
+
+
+def _hints(constructor: Callable[..., Any]) -> dict[str, Any]:
+    """Argument -> type with its limits; nothing of an outside class whose types cannot be resolved."""
+    target = constructor.__init__ if isinstance(constructor, type) else constructor  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(target, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        return {}

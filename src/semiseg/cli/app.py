@@ -24,6 +24,7 @@ COMMANDS = {
     "plan": "Choose spacing, patch and network for a dataset; say why.",
     "recommend": "Rank the methods for a dataset; say why.",
     "train": "Train a model on a few labeled and many unlabeled scans.",
+    "tune": "Search a method's hyperparameters on folds of the labeled cases.",
     "predict": "Segment a file or a folder of scans with a trained run.",
     "evaluate": "Score predictions: Dice, distances in mm, volumes.",
     "demo": "Try everything on tiny synthetic scans, in minutes.",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, unknown_name
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
@@ -144,3 +144,11 @@ def find_run(path: Path) -> Path:
 def contradiction(one: str, other: str) -> UsageError:
     """The error for two flags that exclude each other."""
     return UsageError(f"{one} and {other} exclude each other", hint="give one of them", code="CONTRADICTION")
+
+
+def require_method(name: str) -> None:
+    """Say that a method does not exist before torch is loaded."""
+    from semiseg import methods
+
+    if ":" not in name and name not in methods.names():
+        raise unknown_name("method", name, methods.names())

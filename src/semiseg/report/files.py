@@ -53,7 +53,7 @@ class FileLog:
     def _open(self) -> None:
         self.metrics.parent.mkdir(parents=True, exist_ok=True)
         for path in (self.metrics, self.events):
-            _drop_torn_line(path)
+            drop_torn_line(path)
         self._load(read_rows(self.metrics))
 
     def _load(self, rows: list[dict[str, str]]) -> None:
@@ -174,7 +174,7 @@ def _append(path: Path, line: str) -> None:
         file.write(line)
 
 
-def _drop_torn_line(path: Path) -> None:
+def drop_torn_line(path: Path) -> None:
     """Cut what stands after the last newline: a line that a kill broke off."""
     if not path.is_file():
         return

@@ -86,7 +86,7 @@ def run(
         train__max_time=max_time,
     )
     resolved = resolve(recipe=recipe, file=config, settings=settings or (), flags=flags)
-    _require_method(resolved.method.name)
+    options.require_method(resolved.method.name)
     where, processes = options.device(device), options.workers(workers)
     first = _is_first_process(out)
     from semiseg.data.dataset import Dataset
@@ -149,15 +149,6 @@ def _summary(trained: Run) -> dict[str, Any]:
         "manifest": manifest,
         "metrics": trained.metrics[-1:],
     }
-
-
-def _require_method(name: str) -> None:
-    """Say that a method does not exist before torch is loaded."""
-    from semiseg import methods
-    from semiseg.errors import unknown_name
-
-    if ":" not in name and name not in methods.names():
-        raise unknown_name("method", name, methods.names())
 
 
 def _is_first_process(out: Output) -> bool:

@@ -1,0 +1,17 @@
+"""Search for the hyperparameters of a method, on folds of the labeled cases alone.
+
+A tuning folder::
+
+    TUNING/
+      study.journal      every trial, appended as it happens (Optuna's journal)
+      plan.json          the plan that all trials share
+      trials.csv         one row per trial: state, score, score of each fold, values, seconds
+      best.yaml          for ``semiseg train -c best.yaml`` or ``--recipe best.yaml``
+      trials.svg         the scores in their order, and against each value
+      summary.json       what the command reported
+      trials/0007/fold-2/     the run folder of a training, without its weights once it is scored
+
+:mod:`~semiseg.tuning.tune` puts the rest together: ``axes`` (what a value may be), ``search`` (which values
+are searched), ``folds``, ``trial`` (the trainings of one setting), ``book`` (the only file that knows
+Optuna), ``crew`` (who trains), ``verdict`` (whether the best is better), ``writing``, ``words``, ``figure``.
+"""

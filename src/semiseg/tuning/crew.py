@@ -1,0 +1,205 @@
+"""Who trains: this process, one trial after another, or several processes at a time.
+
+A worker process knows nothing of the book. It gets a trial, sends its scores on the way and is told whether
+to go on; the one process that writes the book does the rest.
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for
+from typing import Any
+
+import torch
+
+from semiseg.engine.signals import StopRequest
+from semiseg.errors import Interrupted, SemisegError
+from semiseg.tuning.book import Book, Entry
+from semiseg.tuning.trial import Bench, Job, Pruned, Report, Scored, play
+
+Player = Callable[[Job, Report], Scored]
+NextJob = Callable[[], tuple[Entry, Job] | None]
+Tell = Callable[[Entry], None]
+
+
+class DiedError(Exception):
+    """The process of a trial is gone."""
+
+
+def work(book: Book, bench: Bench, next_job: NextJob, tell: Tell, *, workers: int, threads: int) -> None:
+    """Train until there is no next trial.
+
+    Args:
+        book: gets every result.
+        bench: what the trials share.
+        next_job: the trial to train now; None when there are enough.
+        tell: called with each trial that ends.
+        workers: trials at a time; 1 trains in this process.
+        threads: of each worker process.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; the trainings at hand are saved and their trials put back in line.
+        SemisegError: the start cannot be trained, and so nothing can.
+    """
+    if workers == 1:
+        _keep_going(book, functools.partial(play, bench), next_job, tell)
+        return
+    crew = [_Worker(bench, device, threads) for device in devices(bench.device, workers)]
+    stop = StopRequest()
+
+    def next_unless_stopped() -> tuple[Entry, Job] | None:
+        return None if stop.raised else next_job()
+
+    with stop, ThreadPoolExecutor(workers) as pool:
+        going = [pool.submit(_keep_going, book, worker, next_unless_stopped, tell) for worker in crew]
+        try:
+            while wait(going, timeout=0.1).not_done:
+                failed = any(one.done() and one.exception() for one in going)
+                if stop.raised or failed:
+                    stop.raised = True
+                    for worker in crew:
+                        worker.ask_to_stop()
+        finally:
+            for worker in crew:
+                worker.close()
+    errors = [error for one in going if (error := one.exception())]
+    for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):
+        raise error
+    if stop.raised:
+        raise Interrupted("interrupted")
+
+
+def devices(device: str, workers: int) -> list[str]:
+    """One device per worker: GPUs in turn, where there are several and none was named."""
+    if device != "cuda" or torch.cuda.device_count() < 2:
+        return [device] * workers
+    return [f"cuda:{number % torch.cuda.device_count()}" for number in range(workers)]
+
+
+def _keep_going(book: Book, player: Player, next_job: NextJob, tell: Tell) -> None:
+    while (next_one := next_job()) is not None:
+        entry, job = next_one
+        number = entry.number
+        try:
+            book.finish(number, player(job, functools.partial(book.report, number)))
+        except Pruned:
+            book.prune(number)
+        except DiedError as error:
+            book.die(number, str(error))
+        except (Interrupted, KeyboardInterrupt):
+            book.die(number, "interrupted", counts=False)
+            raise
+        except Exception as error:  # one bad setting does not end the search
+            book.fail(number, _in_one_line(error))
+            if entry.start:
+                raise
+        tell(book.entry(number))
+
+
+class _Worker:
+    """A process that trains; a :data:`Player`. It is started with the first trial, and anew when it died."""
+
+    def __init__(self, bench: Bench, device: str, threads: int) -> None:
+        self.arguments = (bench, device, threads)
+        self.process: Any = None
+        self.pipe: Connection | None = None
+        self.stopping = False
+
+    def __call__(self, job: Job, report: Report) -> Scored:
+        pipe = self._start() if self.process is None or not self.process.is_alive() else self.pipe
+        try:
+            if pipe is None:
+                raise EOFError
+            pipe.send(job)
+            while True:
+                kind, content = pipe.recv()
+                if kind == "report":
+                    pipe.send(report(*content))
+                elif kind == "done":
+                    return Scored(*content)
+                else:
+                    raise content
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            self.process.join()
+            if self.stopping:
+                raise Interrupted("interrupted") from None
+            raise DiedError(_how(self.process.exitcode)) from None
+
+    def ask_to_stop(self) -> None:
+        """Save the training at hand and end."""
+        if not self.stopping and self.process is not None and self.process.is_alive():
+            self.process.terminate()
+        self.stopping = True
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        if self.pipe is not None:
+            self.pipe.close()
+        if self.process is not None:
+            self.process.join()
+
+    def _start(self) -> Connection:
+        if self.pipe is not None:
+            self.pipe.close()
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, *self.arguments), daemon=True)
+        self.process.start()
+        theirs.close()
+        return self.pipe
+
+
+def _serve(pipe: Connection, bench: Bench, device: str, threads: int) -> None:
+    """The worker process: train what comes until nothing comes any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that leads; it sends SIGTERM
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads)
+    bench = bench.on(device)
+
+    def report(place: int, score: float) -> bool:
+        pipe.send(("report", (place, score)))
+        return bool(pipe.recv())
+
+    while True:
+        try:
+            job = pipe.recv()
+        except EOFError:
+            return
+        try:
+            scored = play(bench, job, report)
+            pipe.send(("done", (scored.folds, scored.deviations)))
+        except (SemisegError, Pruned) as error:
+            pipe.send(("failed", error))
+            if isinstance(error, Interrupted):
+                return
+        except Exception as error:
+            pipe.send(("failed", SemisegError(_in_one_line(error))))
+
+
+def _end_with_parent() -> None:
+    """A worker whose leader was killed would train for nobody."""
+    leader = multiprocessing.parent_process()
+    if leader is not None:
+        wait_for([leader.sentinel])
+        os._exit(1)
+
+
+def _in_one_line(error: Exception) -> str:
+    if isinstance(error, SemisegError):
+        return error.message
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}"
+
+
+def _how(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"its process was killed by {signal.Signals(-code).name}"
+    return f"its process ended with code {code}"

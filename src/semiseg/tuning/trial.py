@@ -1,0 +1,176 @@
+"""One trial: the trainings of one setting, a run folder per fold, scored on what each fold held out."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from semiseg.config import Config
+from semiseg.data.dataset import Dataset
+from semiseg.engine.events import Event, Validated
+from semiseg.experiment import train
+from semiseg.report.files import read_metrics
+from semiseg.run import Run
+from semiseg.tuning.folds import fold_config
+from semiseg.tuning.metric import Metric
+
+CHECKS = 5
+"""Validations of the first fold's training, at which a trial may be stopped."""
+
+Report = Callable[[int, float], bool]
+"""``report(place, score)`` -> whether the trial should stop there. Places grow over a trial: iterations of
+the first fold, then one per fold that is done."""
+
+
+class Pruned(Exception):
+    """The trial is not worth its remaining trainings."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all trials share.
+
+    Attributes:
+        dataset: see :func:`semiseg.tuning.folds.folded`.
+        plan: the plan file.
+        folds: how many.
+        metric: what a fold is scored by.
+        prune: whether a trial may be stopped early.
+        device: cpu, cuda or mps.
+    """
+
+    dataset: Dataset
+    plan: Path
+    folds: int
+    metric: Metric
+    prune: bool = True
+    device: str = "cpu"
+
+    def on(self, device: str) -> Bench:
+        """The same on another device."""
+        return dataclasses.replace(self, device=device)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial to be trained.
+
+    Attributes:
+        number: of the trial.
+        config: its settings; ``train.iterations`` is a number.
+        folder: of its runs; what an earlier attempt left there is gone on with.
+    """
+
+    number: int
+    config: Config
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What came of a trial: a score per fold, and in what its runs depart from honest practice."""
+
+    folds: tuple[float, ...]
+    deviations: tuple[str, ...] = ()
+
+    @property
+    def mean(self) -> float:
+        """Every fold counts the same."""
+        return sum(self.folds) / len(self.folds)
+
+
+def play(bench: Bench, job: Job, report: Report) -> Scored:
+    """Train every fold, or what is left of it after an interruption.
+
+    Raises:
+        Pruned: ``report`` said so; the weights are gone then.
+        Interrupted: Ctrl-C; the training at hand is saved.
+        SemisegError: this setting cannot be trained.
+    """
+    scores: list[float] = []
+    deviations: tuple[str, ...] = ()
+    total = int(job.config.train.iterations)
+    for fold in range(bench.folds):
+        folder = job.folder / f"fold-{fold}"
+        curve = Curve(folder, bench.metric.curve if bench.prune and fold == 0 else None, report)
+        try:
+            _train(bench, job, fold, folder, curve)
+            curve.replay()
+            scores.append(bench.metric.read(folder))
+            deviations = tuple(Run(folder).manifest["deviations"])
+            later = bench.folds > fold + 1
+            if bench.prune and later and report(total + 1 + fold, sum(scores) / len(scores)):
+                raise Pruned
+        except Pruned:
+            _slim(folder)
+            raise
+        _slim(folder)
+    return Scored(tuple(scores), deviations)
+
+
+class Curve:
+    """Listener that hands each validation score on, also those from before an interruption.
+
+    Args:
+        folder: the run folder, whose ``metrics.csv`` has them.
+        column: of that file; None to hand on nothing.
+        report: who is told.
+    """
+
+    def __init__(self, folder: Path, column: str | None, report: Report) -> None:
+        self.folder, self.column, self.report = folder, column, report
+        self.told: set[int] = set()
+
+    def __call__(self, event: Event) -> None:
+        """Hand on what is new.
+
+        Raises:
+            Pruned: the answer was to stop. The run is left as a kill would leave it.
+        """
+        if isinstance(event, Validated):
+            self.replay()
+
+    def replay(self) -> None:
+        """The rows of the file that were not handed on yet."""
+        for row in read_metrics(self.folder) if self.column else ():
+            step = int(row["step"])
+            if row["event"] != "validated" or step in self.told or self.column not in row:
+                continue
+            self.told.add(step)
+            if self.report(step, float(row[self.column])):
+                raise Pruned
+
+
+def _train(bench: Bench, job: Job, fold: int, folder: Path, curve: Curve) -> None:
+    if _is_done(folder):
+        return
+    config = fold_config(job.config, fold)
+    total = int(config.train.iterations)
+    checks = CHECKS if curve.column else 1
+    validation = config.validation.model_copy(update={"every": max(total // checks, 1), "patience": None})
+    train(
+        bench.dataset,
+        config.model_copy(update={"validation": validation}),
+        run_folder=folder,
+        plan_file=bench.plan,
+        device=bench.device,
+        workers=0,  # the cases are in the store already
+        resume=True,
+        listeners=[curve],
+    )
+
+
+def _is_done(folder: Path) -> bool:
+    """Whether the training has ended and its validation is written; its weights may be gone."""
+    return (folder / "manifest.json").is_file() and Run(folder).manifest["ended"] is not None
+
+
+def _slim(folder: Path) -> None:
+    """Keep what explains a score; weights and predictions of many trials would fill the disk."""
+    for name in ("checkpoints", "tb"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for picture in (folder / "validation").glob("*.nii.gz"):
+        picture.unlink(missing_ok=True)

@@ -1,0 +1,88 @@
+"""Whether the best trial is better than the start, or only the luckiest.
+
+Three things make the best of many trials look good. Folds share most of their training cases, and so say
+less than as many independent ones: hence the corrected variance of Nadeau and Bengio (Machine Learning 52,
+2003, doi:10.1023/A:1024068626366). There are few of them: hence Student's t. And among many equal settings one
+comes out on top: hence not the middle of t, but where the largest of so many draws is expected (Blom, 1958).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy import stats
+
+from semiseg.tuning.book import Entry, better
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to train with.
+
+    Attributes:
+        chosen: the trial; None for the start.
+        best: the trial with the best score; None where there is no other than the start.
+        gain: of the best over the start, positive for better, mean over the folds.
+        chance: the gain that the best of as many equal settings is expected to show.
+        reason: one sentence.
+    """
+
+    chosen: Entry | None
+    best: Entry | None
+    gain: float
+    chance: float
+    reason: str
+
+
+def judge(
+    entries: Sequence[Entry],
+    metric: str,
+    *,
+    higher_is_better: bool,
+    deviations: frozenset[str] = frozenset(),
+    force: bool = False,
+) -> Verdict:
+    """Compare the best trial with the start, fold by fold.
+
+    Args:
+        entries: all trials; that of the start among them.
+        metric: for the sentence.
+        higher_is_better: whether a high score is good.
+        deviations: those from honest practice that a trial may have.
+        force: take the best whatever the folds say.
+    """
+    start = next((entry for entry in entries if entry.start and entry.state == "done"), None)
+    others = [
+        entry
+        for entry in better(entries, higher_is_better=higher_is_better)
+        if not entry.start and deviations.issuperset(entry.deviations)
+    ]
+    if start is None or not others:
+        return Verdict(None, None, 0.0, 0.0, "no trial beside the start was scored")
+    best = others[0]
+    sign = 1.0 if higher_is_better else -1.0
+    gains = [sign * (mine - theirs) for mine, theirs in zip(best.folds, start.folds, strict=True)]
+    gain, chance = statistics.mean(gains), standard_error(gains) * expected_best(len(others), len(gains))
+    if gain <= 0:
+        return Verdict(None, best, gain, chance, f"no trial has a better {metric} than the start")
+    compared = (
+        f"trial {best.number} gains {gain:.4f} {metric} over the start; the best of {len(others)} equal "
+        f"settings would gain about {chance:.4f} by the noise between these {len(gains)} folds"
+    )
+    if force or gain > chance:
+        return Verdict(best, best, gain, chance, compared + (", but it was asked for" * (gain <= chance)))
+    return Verdict(None, best, gain, chance, f"within noise: {compared}")
+
+
+def standard_error(gains: Sequence[float]) -> float:
+    """Of the mean over folds, whose training cases overlap: ``SD sqrt(1/k + 1/(k-1))``."""
+    folds = len(gains)
+    return statistics.stdev(gains) * math.sqrt(1 / folds + 1 / (folds - 1))
+
+
+def expected_best(count: int, folds: int) -> float:
+    """The largest of ``count`` draws of t with ``folds - 1`` degrees of freedom, about; at least 1."""
+    return max(1.0, float(stats.t.ppf((count - 0.375) / (count + 0.25), folds - 1)))
