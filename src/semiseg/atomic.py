@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,10 +61,17 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, default=str) + "\n")
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete the half-written files that a process killed inside :func:`atomic_file` left in a folder."""
+def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
+    """Delete the half-written files that a process killed inside :func:`atomic_file` left in a folder.
+
+    Args:
+        folder: this one, not those below it.
+        older_than: spare files of the last so many seconds, which another process may be writing.
+    """
     for temporary in folder.glob(".*.tmp"):
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - temporary.stat().st_mtime >= older_than:
+                temporary.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

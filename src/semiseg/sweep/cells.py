@@ -39,6 +39,8 @@ class Cell(BaseModel):
     id: str
     training: str
     """Hash of what decides the weights: two cells that have it in common can share a run folder."""
+    split: str
+    """Hash of its lists of cases."""
     dataset: str
     root: str
     """The dataset's folder."""

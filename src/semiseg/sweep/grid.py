@@ -135,6 +135,7 @@ class _Part:
         return Cell(
             id=digest([training, variant.title, rules, scored]),
             training=training,
+            split=split.sha256(),
             dataset=self.dataset.name,
             root=str(self.dataset.root.resolve()),
             variant=variant.title,

@@ -1,4 +1,4 @@
-"""From a specification to the configuration of each variant on each dataset, and all that is wrong with it."""
+"""The configuration of each variant on each dataset, and all that is wrong with a specification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file that describes a sweep: ``SPEC.yaml``, read and compared with what exists, all problems at once."""
+"""The file that describes a sweep: ``SPEC.yaml``, read with all its problems at once."""
 
 from __future__ import annotations
 

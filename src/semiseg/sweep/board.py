@@ -1,0 +1,98 @@
+"""How far a sweep is: counts, share done of what is running, and the time that is left."""
+
+from __future__ import annotations
+
+import functools
+import json
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from semiseg import methods
+from semiseg.errors import SemisegError
+from semiseg.sweep.cells import Cell
+from semiseg.sweep.ledger import Entry
+
+OVER = ("done", "failed")
+"""States that need no more work; a dead cell that will be tried again waits."""
+
+
+@functools.cache
+def work_of(method: str) -> float:
+    """Cost of a step in supervised steps, as far as the method's docstring tells."""
+    try:
+        return methods.description(method).work or 1.0
+    except SemisegError:
+        return 1.0
+
+
+def cost(cell: Cell) -> float:
+    """What a cell costs, in supervised iterations."""
+    return cell.iterations * work_of(cell.method)
+
+
+@dataclass(frozen=True)
+class Board:
+    """A moment of a sweep."""
+
+    entries: Sequence[Entry]
+    """In the order of the specification."""
+    running: dict[str, float] = field(default_factory=dict)
+    """Cell id -> seconds since it was started by this driver."""
+    share: dict[str, float] = field(default_factory=dict)
+    """Cell id -> share of its training that is done, from 0 to 1."""
+    slots: int = 1
+    given_up: frozenset[str] = frozenset()
+    """Dead cells that are not tried again."""
+
+    @property
+    def counts(self) -> Counter[str]:
+        """State -> number of cells."""
+        return Counter(entry.state for entry in self.entries)
+
+    @property
+    def remaining(self) -> list[Entry]:
+        """The cells that still need work."""
+        return [e for e in self.entries if e.state not in OVER and e.cell.id not in self.given_up]
+
+    @property
+    def seconds_left(self) -> float | None:
+        """An estimate from the cells that are done, or else from those that are running; None without any."""
+        remaining = self.remaining
+        if not remaining:
+            return 0.0
+        rates = self._rates()
+        if not rates:
+            return None
+        usual = statistics.median(rate for found in rates.values() for rate in found)
+        total = 0.0
+        for entry in remaining:
+            found = rates.get(entry.cell.dataset)
+            rate = statistics.median(found) if found else usual
+            total += rate * cost(entry.cell) * (1.0 - self.share.get(entry.cell.id, 0.0))
+        return total / max(min(self.slots, len(remaining)), 1)
+
+    def _rates(self) -> dict[str, list[float]]:
+        """Dataset -> seconds per supervised iteration."""
+        rates: dict[str, list[float]] = {}
+        for entry in self.entries:
+            cell, share = entry.cell, self.share.get(entry.cell.id, 0.0)
+            if entry.state == "done" and entry.attempts == 1 and entry.seconds:
+                rates.setdefault(cell.dataset, []).append(entry.seconds / cost(cell))
+            elif share > 0.05 and cell.id in self.running:
+                rates.setdefault(cell.dataset, []).append(self.running[cell.id] / (share * cost(cell)))
+        return rates
+
+
+def share_done(folder: Path, cell: Cell) -> float:
+    """The share of a cell's training that is done, by the last line of its run's ``events.jsonl``."""
+    path = folder / cell.place / "events.jsonl"
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(path.stat().st_size - 8192, 0))
+            lines = stream.read().splitlines()
+        return min(float(json.loads(lines[-1])["step"]) / cell.iterations, 1.0)
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0.0

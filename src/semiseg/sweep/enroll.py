@@ -1,0 +1,75 @@
+"""Enter cells into the ledger: what is finished stays so, and each run folder serves one training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from semiseg.errors import SemisegError
+from semiseg.resolve import validate
+from semiseg.run import differences, load_run
+from semiseg.sweep.cells import Cell
+from semiseg.sweep.ledger import Entry, Ledger
+
+
+def enroll(ledger: Ledger, cells: Iterable[Cell]) -> list[Entry]:
+    """The entries of these cells, new ones written as waiting.
+
+    An entry that says ``done`` of scores that are gone, or that another specification has since overwritten,
+    waits again.
+    """
+    with ledger.planning():
+        places: dict[str, set[str]] = {}
+        for entry in ledger.everything():
+            places.setdefault(entry.cell.place, set()).add(entry.cell.training)
+        return [_enter(ledger, cell, places) for cell in cells]
+
+
+def _enter(ledger: Ledger, cell: Cell, places: dict[str, set[str]]) -> Entry:
+    before = ledger.read(cell.id)
+    place = before.cell.place if before else _free_place(ledger.folder, cell, places)
+    places.setdefault(place, set()).add(cell.training)
+    cell = cell.model_copy(update={"place": place})
+    entry = before.model_copy(update={"cell": cell}) if before else Entry(cell=cell)
+    if entry.state == "done" and not is_scored(ledger.folder, cell):
+        entry = entry.again()
+    if entry == before:
+        return entry
+    with ledger.claim(cell) as claim:
+        if claim.mine:  # else somebody is at work on it and will write the entry
+            ledger.write(entry)
+    return entry
+
+
+def is_scored(folder: Path, cell: Cell) -> bool:
+    """Whether the scores of a cell are there, counted as it wants them."""
+    try:
+        summary = json.loads((folder / cell.scores / "summary.json").read_text(encoding="utf-8"))
+        rules = (summary["convention"], float(summary["nsd_tolerance_mm"]))
+        scored = {case["case"] for case in summary["metric_per_case"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    wanted = cell.scoring
+    table = (folder / cell.scores / "metrics.csv").is_file()
+    return table and rules == (wanted.convention, wanted.nsd_tolerance) and scored == set(wanted.cases)
+
+
+def _free_place(folder: Path, cell: Cell, places: dict[str, set[str]]) -> str:
+    """The usual place, or one of its own where the usual one holds another training."""
+    others = places.get(cell.place, set()) - {cell.training}
+    if not others and _suits(folder / cell.place, cell):
+        return cell.place
+    return f"{cell.place}_{cell.training}"
+
+
+def _suits(path: Path, cell: Cell) -> bool:
+    """Whether the cell can begin in a folder, or go on with the run that is there."""
+    if not path.is_dir() or not any(path.iterdir()):
+        return True
+    try:
+        run = load_run(path)
+        same = run.manifest.get("split_sha256") == cell.split
+        return same and not differences(run.config, validate(cell.config))
+    except SemisegError:
+        return False

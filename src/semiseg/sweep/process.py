@@ -1,0 +1,104 @@
+"""A worker as a process of its own, the same wherever it runs: on this machine, a Ray node or a SLURM node."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell to be worked at."""
+
+    folder: Path
+    """Of the sweep."""
+    cell: str
+    """Its id."""
+    threads: int
+    """To compute with."""
+
+
+class Worker:
+    """A running worker; what it prints goes to ``cells/ID.log``.
+
+    Args:
+        job: what it works at.
+        device: auto, cpu, cuda, cuda:N or mps.
+    """
+
+    def __init__(self, job: Job, device: str) -> None:
+        self.log = job.folder / "cells" / f"{job.cell}.log"
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "semiseg.sweep.worker", str(job.folder), job.cell]
+        command += ["--device", device, "--threads", str(job.threads), "--watch"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                # Ctrl-C at the terminal is for the driver, which then asks its workers to stop.
+                start_new_session=True,
+            )
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self.process.poll() is not None
+
+    def stop(self) -> None:
+        """Ask it to save and end."""
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+
+    def wait(self) -> str:
+        """Wait for the end, and say how it came."""
+        code = self.process.wait()
+        self.stop()
+        return how_it_ended(code, self.log)
+
+
+def how_it_ended(code: int, log: Path) -> str:
+    """An exit status in words, with the last line that was printed."""
+    if code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+        likely = ", most often because memory ran out" if name == "SIGKILL" else ""
+        return f"killed by {name}{likely}"
+    last = next(iter(reversed(_last_lines(log))), "")
+    return f"ended with exit code {code}" + (f": {last}" if last else "")
+
+
+def run_here(job: Job, device: str) -> str:
+    """Run a worker to its end and say how it ended; what stops this stops the worker, politely."""
+    deadline = time.monotonic() + 60.0  # a new entry takes a while to show on a network file system
+    while not (job.folder / "cells" / f"{job.cell}.json").is_file() and time.monotonic() < deadline:
+        time.sleep(1.0)
+    worker = Worker(job, device)
+    try:
+        return worker.wait()
+    except BaseException:
+        worker.stop()
+        worker.wait()
+        raise
+
+
+def _last_lines(log: Path, size: int = 4096) -> list[str]:
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(log.stat().st_size - size, 0))
+            text = stream.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,0 +1,120 @@
+"""A sweep from its specification to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from semiseg.atomic import write_text
+from semiseg.errors import Interrupted, PartialError, SemisegError
+from semiseg.sweep.board import Board
+from semiseg.sweep.driver import Driver, Watch
+from semiseg.sweep.enroll import enroll
+from semiseg.sweep.executors import Executor
+from semiseg.sweep.grid import grid
+from semiseg.sweep.ledger import Entry, Ledger
+from semiseg.sweep.snapshot import snapshot
+from semiseg.sweep.spec import Spec
+from semiseg.writable import require_writable
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A sweep that has ended, or that was stopped."""
+
+    folder: Path
+    board: Board
+    content: dict[str, Any]
+    """As in ``sweep.json``."""
+    interrupted: bool = False
+
+    def problem(self, again: str = "run the sweep again") -> SemisegError | None:
+        """The error to end a command with, or None when every cell is done.
+
+        Args:
+            again: what to do to go on.
+        """
+        counts, total = self.board.counts, len(self.board.entries)
+        details = {"folder": str(self.folder), **self.content}
+        if self.interrupted:
+            text = (
+                f"stopped with {counts['done']} of {total} cells done; everything is saved in {self.folder}"
+            )
+            return Interrupted(text, hint=f"{again}: it goes on from there", details=details)
+        bad = [entry for entry in self.board.entries if entry.state != "done"]
+        if not bad:
+            return None
+        first = bad[0]
+        message = (first.error or {}).get("message", "not finished")
+        words = [f"{counts[state]} {state}" for state in ("failed", "dead") if counts[state]]
+        return PartialError(
+            f"{len(bad)} of {total} cells are not done ({', '.join(words)}); {first.cell.title}: {message}",
+            hint=f"{again} for those that died, with --retry-failed for the others too",
+            code="CELLS_FAILED",
+            details=details,
+        )
+
+
+def plan_sweep(spec: Spec, folder: Path, where: str = "sweep") -> list[Entry]:
+    """The cells and what is known of them; nothing is written.
+
+    Args:
+        spec: what is wanted.
+        folder: of the sweep.
+        where: the file of the specification, for messages.
+
+    Raises:
+        UsageError: everything that is wrong with the specification.
+    """
+    ledger = Ledger(folder)
+    return [ledger.read(cell.id) or Entry(cell=cell) for cell in grid(spec, where)]
+
+
+def run_sweep(
+    spec: Spec,
+    folder: Path,
+    make_executor: Callable[[], Executor],
+    *,
+    where: str = "sweep",
+    retry_failed: bool = False,
+    watch: Watch = lambda board: None,
+) -> Outcome:
+    """Run every cell that is not done.
+
+    Args:
+        spec: what is wanted.
+        folder: of the sweep; made where it does not exist.
+        make_executor: gives the place for workers; called once the specification is known to be right.
+        where: the file of the specification, for messages.
+        retry_failed: also run the cells that failed before.
+        watch: told how far it is.
+
+    Raises:
+        UsageError: everything that is wrong with the specification; a folder that cannot be written.
+    """
+    cells = grid(spec, where)
+    require_writable(folder, "--runs or -o")
+    executor = make_executor()
+    try:
+        ledger = Ledger(folder)
+        ledger.tidy()
+        plain = spec.model_dump(mode="json", exclude_defaults=True)
+        write_text(folder / "spec.yaml", yaml.safe_dump(plain, sort_keys=False))
+        driver = Driver(
+            folder=folder,
+            spec=spec.model_dump(mode="json"),
+            entries=enroll(ledger, cells),
+            executor=executor,
+            retries=spec.retries,
+            watch=watch,
+        )
+    except BaseException:
+        executor.stop()
+        raise
+    board = driver.run(retry_failed=retry_failed)
+    content = snapshot(driver.spec, board.entries)
+    return Outcome(folder, board, content, driver.interrupted)

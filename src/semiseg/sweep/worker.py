@@ -1,0 +1,158 @@
+"""What happens where a cell is worked at: claim it, run it, write down how it ended.
+
+``python -m semiseg.sweep.worker SWEEP CELL`` does so in a process of its own. It ends politely, with its
+training saved, on SIGTERM; with ``--watch`` also when its standard input is closed, which is what happens
+when whoever started it dies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from semiseg.errors import DeviceError, Interrupted, SemisegError
+from semiseg.sweep.ledger import Entry, Ledger, told
+from semiseg.unforeseen import is_out_of_memory, unforeseen
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def work(folder: Path, cell_id: str, *, device: str = "auto", workers: int = 0, alone: bool = True) -> None:
+    """Run a cell and write down how it ended; nothing where another process has it or has finished it.
+
+    Args:
+        folder: of the sweep.
+        cell_id: of the cell.
+        device: auto, cpu, cuda, cuda:N or mps.
+        workers: processes that preprocess, threads that compare.
+        alone: whether this process does nothing else, so that its memory is the cell's.
+
+    Raises:
+        Interrupted: stopped; the cell can be gone on with.
+    """
+    ledger = Ledger(folder)
+    entry = ledger.must_read(cell_id)
+    with ledger.claim(entry.cell) as claim:
+        if not claim.mine:
+            return
+        entry = ledger.must_read(cell_id)
+        if entry.state == "done":
+            return
+        entry = entry.started(device)
+        ledger.write(entry)
+        began = time.monotonic()
+
+        def end(state: Any, **more: Any) -> None:
+            ledger.write(entry.ended(state, time.monotonic() - began, **more))
+
+        _guarded(entry, folder, end, device=device, workers=workers, alone=alone)
+
+
+def _guarded(
+    entry: Entry, folder: Path, end: Callable[..., None], *, device: str, workers: int, alone: bool
+) -> None:
+    """Run a cell and call ``end`` with the state that it is in then."""
+    try:
+        from semiseg.sweep.cell import run_cell
+
+        result = run_cell(entry.cell, folder, device=device, workers=workers)
+    except (Interrupted, KeyboardInterrupt):
+        end("waiting")
+        raise Interrupted(f"{entry.cell.title}: stopped") from None
+    except Exception as error:
+        logging.getLogger("semiseg.sweep").error("%s failed", entry.cell.title, exc_info=True)
+        known = error if isinstance(error, SemisegError) else unforeseen(error)
+        end("dead" if is_passing(error) else "failed", error=told(known), **_memory(alone))
+    else:
+        end("done", result=result, **_memory(alone))
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether trying again may help: memory ran out, a device or a disk failed."""
+    return isinstance(error, DeviceError | OSError) or is_out_of_memory(error)
+
+
+def _memory(alone: bool) -> dict[str, float | None]:
+    """The most memory that this process has used, in GB."""
+    gpu = None
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        gpu = round(torch.cuda.max_memory_allocated() / 2**30, 3)
+    return {"memory_gb": _main_memory() if alone else None, "gpu_memory_gb": gpu}
+
+
+def _main_memory() -> float | None:
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 3)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one cell in this process."""
+    parser = argparse.ArgumentParser(prog="python -m semiseg.sweep.worker", description="Run a sweep's cell.")
+    parser.add_argument("sweep", type=Path)
+    parser.add_argument("cell")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--watch", action="store_true", help="stop when standard input is closed")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop_politely(watch=given.watch)
+    if given.threads:
+        use_threads(given.threads)
+    try:
+        work(given.sweep, given.cell, device=given.device, workers=given.threads if given.threads > 1 else 0)
+    except Interrupted as error:
+        return error.exit_code
+    except SemisegError as error:
+        sys.stderr.write(f"error: {error.message}\nhint: {error.hint}\n")
+        return error.exit_code
+    return 0
+
+
+def use_threads(count: int) -> None:
+    """Compute with so many threads, here and in processes that this one starts."""
+    os.environ.update(dict.fromkeys(THREADS, str(count)))
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def stop_politely(*, watch: bool) -> None:
+    """End as after Ctrl-C on SIGTERM and, with ``watch``, on the end of standard input.
+
+    Ctrl-C itself is left to whoever started this process.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if watch:
+        threading.Thread(target=_wait_for_the_end_of_input, daemon=True, name="watch").start()
+
+
+def _wait_for_the_end_of_input() -> None:
+    while os.read(0, 1024):
+        pass
+    if sys.platform == "win32":
+        signal.raise_signal(signal.SIGTERM)
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
