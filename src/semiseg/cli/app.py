@@ -27,6 +27,7 @@ COMMANDS = {
     "tune": "Search a method's hyperparameters on folds of the labeled cases.",
     "predict": "Segment a file or a folder of scans with a trained run.",
     "evaluate": "Score predictions: Dice, distances in mm, volumes.",
+    "compare": "Compare runs: tables, tests, cost, a report.",
     "demo": "Try everything on tiny synthetic scans, in minutes.",
     "methods": "List the training methods.",
     "networks": "List the networks.",

@@ -47,7 +47,8 @@ def settings(run: RunScores) -> dict[str, Any]:
     """Everything that was set or planned, as dotted keys; without the method and what is free."""
     plan = {key: value for key, value in run.plan.items() if key in PLAN}
     found = flat({"config": run.config, "plan": plan})
-    return {key: v for key, v in found.items() if key not in FREE and key != "config.method.name"}
+    left_out = {*FREE, "config.method.name"}
+    return {key: value for key, value in found.items() if key not in left_out and value != {}}
 
 
 def fixed(values: Settings) -> Hashable:
@@ -95,10 +96,7 @@ def differences(arms: Iterable[Arm]) -> tuple[Difference, ...]:
 
 def short(key: str) -> str:
     """A key without what every key of its kind begins with."""
-    for beginning in ("config.method.options.", "config."):
-        if key.startswith(beginning):
-            return key.removeprefix(beginning)
-    return key
+    return key.removeprefix("config.").removeprefix("method.options.")
 
 
 def text(value: Any) -> str:

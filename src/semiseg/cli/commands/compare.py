@@ -1,0 +1,101 @@
+"""``semiseg compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semiseg.cli import options
+from semiseg.cli.output import Output
+from semiseg.errors import PartialError
+from semiseg.writable import require_writable
+
+EXAMPLES = (
+    "semiseg compare runs/Dataset104_Heart",
+    "semiseg compare RUN1 RUN2 RUN3 RUN4 --baseline mean_teacher --metric HD95",
+    "semiseg compare SWEEP -o comparison",
+)
+
+UNSHOWN = ("method.options.", "manifest.")
+"""Settings that methods differ in by nature, and versions: they are in the files."""
+
+
+def run(
+    out: Output,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN... | SWEEP",
+            show_default=False,
+            help="Run folders, folders above run folders, or a sweep.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Write tables (CSV, LaTeX, Markdown) and a report here."
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline", metavar="NAME", help="What all are tested against.  [default: supervised]"
+        ),
+    ] = None,
+    metric: Annotated[
+        str,
+        typer.Option("--metric", metavar="NAME", help="What is tested: Dice, Jaccard, NSD, HD95, ASD, ASSD."),
+    ] = "Dice",
+    alpha: Annotated[
+        float, typer.Option("--alpha", metavar="A", help="Level of the tests; intervals have 1 - A.")
+    ] = 0.05,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of the bootstrap.")] = 0,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Show every class, too.")] = False,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Compare trained runs on the cases that all of them were scored on, one table per number of labels.
+
+    Means and SDs over seeds, bootstrap intervals over cases, Wilcoxon signed-rank tests with Holm's
+    correction, ranks, cost, published figures. A run's scores are those that `semiseg evaluate` wrote into
+    RUN/test. Exit 5 when runs without scores are missing from the table.
+    """
+    from semiseg.comparison.write import FILES, different, write
+
+    if output is not None:
+        require_writable(output, "-o")
+        if not overwrite:
+            options.refuse_existing(*(output / name for name in FILES))
+
+    from semiseg.comparison.compare import compare
+    from semiseg.comparison.record import as_dict
+    from semiseg.report import comparison_tables as tables
+    from semiseg.report.table import terminal
+
+    found = compare(
+        [options.find_run(path) for path in paths], metric=metric, baseline=baseline, alpha=alpha, seed=seed
+    )
+    for board in found.boards:
+        for table in tables.shown(found, board, per_class=per_class):
+            out.text(terminal(table))
+        set_otherwise = [line for line in different(board) if not line.startswith(UNSHOWN)]
+        out.text(_lines("note", board.notices) + _lines("differs", set_otherwise))
+    out.text(_lines("note", found.notices))
+    files = write(found, output) if output else []
+    if files:
+        out.text(f"written: {', '.join(map(str, files))}")
+    report = {**as_dict(found), "files": [str(path) for path in files]}
+    if found.missing:
+        raise PartialError(
+            f"{len(found.missing)} runs are missing from the comparison; {found.missing[0]}",
+            hint="the others are compared; score the missing runs, or leave them out",
+            code="RUNS_MISSING",
+            details=report,
+        )
+    out.result(report)
+
+
+def _lines(what: str, lines: Sequence[str]) -> str:
+    return "".join(f"{what}: {line}\n" for line in lines)
