@@ -185,7 +185,7 @@ def test_a_bad_step_is_skipped_and_leaves_no_trace():
     loop.iterate_once()
     after = method.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
-    assert (loop.skipped, loop.bad_steps) == (1, 1)
+    assert (loop.skips.total, loop.skips.in_a_row) == (1, 1)
     assert [event.warning for event in of(events, Notice)] == [True]
 
 
@@ -193,7 +193,7 @@ def test_bad_steps_in_a_row_end_the_run_and_others_do_not():
     loop = loop_for(make("supervised", 2, 3), Spoiled(1, 2, 4, 5), 8, max_bad_steps=3)
     events = listen(loop)
     assert loop.run().reason == "finished"
-    assert loop.skipped == 4
+    assert loop.skips.total == 4
     assert of(events, Stepped)[-1].values["skipped_updates"] == 4
     loop = loop_for(make("supervised", 2, 3), Spoiled(2, 3, 4), 8, max_bad_steps=3)
     with pytest.raises(SemisegError, match="3 updates in a row") as caught:

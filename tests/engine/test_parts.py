@@ -15,9 +15,10 @@ from semiseg.config import OptimizerConfig, ScheduleConfig
 from semiseg.core import Batch, Clock, Method, SegOutput, Update
 from semiseg.devices import native_precision
 from semiseg.engine.meter import Meter
-from semiseg.engine.optim import build_optimizer, lr_factor
+from semiseg.engine.optim import build_optimizer, lr_factor, skips_by_itself, step_unless
 from semiseg.engine.parallel import any_rank, average_batch_norm, average_gradients, running_statistics
 from semiseg.engine.precision import TOLERANCE, Precision, gradient_error
+from semiseg.engine.skips import Skips
 from semiseg.engine.update import iterate
 
 CPU = torch.device("cpu")
@@ -235,3 +236,41 @@ def test_learning_rate_factors():
     assert lr_factor(ScheduleConfig(name="cosine"), 5, 10) == pytest.approx(0.5)
     assert lr_factor(ScheduleConfig(name="poly", power=2.0), 5, 10) == pytest.approx(0.25)
     assert lr_factor(ScheduleConfig(name="poly", power=1.0, warmup=4), 1, 10) == pytest.approx(0.5 * 0.9)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_a_fused_step_can_be_left_out_without_waiting(name):
+    torch.manual_seed(0)
+    networks = [nn.Linear(3, 2), nn.Linear(3, 2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    optimizers = [build_optimizer(n, OptimizerConfig(name=name, lr=0.1, weight_decay=0.1)) for n in networks]
+    assert all(map(skips_by_itself, optimizers))
+    for k in range(4):
+        bad = k in (0, 2)  # the first step, too, which has no momentum yet
+        for network, optimizer in zip(networks, optimizers, strict=True):
+            optimizer.zero_grad()
+            (network(torch.ones(1, 3)) * (k + 1)).sum().backward()
+            if bad:
+                network.weight.grad.fill_(torch.nan)
+        step_unless(optimizers[0], torch.tensor(bad))
+        if not bad:
+            optimizers[1].step()
+        pairs = zip(networks[0].parameters(), networks[1].parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_skips_are_counted_in_all_and_in_a_row():
+    skips = Skips(CPU)
+    for finite in (False, True, False, False, False, True, False):
+        skips.add(torch.tensor(finite))
+    assert (skips.total, skips.in_a_row) == (5, 1)
+    found = skips.read()
+    assert (found.new, found.longest) == (5, 3)
+    skips.add(torch.tensor(False))
+    found = skips.read()
+    assert (found.new, found.longest) == (1, 2)
+    later = Skips(CPU)
+    later.restore(skips.total, skips.in_a_row)
+    later.add(torch.tensor(False))
+    assert later.read().longest == 3
+    assert later.total == 7

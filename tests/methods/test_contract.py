@@ -53,7 +53,7 @@ def test_one_class_absent(name, absent):
     method = make(name, 2, 4)
     loop = loop_for(method, batches(2, 4, absent=absent), 3)
     loop.run()
-    assert loop.skipped == 0
+    assert loop.skips.total == 0
     assert all(torch.isfinite(p).all() for p in method.parameters())
 
 

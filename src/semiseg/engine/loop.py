@@ -27,6 +27,7 @@ from semiseg.engine.optim import build_optimizer, lr_factor
 from semiseg.engine.parallel import any_rank
 from semiseg.engine.precision import Precision
 from semiseg.engine.signals import StopRequest
+from semiseg.engine.skips import Skips
 from semiseg.engine.stages import clock_at, hands_on_best, load_best, save_best
 from semiseg.engine.update import iterate
 from semiseg.errors import SemisegError
@@ -74,8 +75,7 @@ class Loop:
         self.step = 0
         self.best: float | None = None
         self.stale = 0  # validations since the best one
-        self.bad_steps = 0  # non-finite updates in a row
-        self.skipped = 0  # non-finite updates in all
+        self.skips = Skips(self.fabric.device)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.meter = Meter(self.total)
         predictor = getattr(self.method, self.method.predictor)
@@ -130,8 +130,8 @@ class Loop:
             "total": self.total,
             "score": self.best,
             "stale": self.stale,
-            "bad_steps": self.bad_steps,
-            "skipped": self.skipped,
+            "bad_steps": self.skips.in_a_row,
+            "skipped": self.skips.total,
             "method": self.method.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "predictor": self.network.state_dict(),  # shares its tensors with one of the above: costs nothing
@@ -143,7 +143,7 @@ class Loop:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state`."""
         self.step, self.best, self.stale = state["step"], state["score"], state["stale"]
-        self.bad_steps, self.skipped = state["bad_steps"], state["skipped"]
+        self.skips.restore(state["skipped"], state["bad_steps"])
         self.method.load_state_dict(state["method"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -190,7 +190,9 @@ class Loop:
                 mine.copy_(theirs)
         self.step += 1
         self.meter.add(logs)
-        self._guard(finite)
+        self.skips.add(finite)
+        if self.fabric.device.type == "cpu" or self.step % self.train.log_every == 0 or self._ends_a_stage():
+            self._guard()
 
     def _begin(self, stage: Stage) -> None:
         """What a stage goes on from; it has optimizers and a best score of its own."""
@@ -230,16 +232,16 @@ class Loop:
             for group in self.optimizers[name].param_groups:
                 group.setdefault("base_lr", group["lr"])
 
-    def _guard(self, finite: bool) -> None:
-        if finite:
-            self.bad_steps = 0
+    def _guard(self) -> None:
+        """Tell of skipped updates; at every iteration on a CPU, elsewhere when the device is read anyway."""
+        found = self.skips.read()
+        if not found.new:
             return
-        self.bad_steps += 1
-        self.skipped += 1
-        self.tell(Notice(self.step, "gradient not finite: update skipped", warning=True))
-        if self.bad_steps >= self.train.max_bad_steps:
+        updates = "update skipped" if found.new == 1 else f"{found.new} updates skipped"
+        self.tell(Notice(self.step, f"gradient not finite: {updates}", warning=True))
+        if found.longest >= self.train.max_bad_steps:
             raise SemisegError(
-                f"{self.bad_steps} updates in a row had non-finite gradients (iteration {self.step})",
+                f"{found.longest} updates in a row had non-finite gradients (iteration {self.step})",
                 hint="lower optimizer.lr, or set train.precision=32; `semiseg check` finds NaN in the images",
                 code="NOT_FINITE",
             )
@@ -249,8 +251,8 @@ class Loop:
         lr = self.optimizer.lr * lr_factor(self.schedule, t.step, t.total, constant=stage.constant_lr)
         meter = self.meter
         values = meter.read()
-        if self.skipped:
-            values["skipped_updates"] = float(self.skipped)
+        if skipped := self.skips.total:
+            values["skipped_updates"] = float(skipped)
         return Stepped(
             self.step, self.total, stage.name, lr, values, meter.per_second, meter.seconds_left(self.step)
         )

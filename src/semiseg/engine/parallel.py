@@ -6,7 +6,7 @@ case, and parameters stay equal on all ranks because all ranks apply the same me
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from lightning_fabric import Fabric
@@ -53,10 +53,19 @@ def any_rank(fabric: Fabric, flag: bool) -> bool:
     return bool(torch.as_tensor(total).item() > 0)
 
 
-def _reduce_flat(fabric: Fabric, tensors: list[Tensor]) -> None:
-    if not tensors:
-        return
-    flat = torch.cat([t.reshape(-1) for t in tensors])
-    flat = torch.as_tensor(fabric.all_reduce(flat, reduce_op="mean"))
-    for tensor, part in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
-        tensor.copy_(part.view_as(tensor))
+def flat(tensors: Sequence[Tensor]) -> Tensor:
+    """All values in one vector, a copy; empty without tensors."""
+    return torch.cat([t.reshape(-1) for t in tensors]) if tensors else torch.zeros(0)
+
+
+def unflatten(vector: Tensor, tensors: Sequence[Tensor]) -> None:
+    """Write :func:`flat` back into the tensors."""
+    if tensors:
+        parts = torch.split(vector, [t.numel() for t in tensors])
+        views = [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
+        torch._foreach_copy_(list(tensors), views)
+
+
+def _reduce_flat(fabric: Fabric, tensors: Sequence[Tensor]) -> None:
+    if tensors:
+        unflatten(torch.as_tensor(fabric.all_reduce(flat(tensors), reduce_op="mean")), tensors)

@@ -9,7 +9,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from semiseg.core import Batch, Clock, Gradient, Method, Update
-from semiseg.engine.parallel import average_batch_norm, average_gradients, running_statistics
+from semiseg.engine.optim import skips_by_itself, step_unless
+from semiseg.engine.parallel import average_batch_norm, average_gradients, flat, running_statistics, unflatten
 from semiseg.engine.precision import Precision
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
@@ -28,7 +29,7 @@ def iterate(
     precision: Precision,
     *,
     clip: float | None = None,
-) -> tuple[dict[str, Tensor], bool]:
+) -> tuple[dict[str, Tensor], Tensor]:
     """Run one iteration of any method.
 
     Forward passes run under the precision's autocast, the method's code after a ``yield`` sees the stepped
@@ -36,13 +37,16 @@ def iterate(
     finite (or absurd) on any rank is skipped on all of them. Running statistics of batch norm, which one bad
     forward pass would spoil for good, then go back to what they were.
 
+    On a GPU nothing here waits for the device: the optimizer itself leaves a bad update out.
+
     Returns:
-        Detached logs (``loss`` is the sum over the updates that count), and whether every update was finite.
+        Detached logs (``loss`` is the sum over the updates that count), and whether every update was finite
+        (a bool scalar on the device: reading it waits for the device).
     """
     logs: dict[str, Tensor] = {}
-    finite = True
+    finite = torch.ones((), dtype=torch.bool, device=fabric.device)
     statistics = running_statistics(method)
-    before = [b.clone() for b in statistics]
+    before = flat(statistics)
     stream = method.step(batch, t)
     while True:
         with precision.autocast():
@@ -54,13 +58,11 @@ def iterate(
         precision.backward(update.loss)
         parameters = list(getattr(method, update.on).parameters())
         average_gradients(fabric, parameters)
-        finite &= _apply(precision.scaler, optimizer, parameters, clip, update)
+        finite = finite & _apply(precision.scaler, optimizer, parameters, clip, update)
         if update.counts:
             logs["loss"] = logs.get("loss", torch.zeros_like(update.loss)) + update.loss.detach()
         logs.update(update.logs)
-    if not finite:
-        for now, then in zip(statistics, before, strict=True):
-            now.copy_(then)
+    unflatten(torch.where(finite, flat(statistics), before), statistics)
     method.after_step(t)
     average_batch_norm(fabric, method)
     return logs, finite
@@ -72,24 +74,40 @@ def _apply(
     parameters: list[Tensor],
     clip: float | None,
     update: Update,
-) -> bool:
+) -> Tensor:
     """Clip and step, unless the gradient is not finite or no step is wanted."""
     if scaler is not None:
         scaler.unscale_(optimizer)
     if update.gradient is not None:
         _leave(update.gradient, optimizer, parameters)
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
-    finite = bool(norm < ABSURD)  # false for NaN, too
-    if finite and update.step:
-        if clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm, foreach=True)
-        if scaler is None:
-            optimizer.step()
-        else:
-            scaler.step(optimizer)
+    finite = norm < ABSURD  # false for NaN, too
+    if update.step:
+        _step(scaler, optimizer, parameters, clip, norm, finite)
     if scaler is not None:
         scaler.update()  # it has seen any overflow when it unscaled, and lowers the scale
     return finite
+
+
+def _step(
+    scaler: torch.amp.GradScaler | None,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[Tensor],
+    clip: float | None,
+    norm: Tensor,
+    finite: Tensor,
+) -> None:
+    waits = scaler is not None or not finite.is_cuda or not skips_by_itself(optimizer)
+    if waits and not bool(finite):
+        return
+    if clip is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm, foreach=True)
+    if scaler is not None:
+        scaler.step(optimizer)
+    elif waits:
+        optimizer.step()
+    else:
+        step_unless(optimizer, ~finite)
 
 
 def _leave(gradient: Gradient, optimizer: torch.optim.Optimizer, parameters: list[Tensor]) -> None:

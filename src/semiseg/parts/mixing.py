@@ -12,7 +12,11 @@ def beta_factors(n: int, alpha: float, like: Tensor) -> Tensor:
     With alpha = 0.2 most draws are close to 0 or 1 (58 % within 0.05).
     """
     concentration = torch.full((n,), alpha, dtype=torch.float32, device=like.device)
-    factors: Tensor = torch.distributions.Beta(concentration, concentration).sample()
+    factors: Tensor = torch.distributions.Beta(
+        concentration,
+        concentration,
+        validate_args=False,  # looking at the values would wait for the device
+    ).sample()
     return factors.view(n, *[1] * (like.ndim - 1))
 
 
