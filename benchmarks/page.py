@@ -25,6 +25,7 @@ settled on labels of hippocampus training cases that the runs below do not see a
 ORDER = (
     "hippocampus",
     "steps_hippocampus",
+    "speed",
     "acdc",
     "left_atrium",
     "metrics",

@@ -1,0 +1,56 @@
+"""What this machine can do at most, measured in the same run: matrix products and copies; and FLOPs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def measured(device: torch.device, *, quick: bool = False) -> dict[str, float]:
+    """FLOP/s of square matrix products in float32 and bf16, and bytes/s (read and written) of a copy."""
+    size = 256 if quick else 8192 if device.type == "cuda" else 4096
+    found = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+        found[f"gemm_{name}"] = 2 * size**3 / _best(lambda a=a, b=b: a @ b, device)
+    source = torch.ones(2**20 if quick else 2**28, dtype=torch.uint8, device=device)
+    target = torch.zeros_like(source)
+    found["copy"] = 2 * source.numel() / _best(lambda: target.copy_(source), device)
+    return found
+
+
+def _best(call: Callable[[], object], device: torch.device, repeats: int = 4) -> float:
+    """Seconds of the fastest call."""
+    seconds = []
+    for _ in range(repeats):
+        _wait(device)
+        start = time.perf_counter()
+        call()
+        _wait(device)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def network_flops(net: nn.Module, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Operations of a forward pass, and of a forward and a backward pass, on the meta device.
+
+    Args:
+        net: is moved to the meta device: give a fresh one.
+        shape: (B, C, *S) of its input.
+    """
+    net = net.to("meta")
+    x = torch.empty(shape, device="meta")
+    with FlopCounterMode(display=False) as forward, torch.no_grad():
+        net(x)
+    with FlopCounterMode(display=False) as both:
+        net(x).sum().backward()
+    return float(forward.get_total_flops()), float(both.get_total_flops())

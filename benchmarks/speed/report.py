@@ -1,0 +1,115 @@
+"""The JSON and the table: a row per case and memory setting, kept until it is measured again."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from benchmarks._machine import machine
+
+Row = dict[str, Any]
+HEAD = """# Speed: our paths beside plain ones
+
+Each line: a plain path, written by us in the style of the published codes (`benchmarks/speed/plain`), and ours, in
+alternation in one process, with the same number of threads and under the same memory setting. `default` is glibc's
+own; `tuned` keeps freed memory, which `semiseg train` does and the published codes do not. Ratios are plain / ours
+of the medians, [lowest-highest] of neighboring calls; CPU seconds are of the whole process. The share of the limit
+is that of the fastest call, of the rate of a bf16 (plain: float32) matrix product measured in the same process.
+Memory is the peak above the imports, of two calls in a process of its own.
+"""
+
+
+def write(path: Path, rows: list[Row], arguments: list[str]) -> None:
+    """Merge the rows into the file of earlier ones, and write the table beside it."""
+    about = machine()
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
+    found = {(row["case"], row["malloc"]): row for row in content["rows"]}
+    for row in rows:
+        key = row["case"], row["malloc"]
+        mark = {"command": _command(arguments), "commit": about["commit"], "dirty": about["dirty"]}
+        found[key] = {**found.get(key, {}), **row, **mark}
+    content = {"machine": about, "rows": sorted(found.values(), key=lambda row: row["place"])}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(table(content), encoding="utf-8")
+
+
+def _command(arguments: list[str]) -> str:
+    """As it was given, without the folders of this machine."""
+    hidden = ("--work", "--results", "--data")
+    words = [
+        word
+        for n, word in enumerate(arguments)
+        if not word.startswith(hidden) and (n == 0 or arguments[n - 1] not in hidden)
+    ]
+    return " ".join(["python benchmarks/speed/run.py", *words])
+
+
+def line(row: Row) -> str:
+    """One row for the eye."""
+    cells = [_seconds(row, "cpu"), f"{_ratio(row, 'cpu')} CPU", f"{_ratio(row, 'wall')} wall"]
+    return ", ".join([f"{row['case']} ({row['malloc']})", *cells, _limit(row), _memory(row)])
+
+
+def table(content: dict[str, Any]) -> str:
+    """The Markdown page."""
+    lines = [
+        HEAD,
+        "| what | memory setting | CPU s, plain / ours | CPU | wall s, plain / ours | wall | of the limit, plain / ours "
+        "| peak MB, plain / ours | aim |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in content["rows"]:
+        aim = f"{row['target']:g}x" if row.get("target") else ""
+        cells = [row["title"], row["malloc"], _seconds(row, "cpu"), _ratio(row, "cpu")]
+        cells += [_seconds(row, "wall"), _ratio(row, "wall"), _limit(row), _memory(row), aim]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += _mixed(content["rows"])
+    said = {row["title"]: row["agreement"] for row in content["rows"] if row.get("agreement")}
+    lines += ["", "What was compared before timing:", "", *(f"- {title}: {text}" for title, text in said.items())]
+    commands = list(dict.fromkeys(row["command"] for row in content["rows"]))
+    lines += ["", "Commands:", "", *(f"- `{command}`" for command in commands)]
+    about = ", ".join(f"{key} {value}" for key, value in content["machine"].items())
+    return "\n".join([*lines, "", f"Machine: {about}."]) + "\n"
+
+
+def _seconds(row: Row, kind: str) -> str:
+    if "seconds" not in row:
+        return ""
+    return " / ".join(f"{statistics.median(found[kind]):.3g}" for found in row["seconds"].values())
+
+
+def _ratio(row: Row, kind: str) -> str:
+    if "ratio" not in row:
+        return ""
+    found = row["ratio"][kind]
+    return f"**{found['median']:.1f}x** [{found['lowest']:.1f}-{found['highest']:.1f}]"
+
+
+def _limit(row: Row) -> str:
+    if "of_limit" not in row:
+        return ""
+    return f"{row['of_limit']['plain']['fp32']:.0%} / {row['of_limit']['ours']['bf16']:.0%}"
+
+
+def _memory(row: Row) -> str:
+    if "memory_mb" not in row:
+        return ""
+    plain, ours = (row["memory_mb"][side] for side in ("plain", "ours"))
+    kind = "device" if "device" in plain else "rss"
+    return f"{plain[kind]:.0f} / {ours[kind]:.0f} = {ours[kind] / plain[kind]:.2f}"
+
+
+def _mixed(rows: list[Row]) -> list[str]:
+    found = {(row["case"], row["malloc"]): row for row in rows if "seconds" in row}
+    lines = []
+    for (case, malloc), row in found.items():
+        tuned = found.get((case, "tuned"))
+        if malloc == "default" and tuned:
+            plain = statistics.median(row["seconds"]["plain"]["cpu"])
+            ours = statistics.median(tuned["seconds"]["ours"]["cpu"])
+            lines.append(f"- {row['title']}: {plain:.3g} / {ours:.3g} = **{plain / ours:.1f}x**")
+    head = "As they come, the plain path under `default` and ours under `tuned`, CPU seconds:"
+    return ["", head, "", *lines] if lines else []
