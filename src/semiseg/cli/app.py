@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": "Segment a file or a folder of scans with a trained run.",
     "evaluate": "Score predictions: Dice, distances in mm, volumes.",
     "compare": "Compare runs: tables, tests, cost, a report.",
+    "sweep": "Train methods x labels x seeds x datasets, resumable, and score all.",
     "demo": "Try everything on tiny synthetic scans, in minutes.",
     "methods": "List the training methods.",
     "networks": "List the networks.",

@@ -10,10 +10,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from semiseg.config import Config
+from semiseg.data.cases import LabeledCase
 from semiseg.data.dataset import Dataset
 
-FREE = {"recipe": True, "train": {"max_time", "checkpoint_minutes", "log_every"}}
-"""Parts of a configuration that decide nothing about the weights."""
+FREE = ("max_time", "checkpoint_minutes", "log_every")
+"""Settings of the loop that decide nothing about the weights."""
 
 
 class Scoring(BaseModel):
@@ -80,7 +81,8 @@ def digest(values: Any) -> str:
 
 def settings_of(config: Config) -> dict[str, Any]:
     """What of a configuration decides the weights and how scans are predicted."""
-    return config.model_dump(mode="json", exclude=FREE)
+    train = config.train.model_dump(mode="json", exclude=set(FREE))
+    return {**config.model_dump(mode="json", exclude={"recipe", "train"}), "train": train}
 
 
 class Contents:
@@ -93,7 +95,7 @@ class Contents:
     def __init__(self, dataset: Dataset) -> None:
         known = (*dataset.annotated, *dataset.unannotated, *dataset.test)
         self._images = {case.id: case.images for case in known}
-        self._labels = {case.id: case.label for case in (*dataset.annotated, *dataset.test) if _labeled(case)}
+        self._labels = {case.id: case.label for case in known if isinstance(case, LabeledCase)}
         self._description = _hash(dataset.root / "dataset.json")
         self._hashes: dict[Path, str] = {}
 
@@ -106,10 +108,6 @@ class Contents:
         if path not in self._hashes:
             self._hashes[path] = _hash(path)
         return self._hashes[path]
-
-
-def _labeled(case: Any) -> bool:
-    return hasattr(case, "label")
 
 
 def _hash(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The driver: hands cells to workers, tries again those whose worker died, and leaves the rest to the ledger."""
+"""The driver: hands cells to workers, and tries again those whose worker died. All else is in the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker as a process of its own, the same wherever it runs: on this machine, a Ray node or a SLURM node."""
+"""A worker as a process of its own, the same wherever it runs: here, on a Ray node or on a SLURM node."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def how_it_ended(code: int, log: Path) -> str:
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         likely = ", most often because memory ran out" if name == "SIGKILL" else ""
-        return f"killed by {name}{likely}"
+        return f"was killed by {name}{likely}"
     last = next(iter(reversed(_last_lines(log))), "")
     return f"ended with exit code {code}" + (f": {last}" if last else "")
 

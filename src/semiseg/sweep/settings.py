@@ -79,7 +79,7 @@ def name_problems(spec: Spec) -> Iterator[str]:
     baselines = [v for v in spec.methods if v.title == "supervised" and v.method != "supervised"]
     if spec.bounds and baselines:
         yield f"methods: the name 'supervised' belongs to the bounds, {baselines[0].method} cannot have it"
-    layers = [("", spec)]
+    layers: list[tuple[str, Spec | Data | Variant]] = [("", spec)]
     layers += [(f"datasets.{i}.", layer) for i, layer in enumerate(spec.datasets)]
     layers += [(f"methods.{i}.", layer) for i, layer in enumerate(spec.methods)]
     for where, layer in layers:

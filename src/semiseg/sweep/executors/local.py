@@ -131,7 +131,7 @@ def devices_here(wanted: str) -> list[str]:
 
 
 def threads_each(workers: int) -> int:
-    """Threads for each of so many workers: what ``OMP_NUM_THREADS`` says, else an equal share of the cores."""
+    """Threads for each worker: what ``OMP_NUM_THREADS`` says, else an equal share of the cores."""
     said = os.environ.get("OMP_NUM_THREADS", "")
     return int(said) if said.isdigit() and int(said) > 0 else max(cores() // workers, 1)
 

@@ -17,8 +17,8 @@ class Ray:
     """A task per cell, each of which starts a worker process on its node.
 
     Args:
-        address: ``ray`` for the cluster that this machine belongs to (``RAY_ADDRESS``, or one that was started
-            here), or else a new one on this machine alone; ``ray://HOST:PORT`` for a client of a distant one.
+        address: ``ray`` for the cluster that this machine belongs to (``RAY_ADDRESS``, or one here),
+            or else a new one on this machine alone; ``ray://HOST:PORT`` for a client of a distant one.
         workers: tasks at a time; None for as many as the cluster has room for.
         devices: auto or cuda gives each task a GPU where the cluster has any, cpu none.
         options: of the tasks, such as ``num_cpus``, ``memory`` or ``resources``.

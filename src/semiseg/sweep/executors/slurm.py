@@ -26,8 +26,8 @@ class Slurm:
     Args:
         workers: jobs at a time; None leaves it to the scheduler.
         devices: auto or cuda asks for a GPU per job, cpu for none.
-        options: parameters of submitit (``slurm_partition``, ``mem_gb``, ``timeout_min``, …), and ``cluster``:
-            ``slurm`` or ``local``.
+        options: parameters of submitit, such as ``slurm_partition``, ``mem_gb`` and ``timeout_min``; and
+            ``cluster``: ``slurm`` or ``local``.
 
     Raises:
         UsageError: submitit is missing, or a parameter that it does not have.
@@ -102,6 +102,5 @@ def _how(job: Any) -> str:
     if error is None:
         return str(job.result())
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return (
-        f"job {job.job_id} {str(job.state).lower()}: {lines[-1].strip() if lines else type(error).__name__}"
-    )
+    why = lines[-1].strip() if lines else type(error).__name__
+    return f"was job {job.job_id}, {str(job.state).lower()}: {why}"

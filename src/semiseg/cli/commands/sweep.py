@@ -1,0 +1,153 @@
+"""``semiseg sweep``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semiseg.cli import options
+from semiseg.cli.output import Output
+from semiseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from semiseg.sweep.spec import Spec
+
+EXAMPLES = (
+    "semiseg sweep SPEC.yaml --dry-run",
+    "semiseg sweep SPEC.yaml --devices cuda:0,cuda:1",
+    "semiseg sweep SPEC.yaml -j 4",
+    "semiseg sweep SPEC.yaml --on slurm --set-slurm slurm_partition=gpu",
+    "semiseg sweep runs/SPEC --retry-failed",
+)
+
+
+def run(
+    out: Output,
+    spec: Annotated[
+        Path,
+        typer.Argument(metavar="SPEC", show_default=False, help="A YAML file, or a sweep folder."),
+    ],
+    runs: Annotated[
+        Path | None,
+        typer.Option("--runs", metavar="DIR", help="Parent of the sweep folder.  [default: runs]"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Exactly this sweep folder, instead of --runs."),
+    ] = None,
+    on: Annotated[
+        str, typer.Option("--on", metavar="PLACE", help="local, ray, ray://HOST:PORT or slurm.")
+    ] = "local",
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            "--devices",
+            metavar="LIST",
+            help="auto (every GPU, else the CPU), cpu, or a list such as cuda:0,cuda:1.  [default: auto]",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "-j",
+            "--workers",
+            metavar="N",
+            min=0,
+            help="Cells at a time; 0: in this process.  [default: one per device, or by cores and memory]",
+        ),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also run the cells that failed before.")
+    ] = False,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set-slurm",
+            metavar="KEY=VALUE",
+            show_default=False,
+            help="A parameter of submitit; repeatable.",
+        ),
+    ] = None,
+    ray: Annotated[
+        list[str] | None,
+        typer.Option("--set-ray", metavar="KEY=VALUE", show_default=False, help="An option of a Ray task."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the cells with what they cost; write nothing.")
+    ] = False,
+) -> None:
+    """Train methods x labels x seeds x datasets, and score every run.
+
+    Finished cells are never run twice, cells whose process died are tried again, a broken one does not stop
+    the others: exit 5 tells of it. Ctrl-C saves; the same command goes on from there.
+    """
+    from semiseg.sweep.run import plan_sweep, run_sweep
+    from semiseg.sweep.spec import read_spec
+
+    wanted = _with_options(read_spec(spec), slurm or [], ray or [])
+    folder = output or (spec if spec.is_dir() else options.runs(runs) / wanted.name)
+    if dry_run:
+        _list_cells(out, plan_sweep(wanted, folder, str(spec)), folder)
+        return
+    from semiseg.sweep.executors import make_executor
+    from semiseg.sweep.table import result_table, summary_line, watching
+
+    chosen = devices or options.device(None)
+    places = {"slurm": wanted.slurm, "ray": wanted.ray}
+    with watching(out.progress, quiet=out.verbosity < 0) as watch:
+        outcome = run_sweep(
+            wanted,
+            folder,
+            lambda: make_executor(on, workers=options.workers(workers), devices=chosen, options=places),
+            where=str(spec),
+            retry_failed=retry_failed,
+            watch=watch,
+        )
+    problem = outcome.problem("the same command")
+    text = f"{summary_line(outcome.board)}: {outcome.folder}"
+    if problem is None:
+        if not out.json:
+            out.text(result_table(outcome.board))
+        out.result({"folder": folder, **outcome.content}, text)
+        return
+    out.text(text)
+    raise problem
+
+
+def _list_cells(out: Output, entries: Any, folder: Path) -> None:
+    from semiseg.sweep.board import Board, cost
+    from semiseg.sweep.table import cell_table, summary_line
+
+    cells = [
+        {
+            **entry.cell.model_dump(mode="json", exclude={"config", "scoring"}),
+            "state": entry.state,
+            "cost": round(cost(entry.cell), 1),
+        }
+        for entry in entries
+    ]
+    if not out.json:
+        out.text(cell_table(entries))
+    total = sum(cell["cost"] for cell in cells if cell["state"] != "done")
+    text = f"{summary_line(Board(entries))}; {total:.0f} supervised iterations to go: {folder}"
+    out.result({"dry_run": True, "folder": folder, "cells": cells, "cost": total}, text)
+
+
+def _with_options(spec: Spec, slurm: list[str], ray: list[str]) -> Spec:
+    """The specification with ``--set-slurm`` and ``--set-ray`` laid over it."""
+    from semiseg import yaml_text
+
+    changed = {}
+    for name, settings in (("slurm", slurm), ("ray", ray)):
+        given = dict(getattr(spec, name))
+        for setting in settings:
+            key, equals, value = setting.partition("=")
+            if not equals or not key:
+                raise UsageError(
+                    f"--set-{name} wants key=value, got {setting!r}", hint=f"such as --set-{name} cpus=4"
+                )
+            given[key] = yaml_text.read(value)
+        changed[name] = given
+    return spec.model_copy(update=changed)

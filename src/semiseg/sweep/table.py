@@ -1,0 +1,167 @@
+"""How far a sweep is, as a table that moves on a terminal, and as plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from semiseg.report.console import duration
+from semiseg.sweep.board import Board, cost
+from semiseg.sweep.ledger import Entry
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+METRIC = "Dice"
+STYLES = {"failed": "red", "dead": "red", "running": "yellow", "done": "green"}
+
+
+def summary_line(board: Board) -> str:
+    """``12 of 104 done, 2 running, 1 failed; 1 h 20 min left``."""
+    counts = board.counts
+    words = [f"{counts['done']} of {len(board.entries)} done"]
+    words += [f"{counts[state]} {state}" for state in ("running", "failed", "dead") if counts[state]]
+    seconds = board.seconds_left
+    left = "" if not board.remaining or seconds is None else f"; {duration(seconds)} left"
+    return ", ".join(words) + left
+
+
+def result_table(board: Board) -> Table:
+    """One row per dataset and variant, one column per number of labels: mean Dice, and how many are done."""
+    from rich.table import Table
+
+    groups: dict[tuple[str, str], dict[str, list[Entry]]] = {}
+    for entry in board.entries:
+        row = groups.setdefault((entry.cell.dataset, entry.cell.variant), {})
+        row.setdefault(entry.cell.budget, []).append(entry)
+    budgets = sorted({entry.cell.budget for entry in board.entries}, key=_amount)
+    table = Table(caption=f"{METRIC}, mean over seeds and folds (how many of them are done)")
+    for heading in ("dataset", "variant", *(f"labeled {budget}" for budget in budgets)):
+        table.add_column(heading)
+    for (dataset, variant), row in groups.items():
+        table.add_row(dataset, variant, *(_text(row.get(budget, []), board) for budget in budgets))
+    return table
+
+
+def cell_table(entries: Sequence[Entry]) -> Table:
+    """Every cell with its state and cost, for ``--dry-run``."""
+    from rich.table import Table
+
+    table = Table(caption="cost: iterations, times what an iteration costs in supervised ones")
+    for heading in ("cell", "dataset", "variant", "labeled", "fold", "seed", "cost", "state"):
+        table.add_column(heading, justify="right" if heading in ("fold", "seed", "cost") else "left")
+    for entry in entries:
+        cell = entry.cell
+        bound = f" ({cell.bound} bound)" if cell.bound else ""
+        labeled = cell.budget if cell.budget == str(cell.labeled) else f"{cell.budget} ({cell.labeled})"
+        table.add_row(
+            cell.id,
+            cell.dataset,
+            f"{cell.variant}{bound}",
+            labeled,
+            str(cell.fold),
+            str(cell.seed),
+            f"{cost(cell):.0f}",
+            entry.state,
+        )
+    return table
+
+
+@contextmanager
+def watching(progress: bool, quiet: bool = False) -> Iterator[Callable[[Board], None]]:
+    """What to tell a sweep's board to while it runs: a live table, plain lines, or nothing when ``quiet``."""
+    if quiet:
+        yield lambda board: None
+    elif progress:
+        yield from _live()
+    else:
+        yield Lines()
+
+
+class Lines:
+    """A line for every cell that ends, fails or dies.
+
+    Args:
+        stream: where to write (default: stderr).
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+        self._seen: dict[str, tuple[str, int]] = {}
+
+    def __call__(self, board: Board) -> None:
+        """Say what is new."""
+        now = {entry.cell.id: (str(entry.state), entry.attempts) for entry in board.entries}
+        if not self._seen:
+            self._seen = now
+            self._say(summary_line(board))
+        changed = [entry for entry in board.entries if self._seen[entry.cell.id] != now[entry.cell.id]]
+        self._seen = now
+        for entry in changed:
+            if entry.state in ("done", "failed", "dead"):
+                self._say(f"{entry.cell.title}: {_outcome(entry)} ({summary_line(board)})")
+
+    def _say(self, line: str) -> None:
+        stream = self._stream or sys.stderr
+        stream.write(line + "\n")
+        stream.flush()
+
+
+def _live() -> Iterator[Callable[[Board], None]]:
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), transient=True, auto_refresh=False) as live:
+        yield lambda board: live.update(_moment(board, live.console.height), refresh=True)
+
+
+def _moment(board: Board, height: int) -> RenderableType:
+    """The table if it fits, with the running and the failed cells below."""
+    from rich.console import Group
+    from rich.text import Text
+
+    lines = []
+    for entry in board.entries:
+        if entry.state == "running":
+            share = board.share.get(entry.cell.id, 0.0)
+            since = duration(board.running.get(entry.cell.id, float("nan")))
+            lines.append(Text(f"{entry.cell.title}: {share:.0%} after {since}", STYLES["running"]))
+    for entry in board.entries:
+        if entry.state in ("failed", "dead"):
+            lines.append(Text(f"{entry.cell.title}: {_outcome(entry)}", STYLES[entry.state]))
+    rows = len({(entry.cell.dataset, entry.cell.variant) for entry in board.entries}) + 5
+    head = Text(summary_line(board), "bold")
+    room = max(height - 2 - (rows if rows < height - 4 else 0), 1)
+    parts: list[RenderableType] = [result_table(board)] if rows < height - 4 else []
+    return Group(head, *parts, *lines[:room])
+
+
+def _outcome(entry: Entry) -> str:
+    if entry.state == "done":
+        value = (entry.result or {}).get(METRIC)
+        return f"{METRIC} {'undefined' if value is None else f'{value:.4f}'} in {duration(entry.seconds)}"
+    return f"{entry.state}: {(entry.error or {}).get('message', '')}"
+
+
+def _text(entries: Sequence[Entry], board: Board) -> str:
+    """``0.871 (2/2)``, or what keeps it from being so."""
+    if not entries:
+        return ""
+    done = [entry for entry in entries if entry.state == "done"]
+    values = [v for entry in done if (v := (entry.result or {}).get(METRIC)) is not None]
+    parts = [f"{sum(values) / len(values):.4f}"] if values else []
+    if len(done) < len(entries) or len(entries) > 1:
+        parts.append(f"({len(done)}/{len(entries)})")
+    running = [board.share.get(entry.cell.id, 0.0) for entry in entries if entry.state == "running"]
+    parts += [f"[yellow]{share:.0%}[/]" for share in running]
+    parts += [f"[red]{entry.state}[/]" for entry in entries if entry.state in ("failed", "dead")]
+    return " ".join(parts)
+
+
+def _amount(budget: str) -> tuple[bool, int]:
+    """By size, ``all`` last."""
+    digits = "".join(c for c in budget if c.isdigit())
+    return budget == "all", int(digits or 0)
