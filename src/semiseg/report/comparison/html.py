@@ -1,7 +1,7 @@
 """HTML by function calls: every text is escaped unless it was made here.
 
-A name of a method, of a variant or of a case comes from a user's files, so that forgetting to escape one must
-not be possible: :func:`tag` escapes what is not :class:`Markup`, and only this module makes Markup of strings.
+Names of methods, variants and cases come from a user's files, so that forgetting to escape one must not be
+possible: :func:`tag` escapes what is not :class:`Markup`, and only this module makes Markup of strings.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ class Markup(str):
 
 Attribute = str | int | float | bool | None
 Child = str | Markup | None
+Content = Child | Iterable["Content"]
 
 
-def tag(name: str, *children: Child | Iterable[Child], **attributes: Attribute) -> Markup:
+def tag(name: str, /, *children: Content, **attributes: Attribute) -> Markup:
     """An element.
 
     Args:
@@ -35,7 +36,7 @@ def tag(name: str, *children: Child | Iterable[Child], **attributes: Attribute) 
     return Markup(opened if name in VOID else f"{opened}{join(children)}</{name}>")
 
 
-def join(children: Iterable[Child | Iterable[Child]], separator: str = "") -> Markup:
+def join(children: Iterable[Content], separator: str = "") -> Markup:
     """Elements and texts one after the other; texts are escaped, the separator, too."""
     return Markup(escape(separator).join(_child(child) for child in children if child is not None))
 
@@ -60,7 +61,7 @@ def trusted(markup: str) -> Markup:
     return Markup(markup)
 
 
-def _child(child: Child | Iterable[Child]) -> str:
+def _child(child: Content) -> str:
     if isinstance(child, Markup):
         return child
     if isinstance(child, str):

@@ -25,21 +25,27 @@ _DROPPED = ("font-family",)
 """The page says which font; matplotlib's is wide, so that others fit where it stood."""
 
 
-def inline_svg(figure: Figure, name: str, alternative: str) -> Markup:
+SCALE = 1.3 * 4 / 3
+"""Points to CSS pixels, somewhat larger than in print."""
+
+
+def inline_svg(figure: Figure, name: str, alternative: str, *, class_: str = "") -> Markup:
     """The figure as one ``<svg>`` element.
 
     Args:
         figure: what to show.
         name: unique in the page; prefix of the ids.
         alternative: what the picture shows, for those who do not see it.
+        class_: of the element.
     """
     buffer = io.BytesIO()
     plain_svg(figure, buffer)
     root = ElementTree.fromstring(buffer.getvalue())
     _simplify(root, name)
     width, height = (float(root.attrib.pop(key).removesuffix("pt")) for key in ("width", "height"))
-    root.set("width", f"{width * 4 / 3:.0f}")  # points to CSS pixels
-    root.set("height", f"{height * 4 / 3:.0f}")
+    root.set("width", f"{width * SCALE:.0f}")
+    root.set("height", f"{height * SCALE:.0f}")
+    root.set("class", class_)
     root.set("role", "img")
     root.set("aria-label", alternative)
     return trusted(ElementTree.tostring(root, encoding="unicode", short_empty_elements=False))

@@ -33,7 +33,7 @@ THEMED = {
 }
 """Color in a figure -> color in the page (see :mod:`semiseg.report.comparison.inline_svg`)."""
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial"],
     "font.size": 8,

@@ -78,7 +78,7 @@ def _draw_verdicts(
         arm = next((arm for arm in board.arms if arm.name == name and arm.bound != "upper"), None)
         if arm is not None and board.labeled in places:
             found = verdict(board, arm, comparison.alpha)
-            style = {"color": color_of(found), "marker": marker_of(found), "markersize": 4.5}
+            style: dict[str, Any] = {"color": color_of(found), "marker": marker_of(found), "markersize": 4.5}
             axis.plot([board.labeled], [places[board.labeled]], gid="arm", **style)
 
 

@@ -110,7 +110,7 @@ def _frame(axis: Axes, names: list[str]) -> None:
     axis.set_xticks(range(len(names)), labels, rotation=90 if len(names) > 4 else 45, ha="center")
     if len(names) <= 4:
         for label in axis.get_xticklabels():
-            label.set_ha("left")
+            label.set_horizontalalignment("left")
     axis.set_yticks(range(len(names)), labels)
     axis.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axis.spines[:].set_visible(False)

@@ -1,0 +1,148 @@
+"""What the numbers say, in plain words, no more than they say."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from semiseg.report.comparison.words import (
+    count,
+    digits,
+    listed,
+    lower_is_better,
+    number,
+    p_value,
+    unit,
+    verdict,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from semiseg.comparison.result import Board, Comparison, PairTest
+
+
+def reading_of(comparison: Comparison, board: Board) -> list[str]:
+    """Sentences on one board, one paragraph when joined.
+
+    Args:
+        comparison: gives the metric and alpha.
+        board: what is read.
+    """
+    return [
+        *_outcome(comparison, board),
+        *_largest(comparison, board),
+        *_ranks(comparison, board),
+        *_seeds(board),
+        *_missing(board),
+    ]
+
+
+def _outcome(comparison: Comparison, board: Board) -> list[str]:
+    tested = [arm.name for arm in board.arms if board.test(arm.name) is not None and arm.bound != "upper"]
+    if board.baseline is None:
+        return ["There is no baseline, so that nothing was tested against one."]
+    if not tested:
+        return [f"There is no other method than the baseline {board.baseline}."]
+    found = {name: verdict(board, board.arm(name), comparison.alpha) for name in tested}
+
+    def those(kind: str) -> list[str]:
+        return [name for name in tested if found[name] == kind]
+
+    better, worse, level, untested = map(those, ("better", "worse", "open", "untested"))
+    where = f"On {count(len(board.cases), f'{board.source} case')}"
+    how = f"{board.baseline} in {comparison.metric} after Holm's correction (α = {comparison.alpha:g})"
+    sentences = [f"{where}, {len(better) or 'none'} of {len(tested)} methods beat {how}{_named(better)}."]
+    if len(tested) == 1:
+        sentences = [f"{where}, {tested[0]} {'beats' if better else 'does not beat'} {how}."]
+    if worse:
+        sentences.append(f"{len(worse)} did worse{_named(worse)}.")
+    if level:
+        sentences.append(
+            f"No difference was shown for {listed(level)}, which is not evidence that there is none."
+        )
+    if untested:
+        why = next(test.why_not for name in untested if (test := board.test(name)) is not None)
+        sentences.append(f"{len(untested)} could not be tested{_named(untested)}: {why or 'no p value'}.")
+    return sentences
+
+
+def _largest(comparison: Comparison, board: Board) -> list[str]:
+    """The largest gain that a test supports, and how far it leads towards all labels."""
+    gains = [
+        test
+        for test in board.against_baseline
+        if verdict(board, board.arm(test.a), comparison.alpha) == "better"
+    ]
+    if not gains:
+        return []
+    sign = -1 if lower_is_better(comparison.metric) else 1
+    best = max(gains, key=lambda test: sign * test.difference)
+    picked = len(board.against_baseline) > 2
+    return [
+        f"The largest gain is that of {best.a}: {_gain(comparison, best)}.",
+        *_share(comparison, board, best),
+        *(["Picked as the largest of several, it is likely to be smaller next time."] if picked else []),
+    ]
+
+
+def _gain(comparison: Comparison, test: PairTest) -> str:
+    places = digits(comparison.metric)
+    named = unit(comparison, comparison.metric)
+    text = f"{number(test.difference, places, signed=True)}{f' {named}' if named else ''}"
+    if not math.isnan(test.interval.low):
+        low, high = (number(v, places, signed=True) for v in (test.interval.low, test.interval.high))
+        text += f" ({100 * test.interval.level:.0f} % interval {low} to {high})"
+    return f"{text}, better in {count(test.wins, 'case')} of {test.n}"
+
+
+def _share(comparison: Comparison, board: Board, best: PairTest) -> list[str]:
+    if board.upper is None or board.baseline is None:
+        return []
+    low, high, reached = (
+        board.summary(name, comparison.metric).mean for name in (board.baseline, board.upper.name, best.a)
+    )
+    sign = -1 if lower_is_better(comparison.metric) else 1
+    if math.isnan(high - low) or sign * (high - low) <= 0 or sign * (reached - low) <= 0:
+        return []
+    share = (reached - low) / (high - low)
+    if share >= 1:
+        return [f"It reaches what supervised training with all {board.upper.labeled} labels does."]
+    return [
+        f"That is {100 * share:.0f} % of the way from {board.baseline} with {board.labeled} labels to "
+        f"supervised training with all {board.upper.labeled}."
+    ]
+
+
+def _ranks(comparison: Comparison, board: Board) -> list[str]:
+    ranking = board.ranking
+    if ranking.why_not or math.isnan(ranking.p):
+        return []
+    if ranking.p >= comparison.alpha:
+        return [f"Friedman's test finds no difference among all of them (p = {p_value(ranking.p)})."]
+    first = next(iter(ranking.mean_ranks))
+    level = [name for clique in ranking.cliques if first in clique for name in clique if name != first]
+    if not level:
+        return [f"In mean rank {first} is ahead of all others."]
+    return [f"In mean rank {first} comes first, and is not told apart from {listed(level)}."]
+
+
+def _seeds(board: Board) -> list[str]:
+    counts = {arm.replicates for arm in board.arms if arm.bound != "upper"}
+    if counts == {1}:
+        return [
+            "One seed only: the spread between seeds is unknown, and another seed may order the methods anew."
+        ]
+    single = [arm.name for arm in board.arms if arm.replicates == 1 and arm.bound != "upper"]
+    if single:
+        return [f"With one seed the spread between seeds is unknown for {listed(single)}."]
+    return []
+
+
+def _missing(board: Board) -> list[str]:
+    if not board.missing:
+        return []
+    number_of = len(board.missing)
+    return [f"{count(number_of, 'run')} that should be here {'is' if number_of == 1 else 'are'} missing."]
+
+
+def _named(names: list[str]) -> str:
+    return f": {listed(names)}" if names else ""

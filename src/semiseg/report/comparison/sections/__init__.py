@@ -1,0 +1,1 @@
+"""The parts of the page: one file is one part, from the comparison to HTML."""
