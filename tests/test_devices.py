@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from semiseg.devices import select_device
+from semiseg.devices import forget_peak_memory, peak_memory, select_device
 from semiseg.errors import DeviceError, UsageError
 
 
@@ -25,3 +25,15 @@ def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert select_device("cuda") == torch.device("cuda")
     with pytest.raises(DeviceError, match="1 CUDA devices"):
         select_device("cuda:1")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_peak_memory_of_a_gpu_counts_from_where_it_was_forgotten() -> None:
+    device = torch.device("cuda", 0)
+    big = torch.empty(2**28, device=device)  # 1 GB
+    del big
+    forget_peak_memory(device)
+    kept = torch.empty(2**27, device=device)
+    found = peak_memory(device)["device_memory_gb"]
+    assert found is not None
+    assert kept.numel() * 4 / 2**30 <= found < 1.0

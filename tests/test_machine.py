@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,15 @@ def test_nothing_is_invented_where_nothing_is_known(monkeypatch: pytest.MonkeyPa
     fake(monkeypatch, {})
     assert (machine.cpu()["bf16"], machine.cpu()["flags"], machine.free_memory_gb()) == (None, None, None)
     assert machine.cpu()["name"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not told on Windows")
+def test_peak_memory_never_shrinks_and_sees_what_was_taken() -> None:
+    before = machine.peak_memory_gb()
+    held = bytearray(os.urandom(1)) * int((before + 0.1) * 2**30)
+    after = machine.peak_memory_gb()
+    del held
+    assert before is not None
+    assert after is not None
+    assert after >= before + 0.1
+    assert machine.peak_memory_gb() >= after

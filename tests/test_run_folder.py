@@ -207,3 +207,13 @@ def test_two_processes_train_one_run(launcher, tmp_path):
     assert both[0] == pytest.approx(both[1], rel=0.2)
     torn = [line for line in (run.folder / "events.jsonl").read_text().splitlines() if not json.loads(line)]
     assert torn == []
+
+
+def test_the_manifest_says_what_the_run_took(finished):
+    manifest = finished.manifest
+    session = manifest["sessions"][-1]
+    assert 0.05 < session["memory_gb"] < 1000
+    assert "device_memory_gb" not in session  # there is no device beside the CPU
+    weights = checkpoint.load(finished.folder / "checkpoints" / "final.ckpt", checkpoint.MODEL)["predictor"]
+    buffers = [n for n in weights if n.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    assert manifest["parameters"] == sum(w.numel() for n, w in weights.items() if n not in buffers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from semiseg.errors import DeviceError, UsageError
-from semiseg.machine import cpu
+from semiseg.machine import cpu, peak_memory_gb
 
 
 def select_device(name: str | torch.device = "auto") -> torch.device:
@@ -43,6 +43,20 @@ def native_precision(device: torch.device) -> str:
     if device.type == "cpu":
         return "bf16" if cpu()["bf16"] else "32"
     return "32"
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Let :func:`peak_memory` count from here on a GPU; that of a process cannot be forgotten."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: torch.device) -> dict[str, float | None]:
+    """GB at most: ``memory_gb`` of this process since it began, ``device_memory_gb`` of tensors on a GPU."""
+    found: dict[str, float | None] = {"memory_gb": peak_memory_gb()}
+    if device.type == "cuda":
+        found["device_memory_gb"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 3)
+    return found
 
 
 def _best() -> torch.device:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ def free_memory_gb() -> float | None:
     limit, used = _limit(), _bytes(_CGROUP / "memory.current")
     left = limit - used if limit is not None and used is not None else None
     return _least(_meminfo("MemAvailable"), left, _windows_memory()[1])
+
+
+def peak_memory_gb() -> float | None:
+    """The most memory that this process has held since it began (its resident set)."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 3)
 
 
 def _least(*amounts: int | None) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +116,13 @@ class RunFolder:
         self.checkpoints.mkdir(parents=True)
 
     def write(
-        self, prepared: Prepared, config: Config, *, precision: str, deviations: Sequence[str] = ()
+        self,
+        prepared: Prepared,
+        config: Config,
+        *,
+        precision: str,
+        deviations: Sequence[str] = (),
+        parameters: int | None = None,
     ) -> None:
         """Everything that is known before the first iteration.
 
@@ -125,6 +131,7 @@ class RunFolder:
             config: of the run; its deviations are the recipe's.
             precision: the number format that training uses.
             deviations: the method's own, listed after those.
+            parameters: numbers that training changes.
         """
         save_config(config, self.path / "config.yaml")
         prepared.plan.save(self.path / "plan.json")
@@ -142,17 +149,18 @@ class RunFolder:
             "protocol": config.protocol,
             "deviations": list(dict.fromkeys([*config.deviations, *deviations])),
             "precision": precision,
+            "parameters": parameters,
             "started": manifest.now(),
             "ended": None,
             "sessions": [],
         }
         write_json(self.path / "manifest.json", content)
 
-    def note_end(self, ended: Ended) -> None:
-        """Add this session to the manifest."""
+    def note_end(self, ended: Ended, memory: Mapping[str, float | None]) -> None:
+        """Add this session to the manifest, with what :func:`semiseg.devices.peak_memory` says."""
         path = self.path / "manifest.json"
         content: dict[str, Any] = json.loads(path.read_text())
-        session = {"step": ended.step, "reason": ended.reason, "seconds": round(ended.seconds, 1)}
+        session = {"step": ended.step, "reason": ended.reason, "seconds": round(ended.seconds, 1), **memory}
         content["sessions"].append({"ended": manifest.now(), **session})
         if ended.reason != "interrupted":
             content["ended"] = manifest.now()

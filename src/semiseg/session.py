@@ -21,7 +21,7 @@ from semiseg.data.plan import Plan
 from semiseg.data.prefetch import Prefetch
 from semiseg.data.resident import make_resident
 from semiseg.data.sizing import fitting_patch
-from semiseg.devices import native_precision
+from semiseg.devices import forget_peak_memory, native_precision, peak_memory
 from semiseg.engine import checkpoint
 from semiseg.engine.events import Ended, Listener, Notice
 from semiseg.engine.loop import Loop
@@ -89,7 +89,8 @@ class Session:
         with folder.logging(self.fabric.global_rank):
             if first and not resumed:
                 name, deviations = self.precision.name, self.method.deviations
-                folder.write(prepared, config, precision=name, deviations=deviations)
+                count = trained_parameters(self.method)
+                folder.write(prepared, config, precision=name, deviations=deviations, parameters=count)
             validation = Validation(prepared, config, self.precision.name) if prepared.split.val else None
             loop = self.loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
             if resumed:
@@ -98,6 +99,7 @@ class Session:
                 loop.restore(checkpoint.load(folder.checkpoints / "last.ckpt", checkpoint.STATE))
             for text in self.notices:
                 loop.tell(Notice(loop.step, text))
+            forget_peak_memory(self.fabric.device)
             ended = self._guarded(loop)
             if first:
                 self._finish(folder, loop, ended, validation)
@@ -205,8 +207,9 @@ class Session:
 
     def _finish(self, folder: RunFolder, loop: Loop, ended: Ended, validation: Validation | None) -> None:
         """The final model, its validation, and the manifest's last entries."""
+        memory = peak_memory(self.fabric.device)
         if ended.reason == "interrupted":
-            folder.note_end(ended)
+            folder.note_end(ended, memory)
             return
         best = folder.checkpoints / "best.ckpt"
         use_best = self.config.select == "best-val" and best.is_file()
@@ -215,7 +218,7 @@ class Session:
             loop.network.load_state_dict(content["predictor"])
             validation.write(loop.network, folder.path / "validation")
         checkpoint.save(folder.checkpoints / "final.ckpt", content)
-        folder.note_end(ended)
+        folder.note_end(ended, memory)
 
 
 def batch_sizes(config: Config, plan: Plan, method: Method, world: int) -> tuple[int, int]:
@@ -235,6 +238,13 @@ def batch_sizes(config: Config, plan: Plan, method: Method, world: int) -> tuple
             code="BATCH_SHARES",
         )
     return sizes
+
+
+def trained_parameters(method: Method) -> int:
+    """How many numbers the optimizers change; one that two networks share counts once."""
+    networks = (getattr(method, name) for name in method.trainable)
+    distinct = {id(p): p.numel() for net in networks for p in net.parameters() if p.requires_grad}
+    return sum(distinct.values())
 
 
 def described(network: torch.nn.Module, unknown: dict[str, Any]) -> dict[str, Any]:
