@@ -58,6 +58,9 @@ class DataConfig(_Section):
     labeled_patients: int | None = Field(None, ge=1)
     """The same counted in patients, for datasets that group cases by patient."""
     fold: int = Field(0, ge=0)
+    memory_gb: float | None = Field(None, ge=0)
+    """Memory that the prepared cases may take on the device (None: half of what is free); with more of them,
+    each crop is read from disk."""
 
 
 class PlanConfig(_Section):

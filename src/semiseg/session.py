@@ -123,7 +123,13 @@ class Session:
         config, prepared, fabric = self.config, self.prepared, self.fabric
         if self.method.views and not prepared.split.unlabeled:
             self.notices.append("no unlabeled cases: the labeled images serve as unlabeled ones")
-        cases = make_resident([*prepared.labeled, *prepared.unlabeled], fabric.device)
+        cases = make_resident(
+            [*prepared.labeled, *prepared.unlabeled],
+            fabric.device,
+            memory_gb=config.data.memory_gb,
+            processes=fabric.world_size if fabric.device.type == "cpu" else 1,
+        )
+        self.made_ahead = bool(self.method.targets) or fabric.device.type == "cuda" or cases[0].on_disk
         count = len(prepared.labeled)
         return Batches(
             cases[:count],
@@ -194,9 +200,9 @@ class Session:
 
     def _guarded(self, loop: Loop) -> Ended:
         try:
-            if not self.method.targets:
+            if not self.made_ahead:
                 return loop.run()
-            with Prefetch(self.batches, loop.total) as loop.batches:  # distance maps take a while
+            with Prefetch(self.batches, loop.total, self.fabric.device) as loop.batches:
                 return loop.run()
         except torch.cuda.OutOfMemoryError as error:
             raise DeviceError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ from tests.trained import make_plan
 
 from semiseg.core import Batch
 from semiseg.data import augment
+from semiseg.data.augment import la
 from semiseg.data.batches import Batches
 from semiseg.data.foreground import sample_foreground
 from semiseg.data.resident import Resident, make_resident
@@ -185,12 +187,47 @@ def test_no_views_no_unlabeled_samples():
 def test_residents_stay_on_disk_where_they_do_not_fit(monkeypatch):
     stored = [case(0, (4, 4, 4), labeled=True)]
     assert isinstance(make_resident(stored, CPU)[0].image, torch.Tensor)
-    monkeypatch.setattr("semiseg.data.resident._free_bytes", lambda device: 10.0)
+    assert not make_resident(stored, CPU, memory_gb=1e-6)[0].on_disk
+    assert make_resident(stored, CPU, memory_gb=1e-6, processes=4)[0].on_disk
+    monkeypatch.setattr("semiseg.data.resident._free_gb", lambda device: 1e-8)
     assert make_resident(stored, CPU)[0].image is stored[0].image
 
 
-def test_streams_of_another_name_have_another_order():
-    streams = [Stream(list(range(20)), 0, name) for name in ("labeled", "unlabeled")]
-    first, second = ([stream[i] for i in range(20)] for stream in streams)
-    assert sorted(first) == sorted(second)
-    assert first != second
+@pytest.mark.parametrize("shape", [(9, 7, 8), (5, 9, 6), (7, 4, 4)])
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_box_of_the_turned_scan_is_found_in_the_scan(shape, turns, axis):
+    patch = (6, 6, 5)
+    resident = make_resident([case(0, shape, labeled=True)], CPU)[0]
+    turned = la.rotate_flip(resident.image.float(), turns, axis)
+    padded, pads = la.padded_shape(turned.shape[1:], patch), la.padding(turned.shape[1:], patch)
+    for start in ([0, 0, 0], [n - p for n, p in zip(padded, patch, strict=True)]):
+        first = [s - p for s, p in zip(start, pads, strict=True)]
+        image, label = resident.crop(*la.unturned_box(turned.shape[1:], first, patch, turns, axis))
+        assert torch.equal(la.rotate_flip(image, turns, axis), la.crop(turned, start, patch))
+        of_label = la.crop(la.rotate_flip(resident.label, turns, axis), start, patch)
+        assert torch.equal(la.rotate_flip(label, turns, axis), of_label)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory of mapped files is told by Linux")
+@pytest.mark.parametrize("name", ["default", "la"])
+def test_reading_from_disk_keeps_no_scan_in_memory(name, tmp_path):
+    def of_files() -> float:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssFile"))
+
+    scans: dict[str | None, list[SimpleNamespace]] = {"r": [], None: []}
+    for i in range(3):  # 17 MB each
+        stored = case(i, (64, 256, 256), labeled=i < 2)
+        np.save(tmp_path / f"{i}.npy", stored.image.astype(np.float32))
+        for mode, found in scans.items():
+            image = np.load(tmp_path / f"{i}.npy", mmap_mode=mode)
+            found.append(SimpleNamespace(**{**vars(stored), "image": image}))
+    plan = make_plan(3, patch=(48, 48, 48))
+    cases = make_resident(scans["r"], CPU, memory_gb=0.01), make_resident(scans[None], CPU, memory_gb=10)
+    disk, memory = (Batches(c[:2], c[2:], plan, augment.build(name, plan), (2, 2)) for c in cases)
+    before, highest = of_files(), 0.0
+    for k in range(8):
+        assert equal(disk(k), memory(k))
+        highest = max(highest, of_files() - before)
+    assert highest < 12

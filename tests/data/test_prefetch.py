@@ -9,7 +9,9 @@ import pytest
 import torch
 from tests.data.test_batches import equal, make
 
+from semiseg.core import Batch
 from semiseg.data.prefetch import Prefetch
+from semiseg.data.resident import make_resident
 
 
 class Recorder:
@@ -96,3 +98,25 @@ def test_the_thread_ends_with_the_run(error):
     else:
         run()
     assert threads() == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_batches_are_made_on_a_stream_of_their_own():
+    def residents(stored):
+        return make_resident(stored, torch.device("cuda"))
+
+    plain = make("default", 3, views=("weak", "strong"), seed=3, place=residents)
+    other = make("default", 3, views=("weak", "strong"), seed=3, place=residents)
+    streams = set()
+
+    def noted(step: int) -> Batch:
+        streams.add(torch.cuda.current_stream().stream_id)
+        return other(step)
+
+    with Prefetch(noted, 20, "cuda") as ahead:
+        for k in range(20):
+            ours = ahead(k)
+            busy = torch.randn(2000, 2000, device="cuda") @ torch.randn(2000, 2000, device="cuda")
+            assert equal(ours, plain(k))
+            del busy
+    assert torch.cuda.current_stream().stream_id not in streams

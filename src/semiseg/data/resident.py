@@ -1,9 +1,9 @@
-"""Preprocessed cases where training reads them: on the device when they fit, else memory-mapped."""
+"""Preprocessed cases where training reads them: on the device when they fit, else on disk, crop by crop."""
 
 from __future__ import annotations
 
 import logging
-import warnings
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +35,11 @@ class Resident:
     device: torch.device
 
     @property
+    def on_disk(self) -> bool:
+        """Whether crops are read from a file."""
+        return isinstance(self.image, np.ndarray)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels per stored axis."""
         _, a, b, c = self.image.shape
@@ -45,23 +50,15 @@ class Resident:
         image = self._cut(self.image, [0, *start], [self.image.shape[0], *size]).float()
         return image, None if self.label is None else self._cut(self.label, start, size)
 
-    def whole(self) -> tuple[Tensor, Tensor | None]:
-        """The case as tensors to read from, without a copy: resident, or mapped from its file."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            image = torch.as_tensor(self.image)
-            return image, None if self.label is None else torch.as_tensor(self.label)
-
     def _cut(self, array: Any, start: Sequence[int], size: Sequence[int]) -> Tensor:
         inside = [
             slice(max(s, 0), max(min(s + n, t), 0)) for s, n, t in zip(start, size, array.shape, strict=True)
         ]
         part = (
-            torch.from_numpy(np.array(array[tuple(inside)]))  # a copy: the file is mapped read-only
+            _read(array, tuple(inside)).to(self.device, non_blocking=True)
             if isinstance(array, np.ndarray)
             else array[tuple(inside)]
         )
-        part = part.to(self.device)
         if tuple(part.shape) == tuple(size):
             return part
         out = part.new_zeros(tuple(size))
@@ -72,12 +69,22 @@ class Resident:
         return out
 
 
-def make_resident(cases: Sequence[Any], device: torch.device) -> list[Resident]:
-    """Move stored cases to the device if all of them fit in half of its free memory."""
-    needed = sum(case.image.nbytes + getattr(case, "label", np.empty(0)).nbytes for case in cases)
-    fits = needed < SHARE_OF_MEMORY * _free_bytes(device)
+def make_resident(
+    cases: Sequence[Any], device: torch.device, *, memory_gb: float | None = None, processes: int = 1
+) -> list[Resident]:
+    """Move stored cases to the device if all of them fit; otherwise each crop is read from the files.
+
+    Args:
+        cases: stored cases.
+        device: of the training.
+        memory_gb: what the cases may take; None: half of what is free there.
+        processes: that do the same on this device, and share its memory.
+    """
+    needed = sum(case.image.nbytes + getattr(case, "label", np.empty(0)).nbytes for case in cases) / 2**30
+    room = SHARE_OF_MEMORY * _free_gb(device) if memory_gb is None else memory_gb
+    fits = needed * processes < room
     if not fits:
-        logger.info("%.1f GB of cases stay memory-mapped: they do not fit on %s", needed / 1e9, device)
+        logger.info("%.1f GB of cases, %.1f GB of memory for them: read from disk as needed", needed, room)
 
     def place(array: NDArray[Any]) -> Any:
         return torch.from_numpy(np.array(array)).to(device) if fits else array
@@ -94,8 +101,17 @@ def make_resident(cases: Sequence[Any], device: torch.device) -> list[Resident]:
     ]
 
 
-def _free_bytes(device: torch.device) -> float:
+def _read(array: NDArray[Any], box: tuple[slice, ...]) -> Tensor:
+    """A copy of a part of a mapped file, whose pages are given back: memory does not grow with the run."""
+    part = torch.from_numpy(np.array(array[box]))
+    file = getattr(array, "_mmap", None)
+    if isinstance(file, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        file.madvise(mmap.MADV_DONTNEED)  # the kernel may keep them in its cache, and take them when it must
+    return part
+
+
+def _free_gb(device: torch.device) -> float:
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
+        return float(torch.cuda.mem_get_info(device)[0]) / 2**30
     free = free_memory_gb()
-    return 4e9 if free is None else free * 2**30
+    return 4.0 if free is None else free

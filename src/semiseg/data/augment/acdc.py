@@ -95,7 +95,7 @@ def compose(first: Lookup, second: Lookup) -> Lookup:
 
 def look_up(image: Tensor, lookup: Lookup) -> Tensor:
     """(..., H, W) -> (..., H', W'), zeros where nothing is found."""
-    rows, columns, inside = (part.to(image.device) for part in lookup)
+    rows, columns, inside = (part.to(image.device, non_blocking=True) for part in lookup)
     return image[..., rows, columns] * inside
 
 

@@ -76,11 +76,12 @@ class Default(Crop):
 
     def warp(self, images: Tensor, labels: Tensor | None, draws: Draws) -> tuple[Tensor, Tensor | None]:
         """One linear interpolation of the images and one nearest lookup of the labels."""
-        matrix = self._matrices(draws).to(images.device)
-        size = torch.tensor(images.shape[2:], dtype=torch.float32, device=images.device)
-        patch = torch.tensor(self.patch, dtype=torch.float32, device=images.device)
+        matrix = self._matrices(draws.on("cpu"))  # small, and a GPU would have to be waited for
+        size = torch.tensor(images.shape[2:], dtype=torch.float32)
+        patch = torch.tensor(self.patch, dtype=torch.float32)
         theta = (matrix * patch / size[:, None]).flip(1, 2)  # voxels -> [-1, 1], and (x, y, z) order
         theta = torch.cat([theta, theta.new_zeros(len(theta), self.dim, 1)], 2)
+        theta = theta.to(images.device, non_blocking=True)
         grid = F.affine_grid(theta, [len(images), 1, *self.patch], align_corners=False)
         images = F.grid_sample(images, grid, mode="bilinear", align_corners=False)
         if labels is not None:
@@ -103,9 +104,9 @@ class Default(Crop):
         turn = torch.eye(self.dim).expand(len(draws), self.dim, self.dim)
         for i, (a, b) in enumerate([(1, 2), (0, 2), (0, 1)] if self.dim == 3 else [(0, 1)]):
             if self.in_plane[a] and self.in_plane[b]:
-                turn = turn @ _rotation(angles[:, i].cpu(), a, b, self.dim)
-        matrix = turn * self.spacing / self.spacing[:, None] * factor.cpu()[:, None, None]
-        flips = draws.chance(0.5, self.dim).cpu()
+                turn = turn @ _rotation(angles[:, i], a, b, self.dim)
+        matrix = turn * self.spacing / self.spacing[:, None] * factor[:, None, None]
+        flips = draws.chance(0.5, self.dim)
         signs = torch.ones(len(draws), self.dim)
         for axis in self.mirror:
             signs[:, axis] -= 2 * flips[:, axis]

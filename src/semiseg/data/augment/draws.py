@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 
@@ -21,6 +22,12 @@ class Draws:
         self.device = torch.device(device)
         self.seeds = [seed_from(*key) for key in keys]
         self._generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
+
+    def on(self, device: torch.device | str) -> Draws:
+        """The same generators, with results on another device."""
+        moved = copy.copy(self)
+        moved.device = torch.device(device)
+        return moved
 
     def __len__(self) -> int:
         return len(self._generators)
@@ -50,7 +57,7 @@ class Draws:
 
     def _rows(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
         rows = [draw(g) for g in self._generators]
-        return torch.stack(rows).to(self.device)
+        return torch.stack(rows).to(self.device, non_blocking=True)
 
 
 def seed_from(*key: object) -> int:

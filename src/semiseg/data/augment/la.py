@@ -20,7 +20,9 @@ from semiseg.errors import UsageError
 
 
 class LeftAtrium(Crop):
-    """Quarter turns and a flip of the whole scan (both are views, no copy), then the protocol's crop."""
+    """Quarter turns and a flip of the scan, then the protocol's crop; done the other way round, which is the
+    same, so that nothing but the crop is read.
+    """
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
@@ -36,15 +38,33 @@ class LeftAtrium(Crop):
     ) -> tuple[Tensor, Tensor | None]:
         """A patch; ``foreground`` is not part of this protocol."""
         turns, axis = draws.integer(4), draws.integer(2)
-        image, label = case.whole()
-        image = rotate_flip(image, turns, axis)
-        shape = padded_shape(image.shape[1:], self.patch)
+        turned = case.shape if turns % 2 == 0 else (case.shape[1], case.shape[0], case.shape[2])
+        shape, pads = padded_shape(turned, self.patch), padding(turned, self.patch)
         start = [draws.integer(max(n - p, 1)) for n, p in zip(shape, self.patch, strict=True)]
-        cut = crop(image, start, self.patch).to(case.device).float()
-        if label is None:
-            return cut, None
-        turned = rotate_flip(label, turns, axis)
-        return cut, crop(turned, start, self.patch).to(case.device)
+        start = [first - pad for first, pad in zip(start, pads, strict=True)]
+        image, label = case.crop(*unturned_box(turned, start, self.patch, turns, axis))
+        image = rotate_flip(image, turns, axis).contiguous()
+        return image, None if label is None else rotate_flip(label, turns, axis).contiguous()
+
+
+def unturned_box(
+    shape: Sequence[int], start: Sequence[int], size: Sequence[int], turns: int, axis: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Where a box of the turned scan lies in the scan itself: its start and size.
+
+    Args:
+        shape: of the turned scan.
+        start: of the box in it; may lie outside.
+        size: of the box.
+        turns: as in :func:`rotate_flip`.
+        axis: as there.
+    """
+    n, first, edge = list(shape), list(start), list(size)
+    first[axis] = n[axis] - first[axis] - edge[axis]
+    for _ in range(turns):  # back by a quarter: row i, column j came from row j, column (last - i)
+        first[:2] = first[1], n[0] - first[0] - edge[0]
+        n[:2], edge[:2] = n[1::-1], edge[1::-1]
+    return tuple(first), tuple(edge)
 
 
 def rotate_flip(image: Tensor, turns: int, axis: int) -> Tensor:
