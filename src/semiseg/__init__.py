@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from semiseg.__about__ import __version__
 
 if TYPE_CHECKING:
-    from semiseg.api import check, evaluate, predict, recommend, train, tune
+    from semiseg.api import check, compare, evaluate, predict, recommend, train, tune
     from semiseg.config import Config
     from semiseg.core import Method
     from semiseg.data.dataset import Dataset
@@ -33,6 +33,7 @@ __all__ = [
     "SemisegError",
     "__version__",
     "check",
+    "compare",
     "evaluate",
     "load_run",
     "make_plan",
@@ -51,6 +52,7 @@ _HOMES = {
     "Run": "run",
     "SemisegError": "errors",
     "check": "api",
+    "compare": "api",
     "evaluate": "api",
     "load_run": "run",
     "make_plan": "data.planner",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from semiseg.advice.advise import Advice
+    from semiseg.comparison.result import Comparison
     from semiseg.data.check import Report
     from semiseg.data.dataset import Dataset
     from semiseg.engine.events import Listener
@@ -227,6 +228,32 @@ def evaluate(reference: str | Path, prediction: str | Path, **options: Any) -> E
     from semiseg.evaluation import evaluate_folders
 
     return evaluate_folders(reference, prediction, **options)
+
+
+def compare(
+    *runs: str | Path,
+    metric: str = "Dice",
+    baseline: str | None = None,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> Comparison:
+    """``semiseg compare`` as a function.
+
+    Args:
+        runs: run folders, folders above run folders, or sweeps.
+        metric: what is tested and ranked: Dice, Jaccard, NSD, HD95, ASD, ASDReverse or ASSD.
+        baseline: the name of the arm that all others are tested against; None is supervised training with
+            the same labels.
+        alpha: level of the tests; intervals have 1 - alpha.
+        seed: of the bootstrap.
+
+    Returns:
+        The comparison; nothing is written until its ``save(folder)`` is called, and runs without scores are
+        in ``missing``.
+    """
+    from semiseg.comparison.compare import compare as run_comparison
+
+    return run_comparison(runs, metric=metric, baseline=baseline, alpha=alpha, seed=seed)
 
 
 def check(dataset: str | Path, **options: Any) -> Report:

@@ -9,10 +9,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semiseg.comparison.arm import Arm, Cost, RunScores, Source
 from semiseg.statistics.bootstrap import Interval
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = [
     "Arm",
@@ -230,3 +233,26 @@ class Comparison:
     def budgets(self, dataset: str) -> tuple[Board, ...]:
         """The boards of a dataset, fewest labels first."""
         return tuple(board for board in self.boards if board.dataset == dataset)
+
+    def tables(self, *, per_class: bool = False) -> list[Table]:
+        """What ``semiseg compare`` prints, as rich tables."""
+        from semiseg.report.comparison_tables import shown
+        from semiseg.report.table import terminal
+
+        return [terminal(t) for board in self.boards for t in shown(self, board, per_class=per_class)]
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write tables, figures and the report, and say which files (:func:`semiseg.comparison.write.write`).
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        from semiseg.comparison.write import write
+
+        return write(self, Path(folder))
+
+    def as_dict(self) -> dict[str, Any]:
+        """As ``comparison.json`` has it."""
+        from semiseg.comparison.record import as_dict
+
+        return as_dict(self)

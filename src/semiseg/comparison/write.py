@@ -11,15 +11,19 @@ from semiseg.comparison.result import Board, Comparison
 from semiseg.errors import UsageError
 from semiseg.report import comparison_lists as lists
 from semiseg.report import comparison_tables as tables
+from semiseg.report.comparison import write as write_report
 from semiseg.report.comparison.words import listed
 from semiseg.report.table import csv_rows, csv_text, latex, markdown
 
-FILES = ("table.csv", "per_case.csv", "pairs.csv", "table.tex", "table.md", "comparison.json")
+FILES = ("table.csv", "per_case.csv", "pairs.csv", "table.tex", "table.md", "comparison.json", "report.html")
 TEX_HEAD = "% \\usepackage{booktabs} in the preamble; \\resizebox{\\linewidth}{!}{...} where too wide\n"
 
 
 def write(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write every file of :data:`FILES`, each whole or not at all.
+    """Write every file of :data:`FILES`, and the figures, each whole or not at all.
+
+    Returns:
+        What was written, the report last.
 
     Raises:
         UsageError: the folder cannot be written.
@@ -35,15 +39,16 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            write_text(folder / name, content[name])
+        for name, text in content.items():
+            write_text(folder / name, text)
+        report, *figures = write_report(comparison, folder)
     except OSError as error:
         raise UsageError(
             f"cannot write the comparison into {folder}: {error.strerror or error}",
             hint="choose another output folder with -o",
             code="NOT_WRITABLE",
         ) from error
-    return [folder / name for name in FILES]
+    return [*(folder / name for name in content), *figures, report]
 
 
 def as_markdown(comparison: Comparison) -> str:

@@ -62,7 +62,7 @@ def run(
     correction, ranks, cost, published figures. A run's scores are those that `semiseg evaluate` wrote into
     RUN/test. Exit 5 when runs without scores are missing from the table.
     """
-    from semiseg.comparison.write import FILES, different, write
+    from semiseg.comparison.write import FILES, different
 
     if output is not None:
         require_writable(output, "-o")
@@ -70,23 +70,22 @@ def run(
             options.refuse_existing(*(output / name for name in FILES))
 
     from semiseg.comparison.compare import compare
-    from semiseg.comparison.record import as_dict
-    from semiseg.report import comparison_tables as tables
+    from semiseg.report.comparison_tables import shown
     from semiseg.report.table import terminal
 
     found = compare(
         [options.find_run(path) for path in paths], metric=metric, baseline=baseline, alpha=alpha, seed=seed
     )
     for board in found.boards:
-        for table in tables.shown(found, board, per_class=per_class):
+        for table in shown(found, board, per_class=per_class):
             out.text(terminal(table))
         set_otherwise = [line for line in different(board) if not line.startswith(UNSHOWN)]
         out.text(_lines("note", board.notices) + _lines("differs", set_otherwise))
     out.text(_lines("note", found.notices))
-    files = write(found, output) if output else []
+    files = found.save(output) if output else []
     if files:
-        out.text(f"written: {', '.join(map(str, files))}")
-    report = {**as_dict(found), "files": [str(path) for path in files]}
+        out.text(f"written: {len(files)} files into {output}, to look at first: {files[-1]}")
+    report = {**found.as_dict(), "files": [str(path) for path in files]}
     if found.missing:
         raise PartialError(
             f"{len(found.missing)} runs are missing from the comparison; {found.missing[0]}",
