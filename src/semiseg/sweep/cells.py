@@ -80,9 +80,13 @@ def digest(values: Any) -> str:
 
 
 def settings_of(config: Config) -> dict[str, Any]:
-    """What of a configuration decides the weights and how scans are predicted."""
-    train = config.train.model_dump(mode="json", exclude=set(FREE))
-    return {**config.model_dump(mode="json", exclude={"recipe", "train"}), "train": train}
+    """What of a configuration decides the weights and how scans are predicted.
+
+    Defaults are left out, so that a version which adds a setting does not run everything again.
+    """
+    whole = config.model_dump(mode="json", exclude={"recipe"}, exclude_defaults=True)
+    train = {key: value for key, value in whole.pop("train", {}).items() if key not in FREE}
+    return {**whole, "train": train}
 
 
 class Contents:

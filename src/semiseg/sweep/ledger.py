@@ -34,9 +34,6 @@ class Entry(BaseModel):
     result: dict[str, float | None] | None = None
     seconds: float = 0.0
     """Of all attempts together, as far as known."""
-    memory_gb: float | None = None
-    """The most main memory that the process of the last attempt used."""
-    gpu_memory_gb: float | None = None
     where: str | None = None
     """Host, process and device of the last attempt."""
     changed: str = ""

@@ -26,7 +26,7 @@ from semiseg.unforeseen import is_out_of_memory, unforeseen
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def work(folder: Path, cell_id: str, *, device: str = "auto", workers: int = 0, alone: bool = True) -> None:
+def work(folder: Path, cell_id: str, *, device: str = "auto", workers: int = 0) -> None:
     """Run a cell and write down how it ended; nothing where another process has it or has finished it.
 
     Args:
@@ -34,7 +34,6 @@ def work(folder: Path, cell_id: str, *, device: str = "auto", workers: int = 0, 
         cell_id: of the cell.
         device: auto, cpu, cuda, cuda:N or mps.
         workers: processes that preprocess, threads that compare.
-        alone: whether this process does nothing else, so that its memory is the cell's.
 
     Raises:
         Interrupted: stopped; the cell can be gone on with.
@@ -54,12 +53,10 @@ def work(folder: Path, cell_id: str, *, device: str = "auto", workers: int = 0, 
         def end(state: Any, **more: Any) -> None:
             ledger.write(entry.ended(state, time.monotonic() - began, **more))
 
-        _guarded(entry, folder, end, device=device, workers=workers, alone=alone)
+        _guarded(entry, folder, end, device=device, workers=workers)
 
 
-def _guarded(
-    entry: Entry, folder: Path, end: Callable[..., None], *, device: str, workers: int, alone: bool
-) -> None:
+def _guarded(entry: Entry, folder: Path, end: Callable[..., None], *, device: str, workers: int) -> None:
     """Run a cell and call ``end`` with the state that it is in then."""
     try:
         from semiseg.sweep.cell import run_cell
@@ -71,32 +68,14 @@ def _guarded(
     except Exception as error:
         logging.getLogger("semiseg.sweep").error("%s failed", entry.cell.title, exc_info=True)
         known = error if isinstance(error, SemisegError) else unforeseen(error)
-        end("dead" if is_passing(error) else "failed", error=told(known), **_memory(alone))
+        end("dead" if is_passing(error) else "failed", error=told(known))
     else:
-        end("done", result=result, **_memory(alone))
+        end("done", result=result)
 
 
 def is_passing(error: BaseException) -> bool:
     """Whether trying again may help: memory ran out, a device or a disk failed."""
     return isinstance(error, DeviceError | OSError) or is_out_of_memory(error)
-
-
-def _memory(alone: bool) -> dict[str, float | None]:
-    """The most memory that this process has used, in GB."""
-    gpu = None
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        gpu = round(torch.cuda.max_memory_allocated() / 2**30, 3)
-    return {"memory_gb": _main_memory() if alone else None, "gpu_memory_gb": gpu}
-
-
-def _main_memory() -> float | None:
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 3)
 
 
 def main(arguments: list[str] | None = None) -> int:

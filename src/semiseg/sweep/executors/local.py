@@ -91,7 +91,7 @@ class Here:
         while self._waiting:
             job = self._waiting.popleft()
             try:
-                work(job.folder, job.cell, device=self._device, alone=False)
+                work(job.folder, job.cell, device=self._device)
             except Interrupted:
                 raise KeyboardInterrupt from None
             over.append(Ended(job.cell, "ended"))
