@@ -31,7 +31,6 @@ class Example:
     case: str
     value: float
     """Of the metric, the mean over classes."""
-    seed: int
     picture: bytes
     """WebP; empty when there is none."""
     why_not: str = ""
@@ -72,9 +71,9 @@ def chosen(arm: Arm, run: RunScores, metric: str) -> Iterator[tuple[str, str, fl
 
 def _example(run: RunScores, kind: str, case: str, value: float) -> Example:
     try:
-        return Example(kind, case, value, run.seed, drawn(scene_of(run, case)))
+        return Example(kind, case, value, drawn(scene_of(run, case)))
     except NoPicture as reason:
-        return Example(kind, case, value, run.seed, b"", str(reason))
+        return Example(kind, case, value, b"", str(reason))
 
 
 def drawn(scene: Scene) -> bytes:

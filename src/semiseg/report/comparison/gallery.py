@@ -63,12 +63,14 @@ def plates_of_dataset(comparison: Comparison, dataset: str) -> Iterator[Plate]:
             if (points := budget.points_of(boards, name, metric))
         ]
         yield Plate(
-            f"{prefix}budget_{slug(metric)}", "budget", metric,
+            f"{prefix}budget_{slug(metric)}",
+            "budget",
+            metric,
             f"{metric} against the number of labeled cases; bars are the SD over seeds.",
             f"{titled(comparison, metric)} by number of labels. {'; '.join(lines)}.",
             lambda metric=metric: budget.draw(comparison, dataset, metric),  # type: ignore[misc]
             why,
-        )  # fmt: skip
+        )
 
 
 def slug(text: str) -> str:
@@ -91,13 +93,15 @@ def _differences(comparison: Comparison, board: Board, place: str) -> Plate:
         for test in board.against_baseline
     ]
     return Plate(
-        f"{place}differences", "differences", "",
+        f"{place}differences",
+        "differences",
+        "",
         f"Mean difference in {metric} to {board.baseline}, case by case, with its {level} % interval over "
         "cases and the p value of Wilcoxon's signed-rank test after Holm's correction.",
         f"Differences in {metric} to {board.baseline}: {'; '.join(told)}.",
         lambda: differences.draw(comparison, board),
         differences.lacking(board),
-    )  # fmt: skip
+    )
 
 
 def _boxes(comparison: Comparison, board: Board, place: str, metric: str) -> Plate:
@@ -105,15 +109,20 @@ def _boxes(comparison: Comparison, board: Board, place: str, metric: str) -> Pla
     for arm in board.arms:
         values = arm.per_case(metric)
         known = values[~np.isnan(values)]
-        medians.append(f"{label_of(board, arm)} {number(float(np.median(known)), digits(metric))}" if known.size
-                       else f"{label_of(board, arm)} not defined")  # fmt: skip
+        medians.append(
+            f"{label_of(board, arm)} {number(float(np.median(known)), digits(metric))}"
+            if known.size
+            else f"{label_of(board, arm)} not defined"
+        )
     return Plate(
-        f"{place}boxes_{slug(metric)}", "boxes", metric,
-        f"{titled(comparison, metric)} of every case, the mean over classes and seeds: quartiles, whiskers to the "
-        "farthest case within 1.5 times the box, the mean as a diamond.",
+        f"{place}boxes_{slug(metric)}",
+        "boxes",
+        metric,
+        f"{titled(comparison, metric)} of every case, the mean over classes and seeds: quartiles, whiskers "
+        "to the farthest case within 1.5 times the box, the mean as a diamond.",
         f"{titled(comparison, metric)} per case. Medians: {', '.join(medians)}.",
         lambda: boxes.draw(comparison, board, metric),
-    )  # fmt: skip
+    )
 
 
 def _critical_difference(comparison: Comparison, board: Board, place: str) -> Plate:
@@ -123,25 +132,29 @@ def _critical_difference(comparison: Comparison, board: Board, place: str) -> Pl
     )
     groups = "; ".join(listed(list(clique), most=30) for clique in ranking.cliques) or "none"
     return Plate(
-        f"{place}critical-difference", "critical_difference", "",
+        f"{place}critical-difference",
+        "critical_difference",
+        "",
         f"Mean ranks in {ranking.metric} over {ranking.n} cases, 1 is best. A bar joins methods whose ranks "
         "differ by less than Nemenyi's critical difference "
         f"(Friedman's test: p {_relation(ranking.p)}).",
         f"Mean ranks, best first: {ranks}. Groups without a significant difference: {groups}.",
         lambda: critical_difference.draw(comparison, board),
         critical_difference.lacking(board),
-    )  # fmt: skip
+    )
 
 
 def _pairs(comparison: Comparison, board: Board, place: str) -> Plate:
     return Plate(
-        f"{place}pairs", "pairs", "",
+        f"{place}pairs",
+        "pairs",
+        "",
         f"Every method against every other, case by case, in {comparison.metric}; p values are corrected for "
         f"all {len(board.pairs)} pairs.",
         "Matrix of the shares of won cases and of the corrected p values; the table below has its numbers.",
         lambda: pairs.draw(comparison, board),
         pairs.lacking(board),
-    )  # fmt: skip
+    )
 
 
 def _curves(comparison: Comparison, board: Board, place: str, quantity: str) -> Plate:
@@ -151,16 +164,20 @@ def _curves(comparison: Comparison, board: Board, place: str, quantity: str) -> 
         last = [curve[1][-1] for run in arm.runs if (curve := curves.curve_of(run, quantity))[0].size]
         if last:
             ends.append(f"{label_of(board, arm)} {np.mean(last):.3g}")
-    caption = "Dice on the validation cases; the baseline is gray." if dice else (
-        "Each method's own training loss: its course can be compared, its height cannot."
-    )  # fmt: skip
+    caption = (
+        "Dice on the validation cases; the baseline is gray."
+        if dice
+        else ("Each method's own training loss: its course can be compared, its height cannot.")
+    )
     return Plate(
-        f"{place}curves_{'validation' if dice else 'loss'}", "curves_dice" if dice else "curves_loss", "",
+        f"{place}curves_{'validation' if dice else 'loss'}",
+        "curves_dice" if dice else "curves_loss",
+        "",
         f"{caption} One thin line per run, the mean as a thick one.",
         f"{'Validation Dice' if dice else 'Training loss'} at the end: {', '.join(ends)}.",
         lambda: curves.draw(comparison, board, quantity),
         curves.lacking(board, quantity),
-    )  # fmt: skip
+    )
 
 
 def _relation(p: float) -> str:

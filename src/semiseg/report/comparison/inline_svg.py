@@ -1,8 +1,8 @@
 """A matplotlib figure as an SVG element inside an HTML page, in the page's colors.
 
 The stand-alone SVG file keeps its own colors; here ink, rules and paper become the page's, so that a figure
-follows light and dark. Styles become presentation attributes, since the page's content policy allows no inline
-style. Ids that nothing refers to go away, the others get a prefix: a page has many figures.
+follows light and dark. Styles become presentation attributes, since the page's content policy allows no
+inline style. Ids that nothing refers to go away, the others get a prefix: a page has many figures.
 """
 
 from __future__ import annotations

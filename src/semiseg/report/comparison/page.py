@@ -96,21 +96,35 @@ def _policy(style: str, script: str) -> str:
 def _reading(comparison: Comparison) -> Markup:
     several = len(comparison.boards) > 1
     told = [
-        tag("p", tag("strong", f"{_title(board)}. ") if several else None, " ".join(reading_of(comparison, board)),
-            class_="lead")
+        tag(
+            "p",
+            tag("strong", f"{_title(board)}. ") if several else None,
+            " ".join(reading_of(comparison, board)),
+            class_="lead",
+        )
         for board in comparison.boards
-    ]  # fmt: skip
-    notes = list(dict.fromkeys([
-        *comparison.notices,
-        *(f"{_title(board)}: {text}" if several else text for board in comparison.boards for text in board.notices),
-    ]))  # fmt: skip
+    ]
+    notes = list(
+        dict.fromkeys(
+            [
+                *comparison.notices,
+                *(
+                    f"{_title(board)}: {text}" if several else text
+                    for board in comparison.boards
+                    for text in board.notices
+                ),
+            ]
+        )
+    )
     warning = tag(
         "div", [tag("p", f"{note[:1].upper()}{note[1:]}.") for note in notes], class_="warning", role="note"
     )
     return tag(
-        "section", tag("h2", "In words", id="words"), told,
+        "section",
+        tag("h2", "In words", id="words"),
+        told,
         [tag("h3", "What weakens this comparison"), warning] if notes else [],
-    )  # fmt: skip
+    )
 
 
 def _contents(comparison: Comparison) -> Markup:
@@ -119,9 +133,10 @@ def _contents(comparison: Comparison) -> Markup:
     links += [(f"budget-{slug(name)}", f"Labels needed: {name}") for name in comparison.datasets]
     links += [("missing", "Missing runs"), ("made", "How it was made")]
     return tag(
-        "nav", tag("ul", [tag("li", tag("a", text, href=f"#{place}")) for place, text in links]),
+        "nav",
+        tag("ul", [tag("li", tag("a", text, href=f"#{place}")) for place, text in links]),
         aria_label="Contents",
-    )  # fmt: skip
+    )
 
 
 def _title(board: Board) -> str:
@@ -183,13 +198,17 @@ def _examples(comparison: Comparison, board: Board, drawn: Drawn) -> Markup:
         if left_out
         else None
     )
-    words = f"Of the first run of each method, by {comparison.metric}. One slice each, where the reference shows most."
-    return join([
-        tag("p", words, class_="note"),
-        legend(board.classes),
-        [examples(comparison, board, arm, found) for arm, found in shown],
-        note,
-    ])  # fmt: skip
+    words = (
+        f"By {comparison.metric}, of each method's first run. One slice each, where the reference is largest."
+    )
+    return join(
+        [
+            tag("p", words, class_="note"),
+            legend(board.classes),
+            [examples(comparison, board, arm, found) for arm, found in shown],
+            note,
+        ]
+    )
 
 
 def _datasets(comparison: Comparison, drawn: Drawn) -> list[Markup]:
@@ -198,12 +217,16 @@ def _datasets(comparison: Comparison, drawn: Drawn) -> list[Markup]:
         place = f"budget-{slug(name)}"
         entries = drawn.datasets[name]
         drawable = any(figure is not None for _, figure in entries)
-        parts.append(tag(
-            "section",
-            tag("h2", f"How many labels are needed: {name}", id=place),
-            [_switch(comparison), _figures(entries, {})] if drawable else tag("p", entries[0][0].lacking, class_="note"),
-            aria_labelledby=place,
-        ))  # fmt: skip
+        parts.append(
+            tag(
+                "section",
+                tag("h2", f"How many labels are needed: {name}", id=place),
+                [_switch(comparison), _figures(entries, {})]
+                if drawable
+                else tag("p", entries[0][0].lacking, class_="note"),
+                aria_labelledby=place,
+            )
+        )
     return parts
 
 
@@ -216,10 +239,12 @@ def _rest(comparison: Comparison) -> list[Markup]:
 
 def _method(comparison: Comparison) -> Markup:
     level = round(100 * (1 - comparison.alpha))
-    return tag("p", (
-        f"A case's value is the mean over classes, then over seeds. Intervals: {level} %, bias-corrected and "
-        f"accelerated bootstrap over cases ({comparison.resamples} resamples, seed {comparison.seed}), seeds held "
-        "fixed. Tests: Wilcoxon's signed-rank test of paired cases, two-sided, corrected by Holm's method within "
-        "each board; ranks: Friedman's test and Nemenyi's critical difference (Demšar 2006). A test speaks of these "
-        "trained models on cases like these; what another seed would do, the spread between seeds tells."
-    ))  # fmt: skip
+    return tag(
+        "p",
+        "A case's value is the mean over classes, then over seeds. Intervals: "
+        f"{level} %, bias-corrected and accelerated bootstrap over cases ({comparison.resamples} resamples, "
+        f"seed {comparison.seed}), the runs held fixed. Tests: Wilcoxon's signed-rank test of paired cases, "
+        "two-sided, with Holm's correction over all tests against one baseline, and over all pairs. Ranks: "
+        "Friedman's test and Nemenyi's critical difference (Demšar 2006). A test speaks of these trained models "
+        "on cases like these; what another seed would do, the spread between seeds tells.",
+    )

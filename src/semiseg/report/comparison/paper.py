@@ -24,7 +24,7 @@ ON_COLOR = "#111111"
 THEMED = {
     INK: "currentColor",
     "#000000": "currentColor",
-    PAPER: "none",
+    PAPER: "var(--paper)",
     MUTED: "var(--muted)",
     RULE: "var(--rule)",
     QUIET: "var(--quiet)",

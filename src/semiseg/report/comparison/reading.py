@@ -14,7 +14,7 @@ from semiseg.report.comparison.words import (
     p_value,
     unit,
     verdict,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from semiseg.comparison.result import Board, Comparison, PairTest
@@ -49,7 +49,8 @@ def _outcome(comparison: Comparison, board: Board) -> list[str]:
 
     better, worse, level, untested = map(those, ("better", "worse", "open", "untested"))
     where = f"On {count(len(board.cases), f'{board.source} case')}"
-    how = f"{board.baseline} in {comparison.metric} after Holm's correction (α = {comparison.alpha:g})"
+    level = f"α\u00a0=\u00a0{comparison.alpha:g}"
+    how = f"{board.baseline} in {comparison.metric} after Holm's correction ({level})"
     sentences = [f"{where}, {len(better) or 'none'} of {len(tested)} methods beat {how}{_named(better)}."]
     if len(tested) == 1:
         sentences = [f"{where}, {tested[0]} {'beats' if better else 'does not beat'} {how}."]
@@ -90,7 +91,7 @@ def _gain(comparison: Comparison, test: PairTest) -> str:
     text = f"{number(test.difference, places, signed=True)}{f' {named}' if named else ''}"
     if not math.isnan(test.interval.low):
         low, high = (number(v, places, signed=True) for v in (test.interval.low, test.interval.high))
-        text += f" ({100 * test.interval.level:.0f} % interval {low} to {high})"
+        text += f" ({100 * test.interval.level:.0f}\u00a0% interval {low} to {high})"
     return f"{text}, better in {count(test.wins, 'case')} of {test.n}"
 
 
@@ -107,7 +108,7 @@ def _share(comparison: Comparison, board: Board, best: PairTest) -> list[str]:
     if share >= 1:
         return [f"It reaches what supervised training with all {board.upper.labeled} labels does."]
     return [
-        f"That is {100 * share:.0f} % of the way from {board.baseline} with {board.labeled} labels to "
+        f"That is {100 * share:.0f}\u00a0% of the way from {board.baseline} with {board.labeled} labels to "
         f"supervised training with all {board.upper.labeled}."
     ]
 

@@ -1,7 +1,7 @@
 """Where the pictures of a scored case come from: its image, its reference and its prediction, as arrays.
 
-The evaluation noted reference and prediction, and the record beside a prediction its inputs. Where such a note
-is missing or its files have moved, the usual places of a dataset and of a run are tried.
+The evaluation noted reference and prediction, and the record beside a prediction its inputs. Where such a
+note is missing or its files have moved, the usual places of a dataset and of a run are tried.
 """
 
 from __future__ import annotations

@@ -41,7 +41,10 @@ def number(value: float, places: int, *, signed: bool = False) -> str:
     """A number with a true minus sign; a dash for what is not known."""
     if math.isnan(value):
         return DASH
-    return f"{value:{'+' if signed else ''}.{places}f}".replace("-", MINUS)
+    text = f"{value:{'+' if signed else ''}.{places}f}"
+    if float(text) == 0:
+        text = text.lstrip("+-")
+    return text.replace("-", MINUS)
 
 
 def p_value(value: float) -> str:

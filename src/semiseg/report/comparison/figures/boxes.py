@@ -56,23 +56,41 @@ def _draw_row(axis: Axes, row: int, values: NDArray[np.float64], color: str) -> 
     values = values[~np.isnan(values)]
     if values.size == 0:
         axis.annotate(
-            "not defined in any case", (0.5, row), xycoords=("axes fraction", "data"), ha="center", va="center",
-            color=MUTED, fontsize=7,
-        )  # fmt: skip
+            "not defined in any case",
+            (0.5, row),
+            xycoords=("axes fraction", "data"),
+            ha="center",
+            va="center",
+            color=MUTED,
+            fontsize=7,
+        )
         return
     line: dict[str, Any] = {"color": INK, "linewidth": 0.7}
     if values.size > 1:
         axis.boxplot(
-            values, positions=[row], orientation="horizontal", widths=0.62, showfliers=False, manage_ticks=False,
-            boxprops=line, whiskerprops=line, capprops={**line, "linewidth": 0},
+            values,
+            positions=[row],
+            orientation="horizontal",
+            widths=0.62,
+            showfliers=False,
+            manage_ticks=False,
+            boxprops=line,
+            whiskerprops=line,
+            capprops={**line, "linewidth": 0},
             medianprops={"color": INK, "linewidth": 1.4},
-        )  # fmt: skip
+        )
     points = axis.scatter(values, row + spread_out(values), s=7, color=color, alpha=0.75, linewidths=0)
     points.set_zorder(2.5)
     axis.plot(
-        [values.mean()], [row], "D", markersize=4, markerfacecolor="#ffffff", markeredgecolor=INK,
-        markeredgewidth=0.8, zorder=3.5,
-    )  # fmt: skip
+        [values.mean()],
+        [row],
+        "D",
+        markersize=4,
+        markerfacecolor="#ffffff",
+        markeredgecolor=INK,
+        markeredgewidth=0.8,
+        zorder=3.5,
+    )
 
 
 def _draw_reference(axis: Axes, baseline: Arm, metric: str) -> None:

@@ -66,9 +66,13 @@ def draw(comparison: Comparison, board: Board) -> Figure:
         ranks = [ranking.mean_ranks[name] for name in clique]
         y = TOP + BAR * (level + 0.9)
         axis.plot(
-            [line.x(min(ranks)) - 0.04, line.x(max(ranks)) + 0.04], [y, y], color=INK, linewidth=3,
-            solid_capstyle="butt", gid="clique",
-        )  # fmt: skip
+            [line.x(min(ranks)) - 0.04, line.x(max(ranks)) + 0.04],
+            [y, y],
+            color=INK,
+            linewidth=3,
+            solid_capstyle="butt",
+            gid="clique",
+        )
     return figure
 
 

@@ -43,14 +43,21 @@ def draw(comparison: Comparison, board: Board) -> Figure:
         _draw_row(axis, row, test, verdict_color(board, test.a, comparison.alpha))
     axis.axvline(0, color=INK, linewidth=0.8, zorder=1)
     axis.grid(axis="x")
+    axis.locator_params(axis="x", nbins=4)
     metric = titled(comparison, comparison.metric)
     better = "left" if lower_is_better(comparison.metric) else "right"
     baseline = shortened(board.baseline or "", 20)
     axis.set_xlabel(f"{metric} minus {baseline}\n(better to the {better})")
     axis.annotate(
-        "p (Holm)", (1.02, 1.0), xycoords="axes fraction", xytext=(0, 2), textcoords="offset points",
-        fontsize=7, color=MUTED, annotation_clip=False,
-    )  # fmt: skip
+        "p (Holm)",
+        (1.02, 1.0),
+        xycoords="axes fraction",
+        xytext=(0, 2),
+        textcoords="offset points",
+        fontsize=7,
+        color=MUTED,
+        annotation_clip=False,
+    )
     return figure
 
 
@@ -70,6 +77,11 @@ def _draw_row(axis: Axes, row: int, test: PairTest, style: tuple[str, str]) -> N
     if not math.isnan(test.difference):
         axis.plot([test.difference], [row], marker, color=color, markersize=5)
     axis.annotate(
-        p_value(test.p_holm), (1.02, row), xycoords=("axes fraction", "data"), fontsize=7, va="center",
-        color=INK, annotation_clip=False,
-    )  # fmt: skip
+        p_value(test.p_holm),
+        (1.02, row),
+        xycoords=("axes fraction", "data"),
+        fontsize=7,
+        va="center",
+        color=INK,
+        annotation_clip=False,
+    )

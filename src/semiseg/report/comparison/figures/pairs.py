@@ -16,7 +16,7 @@ from semiseg.report.comparison.paper import (
     drawing,
     new_figure,
     shortened,
-)  # fmt: skip
+)
 from semiseg.report.comparison.words import p_value
 
 if TYPE_CHECKING:
@@ -78,9 +78,15 @@ def _draw_cell(
         text = "–" if math.isnan(rate) else f"{100 * rate:.0f}"
     axis.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=face, edgecolor=RULE, linewidth=0.5))
     axis.text(
-        j, i, text, ha="center", va="center", fontsize=size, color=color if face != "#ffffff" else _plain(color),
+        j,
+        i,
+        text,
+        ha="center",
+        va="center",
+        fontsize=size,
+        color=color if face != "#ffffff" else _plain(color),
         fontweight=weight,
-    )  # fmt: skip
+    )
 
 
 def _plain(color: str) -> str:

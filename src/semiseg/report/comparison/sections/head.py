@@ -28,7 +28,7 @@ def head(comparison: Comparison) -> Markup:
         tag("h1", title_of(comparison)),
         tag(
             "p",
-            f"Compared case by case in {comparison.metric}; every number below comes from the runs' own files.",
+            f"Compared case by case in {comparison.metric}. Every number comes from the runs' own files.",
             class_="note",
         ),
         tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts], class_="facts"),

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from semiseg.report.comparison.html import Child, Markup, tag
+from semiseg.report.comparison.html import Child, Content, Markup, tag
 from semiseg.report.comparison.words import DASH, digits, listed, number, p_value, titled
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def classes(comparison: Comparison, board: Board) -> Markup | None:
                 spread = "" if math.isnan(summary.sd) else f" ± {number(summary.sd, places)}"
                 cells.append(f"{number(summary.mean, places)}{spread}")
         rows.append(cells)
-    return folded("By class", plain("Mean ± SD over seeds, by class", ["method", *heads], rows))
+    return folded("By class", plain("Mean ± SD over seeds, by class", ["method", *heads], rows, texts=False))
 
 
 def pairs(comparison: Comparison, board: Board) -> Markup | None:
@@ -58,7 +58,8 @@ def pairs(comparison: Comparison, board: Board) -> Markup | None:
         "p (Holm)",
     ]
     return folded(
-        f"All {len(rows)} pairs in numbers", plain("Wilcoxon's signed-rank test of every pair", heads, rows)
+        f"All {len(rows)} pairs in numbers",
+        plain("Wilcoxon's signed-rank test of every pair", heads, rows, texts=False),
     )
 
 
@@ -83,17 +84,25 @@ def published(board: Board) -> Markup | None:
 
 
 def settings(board: Board) -> Markup:
-    """Where the arms differ: one row per setting and value."""
+    """Where the arms differ: one block of rows per setting, one row per value."""
     if not board.differences:
         return tag("p", "The arms differ in nothing but their method.", class_="note")
-    rows: list[list[Child]] = []
+    blocks = []
     for entry in board.differences:
         by_value: dict[str, list[str]] = {}
         for name, values in entry.values.items():
             by_value.setdefault(" | ".join(_shown(value) for value in values), []).append(name)
-        for value, names in by_value.items():
-            rows.append([entry.key, value, listed(names, most=40)])
-    return plain("Settings, versions and hardware that differ", ["setting", "value", "methods"], rows)
+        usual = next((value for value, names in by_value.items() if 2 * len(names) > len(entry.values)), None)
+        cells = [
+            [tag("td", value), tag("td", "all others" if value == usual else listed(names, most=40))]
+            for value, names in sorted(by_value.items(), key=lambda item: item[0] == usual)
+        ]
+        named = tag("th", entry.key, scope="rowgroup", rowspan=len(cells))
+        first, *others = cells
+        blocks.append(tag("tbody", tag("tr", named, first), [tag("tr", row) for row in others]))
+    return _framed(
+        "Settings, versions and hardware that differ", ["setting", "value", "methods"], blocks, texts=True
+    )
 
 
 def missing(cells: Sequence[MissingCell]) -> Markup:
@@ -112,22 +121,40 @@ def missing(cells: Sequence[MissingCell]) -> Markup:
         for cell in cells
     ]
     heads = ["method", "dataset", "labeled", "fold / seed", "why", "what would fill it"]
-    return plain("Missing runs", heads, rows)
+    return plain("Runs that should be in the tables and are not", heads, rows)
 
 
-def plain(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Child]]) -> Markup:
-    """A table of texts, the first cell of a row being its head."""
+def plain(
+    caption: str, heads: Sequence[str], rows: Iterable[Sequence[Child]], *, texts: bool = True
+) -> Markup:
+    """A table whose rows begin with their head.
+
+    Args:
+        caption: above it.
+        heads: of the columns.
+        rows: their cells.
+        texts: whether cells may break anywhere to fit a narrow screen; numbers must not.
+    """
     body = [tag("tr", tag("th", row[0], scope="row"), [tag("td", cell) for cell in row[1:]]) for row in rows]
+    return _framed(caption, heads, tag("tbody", body), texts=texts)
+
+
+def _framed(caption: str, heads: Sequence[str], body: Content, *, texts: bool) -> Markup:
+    """A table inside a box that scrolls; texts break anywhere to fit, numbers do not."""
     return tag(
         "div",
         tag(
             "table",
-            tag("caption", caption),
+            tag("caption", tag("span", caption)),
             tag("thead", tag("tr", [tag("th", head, scope="col") for head in heads])),
-            tag("tbody", body),
+            body,
+            class_="texts" if texts else None,
         ),
-        class_="scroll", tabindex=0, role="region", aria_label=caption,
-    )  # fmt: skip
+        class_="scroll",
+        tabindex=0,
+        role="region",
+        aria_label=caption,
+    )
 
 
 def folded(summary: str, *content: Child) -> Markup:

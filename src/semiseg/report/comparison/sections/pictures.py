@@ -61,27 +61,30 @@ def examples(comparison: Comparison, board: Board, arm: Arm, found: Iterable[Exa
     shown = []
     for entry in found:
         value = number(entry.value, digits(metric))
-        words = f"{entry.kind}: {entry.case}, {titled(comparison, metric)} {value}, seed {entry.seed}"
-        alternative = f"{arm.name}, {words}: reference and predicted contours on the most telling slice"
+        words = f"{entry.case}, {titled(comparison, metric)} {value}"
+        alternative = f"{entry.kind} case of {arm.name}, {words}: contours of reference and prediction"
         picture = (
             _picture(entry.picture, alternative)
             if entry.picture
             else tag("p", f"No picture: {entry.why_not}.")
         )
-        shown.append(tag("figure", picture, tag("figcaption", words)))
+        shown.append(tag("figure", picture, tag("figcaption", tag("b", entry.kind), words)))
     if not shown:
         shown = [tag("p", f"No case of {arm.name} has a defined {metric}.", class_="note")]
-    return tag("section", tag("h4", arm.name), tag("div", shown, class_="examples"))
+    return tag(
+        "section", tag("h4", f"{arm.name}, seed {arm.runs[0].seed}"), tag("div", shown, class_="examples")
+    )
 
 
 def _picture(webp: bytes, alternative: str) -> Markup:
     source = f"data:image/webp;base64,{base64.b64encode(webp).decode('ascii')}"
-    return tag("img", src=source, alt=alternative, width=PIXELS, height=PIXELS, loading="lazy")
+    return tag("img", src=source, alt=alternative, width=PIXELS, height=PIXELS)
 
 
 def _line(color: str, dashes: str) -> Markup:
     return tag(
         "svg",
         tag("line", x1=0, y1=5, x2=30, y2=5, stroke=color, stroke_width=3, stroke_dasharray=dashes or None),
-        viewBox="0 0 30 10", aria_hidden="true",
-    )  # fmt: skip
+        viewBox="0 0 30 10",
+        aria_hidden="true",
+    )

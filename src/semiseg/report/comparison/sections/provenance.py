@@ -26,7 +26,7 @@ def provenance(comparison: Comparison) -> Markup:
     for key, values in found.items():
         alone = len(values) == 1 and sum(values.values()) == len(runs)
         told: list[Child] = [
-            tag("div", value, None if alone else tag("small", count(times, "run")))
+            tag("div", value, None if alone else tag("small", count(times, "run"), class_="times"))
             for value, times in values.items()
         ]
         rows.append([key, join(told)])
@@ -34,10 +34,12 @@ def provenance(comparison: Comparison) -> Markup:
         tag("div", tag("p", _name(run), tag("small", str(run.folder))), tag("pre", _command(run)))
         for run in runs
     ]
-    return join([
-        plain(f"What made the {count(len(runs), 'run')}", ["of the runs", "value"], rows),
-        folded("Folder and command of every run", *commands),
-    ])  # fmt: skip
+    return join(
+        [
+            plain(f"What made the {count(len(runs), 'run')}", ["of the runs", "value"], rows),
+            folded("Folder and command of every run", *commands),
+        ]
+    )
 
 
 def all_runs(comparison: Comparison) -> list[RunScores]:
@@ -66,10 +68,14 @@ def _facts(run: RunScores) -> Iterator[tuple[str, str]]:
 
 def _hardware(found: dict[str, Any]) -> str:
     gpus = found.get("gpus") or []
-    return ", ".join([
-        *map(str, gpus),
-        f"{found.get('cpu', 'unknown CPU')}, {found.get('cores', '?')} cores, {found.get('threads', '?')} threads",
-    ])  # fmt: skip
+    return ", ".join(
+        [
+            *map(str, gpus),
+            str(found.get("cpu", "unknown CPU")),
+            f"{found.get('cores', '?')} cores",
+            f"{found.get('threads', '?')} threads",
+        ]
+    )
 
 
 def _name(run: RunScores) -> str:

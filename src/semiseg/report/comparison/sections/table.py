@@ -18,7 +18,7 @@ from semiseg.report.comparison.words import (
     p_value,
     titled,
     verdict,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from semiseg.comparison.arm import Arm
@@ -68,21 +68,28 @@ def table(comparison: Comparison, board: Board, metric: str) -> Markup:
     best = _best(board, metric)
     for arm in board.arms:
         cells = list(_cells(comparison, board, arm, metric, best))
-        rows.append(tag(
-            "tr", tag("th", _named(arm), scope="row", data_key=arm.name), [_cell(cell) for cell in cells],
-            class_="baseline" if arm.name == board.baseline else None,
-        ))  # fmt: skip
+        rows.append(
+            tag(
+                "tr",
+                tag("th", _named(arm), scope="row", data_key=arm.name),
+                [_cell(cell) for cell in cells],
+                class_="baseline" if arm.name == board.baseline else None,
+            )
+        )
     return tag(
         "div",
         tag(
             "table",
-            tag("caption", _caption(comparison, board, metric)),
+            tag("caption", tag("span", _caption(comparison, board, metric))),
             tag("thead", tag("tr", [_head(column) for column in columns])),
             tag("tbody", rows),
             class_="sortable",
         ),
-        class_="scroll", tabindex=0, role="region", aria_label=f"Table of {metric}, {board.budget}",
-    )  # fmt: skip
+        class_="scroll",
+        tabindex=0,
+        role="region",
+        aria_label=f"Table of {metric}, {board.budget}",
+    )
 
 
 def _caption(comparison: Comparison, board: Board, metric: str) -> str:
@@ -111,7 +118,7 @@ def _columns(comparison: Comparison, board: Board, metric: str) -> list[Column]:
         ]
     if _published(board, metric):
         columns.append(Column("published", "ours minus it", up))
-    columns.append(Column("runs", "seeds", "descending"))
+    columns.append(Column("seeds", "", "descending"))
     return [*columns, *(Column(title, below) for title, below, _, _ in _costs(board))]
 
 
@@ -125,8 +132,8 @@ def _cells(comparison: Comparison, board: Board, arm: Arm, metric: str, best: st
         yield from _tested(comparison, board, arm, places)
     if _published(board, metric):
         yield _published_cell([entry for entry in _published(board, metric) if entry.arm == arm.name], places)
-    seeds = count(len(arm.seeds), "seed")
-    yield Cell([str(len(arm.runs)), tag("small", seeds)], len(arm.runs))
+    folds = tag("small", count(len(arm.runs), "run")) if len(arm.runs) != len(arm.seeds) else None
+    yield Cell([str(len(arm.seeds)), folds], len(arm.seeds))
     for _, _, attribute, decimals in _costs(board):
         value = getattr(arm.cost, attribute)
         yield Cell(number(value, decimals), value)
@@ -145,11 +152,11 @@ def _undefined(summary: Summary) -> Markup | None:
 
 def _tested(comparison: Comparison, board: Board, arm: Arm, places: int) -> Iterator[Cell]:
     found = verdict(board, arm, comparison.alpha)
-    class_ = found if found in ("better", "worse") else ""
+    class_ = f"verdict {found}"
     test = board.test(arm.name) if arm.bound != "upper" else None
     if test is None:
         yield from (Cell(DASH, math.nan), Cell(DASH, math.nan))
-        yield Cell(VERDICTS[found], found)
+        yield Cell(VERDICTS[found], found, class_)
         yield Cell(DASH, math.nan)
     else:
         low, high = (number(v, places, signed=True) for v in (test.interval.low, test.interval.high))
@@ -211,9 +218,13 @@ def _named(arm: Arm) -> Markup:
 def _head(column: Column) -> Markup:
     small = tag("small", column.below) if column.below else None
     return tag(
-        "th", column.title, small, scope="col", data_first=column.first if column.first != "ascending" else None,
+        "th",
+        column.title,
+        small,
+        scope="col",
+        data_first=column.first if column.first != "ascending" else None,
         class_="number" if column.number else None,
-    )  # fmt: skip
+    )
 
 
 def _cell(cell: Cell) -> Markup:
