@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from semiseg.__about__ import __version__
 
 if TYPE_CHECKING:
-    from semiseg.api import check, compare, evaluate, predict, recommend, train, tune
+    from semiseg.api import check, compare, evaluate, predict, recommend, sweep, train, tune
     from semiseg.config import Config
     from semiseg.core import Method
     from semiseg.data.dataset import Dataset
@@ -39,6 +39,7 @@ __all__ = [
     "make_plan",
     "predict",
     "recommend",
+    "sweep",
     "train",
     "tune",
 ]
@@ -58,6 +59,7 @@ _HOMES = {
     "make_plan": "data.planner",
     "predict": "api",
     "recommend": "api",
+    "sweep": "api",
     "train": "api",
     "tune": "api",
 }

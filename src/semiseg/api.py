@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from semiseg.evaluation import Evaluation
     from semiseg.prediction import PredictionReport
     from semiseg.run import Run
+    from semiseg.sweeping.board import Board
+    from semiseg.sweeping.run import Outcome
     from semiseg.tuning.tune import Tuned
 
 
@@ -266,6 +268,51 @@ def check(dataset: str | Path, **options: Any) -> Report:
     from semiseg.data.check import check as run_check
 
     return run_check(dataset, **options)
+
+
+def sweep(
+    spec: str | Path | Mapping[str, Any],
+    *,
+    runs: str | Path = "runs",
+    folder: str | Path | None = None,
+    on: str = "local",
+    devices: str = "auto",
+    workers: int | None = None,
+    retry_failed: bool = False,
+    watch: Callable[[Board], None] | None = None,
+) -> Outcome:
+    """``semiseg sweep`` as a function: methods x labels x seeds x datasets, each trained and scored once.
+
+    Args:
+        spec: a YAML file, a sweep folder, or what such a file holds.
+        runs: parent of the sweep folder.
+        folder: exactly this sweep folder, instead of ``runs``.
+        on: ``local``, ``ray``, ``ray://HOST:PORT`` or ``slurm``.
+        devices: ``auto``, ``cpu``, or a list such as ``cuda:0,cuda:1``.
+        workers: cells at a time; None for what suits the devices; 0 runs them in this process.
+        retry_failed: also run the cells that failed before.
+        watch: told how far it is, about once a second.
+
+    Returns:
+        What became of every cell; ``outcome.problem()`` is the error to raise when some are not done.
+    """
+    from semiseg.sweeping.executors import make_executor
+    from semiseg.sweeping.run import run_sweep
+    from semiseg.sweeping.spec import as_spec, read_spec
+
+    wanted = as_spec(spec) if isinstance(spec, Mapping) else read_spec(Path(spec))
+    stored = not isinstance(spec, Mapping) and Path(spec).is_dir()
+    place = Path(folder) if folder else Path(str(spec)) if stored else Path(runs) / wanted.name
+    return run_sweep(
+        wanted,
+        place,
+        lambda: make_executor(
+            on, workers=workers, devices=devices, options={"slurm": wanted.slurm, "ray": wanted.ray}
+        ),
+        where="spec" if isinstance(spec, Mapping) else str(spec),
+        retry_failed=retry_failed,
+        watch=watch or (lambda board: None),
+    )
 
 
 def recommend(

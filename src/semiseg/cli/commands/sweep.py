@@ -12,7 +12,7 @@ from semiseg.cli.output import Output
 from semiseg.errors import UsageError
 
 if TYPE_CHECKING:
-    from semiseg.sweep.spec import Spec
+    from semiseg.sweeping.spec import Spec
 
 EXAMPLES = (
     "semiseg sweep SPEC.yaml --dry-run",
@@ -83,16 +83,16 @@ def run(
     Finished cells are never run twice, cells whose process died are tried again, a broken one does not stop
     the others: exit 5 tells of it. Ctrl-C saves; the same command goes on from there.
     """
-    from semiseg.sweep.run import plan_sweep, run_sweep
-    from semiseg.sweep.spec import read_spec
+    from semiseg.sweeping.run import plan_sweep, run_sweep
+    from semiseg.sweeping.spec import read_spec
 
     wanted = _with_options(read_spec(spec), slurm or [], ray or [])
     folder = output or (spec if spec.is_dir() else options.runs(runs) / wanted.name)
     if dry_run:
         _list_cells(out, plan_sweep(wanted, folder, str(spec)), folder)
         return
-    from semiseg.sweep.executors import make_executor
-    from semiseg.sweep.table import result_table, summary_line, watching
+    from semiseg.sweeping.executors import make_executor
+    from semiseg.sweeping.table import result_table, summary_line, watching
 
     chosen = devices or options.device(None)
     places = {"slurm": wanted.slurm, "ray": wanted.ray}
@@ -117,8 +117,8 @@ def run(
 
 
 def _list_cells(out: Output, entries: Any, folder: Path) -> None:
-    from semiseg.sweep.board import Board, cost
-    from semiseg.sweep.table import cell_table, summary_line
+    from semiseg.sweeping.board import Board, cost
+    from semiseg.sweeping.table import cell_table, summary_line
 
     cells = [
         {

@@ -8,14 +8,14 @@ from typing import Any
 
 from semiseg import manifest
 from semiseg.atomic import write_json
-from semiseg.sweep.ledger import Entry
+from semiseg.sweeping.ledger import Entry
 
 HIDDEN = {"training", "split", "root", "config", "scoring", "place"}
 """Fields of a cell that only workers need."""
 
 
 def snapshot(spec: dict[str, Any], entries: Iterable[Entry]) -> dict[str, Any]:
-    """The content of ``sweep.json``; see :mod:`semiseg.sweep`."""
+    """The content of ``sweep.json``; see :mod:`semiseg.sweeping`."""
     cells = []
     for entry in entries:
         cell = entry.cell

@@ -1,6 +1,6 @@
 """What happens where a cell is worked at: claim it, run it, write down how it ended.
 
-``python -m semiseg.sweep.worker SWEEP CELL`` does so in a process of its own. It ends politely, with its
+``python -m semiseg.sweeping.worker SWEEP CELL`` does so in a process of its own. It ends politely, with its
 training saved, on SIGTERM; with ``--watch`` also when its standard input is closed, which is what happens
 when whoever started it dies.
 """
@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from semiseg.errors import DeviceError, Interrupted, SemisegError
-from semiseg.sweep.ledger import Entry, Ledger, told
+from semiseg.sweeping.ledger import Entry, Ledger, told
 from semiseg.unforeseen import is_out_of_memory, unforeseen
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -59,7 +59,7 @@ def work(folder: Path, cell_id: str, *, device: str = "auto", workers: int = 0) 
 def _guarded(entry: Entry, folder: Path, end: Callable[..., None], *, device: str, workers: int) -> None:
     """Run a cell and call ``end`` with the state that it is in then."""
     try:
-        from semiseg.sweep.cell import run_cell
+        from semiseg.sweeping.cell import run_cell
 
         result = run_cell(entry.cell, folder, device=device, workers=workers)
     except (Interrupted, KeyboardInterrupt):
@@ -80,7 +80,7 @@ def is_passing(error: BaseException) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one cell in this process."""
-    parser = argparse.ArgumentParser(prog="python -m semiseg.sweep.worker", description="Run a sweep's cell.")
+    parser = argparse.ArgumentParser(prog="python -m semiseg.sweeping.worker", description="Run a cell.")
     parser.add_argument("sweep", type=Path)
     parser.add_argument("cell")
     parser.add_argument("--device", default="auto")

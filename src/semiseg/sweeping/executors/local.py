@@ -8,9 +8,9 @@ from collections import deque
 
 from semiseg.errors import Interrupted, UsageError
 from semiseg.machine import cores, free_memory_gb
-from semiseg.sweep.executors import Ended, Job
-from semiseg.sweep.process import Worker
-from semiseg.sweep.worker import work
+from semiseg.sweeping.executors import Ended, Job
+from semiseg.sweeping.process import Worker
+from semiseg.sweeping.worker import work
 
 CORES, GB = 4, 4.0
 """What a worker on the CPU gets at least where there is more than one."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from semiseg.errors import UsageError, unknown_name
-from semiseg.sweep.process import Job
+from semiseg.sweeping.process import Job
 
 __all__ = ["Ended", "Executor", "Job", "make_executor"]
 
@@ -70,16 +70,16 @@ def make_executor(
     options = options or {}
     kind = on.partition(":")[0]
     if kind == "ray" and on in ("ray", f"ray://{on.removeprefix('ray://')}"):
-        from semiseg.sweep.executors.ray import Ray
+        from semiseg.sweeping.executors.ray import Ray
 
         return Ray(on, workers=workers, devices=devices, options=options.get("ray", {}))
     if on == "slurm":
-        from semiseg.sweep.executors.slurm import Slurm
+        from semiseg.sweeping.executors.slurm import Slurm
 
         return Slurm(workers=workers, devices=devices, options=options.get("slurm", {}))
     if on != "local":
         raise unknown_name("place", on, KINDS)
-    from semiseg.sweep.executors.local import Here, Local
+    from semiseg.sweeping.executors.local import Here, Local
 
     return Here(devices) if workers == 0 else Local(workers=workers, devices=devices)
 

@@ -35,7 +35,7 @@ class Worker:
     def __init__(self, job: Job, device: str) -> None:
         self.log = job.folder / "cells" / f"{job.cell}.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "semiseg.sweep.worker", str(job.folder), job.cell]
+        command = [sys.executable, "-m", "semiseg.sweeping.worker", str(job.folder), job.cell]
         command += ["--device", device, "--threads", str(job.threads), "--watch"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from semiseg import manifest
 from semiseg.atomic import remove_leftovers, write_json
 from semiseg.errors import SemisegError, UsageError
-from semiseg.sweep.cells import Cell
-from semiseg.sweep.claim import Claim, taken
+from semiseg.sweeping.cells import Cell
+from semiseg.sweeping.claim import Claim, taken
 
 State = Literal["waiting", "running", "done", "failed", "dead"]
 

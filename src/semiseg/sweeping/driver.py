@@ -11,10 +11,10 @@ from typing import Any
 
 from semiseg.engine.signals import StopRequest
 from semiseg.errors import SemisegError
-from semiseg.sweep.board import Board, share_done
-from semiseg.sweep.executors import Ended, Executor, Job
-from semiseg.sweep.ledger import Entry, Ledger
-from semiseg.sweep.snapshot import write_snapshot
+from semiseg.sweeping.board import Board, share_done
+from semiseg.sweeping.executors import Ended, Executor, Job
+from semiseg.sweeping.ledger import Entry, Ledger
+from semiseg.sweeping.snapshot import write_snapshot
 
 Watch = Callable[[Board], None]
 """Told about every change, and about once a second."""

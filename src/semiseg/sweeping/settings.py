@@ -11,7 +11,7 @@ from semiseg.data.plan import NetworkPlan
 from semiseg.errors import SemisegError, UsageError, unknown_name
 from semiseg.model_problems import nearest_key
 from semiseg.resolve import resolve, with_network
-from semiseg.sweep.spec import Data, Spec, Variant
+from semiseg.sweeping.spec import Data, Spec, Variant
 
 RESERVED = {
     "method.name": "`methods`",

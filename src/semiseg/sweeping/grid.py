@@ -13,9 +13,9 @@ from semiseg.data.dataset import Dataset
 from semiseg.data.split import Split
 from semiseg.errors import SemisegError
 from semiseg.run_name import budget, run_name
-from semiseg.sweep.cells import Cell, Contents, Scoring, digest, settings_of
-from semiseg.sweep.settings import config_of, name_problems
-from semiseg.sweep.spec import Data, Spec, Variant, wrong
+from semiseg.sweeping.cells import Cell, Contents, Scoring, digest, settings_of
+from semiseg.sweeping.settings import config_of, name_problems
+from semiseg.sweeping.spec import Data, Spec, Variant, wrong
 
 Budget = dict[str, Any]
 """The labels of a cell as fields of ``Config.data``; empty for all of them."""

@@ -11,14 +11,14 @@ import yaml
 
 from semiseg.atomic import write_text
 from semiseg.errors import Interrupted, PartialError, SemisegError
-from semiseg.sweep.board import Board
-from semiseg.sweep.driver import Driver, Watch
-from semiseg.sweep.enroll import enroll
-from semiseg.sweep.executors import Executor
-from semiseg.sweep.grid import grid
-from semiseg.sweep.ledger import Entry, Ledger
-from semiseg.sweep.snapshot import snapshot
-from semiseg.sweep.spec import Spec
+from semiseg.sweeping.board import Board
+from semiseg.sweeping.driver import Driver, Watch
+from semiseg.sweeping.enroll import enroll
+from semiseg.sweeping.executors import Executor
+from semiseg.sweeping.grid import grid
+from semiseg.sweeping.ledger import Entry, Ledger
+from semiseg.sweeping.snapshot import snapshot
+from semiseg.sweeping.spec import Spec
 from semiseg.writable import require_writable
 
 

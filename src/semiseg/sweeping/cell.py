@@ -11,7 +11,7 @@ from semiseg.evaluation import evaluate_folders
 from semiseg.experiment import train
 from semiseg.prediction import predict
 from semiseg.resolve import validate
-from semiseg.sweep.cells import Cell
+from semiseg.sweeping.cells import Cell
 
 METRICS = ("Dice", "HD95", "ASD")
 """Whose means the ledger keeps; every metric of every case is in ``metrics.csv``."""

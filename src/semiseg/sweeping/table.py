@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from semiseg.report.console import duration
-from semiseg.sweep.board import Board, cost
-from semiseg.sweep.ledger import Entry
+from semiseg.sweeping.board import Board, cost
+from semiseg.sweeping.ledger import Entry
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

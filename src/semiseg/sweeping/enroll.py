@@ -9,8 +9,8 @@ from pathlib import Path
 from semiseg.errors import SemisegError
 from semiseg.resolve import validate
 from semiseg.run import differences, load_run
-from semiseg.sweep.cells import Cell
-from semiseg.sweep.ledger import Entry, Ledger
+from semiseg.sweeping.cells import Cell
+from semiseg.sweeping.ledger import Entry, Ledger
 
 
 def enroll(ledger: Ledger, cells: Iterable[Cell]) -> list[Entry]:

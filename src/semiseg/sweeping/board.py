@@ -12,8 +12,8 @@ from pathlib import Path
 
 from semiseg import methods
 from semiseg.errors import SemisegError
-from semiseg.sweep.cells import Cell
-from semiseg.sweep.ledger import Entry
+from semiseg.sweeping.cells import Cell
+from semiseg.sweeping.ledger import Entry
 
 OVER = ("done", "failed")
 """States that need no more work; a dead cell that will be tried again waits."""
