@@ -19,10 +19,11 @@ from typing import Any
 from _machine import machine
 
 from semiseg import methods, settings
+from semiseg.allocator import keep_freed_memory
 from semiseg.data.dataset import Dataset
 from semiseg.engine.loop import Loop
 from semiseg.experiment import resolved
-from semiseg.launch import keep_freed_memory, launched
+from semiseg.launch import launched
 from semiseg.prepare import prepare
 from semiseg.resolve import resolve
 from semiseg.session import Session

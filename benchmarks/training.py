@@ -32,6 +32,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semiseg import networks
+from semiseg.allocator import keep_freed_memory
 from semiseg.config import OptimizerConfig
 from semiseg.core import Batch, Clock
 from semiseg.data import augment
@@ -42,7 +43,6 @@ from semiseg.devices import native_precision
 from semiseg.engine.optim import build_optimizer
 from semiseg.engine.precision import Precision
 from semiseg.engine.update import iterate
-from semiseg.launch import keep_freed_memory
 from semiseg.methods.mean_teacher import MeanTeacher
 
 RESULTS = Path(__file__).resolve().parent / "results"

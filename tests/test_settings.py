@@ -28,6 +28,7 @@ def test_every_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         "WORKERS": "3",
         "LOG_LEVEL": "DEBUG",
         "NO_PROGRESS": "1",
+        "KEEP_MEMORY": "0",
     }
     for name, value in values.items():
         monkeypatch.setenv(f"SEMISEG_{name}", value)
@@ -39,6 +40,7 @@ def test_every_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         "workers": 3,
         "log_level": "DEBUG",
         "no_progress": True,
+        "keep_memory": False,
     }
     assert set(values) == {name.upper() for name in settings.Settings.model_fields}
 

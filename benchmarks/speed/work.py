@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from benchmarks.speed import clock, items, limits
 from benchmarks.speed.setting import Case, Setting
 
@@ -31,7 +30,7 @@ class Job:
 
     def start(self) -> tuple[Case, torch.device]:
         """Set the process up and find the case."""
-        from semiseg.launch import keep_freed_memory
+        from semiseg.allocator import keep_freed_memory
 
         torch.set_num_threads(self.threads)
         if self.malloc == "tuned":

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from semiseg import machine, settings
+from semiseg import allocator, machine, settings
 from semiseg.__about__ import __version__
 
 PRIVACY = {"network use": "none", "telemetry": "none"}
@@ -37,6 +37,7 @@ def examine() -> dict[str, Any]:
         },
         "cpu": machine.cpu(),
         "memory_gb": {"free": machine.free_memory_gb(), "total": machine.total_memory_gb()},
+        "keeps_freed_memory": {"on_a_cpu": (why := allocator.why_not()) is None, "why_not": why},
         "folders": {
             "cache": _folder(config.cache),
             "runs": _folder((*config.runs, Path("runs"))[0]),

@@ -10,11 +10,12 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from semiseg import settings
+from semiseg.allocator import keep_freed_memory
 from semiseg.config import AUTO_ITERATIONS, Config
 from semiseg.data.dataset import Dataset
 from semiseg.data.plan import NetworkPlan, Plan
 from semiseg.engine.events import Listener
-from semiseg.launch import keep_freed_memory, launched, repeatable
+from semiseg.launch import launched, repeatable
 from semiseg.machine import cores
 from semiseg.prepare import Prepared, prepare
 from semiseg.resolve import with_network

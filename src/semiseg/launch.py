@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -90,21 +88,3 @@ def repeatable(on: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before[0], warn_only=True)
         torch.backends.cudnn.benchmark = before[1]
         filling.fill_uninitialized_memory = before[2]
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory instead of giving every large tensor back to the kernel.
-
-    Page faults take a third of a fast training step on a CPU otherwise; it costs one or two GB. A user's own
-    ``MALLOC_*`` settings, and other C libraries, are left alone.
-    """
-    if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
-        return
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    trim_threshold, top_pad, mmap_max = -1, -2, -4
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, 2**31 - 1)
-    mallopt(top_pad, 64 * 2**20)

@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     workers: int | None = Field(None, ge=0)
     log_level: str = "INFO"
     no_progress: bool = False
+    keep_memory: bool = True
+    """Training on a CPU keeps freed memory instead of giving it back; see :mod:`semiseg.allocator`."""
 
     @field_validator("data", "runs", mode="before")
     @classmethod

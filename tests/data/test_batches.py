@@ -231,3 +231,10 @@ def test_reading_from_disk_keeps_no_scan_in_memory(name, tmp_path):
         assert equal(disk(k), memory(k))
         highest = max(highest, of_files() - before)
     assert highest < 12
+
+
+def test_streams_of_another_name_have_another_order():
+    streams = [Stream(list(range(20)), 0, name) for name in ("labeled", "unlabeled")]
+    first, second = ([stream[i] for i in range(20)] for stream in streams)
+    assert sorted(first) == sorted(second)
+    assert first != second
