@@ -86,7 +86,7 @@ class BCP(MeanTeacher):
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """One update of the student, on pasted images alone."""
-        mask = draw_mask(batch.x_l.shape[2:], self.beta, self.region).to(batch.x_l.device)
+        mask = draw_mask(batch.x_l.shape[2:], self.beta, self.region).to(batch.x_l.device, non_blocking=True)
         yield self.pretrain(batch, mask) if t.stage == "pretrain" else self.selftrain(batch, mask)
 
     def pretrain(self, batch: Batch, mask: Tensor) -> Update:

@@ -114,7 +114,7 @@ class CML(Pair):
 
     def draw(self, x: Tensor) -> Tensor:
         """A mask (*S) for images (B, C, *S)."""
-        return draw_mask(x.shape[2:], self.ratio).to(x.device)
+        return draw_mask(x.shape[2:], self.ratio).to(x.device, non_blocking=True)
 
     def answers(self, x: Tensor) -> tuple[SegOutput, SegOutput]:
         """Of both networks."""
