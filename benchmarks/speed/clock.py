@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import torch
-
 from benchmarks.speed.setting import Call
 
 Times = dict[str, list[float]]

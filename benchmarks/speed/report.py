@@ -12,24 +12,24 @@ from benchmarks._machine import machine
 Row = dict[str, Any]
 HEAD = """# Speed: our paths beside plain ones
 
-Each line: a plain path, written by us in the style of the published codes (`benchmarks/speed/plain`), and ours, in
-alternation in one process, with the same number of threads and under the same memory setting. `default` is glibc's
-own; `tuned` keeps freed memory, which `semiseg train` does and the published codes do not. Ratios are plain / ours
-of the medians, [lowest-highest] of neighboring calls; CPU seconds are of the whole process. The share of the limit
-is that of the fastest call, of the rate of a bf16 (plain: float32) matrix product measured in the same process.
-Memory is the peak above the imports, of two calls in a process of its own.
+Each line: a plain path, written by us in the style of the published codes (`benchmarks/speed/plain`), and ours,
+in alternation in one process, with the same number of threads and under the same memory setting. `default` is
+glibc's own; `tuned` keeps freed memory, which `semiseg train` sees to and the published codes do not. Ratios are
+plain / ours of the medians, [lowest-highest] of neighboring calls; CPU seconds are those of the whole process.
+The share of the limit is that of the fastest call: of the rate of a float32 (plain) or bf16 (ours) matrix product,
+measured in the same process. Memory is the peak above the imports, of two calls in a process of its own.
 """
+COLUMNS = ("what", "memory setting", "CPU s", "CPU", "wall s", "wall", "of the limit", "peak MB", "aim")
 
 
-def write(path: Path, rows: list[Row], arguments: list[str]) -> None:
-    """Merge the rows into the file of earlier ones, and write the table beside it."""
+def write(path: Path, row: Row, arguments: list[str]) -> None:
+    """Put a row among those of earlier commands, and write the table beside them."""
     about = machine()
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
     found = {(row["case"], row["malloc"]): row for row in content["rows"]}
-    for row in rows:
-        key = row["case"], row["malloc"]
-        mark = {"command": _command(arguments), "commit": about["commit"], "dirty": about["dirty"]}
-        found[key] = {**found.get(key, {}), **row, **mark}
+    key = row["case"], row["malloc"]
+    mark = {"command": _command(arguments), "commit": about["commit"], "dirty": about["dirty"]}
+    found[key] = {**found.get(key, {}), **row, **mark}
     content = {"machine": about, "rows": sorted(found.values(), key=lambda row: row["place"])}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -55,12 +55,7 @@ def line(row: Row) -> str:
 
 def table(content: dict[str, Any]) -> str:
     """The Markdown page."""
-    lines = [
-        HEAD,
-        "| what | memory setting | CPU s, plain / ours | CPU | wall s, plain / ours | wall | of the limit, plain / ours "
-        "| peak MB, plain / ours | aim |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = [HEAD, f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for row in content["rows"]:
         aim = f"{row['target']:g}x" if row.get("target") else ""
         cells = [row["title"], row["malloc"], _seconds(row, "cpu"), _ratio(row, "cpu")]
@@ -68,7 +63,12 @@ def table(content: dict[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     lines += _mixed(content["rows"])
     said = {row["title"]: row["agreement"] for row in content["rows"] if row.get("agreement")}
-    lines += ["", "What was compared before timing:", "", *(f"- {title}: {text}" for title, text in said.items())]
+    lines += [
+        "",
+        "What was compared before timing:",
+        "",
+        *(f"- {title}: {text}" for title, text in said.items()),
+    ]
     commands = list(dict.fromkeys(row["command"] for row in content["rows"]))
     lines += ["", "Commands:", "", *(f"- `{command}`" for command in commands)]
     about = ", ".join(f"{key} {value}" for key, value in content["machine"].items())

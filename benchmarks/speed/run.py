@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a waiting thread is no work, on either side
 
 from benchmarks.speed import items, report, work  # noqa: E402
+
 from semiseg.machine import cores  # noqa: E402
 
 REAL = ROOT.parent / "shared" / "data"
@@ -38,14 +41,13 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
 def case_names(job: work.Job, wanted: list[str]) -> list[str]:
     """All cases of the wanted items."""
     import torch
-
     from benchmarks.speed.setting import Setting
 
     setting = Setting(torch.device(job.device), job.quick, job.data, job.work)
     return [case.name for case in items.find(wanted, setting)]
 
 
-def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+def measure(options: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     """A row per case and memory setting."""
     data = options.data if options.data and options.data.is_dir() else None
 
@@ -54,7 +56,6 @@ def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             name, options.device, options.quick, data, folder, options.threads, malloc, options.repeats
         )
 
-    rows = []
     for name in apart(case_names, job("", "default"), options.only):
         for malloc in options.malloc:
             row = {} if options.memory == "only" else apart(work.time_both, job(name, malloc))
@@ -62,9 +63,7 @@ def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
                 row["memory_mb"] = {
                     side: apart(work.memory_of, job(name, malloc), side) for side in ("plain", "ours")
                 }
-            rows.append({"case": name, "malloc": malloc, "place": items.place(name), **row})
-            print(report.line(rows[-1]), flush=True)
-    return rows
+            yield {"case": name, "malloc": malloc, "place": items.place(name), **row}
 
 
 def main() -> None:
@@ -76,15 +75,16 @@ def main() -> None:
     parser.add_argument("--malloc", nargs="+", choices=work.MALLOC, default=["default"])
     parser.add_argument("--memory", choices=("yes", "no", "only"), default="yes")
     parser.add_argument("--threads", type=int, default=cores())
-    parser.add_argument("--data", type=Path, default=REAL, help="folder with Dataset101_... and Dataset102_...")
+    parser.add_argument("--data", type=Path, default=REAL, help="folder of Dataset101_LeftAtrium")
     parser.add_argument("--work", type=Path, help="keep the files made on the way here")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--name", help="of the result files (default: speed, speed_cuda)")
     options = parser.parse_args()
     name = options.name or ("speed" if options.device == "cpu" else "speed_cuda")
     with tempfile.TemporaryDirectory() as fresh:
-        rows = measure(options, options.work or Path(fresh))
-    report.write(options.results / f"{name}.json", rows, sys.argv[1:])
+        for row in measure(options, options.work or Path(fresh)):
+            print(report.line(row), flush=True)
+            report.write(options.results / f"{name}.json", row, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-
 from benchmarks.speed.setting import Setting
 
 LEFT_ATRIUM, ACDC = "Dataset101_LeftAtrium", "Dataset102_ACDC"
@@ -102,9 +101,7 @@ def lumpy(
     """A body with waves on its surface, and smaller ones of the other classes inside; noise around it."""
     axes = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij")
     radius = np.sqrt(sum((axis / 0.6) ** 2 for axis in axes))
-    waves = sum(
-        np.sin(rng.uniform(3, 9) * axis + rng.uniform(0, 6)).astype(np.float32) for axis in axes
-    )
+    waves = sum(np.sin(rng.uniform(3, 9) * axis + rng.uniform(0, 6)).astype(np.float32) for axis in axes)
     label = np.zeros(shape, np.uint8)
     for k in range(1, classes):
         label[radius + 0.06 * waves < 1 - 0.25 * (k - 1)] = k

@@ -19,7 +19,7 @@ class Setting:
     Attributes:
         device: where networks run; both sides.
         quick: tiny sizes, to see that everything works. The figures mean nothing.
-        data: a folder with ``Dataset101_LeftAtrium`` and ``Dataset102_ACDC``; generated scans where it is None.
+        data: a folder with ``Dataset101_LeftAtrium`` and ``Dataset102_ACDC``; None generates scans.
         work: a folder for files made on the way.
     """
 

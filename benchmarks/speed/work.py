@@ -86,7 +86,7 @@ def memory_of(job: Job, side: str) -> dict[str, float]:
         torch.cuda.reset_peak_memory_stats(device)
     call()
     call()
-    found = {"rss": _peak() - base}
+    found = {"rss": peak_mb() - base}
     if device.type == "cuda":
         found["device"] = torch.cuda.max_memory_allocated(device) / 2**20
     return found
@@ -98,6 +98,6 @@ def _resident() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
-def _peak() -> float:
+def peak_mb() -> float:
     """MB of this process at most so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

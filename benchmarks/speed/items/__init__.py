@@ -8,9 +8,14 @@ from importlib import import_module
 from benchmarks.speed.setting import Case, Setting
 
 ITEMS = {
+    "loader": ("loading", "cases"),
     "step3d": ("step", "cases3d"),
     "step2d": ("step", "cases2d"),
     "inference": ("inference", "cases"),
+    "metrics": ("arrays", "metric_cases"),
+    "components": ("arrays", "component_cases"),
+    "confident": ("arrays", "confident_cases"),
+    "distance": ("arrays", "distance_cases"),
 }
 
 

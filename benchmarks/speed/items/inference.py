@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from benchmarks.speed import scans
 from benchmarks.speed.items.step import our_session
 from benchmarks.speed.limits import network_flops
 from benchmarks.speed.plain import inference, networks
 from benchmarks.speed.setting import Call, Case, Setting
+
 from semiseg.inference.window import window_starts
 
 

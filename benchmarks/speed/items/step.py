@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from benchmarks.speed import scans
 from benchmarks.speed.limits import network_flops
 from benchmarks.speed.plain import loader, networks, training
 from benchmarks.speed.setting import Call, Case, Setting
+from torch import Tensor, nn
+
 from semiseg import methods as our_methods
 from semiseg.core import Batch, Clock, Method
 from semiseg.engine.loop import Loop
@@ -72,13 +72,8 @@ def step_flops(dim: str, method: str, size: Sequence[int]) -> float:
 
 def plain(setting: Setting, dim: str, method: str) -> Call:
     """Steps of the plain form, from h5 files."""
-    name = scans.LEFT_ATRIUM if dim == "3d" else scans.ACDC
-    files = scans.h5_files(setting, name, slices=dim == "2d")
-    known = scans.labeled_files(files)
-    if dim == "3d":
-        data = loader.Scans(files, [loader.rotate_flip, loader.RandomCrop(setting.patch)])
-    else:
-        data = loader.Scans(files, [loader.RandomSlice(setting.slices)])
+    data = plain_data(setting, dim)
+    known = scans.labeled_files(data.files)
     form = plain_form(dim, method, setting.device)
     labeled, unlabeled = sizes(dim, method)
     rng = np.random.default_rng(0)
@@ -87,7 +82,7 @@ def plain(setting: Setting, dim: str, method: str) -> Call:
     def step() -> float:
         step.k += 1
         chosen = [*rng.choice(known, labeled, replace=labeled > known)]
-        chosen += [*(known + rng.choice(len(files) - known, unlabeled, replace=False))]
+        chosen += [*(known + rng.choice(len(data) - known, unlabeled, replace=False))]
         x, y = loader.batch(data, chosen)
         return form.step(x.to(setting.device), y.to(setting.device), step.k)
 
@@ -95,6 +90,15 @@ def plain(setting: Setting, dim: str, method: str) -> Call:
     small = torch.zeros(labeled + unlabeled, 1, *([32] * int(dim[0])), device=setting.device)
     form.step(small, small[:, 0].long(), 0)  # what a process does only once
     return step
+
+
+def plain_data(setting: Setting, dim: str) -> loader.Scans:
+    """The files of a protocol with its transforms; those of labeled scans come first."""
+    if dim == "3d":
+        files = scans.h5_files(setting, scans.LEFT_ATRIUM)
+        return loader.Scans(files, [loader.rotate_flip, loader.RandomCrop(setting.patch)])
+    files = scans.h5_files(setting, scans.ACDC, slices=True)
+    return loader.Scans(files, [loader.RandomSlice(setting.slices)])
 
 
 def plain_form(dim: str, method: str, device: torch.device, *, calm: bool = False) -> training.Supervised:

@@ -45,7 +45,7 @@ class Scans(Dataset[dict[str, Tensor]]):
 
 def rotate_flip(sample: Sample) -> Sample:
     """Quarter turns in the first two axes, then a flip along one of them."""
-    turns, axis = np.random.randint(0, 4), np.random.randint(0, 2)  # noqa: NPY002
+    turns, axis = np.random.randint(0, 4), np.random.randint(0, 2)
     return {name: np.flip(np.rot90(array, turns), axis=axis).copy() for name, array in sample.items()}
 
 
@@ -61,7 +61,7 @@ class RandomCrop:
             pads = [(max((p - n) // 2 + 3, 0),) * 2 for n, p in zip(shape, self.size, strict=True)]
             sample = {name: np.pad(array, pads, mode="constant") for name, array in sample.items()}
             shape = sample["label"].shape
-        first = [np.random.randint(0, n - p) for n, p in zip(shape, self.size, strict=True)]  # noqa: NPY002
+        first = [np.random.randint(0, n - p) for n, p in zip(shape, self.size, strict=True)]
         box = tuple(slice(f, f + p) for f, p in zip(first, self.size, strict=True))
         return {name: array[box] for name, array in sample.items()}
 
@@ -73,10 +73,10 @@ class RandomSlice:
         self.size = size
 
     def __call__(self, sample: Sample) -> Sample:
-        if np.random.random() > 0.5:  # noqa: NPY002
+        if np.random.random() > 0.5:
             sample = rotate_flip(sample)
         else:
-            angle = np.random.randint(-20, 20)  # noqa: NPY002
+            angle = np.random.randint(-20, 20)
             sample = {
                 name: ndimage.rotate(array, angle, order=0, reshape=False) for name, array in sample.items()
             }

@@ -71,9 +71,7 @@ class UNet2D(nn.Module):
         ins = (1, *self.widths[:-1])
         self.down = nn.ModuleList(stage2d(i, o, r) for i, o, r in zip(ins, self.widths, rates, strict=True))
         pairs = [(self.widths[n], self.widths[n - 1]) for n in (4, 3, 2, 1)]
-        self.up = nn.ModuleList(
-            nn.ModuleList([nn.Conv2d(i, o, 1), stage2d(2 * o, o, 0.0)]) for i, o in pairs
-        )
+        self.up = nn.ModuleList(nn.ModuleList([nn.Conv2d(i, o, 1), stage2d(2 * o, o, 0.0)]) for i, o in pairs)
         self.head = nn.Conv2d(16, classes, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -66,7 +66,14 @@ class MeanTeacher(Supervised):
     """Squared difference to a moving average that sees noisier images; zero before ``hold_off``."""
 
     def __init__(
-        self, net: nn.Module, teacher: nn.Module, labeled: int, *, noise: float = 0.1, hold_off: int = 0, **more
+        self,
+        net: nn.Module,
+        teacher: nn.Module,
+        labeled: int,
+        *,
+        noise: float = 0.1,
+        hold_off: int = 0,
+        **more,
     ) -> None:
         super().__init__(net, labeled, **more)
         self.teacher, self.noise, self.hold_off = teacher, noise, hold_off
