@@ -97,7 +97,8 @@ def _bca_tails(found: Floats, value: float, jackknife: Floats, tails: Floats) ->
 
     spread: Any = jackknife.mean() - jackknife
     squares = float((spread**2).sum())
-    below = (np.count_nonzero(found < value) + np.count_nonzero(found <= value)) / (2 * found.size)
+    noise = 1e-12 * max(1.0, abs(value))  # resamples that hold the value itself, but for rounding, count half
+    below = (np.mean(found < value - noise) + np.mean(found <= value + noise)) / 2
     if squares <= 1e-24 or not np.isfinite(jackknife).all() or not 0 < below < 1:
         return None
     acceleration = float((spread**3).sum()) / (6 * squares**1.5)
