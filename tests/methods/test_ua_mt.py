@@ -116,3 +116,18 @@ def test_the_strong_view_goes_to_the_student_alone():
     list(method.step(Batch(batch.x_l, batch.y_l, batch.x_u), Clock(0, 10)))
     assert method.views == ("weak", "strong")
     assert torch.equal(seen[0][2:], batch.x_u["strong"])
+
+
+@pytest.mark.parametrize(("inputs", "passes"), [(1, 1), (4, 1), (5, 2), (8, 2)])
+def test_passes_share_a_batch_up_to_a_limit_and_answer_alike(inputs, passes, monkeypatch):
+    method = UAMT(lambda: TinyNet(2, 3)).eval()  # no batch statistics: sharing changes nothing
+    x = [torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(i)) for i in range(inputs)]
+    apart = list(method.ask(x))
+    seen = []
+    method.teacher.register_forward_hook(lambda module, given, answer: seen.append(len(given[0])))
+    monkeypatch.setattr("semiseg.methods.mean_teacher.one_pass_pays", lambda network, image: True)
+    together = list(method.ask(x))
+    assert len(seen) == passes
+    assert max(seen) <= 8
+    for a, b in zip(apart, together, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, SegOutput, Update
 from semiseg.errors import UsageError
 from semiseg.losses import dice_ce, entropy_map, masked_mean, softmax_mse
-from semiseg.methods.mean_teacher import MeanTeacher, one_pass_pays
+from semiseg.methods.mean_teacher import TOGETHER, MeanTeacher, one_pass_pays
 from semiseg.option_values import Amount, Length, Positive, Share
 from semiseg.parts.batch_norm import frozen_running_statistics
 from semiseg.parts.confident_learning import label_issues
@@ -210,7 +210,7 @@ class ACMT(MeanTeacher):
 
 def looks(network: nn.Module, inputs: Sequence[Tensor]) -> Iterator[SegOutput]:
     """Answers to each input; on a GPU up to four share a pass, where that is the same."""
-    together = 4 if one_pass_pays(network, inputs[0]) else 1
+    together = TOGETHER if one_pass_pays(network, inputs[0]) else 1
     for start in range(0, len(inputs), together):
         group = list(inputs[start : start + together])
         out, end = network(torch.cat(group)), 0

@@ -16,6 +16,10 @@ from semiseg.losses import dice_ce, softmax_kl, softmax_mse
 from semiseg.option_values import Amount, Count, Length, Share
 from semiseg.schedules import consistency_ramp
 
+TOGETHER = 4
+"""Inputs that share a pass at most. Without a gradient a pass keeps two or three maps where the student keeps
+all of its layers, so that four times the samples take about what the student does."""
+
 
 class MeanTeacher(Method):
     """A student trained by gradient; its moving average, the teacher, supplies targets on unlabeled scans.
@@ -120,14 +124,13 @@ class MeanTeacher(Method):
 
     @torch.no_grad()
     def ask(self, inputs: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Teacher logits of each input, one pass each; on a GPU one pass for all where that is the same."""
+        """Teacher logits of each input, one pass each; on a GPU several share one where that is the same."""
         self.teacher.train(self.training and self.teacher_mode == "train")
-        if len(inputs) > 1 and one_pass_pays(self.teacher, inputs[0]):
-            logits = self.teacher(torch.cat(list(inputs))).logits
-            yield from torch.split(logits, [len(x) for x in inputs])
-        else:
-            for x in inputs:
-                yield self.teacher(x).logits
+        together = TOGETHER if len(inputs) > 1 and one_pass_pays(self.teacher, inputs[0]) else 1
+        for first in range(0, len(inputs), together):
+            group = inputs[first : first + together]
+            logits = self.teacher(torch.cat(list(group)) if len(group) > 1 else group[0]).logits
+            yield from torch.split(logits, [len(x) for x in group])
 
 
 def one_pass_pays(network: nn.Module, x: Tensor) -> bool:
