@@ -138,7 +138,8 @@ class TrainConfig(_Section):
     max_bad_steps: int = Field(20, ge=1)
     """Non-finite losses or gradients in a row before the run ends with an error."""
     deterministic: bool = True
-    compile: bool = False
+    compile: bool | Literal["auto", "graphs"] = "auto"
+    """Compile the networks; ``auto``: for long runs on a GPU. ``graphs`` replays CUDA graphs, too."""
     channels_last: bool = True
 
 

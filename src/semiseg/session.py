@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from lightning_fabric import Fabric
 from semiseg import methods, networks
 from semiseg.atomic import remove_leftovers
 from semiseg.config import Config
-from semiseg.core import Clock, Method
+from semiseg.core import Batch, Clock, Method
 from semiseg.data import augment
 from semiseg.data.batches import Batches
 from semiseg.data.plan import Plan
@@ -23,6 +24,7 @@ from semiseg.data.resident import make_resident
 from semiseg.data.sizing import fitting_patch
 from semiseg.devices import forget_peak_memory, native_precision, peak_memory
 from semiseg.engine import checkpoint
+from semiseg.engine.compiled import StepMarks, compile_networks, networks_of, should_compile
 from semiseg.engine.events import Ended, Listener, Notice
 from semiseg.engine.loop import Loop
 from semiseg.engine.parallel import any_rank
@@ -78,9 +80,10 @@ class Session:
         self.network = described(predictor, make_net.description)
         self.batches = self._batches()
         self.precision = self._precision()
-        if config.train.compile:
-            for name in self.method.trainable:
-                getattr(self.method, name).compile()
+        self.graphs = config.train.compile == "graphs" and fabric.device.type == "cuda"
+        if should_compile(config.train.compile, fabric.device, int(config.train.iterations)):
+            compile_networks(networks_of(self.method), graphs=self.graphs)
+            self.notices.append("the networks are compiled: the first iterations take minutes")
 
     def run(self, folder: RunFolder, listeners: Sequence[Listener], *, resumed: bool) -> Run:
         """Train to the end, or to where the run stops, and write what it leaves behind."""
@@ -200,9 +203,8 @@ class Session:
 
     def _guarded(self, loop: Loop) -> Ended:
         try:
-            if not self.made_ahead:
-                return loop.run()
-            with Prefetch(self.batches, loop.total, self.fabric.device) as loop.batches:
+            with self._source(loop.total) as batches:
+                loop.batches = StepMarks(batches) if self.graphs else batches
                 return loop.run()
         except torch.cuda.OutOfMemoryError as error:
             raise DeviceError(
@@ -210,6 +212,12 @@ class Session:
                 hint="lower one of: plan.patch, batch.labeled and batch.unlabeled, plan.features",
                 code="OUT_OF_MEMORY",
             ) from error
+
+    def _source(self, total: int) -> AbstractContextManager[Callable[[int], Batch]]:
+        """The batches, made ahead where that pays."""
+        if self.made_ahead:
+            return Prefetch(self.batches, total, self.fabric.device)
+        return nullcontext(self.batches)
 
     def _finish(self, folder: RunFolder, loop: Loop, ended: Ended, validation: Validation | None) -> None:
         """The final model, its validation, and the manifest's last entries."""

@@ -16,6 +16,7 @@ from semiseg.data.cases import LabeledCase
 from semiseg.data.labels import to_classes
 from semiseg.data.load import load_case, load_label
 from semiseg.data.volume import Grid
+from semiseg.engine.compiled import eager
 from semiseg.metrics.results import Evaluation, evaluate_pairs
 from semiseg.model import Model
 from semiseg.prepare import Prepared
@@ -50,7 +51,8 @@ class Validation:
     def _evaluate(self, network: nn.Module, folder: Path | None) -> Evaluation:
         model = Model.of(self.plan, [network], self.config.inference, precision=self.precision)
         pairs = (self._pair(model, case, folder) for case in self.cases)
-        return evaluate_pairs(pairs, self.labels, ignore=IGNORE, distances=folder is not None)
+        with eager():  # windows and slices come in other numbers than patches
+            return evaluate_pairs(pairs, self.labels, ignore=IGNORE, distances=folder is not None)
 
     def _pair(
         self, model: Model, case: LabeledCase, folder: Path | None
