@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -75,7 +76,11 @@ def rotate_flip(image: Tensor, turns: int, axis: int) -> Tensor:
         turns: 0 to 3.
         axis: 0 flips X, 1 flips Y.
     """
-    return torch.rot90(image, turns, (-3, -2)).flip(axis - 3)
+    if image.device.type != "cpu":
+        return torch.rot90(image, turns, (-3, -2)).flip(axis - 3)
+    # NumPy has views with negative strides: one copy instead of one for the turn and one for the flip.
+    turned = np.flip(np.rot90(image.numpy(), turns, (-3, -2)), axis - 3)
+    return torch.from_numpy(np.ascontiguousarray(turned))
 
 
 def padding(shape: Sequence[int], patch: Sequence[int]) -> tuple[int, ...]:
