@@ -48,6 +48,8 @@ class NetworkConfig(_Section):
 
     name: str = "auto"
     options: dict[str, Any] = Field(default_factory=dict)
+    checkpointing: bool = False
+    """Run blocks again in the backward pass instead of keeping their maps: less memory, a third more work."""
 
 
 class DataConfig(_Section):

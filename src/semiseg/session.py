@@ -65,6 +65,7 @@ class Session:
             options=config.network.options,
             plan=plan.network,
             patch=plan.patch,
+            checkpointing=config.network.checkpointing,
         )
         kind = methods.find(config.method.name)
         method_options = methods.check_options(kind, config.method.options)
@@ -81,7 +82,8 @@ class Session:
         self.batches = self._batches()
         self.precision = self._precision()
         self.graphs = config.train.compile == "graphs" and fabric.device.type == "cuda"
-        if should_compile(config.train.compile, fabric.device, int(config.train.iterations)):
+        wanted = should_compile(config.train.compile, fabric.device, int(config.train.iterations))
+        if wanted and not config.network.checkpointing:  # the compiler keeps what it likes
             compile_networks(networks_of(self.method), graphs=self.graphs)
             self.notices.append("the networks are compiled: the first iterations take minutes")
 
@@ -209,7 +211,8 @@ class Session:
         except torch.cuda.OutOfMemoryError as error:
             raise DeviceError(
                 f"out of memory on {self.fabric.device} at iteration {loop.step}",
-                hint="lower one of: plan.patch, batch.labeled and batch.unlabeled, plan.features",
+                hint="lower one of: plan.patch, batch.labeled and batch.unlabeled, plan.features; or trade "
+                "time for memory by --set network.checkpointing=true",
                 code="OUT_OF_MEMORY",
             ) from error
 

@@ -176,7 +176,9 @@ def _choose_sizes(
 
 
 def _patch_reason(patch: tuple[int, ...], median: tuple[int, ...], budget: Budget, memory_gb: float) -> str:
-    limit = "what a CPU trains in minutes" if budget.device == "cpu" else f"{memory_gb:g} GB"
+    limit = f"{memory_gb:g} GB (more with network.checkpointing=true and plan.patch)"
+    if budget.device == "cpu":
+        limit = "what a CPU trains in minutes"
     share = float(np.prod(patch) / np.prod(median))
     small = (
         f"; only {share:.0%} of the scan, a coarser spacing would show more" if share < SMALL_SHARE else ""

@@ -29,6 +29,8 @@ class Factory:
     """As in :func:`semiseg.networks.build`, of this network and of others."""
     patch: Sequence[int] = ()
     """As there."""
+    checkpointing: bool = False
+    """See :mod:`semiseg.networks._checkpointing`; it is of the training, so no network remembers it."""
 
     def __call__(
         self, heads: Mapping[str, int] | None = None, *, network: str | None = None, **options: Any
@@ -54,6 +56,10 @@ class Factory:
             patch=self.patch,
             options=chosen["options"],
         )
+        if self.checkpointing:
+            from semiseg.networks._checkpointing import checkpoint_blocks
+
+            checkpoint_blocks(net)
         object.__setattr__(net, "described", chosen)  # no part of its state
         return net
 
