@@ -61,7 +61,7 @@ def test_the_interval_of_a_ratio_is_scipys() -> None:
 
 
 def test_resamples_that_equal_the_value_count_half() -> None:
-    """Of 0 and 1 in equal parts the mean is 1/2, and as many resamples lie below as above."""
+    """Of as many zeros as ones the mean is 1/2, and as many resamples lie below it as above."""
     halves = np.array([0.0, 1.0] * 5)
     found = bootstrap(mean_of(halves), 10)
     assert found.method == "bca"

@@ -144,10 +144,9 @@ def _only_validated(run: RunScores) -> MissingCell:
 
 
 def common_cases(arms: Iterable[Arm]) -> tuple[str, ...]:
-    """The cases that every run of every arm scored (over all folds of a seed), in order."""
-    shared: tuple[str, ...] | None = None
-    for arm in arms:
-        for runs in arm.replicated:
-            scored = {case for run in runs for case in run.cases}
-            shared = tuple(c for c in (arm.cases if shared is None else shared) if c in scored)
-    return shared or ()
+    """The cases that every run of every arm scored (over all folds of a seed), by name.
+
+    By name, so that the draws of a bootstrap do not depend on the order of the files.
+    """
+    scored = [{case for run in runs for case in run.cases} for arm in arms for runs in arm.replicated]
+    return tuple(sorted(set.intersection(*scored)))

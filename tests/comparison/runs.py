@@ -1,0 +1,95 @@
+"""Run folders with chosen scores, written by the very code that writes them in earnest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.trained import make_plan
+
+from semiseg.engine.events import Started, Stepped
+from semiseg.metrics.case import Scale
+from semiseg.metrics.results import CaseResult, Evaluation
+from semiseg.report.files import FileLog
+from semiseg.resolve import resolve
+from semiseg.run import save_config
+
+NAN = float("nan")
+Scores = Mapping[str, Sequence[float]]
+"""Case -> Dice of each class; NaN for a class whose masks are empty in reference and prediction."""
+
+
+def manifest(labeled: int = 2, **other: Any) -> dict[str, Any]:
+    session = {"step": 20, "reason": "finished", "seconds": 90.0, "memory_gb": 1.5}
+    return {
+        "dataset": "Dataset001_Tiny",
+        "labeled": labeled,
+        "split_sha256": "split",
+        "data_sha256": "data",
+        "selection": "last",
+        "protocol": "strict",
+        "deviations": [],
+        "git": {"commit": "0123456789abcdef", "modified": False},
+        "hardware": {"cpu": "one", "threads": 1, "gpus": []},
+        "parameters": 1_000_000,
+        "command": "semiseg train Dataset001_Tiny",
+        "sessions": [session],
+        **other,
+    }
+
+
+def make_run(
+    folder: Path,
+    scores: Scores | None,
+    *,
+    method: str = "supervised",
+    seed: int = 0,
+    labeled: int | None = 2,
+    place: str = "test",
+    settings: Mapping[str, Any] | None = None,
+    told: Mapping[str, Any] | None = None,
+    hd95: float = 2.0,
+    **evaluation: Any,
+) -> Path:
+    """A run folder whose cases have these Dice values; ``scores`` None leaves it unscored."""
+    folder.mkdir(parents=True)
+    flags = {"method.name": method, "train.seed": seed, "train.iterations": 20, "network.name": "unet"}
+    flags |= {"data.labeled": labeled} if labeled else {}
+    save_config(resolve(flags={**flags, **(settings or {})}, environment={}), folder / "config.yaml")
+    classes = max((len(row) for row in scores.values()), default=1) if scores else 1
+    make_plan(classes=classes + 1).save(folder / "plan.json")
+    (folder / "manifest.json").write_text(json.dumps(manifest(labeled or 8, **(told or {}))))
+    (folder / "splits.json").write_text(
+        json.dumps({"labeled": ["a"], "unlabeled": [], "val": [], "test": []})
+    )
+    log = FileLog(folder)
+    log(Started(0, 20))
+    for step, speed in ((10, 2.0), (20, 4.0)):
+        log(Stepped(step, 20, "train", 1e-3, {"loss": 1.0 / step}, speed, 0.0))
+    if scores is not None:
+        evaluate(scores, hd95=hd95, **evaluation).save(folder / place)
+    return folder
+
+
+def evaluate(scores: Scores, *, hd95: float = 2.0, **other: Any) -> Evaluation:
+    """An evaluation with these Dice values; where Dice is NaN, so is everything else."""
+    count = max((len(row) for row in scores.values()), default=1)
+    labels = {f"structure {k}": k for k in range(1, count + 1)}
+    cases = []
+    for case, row in scores.items():
+        metrics = {}
+        for label, dice in zip(labels, row, strict=True):
+            known = 1.0 if dice == dice else NAN
+            sizes = {"n_pred": 100.0 if dice == dice else 0.0, "n_ref": 100.0 if dice == dice else 0.0}
+            metrics[label] = {"Dice": dice, "HD95": hd95 * known, "ASSD": known, "NSD": dice, **sizes}
+        cases.append(
+            CaseResult(case, metrics, Scale((8, 8, 8), (1.0, 1.0, 1.0)), 512, f"labels/{case}.nii.gz")
+        )
+    return Evaluation(tuple(cases), labels, **other)
+
+
+def spread(values: Sequence[float], *, classes: int = 1) -> dict[str, list[float]]:
+    """Cases c00, c01, ... with these Dice values in every class."""
+    return {f"c{i:02d}": [float(value)] * classes for i, value in enumerate(values)}
