@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,10 @@ settled on labels of hippocampus training cases that the runs below do not see a
 ORDER = (
     "hippocampus",
     "steps_hippocampus",
-    "speed",
     "acdc",
     "left_atrium",
-    "metrics",
-    "confident_learning",
-    "training",
+    "speed",
+    "growth",
 )
 
 
@@ -41,6 +40,11 @@ def page() -> str:
     ]
     tables = [path.read_text(encoding="utf-8").replace("# ", "## ", 1) for path in found if path.is_file()]
     return "\n".join([HEAD, *tables])
+
+
+def plots() -> list[Path]:
+    """The plots that the page shows; it has copies beside it."""
+    return sorted((ROOT / "benchmarks" / "results").glob("*.svg"))
 
 
 def figures() -> str:
@@ -84,3 +88,5 @@ def _lines(dataset: str, command: str, runs: list[dict[str, Any]]) -> list[dict[
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     FIGURES.write_text(figures(), encoding="utf-8")
+    for plot in plots():
+        shutil.copy(plot, PAGE.parent / plot.name)

@@ -13,6 +13,13 @@ def test_the_page_is_what_the_benchmarks_wrote():
     assert "| method |" in made["page"]()
 
 
+def test_the_page_has_its_plots():
+    made = runpy.run_path(str(REPOSITORY / "benchmarks" / "page.py"))
+    for plot in made["plots"]():
+        assert (made["PAGE"].parent / plot.name).read_bytes() == plot.read_bytes()
+        assert f"({plot.name})" in made["page"]()
+
+
 def test_the_package_has_the_figures_that_the_benchmarks_measured():
     made = runpy.run_path(str(REPOSITORY / "benchmarks" / "page.py"))
     assert made["FIGURES"].read_text(encoding="utf-8") == made["figures"]()

@@ -3,8 +3,8 @@
     python benchmarks/speed/growth.py                # a quarter of an hour on two cores
     python benchmarks/speed/growth.py --only metric start --quick --results /tmp
 
-Every point is measured in a process of its own. Written to benchmarks/results/growth.{json,svg,md}; an exponent
-is the slope in the doubly logarithmic plot between one point and the next: 1 is linear.
+Every point is measured in a process of its own. Written to benchmarks/results/growth.{json,svg,md}; an
+exponent is the slope in the doubly logarithmic plot between one point and the next: 1 is linear.
 """
 
 from __future__ import annotations
@@ -118,10 +118,10 @@ def page(content: dict[str, Any]) -> str:
     lines = [
         "# How cost grows",
         "",
-        "CPU seconds (and MB) as the work grows, each point in a process of its own. An exponent is the slope in the "
-        "doubly logarithmic plot between one point and the next; 1 is linear.",
+        "CPU seconds (and MB) as the work grows, each point in a process of its own. An exponent is the "
+        "slope in the doubly logarithmic plot between one point and the next; 1 is linear.",
         "",
-        "![Cost against size, doubly logarithmic](../benchmarks/results/growth.svg)",
+        "![Cost against size, doubly logarithmic](growth.svg)",
         "",
         "| what | from | to | cost | exponents |",
         "|---|---|---|---|---|",
@@ -133,7 +133,8 @@ def page(content: dict[str, Any]) -> str:
             cells += [f"{LABELS[name][1]}, {values[0]:.3g} to {values[-1]:.3g}", verdict(curve)]
             lines.append("| " + " | ".join(cells) + " |")
     about = ", ".join(f"{key} {value}" for key, value in content["machine"].items())
-    return "\n".join([*lines, "", f"Command: `{content['command']}`.", "", f"Machine: {about}."]) + "\n"
+    command = f"Command: `{content['command']}`."
+    return "\n".join([*lines, "", command, "", f"Machine: {about}."]) + "\n"
 
 
 def main() -> None:

@@ -54,3 +54,13 @@ def network_flops(net: nn.Module, shape: tuple[int, ...]) -> tuple[float, float]
     with FlopCounterMode(display=False) as both:
         net(x).sum().backward()
     return float(forward.get_total_flops()), float(both.get_total_flops())
+
+
+def peak_of(call: Callable[[], object], device: torch.device) -> float | None:
+    """MB of device memory that a call needs at most; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    torch.cuda.reset_peak_memory_stats(device)
+    call()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) / 2**20

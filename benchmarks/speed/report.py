@@ -12,12 +12,13 @@ from benchmarks._machine import machine
 Row = dict[str, Any]
 HEAD = """# Speed: our paths beside plain ones
 
-Each line: a plain path, written by us in the style of the published codes (`benchmarks/speed/plain`), and ours,
-in alternation in one process, with the same number of threads and under the same memory setting. `default` is
-glibc's own; `tuned` keeps freed memory, which `semiseg train` sees to and the published codes do not. Ratios are
-plain / ours of the medians, [lowest-highest] of neighboring calls; CPU seconds are those of the whole process.
-The share of the limit is that of the fastest call: of the rate of a float32 (plain) or bf16 (ours) matrix product,
-measured in the same process. Memory is the peak above the imports, of two calls in a process of its own.
+Each line: a plain path, written by us in the style of the published codes (`benchmarks/speed/plain`), and
+ours, in alternation in one process, with the same number of threads and under the same memory setting.
+`default` is glibc's own; `tuned` keeps freed memory, which `semiseg train` sees to and the published codes
+do not. Ratios are plain / ours of the medians, [lowest-highest] of neighboring calls; CPU seconds are those
+of the whole process. The share of the limit is that of the fastest call: of the rate of a float32 (plain)
+or bf16 (ours) matrix product, measured in the same process. Memory is the peak above the imports, of two
+calls in a process of its own.
 """
 COLUMNS = ("what", "memory setting", "CPU s", "CPU", "wall s", "wall", "of the limit", "peak MB", "aim")
 
