@@ -12,7 +12,7 @@ from semiseg.data.dataset import Dataset
 from semiseg.data.fingerprint import CaseFacts, ChannelFacts, Fingerprint
 from semiseg.data.layout import lay_out_dataset
 from semiseg.data.plan import Plan
-from semiseg.data.planner import explain, make_plan
+from semiseg.data.planner import cases_gb, explain, make_plan
 from semiseg.data.sizing import Load, budget_for, choose_patch, memory, stages_for
 
 
@@ -32,8 +32,13 @@ def require_sound(plan: Plan) -> None:
     assert all(n % d == 0 for n, d in zip(plan.patch, plan.network.divisor, strict=True))
     assert all(n // d >= min(4, n) for n, d in zip(plan.patch, plan.network.divisor, strict=True))
     assert len(plan.network.strides) == len(plan.network.kernels) == len(plan.network.features)
-    assert set(plan.memory_gb) == {"one network", "two networks"}
+    assert set(plan.memory_gb) == {"one network", "two networks", "prepared cases"}
     assert plan.memory_gb["one network"] < plan.memory_gb["two networks"]
+
+
+def test_memory_of_the_prepared_cases_is_what_the_store_holds():
+    layout = lay_out_dataset(facts(*[((190, 142, 88), (1, 1, 1))] * 100), spacing=(2.0, 1.0, 1.0))
+    assert cases_gb(layout, 2) == pytest.approx(100 * 95 * 142 * 88 * 9 / 1e9, abs=0.01)
 
 
 def test_hippocampus(shared_data):

@@ -44,13 +44,18 @@ class Layout:
     reasons: dict[str, str]
 
     @property
-    def median_shape(self) -> tuple[int, ...]:
-        """Median voxels per axis of a patch, after resampling."""
+    def stored_shapes(self) -> NDArray[np.int64]:
+        """(N, 3) voxels per stored axis, after resampling."""
         sizes = [
             [stored_size(int(n), mm, to) for n, mm, to in zip(shape, spacing, self.target, strict=True)]
             for shape, spacing in zip(self.shapes, self.spacings, strict=True)
         ]
-        median = np.median(sizes, axis=0)[3 - self.dim :]
+        return np.array(sizes, np.int64)
+
+    @property
+    def median_shape(self) -> tuple[int, ...]:
+        """Median voxels per axis of a patch, after resampling."""
+        median = np.median(self.stored_shapes, axis=0)[3 - self.dim :]
         return tuple(max(1, int(n)) for n in median)
 
     @property

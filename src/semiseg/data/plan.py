@@ -92,7 +92,7 @@ class Plan(_Frozen):
     """Share of labeled patches that are centered on a foreground voxel."""
     network: NetworkPlan = NetworkPlan()
     memory_gb: dict[str, float] = Field(default_factory=dict)
-    """Estimate for training with ``one network`` and with ``two networks``."""
+    """Estimates: training with ``one network``, with ``two networks``, and the ``prepared cases``."""
     reasons: dict[str, str] = Field(default_factory=dict)
     """Why each choice was made, one line each; nothing reads it but people."""
 

@@ -170,9 +170,19 @@ def _choose_sizes(
     else:
         reasons["batch"] = "as asked"
     load = Load(load.channels, load.classes, batch, network.features)
-    reasons["memory_gb"] = "an estimate; two networks: both trained, a mean teacher takes less"
+    reasons["memory_gb"] = (
+        "estimates; two networks: both trained, a mean teacher takes less; the prepared cases come on top, "
+        "or stay on disk when they take more than half of the free memory (data.memory_gb)"
+    )
     need = memory(edges, mm, budget, load, network)
+    need["prepared cases"] = cases_gb(layout, load.channels)
     return {"patch": edges, "network": network, "batch": batch, "memory_gb": need, "reasons": reasons}
+
+
+def cases_gb(layout: Layout, channels: int) -> float:
+    """Gigabytes of the prepared cases: float32 images and, at most, as many labels."""
+    voxels = float(layout.stored_shapes.prod(1, dtype=np.float64).sum())
+    return round(voxels * (4 * channels + 1) / 1e9, 2)
 
 
 def _patch_reason(patch: tuple[int, ...], median: tuple[int, ...], budget: Budget, memory_gb: float) -> str:
