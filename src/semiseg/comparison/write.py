@@ -11,8 +11,8 @@ from semiseg.comparison.result import Board, Comparison
 from semiseg.errors import UsageError
 from semiseg.report import comparison_lists as lists
 from semiseg.report import comparison_tables as tables
-from semiseg.report.comparison import write as write_report
 from semiseg.report.comparison.words import listed
+from semiseg.report.comparison.write import write as write_report
 from semiseg.report.table import csv_rows, csv_text, latex, markdown
 
 FILES = ("table.csv", "per_case.csv", "pairs.csv", "table.tex", "table.md", "comparison.json", "report.html")

@@ -1,5 +1,4 @@
-"""A comparison for people: one self-contained HTML page, and its figures as files for a paper."""
+"""A comparison for people: one self-contained HTML page, and its figures as files for a paper.
 
-from semiseg.report.comparison.write import write
-
-__all__ = ["write"]
+``write.write`` makes them all; nothing is imported before it is needed, for the terminal needs only the words.
+"""
