@@ -46,7 +46,8 @@ def test_acdc_rotation_flip_rotation_and_resizing(golden):
     for name in v:
         if name.startswith("rotflip_"):
             turns, axis = map(int, re.findall(r"\d+", name))
-            np.testing.assert_array_equal(acdc.rotate_flip(image, turns, axis), v[name])
+            turned = acdc.look_up(image, acdc.turn_lookup(tuple(image.shape), turns, axis))
+            np.testing.assert_array_equal(turned, v[name])
             checked += 1
         elif name.startswith("rotate_"):
             angle = int(re.findall(r"-?\d+", name)[0])

@@ -8,8 +8,11 @@ label alike, zeros outside. Both steps only look voxels up, so they become one l
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semiseg.data.augment.draws import Draws
@@ -19,8 +22,14 @@ from semiseg.data.resident import Resident
 from semiseg.errors import UsageError
 from semiseg.option_values import Count
 
-Lookup = tuple[Tensor, Tensor, Tensor]
-"""Row index, column index and whether the voxel lies inside, each of the output's shape."""
+
+class Lookup(NamedTuple):
+    """Where each voxel of a new slice comes from. In NumPy: such small arrays gain nothing from threads."""
+
+    index: NDArray[np.intp]
+    """(H', W') positions in the flat source."""
+    inside: NDArray[np.bool_] | None = None
+    """(H', W'), false where nothing is found; None: all of it is there."""
 
 
 class Acdc(Crop):
@@ -51,53 +60,54 @@ class Acdc(Crop):
         image, label = image[:, 0], None if label is None else label[0]
         if draws.integer(2):
             turns, axis = draws.integer(4), draws.integer(2)
-            image = rotate_flip(image, turns, axis)
-            label = None if label is None else rotate_flip(label, turns, axis)
-            lookup = resize_lookup(image.shape[-2:], self.patch)
+            first = turn_lookup((rows, columns), turns, axis)
         else:
-            angle = draws.integer(2 * self.rotation) - self.rotation
-            lookup = compose(
-                rotate_lookup((rows, columns), angle), resize_lookup((rows, columns), self.patch)
-            )
+            first = rotate_lookup((rows, columns), draws.integer(2 * self.rotation) - self.rotation)
+        lookup = compose(first, resize_lookup(first.index.shape, self.patch))
         return look_up(image, lookup), None if label is None else look_up(label, lookup)
 
 
-def rotate_flip(image: Tensor, turns: int, axis: int) -> Tensor:
-    """``turns`` quarter turns of (..., H, W), then a flip along axis 0 (rows) or 1 (columns)."""
-    return torch.rot90(image, turns, (-2, -1)).flip(axis - 2)
+def turn_lookup(shape: tuple[int, int], turns: int, axis: int) -> Lookup:
+    """``turns`` quarter turns, then a flip along axis 0 (rows) or 1 (columns)."""
+    index = np.arange(shape[0] * shape[1]).reshape(shape)
+    return Lookup(np.flip(np.rot90(index, turns), axis))
 
 
-def rotate_lookup(shape: tuple[int, ...], angle: float) -> Lookup:
-    """Where each voxel of a slice rotated by ``angle`` degrees about its center comes from."""
+def rotate_lookup(shape: tuple[int, int], angle: float) -> Lookup:
+    """A rotation by ``angle`` degrees about the center; the slice keeps its size."""
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    rows, columns = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in shape)
+    rows, columns = (np.arange(n) - (n - 1) / 2 for n in shape)
     r = cos * rows[:, None] + sin * columns[None] + (shape[0] - 1) / 2
     c = -sin * rows[:, None] + cos * columns[None] + (shape[1] - 1) / 2
     inside = (r >= 0) & (r <= shape[0] - 1) & (c >= 0) & (c <= shape[1] - 1)
-    return _nearest(r, shape[0]), _nearest(c, shape[1]), inside
+    return Lookup(_nearest(r, shape[0]) * shape[1] + _nearest(c, shape[1]), inside)
 
 
 def resize_lookup(shape: tuple[int, ...], size: tuple[int, ...]) -> Lookup:
-    """Where each voxel of a slice resized to ``size`` comes from; corners of both grids coincide."""
-    axes = [
-        _nearest(torch.arange(m, dtype=torch.float64) * ((n - 1) / max(m - 1, 1)), n)
-        for n, m in zip(shape, size, strict=True)
-    ]
-    rows, columns = torch.meshgrid(*axes, indexing="ij")
-    return rows, columns, torch.ones_like(rows, dtype=torch.bool)
+    """Another size; corners of both grids coincide."""
+    rows, columns = (
+        _nearest(np.arange(m) * ((n - 1) / max(m - 1, 1)), n) for n, m in zip(shape, size, strict=True)
+    )
+    return Lookup(rows[:, None] * shape[1] + columns)
 
 
 def compose(first: Lookup, second: Lookup) -> Lookup:
     """The lookup that does ``first``, then ``second``."""
-    rows, columns, inside = second
-    return first[0][rows, columns], first[1][rows, columns], first[2][rows, columns] & inside
+    inside = second.inside
+    if first.inside is not None:
+        found = first.inside.reshape(-1)[second.index]
+        inside = found if inside is None else found & inside
+    return Lookup(first.index.reshape(-1)[second.index], inside)
 
 
 def look_up(image: Tensor, lookup: Lookup) -> Tensor:
     """(..., H, W) -> (..., H', W'), zeros where nothing is found."""
-    rows, columns, inside = (part.to(image.device, non_blocking=True) for part in lookup)
-    return image[..., rows, columns] * inside
+    index = torch.from_numpy(np.ascontiguousarray(lookup.index)).to(image.device, non_blocking=True)
+    found = image.flatten(-2).index_select(-1, index.view(-1)).unflatten(-1, index.shape)
+    if lookup.inside is None:
+        return found
+    return found * torch.from_numpy(lookup.inside).to(image.device, non_blocking=True)
 
 
-def _nearest(position: Tensor, n: int) -> Tensor:
-    return (position + 0.5).floor().long().clamp(0, n - 1)
+def _nearest(position: NDArray[np.float64], n: int) -> NDArray[np.intp]:
+    return np.clip(np.floor(position + 0.5).astype(np.intp), 0, n - 1)
