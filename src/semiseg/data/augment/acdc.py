@@ -8,7 +8,7 @@ label alike, zeros outside. Both steps only look voxels up, so they become one l
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +26,8 @@ from semiseg.option_values import Count
 class Lookup(NamedTuple):
     """Where each voxel of a new slice comes from. In NumPy: such small arrays gain nothing from threads."""
 
-    index: NDArray[np.intp]
-    """(H', W') positions in the flat source."""
+    source: NDArray[np.intp]
+    """(H', W') where in the flat slice."""
     inside: NDArray[np.bool_] | None = None
     """(H', W'), false where nothing is found; None: all of it is there."""
 
@@ -63,7 +63,7 @@ class Acdc(Crop):
             first = turn_lookup((rows, columns), turns, axis)
         else:
             first = rotate_lookup((rows, columns), draws.integer(2 * self.rotation) - self.rotation)
-        lookup = compose(first, resize_lookup(first.index.shape, self.patch))
+        lookup = compose(first, resize_lookup(first.source.shape, self.patch))
         return look_up(image, lookup), None if label is None else look_up(label, lookup)
 
 
@@ -95,19 +95,19 @@ def compose(first: Lookup, second: Lookup) -> Lookup:
     """The lookup that does ``first``, then ``second``."""
     inside = second.inside
     if first.inside is not None:
-        found = first.inside.reshape(-1)[second.index]
+        found = first.inside.reshape(-1)[second.source]
         inside = found if inside is None else found & inside
-    return Lookup(first.index.reshape(-1)[second.index], inside)
+    return Lookup(first.source.reshape(-1)[second.source], inside)
 
 
 def look_up(image: Tensor, lookup: Lookup) -> Tensor:
     """(..., H, W) -> (..., H', W'), zeros where nothing is found."""
-    index = torch.from_numpy(np.ascontiguousarray(lookup.index)).to(image.device, non_blocking=True)
-    found = image.flatten(-2).index_select(-1, index.view(-1)).unflatten(-1, index.shape)
+    index = torch.from_numpy(np.ascontiguousarray(lookup.source)).to(image.device, non_blocking=True)
+    found = image.flatten(-2).index_select(-1, index.view(-1)).view(*image.shape[:-2], *index.shape)
     if lookup.inside is None:
         return found
     return found * torch.from_numpy(lookup.inside).to(image.device, non_blocking=True)
 
 
-def _nearest(position: NDArray[np.float64], n: int) -> NDArray[np.intp]:
+def _nearest(position: NDArray[np.floating[Any]], n: int) -> NDArray[np.intp]:
     return np.clip(np.floor(position + 0.5).astype(np.intp), 0, n - 1)
