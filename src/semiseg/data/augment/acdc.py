@@ -110,4 +110,5 @@ def look_up(image: Tensor, lookup: Lookup) -> Tensor:
 
 
 def _nearest(position: NDArray[np.floating[Any]], n: int) -> NDArray[np.intp]:
-    return np.clip(np.floor(position + 0.5).astype(np.intp), 0, n - 1)
+    nearest: NDArray[np.intp] = np.clip(np.floor(position + 0.5), 0, n - 1).astype(np.intp)
+    return nearest
