@@ -23,6 +23,7 @@ from semiseg.engine.signals import StopRequest
 from semiseg.errors import Interrupted, SemisegError
 from semiseg.tuning.book import Book, Entry
 from semiseg.tuning.trial import Bench, Job, Pruned, Report, Scored, play
+from semiseg.unforeseen import unforeseen
 
 Player = Callable[[Job, Report], Scored]
 NextJob = Callable[[], tuple[Entry, Job] | None]
@@ -97,7 +98,7 @@ def _keep_going(book: Book, player: Player, next_job: NextJob, tell: Tell) -> No
             book.die(number, "interrupted", counts=False)
             raise
         except Exception as error:  # one bad setting does not end the search
-            book.fail(number, _in_one_line(error))
+            book.fail(number, (error if isinstance(error, SemisegError) else unforeseen(error)).message)
             if entry.start:
                 raise
         tell(book.entry(number))
@@ -181,7 +182,7 @@ def _serve(pipe: Connection, bench: Bench, device: str, threads: int) -> None:
             if isinstance(error, Interrupted):
                 return
         except Exception as error:
-            pipe.send(("failed", SemisegError(_in_one_line(error))))
+            pipe.send(("failed", unforeseen(error)))
 
 
 def _end_with_parent() -> None:
@@ -190,13 +191,6 @@ def _end_with_parent() -> None:
     if leader is not None:
         wait_for([leader.sentinel])
         os._exit(1)
-
-
-def _in_one_line(error: Exception) -> str:
-    if isinstance(error, SemisegError):
-        return error.message
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}"
 
 
 def _how(code: int | None) -> str:

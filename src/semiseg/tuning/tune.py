@@ -41,7 +41,7 @@ class Tuned:
         outline: what was to be done.
         entries: every trial, in their order.
         verdict: the choice and its reason.
-        importance: name -> share of the differences between trials that it explains; empty for few trials.
+        importance: name -> how much it decides whether a trial is among the best; empty for few trials.
         config: for the final training, as ``best.yaml`` has it.
     """
 

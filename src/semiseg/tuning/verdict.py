@@ -2,8 +2,9 @@
 
 Three things make the best of many trials look good. Folds share most of their training cases, and so say
 less than as many independent ones: hence the corrected variance of Nadeau and Bengio (Machine Learning 52,
-2003, doi:10.1023/A:1024068626366). There are few of them: hence Student's t. And among many equal settings one
-comes out on top: hence not the middle of t, but where the largest of so many draws is expected (Blom, 1958).
+2003, doi:10.1023/A:1024068626366). There are few of them: hence Student's t. And among many equal settings
+one comes out on top: hence not the middle of t, but where the largest of so many draws is expected (Blom,
+1958).
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def judge(
         if not entry.start and deviations.issuperset(entry.deviations)
     ]
     if start is None or not others:
-        return Verdict(None, None, 0.0, 0.0, "no trial beside the start was scored")
+        what = "the start" if start is None else "no other trial than the start"
+        return Verdict(None, None, 0.0, 0.0, f"{what} was {'not ' * (start is None)}scored")
     best = others[0]
     sign = 1.0 if higher_is_better else -1.0
     gains = [sign * (mine - theirs) for mine, theirs in zip(best.folds, start.folds, strict=True)]

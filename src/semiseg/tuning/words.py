@@ -50,7 +50,7 @@ def result_words(tuned: Tuned) -> Iterator[str]:
         yield f"also: {counted} (trials.csv says why)"
     if tuned.importance:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in tuned.importance.items())
-        yield f"of the differences explain (fANOVA): {shares}"
+        yield f"what decides (PED-ANOVA of {len(tuned.entries)} trials): {shares}"
     verdict = tuned.verdict
     yield (
         verdict.reason

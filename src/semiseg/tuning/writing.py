@@ -49,8 +49,8 @@ def best_yaml(tuned: Tuned) -> str:
     plan, verdict = tuned.outline, tuned.verdict
     chosen = f"trial {verdict.chosen.number}" if verdict.chosen else "the settings as they were before"
     lines = [
-        f"Tuned on {plan.dataset.name}: {len(tuned.entries)} trials of {plan.folds} x {plan.iterations} "
-        f"iterations, scored by {plan.metric}.",
+        f"Tuned on {plan.dataset.name}, {len(tuned.entries)} trials by {plan.metric}, each of {plan.folds} "
+        f"trainings of {plan.iterations} iterations.",
         f"It rests on {plan.basis}.",
         f"Chosen: {chosen}. {verdict.reason[:1].upper()}{verdict.reason[1:]}.",
         f"Use it: semiseg train {plan.dataset.root} -c {tuned.best_file}",
