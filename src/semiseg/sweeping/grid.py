@@ -11,7 +11,7 @@ from semiseg.config import Config
 from semiseg.data.cases import LabeledCase
 from semiseg.data.dataset import Dataset
 from semiseg.data.split import Split
-from semiseg.errors import SemisegError
+from semiseg.errors import DataError, SemisegError
 from semiseg.run_name import budget, run_name
 from semiseg.sweeping.cells import Cell, Contents, Scoring, digest, settings_of
 from semiseg.sweeping.settings import config_of, name_problems
@@ -157,7 +157,7 @@ class _Part:
         """Where the scored cases are.
 
         Raises:
-            UsageError: there are none, or they are not together.
+            DataError: there are none, or they are not together.
         """
         spec, dataset = self.spec, self.dataset
         listed = {case.id for case in (split.test if spec.score == "test" else split.val)}
@@ -165,13 +165,11 @@ class _Part:
         cases = {case.id: case for case in known if isinstance(case, LabeledCase)}
         other = "validation" if spec.score == "test" else "test"
         if not cases:
-            raise wrong(
-                dataset.name, [f"{dataset.name} has no {spec.score} case with a label; `score: {other}`?"]
-            )
+            raise DataError(f"{dataset.name} has no {spec.score} case with a label; `score: {other}`?")
         images = {str(case.images[0].parent.resolve()) for case in cases.values()}
         labels = {str(case.label.parent.resolve()) for case in cases.values()}
         if len(images) > 1 or len(labels) > 1:
-            raise wrong(dataset.name, [f"the {spec.score} cases lie in {len(images)} folders, wanted one"])
+            raise DataError(f"the {spec.score} cases of {dataset.name} lie in several folders, wanted one")
         return Scoring(
             score=spec.score,
             convention=spec.convention,
