@@ -18,7 +18,7 @@ ours, in alternation in one process, with the same number of threads and under t
 do not. Ratios are plain / ours of the medians, [lowest-highest] of neighboring calls; CPU seconds are those
 of the whole process. The share of the limit is that of the fastest call: of the rate of a float32 (plain)
 or bf16 (ours) matrix product, measured in the same process. Memory is the peak above the imports, of two
-calls in a process of its own.
+calls in a process of its own. OMP_WAIT_POLICY is passive: a waiting thread is no work.
 """
 COLUMNS = ("what", "memory setting", "CPU s", "CPU", "wall s", "wall", "of the limit", "peak MB", "aim")
 

@@ -28,26 +28,32 @@ def cases(setting: Setting) -> list[Case]:
     windows = len(window_starts(size, setting.patch, 0.5, stride(setting)))
     forward, _ = network_flops(networks.VNet(), (1, 1, *setting.patch))
     shape, patch = ("x".join(map(str, s)) for s in (image.shape, setting.patch))
+    title = f"prediction of one scan of {shape}, {windows} windows of {patch}"
+    plain_ones = {
+        "left_atrium": ("", False),
+        "with_graph": (", plain: with a graph, as three scripts have it", True),
+    }
     return [
         Case(
-            name="inference.left_atrium",
-            title=f"prediction of one scan of {shape}, {windows} windows of {patch}",
-            plain=functools.partial(plain, setting),
+            name=f"inference.{name}",
+            title=title + more,
+            plain=functools.partial(plain, setting, graph=graph),
             ours=functools.partial(ours, setting),
-            agree=functools.partial(agree, setting),
+            agree=None if graph else functools.partial(agree, setting),
             flops=windows * forward,
             per=(1, "scan"),
             target=4.0,
             warm=0 if setting.device.type == "cpu" else 2,
             repeats=5,
         )
+        for name, (more, graph) in plain_ones.items()
     ]
 
 
-def plain(setting: Setting) -> Call:
+def plain(setting: Setting, *, graph: bool = False) -> Call:
     _, net = _both(setting, "auto")
     image = scans.cases(setting, scans.LEFT_ATRIUM)[0][0]
-    return lambda: inference.predict(net, image, setting.patch, stride(setting), 2)
+    return lambda: inference.predict(net, image, setting.patch, stride(setting), 2, graph=graph)
 
 
 def ours(setting: Setting) -> Call:

@@ -10,11 +10,20 @@ import torch.nn.functional as F
 from torch import nn
 
 
-@torch.no_grad()
 def predict(
-    net: nn.Module, image: np.ndarray, patch: tuple[int, ...], stride: tuple[int, ...], classes: int
+    net: nn.Module,
+    image: np.ndarray,
+    patch: tuple[int, ...],
+    stride: tuple[int, ...],
+    classes: int,
+    *,
+    graph: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Label map (X, Y, Z) and mean class probabilities (K, X, Y, Z) of an image (X, Y, Z) float32."""
+    """Label map (X, Y, Z) and mean class probabilities (K, X, Y, Z) of an image (X, Y, Z) float32.
+
+    ``graph`` keeps the maps of each window for a backward pass that never comes: some published scripts (of
+    UA-MT, MCF and UPC) do not say that they need no gradient.
+    """
     before = [max(p - n, 0) // 2 for n, p in zip(image.shape, patch, strict=True)]
     after = [max(p - n, 0) - b for n, p, b in zip(image.shape, patch, before, strict=True)]
     padded = np.pad(image, list(zip(before, after, strict=True)), mode="constant", constant_values=0)
@@ -30,7 +39,8 @@ def predict(
                 z = min(stride[2] * k, padded.shape[2] - patch[2])
                 box = (slice(x, x + patch[0]), slice(y, y + patch[1]), slice(z, z + patch[2]))
                 window = torch.from_numpy(padded[box][None, None].astype(np.float32)).to(device)
-                probabilities = F.softmax(net(window), dim=1).cpu().numpy()[0]
+                with torch.set_grad_enabled(graph):
+                    probabilities = F.softmax(net(window), dim=1).detach().cpu().numpy()[0]
                 scores[(slice(None), *box)] += probabilities
                 seen[box] += 1
     scores = scores / seen[None]
