@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,25 +12,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from semiseg.config import InferenceConfig
 from semiseg.data.labels import file_values
 from semiseg.data.plan import Plan
-from semiseg.data.preprocess import (
-    Geometry,
-    preprocess_image,
-    restore_labels,
-    restore_map,
-    restore_probabilities,
-)
+from semiseg.data.preprocess import Geometry, preprocess_image
 from semiseg.data.volume import Grid
-from semiseg.errors import SemisegError, UsageError, unknown_name
+from semiseg.errors import UsageError, unknown_name
+from semiseg.inference.copies import prediction_copy
 from semiseg.inference.fit import require_settings_fit
-from semiseg.inference.postprocess import postprocess
-from semiseg.inference.predictor import AUTOCAST, predict_probabilities
-from semiseg.inference.uncertainty import entropy as entropy_of
+from semiseg.inference.predictor import AUTOCAST, predict_slabs
+from semiseg.members import Member, digest, require_same, trusted
 from semiseg.resolve import validate
+from semiseg.segmentation import Assembly, Segmentation, Slabs, mean_slabs
+
+__all__ = ["QUALITY", "Member", "Model", "PreparedScan"]
 
 QUALITY: dict[str, dict[str, Any]] = {
     "fast": {"overlap": 0.25, "mirror": False},
@@ -39,24 +37,12 @@ QUALITY: dict[str, dict[str, Any]] = {
 """Named settings of time against accuracy; ``balanced`` is what the model was validated with."""
 
 
-class Segmentation(NamedTuple):
-    """A scan's prediction on the scan's own voxels."""
+class PreparedScan(NamedTuple):
+    """A scan as the networks take it."""
 
-    labels: NDArray[Any]
-    """(*S), the user's label values, smallest unsigned integer type."""
-    probabilities: NDArray[np.float32] | None = None
-    """(K, *S), where asked for."""
-    entropy: NDArray[np.float32] | None = None
-    """(*S) in [0, 1], 0 certain, where asked for."""
-
-
-class Member(NamedTuple):
-    """One network of a model, and where it came from."""
-
-    plan: Plan
-    network: nn.Module
-    source: Mapping[str, Any] = {}
-    """``file``, ``sha256``, ``step``, ``score``, ``method``; empty for a network in training."""
+    inputs: tuple[tuple[tuple[Member, ...], NDArray[np.float32]], ...]
+    """Members that see the same input, and that input, (C, T0, T1, T2)."""
+    geometry: Geometry
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +55,14 @@ class Model:
         settings: sliding window and post-processing.
         device: where the networks are.
         precision: ``32``, ``bf16`` or ``16``.
+        copies: id of a network -> its prediction copy, made when it is first needed.
     """
 
     members: tuple[Member, ...]
     settings: InferenceConfig = field(default_factory=InferenceConfig)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: str = "32"
+    copies: dict[int, nn.Module] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if not self.members:
@@ -83,7 +71,7 @@ class Model:
             raise unknown_name("precision", self.precision, ["auto", *AUTOCAST])
         first, *others = self.members
         for other in others:
-            _require_same(first, other)
+            require_same(first, other)
         for member in self.members:
             require_settings_fit(self.settings, member.plan.patch, list(member.plan.labels)[1:])
 
@@ -103,7 +91,8 @@ class Model:
                 several of them.
             device: see :func:`semiseg.devices.select_device`.
             overrides: keys of the ``inference`` section, over what the run was configured with.
-            precision: ``32``, ``bf16`` or ``16``; ``auto`` is what is fastest on the device.
+            precision: ``32``, ``bf16`` or ``16``; ``auto`` is what is fastest on the device, if the networks
+                answer there as they do in float32.
 
         Raises:
             UsageError: missing, damaged or foreign checkpoints, or members that do not fit together.
@@ -120,8 +109,11 @@ class Model:
         for member in members:
             layout = torch.channels_last if member.plan.dim == 2 else torch.channels_last_3d
             member.network.to(where).to(memory_format=layout).eval()  # type: ignore[call-overload]
-        chosen = native_precision(where) if precision == "auto" else precision
-        return cls(members, read[0][1], where, chosen).with_settings(**(overrides or {}))
+        copies: dict[int, nn.Module] = {}
+        if precision == "auto":
+            precision, copies = trusted(members, native_precision(where))
+        model = cls(members, read[0][1], where, precision, copies)
+        return model.with_settings(**(overrides or {}))
 
     @classmethod
     def of(
@@ -149,7 +141,7 @@ class Model:
     @property
     def id(self) -> str:
         """The same for the same weights in the same order-free set of members (16 hex digits)."""
-        digests = sorted(str(m.source.get("sha256") or _digest(m.network)) for m in self.members)
+        digests = sorted(str(m.source.get("sha256") or digest(m.network)) for m in self.members)
         return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
 
     @property
@@ -184,11 +176,8 @@ class Model:
             DeviceError: one window does not fit into memory.
             SemisegError: the network's answer is not finite.
         """
-        parts = []
-        for members in self._groups():
-            prepared, geometry = preprocess_image(image, grid, members[0].plan)
-            parts.append((len(members), self._probabilities(members, prepared)))
-        return self._finish(_mean(parts), geometry, probabilities, entropy)
+        prepared = self.prepare(image, grid)
+        return self.infer(prepared, probabilities=probabilities, entropy=entropy).result()
 
     def segment_prepared(
         self,
@@ -206,7 +195,32 @@ class Model:
             probabilities: also return class probabilities.
             entropy: also return the uncertainty map.
         """
-        return self._finish(self._probabilities(self.members, image), geometry, probabilities, entropy)
+        prepared = PreparedScan(((self.members, image),), geometry)
+        return self.infer(prepared, probabilities=probabilities, entropy=entropy).result()
+
+    def prepare(self, image: NDArray[Any], grid: Grid) -> PreparedScan:
+        """The first step of :meth:`segment`; it needs no network, and may run in another thread."""
+        inputs = []
+        for members in self._groups():
+            prepared, geometry = preprocess_image(image, grid, members[0].plan)
+            inputs.append((tuple(members), prepared))
+        return PreparedScan(tuple(inputs), geometry)
+
+    def infer(self, scan: PreparedScan, *, probabilities: bool = False, entropy: bool = False) -> Assembly:
+        """The second step: all forward passes. ``result()`` of what it returns is the third."""
+        assembly = Assembly(
+            scan.geometry,
+            self.plan,
+            self.label_values,
+            self.settings,
+            entropy=entropy,
+            probabilities=probabilities,
+        )
+        parts = [(len(members), self._slabs(members, image)) for members, image in scan.inputs]
+        with closing(mean_slabs(parts)) as slabs:
+            for slab in slabs:
+                assembly.add(slab)
+        return assembly
 
     def _groups(self) -> list[list[Member]]:
         """Members that see the same input through the same window."""
@@ -215,10 +229,9 @@ class Model:
             groups.setdefault((member.plan.channels, member.plan.patch), []).append(member)
         return list(groups.values())
 
-    def _probabilities(self, members: Sequence[Member], image: NDArray[np.float32]) -> Tensor:
-        """(K, T0, T1, T2) on the device, or on the CPU where that does not fit."""
-        return predict_probabilities(
-            [member.network for member in members],
+    def _slabs(self, members: Sequence[Member], image: NDArray[np.float32]) -> Slabs:
+        return predict_slabs(
+            [self._copy(member) for member in members],
             torch.from_numpy(np.ascontiguousarray(image)),
             dim=self.plan.dim,
             patch=members[0].plan.patch,
@@ -226,75 +239,11 @@ class Model:
             precision=self.precision,
         )
 
-    def _finish(self, mean: Tensor, geometry: Geometry, probabilities: bool, entropy: bool) -> Segmentation:
-        if not bool(torch.isfinite(mean.sum())):
-            raise SemisegError(
-                "the network answers NaN or infinity for this scan",
-                hint="the training has diverged, or --precision 16 overflows: try precision 32",
-                code="NOT_FINITE",
-            )
-        doubt = restore_map(_numpy(entropy_of(mean)), geometry, self.plan) if entropy else None
-        scores = _numpy(mean)
-        values = self.label_values
-        background, *_ = values.values()
-        labels = postprocess(
-            restore_labels(scores, geometry, self.plan),
-            {name: value for name, value in values.items() if value != background},
-            fill_holes=self.settings.fill_holes,
-            largest_component=self.settings.largest_component,
-            minimum_mm3=self.settings.minimum_mm3,
-            spacing=geometry.source.spacing,
-            background=background,
-        )
-        shares = restore_probabilities(scores, geometry, self.plan) if probabilities else None
-        return Segmentation(labels, shares, doubt)
-
-
-def _mean(parts: Sequence[tuple[int, Tensor]]) -> Tensor:
-    """The weighted mean of tensors of one shape."""
-    if len(parts) == 1:
-        return parts[0][1]
-    total = torch.zeros(parts[0][1].shape)
-    for weight, part in parts:
-        total.add_(part.cpu(), alpha=weight / sum(w for w, _ in parts))
-    return total
-
-
-def _digest(network: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for key, value in network.state_dict().items():
-        digest.update(key.encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _numpy(values: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = values.float().cpu().numpy()
-    return array
-
-
-_FREE = ("dataset", "batch", "foreground", "network", "memory_gb", "reasons", "version", "patch", "channels")
-"""Keys of a plan in which the members of an ensemble may differ."""
-
-
-def _require_same(first: Member, other: Member) -> None:
-    """Members must have the same classes and lay a scan out on the same voxels."""
-    mine, theirs = (member.plan.model_dump(exclude=set(_FREE)) for member in (first, other))
-    wrong = [
-        key for key in mine if mine[key] != theirs[key] or list(_keys(mine[key])) != list(_keys(theirs[key]))
-    ]
-    if len(first.plan.channels) != len(other.plan.channels):
-        wrong.append("channels")
-    if wrong:
-        names = [str(member.source.get("file", "a network")) for member in (first, other)]
-        key = wrong[0]
-        raise UsageError(
-            f"{names[0]} and {names[1]} cannot form an ensemble: their plans differ in {', '.join(wrong)} "
-            f"({mine.get(key)} and {theirs.get(key)})",
-            hint="combine runs on the same dataset and plan only",
-            code="ENSEMBLE",
-        )
-
-
-def _keys(value: Any) -> Sequence[Any]:
-    return list(value) if isinstance(value, dict) else []
+    def _copy(self, member: Member) -> nn.Module:
+        """The network's prediction copy, made once."""
+        key = id(member.network)
+        if key not in self.copies:
+            plan = member.plan
+            made, _ = prediction_copy(member.network, len(plan.channels), plan.patch, self.precision)
+            self.copies[key] = made
+        return self.copies[key]

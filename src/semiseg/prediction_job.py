@@ -15,7 +15,7 @@ from semiseg.atomic import write_json
 from semiseg.data import formats
 from semiseg.data.volume import Grid
 from semiseg.errors import DeviceError, SemisegError, UsageError
-from semiseg.model import Model, Segmentation
+from semiseg.model import Model
 from semiseg.prediction_record import (
     CaseResult,
     Outputs,
@@ -27,6 +27,7 @@ from semiseg.prediction_record import (
     versions,
 )
 from semiseg.scans import Loaded, Scan, stem_of
+from semiseg.segmentation import Segmentation
 from semiseg.writable import require_writable
 
 log = logging.getLogger("semiseg.prediction")

@@ -6,15 +6,8 @@ import pytest
 from semiseg import core
 from semiseg.data import labels
 from semiseg.data.plan import ChannelPlan, Plan
-from semiseg.data.preprocess import (
-    Geometry,
-    preprocess_image,
-    preprocess_label,
-    restore_labels,
-    restore_map,
-    restore_probabilities,
-    stored_shape,
-)
+from semiseg.data.preprocess import Geometry, preprocess_image, preprocess_label, stored_shape
+from semiseg.data.restore import restore_labels, restore_map, restore_probabilities
 from semiseg.data.volume import Grid
 from semiseg.errors import DataError
 

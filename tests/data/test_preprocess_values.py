@@ -6,8 +6,9 @@ import pytest
 from semiseg.data.labels import IGNORE, file_values, to_classes
 from semiseg.data.normalize import normalize, scheme_for
 from semiseg.data.plan import ChannelPlan, Plan
-from semiseg.data.preprocess import preprocess_image, preprocess_label, restore_labels
+from semiseg.data.preprocess import preprocess_image, preprocess_label
 from semiseg.data.resample import axis_weights, kernels_for, resample, resample_classes
+from semiseg.data.restore import restore_labels
 from semiseg.data.volume import Grid
 from semiseg.errors import DataError
 

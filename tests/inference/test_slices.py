@@ -29,10 +29,11 @@ def test_resizing_commutes_with_argmax() -> None:
 
 
 def test_slices_of_the_right_size_are_not_resampled() -> None:
-    slices = torch.rand(3, 1, 16, 16)
-    assert resize_nearest(slices, (16, 16)) is slices
-    found = predict_slices(lambda x: torch.cat([x, 1 - x], 1), slices, (16, 16), batch=2)
-    assert torch.equal(found[:, :1], slices)
+    image = torch.rand(1, 3, 16, 16)
+    assert resize_nearest(image, (16, 16)) is image
+    parts = list(predict_slices(lambda x: torch.cat([x, 1 - x], 1), image, (16, 16), batch=2))
+    assert [slab.start for slab in parts] == [0, 2]
+    assert torch.equal(torch.cat([slab.probabilities for slab in parts], 1)[:1], image)
 
 
 def test_slice_size_is_a_setting_of_the_predictor() -> None:

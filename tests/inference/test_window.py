@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from semiseg.errors import UsageError
-from semiseg.inference.window import axis_weight, slide, sliding_window, window_starts
+from semiseg.inference.window import axis_weight, slabs, sliding_window, window_starts
 
 
 def conv(dim: int, kernel: int, channels: int = 2, classes: int = 3) -> nn.Module:
@@ -97,10 +97,11 @@ def test_slices_share_batches() -> None:
         sizes.append(len(x))
         return torch.cat([x, 1 - x], 1)
 
-    images = torch.rand(7, 1, 6, 6)
-    found = slide(spy, images, (6, 6), batch=4)
+    image = torch.rand(1, 7, 6, 6)
+    parts = list(slabs(spy, image, (6, 6), batch=4))
     assert sizes == [4, 3]
-    torch.testing.assert_close(found[:, :1], images)
+    assert [slab.start for slab in parts] == [0, 4]
+    assert torch.equal(torch.cat([slab.probabilities for slab in parts], 1)[:1], image)
 
 
 def test_no_gradient_is_kept() -> None:

@@ -1,7 +1,6 @@
-"""A scan to network input, and what the network says back to the scan's own voxels.
+"""A scan to network input: turn, crop, normalize (at the scan's own resolution), resample.
 
-Forward: turn, crop, normalize (at the scan's own resolution), resample. Backward: resample, un-crop, turn.
-Where nothing is resampled, labels come back bit for bit.
+The way back is in :mod:`semiseg.data.restore`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.data.geometry import Box, Geometry, Shape, lay_out
-from semiseg.data.labels import file_values, smallest_unsigned, to_classes
+from semiseg.data.labels import to_classes
 from semiseg.data.normalize import normalize
 from semiseg.data.plan import Plan
 from semiseg.data.resample import kernels_for, resample, resample_classes
@@ -25,9 +24,6 @@ __all__ = [
     "Geometry",
     "preprocess_image",
     "preprocess_label",
-    "restore_labels",
-    "restore_map",
-    "restore_probabilities",
     "stored_shape",
 ]
 
@@ -110,83 +106,6 @@ def preprocess_label(
     classes = geometry.crop(geometry.turn(to_classes(label, plan, case=case)))
     kernels = kernels_for(geometry.source_spacing, geometry.cropped_shape, geometry.shape, "linear")
     return resample_classes(classes, geometry.shape, kernels)
-
-
-def restore_probabilities(probabilities: Image, geometry: Geometry, plan: Plan) -> Image:
-    """Class probabilities on the scan's own voxels.
-
-    Args:
-        probabilities: (K, T0, T1, T2), summing to one over K.
-        geometry: the scan's.
-        plan: the plan the scan was laid out with.
-
-    Returns:
-        (K, *S) float32, still summing to one; outside the crop the first class (background) is certain.
-    """
-    _require_fit(probabilities, geometry, plan)
-    out = np.empty((len(probabilities), *geometry.source.shape), np.float32)
-    for k, values in enumerate(probabilities):
-        out[k] = restore_map(values, geometry, plan, fill=float(k == 0))
-    return out
-
-
-def restore_labels(probabilities: Image, geometry: Geometry, plan: Plan) -> NDArray[Any]:
-    """The most probable class of each of the scan's own voxels, as the values that the user's files hold.
-
-    Probabilities are resampled class by class, so memory holds two classes at a time, not K.
-
-    Args:
-        probabilities: (K, T0, T1, T2); any scores will do, the largest wins, the first of equals.
-        geometry: the scan's.
-        plan: its labels and label_map give the values.
-
-    Returns:
-        (*S) in the smallest unsigned integer type that holds the values.
-    """
-    _require_fit(probabilities, geometry, plan)
-    values = file_values(plan)
-    best = np.full(geometry.cropped_shape, -np.inf, np.float32)
-    inside = np.full(geometry.cropped_shape, values[0], smallest_unsigned(values))
-    for scores, value in zip(probabilities, values, strict=True):
-        share = _resample_back(scores, geometry)
-        wins = share > best
-        best[wins] = share[wins]
-        inside[wins] = value
-    full = np.full(geometry.turned_shape, values[0], inside.dtype)
-    geometry.crop(full)[...] = inside
-    return np.ascontiguousarray(geometry.turn_back(full))
-
-
-def restore_map(values: Image, geometry: Geometry, plan: Plan, fill: float = 0.0) -> Image:
-    """A map such as uncertainty on the scan's own voxels.
-
-    Args:
-        values: (T0, T1, T2).
-        geometry: the scan's.
-        plan: the plan the scan was laid out with.
-        fill: what stands outside the crop.
-
-    Returns:
-        (*S) float32.
-    """
-    _require_fit(values[None], geometry, None)
-    full = np.full(geometry.turned_shape, fill, np.float32)
-    geometry.crop(full)[...] = _resample_back(values, geometry)
-    return np.ascontiguousarray(geometry.turn_back(full))
-
-
-def _resample_back(values: Image, geometry: Geometry) -> Image:
-    return resample(values, geometry.cropped_shape, ("linear", "linear", "linear"))
-
-
-def _require_fit(values: Image, geometry: Geometry, plan: Plan | None) -> None:
-    classes = len(values) if plan is None else plan.classes
-    if values.shape != (classes, *geometry.shape):
-        raise DataError(
-            f"got values of shape {values.shape}, wanted {(classes, *geometry.shape)}",
-            hint="the plan and the geometry must be those that the scan was prepared with",
-            code="SHAPE",
-        )
 
 
 def _require_finite(channel: NDArray[Any], name: str) -> None:

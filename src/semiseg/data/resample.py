@@ -54,11 +54,15 @@ def resample(array: Image, shape: Sequence[int], kernels: Kernels) -> Image:
         (*shape) float32, C-contiguous.
     """
     out = np.ascontiguousarray(array, np.float32)
-    # Axes that shrink first: the rest then has less to do. The order is fixed by the shapes alone.
-    for axis in sorted(range(3), key=lambda a: shape[a] / array.shape[a]):
-        if shape[axis] != array.shape[axis]:
-            out = _along(out, axis, shape[axis], kernels[axis])
+    for axis in resampling_order(array.shape, shape):
+        out = apply_weights(out, axis, axis_weights(array.shape[axis], shape[axis], kernels[axis]))
     return out
+
+
+def resampling_order(before: Sequence[int], after: Sequence[int]) -> list[int]:
+    """The axes whose size changes, those that shrink first: the rest then has less to do."""
+    order = sorted(range(3), key=lambda axis: after[axis] / before[axis])
+    return [axis for axis in order if before[axis] != after[axis]]
 
 
 def resample_classes(array: NDArray[np.uint8], shape: Sequence[int], kernels: Kernels) -> NDArray[np.uint8]:
@@ -93,11 +97,13 @@ def resample_classes(array: NDArray[np.uint8], shape: Sequence[int], kernels: Ke
     return out
 
 
-def _along(array: Image, axis: int, size: int, kernel: Kernel) -> Image:
-    weights = axis_weights(array.shape[axis], size, kernel)
+def apply_weights(array: Image, axis: int, weights: csr_matrix) -> Image:
+    """Resample one axis of a volume with a matrix (new, old) of that axis."""
     first = np.ascontiguousarray(np.moveaxis(array, axis, 0))
     mixed = weights @ first.reshape(first.shape[0], -1)
-    return np.ascontiguousarray(np.moveaxis(mixed.reshape(size, *first.shape[1:]), 0, axis), np.float32)
+    return np.ascontiguousarray(
+        np.moveaxis(mixed.reshape(weights.shape[0], *first.shape[1:]), 0, axis), np.float32
+    )
 
 
 @lru_cache(maxsize=64)

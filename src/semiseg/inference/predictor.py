@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from math import lcm, prod
 from typing import Protocol
 
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from semiseg.errors import UsageError, unknown_name
+from semiseg.inference.accumulate import Slab
 from semiseg.inference.slices import predict_slices
-from semiseg.inference.window import Predict, Weighting, slide
+from semiseg.inference.window import Predict, Weighting, slabs
 
 VOXELS_PER_FORWARD = {"cpu": 2**18, "cuda": 2**22}
 """Windows are batched up to about this many voxels. Batching large windows gains nothing on a CPU."""
@@ -65,6 +67,59 @@ class Settings:
     slice_size: tuple[int, int] | None = None
 
 
+def predict_slabs(
+    networks: Sequence[nn.Module],
+    image: Tensor,
+    *,
+    dim: int,
+    patch: Sequence[int],
+    config: InferenceSettings | None = None,
+    precision: str = "32",
+) -> Generator[Slab, None, None]:
+    """Class probabilities of a preprocessed image, averaged over networks (and mirrored views).
+
+    Networks are put into eval mode and given back as they came, so a network in training may be passed.
+    Autocast and inference mode are on during the forward passes only, not while the caller has a slab.
+
+    Args:
+        networks: one or more on one device, each (B, C, *patch) -> ``SegOutput`` (or plain logits).
+        image: (C, T0, T1, T2) on any device.
+        dim: 3, or 2 to treat axis T0 as a stack of slices.
+        patch: window size in voxels, ``dim`` entries; without an explicit stride it may grow (:func:`grown`).
+        config: sliding window, mirroring, or ``slice_size`` for whole resized slices.
+        precision: ``"32"``, or ``"bf16"`` / ``"16"`` for autocast. Probabilities are float32 always.
+
+    Yields:
+        Slabs that cover T0 in order, on the networks' device, or on the CPU where they do not fit there.
+
+    Raises:
+        UsageError: no network, or sizes that do not fit one another.
+        DeviceError: one window does not fit into the device's memory.
+    """
+    config = config or Settings()
+    _check(networks, image, dim, config)
+    device = _device(networks)
+    shape = image.shape[2:] if dim == 2 else image.shape[1:]
+    size = config.slice_size or (tuple(patch) if config.stride else grown(patch, shape, networks))
+    batch = config.window_batch or max(1, VOXELS_PER_FORWARD.get(device.type, 2**22) // prod(size))
+    flips = mirror_axes(dim) if config.mirror else [()]
+    forward = _predict(networks, flips, partial(autocasting, device, precision))
+    with evaluating(networks):
+        if config.slice_size:
+            yield from predict_slices(forward, image, size, batch=batch, device=device)
+        else:
+            yield from slabs(
+                forward,
+                image,
+                size,
+                overlap=config.overlap,
+                stride=config.stride,
+                weighting=config.weighting,
+                batch=batch,
+                device=device,
+            )
+
+
 def predict_probabilities(
     networks: Sequence[nn.Module],
     image: Tensor,
@@ -74,47 +129,9 @@ def predict_probabilities(
     config: InferenceSettings | None = None,
     precision: str = "32",
 ) -> Tensor:
-    """Class probabilities of a preprocessed image, averaged over networks (and mirrored views).
-
-    Networks are put into eval mode and given back as they came, so a network in training may be passed.
-
-    Args:
-        networks: one or more on one device, each (B, C, *patch) -> ``SegOutput`` (or plain logits).
-        image: (C, T0, T1, T2) on any device; windows are moved to the networks' one by one.
-        dim: 3, or 2 to treat axis T0 as a stack of slices.
-        patch: window size in voxels, ``dim`` entries; without an explicit stride it may grow (:func:`grown`).
-        config: sliding window, mirroring, or ``slice_size`` for whole resized slices.
-        precision: ``"32"``, or ``"bf16"`` / ``"16"`` for autocast. Probabilities are float32 always.
-
-    Returns:
-        (K, T0, T1, T2) float32 on the networks' device, or on the CPU where that does not fit.
-
-    Raises:
-        UsageError: no network, or sizes that do not fit one another.
-        DeviceError: one window does not fit into the device's memory.
-    """
-    config = config or Settings()
-    _check(networks, image, dim, config)
-    device = _device(networks)
-    images = image.transpose(0, 1) if dim == 2 else image[None]
-    size = config.slice_size or (tuple(patch) if config.stride else grown(patch, images.shape[2:], networks))
-    batch = config.window_batch or max(1, VOXELS_PER_FORWARD.get(device.type, 2**22) // prod(size))
-    with evaluating(networks), torch.inference_mode(), _autocast(device, precision):
-        predict = _predict(networks, mirror_axes(dim) if config.mirror else [()])
-        if config.slice_size:
-            result = predict_slices(predict, images, size, batch=batch, device=device)
-        else:
-            result = slide(
-                predict,
-                images,
-                size,
-                overlap=config.overlap,
-                stride=config.stride,
-                weighting=config.weighting,
-                batch=batch,
-                device=device,
-            )
-    return result.transpose(0, 1) if dim == 2 else result[0]
+    """As :func:`predict_slabs`, all at once: (K, T0, T1, T2) float32 on the CPU."""
+    parts = predict_slabs(networks, image, dim=dim, patch=patch, config=config, precision=precision)
+    return torch.cat([slab.probabilities.cpu() for slab in parts], 1)
 
 
 def grown(patch: Sequence[int], size: Sequence[int], networks: Sequence[nn.Module]) -> tuple[int, ...]:
@@ -152,8 +169,16 @@ def evaluating(networks: Sequence[nn.Module]) -> Iterator[None]:
             module.training = training
 
 
-def _predict(networks: Sequence[nn.Module], flips: Sequence[tuple[int, ...]]) -> Predict:
+def _predict(
+    networks: Sequence[nn.Module],
+    flips: Sequence[tuple[int, ...]],
+    number_format: Callable[[], AbstractContextManager[object]],
+) -> Predict:
     def predict(x: Tensor) -> Tensor:
+        with torch.inference_mode(), number_format():
+            return mean(x)
+
+    def mean(x: Tensor) -> Tensor:
         total: Tensor | None = None
         for network, axes in itertools.product(networks, flips):
             output = network(x.flip(axes) if axes else x)
@@ -168,7 +193,12 @@ def _predict(networks: Sequence[nn.Module], flips: Sequence[tuple[int, ...]]) ->
     return predict
 
 
-def _autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+def autocasting(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Autocast to ``precision``, or nothing for ``32``.
+
+    Raises:
+        UsageError: an unknown precision.
+    """
     if precision not in AUTOCAST:
         raise unknown_name("precision", precision, AUTOCAST)
     dtype = AUTOCAST[precision]

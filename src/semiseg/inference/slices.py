@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from semiseg.inference.window import Predict, slide
+from semiseg.inference.accumulate import Slab
+from semiseg.inference.window import Predict, slabs
 
 
 def nearest_index(old: int, new: int) -> Tensor:
@@ -25,7 +26,7 @@ def nearest_index(old: int, new: int) -> Tensor:
 
 
 def resize_nearest(images: Tensor, size: Sequence[int]) -> Tensor:
-    """(N, C, H, W) to (N, C, *size) by picking samples; the same tensor when nothing changes."""
+    """(A, B, H, W) to (A, B, *size) by picking samples; the same tensor when nothing changes."""
     for axis, new in enumerate(size, start=images.ndim - len(size)):
         old = images.shape[axis]
         if old != new:
@@ -35,12 +36,12 @@ def resize_nearest(images: Tensor, size: Sequence[int]) -> Tensor:
 
 def predict_slices(
     predict: Predict,
-    slices: Tensor,
+    image: Tensor,
     size: Sequence[int],
     *,
     batch: int = 1,
     device: torch.device | None = None,
-) -> Tensor:
+) -> Generator[Slab, None, None]:
     """Resize each slice to ``size`` (nearest), predict it whole, and resize the result back (nearest).
 
     Picking samples commutes with argmax, so labels taken from the result are those of the scripts, which
@@ -48,16 +49,15 @@ def predict_slices(
 
     Args:
         predict: (B, C, *size) -> (B, K, *size) probabilities.
-        slices: (N, C, H, W).
+        image: (C, T0, T1, T2), slices along T0.
         size: the network's input size.
         batch: slices per forward pass.
-        device: where ``predict`` wants its input (default: that of ``slices``).
+        device: where ``predict`` wants its input (default: that of ``image``).
 
-    Returns:
-        (N, K, H, W) float32.
+    Yields:
+        Slabs that cover T0 in order.
 
     Source: the SSL4MIS evaluation protocol for ACDC (Luo, 2020).
     """
-    resized = resize_nearest(slices, size)
-    probabilities = slide(predict, resized, size, batch=batch, device=device)
-    return resize_nearest(probabilities, slices.shape[2:])
+    for slab in slabs(predict, resize_nearest(image, size), size, batch=batch, device=device):
+        yield Slab(slab.start, resize_nearest(slab.probabilities, image.shape[2:]))

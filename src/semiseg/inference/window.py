@@ -1,14 +1,15 @@
 """Sliding-window prediction: overlapping windows, probabilities averaged by weight.
 
 The windows form a grid and both weightings are separable, so the sum of weights is an outer product of one
-short vector per axis: no counter volume is kept.
+short vector per axis: no counter volume is kept. Probabilities are handed out slab by slab along the first
+axis, as soon as no later window touches them.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -17,12 +18,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semiseg.errors import UsageError
-from semiseg.inference.accumulate import Accumulator
+from semiseg.inference.accumulate import Accumulator, Grid, Slab, Start
 
 Weighting = Literal["gaussian", "uniform"]
 Predict = Callable[[Tensor], Tensor]
 """(B, C, *patch) -> (B, K, *patch)."""
-Start = tuple[int, ...]
+
+SHARE_FOR_IMAGE = 0.25
+"""An image is moved to the GPU as a whole if it takes at most this share of the free memory there."""
 
 
 def sliding_window(
@@ -60,16 +63,18 @@ def sliding_window(
     def predict(x: Tensor) -> Tensor:
         return network(x).float().softmax(1)
 
-    result = slide(
-        predict, image[None], patch, overlap=overlap, stride=stride, weighting=weighting, batch=batch
-    )
-    return result[0]
+    _check(image.shape[1:], patch, stride, overlap)
+    planar = image.ndim == 3
+    volume = image[:, None] if planar else image
+    parts = slabs(predict, volume, patch, overlap=overlap, stride=stride, weighting=weighting, batch=batch)
+    result = torch.cat([slab.probabilities for slab in parts], 1)
+    return result[:, 0] if planar else result
 
 
 @torch.no_grad()
-def slide(
+def slabs(
     predict: Predict,
-    images: Tensor,
+    image: Tensor,
     patch: Sequence[int],
     *,
     overlap: float = 0.5,
@@ -77,72 +82,69 @@ def slide(
     weighting: Weighting = "gaussian",
     batch: int = 1,
     device: torch.device | None = None,
-) -> Tensor:
-    """As :func:`sliding_window`, for N images of one size at once, such as the slices of a volume.
+) -> Generator[Slab, None, None]:
+    """As :func:`sliding_window`, slab by slab along T0, so that not all probabilities exist at a time.
+
+    Every voxel's sum is made in the order of the windows, whatever the slabs. At most ``patch[0]`` rows and
+    one step between windows are held: (patch[0] + step) * T1 * T2 * K * 4 bytes.
 
     Args:
         predict: (B, C, *patch) -> (B, K, *patch) *probabilities*, float32.
-        images: (N, C, *S). Windows of several images share a batch.
-        patch: as there.
+        image: (C, T0, T1, T2).
+        patch: as there; two entries make every index of T0 an image of its own. Windows of several share a
+            batch.
         overlap: as there.
         stride: as there.
         weighting: as there.
         batch: as there.
-        device: where ``predict`` wants its input and the sums are kept (default: that of ``images``).
+        device: where ``predict`` wants its input and the sums are kept (default: that of ``image``).
 
-    Returns:
-        (N, K, *S) float32 on ``device``, or on the CPU where that does not fit.
+    Yields:
+        Slabs that cover T0 in order, on ``device``, or on the CPU where that does not fit.
     """
-    size = images.shape[2:]
-    _check(size, patch, stride, overlap)
-    device = device or images.device
-    padded, before = pad_to(images, patch)
-    starts = window_starts(padded.shape[2:], patch, overlap, stride)
-    weights = [axis_weight(p, weighting) for p in patch]
-    single = len(starts) == 1
-    total = Accumulator(images.shape[0], padded.shape[2:], None if single else _outer(weights), device)
-    jobs = [(n, start) for start in starts for n in range(images.shape[0])]
+    size, planar = tuple(image.shape[1:]), len(patch) == 2
+    _check(size[1:] if planar else size, patch, stride, overlap)
+    window = (1, *patch) if planar else tuple(patch)
+    device = device or image.device
+    padded, before = pad_to(image, window)
+    padded = _moved(padded, device)
+    stride = (1, *stride) if planar and stride is not None else stride
+    axes = _axis_starts(padded.shape[1:], window, overlap, stride)
+    total = Accumulator(_grid(tuple(padded.shape[1:]), window, axes, weighting, batch), device)
+    todo = list(itertools.product(*axes))
     done = 0
-    while done < len(jobs):
-        todo = jobs[done : done + batch]
-        windows = torch.stack([padded[n][_at(start, patch)] for n, start in todo])
+    while done < len(todo):
+        starts = todo[done : done + batch]
+        windows = torch.stack([padded[_at(start, window)] for start in starts]).to(device, non_blocking=True)
         try:
-            probabilities = predict(_channels_last(windows.to(device, non_blocking=True)))
-            total.add(probabilities, [(n, _at(start, patch)) for n, start in todo])
+            if planar:
+                total.add(predict(_channels_last(windows[:, :, 0])).unsqueeze(2), starts)
+            else:
+                total.add(predict(_channels_last(windows)), starts)
         except torch.OutOfMemoryError:
             batch = total.make_room(batch)
             continue
-        done += len(todo)
-    if not single:
-        total.divide(_sums(weights, starts, padded.shape[2:]))
-    crop = tuple(slice(b, b + s) for b, s in zip(before, size, strict=True))
-    return total.result()[(slice(None), slice(None), *crop)]
+        done += len(starts)
+        del windows
+        for slab in total.finished(todo[done][0] if done < len(todo) else padded.shape[1]):
+            yield from _cropped(slab, before, size)
 
 
 def window_starts(
     size: Sequence[int], patch: Sequence[int], overlap: float, stride: Sequence[int] | None
 ) -> list[Start]:
-    """First voxel of every window. ``size`` is at least ``patch`` along every axis."""
-    axes = []
-    for axis, (length, window) in enumerate(zip(size, patch, strict=True)):
-        step = stride[axis] if stride is not None else max(1, round(window * (1 - overlap)))
-        last = length - window
-        count = math.ceil(last / step) + 1
-        if stride is not None:
-            axes.append([min(step * i, last) for i in range(count)])
-        else:  # the same number of windows, spread so that all neighbors overlap alike
-            axes.append([round(last * i / max(count - 1, 1)) for i in range(count)])
-    return list(itertools.product(*axes))
+    """First voxel of every window, in order. ``size`` is at least ``patch`` along every axis."""
+    return list(itertools.product(*_axis_starts(size, patch, overlap, stride)))
 
 
-def pad_to(images: Tensor, patch: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
-    """Zeros around (N, C, *S) up to ``patch``; the padded images and how many came before along each axis."""
-    missing = [max(p - s, 0) for p, s in zip(patch, images.shape[2:], strict=True)]
+def pad_to(image: Tensor, patch: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
+    """Zeros around (C, *S) up to ``patch``; the padded image and how many came before along each axis."""
+    missing = [max(p - s, 0) for p, s in zip(patch, image.shape[1:], strict=True)]
     before = tuple(m // 2 for m in missing)
     if not any(missing):
-        return images, before
+        return image, before
     pairs = [(b, m - b) for b, m in zip(before, missing, strict=True)]
-    return F.pad(images, [n for pair in reversed(pairs) for n in pair]), before
+    return F.pad(image, [n for pair in reversed(pairs) for n in pair]), before
 
 
 @lru_cache(maxsize=64)
@@ -155,6 +157,47 @@ def axis_weight(length: int, weighting: Weighting) -> Tensor:
     return weight / weight.max()
 
 
+def _axis_starts(
+    size: Sequence[int], patch: Sequence[int], overlap: float, stride: Sequence[int] | None
+) -> list[list[int]]:
+    axes = []
+    for axis, (length, window) in enumerate(zip(size, patch, strict=True)):
+        step = stride[axis] if stride is not None else max(1, round(window * (1 - overlap)))
+        last = length - window
+        count = math.ceil(last / step) + 1
+        if stride is not None:
+            axes.append([min(step * i, last) for i in range(count)])
+        else:  # the same number of windows, spread so that all neighbors overlap alike
+            axes.append([round(last * i / max(count - 1, 1)) for i in range(count)])
+    return axes
+
+
+def _grid(
+    size: tuple[int, ...],
+    window: tuple[int, ...],
+    axes: Sequence[Sequence[int]],
+    weighting: Weighting,
+    batch: int,
+) -> Grid:
+    rows, *plane = axes
+    if window[0] == 1:  # each row is done after its own windows: cut where a batch may end
+        cuts = {*range(0, size[0], batch), size[0]}
+    else:
+        cuts = {0, *rows, *(row + window[0] for row in rows)}
+    apart = all(len(starts) == 1 for starts in plane) and (len(rows) == 1 or window[0] == 1)
+    weights = [axis_weight(length, weighting) for length in window]
+    received = tuple(map(_received, weights, axes, size))
+    return Grid(size, window, tuple(sorted(cuts)), None if apart else _outer(weights), received)
+
+
+def _received(weight: Tensor, starts: Sequence[int], length: int) -> Tensor:
+    """How much weight each voxel of an axis gets."""
+    total = torch.zeros(length)
+    for start in sorted(set(starts)):
+        total[start : start + len(weight)] += weight
+    return total
+
+
 def _outer(vectors: Sequence[Tensor]) -> Tensor:
     result = vectors[0]
     for vector in vectors[1:]:
@@ -162,15 +205,24 @@ def _outer(vectors: Sequence[Tensor]) -> Tensor:
     return result
 
 
-def _sums(weights: Sequence[Tensor], starts: Sequence[Start], size: Sequence[int]) -> list[Tensor]:
-    """Per axis, how much weight each voxel received."""
-    sums = []
-    for axis, (weight, length) in enumerate(zip(weights, size, strict=True)):
-        total = torch.zeros(length)
-        for start in sorted({s[axis] for s in starts}):
-            total[start : start + len(weight)] += weight
-        sums.append(total)
-    return sums
+def _cropped(slab: Slab, before: Sequence[int], size: Sequence[int]) -> Iterator[Slab]:
+    """The slab without what padding added; nothing where padding is all it holds."""
+    first, *plane = before
+    rows = slab.probabilities.shape[1]
+    top, bottom = max(first - slab.start, 0), min(first + size[0] - slab.start, rows)
+    if top < bottom:
+        inside = (slice(b, b + s) for b, s in zip(plane, size[1:], strict=True))
+        part = slab.probabilities[(slice(None), slice(top, bottom), *inside)]
+        yield Slab(slab.start + top - first, part)
+
+
+def _moved(image: Tensor, device: torch.device) -> Tensor:
+    """The image on a GPU where there is room for it; windows of others travel one by one."""
+    if device.type != "cuda" or image.device == device:
+        return image
+    free, _ = torch.cuda.mem_get_info(device)
+    small = image.numel() * image.element_size() <= SHARE_FOR_IMAGE * free
+    return image.to(device) if small else image
 
 
 def _at(start: Start, patch: Sequence[int]) -> tuple[slice, ...]:
