@@ -53,9 +53,7 @@ def examples_of(arm: Arm, metric: str) -> list[Example]:
 
 def chosen(arm: Arm, run: RunScores, metric: str) -> Iterator[tuple[str, str, float]]:
     """(kind, case, value) of the cases to show, no case twice."""
-    from semiseg.comparison.arm import mean_of_defined
-
-    values = mean_of_defined(np.asarray(run.scores[metric]), 1)
+    values = np.ma.masked_invalid(run.scores[metric]).mean(axis=1).filled(np.nan)
     places = [i for i, case in enumerate(run.cases) if case in set(arm.cases) and not np.isnan(values[i])]
     sign = -1.0 if lower_is_better(metric) else 1.0
     places.sort(key=lambda i: (sign * values[i], run.cases[i]))

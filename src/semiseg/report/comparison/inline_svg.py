@@ -7,16 +7,11 @@ inline style. Ids that nothing refers to go away, the others get a prefix: a pag
 
 from __future__ import annotations
 
-import io
 import re
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from semiseg.report.comparison.html import Markup, trusted
-from semiseg.report.comparison.paper import THEMED, plain_svg
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from semiseg.report.comparison.paper import THEMED
 
 _XLINK = "{http://www.w3.org/1999/xlink}"
 _REFERENCE = re.compile(r"#([^)]+)")
@@ -29,18 +24,16 @@ SCALE = 1.3 * 4 / 3
 """Points to CSS pixels, somewhat larger than in print."""
 
 
-def inline_svg(figure: Figure, name: str, alternative: str, *, class_: str = "") -> Markup:
+def inline_svg(svg: bytes, name: str, alternative: str, *, class_: str = "") -> Markup:
     """The figure as one ``<svg>`` element.
 
     Args:
-        figure: what to show.
+        svg: the file that matplotlib wrote.
         name: unique in the page; prefix of the ids.
         alternative: what the picture shows, for those who do not see it.
         class_: of the element.
     """
-    buffer = io.BytesIO()
-    plain_svg(figure, buffer)
-    root = ElementTree.fromstring(buffer.getvalue())
+    root = ElementTree.fromstring(svg)
     _simplify(root, name)
     width, height = (float(root.attrib.pop(key).removesuffix("pt")) for key in ("width", "height"))
     root.set("width", f"{width * SCALE:.0f}")

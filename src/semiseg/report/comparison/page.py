@@ -10,9 +10,11 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from semiseg.__about__ import __version__
+from semiseg.report import comparison_lists, comparison_tables
 from semiseg.report.comparison.examples import Example
 from semiseg.report.comparison.gallery import Plate, slug
 from semiseg.report.comparison.html import Markup, join, raw, tag
+from semiseg.report.comparison.paper import Rendered
 from semiseg.report.comparison.reading import reading_of
 from semiseg.report.comparison.sections import lists
 from semiseg.report.comparison.sections.head import head, title_of
@@ -21,8 +23,6 @@ from semiseg.report.comparison.sections.provenance import provenance
 from semiseg.report.comparison.sections.table import table
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from semiseg.comparison.result import Board, Comparison
 
 HEADINGS = {
@@ -39,9 +39,9 @@ HEADINGS = {
 class Drawn:
     """What the page shows beside numbers."""
 
-    boards: Mapping[int, list[tuple[Plate, Figure | None]]]
+    boards: Mapping[int, list[tuple[Plate, Rendered | None]]]
     """Index of a board -> its figures."""
-    datasets: Mapping[str, list[tuple[Plate, Figure | None]]]
+    datasets: Mapping[str, list[tuple[Plate, Rendered | None]]]
     examples: Callable[[Board, str], list[Example] | None]
     """Pictures of an arm; None where there would be too many."""
 
@@ -147,14 +147,20 @@ def _board(comparison: Comparison, index: int, board: Board, drawn: Drawn) -> Ma
     tables = [
         tag("div", table(comparison, board, m), class_="panel", data_metric=m) for m in comparison.metrics
     ]
-    more = [lists.classes(comparison, board), lists.published(board)]
+    pairs = comparison_lists.pairs(comparison, board) if board.pairs else None
+    more = [
+        lists.folded_table(comparison_tables.classes(comparison, board), "By class")
+        if len(board.classes) > 1
+        else None,
+        lists.folded_table(comparison_lists.papers(comparison, board), "Published figures and their sources"),
+    ]
     return tag(
         "section",
         tag("h2", _title(board), id=f"board-{index}"),
         _switch(comparison),
         tables,
         more,
-        _figures(drawn.boards[index], {"pairs": lists.pairs(comparison, board)}),
+        _figures(drawn.boards[index], {"pairs": lists.folded_table(pairs, "All tests in numbers")}),
         tag("h3", "Worst, median and best case"),
         _examples(comparison, board, drawn),
         tag("h3", "What differs between the methods"),
@@ -175,16 +181,16 @@ def _switch(comparison: Comparison) -> Markup | None:
 
 
 def _figures(
-    entries: Iterable[tuple[Plate, Figure | None]], after: Mapping[str, Markup | None]
+    entries: Iterable[tuple[Plate, Rendered | None]], after: Mapping[str, Markup | None]
 ) -> list[Markup | None]:
     """Figures with a heading each; those of several metrics share one and are chosen by the switch."""
     parts: list[Markup | None] = []
     headed = ""
-    for entry, figure in entries:
+    for entry, drawing in entries:
         if entry.kind != headed:
             headed = entry.kind
             parts.append(tag("h3", HEADINGS[entry.kind]) if entry.kind in HEADINGS else None)
-        shown = plate(entry, figure)
+        shown = plate(entry, drawing)
         parts.append(tag("div", shown, class_="panel", data_metric=entry.metric) if entry.metric else shown)
         parts.append(after.get(entry.kind))
     return parts
@@ -216,7 +222,7 @@ def _datasets(comparison: Comparison, drawn: Drawn) -> list[Markup]:
     for name in comparison.datasets:
         place = f"budget-{slug(name)}"
         entries = drawn.datasets[name]
-        drawable = any(figure is not None for _, figure in entries)
+        drawable = any(drawing is not None for _, drawing in entries)
         parts.append(
             tag(
                 "section",
@@ -245,6 +251,6 @@ def _method(comparison: Comparison) -> Markup:
         f"{level} %, bias-corrected and accelerated bootstrap over cases ({comparison.resamples} resamples, "
         f"seed {comparison.seed}), the runs held fixed. Tests: Wilcoxon's signed-rank test of paired cases, "
         "two-sided, with Holm's correction over all tests against one baseline, and over all pairs. Ranks: "
-        "Friedman's test and Nemenyi's critical difference (Demšar 2006). A test speaks of these trained models "
-        "on cases like these; what another seed would do, the spread between seeds tells.",
+        "Friedman's test and Nemenyi's critical difference (Demšar 2006). A test speaks of these trained "
+        "models on cases like these; what another seed would do, the spread between seeds tells.",
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from semiseg.report.palette import COLOR_BLIND_SAFE, INK
 
@@ -94,20 +96,28 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def plain_svg(figure: Figure, stream: BinaryIO) -> None:
-    """Write an SVG with text as text and no date, so that the same figure is the same file."""
+@dataclass(frozen=True)
+class Rendered:
+    """A figure as the contents of its files."""
+
+    svg: bytes
+    pdf: bytes
+    wide: bool
+    """Whether it takes two columns."""
+
+
+def rendered(figure: Figure) -> Rendered:
+    """SVG with text as text and PDF with fonts embedded; neither has a date, so that the same figure is the
+    same file.
+    """
     from matplotlib import rc_context
 
+    svg, pdf = io.BytesIO(), io.BytesIO()
     with rc_context(STYLE):
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": "semiseg"})
-
-
-def plain_pdf(figure: Figure, stream: BinaryIO) -> None:
-    """Write a PDF with its fonts embedded and no date."""
-    from matplotlib import rc_context
-
-    with rc_context(STYLE):
-        figure.savefig(stream, format="pdf", metadata={"CreationDate": None, "Creator": "semiseg"})
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": "semiseg"})
+        figure.set_layout_engine("none")  # it has been laid out, which takes most of the time
+        figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": "semiseg"})
+    return Rendered(svg.getvalue(), pdf.getvalue(), figure.get_figwidth() > 1.2 * ONE_COLUMN)
 
 
 def shortened(name: str, length: int = 28) -> str:

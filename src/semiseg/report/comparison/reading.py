@@ -49,8 +49,8 @@ def _outcome(comparison: Comparison, board: Board) -> list[str]:
 
     better, worse, level, untested = map(those, ("better", "worse", "open", "untested"))
     where = f"On {count(len(board.cases), f'{board.source} case')}"
-    level = f"α\u00a0=\u00a0{comparison.alpha:g}"
-    how = f"{board.baseline} in {comparison.metric} after Holm's correction ({level})"
+    alpha = f"α\u00a0=\u00a0{comparison.alpha:g}"
+    how = f"{board.baseline} in {comparison.metric} after Holm's correction ({alpha})"
     sentences = [f"{where}, {len(better) or 'none'} of {len(tested)} methods beat {how}{_named(better)}."]
     if len(tested) == 1:
         sentences = [f"{where}, {tested[0]} {'beats' if better else 'does not beat'} {how}."]

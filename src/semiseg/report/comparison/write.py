@@ -10,11 +10,9 @@ from semiseg.atomic import atomic_file, write_text
 from semiseg.report.comparison.examples import Example, examples_of
 from semiseg.report.comparison.gallery import Plate, plates_of_board, plates_of_dataset
 from semiseg.report.comparison.page import Drawn, page
-from semiseg.report.comparison.paper import plain_pdf, plain_svg
+from semiseg.report.comparison.paper import Rendered, rendered
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from semiseg.comparison.result import Board, Comparison
 
 MOST_EXAMPLES = 40
@@ -39,23 +37,23 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
     boards = {i: _drawn(plates_of_board(comparison, board)) for i, board in enumerate(comparison.boards)}
     datasets = {name: _drawn(plates_of_dataset(comparison, name)) for name in comparison.datasets}
     written = []
-    for entry, figure in (pair for pairs in (*boards.values(), *datasets.values()) for pair in pairs):
-        if figure is not None:
-            written += _save(figure, folder / "figures" / entry.name)
+    for entry, drawing in (pair for pairs in (*boards.values(), *datasets.values()) for pair in pairs):
+        if drawing is not None:
+            written += _save(drawing, folder / "figures" / entry.name)
     report = folder / "report.html"
     write_text(report, page(comparison, Drawn(boards, datasets, _Pictures(comparison))))
     return [report, *written]
 
 
-def _drawn(plates: Iterable[Plate]) -> list[tuple[Plate, Figure | None]]:
-    return [(plate, None if plate.lacking else plate.draw()) for plate in plates]
+def _drawn(plates: Iterable[Plate]) -> list[tuple[Plate, Rendered | None]]:
+    return [(plate, None if plate.lacking else rendered(plate.draw())) for plate in plates]
 
 
-def _save(figure: Figure, stem: Path) -> list[Path]:
+def _save(drawing: Rendered, stem: Path) -> list[Path]:
     paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("svg", "pdf")]
-    for path, save in zip(paths, (plain_svg, plain_pdf), strict=True):
+    for path, content in zip(paths, (drawing.svg, drawing.pdf), strict=True):
         with atomic_file(path) as stream:
-            save(figure, stream)
+            stream.write(content)
     return paths
 
 

@@ -1,86 +1,44 @@
-"""Plain tables of the page: classes, pairs, published figures, settings, missing runs."""
+"""Plain tables of the page: those of the other formats, settings that differ, missing runs."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from semiseg.report.comparison.html import Child, Content, Markup, tag
-from semiseg.report.comparison.words import DASH, digits, listed, number, p_value, titled
+from semiseg.report.comparison.words import DASH, listed
 
 if TYPE_CHECKING:
-    from semiseg.comparison.result import Board, Comparison, MissingCell
+    from semiseg.comparison.result import Board, MissingCell
+    from semiseg.report.table import Table
 
 
-def classes(comparison: Comparison, board: Board) -> Markup | None:
-    """Every metric of every class; None where there is one class only."""
-    if len(board.classes) < 2:
+def folded_table(table: Table | None, summary: str) -> Markup | None:
+    """One of the tables that are also written as CSV and Markdown, to be opened when asked for.
+
+    Args:
+        table: None: nothing.
+        summary: what one clicks on.
+    """
+    if table is None:
         return None
-    heads = [
-        f"{titled(comparison, metric)}, {label}" for metric in comparison.metrics for label in board.classes
-    ]
+    heads = [tag("th", name, scope="col", class_=_aligned(table, i)) for i, name in enumerate(table.columns)]
     rows = []
-    for arm in board.arms:
-        cells: list[Child] = [arm.name]
-        for metric in comparison.metrics:
-            for label in board.classes:
-                summary, places = board.summary(arm.name, metric, label), digits(metric)
-                spread = "" if math.isnan(summary.sd) else f" ± {number(summary.sd, places)}"
-                cells.append(f"{number(summary.mean, places)}{spread}")
-        rows.append(cells)
-    return folded("By class", plain("Mean ± SD over seeds, by class", ["method", *heads], rows, texts=False))
-
-
-def pairs(comparison: Comparison, board: Board) -> Markup | None:
-    """The tests of all pairs; None where there is none."""
-    if not board.pairs:
-        return None
-    places = digits(comparison.metric)
-    rows: list[list[Child]] = [
-        [
-            f"{test.a} – {test.b}",
-            number(test.difference, places, signed=True),
-            f"{test.wins} / {test.ties} / {test.losses}",
-            number(test.effect, 2, signed=True),
-            p_value(test.p),
-            p_value(test.p_holm),
+    for cells in table.rows:
+        first, *others = cells
+        shown = [
+            tag("td", tag("b", cell.text) if cell.best else cell.text, cell.mark, class_=_aligned(table, i))
+            for i, cell in enumerate(others, start=1)
         ]
-        for test in board.pairs
-    ]
-    heads = [
-        "pair",
-        f"difference in {comparison.metric}",
-        "wins / ties / losses",
-        "rank-biserial r",
-        "p",
-        "p (Holm)",
-    ]
-    return folded(
-        f"All {len(rows)} pairs in numbers",
-        plain("Wilcoxon's signed-rank test of every pair", heads, rows, texts=False),
-    )
+        head = tag("th", first.text, first.mark, scope="row") if first.text else tag("td")
+        rows.append(tag("tr", head, shown))
+    body = [tag("thead", tag("tr", heads)), tag("tbody", rows)]
+    return folded(summary, _framed(" ".join((f"{table.title}.", *table.notes)), body, texts=False))
 
 
-def published(board: Board) -> Markup | None:
-    """Every published figure with its source; None where there is none."""
-    if not board.published:
-        return None
-    rows: list[list[Child]] = [
-        [
-            entry.arm,
-            entry.metric,
-            number(entry.value, digits(entry.metric)),
-            number(entry.gap, digits(entry.metric), signed=True),
-            "yes" if entry.comparable else f"no: {entry.why}",
-            entry.setting or DASH,
-            entry.source,
-        ]
-        for entry in board.published
-    ]
-    heads = ["method", "metric", "published", "ours minus it", "comparable", "setting", "source"]
-    return folded("Published figures and their sources", plain("What papers reported", heads, rows))
+def _aligned(table: Table, column: int) -> str | None:
+    return "number" if column >= table.left else None
 
 
 def settings(board: Board) -> Markup:
@@ -100,9 +58,8 @@ def settings(board: Board) -> Markup:
         named = tag("th", entry.key, scope="rowgroup", rowspan=len(cells))
         first, *others = cells
         blocks.append(tag("tbody", tag("tr", named, first), [tag("tr", row) for row in others]))
-    return _framed(
-        "Settings, versions and hardware that differ", ["setting", "value", "methods"], blocks, texts=True
-    )
+    heads = _heads(["setting", "value", "methods"])
+    return _framed("Settings, versions and hardware that differ", [heads, *blocks], texts=True)
 
 
 def missing(cells: Sequence[MissingCell]) -> Markup:
@@ -124,36 +81,26 @@ def missing(cells: Sequence[MissingCell]) -> Markup:
     return plain("Runs that should be in the tables and are not", heads, rows)
 
 
-def plain(
-    caption: str, heads: Sequence[str], rows: Iterable[Sequence[Child]], *, texts: bool = True
-) -> Markup:
-    """A table whose rows begin with their head.
-
-    Args:
-        caption: above it.
-        heads: of the columns.
-        rows: their cells.
-        texts: whether cells may break anywhere to fit a narrow screen; numbers must not.
-    """
+def plain(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Child]]) -> Markup:
+    """A table of texts whose rows begin with their head."""
     body = [tag("tr", tag("th", row[0], scope="row"), [tag("td", cell) for cell in row[1:]]) for row in rows]
-    return _framed(caption, heads, tag("tbody", body), texts=texts)
+    return _framed(caption, [_heads(heads), tag("tbody", body)], texts=True)
 
 
-def _framed(caption: str, heads: Sequence[str], body: Content, *, texts: bool) -> Markup:
-    """A table inside a box that scrolls; texts break anywhere to fit, numbers do not."""
+def _heads(names: Sequence[str]) -> Markup:
+    return tag("thead", tag("tr", [tag("th", name, scope="col") for name in names]))
+
+
+def _framed(caption: str, content: Content, *, texts: bool) -> Markup:
+    """A table inside a box that scrolls; texts break anywhere to fit a narrow screen, numbers do not."""
+    class_ = "texts" if texts else None
     return tag(
         "div",
-        tag(
-            "table",
-            tag("caption", tag("span", caption)),
-            tag("thead", tag("tr", [tag("th", head, scope="col") for head in heads])),
-            body,
-            class_="texts" if texts else None,
-        ),
+        tag("table", tag("caption", tag("span", caption)), content, class_=class_),
         class_="scroll",
         tabindex=0,
         role="region",
-        aria_label=caption,
+        aria_label=caption.split(".")[0],
     )
 
 

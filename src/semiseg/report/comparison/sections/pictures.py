@@ -9,24 +9,22 @@ from typing import TYPE_CHECKING
 from semiseg.report.comparison.examples import PIXELS, Example
 from semiseg.report.comparison.html import Markup, tag
 from semiseg.report.comparison.inline_svg import inline_svg
-from semiseg.report.comparison.paper import ONE_COLUMN
 from semiseg.report.comparison.words import digits, number, titled
 from semiseg.report.palette import colors
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from semiseg.comparison.arm import Arm
     from semiseg.comparison.result import Board, Comparison
     from semiseg.report.comparison.gallery import Plate
+    from semiseg.report.comparison.paper import Rendered
 
 
-def plate(entry: Plate, figure: Figure | None) -> Markup:
+def plate(entry: Plate, drawn: Rendered | None) -> Markup:
     """A figure with its caption, or why there is none."""
-    if figure is None:
+    if drawn is None:
         return tag("p", entry.lacking, class_="note")
-    wide = figure.get_figwidth() > 1.2 * ONE_COLUMN
-    drawing = inline_svg(figure, entry.name, entry.alternative, class_="wide" if wide else "narrow")
+    class_ = "wide" if drawn.wide else "narrow"
+    drawing = inline_svg(drawn.svg, entry.name, entry.alternative, class_=class_)
     return tag(
         "figure",
         tag(

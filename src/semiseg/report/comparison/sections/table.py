@@ -119,7 +119,7 @@ def _columns(comparison: Comparison, board: Board, metric: str) -> list[Column]:
     if _published(board, metric):
         columns.append(Column("published", "ours minus it", up))
     columns.append(Column("seeds", "", "descending"))
-    return [*columns, *(Column(title, below) for title, below, _, _ in _costs(board))]
+    return [*columns, *(Column(title, below) for title, below, *_ in _costs(board))]
 
 
 def _cells(comparison: Comparison, board: Board, arm: Arm, metric: str, best: str) -> Iterator[Cell]:
@@ -134,8 +134,8 @@ def _cells(comparison: Comparison, board: Board, arm: Arm, metric: str, best: st
         yield _published_cell([entry for entry in _published(board, metric) if entry.arm == arm.name], places)
     folds = tag("small", count(len(arm.runs), "run")) if len(arm.runs) != len(arm.seeds) else None
     yield Cell([str(len(arm.seeds)), folds], len(arm.seeds))
-    for _, _, attribute, decimals in _costs(board):
-        value = getattr(arm.cost, attribute)
+    for _, _, attribute, decimals, scale in _costs(board):
+        value = scale * getattr(arm.cost, attribute)
         yield Cell(number(value, decimals), value)
 
 
@@ -185,13 +185,13 @@ def _published_cell(entries: list[Published], places: int) -> Cell:
     return Cell([number(shown.value, places), tag("small", state)], shown.value)
 
 
-def _costs(board: Board) -> list[tuple[str, str, str, int]]:
-    """(title, unit, attribute, decimals) of what any arm recorded."""
+def _costs(board: Board) -> list[tuple[str, str, str, int, float]]:
+    """(title, unit, attribute, decimals, scale) of what any arm recorded."""
     known = [
-        ("step", "s", "step_seconds", 2),
-        ("training", "minutes", "minutes", 1),
-        ("memory", "GB", "memory_gb", 1),
-        ("parameters", "", "parameters", 0),
+        ("step", "s", "step_seconds", 3, 1.0),
+        ("training", "minutes", "minutes", 1, 1.0),
+        ("peak memory", "GB", "memory_gb", 2, 1.0),
+        ("parameters", "million", "parameters", 2, 1e-6),
     ]
     return [
         entry for entry in known if any(not math.isnan(getattr(arm.cost, entry[2])) for arm in board.arms)
