@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from semiseg.errors import UsageError, unknown_name
 from semiseg.networks._base import SegNetwork, chosen_first
+from semiseg.networks._dropout import Dropout
 from semiseg.networks._layers import Layers, layers
 
 _WIDTHS = (16, 32, 64, 128, 256)
@@ -88,7 +89,7 @@ class _Block(nn.Module):
             kit.conv(i, o, 3, padding=1),
             kit.batch_norm(o),
             nn.LeakyReLU(_SLOPE),
-            nn.Dropout(rate),
+            Dropout(rate),
             kit.conv(o, o, 3, padding=1),
             kit.batch_norm(o),
             nn.LeakyReLU(_SLOPE),
