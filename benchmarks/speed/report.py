@@ -59,7 +59,7 @@ def table(content: dict[str, Any]) -> str:
     lines = [HEAD, f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for row in content["rows"]:
         aim = f"{row['target']:g}x" if row.get("target") else ""
-        cells = [row["title"], row["malloc"], _seconds(row, "cpu"), _ratio(row, "cpu")]
+        cells = [row.get("title", row["case"]), row["malloc"], _seconds(row, "cpu"), _ratio(row, "cpu")]
         cells += [_seconds(row, "wall"), _ratio(row, "wall"), _limit(row), _memory(row), aim]
         lines.append("| " + " | ".join(cells) + " |")
     lines += _mixed(content["rows"])
