@@ -177,7 +177,7 @@ def test_out_of_memory_ends_the_run_with_a_report(
     def no_room(*_, **__):
         raise DeviceError("no room")
 
-    monkeypatch.setattr(Model, "segment", no_room)
+    monkeypatch.setattr(Model, "infer", no_room)
     with pytest.raises(DeviceError):
         predict(scans, tmp_path / "out", run, device="cpu")
     report = json.loads((tmp_path / "out" / "prediction_report.json").read_text())

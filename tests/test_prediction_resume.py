@@ -118,12 +118,12 @@ def test_outputs_that_cannot_be_meant(scans: Path, run: Path, tmp_path: Path) ->
         predict(scans, tmp_path / "notes.txt", run, device="cpu")
 
 
-@pytest.mark.parametrize("moment", ["segment", "write"])
+@pytest.mark.parametrize("moment", ["infer", "write"])
 def test_control_c_leaves_whole_files_and_a_report(
     scans: Path, out: Path, run: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     calls = []
-    place, name = (Model, "segment") if moment == "segment" else (formats, "write")
+    place, name = (Model, "infer") if moment == "infer" else (formats, "write")
     original = getattr(place, name)
 
     def interrupted(*args, **options):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,8 @@ from semiseg.errors import DataError, unknown_name
 from semiseg.model import QUALITY, Model
 from semiseg.prediction_job import Job, Task
 from semiseg.prediction_record import REPORT_NAME, CaseResult, PredictionReport
-from semiseg.scans import Loaded, Scan, find_scans
+from semiseg.prediction_stages import run_all
+from semiseg.scans import Scan, find_scans
 
 __all__ = ["CaseResult", "PredictionReport", "predict"]
 
@@ -42,8 +41,8 @@ def predict(
 ) -> PredictionReport:
     """Segment scans with a trained model.
 
-    One bad scan does not stop the others: it is listed in ``report.failed``. Scans are read ahead while the
-    network is busy. Every file appears whole or not at all.
+    One bad scan does not stop the others: it is listed in ``report.failed``. While the network is busy, the
+    next scan is read and prepared, and the one before is written. Every file appears whole or not at all.
 
     Args:
         inputs: an image, a folder of images (``CASE_0000.nii.gz`` for several channels), a dataset folder
@@ -60,7 +59,7 @@ def predict(
         precision: auto, 32, bf16 or 16; for a model that is not loaded yet.
         overrides: keys of the ``inference`` section, strongest.
         cases: ids of the scans to predict; None for all that are there.
-        workers: scans read ahead, each in a thread (default 1; 0 reads none ahead).
+        workers: scans read and prepared ahead, each in a thread (default 1; 0 does one thing after another).
         progress: told after every scan.
 
     Raises:
@@ -79,13 +78,14 @@ def predict(
     tasks = job.lay_out(_chosen(find_scans(inputs, job.channels), cases, inputs), inputs, output)
     results = job.skip_finished(tasks, overwrite=overwrite, resume=resume)
     finished = False
+
+    def done(task: Task, result: CaseResult) -> None:
+        results[task] = result
+        if progress is not None:
+            progress(len(results), len(tasks))
+
     try:
-        for task, loaded in _read_ahead(
-            [t for t in tasks if t not in results], 1 if workers is None else workers
-        ):
-            results[task] = job.run(task, loaded)
-            if progress is not None:
-                progress(len(results), len(tasks))
+        run_all(job, [t for t in tasks if t not in results], 1 if workers is None else workers, done)
         finished = True
     finally:
         told = [results[task] for task in tasks if task in results]
@@ -109,24 +109,3 @@ def _chosen(scans: list[Scan], cases: Collection[str] | None, inputs: Path) -> l
             details={"missing": missing},
         )
     return [scan for scan in scans if scan.id in set(cases)]
-
-
-def _read_ahead(tasks: Sequence[Task], ahead: int) -> Iterator[tuple[Task, Callable[[], Loaded]]]:
-    """Each task with a call that gives its voxels (or raises); the next ones are being read meanwhile."""
-    if ahead < 1:
-        yield from ((task, task.scan.load) for task in tasks)
-        return
-    waiting: deque[tuple[Task, Future[Loaded]]] = deque()
-    rest = iter(tasks)
-    with ThreadPoolExecutor(ahead, thread_name_prefix="read") as pool:
-        try:
-            while True:
-                while len(waiting) <= ahead and (task := next(rest, None)) is not None:
-                    waiting.append((task, pool.submit(task.scan.load)))
-                if not waiting:
-                    return
-                task, future = waiting.popleft()
-                yield task, future.result
-                del future
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)

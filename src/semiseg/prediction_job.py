@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from semiseg.__about__ import __version__
 from semiseg.atomic import write_json
 from semiseg.data import formats
 from semiseg.data.volume import Grid
 from semiseg.errors import DeviceError, SemisegError, UsageError
-from semiseg.model import Model
+from semiseg.model import Model, PreparedScan
 from semiseg.prediction_record import (
     CaseResult,
     Outputs,
@@ -26,11 +26,13 @@ from semiseg.prediction_record import (
     read_record,
     versions,
 )
-from semiseg.scans import Loaded, Scan, stem_of
-from semiseg.segmentation import Segmentation
+from semiseg.scans import Scan, stem_of
+from semiseg.segmentation import Assembly, Segmentation
 from semiseg.writable import require_writable
 
 log = logging.getLogger("semiseg.prediction")
+
+T = TypeVar("T")
 
 _FILE_NAME = re.compile(r"\.[A-Za-z]{2,4}$")
 """What a folder is hardly ever called."""
@@ -42,6 +44,24 @@ class Task:
 
     scan: Scan
     outputs: Outputs
+
+
+class Ready(NamedTuple):
+    """A scan that waits for its forward passes."""
+
+    scan: PreparedScan
+    grid: Grid
+    meta: dict[str, Any]
+
+
+class Inferred(NamedTuple):
+    """A scan whose forward passes are done."""
+
+    assembly: Assembly
+    grid: Grid
+    meta: dict[str, Any]
+    began: float
+    """When they began."""
 
 
 class Job:
@@ -135,18 +155,55 @@ class Job:
             )
         return skipped
 
-    def run(self, task: Task, load: Callable[[], Loaded]) -> CaseResult:
-        """Predict one scan and write its files. What goes wrong with this scan alone is in the result.
+    def prepare(self, task: Task) -> Ready:
+        """Read one scan and make the networks' input of it, in any thread.
+
+        Raises:
+            DataError: a scan that cannot be used.
+        """
+        image, grid, meta = task.scan.load()
+        return Ready(self.model.prepare(image, grid), grid, meta)
+
+    def infer(self, task: Task, ready: Callable[[], Ready]) -> Inferred | CaseResult:
+        """The forward passes of one scan, or what went wrong with it.
+
+        Args:
+            task: the scan.
+            ready: gives what :meth:`prepare` made of it, or raises what that raised.
 
         Raises:
             DeviceError: the device cannot do it, so that the next scan would fail alike.
         """
         began = time.monotonic()
+
+        def work() -> Inferred:
+            scan, grid, meta = ready()
+            return Inferred(self.model.infer(scan, entropy=self.uncertainty), grid, meta, began)
+
+        return self._guarded(task, began, work)
+
+    def finish(self, task: Task, inferred: Inferred | CaseResult) -> CaseResult:
+        """Post-process and write what :meth:`infer` found, in any thread; a failure is handed on.
+
+        Raises:
+            DeviceError: as there.
+        """
+        if isinstance(inferred, CaseResult):
+            return inferred
+        assembly, grid, meta, began = inferred
+
+        def work() -> CaseResult:
+            sizes = self._write(task, assembly.result(), grid, meta, began)
+            written = {kind: str(path) for kind, path in task.outputs.files().items()}
+            return CaseResult(task.scan.id, "done", _since(began), written, sizes)
+
+        return self._guarded(task, began, work)
+
+    def _guarded(self, task: Task, began: float, work: Callable[[], T]) -> T | CaseResult:
+        """What ``work`` returns, or the scan's failure; what concerns all scans is raised."""
         name = task.scan.id
         try:
-            image, grid, meta = load()
-            found = self.model.segment(image, grid, entropy=self.uncertainty)
-            sizes = self._write(task, found, grid, meta, began)
+            return work()
         except DeviceError:
             raise
         except SemisegError as error:
@@ -157,8 +214,6 @@ class Job:
             log.debug("where it happened", exc_info=True)
             text = f"{name}: unexpected {type(error).__name__}: {error}"
             return self._failed(name, began, SemisegError(text, hint="-v shows where", code="INTERNAL"))
-        written = {kind: str(path) for kind, path in task.outputs.files().items()}
-        return CaseResult(name, "done", _since(began), written, sizes)
 
     def _write(
         self, task: Task, found: Segmentation, grid: Grid, meta: dict[str, Any], began: float
