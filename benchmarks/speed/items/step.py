@@ -18,6 +18,7 @@ from semiseg import methods as our_methods
 from semiseg.core import Batch, Clock, Method
 from semiseg.engine.loop import Loop
 from semiseg.engine.precision import Precision
+from semiseg.launch import launch, repeatable
 from semiseg.session import Session
 
 PLAIN = {"supervised": training.Supervised, "mean_teacher": training.MeanTeacher, "ua_mt": training.UAMT}
@@ -116,14 +117,20 @@ def plain_form(dim: str, method: str, device: torch.device, *, calm: bool = Fals
 
 def ours(setting: Setting, dim: str, method: str) -> Call:
     """Iterations as `semiseg train` does them, in the middle of the schedule."""
-    return middle(our_session(setting, dim, method)).iterate_once
+    session = our_session(setting, dim, method)
+    loop = middle(session)
+
+    def step() -> None:
+        with repeatable(session.config.train.deterministic):  # ours alone, as a run has it
+            loop.iterate_once()
+
+    return step
 
 
 def our_session(setting: Setting, dim: str, method: str, settings: Sequence[str] = ()) -> Session:
     """A run of the protocol, put together as `semiseg train` does."""
     from semiseg.data.dataset import Dataset
     from semiseg.experiment import resolved
-    from semiseg.launch import launch
     from semiseg.prepare import prepare
     from semiseg.resolve import resolve
 
