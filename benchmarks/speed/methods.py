@@ -1,7 +1,7 @@
 """What a step of each method costs, beside a supervised one on as many images and beside the arithmetic.
 
     python benchmarks/speed/methods.py DATASET --labeled 8                 # the default recipe on own data
-    python benchmarks/speed/methods.py --recipe la --device cuda --set train.deterministic=false
+    python benchmarks/speed/methods.py --recipe la --device cuda --set train.compile=graphs
 
 All methods are put together as for a run and take their own iterations in turn, in one process, so that
 other load on the machine meets all of them. Reported are medians over rounds; a ratio is taken within each

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from semiseg import methods as our_methods
 from semiseg.core import Batch, Clock, Method
+from semiseg.engine.compiled import StepMarks
 from semiseg.engine.loop import Loop
 from semiseg.engine.precision import Precision
 from semiseg.launch import launch, repeatable
@@ -148,8 +149,11 @@ def our_session(setting: Setting, dim: str, method: str, settings: Sequence[str]
 
 
 def middle(session: Session) -> Loop:
-    """Its loop, past every hold-off, with every term at work."""
+    """Its loop, past every hold-off, with every term at work; batches are made ahead where a run does so."""
     loop = session.loop()
+    loop.batches = session._source(loop.total).__enter__()
+    if session.graphs:
+        loop.batches = StepMarks(loop.batches)
     loop.method.train()
     loop.step = loop.total // 2
     loop.method.on_stage_start(loop.clock(loop.step)[0].name)
