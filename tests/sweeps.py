@@ -34,12 +34,19 @@ def tiny_dataset(folder: Path, **more: Any) -> Path:
     return make_dataset(folder, **{"labeled": 2, "unlabeled": 2, "test": 2, "shape": (16, 16, 16), **more})
 
 
-def run_here(spec: dict[str, Any], folder: Path, **more: Any) -> Outcome:
+def run_here(spec: dict[str, Any] | Path, folder: Path, **more: Any) -> Outcome:
     """Run a sweep in this process, with one thread as the workers of :func:`command` have."""
     from semiseg.api import sweep
 
     with one_thread():
         return sweep(spec, folder=folder, workers=0, devices="cpu", **more)
+
+
+def run_on(place: str, spec: dict[str, Any] | Path, folder: Path, **more: Any) -> Outcome:
+    """Run a sweep elsewhere, on the CPU."""
+    from semiseg.api import sweep
+
+    return sweep(spec, folder=folder, on=place, devices="cpu", **more)
 
 
 @contextmanager
@@ -71,7 +78,12 @@ def start(spec: Path, folder: Path, *flags: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    output, _ = process.communicate(timeout=300)
+    """Exit code and output; a process that hangs is not left behind."""
+    try:
+        output, _ = process.communicate(timeout=500)
+    except subprocess.TimeoutExpired:
+        process.kill()  # its workers notice, save and end
+        raise
     return process.returncode, output
 
 
