@@ -23,12 +23,11 @@ from semiseg.data.prefetch import Prefetch
 from semiseg.data.resident import make_resident
 from semiseg.data.sizing import fitting_patch
 from semiseg.devices import forget_peak_memory, native_precision, peak_memory
-from semiseg.engine import checkpoint
+from semiseg.engine import checkpoint, self_check
 from semiseg.engine.compiled import StepMarks, compile_networks, networks_of, should_compile
 from semiseg.engine.events import Ended, Listener, Notice
 from semiseg.engine.loop import Loop
-from semiseg.engine.parallel import any_rank
-from semiseg.engine.precision import TOLERANCE, Precision, gradient_error
+from semiseg.engine.precision import Precision
 from semiseg.engine.update import iterate
 from semiseg.errors import DeviceError, Interrupted, UsageError
 from semiseg.inference.fit import require_settings_fit
@@ -74,13 +73,13 @@ class Session:
         build: Callable[..., Method] = kind
         method = build(make_net, **method_options)
         if config.train.channels_last:
-            method.to(memory_format=layout)  # type: ignore[call-overload]
+            self_check.to_format(method, layout)
         self.method = method.to(fabric.device)
         predictor = getattr(method, method.predictor)
         require_fit(plan.patch, predictor, *(getattr(method, name) for name in method.trainable))
         self.network = described(predictor, make_net.description)
         self.batches = self._batches()
-        self.precision = self._precision()
+        self.precision = self._formats()
         self.graphs = config.train.compile == "graphs" and fabric.device.type == "cuda"
         wanted = should_compile(config.train.compile, fabric.device, int(config.train.iterations))
         if wanted and not config.network.checkpointing:  # the compiler keeps what it likes
@@ -150,22 +149,21 @@ class Session:
             channels_last=config.train.channels_last,
         )
 
-    def _precision(self) -> Precision:
-        """The wanted number format, or float32 where the self-check says that it cannot be trusted."""
-        wanted, device = self.config.train.precision, self.fabric.device
-        name = self.earlier_precision or (native_precision(device) if wanted == "auto" else wanted)
-        precision = Precision(name, device)
-        if precision.dtype is None:
-            return precision
-        error = gradient_error(getattr(self.method, self.method.trainable[0]), self.batches(0), precision)
-        if not any_rank(self.fabric, error > TOLERANCE):
-            return precision
-        text = f"gradients in {precision.name} are {error:.0%} off float32 here"
-        if wanted != "auto":
-            self.notices.append(f"{text}; {wanted} is used because it was asked for")
-            return precision
-        self.notices.append(f"{text}: training in float32")
-        return Precision("32", device)
+    def _formats(self) -> Precision:
+        """Settle number and memory format; see :mod:`semiseg.engine.self_check`."""
+        wanted = self.config.train.precision
+        auto = native_precision(self.fabric.device) if wanted == "auto" else wanted
+        chosen = self_check.choose(
+            self.fabric,
+            self.method,
+            self.batches(0),
+            self.earlier_precision or auto,
+            self.batches.memory_format,
+            asked=wanted != "auto",
+        )
+        self.batches.memory_format = chosen.form
+        self.notices += [chosen.notice] if chosen.notice else []
+        return chosen.precision
 
     def loop(
         self,

@@ -17,7 +17,8 @@ from semiseg.devices import native_precision
 from semiseg.engine.meter import Meter
 from semiseg.engine.optim import build_optimizer, lr_factor, skips_by_itself, step_unless
 from semiseg.engine.parallel import any_rank, average_batch_norm, average_gradients, running_statistics
-from semiseg.engine.precision import TOLERANCE, Precision, gradient_error
+from semiseg.engine.precision import Precision
+from semiseg.engine.self_check import TOLERANCE, choose, gradient_error
 from semiseg.engine.skips import Skips
 from semiseg.engine.update import iterate
 
@@ -67,6 +68,52 @@ def test_garbage_gradients_fail_the_self_check(factor):
     torch.manual_seed(0)
     assert gradient_error(BadInBf16(factor), AT(0), Precision("bf16", CPU)) > TOLERANCE
     assert gradient_error(BadInBf16(factor), AT(0), Precision("32", CPU)) == 0
+
+
+class BadInChannelsLast(nn.Module):
+    """A network whose gradients are garbage in bf16 with channels last only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bad, self.good = BadInBf16(-1.0), BadInBf16(1.0)
+        self.good.load_state_dict(self.bad.state_dict())
+
+    def forward(self, x: Tensor) -> SegOutput:
+        weight = self.bad.first.weight
+        last = weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+        return (self.bad if last else self.good)(x)
+
+
+def test_the_memory_format_is_checked_with_the_precision():
+    torch.manual_seed(0)
+    network, batch = BadInChannelsLast(), AT(0)
+    for branch in (network.bad, network.good):
+        branch.first = nn.Conv2d(2, 4, 3, 1, 1)  # one channel has no format
+    network.good.load_state_dict(network.bad.state_dict())
+    batch = batch._replace(x_l=torch.cat([batch.x_l, batch.x_l.flip(-1)], 1))
+    bf16 = Precision("bf16", CPU)
+    assert gradient_error(network, batch, bf16) < TOLERANCE
+    assert gradient_error(network, batch, bf16, torch.channels_last) > TOLERANCE
+    assert not network.bad.first.weight.is_contiguous()
+
+    method = make("supervised", 2, 3)
+    method.net = network
+    chosen = choose(FABRIC, method, batch, "bf16", torch.channels_last, asked=False)
+    assert (chosen.precision.name, chosen.form) == ("bf16", torch.contiguous_format)
+    assert "without it" in chosen.notice
+    assert network.bad.first.weight.is_contiguous()
+    chosen = choose(FABRIC, method, batch, "bf16", torch.contiguous_format, asked=False)
+    assert chosen.notice is None
+
+
+@pytest.mark.parametrize(("asked", "name"), [(False, "32"), (True, "bf16")])
+def test_float32_is_the_last_resort(asked, name):
+    torch.manual_seed(0)
+    method = make("supervised", 2, 3)
+    method.net = BadInBf16(float("nan"))
+    chosen = choose(FABRIC, method, AT(0), "bf16", torch.channels_last, asked=asked)
+    assert (chosen.precision.name, chosen.form) == (name, torch.channels_last)
+    assert "off float32" in chosen.notice
 
 
 def test_images_that_are_nan_fail_the_self_check():

@@ -87,7 +87,7 @@ def make_resident(
         logger.info("%.1f GB of cases, %.1f GB of memory for them: read from disk as needed", needed, room)
 
     def place(array: NDArray[Any]) -> Any:
-        return torch.from_numpy(np.array(array)).to(device) if fits else array
+        return _read(array, (slice(None),) * array.ndim).to(device) if fits else array
 
     return [
         Resident(
