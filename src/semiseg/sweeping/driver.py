@@ -107,10 +107,11 @@ class Driver:
         self._tell()
 
     def _start(self, cell_id: str) -> None:
+        before = self._state[cell_id].state
         entry = self._refresh(cell_id)
         if self.ledger.is_taken(entry.cell):
             self._elsewhere.add(cell_id)
-        elif entry.state != "done":
+        elif entry.state == before or entry.state not in ("done", "failed"):  # else another driver was faster
             self.executor.submit(Job(self.folder.absolute(), cell_id, self.executor.threads))
             self._started[cell_id] = time.monotonic()
 
