@@ -12,7 +12,7 @@ import numpy as np
 
 from semiseg.report.comparison.figures import boxes, budget, critical_difference, curves, differences, pairs
 from semiseg.report.comparison.figures.marks import label_of
-from semiseg.report.comparison.words import digits, listed, number, p_value, titled
+from semiseg.report.comparison.words import count, digits, listed, number, p_value, sampled, titled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,7 +58,7 @@ def plates_of_dataset(comparison: Comparison, dataset: str) -> Iterator[Plate]:
     for metric in comparison.metrics:
         lines = [
             f"{name}: "
-            + ", ".join(f"{number(mean, digits(metric))} with {count}" for count, mean, _ in points)
+            + ", ".join(f"{number(mean, digits(metric))} with {labels}" for labels, mean, _ in points)
             for name in budget.names_of(boards)
             if (points := budget.points_of(boards, name, metric))
         ]
@@ -135,8 +135,8 @@ def _critical_difference(comparison: Comparison, board: Board, place: str) -> Pl
         f"{place}critical-difference",
         "critical_difference",
         "",
-        f"Mean ranks in {ranking.metric} over {ranking.n} cases, 1 is best. A bar joins methods whose ranks "
-        "differ by less than Nemenyi's critical difference "
+        f"Mean ranks in {ranking.metric} over {count(ranking.n, sampled(board))}, 1 is best. A bar joins "
+        "methods whose ranks differ by less than Nemenyi's critical difference "
         f"(Friedman's test: p {_relation(ranking.p)}).",
         f"Mean ranks, best first: {ranks}. Groups without a significant difference: {groups}.",
         lambda: critical_difference.draw(comparison, board),

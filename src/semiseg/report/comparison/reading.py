@@ -12,6 +12,7 @@ from semiseg.report.comparison.words import (
     lower_is_better,
     number,
     p_value,
+    sampled,
     unit,
     verdict,
 )
@@ -78,8 +79,9 @@ def _largest(comparison: Comparison, board: Board) -> list[str]:
     sign = -1 if lower_is_better(comparison.metric) else 1
     best = max(gains, key=lambda test: sign * test.difference)
     picked = len(board.against_baseline) > 2
+    where = f"better in {count(best.wins, sampled(board))} of {best.n}"
     return [
-        f"The largest gain is that of {best.a}: {_gain(comparison, best)}.",
+        f"The largest gain is that of {best.a}: {_gain(comparison, best)}, {where}.",
         *_share(comparison, board, best),
         *(["Picked as the largest of several, it is likely to be smaller next time."] if picked else []),
     ]
@@ -92,7 +94,7 @@ def _gain(comparison: Comparison, test: PairTest) -> str:
     if not math.isnan(test.interval.low):
         low, high = (number(v, places, signed=True) for v in (test.interval.low, test.interval.high))
         text += f" ({100 * test.interval.level:.0f}\u00a0% interval {low} to {high})"
-    return f"{text}, better in {count(test.wins, 'case')} of {test.n}"
+    return text
 
 
 def _share(comparison: Comparison, board: Board, best: PairTest) -> list[str]:

@@ -66,6 +66,11 @@ def listed(names: list[str], *, most: int = 6) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
 
 
+def sampled(board: Board) -> str:
+    """What tests and ranks count: ``case``, or ``patient`` where it is known whose the cases are."""
+    return "case" if board.ranking.n + board.ranking.excluded == len(board.cases) else "patient"
+
+
 def verdict(board: Board, arm: Arm, alpha: float) -> Verdict:
     """What the test against the baseline says of an arm.
 

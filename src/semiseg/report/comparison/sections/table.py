@@ -16,6 +16,7 @@ from semiseg.report.comparison.words import (
     lower_is_better,
     number,
     p_value,
+    sampled,
     titled,
     verdict,
 )
@@ -97,7 +98,7 @@ def _caption(comparison: Comparison, board: Board, metric: str) -> str:
     seeds = "± SD over seeds (– for a single one)"
     text = f"{board.dataset}, {board.budget}: mean {metric} {seeds}, {level} % interval over cases."
     if metric == comparison.metric:
-        return f"{text} Rank is the mean over cases, 1 is best."
+        return f"{text} Rank: mean over {sampled(board)}s, 1 is best."
     return f"{text} Only {comparison.metric} was tested."
 
 
@@ -113,7 +114,7 @@ def _columns(comparison: Comparison, board: Board, metric: str) -> list[Column]:
             Column("difference", "to baseline", up),
             Column("p", "Holm"),
             Column("verdict", number=False),
-            Column("wins", "cases", "descending"),
+            Column("wins", f"{sampled(board)}s", "descending"),
             Column("rank", "mean"),
         ]
     if _published(board, metric):
