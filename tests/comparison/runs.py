@@ -51,6 +51,7 @@ def make_run(
     settings: Mapping[str, Any] | None = None,
     told: Mapping[str, Any] | None = None,
     hd95: float = 2.0,
+    patients: Mapping[str, str] | None = None,
     **evaluation: Any,
 ) -> Path:
     """A run folder whose cases have these Dice values; ``scores`` None leaves it unscored."""
@@ -61,9 +62,9 @@ def make_run(
     classes = max((len(row) for row in scores.values()), default=1) if scores else 1
     make_plan(classes=classes + 1).save(folder / "plan.json")
     (folder / "manifest.json").write_text(json.dumps(manifest(labeled or 8, **(told or {}))))
-    (folder / "splits.json").write_text(
-        json.dumps({"labeled": ["a"], "unlabeled": [], "val": [], "test": []})
-    )
+    split: dict[str, Any] = {"labeled": ["a"], "unlabeled": [], "val": [], "test": []}
+    split |= {"patients": dict(patients)} if patients else {}
+    (folder / "splits.json").write_text(json.dumps(split))
     log = FileLog(folder)
     log(Started(0, 20))
     for step, speed in ((10, 2.0), (20, 4.0)):

@@ -120,7 +120,6 @@ def cell(number: int, **other: object) -> dict[str, object]:
         "scores": f"run{number}/elsewhere",
         "state": "done",
         "error": None,
-        "memory_gb": 3.5,
         **other,
     }
 
@@ -128,8 +127,7 @@ def cell(number: int, **other: object) -> dict[str, object]:
 def test_a_sweep_is_read_from_its_ledger(tmp_path: Path) -> None:
     """Whatever is in the ledger is in the comparison: as a run, or as a missing cell that says why."""
     sweep = tmp_path / "sweep"
-    told = {"sessions": [{"step": 20, "reason": "finished", "seconds": 6}]}
-    make_run(sweep / "run0", spread([0.9]), method="mean_teacher", place="elsewhere", told=told)
+    make_run(sweep / "run0", spread([0.9]), method="mean_teacher", place="elsewhere")
     make_run(sweep / "run9", spread([0.1]), method="mean_teacher", seed=9)  # of an older specification
     broken = {"code": "OUT_OF_MEMORY", "message": "out of memory", "hint": "less"}
     cells = [
@@ -142,7 +140,7 @@ def test_a_sweep_is_read_from_its_ledger(tmp_path: Path) -> None:
     for path in (sweep, sweep / "sweep.json", tmp_path):
         found = collect([path])
         (run,) = found.runs
-        assert (run.variant, run.bound, run.cost.memory_gb) == ("strong", "lower", 3.5)
+        assert (run.variant, run.bound, run.folder.name) == ("strong", "lower", "run0")
         assert [(m.seed, m.reason) for m in found.missing] == [
             (1, "failed: out of memory"),
             (2, "waiting"),

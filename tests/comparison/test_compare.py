@@ -16,6 +16,7 @@ from semiseg.comparison.compare import compare
 from semiseg.comparison.result import Board
 from semiseg.errors import UsageError
 from semiseg.metrics.aggregate import statistics
+from semiseg.statistics.bootstrap import bootstrap
 
 RNG = np.random.default_rng(0)
 BASE = RNG.uniform(0.6, 0.9, 12)
@@ -106,7 +107,7 @@ def test_one_case_says_what_cannot_be_computed(tmp_path: Path) -> None:
     assert (test.why_not, test.difference) == ("a single case", pytest.approx(0.1))
     assert math.isnan(test.p)
     assert math.isnan(test.p_holm)
-    assert found.summary("supervised", "Dice").interval.why_not == "1 cases; an interval needs 5"
+    assert found.summary("supervised", "Dice").interval.why_not == "1 case; an interval needs 5"
     assert found.ranking.why_not == "a single case"
 
 
@@ -215,7 +216,7 @@ def test_other_seeds_and_scored_training_cases_are_said(tmp_path: Path) -> None:
     make_run(tmp_path / "b", scores, method="mean_teacher", seed=0)
     found = board(tmp_path).notices
     assert "not all have the same seeds (0: mean_teacher; 0 1: supervised)" in found
-    assert "supervised, seed 1: 1 scored cases were labeled in training" in found
+    assert "supervised, seed 1: scored cases that were labeled in training: a" in found
 
 
 def test_scores_of_validation_cases_are_said_to_be_that(tmp_path: Path) -> None:
@@ -319,6 +320,35 @@ def test_swapping_a_and_b_mirrors_the_test(tmp_path: Path) -> None:
     )
     assert (two.p, two.wins, two.losses) == (pytest.approx(one.p), one.losses, one.wins)
     assert two.effect == pytest.approx(-one.effect)
+
+
+def test_a_patient_counts_once_however_many_scans(tmp_path: Path) -> None:
+    """Twelve scans of six patients are tested and drawn as six; the means stay those of the scans."""
+    whose = {f"c{i:02d}": f"patient {i // 2}" for i in range(12)}
+    for method, values in (("supervised", BASE), ("mean_teacher", BETTER), ("ua_mt", WORSE)):
+        make_run(tmp_path / method, spread(values), method=method, patients=whose)
+    found = board(tmp_path)
+    told = "12 cases of 6 patients: each patient counts once in intervals, tests and ranks"
+    assert found.notices[0] == told
+    test = found.test("mean_teacher")
+    per_patient = (BETTER - BASE).reshape(6, 2).mean(1)
+    assert test.n == found.ranking.n == 6
+    assert test.p == pytest.approx(stats.wilcoxon(per_patient, method="exact").pvalue)
+    drawn = bootstrap(lambda w: w @ per_patient / 6, 6)
+    assert (test.interval.low, test.interval.high) == pytest.approx((drawn.low, drawn.high))
+    summary = found.summary("supervised", "Dice")
+    assert summary.mean == pytest.approx(BASE.mean())
+    means = BASE.reshape(6, 2).mean(1)
+    drawn = bootstrap(lambda w: w @ means / 6, 6)
+    assert (summary.interval.low, summary.interval.high) == pytest.approx((drawn.low, drawn.high))
+
+
+def test_cases_that_are_patients_of_their_own_change_nothing(tmp_path: Path) -> None:
+    whose = {f"c{i:02d}": f"patient {i}" for i in range(12)}
+    for method, values in (("supervised", BASE), ("mean_teacher", BETTER)):
+        make_run(tmp_path / "x" / method, spread(values), method=method, patients=whose)
+        make_run(tmp_path / "y" / method, spread(values), method=method)
+    assert board(tmp_path / "x").against_baseline == board(tmp_path / "y").against_baseline
 
 
 def test_means_agree_with_the_evaluation_of_each_run(tmp_path: Path) -> None:

@@ -151,6 +151,13 @@ def test_patients_stay_together(tmp_path: Path, rule: object) -> None:
     assert ids(opened.split(labeled_patients=2).labeled) == PAIRS[:4]
     with pytest.raises(UsageError, match="wanted 1 to 3 patients"):
         opened.split(labeled_patients=4)
+    told = opened.split(labeled=4).as_dict()
+    assert {told["patients"][case] for case in PAIRS[:2]} == {"patient001"}
+    assert set(told["patients"]) == {*told["labeled"], *told["unlabeled"], *told["val"], *told["test"]}
+
+
+def test_whose_a_case_is_stays_unsaid_where_nobody_knows(tmp_path: Path) -> None:
+    assert "patients" not in patients(tmp_path, {"order": PAIRS}).split(labeled=2).as_dict()
 
 
 def test_a_patient_in_training_and_validation_is_an_error(tmp_path: Path) -> None:

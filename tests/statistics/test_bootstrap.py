@@ -84,7 +84,7 @@ def test_the_seed_decides() -> None:
 def test_too_few_cases_have_no_interval(n: int) -> None:
     found = bootstrap(mean_of(DICE[:n]), n)
     assert math.isnan(found.low)
-    assert found.why_not == f"{n} cases; an interval needs {FEWEST}"
+    assert found.why_not == f"{n} case{'s' if n > 1 else ''}; an interval needs 5"
 
 
 def test_equal_values_have_an_interval_of_no_width() -> None:

@@ -108,7 +108,7 @@ def _training_cases(arms: Sequence[Arm], cases: Sequence[str]) -> Iterator[str]:
         for run in arm.runs:
             seen = set(cases) & set(run.split.get("labeled", ()))
             if seen:
-                yield f"{arm.name}, seed {run.seed}: {len(seen)} scored cases were labeled in training"
+                yield f"{arm.name}, seed {run.seed}: scored cases that were labeled in training: {few(seen)}"
     validated = [arm.name for arm in arms if _chosen_on_scored(arm)]
     if any(run.source == "validation" for arm in arms for run in arm.runs):
         yield "scores of validation cases: there are no test scores"

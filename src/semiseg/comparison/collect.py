@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -100,7 +99,6 @@ def _of_sweep(sweep: Path) -> Iterator[tuple[Path | None, RunScores | MissingCel
             variant=cell["variant"],
             bound=cell.get("bound"),
             scores=sweep / cell["scores"] if cell.get("scores") else None,
-            memory_gb=float(cell.get("gpu_memory_gb") or cell.get("memory_gb") or math.nan),
         )
         yield folder, _of_run(folder, told)
 

@@ -12,7 +12,7 @@ from semiseg.comparison.checks import notices, require_alike, require_common
 from semiseg.comparison.collect import collect
 from semiseg.comparison.compute import Rule
 from semiseg.comparison.differences import differences
-from semiseg.comparison.group import BOUNDS, Group, common_cases, group
+from semiseg.comparison.group import BOUNDS, Group, common_cases, group, patients_of
 from semiseg.comparison.published import beside
 from semiseg.comparison.result import Board, Comparison, MissingCell
 from semiseg.errors import UsageError, unknown_name
@@ -76,6 +76,7 @@ def _board(
 ) -> Board:
     cases = common_cases(part.arms)
     require_common(cases, part.arms)
+    rule = replace(rule, units=patients_of(part.arms, cases))
     arms = [replace(arm, cases=cases) for arm in part.arms]
     upper = [arm for arm in arms if arm.bound == "upper"]
     own = [arm for arm in arms if arm.bound != "upper"]
@@ -100,7 +101,7 @@ def _board(
         published=beside(rows, metrics, summaries),
         missing=tuple(cell for cell in missing if _belongs(cell, part.dataset, part.labeled)),
         differences=differences(rows),
-        notices=(*why, *notices(part.arms, cases)),
+        notices=(*why, *_patients(rule, len(cases)), *notices(part.arms, cases)),
     )
 
 
@@ -118,6 +119,13 @@ def _baseline(arms: Sequence[Arm], name: str | None) -> tuple[Arm | None, list[s
         return None, [f"no {BOUNDS} run with this number of labels: no lower bound to test against"]
     names = ", ".join(arm.name for arm in supervised)
     return None, [f"several arms could be the baseline ({names}): choose one with --baseline"]
+
+
+def _patients(rule: Rule, cases: int) -> list[str]:
+    if not rule.units:
+        return []
+    count = max(rule.units) + 1
+    return [f"{cases} cases of {count} patients: each patient counts once in intervals, tests and ranks"]
 
 
 def _require_known(metric: str, alpha: float) -> None:

@@ -29,11 +29,20 @@ class Rule:
     alpha: float = 0.05
     seed: int = 0
     resamples: int = RESAMPLES
+    units: tuple[int, ...] = ()
+    """For each case the number of its patient, from 0; empty where every case is on its own."""
 
     @property
     def higher_is_better(self) -> bool:
         """Of :attr:`metric`."""
         return higher_is_better(self.metric)
+
+    def per_unit(self, values: Floats) -> Floats:
+        """(cases,) -> (units,): the mean over the cases of a patient; NaN where none is defined."""
+        if not self.units:
+            return values
+        units = np.array(self.units)
+        return np.array([mean_of_defined(values[units == unit], 0) for unit in range(units.max() + 1)])
 
     def interval(self, values: Floats, known: NDArray[np.bool_]) -> Interval:
         """Of the mean over cases, for each replicate and class, averaged over classes, then replicates.
@@ -41,19 +50,26 @@ class Rule:
         Args:
             values: (replicates, cases, classes), anything where not known.
             known: which values count.
+
+        Patients are drawn with all their cases.
         """
         replicates, cases, classes = values.shape
         flat = np.where(known, values, 0.0).transpose(1, 0, 2).reshape(cases, -1)
         counted = known.transpose(1, 0, 2).reshape(cases, -1).astype(np.float64)
 
-        def mean(weights: Floats) -> Floats:
+        units = np.array(self.units or range(cases))
+
+        def mean(drawn: Floats) -> Floats:
+            weights = drawn[:, units]
             count = weights @ counted
             with np.errstate(invalid="ignore"):  # infinite distances: told by the interval
                 sums = weights @ flat
             means = np.where(count > 0, sums / np.where(count > 0, count, 1), np.nan)
             return mean_of_defined(mean_of_defined(means.reshape(-1, replicates, classes), 2), 1)
 
-        return bootstrap(mean, cases, level=1 - self.alpha, resamples=self.resamples, seed=self.seed)
+        return bootstrap(
+            mean, int(units.max()) + 1, level=1 - self.alpha, resamples=self.resamples, seed=self.seed
+        )
 
 
 def higher_is_better(metric: str) -> bool:
@@ -102,7 +118,7 @@ def ordered(arms: Iterable[Arm], rule: Rule) -> list[Arm]:
 
 
 def _test(a: Arm, b: Arm, rule: Rule) -> PairTest:
-    paired = pair(a.per_case(rule.metric), b.per_case(rule.metric))
+    paired = pair(*(rule.per_unit(arm.per_case(rule.metric)) for arm in (a, b)))
     tested = signed_rank(paired.differences)
     wins, ties, losses = paired.counts(higher_is_better=rule.higher_is_better)
     cube = paired.differences.reshape(1, -1, 1)
@@ -113,7 +129,7 @@ def _test(a: Arm, b: Arm, rule: Rule) -> PairTest:
         n=paired.n,
         excluded=paired.excluded,
         difference=float(paired.differences.mean()) if paired.n else math.nan,
-        interval=rule.interval(cube, np.ones(cube.shape, dtype=bool)),
+        interval=replace(rule, units=()).interval(cube, np.ones(cube.shape, dtype=bool)),
         p=tested.p,
         p_holm=math.nan,
         exact=tested.exact,
@@ -127,7 +143,7 @@ def _test(a: Arm, b: Arm, rule: Rule) -> PairTest:
 
 def ranking(arms: Sequence[Arm], rule: Rule) -> Ranking:
     """Mean ranks over the cases that every arm defines, Friedman's test and Nemenyi's difference."""
-    scores = np.stack([arm.per_case(rule.metric) for arm in arms], axis=1)
+    scores = np.stack([rule.per_unit(arm.per_case(rule.metric)) for arm in arms], axis=1)
     used = ~np.isnan(scores).any(axis=1)
     found = friedman(scores[used] if rule.higher_is_better else -scores[used])
     order = np.argsort(found.mean_ranks, kind="stable")

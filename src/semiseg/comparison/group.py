@@ -143,6 +143,20 @@ def _only_validated(run: RunScores) -> MissingCell:
     )
 
 
+def patients_of(arms: Iterable[Arm], cases: Sequence[str]) -> tuple[int, ...]:
+    """For each case the number of its patient, from 0; empty where every case is a patient of its own.
+
+    Whose a case is, the runs have from the split file (``group_by_patient``).
+    """
+    told: dict[str, str] = {}
+    for arm in arms:
+        for run in arm.runs:
+            told.update(run.split.get("patients") or {})
+    numbers: dict[str, int] = {}
+    units = tuple(numbers.setdefault(told.get(case, f"case {case}"), len(numbers)) for case in cases)
+    return units if len(numbers) < len(cases) else ()
+
+
 def common_cases(arms: Iterable[Arm]) -> tuple[str, ...]:
     """The cases that every run of every arm scored (over all folds of a seed), by name.
 

@@ -20,6 +20,9 @@ from semiseg.run import Run, load_run
 
 SOURCES: tuple[Source, ...] = ("test", "validation")
 
+ALWAYS = ("Dice", "Jaccard")
+"""Metrics of every evaluation; the columns of others are blank where they were not asked for."""
+
 
 @dataclass(frozen=True)
 class Unscored:
@@ -37,7 +40,6 @@ class Told:
     variant: str = ""
     bound: Bound | None = None
     scores: Path | None = None
-    memory_gb: float = math.nan
 
 
 def read_run(folder: Path, told: Told | None = None) -> RunScores | Unscored:
@@ -87,7 +89,7 @@ def _scored(run: Run, source: Source, place: Path, told: Told) -> RunScores:
         manifest=manifest,
         split=run.split,
         curve=curve,
-        cost=_cost(manifest, curve, told),
+        cost=_cost(manifest, curve),
         predictions=place,
         files={
             entry["case"]: (entry.get("reference_file"), entry.get("prediction_file")) for entry in entries
@@ -120,7 +122,8 @@ def _table(path: Path, classes: Sequence[str]) -> tuple[tuple[str, ...], dict[st
                 values[place[row["case"], row["class"]]] = float(row[metric] or "nan")
     except (OSError, ValueError, KeyError) as error:
         raise _damaged(path, error) from None
-    return cases, {metric: values for metric, values in scores.items() if not np.isnan(values).all()}
+    measured = (m for m, values in scores.items() if m in ALWAYS or not np.isnan(values).all())
+    return cases, {metric: scores[metric] for metric in measured}
 
 
 def _damaged(path: Path, error: Exception) -> UsageError:
@@ -132,14 +135,14 @@ def _damaged(path: Path, error: Exception) -> UsageError:
     )
 
 
-def _cost(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, str | float]], told: Told) -> Cost:
+def _cost(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, str | float]]) -> Cost:
     speeds = [float(row["iterations_per_second"]) for row in curve if row.get("iterations_per_second")]
     sessions = manifest.get("sessions") or []
     memory = [used for session in sessions if (used := _memory(session))]
     return Cost(
         step_seconds=float(np.median(1 / np.array(speeds))) if speeds and min(speeds) > 0 else math.nan,
         minutes=sum(session["seconds"] for session in sessions) / 60 if sessions else math.nan,
-        memory_gb=max(memory, default=told.memory_gb),
+        memory_gb=max(memory, default=math.nan),
         parameters=float(manifest.get("parameters") or "nan"),
     )
 

@@ -61,13 +61,13 @@ class PairTest:
     b: str
     metric: str
     n: int
-    """Cases in which both are defined."""
+    """Cases in which both are defined; patients, where it is known whose the cases are."""
     excluded: int
-    """Cases in which one is not."""
+    """Cases (or patients) in which one is not."""
     difference: float
-    """Mean of a - b over those cases, in the metric's own unit."""
+    """Mean of a - b over those, in the metric's own unit."""
     interval: Interval
-    """Of that difference, over cases."""
+    """Of that difference."""
     p: float
     """Wilcoxon signed-rank, two-sided; NaN: see ``why_not``."""
     p_holm: float
@@ -95,7 +95,7 @@ class Ranking:
     mean_ranks: Mapping[str, float]
     """Arm -> mean rank, best first."""
     n: int
-    """Cases that every arm defines."""
+    """Cases (or patients) that every arm defines."""
     excluded: int
     friedman: float
     """Chi-squared statistic."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 from semiseg.atomic import write_text
@@ -14,6 +15,8 @@ from semiseg.report import comparison_tables as tables
 from semiseg.report.comparison.words import listed
 from semiseg.report.comparison.write import write as write_report
 from semiseg.report.table import csv_rows, csv_text, latex, markdown
+
+log = logging.getLogger("semiseg.compare")
 
 FILES = ("table.csv", "per_case.csv", "pairs.csv", "table.tex", "table.md", "comparison.json", "report.html")
 TEX_HEAD = "% \\usepackage{booktabs} in the preamble; \\resizebox{\\linewidth}{!}{...} where too wide\n"
@@ -28,6 +31,7 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
     Raises:
         UsageError: the folder cannot be written.
     """
+    log.info("writing tables and figures into %s", folder)
     boards = comparison.boards
     content = {
         "table.csv": csv_text(tables.scores(comparison, board) for board in boards),
@@ -70,11 +74,15 @@ def different(board: Board) -> list[str]:
     for found in board.differences:
         by_value: dict[str, list[str]] = {}
         for arm, values in found.values.items():
-            text = " and ".join("not set" if value is None else str(value) for value in values)
+            text = " and ".join(_said(found.key, value) for value in values)
             by_value.setdefault(text, []).append(arm)
         key = found.key.removeprefix("config.")
         lines.append(f"{key}: " + "; ".join(f"{v} ({listed(arms)})" for v, arms in by_value.items()))
     return lines
+
+
+def _said(key: str, value: object) -> str:
+    return "not set" if value is None else str(value)[:9] if key.endswith(".commit") else str(value)
 
 
 def _bullets(title: str, lines: list[str] | tuple[str, ...]) -> str:

@@ -32,10 +32,13 @@ class Split:
     val: tuple[LabeledCase, ...]
     test: tuple[Case, ...]
     source: str
+    patients: Mapping[str, str] = field(default_factory=dict)
+    """Case -> patient, where the split file says whose each case is."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Case ids per list, and where the lists come from."""
-        return {**self._ids(), "source": self.source}
+        """Case ids per list, where the lists come from, and whose the cases are, if that is known."""
+        told = {"patients": dict(self.patients)} if self.patients else {}
+        return {**self._ids(), "source": self.source, **told}
 
     def sha256(self) -> str:
         """Hash of the four lists of ids, in order."""
@@ -114,7 +117,16 @@ def make_split(
         val=tuple(_labeled_only(known[case] for case in draft.val)),
         test=tuple(plain(known[case]) for case in draft.test),
         source=source,
+        patients=_patients(draft, file),
     )
+
+
+def _patients(draft: _Draft, file: SplitFile | None) -> dict[str, str]:
+    rule = file.patients if file else None
+    if rule is None:
+        return {}
+    cases = (*draft.labeled, *draft.unlabeled, *draft.val, *draft.test)
+    return {case: patient for case in cases if (patient := rule.patient(case))}
 
 
 def split_problems(training: Mapping[str, Case], test: Mapping[str, Case], file: SplitFile) -> list[Problem]:

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 def pairs(comparison: Comparison, board: Board) -> Table:
     """Every test of two arms, those against the baseline first; each block is a family of its own."""
     interval = f"{level(comparison)} CI"
-    columns = ("a", "b", "cases", "a - b", interval, "p", "p (Holm)", "win/tie/loss", "effect")
+    columns = ("a", "b", "n", "a - b", interval, "p", "p (Holm)", "win/tie/loss", "effect")
     tests = [("baseline", test) for test in board.against_baseline]
-    tests += [("all pairs", test) for test in board.pairs]
+    if len(board.pairs) > 1 or not tests:  # a single pair needs no second line
+        tests += [("all pairs", test) for test in board.pairs]
     rows = tuple(_pair(board, family, test, comparison.alpha) for family, test in tests)
-    rules = frozenset({len(board.against_baseline) - 1} if board.against_baseline else ())
+    rules = frozenset({len(board.against_baseline) - 1} - {-1, len(rows) - 1})
     notes = (
         f"{comparison.metric}, case by case, runs of an arm averaged first. Wilcoxon signed-rank, two-sided; "
         "Holm's correction within each block; bold below alpha. Effect: rank-biserial correlation, "
@@ -40,7 +41,7 @@ def _pair(board: Board, family: str, test: PairTest, alpha: float) -> tuple[Cell
     return (
         Cell(test.a, {**where, "metric": test.metric, "a": test.a}),
         Cell(test.b, {"b": test.b}),
-        Cell(str(test.n), {"cases": test.n, "excluded": test.excluded}),
+        Cell(str(test.n), {"n": test.n, "excluded": test.excluded}),
         Cell(number(test.difference, places, signed=True), {"difference": test.difference}),
         interval_cell(test.interval, places, "difference", signed=True),
         Cell(p_value(test.p), {"p": test.p, "exact": str(test.exact).lower()}),

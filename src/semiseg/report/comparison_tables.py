@@ -129,12 +129,19 @@ def _notes(comparison: Comparison, board: Board, tested: bool, figures: bool) ->
             f"{DAGGER} differs from {board.baseline}: Wilcoxon signed-rank on {comparison.metric}, Holm's "
             f"correction, p < {comparison.alpha:g}. Wins: cases in which it is better, ties half."
         )
-    if not math.isnan(rank.critical_difference):
-        friedman = f" (Friedman p {p_value(rank.p)})" if not math.isnan(rank.p) else ""
-        notes.append(
-            f"Rank: mean over {count(rank.n, 'case')}{friedman}; "
-            f"critical difference {rank.critical_difference:.2f} (Nemenyi)."
-        )
+    if len(rank.mean_ranks) > 1 and rank.n:
+        notes.append(f"Rank: mean over {count(rank.n, 'case')}; {_ranks_differ(comparison, board)}.")
     if figures:
         notes.append("‡ not comparable with this run.")
     return tuple(notes)
+
+
+def _ranks_differ(comparison: Comparison, board: Board) -> str:
+    """What the ranks say, in the order of the tests: whether any differ, then from which difference on."""
+    rank = board.ranking
+    width = f"those more than {rank.critical_difference:.2f} apart differ (Nemenyi)"
+    if math.isnan(rank.p):
+        return width if not rank.why_not or len(rank.mean_ranks) == 2 else f"not tested: {rank.why_not}"
+    if rank.p >= comparison.alpha:
+        return f"no ranks are shown to differ (Friedman p {p_value(rank.p)})"
+    return f"{width}, after Friedman p {p_value(rank.p)}"

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from semiseg.report.table import Cell, Table, markdown, terminal
+
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
 UNITS = {"HD95": "mm", "ASD": "mm", "ASSD": "mm"}
 
@@ -61,7 +63,7 @@ class Scores:
         return found
 
 
-def comparison_table(scores: Sequence[Scores], *, title: str, metrics: Sequence[str] = METRICS) -> Table:
+def comparison_table(scores: Sequence[Scores], *, title: str, metrics: Sequence[str] = METRICS) -> RichTable:
     """The comparison as a rich table, one column per method; mean ± standard deviation over cases.
 
     Args:
@@ -69,31 +71,13 @@ def comparison_table(scores: Sequence[Scores], *, title: str, metrics: Sequence[
         title: above the table.
         metrics: which to show of every class.
     """
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(
-        title=title,
-        caption=caption(scores),
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
-    head, *rows = zip(*_cells(scores, metrics), strict=True)
-    for i, name in enumerate(head):
-        table.add_column("" if i == 0 else escape(name), justify="left" if i == 0 else "right")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    return table
+    columns = tuple(zip(*_cells(scores, metrics), strict=True))
+    return terminal(_table(title, [("", *columns[0][1:]), *columns[1:]], scores))
 
 
 def comparison_markdown(scores: Sequence[Scores], *, metrics: Sequence[str] = METRICS) -> str:
     """The comparison as a Markdown table with its caption; see :func:`comparison_table`."""
-    head, *rows = _cells(scores, metrics)
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return f"{table}\n\n{caption(scores)}\n"
+    return markdown(_table("", _cells(scores, metrics), scores))
 
 
 def caption(scores: Sequence[Scores]) -> str:
@@ -116,6 +100,12 @@ def paired_differences(first: Scores, second: Scores) -> list[float]:
     """Mean Dice over classes of ``second`` minus ``first``, for the cases that both have."""
     before, after = first.values("Dice"), second.values("Dice")
     return [after[case] - before[case] for case in before if case in after]
+
+
+def _table(title: str, lines: Sequence[Sequence[str]], scores: Sequence[Scores]) -> Table:
+    head, *rows = lines
+    cells = tuple(tuple(map(Cell, row)) for row in rows)
+    return Table(title, tuple(head), cells, notes=(caption(scores),))
 
 
 def _cells(scores: Sequence[Scores], metrics: Sequence[str]) -> list[list[str]]:

@@ -70,7 +70,7 @@ def bootstrap(
         finite).
     """
     if n < FEWEST:
-        return Interval.none(f"{n} cases; an interval needs {FEWEST}", level)
+        return Interval.none(f"{n} case{'s' * (n != 1)}; an interval needs {FEWEST}", level)
     found = statistic(weights(n, resamples, seed))
     value = float(statistic(np.ones((1, n)))[0])
     if not math.isfinite(value) or not np.isfinite(found).all():

@@ -88,7 +88,7 @@ def run(
     report = {**found.as_dict(), "files": [str(path) for path in files]}
     if found.missing:
         raise PartialError(
-            f"{len(found.missing)} runs are missing from the comparison; {found.missing[0]}",
+            f"missing from the comparison: {len(found.missing)}; {found.missing[0]}",
             hint="the others are compared; score the missing runs, or leave them out",
             code="RUNS_MISSING",
             details=report,

@@ -1,0 +1,82 @@
+"""The whole way once: two methods trained for two iterations, predicted, scored and compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.comparison.runs import manifest
+from tests.factories import make_dataset
+
+import semiseg
+from semiseg.comparison.compare import compare
+from semiseg.run import Run
+
+FLAGS = {
+    "plan.patch": (16, 16, 16),
+    "plan.features": (4, 8),
+    "plan.batch": 2,
+    "train.precision": "32",
+    "inference.overlap": 0.0,
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("real")
+    data = make_dataset(root)
+    for method, seed in (("supervised", 0), ("supervised", 1), ("mean_teacher", 0)):
+        run = semiseg.train(
+            data,
+            method=method,
+            labeled=2,
+            seed=seed,
+            iterations=2,
+            settings=FLAGS,
+            runs=root / "runs",
+            device="cpu",
+            workers=0,
+        )
+        semiseg.predict(data / "imagesTs", run.folder / "test", run.folder, device="cpu", quality="fast")
+        semiseg.evaluate(data / "labelsTs", run.folder / "test", dataset=data).save(run.folder / "test")
+    return root / "runs"
+
+
+def test_real_runs_are_compared(runs: Path, tmp_path: Path) -> None:
+    found = semiseg.compare(runs)
+    (board,) = found.boards
+    assert [(arm.name, arm.seeds) for arm in board.arms] == [("supervised", (0, 1)), ("mean_teacher", (0,))]
+    assert (board.budget, board.cases) == ("2 labeled", ("ts_00", "ts_01"))
+    evaluated = [
+        json.loads(path.read_text()) for path in sorted(runs.rglob("supervised*/*/test/summary.json"))
+    ]
+    means = [summary["foreground_mean"]["Dice"] for summary in evaluated]
+    assert board.summary("supervised", "Dice").mean == pytest.approx(sum(means) / 2)
+    cost = board.arm("mean_teacher").cost
+    assert cost.step_seconds > 0
+    assert cost.memory_gb > 0.05
+    assert cost.parameters > 100
+    assert not any("trained with different" in line for line in board.notices)
+    assert [table.title.plain.split(",")[0] for table in found.tables()] == ["Dataset001_Tiny", "Cost"]
+    written = found.save(tmp_path / "out")
+    assert written[-1].name == "report.html"
+
+
+def test_the_factory_of_these_tests_writes_what_a_run_writes(runs: Path) -> None:
+    real = Run(next(runs.rglob("labeled-2*"))).manifest
+    assert set(manifest()) <= set(real)
+    assert set(manifest()["sessions"][0]) <= set(real["sessions"][0])
+
+
+def test_a_run_that_was_not_scored_is_missing_until_it_is(runs: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "runs"
+    shutil.copytree(runs, copy)
+    (victim,) = copy.glob("*/mean_teacher*/*")
+    (victim / "test" / "summary.json").unlink()
+    found = compare([copy])
+    (cell,) = found.boards[0].missing
+    assert cell.reason == "predicted, but not scored"
+    assert found.boards[0].ranking.why_not == "1 to rank; the test needs 3"
