@@ -48,22 +48,24 @@ def test_json(cli: Callable, runs: Path) -> None:
 
 
 def test_output_is_written_and_not_overwritten(cli: Callable, runs: Path, tmp_path: Path) -> None:
-    answer = cli("compare", runs, "-o", tmp_path / "out")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "table.md").write_text("of yesterday")
+    refused = cli("compare", runs, "-o", folder)
+    assert (refused.code, "already exists" in refused.err, refused.out) == (2, True, "")
+    answer = cli("compare", runs, "-o", folder, "--overwrite")
     assert answer.code == 0, answer.err
-    assert "report.html" in answer.out
-    again = cli("compare", runs, "-o", tmp_path / "out")
-    assert (again.code, "already exists" in again.err) == (2, True)
-    assert cli("compare", runs, "-o", tmp_path / "out", "--overwrite").code == 0
+    assert f"to look at first: {folder / 'report.html'}" in answer.out
+    assert (folder / "table.md").read_text().startswith("# Comparison")
 
 
-def test_missing_runs_are_exit_5_and_the_rest_is_compared(cli: Callable, runs: Path, tmp_path: Path) -> None:
+def test_missing_runs_are_exit_5_and_the_rest_is_compared(cli: Callable, runs: Path) -> None:
     make_run(runs / "c", None, method="ua_mt", told={"sessions": []})
-    answer = cli("compare", runs, "-o", tmp_path / "out")
+    answer = cli("compare", runs)
     assert answer.code == 5
     assert "mean_teacher" in answer.out
     assert "training is not finished" in answer.out
     assert "missing from the comparison: 1; ua_mt, 2 labeled" in answer.err
-    assert (tmp_path / "out" / "table.tex").is_file()
     told = cli("compare", runs, "--json")
     assert (told.code, told.json["ok"], told.json["code"]) == (5, False, "RUNS_MISSING")
     assert told.json["details"]["boards"][0]["missing"][0]["name"] == "ua_mt"

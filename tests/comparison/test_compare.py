@@ -109,6 +109,7 @@ def test_one_case_says_what_cannot_be_computed(tmp_path: Path) -> None:
     assert math.isnan(test.p_holm)
     assert found.summary("supervised", "Dice").interval.why_not == "1 case; an interval needs 5"
     assert found.ranking.why_not == "a single case"
+    assert "no signed-rank test of 1 can reach p < 0.05: the smallest is 1" in found.notices
 
 
 def test_all_ties_are_no_difference(tmp_path: Path) -> None:

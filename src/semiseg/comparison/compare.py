@@ -101,7 +101,7 @@ def _board(
         published=beside(rows, metrics, summaries),
         missing=tuple(cell for cell in missing if _belongs(cell, part.dataset, part.labeled)),
         differences=differences(rows),
-        notices=(*why, *_patients(rule, len(cases)), *notices(part.arms, cases)),
+        notices=(*why, *_sample(rule, len(cases)), *notices(part.arms, cases)),
     )
 
 
@@ -121,11 +121,20 @@ def _baseline(arms: Sequence[Arm], name: str | None) -> tuple[Arm | None, list[s
     return None, [f"several arms could be the baseline ({names}): choose one with --baseline"]
 
 
-def _patients(rule: Rule, cases: int) -> list[str]:
-    if not rule.units:
-        return []
-    count = max(rule.units) + 1
-    return [f"{cases} cases of {count} patients: each patient counts once in intervals, tests and ranks"]
+def _sample(rule: Rule, cases: int) -> list[str]:
+    """What a reader must know of who was scanned."""
+    count = max(rule.units) + 1 if rule.units else cases
+    told = []
+    if rule.units:
+        told.append(
+            f"{cases} cases of {count} patients: each patient counts once in intervals, tests and ranks"
+        )
+    smallest = 2.0 ** (1 - count)
+    if smallest >= rule.alpha:
+        told.append(
+            f"no signed-rank test of {count} can reach p < {rule.alpha:g}: the smallest is {smallest:.3g}"
+        )
+    return told
 
 
 def _require_known(metric: str, alpha: float) -> None:

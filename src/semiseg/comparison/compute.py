@@ -54,6 +54,8 @@ class Rule:
         Patients are drawn with all their cases.
         """
         replicates, cases, classes = values.shape
+        if not cases:
+            return Interval.none("no case", 1 - self.alpha)
         flat = np.where(known, values, 0.0).transpose(1, 0, 2).reshape(cases, -1)
         counted = known.transpose(1, 0, 2).reshape(cases, -1).astype(np.float64)
 
