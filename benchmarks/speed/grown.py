@@ -27,12 +27,16 @@ def step(folder: Path, patch: tuple[int, int, int], repeats: int) -> Point:
 
 
 def prediction(folder: Path, edge: int, patch: tuple[int, int, int]) -> Point:
-    """Seconds and peak memory of one prediction of a cube of ``edge`` voxels, and the windows' total."""
+    """Seconds and peak memory of one prediction of a cube of ``edge`` voxels; its size is that of all windows."""
     from semiseg import networks
     from semiseg.devices import native_precision
     from semiseg.inference.predictor import Settings, predict_probabilities
+    from semiseg.inference.window import window_starts
 
+    base = work.resident_mb()
     torch.manual_seed(0)
+    stride = tuple(p // 2 for p in patch)
+    windows = len(window_starts((edge,) * 3, patch, 0.5, stride))
     device = torch.device("cpu")
     net = networks.build("vnet", dim=3, in_channels=1, classes=2)
     net.to(memory_format=torch.channels_last_3d).eval()
@@ -40,15 +44,14 @@ def prediction(folder: Path, edge: int, patch: tuple[int, int, int]) -> Point:
     precision = native_precision(device)
 
     def predict(image: torch.Tensor) -> None:
-        settings = Settings(stride=tuple(p // 2 for p in patch))
+        settings = Settings(stride=stride)
         predict_probabilities([net], image, dim=3, patch=patch, config=settings, precision=precision).argmax(
             0
         )
 
     predict(image[:, : patch[0], : patch[1], : patch[2]])  # what a process does only once
-    base = work.peak_mb()
     found = _seconds(lambda: predict(image), 1, warm=0)
-    return found | {"mb": work.peak_mb() - base, "size": float(edge**3)}
+    return found | {"mb": work.peak_mb() - base, "size": float(windows * np.prod(patch))}
 
 
 def metric(folder: Path, radius: int, shift: int) -> Point:

@@ -47,7 +47,10 @@ QUICK: dict[str, list[tuple[Any, ...]]] = {
 }
 LABELS = {
     "step": ("a mean teacher step (V-Net, 2+2 patches)", "voxels of the batch"),
-    "prediction": (f"prediction, windows of {'x'.join(map(str, WINDOW))} that overlap by half", "voxels"),
+    "prediction": (
+        f"prediction, windows of {'x'.join(map(str, WINDOW))} that overlap by half",
+        "voxels of all windows",
+    ),
     "metric": ("all metrics of one class", "voxels of the reference's surface"),
     "start": ("start-up, scans of 20x20x20", "cases"),
 }
@@ -110,7 +113,7 @@ def plot(result: dict[str, list[Curve]], path: Path) -> None:
 
 
 def _legend(what: str) -> str:
-    return what.replace("mb", "memory above one window's").replace(", cpu", "").replace("cpu", "time")
+    return what.replace("mb", "memory").replace(", cpu", "").replace("cpu", "time")
 
 
 def page(content: dict[str, Any]) -> str:
@@ -123,14 +126,15 @@ def page(content: dict[str, Any]) -> str:
         "",
         "![Cost against size, doubly logarithmic](growth.svg)",
         "",
-        "| what | from | to | cost | exponents |",
+        "| what | from | to | CPU s (memory: MB) | exponents |",
         "|---|---|---|---|---|",
     ]
     for name, found in content["curves"].items():
         for curve in found:
             sizes, values = curve["sizes"], curve["values"]
-            cells = [f"{LABELS[name][0]}: {_legend(curve['what'])}", f"{sizes[0]:,.0f}", f"{sizes[-1]:,.0f}"]
-            cells += [f"{LABELS[name][1]}, {values[0]:.3g} to {values[-1]:.3g}", verdict(curve)]
+            what, unit = LABELS[name]
+            cells = [f"{what}: {_legend(curve['what'])}", f"{sizes[0]:,.0f} {unit}", f"{sizes[-1]:,.0f}"]
+            cells += [f"{values[0]:.3g} to {values[-1]:.3g}", verdict(curve)]
             lines.append("| " + " | ".join(cells) + " |")
     about = ", ".join(f"{key} {value}" for key, value in content["machine"].items())
     command = f"Command: `{content['command']}`."

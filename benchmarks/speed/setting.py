@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,4 +66,3 @@ class Case:
     target: float | None = None
     warm: int = 1
     repeats: int = 7
-    memory: bool = field(default=True)

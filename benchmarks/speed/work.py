@@ -80,7 +80,7 @@ def memory_of(job: Job, side: str) -> dict[str, float]:
     import semiseg.session  # noqa: F401
 
     gc.collect()
-    base = _resident()
+    base = resident_mb()
     call = (case.plain if side == "plain" else case.ours)()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -92,7 +92,7 @@ def memory_of(job: Job, side: str) -> dict[str, float]:
     return found
 
 
-def _resident() -> float:
+def resident_mb() -> float:
     """MB of this process now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
