@@ -128,7 +128,8 @@ def test_the_live_table_fits_any_terminal(monkeypatch):
 
 
 @pytest.mark.parametrize(("progress", "quiet"), [(True, False), (False, False), (False, True)])
-def test_watching(progress, quiet, capsys):
+def test_watching(progress, quiet, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
     with watching(progress, quiet) as watch:
         watch(Board([waiting("a")]))
     said = capsys.readouterr().err
