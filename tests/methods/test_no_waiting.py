@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from semiseg import methods
 from semiseg.core import Batch, Clock, Method, Update
+from semiseg.engine.optim import skips_by_itself
 from tests.methods.tiny import batches, loop_for, make
 
 WAITS = {
@@ -128,6 +129,13 @@ def test_the_guard_sees(what):
 
 def test_the_guard_lets_other_things_pass():
     run_without_values(Asking("nothing"))
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_every_optimizer_leaves_bad_updates_out_by_itself(name):
+    loop = loop_for(make(name, 2, 3), batches(2, 3), 8)
+    loop.iterate_once()
+    assert all(map(skips_by_itself, loop.optimizers.values()))
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

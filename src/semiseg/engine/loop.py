@@ -23,7 +23,7 @@ from semiseg.ema import ema_update, warm_decay
 from semiseg.engine import checkpoint
 from semiseg.engine.events import Ended, Event, Listener, Notice, Started, Stepped, Validated
 from semiseg.engine.meter import Meter
-from semiseg.engine.optim import build_optimizer, lr_factor
+from semiseg.engine.optim import build_optimizer, fuse, lr_factor
 from semiseg.engine.parallel import any_rank
 from semiseg.engine.precision import Precision
 from semiseg.engine.signals import StopRequest
@@ -228,7 +228,7 @@ class Loop:
         for name in self.method.trainable:
             own = self.method.optimizers.get(name)
             network = getattr(self.method, name)
-            self.optimizers[name] = own(network) if own else build_optimizer(network, self.optimizer)
+            self.optimizers[name] = fuse(own(network)) if own else build_optimizer(network, self.optimizer)
             for group in self.optimizers[name].param_groups:
                 group.setdefault("base_lr", group["lr"])
 

@@ -36,6 +36,16 @@ def can_fuse(parameters: Sequence[Tensor]) -> bool:
     return bool(able) and all(able)
 
 
+def fuse(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """A method's own optimizer, fused where it can be and leaves the choice to torch."""
+    if type(optimizer) in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+        for group in optimizer.param_groups:
+            open_choice = group["fused"] is None and group["foreach"] is None
+            if open_choice and can_fuse(group["params"]):
+                group["fused"] = True
+    return optimizer
+
+
 def skips_by_itself(optimizer: torch.optim.Optimizer) -> bool:
     """Whether :func:`step_unless` works with it."""
     return all(group.get("fused") for group in optimizer.param_groups)
