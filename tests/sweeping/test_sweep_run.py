@@ -132,6 +132,18 @@ def test_runs_made_by_hand_are_taken_over_where_they_fit(data, tmp_path):
     assert second["run"].startswith(str(other.folder.relative_to(tmp_path / "sweep")) + "_")
 
 
+def test_predictions_made_otherwise_are_made_anew(folder, data):
+    cell = json.loads((folder / "sweep.json").read_text())["cells"][0]
+    scores = folder / cell["scores"]
+    record = json.loads((scores / "ts_00.json").read_text())
+    record["options"]["overlap"] = 0.1
+    (scores / "ts_00.json").write_text(json.dumps(record))
+    (scores / "metrics.csv").unlink()
+    outcome = run_here(tiny_spec(data, methods=["supervised"], bounds=False), folder)
+    assert outcome.content["cells"][0]["result"] == cell["result"]
+    assert json.loads((scores / "ts_00.json").read_text())["options"]["overlap"] == 0.5
+
+
 def test_validation_scores(tmp_path):
     data = tiny_dataset(tmp_path)
     (data / "splits.json").write_text(json.dumps({"order": ["case_00"], "val": ["case_01"]}))

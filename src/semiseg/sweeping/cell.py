@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from semiseg.engine.events import Listener
-from semiseg.errors import PartialError
+from semiseg.errors import PartialError, UsageError
 from semiseg.evaluation import evaluate_folders
 from semiseg.experiment import train
 from semiseg.prediction import predict
 from semiseg.resolve import validate
-from semiseg.sweeping.cells import Cell
+from semiseg.run import Run
+from semiseg.sweeping.cells import Cell, Scoring
 
 METRICS = ("Dice", "HD95", "ASD")
 """Whose means the ledger keeps; every metric of every case is in ``metrics.csv``."""
@@ -48,15 +50,7 @@ def run_cell(
     )
     scoring, scores = cell.scoring, folder / cell.scores
     if scoring.score == "test":  # validation cases were predicted at the end of the training
-        report = predict(scoring.images, scores, run.folder, device=device, cases=scoring.cases)
-        if report.failed:
-            first = report.failed[0]
-            raise PartialError(
-                f"{len(report.failed)} of {len(report.cases)} scans could not be predicted; "
-                f"{first.id}: {(first.error or {}).get('message', '')}",
-                hint=f"{scores / 'prediction_report.json'} lists every failure",
-                code="CASES_FAILED",
-            )
+        _predict(run, scoring, scores, device)
     evaluation = evaluate_folders(
         scoring.labels,
         scores,
@@ -72,3 +66,26 @@ def run_cell(
         raise problem
     means = {metric: evaluation.mean(metric) for metric in METRICS}
     return {metric: mean if mean == mean else None for metric, mean in means.items()}
+
+
+def _predict(run: Run, scoring: Scoring, scores: Path, device: str) -> None:
+    """Predict the cases that are not there yet; those that were predicted otherwise are predicted anew.
+
+    Raises:
+        PartialError: some could not be predicted.
+    """
+    call = partial(predict, scoring.images, scores, run.folder, device=device, cases=scoring.cases)
+    try:
+        report = call()
+    except UsageError as error:
+        if error.code != "OUTPUT_EXISTS":
+            raise
+        report = call(overwrite=True)
+    if report.failed:
+        first = report.failed[0]
+        raise PartialError(
+            f"{len(report.failed)} of {len(report.cases)} scans could not be predicted; "
+            f"{first.id}: {(first.error or {}).get('message', '')}",
+            hint=f"{scores / 'prediction_report.json'} lists every failure",
+            code="CASES_FAILED",
+        )
