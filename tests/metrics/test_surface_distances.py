@@ -14,16 +14,19 @@ from semiseg.metrics.surface import border, joint_box, surface_distances
 PAIRS = pairs()
 
 
-@pytest.fixture(params=["chosen by size", "tree", "edt", "scipy"])
+PACKAGES = {"tree": "pykdtree", "transform": "edt"}
+
+
+@pytest.fixture(params=["chosen", "tree pykdtree", "tree scipy", "transform edt", "transform scipy"])
 def algorithm(request, monkeypatch):
-    if request.param == "edt":
-        pytest.importorskip("edt")
-    if request.param == "tree":
-        monkeypatch.setattr(surface, "BOX_VOXELS_PER_POINT", 0)
-    elif request.param in ("edt", "scipy"):
-        monkeypatch.setattr(surface, "BOX_VOXELS_PER_POINT", 10**9)
-    if request.param == "scipy":
-        monkeypatch.setitem(sys.modules, "edt", None)
+    which, _, package = request.param.partition(" ")
+    if package == "scipy":
+        monkeypatch.setitem(sys.modules, PACKAGES[which], None)
+        monkeypatch.setitem(sys.modules, "pykdtree.kdtree", None)
+    elif package:
+        pytest.importorskip(package)
+    if package:
+        monkeypatch.setattr(surface, "tree_is_cheaper", lambda *_: which == "tree")
     return request.param
 
 
@@ -37,9 +40,7 @@ def test_distances_equal_the_full_volume_transform(name, algorithm):
         np.testing.assert_allclose(np.sort(got), np.sort(want), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("algorithm_voxels", [0, 10**9])
-def test_distances_in_voxels_are_exact(algorithm_voxels, monkeypatch):
-    monkeypatch.setattr(surface, "BOX_VOXELS_PER_POINT", algorithm_voxels)
+def test_distances_in_voxels_are_exact(algorithm):
     prediction, reference, _ = PAIRS["far blob"]
     found = surface_distances(prediction, reference, (1, 1, 1))
     wanted = plain_distances(prediction, reference, (1, 1, 1))
@@ -47,15 +48,27 @@ def test_distances_in_voxels_are_exact(algorithm_voxels, monkeypatch):
         assert np.array_equal(np.sort(got), np.sort(want))
 
 
-def test_small_masks_use_the_tree_and_crowded_boxes_the_transform(monkeypatch):
-    used = []
-    for name in ("_by_tree", "_by_transform"):
-        real = getattr(surface, name)
-        monkeypatch.setattr(surface, name, lambda *a, n=name, f=real: used.append(n) or f(*a))
-    sparse, _, spacing = PAIRS["single voxels"]
-    surface_distances(sparse, PAIRS["single voxels"][1], spacing)
-    surface_distances(*PAIRS["speckle"])
-    assert used == ["_by_tree"] * 2 + ["_by_transform"] * 2
+@pytest.mark.parametrize("missing", [(), ("pykdtree",), ("edt",), ("pykdtree", "edt")])
+def test_few_or_near_points_are_looked_up_and_many_far_ones_swept(missing, monkeypatch):
+    for package in missing:
+        monkeypatch.setitem(sys.modules, package, None)
+    assert surface.tree_is_cheaper(1000, 2.0, 100_000)
+    assert not surface.tree_is_cheaper(20_000, 2.0, 100_000)
+    assert not surface.tree_is_cheaper(1000, 200.0, 100_000)
+    assert surface.tree_is_cheaper(1000, 200.0, 10_000_000)
+
+
+def test_the_rule_is_asked_with_what_was_measured(monkeypatch):
+    asked = []
+    monkeypatch.setattr(surface, "tree_is_cheaper", lambda *given: asked.append(given) or True)
+    first, second = np.zeros((2, 30, 30, 30), bool)
+    first[3:7, 3:7, 3:7] = True
+    second[3:7, 3:7, 23:27] = True
+    surface_distances(first, second, (2.0, 2.0, 2.0))
+    (points, away, voxels), _ = asked
+    assert points == 4**3 - 2**3
+    assert 17 <= away <= 20  # voxels, not millimeters
+    assert voxels == 4 * 4 * 24
 
 
 @pytest.mark.parametrize("name", PAIRS)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from semiseg.errors import DataError, UsageError
 from semiseg.metrics import conventions
+from semiseg.metrics.boxes import class_boxes
 from semiseg.metrics.conventions import Convention, Empty
-from semiseg.metrics.surface import Distances, Mask, SurfaceDistances, joint_box, surface_distances
+from semiseg.metrics.surface import Distances, Mask, SurfaceDistances, distances_in_box
 
 Labels = NDArray[Any]
 ClassMetrics = dict[str, float]
@@ -100,18 +101,17 @@ def evaluate(
         known = reference != ignore
         total = int(np.count_nonzero(known))
         prediction, reference = np.where(known, prediction, 0), np.where(known, reference, 0)
-    box = joint_box(prediction != 0, reference != 0)
-    if box is not None:
-        prediction, reference = prediction[box], reference[box]
+    classes = {name: value for name, value in labels.items() if value not in (0, ignore)}
+    boxes = class_boxes(prediction, reference, list(classes.values()))
     result = {}
-    for name, value in labels.items():
-        if value == 0 or value == ignore:
-            continue
-        ours, theirs = prediction == value, reference == value
-        counts = _count(ours, theirs, total)
-        surfaces = None
-        if distances and rule.distances and counts.n_pred and counts.n_ref:
-            surfaces = Surfaces.of(ours, theirs, scale, rule)
+    for name, value in classes.items():
+        box = boxes[value]
+        counts, surfaces = Counts(0, 0, 0, total), None
+        if box is not None:
+            ours, theirs = prediction[box] == value, reference[box] == value
+            counts = _count(ours, theirs, total)
+            if distances and rule.distances and counts.n_pred and counts.n_ref:
+                surfaces = Surfaces.of(ours, theirs, scale, rule)
         metrics = class_metrics(counts, surfaces, scale, rule, nsd_tolerance_mm)
         result[name] = metrics if distances else without_distances(metrics)
     return result
@@ -132,13 +132,13 @@ class Surfaces(NamedTuple):
     @classmethod
     def of(cls, prediction: Mask, reference: Mask, scale: Scale, rule: Convention) -> Surfaces:
         """Measure once where both units agree up to a factor, and twice for anisotropic voxel distances."""
-        found = surface_distances(prediction, reference, scale.in_unit(rule))
+        found = distances_in_box(prediction, reference, scale.in_unit(rule))
         if rule.unit == "mm":
             return cls(found, found)
         if len(set(scale.spacing)) == 1:
             step = scale.spacing[0]
             return cls(found, SurfaceDistances(found.to_reference * step, found.to_prediction * step))
-        return cls(found, surface_distances(prediction, reference, scale.spacing))
+        return cls(found, distances_in_box(prediction, reference, scale.spacing))
 
 
 def class_metrics(

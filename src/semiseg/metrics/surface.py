@@ -7,7 +7,8 @@ center to the nearest border voxel center of the other mask.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +16,25 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 Distances = NDArray[np.float64]
+Points = NDArray[np.float64]
+"""(N, axes)."""
 
-BOX_VOXELS_PER_POINT = 20
-"""A k-d tree look-up costs about as much as the exact distance transform of this many voxels."""
+PROBES = 128
+"""Look-ups that tell how far apart the surfaces are, before the rest are made."""
+
+
+class Costs(NamedTuple):
+    """Nanoseconds, fitted by ``benchmarks/surface_rule.py``; only their ratios matter."""
+
+    look_up: float
+    """Of a border point in a k-d tree of points right beside it."""
+    per_voxel_away: float
+    """More, for each voxel that it is away: the search visits all of the surface that is nearly as near."""
+
+
+TREES = {"pykdtree": Costs(250, 60), "scipy": Costs(580, 77)}
+TRANSFORMS = {"edt": 34.0, "scipy": 72.0}
+"""Of a voxel of the box in an exact distance transform."""
 
 
 class SurfaceDistances(NamedTuple):
@@ -71,56 +88,103 @@ def surface_distances(prediction: Mask, reference: Mask, spacing: Sequence[float
     box = joint_box(prediction, reference)
     if box is None:
         return SurfaceDistances(np.zeros(0), np.zeros(0))
+    return distances_in_box(prediction[box], reference[box], spacing)
+
+
+def distances_in_box(prediction: Mask, reference: Mask, spacing: Sequence[float]) -> SurfaceDistances:
+    """As :func:`surface_distances`, for masks that are cropped already."""
     # One memory order for both: mixed orders make every step several times slower.
-    ours = border(np.ascontiguousarray(prediction[box]))
-    theirs = border(np.ascontiguousarray(reference[box]))
-    shared = ours & theirs
-    apart = int(np.count_nonzero(ours ^ theirs))
-    # Few points in a large box are looked up one by one; many fill the box, and one sweep serves them all.
-    directed = _by_tree if ours.size > BOX_VOXELS_PER_POINT * apart else _by_transform
+    ours = border(np.ascontiguousarray(prediction))
+    theirs = border(np.ascontiguousarray(reference))
+    from_ours, from_theirs = border_points(ours, spacing), border_points(theirs, spacing)
+    shared_ours, shared_theirs = theirs[ours], ours[theirs]
     return SurfaceDistances(
-        directed(ours, theirs, shared, spacing),
-        directed(theirs, ours, shared, spacing),
+        _directed(from_ours, shared_ours, from_theirs, theirs, ours, spacing),
+        _directed(from_theirs, shared_theirs, from_ours, ours, theirs, spacing),
     )
 
 
-def _by_tree(source: Mask, target: Mask, shared: Mask, spacing: Sequence[float]) -> Distances:
-    """Look every border voxel up in a k-d tree; voxels on both borders have distance 0 without a look-up."""
-    from scipy.spatial import cKDTree
-
-    scale = np.asarray(spacing, dtype=np.float64)
-    points = _places(source & ~shared) * scale
-    zeros = np.zeros(int(shared.sum()))
+def _directed(
+    source: Points,
+    shared: Mask,
+    target: Points,
+    target_mask: Mask,
+    source_mask: Mask,
+    spacing: Sequence[float],
+) -> Distances:
+    """From each border voxel to the other border; on both borders it is 0 without a look-up."""
+    points = source[~shared]
     if not len(points):
-        return zeros
-    # Large plain leaves: a tree for one batch of look-ups need not be balanced, and far points gain most.
-    tree = cKDTree(_places(target) * scale, leafsize=32, balanced_tree=False, compact_nodes=False)
-    return np.concatenate([zeros, np.atleast_1d(tree.query(points)[0])])
+        return np.zeros(len(source))
+    search = nearest(target)
+    probes = search(points[:: max(1, len(points) // PROBES)])
+    if tree_is_cheaper(len(points), float(probes.mean()) / min(spacing), target_mask.size):
+        return np.concatenate([np.zeros(len(source) - len(points)), search(points)])
+    squared, step = squared_transform(target_mask, spacing)
+    swept: Distances = np.sqrt(squared[source_mask], dtype=np.float64) * step
+    return swept
 
 
-def _places(mask: Mask) -> NDArray[np.intp]:
-    """``np.argwhere(mask)``, (N, axes), ten times faster."""
-    return np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape), axis=-1)
+def tree_is_cheaper(points: int, voxels_away: float, box_voxels: int) -> bool:
+    """Few or near points are looked up one by one; many far ones fill the box, and one sweep serves them all.
+
+    Args:
+        points: to be looked up.
+        voxels_away: their mean distance, in voxels of the finest axis.
+        box_voxels: of the distance transform.
+    """
+    tree = TREES["pykdtree" if _installed("pykdtree") else "scipy"]
+    voxel = TRANSFORMS["edt" if _installed("edt") else "scipy"]
+    return points * (tree.look_up + tree.per_voxel_away * voxels_away) <= voxel * box_voxels
 
 
-def _by_transform(source: Mask, target: Mask, shared: Mask, spacing: Sequence[float]) -> Distances:
-    """Read the distances from the distance transform of the box."""
-    return _transform(target, spacing)[source]
+def border_points(mask: Mask, spacing: Sequence[float]) -> Points:
+    """Where the voxels of a border are, (N, axes) in the unit of ``spacing``, in raster order."""
+    places = np.unravel_index(np.flatnonzero(mask), mask.shape)
+    return np.stack([place * float(step) for place, step in zip(places, spacing, strict=True)], 1)
 
 
-def _transform(target: Mask, spacing: Sequence[float]) -> Distances:
-    """The distance of every voxel to the nearest voxel of ``target``."""
+def nearest(target: Points) -> Callable[[Points], Distances]:
+    """A function from points to their distances to the nearest point of ``target``, by a k-d tree."""
+    try:
+        from pykdtree.kdtree import KDTree  # about twice as fast; optional because of its license
+    except ImportError:
+        from scipy.spatial import cKDTree
+
+        # Large plain leaves: a tree for one batch of look-ups need not be balanced, and far points gain most.
+        plain = cKDTree(target, leafsize=48, balanced_tree=False, compact_nodes=False)
+        return lambda points: np.atleast_1d(plain.query(points)[0])
+    tree = KDTree(target, leafsize=16)
+
+    def search(points: Points) -> Distances:
+        found: Distances = tree.query(points)[0]
+        return found
+
+    return search
+
+
+def look_up(source: Points, target: Points) -> Distances:
+    """The distance of every point to the nearest of ``target``."""
+    return nearest(target)(source)
+
+
+def squared_transform(target: Mask, spacing: Sequence[float]) -> tuple[NDArray[Any], float]:
+    """The squared distance of every voxel to the nearest voxel of ``target``, in steps; and the step."""
+    outside = ~np.ascontiguousarray(target)
     try:
         from edt import edtsq
     except ImportError:
         from scipy.ndimage import distance_transform_edt
 
-        exact: Distances = distance_transform_edt(~target, sampling=tuple(spacing))
-        return exact
+        exact: Distances = distance_transform_edt(outside, sampling=tuple(spacing))
+        return np.square(exact, out=exact), 1.0
     # edt works in float32, which holds squares of whole numbers (and of 3.75 = 3.0 / 0.8) exactly: measure in
-    # steps of the finest axis, and go to millimeters in float64.
+    # steps of the finest axis, and go to millimeters in float64. Bytes are faster than bools there.
     step = min(spacing)
     relative = tuple(s / step for s in spacing)
-    squared: NDArray[Any] = edtsq(np.ascontiguousarray(~target), anisotropy=relative, parallel=1)
-    root: Distances = np.sqrt(squared, dtype=np.float64) * step
-    return root
+    squared: NDArray[Any] = edtsq(outside.view(np.uint8), anisotropy=relative, parallel=1)
+    return squared, step
+
+
+def _installed(package: str) -> bool:
+    return find_spec(package) is not None
