@@ -38,7 +38,7 @@ def result_table(board: Board) -> Table:
         row = groups.setdefault((entry.cell.dataset, entry.cell.variant), {})
         row.setdefault(entry.cell.budget, []).append(entry)
     budgets = sorted({entry.cell.budget for entry in board.entries}, key=_amount)
-    table = Table(caption=f"{METRIC}, mean over seeds and folds (how many of them are done)")
+    table = Table(caption=f"mean {METRIC} (cells done)")
     for heading in ("dataset", "variant", *(f"labeled {budget}" for budget in budgets)):
         table.add_column(heading)
     for (dataset, variant), row in groups.items():
