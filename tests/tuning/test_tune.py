@@ -252,7 +252,9 @@ def test_a_trial_that_falls_behind_is_stopped_and_its_weights_are_gone(data: Pat
 
 def test_a_setting_that_cannot_be_trained_fails_alone(data: Path, tmp_path: Path) -> None:
     space = {"network.options.up": "[transposed, no_such]"}
-    found = tune(data, tmp_path / "t", trials=3, only=list(space), space=space, method="supervised")
+    found = tune(
+        data, tmp_path / "t", trials=3, iterations=1, only=list(space), space=space, method="supervised"
+    )
     failed = [entry for entry in found.entries if entry.state == "failed"]
     assert failed
     assert all("no_such" in entry.note for entry in failed)
@@ -295,6 +297,25 @@ def test_patients_stay_together(data: Path) -> None:
 def test_one_patient_is_too_few(data: Path) -> None:
     with pytest.raises(UsageError, match="at least 2 labeled patients"):
         fold_count(*of_patients(data, "p1_a", "p1_b"), None)
+
+
+def test_two_processes_do_not_work_in_one_folder(tuned: Any, data: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from semiseg.sweeping.claim import Claim\n"
+        "with Claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    lock = str(tuned.folder / "study.lock")
+    with subprocess.Popen(
+        [sys.executable, "-c", code, lock],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment_of_ranks(),
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(UsageError, match="another process is tuning"):
+            tune(data, tuned.folder, trials=3, resume=True)
+        holder.communicate()
 
 
 def test_a_fold_knows_no_other_labels(data: Path) -> None:

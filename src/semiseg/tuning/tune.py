@@ -6,7 +6,8 @@ import functools
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from semiseg.errors import Interrupted, UsageError
 from semiseg.machine import cores
 from semiseg.prepare import prepare
 from semiseg.run_name import run_name
+from semiseg.sweeping.claim import Claim
 from semiseg.tuning.book import JOURNAL, Book, Entry, require_optuna
-from semiseg.tuning.claim import LOCK, claimed
 from semiseg.tuning.crew import work
 from semiseg.tuning.folds import fold_config
 from semiseg.tuning.outline import Outline
@@ -30,6 +31,7 @@ from semiseg.writable import require_writable
 log = logging.getLogger("semiseg.tune")
 
 TRIALS = 30
+LOCK = "study.lock"
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def tune(
     """
     require_optuna()
     _make_room(folder, resume=resume, overwrite=overwrite)
-    with claimed(folder):
+    with _claimed(folder):
         book = _open(outline, folder, prune=prune)
         for line in plan_words(outline, trials):
             log.info(line)
@@ -201,9 +203,26 @@ def _make_room(folder: Path, *, resume: bool, overwrite: bool) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     if overwrite:
-        with claimed(folder):
+        with _claimed(folder):
             for entry in folder.iterdir():
                 if entry.is_dir():
                     shutil.rmtree(entry)
                 elif entry.name != LOCK:
                     entry.unlink()
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """One process at a time works here.
+
+    Raises:
+        UsageError: another one does.
+    """
+    with Claim(folder / LOCK) as claim:
+        if not claim.mine:
+            raise UsageError(
+                f"another process is tuning in {folder}",
+                hint="wait for it, or choose another folder with -o",
+                code="IN_USE",
+            )
+        yield
