@@ -74,8 +74,11 @@ def make_run(
     return folder
 
 
-def evaluate(scores: Scores, *, hd95: float = 2.0, **other: Any) -> Evaluation:
-    """An evaluation with these Dice values; where Dice is NaN, so is everything else."""
+def evaluate(scores: Scores, *, hd95: float = 2.0, voxels: float = 100.0, **other: Any) -> Evaluation:
+    """An evaluation with these Dice values; where Dice is NaN, so is everything else.
+
+    A reference has ``voxels``, and none where Dice is 0 or NaN.
+    """
     count = max((len(row) for row in scores.values()), default=1)
     labels = {f"structure {k}": k for k in range(1, count + 1)}
     cases = []
@@ -83,7 +86,7 @@ def evaluate(scores: Scores, *, hd95: float = 2.0, **other: Any) -> Evaluation:
         metrics = {}
         for label, dice in zip(labels, row, strict=True):
             known = 1.0 if dice == dice else NAN
-            sizes = {"n_pred": 100.0 if dice == dice else 0.0, "n_ref": 100.0 if dice == dice else 0.0}
+            sizes = {"n_pred": 100.0 if dice == dice else 0.0, "n_ref": voxels if dice > 0 else 0.0}
             metrics[label] = {"Dice": dice, "HD95": hd95 * known, "ASSD": known, "NSD": dice, **sizes}
         cases.append(
             CaseResult(case, metrics, Scale((8, 8, 8), (1.0, 1.0, 1.0)), 512, f"labels/{case}.nii.gz")

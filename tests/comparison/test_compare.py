@@ -73,14 +73,17 @@ def test_the_interval_of_seeds_is_that_of_their_average_per_case(tmp_path: Path)
 
 
 def test_means_are_those_of_evaluate_when_masks_are_empty(tmp_path: Path) -> None:
-    """Class means first: 0.8 and 0.4 make 0.6, whatever the number of cases that define each."""
-    scores = {"c0": [0.9, NAN], "c1": [0.7, NAN], "c2": [0.8, 0.4], **spread([0.8] * 5, classes=2)}
+    """Class means first, whatever the number of cases that define each class.
+
+    The reference of c0 is empty: who predicts nothing there is left out, who predicts something has 0.
+    """
+    scores = {"c0": [0.0, NAN], "c1": [0.7, NAN], "c2": [0.8, 0.4], **spread([0.8] * 5, classes=2)}
     scores |= {f"c{i:02d}": [0.8, NAN] for i in range(5)}
     make_run(tmp_path / "a", scores)
     make_run(tmp_path / "b", {**scores, "c0": [NAN, NAN]}, method="mean_teacher")
     found = board(tmp_path)
     summary = found.summary("supervised", "Dice")
-    assert summary.mean == pytest.approx((0.8 + 0.4) / 2)
+    assert summary.mean == pytest.approx(((0 + 0.7 + 0.8 + 5 * 0.8) / 8 + 0.4) / 2)
     assert (summary.cases, summary.undefined) == (8, 7)
     by_class = found.summary("supervised", "Dice", "structure 2")
     assert (by_class.mean, by_class.cases) == (pytest.approx(0.4), 1)
@@ -178,6 +181,16 @@ def test_scores_counted_by_other_rules_are_refused(tmp_path: Path, other: dict, 
     with pytest.raises(UsageError, match=what) as caught:
         compare([tmp_path])
     assert caught.value.code == "SCORES_DIFFER"
+
+
+def test_scores_against_other_references_are_refused(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", spread(BASE))
+    make_run(tmp_path / "b", spread(BASE), method="mean_teacher", voxels=101.0)
+    with pytest.raises(
+        UsageError, match=r"c00 was scored against different ref.* has 100 voxels .* 101"
+    ) as found:
+        compare([tmp_path])
+    assert found.value.code == "REFERENCES_DIFFER"
 
 
 def test_other_classes_are_refused(tmp_path: Path) -> None:

@@ -16,13 +16,30 @@ def require_alike(runs: Sequence[RunScores]) -> None:
     """Refuse scores that were counted by different rules.
 
     Raises:
-        UsageError: two conventions, two tolerances of NSD, or other classes in one dataset.
+        UsageError: two conventions, two tolerances of NSD, other classes or other references in one dataset.
     """
     _one("conventions", runs, lambda run: run.convention, "--convention")
     _one("tolerances of NSD", runs, lambda run: f"{run.nsd_tolerance_mm:g} mm", "--nsd-tolerance")
     for dataset in sorted({run.dataset for run in runs}):
         own = [run for run in runs if run.dataset == dataset]
         _one(f"lists of classes of {dataset}", own, lambda run: ", ".join(sorted(run.classes)), "--dataset")
+        _require_same_references(own)
+
+
+def _require_same_references(runs: Iterable[RunScores]) -> None:
+    """A reference that has changed between two evaluations shows in its number of voxels."""
+    seen: dict[tuple[str, str], tuple[float, RunScores]] = {}
+    for run in runs:
+        for case, row in zip(run.cases, run.scores.get("n_ref", ()), strict=False):
+            for label, voxels in zip(run.classes, row, strict=True):
+                before, other = seen.setdefault((case, label), (voxels, run))
+                if voxels != before:
+                    raise UsageError(
+                        f"{case} was scored against different references: {label} has {before:.0f} voxels in "
+                        f"{other.predictions} and {voxels:.0f} in {run.predictions}",
+                        hint="score both against the same references: semiseg evaluate REF PRED --overwrite",
+                        code="REFERENCES_DIFFER",
+                    )
 
 
 def require_common(cases: Sequence[str], arms: Sequence[Arm]) -> None:
