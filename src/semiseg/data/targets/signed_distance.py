@@ -53,24 +53,28 @@ def _of_mask(mask: Mask, box: tuple[slice, ...]) -> Map | float:
     """The map of a mask that is not empty and lies in ``box``."""
     if mask.all():
         return -1.0
-    signed = _distance(~mask)
-    signed /= signed.max()
-    # The nearest voxel outside of the mask is in the box or right beside it.
-    around = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
-    inside = mask[around]
-    depth = _distance(inside)
-    signed[around][inside] = np.where(depth == 1, 0, -depth / depth.max())[inside]
+    signed, around = _distances(mask, box)
+    part, inside = signed[around], mask[around]
+    depth = part[inside]
+    signed /= np.max(signed, where=~mask, initial=0)
+    part[inside] = np.where(depth == 1, 0, -depth / depth.max())
     return signed
 
 
-def _distance(mask: Mask) -> Map:
-    """The Euclidean distance of each voxel of the mask to the nearest voxel outside of it; 0 there."""
+def _distances(mask: Mask, box: tuple[slice, ...]) -> tuple[Map, tuple[slice, ...]]:
+    """The Euclidean distance of each voxel to the nearest of the other kind, and a box that holds the mask."""
+    # The nearest voxel outside of the mask is in the box or right beside it.
+    around = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
     try:
         from edt import edt
     except ImportError:
         from scipy.ndimage import distance_transform_edt
 
-        exact: NDArray[Any] = distance_transform_edt(mask)
-        return exact.astype(np.float32)
-    fast: Map = edt(np.ascontiguousarray(mask), parallel=1)
-    return fast
+        whole: NDArray[Any] = distance_transform_edt(~mask)
+        signed: Map = whole.astype(np.float32)
+        inside = mask[around]
+        signed[around][inside] = distance_transform_edt(inside)[inside]
+        return signed, around
+    # Two labels instead of a mask: one transform measures inside and outside at once.
+    both: Map = edt(np.ascontiguousarray(mask).view(np.uint8) + np.uint8(1), parallel=1)
+    return both, around
