@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,16 @@ HEAD = """# Results
 Every table here was written by the command named in it; `python benchmarks/page.py` collects them from
 `benchmarks/results`, where the raw numbers are. Nothing was chosen on test cases: the default recipe was
 settled on labels of hippocampus training cases that the runs below do not see as labeled.
+
+Tables of sweeps hold what has been run so far of their specification. Some of these runs were made one by one
+with `semiseg train`, `predict` and `evaluate` under the same settings, before `semiseg sweep` was there.
 """
 ORDER = (
     "hippocampus",
     "steps_hippocampus",
     "acdc",
     "left_atrium",
+    "left_atrium_short",
     "speed",
     "growth",
 )
@@ -49,11 +53,12 @@ def plots() -> list[Path]:
 
 def figures() -> str:
     """The CSV of our own figures; see `semiseg.methods.measured` for its columns."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("convention", "semiseg") == "semiseg" and "runs" in content:
-            rows += _lines(path.stem, content["command"], content["runs"])
+        if content.get("comparison", {}).get("convention") == "semiseg":
+            for board in content["comparison"]["boards"]:
+                rows += _lines(content["commands"][0], board)
     text = io.StringIO()
     columns = ["method", "dataset", "labeled", "iterations", "seeds"]
     columns += [f"{metric}{more}" for metric in ("dice", "hd95") for more in ("", "_sd", "_gain")]
@@ -63,25 +68,25 @@ def figures() -> str:
     return text.getvalue()
 
 
-def _lines(dataset: str, command: str, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A line per method, number of labels and number of iterations."""
-    groups: dict[tuple[str, int, int], dict[int, dict[str, Any]]] = {}
-    for run in runs:
-        key = (run["method"], run["labeled"], run["iterations"])
-        groups.setdefault(key, {})[run["seed"]] = run
-    lines = []
-    for (method, labeled, iterations), group in groups.items():
-        base = {} if method == "supervised" else groups.get(("supervised", labeled, iterations), {})
-        line = {"method": method, "dataset": dataset, "labeled": labeled, "iterations": iterations}
+def _lines(command: str, board: dict[str, Any]) -> list[dict[str, Any]]:
+    """A line per arm of a board; variants of a method stay on the page of results."""
+    found = {(s["arm"], s["metric"]): s for s in board["summaries"] if s["label"] is None}
+    words = re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", board["dataset"].partition("_")[2])
+    dataset, lines = "_".join(words).lower(), []
+    for arm in board["arms"]:
+        name, labeled = arm["name"], arm["labeled"]
+        if arm["bound"] is None and name not in (arm["method"], board["baseline"]):
+            continue
+        (iterations,) = {run["iterations"] for run in arm["runs"]}
+        line = {"method": arm["method"], "dataset": dataset, "labeled": labeled, "iterations": iterations}
         for metric, scale in (("Dice", 100), ("HD95", 1)):
-            values = {seed: scale * run[metric] for seed, run in group.items()}
-            pairs = [values[seed] - scale * base[seed][metric] for seed in values if seed in base]
-            line[metric.lower()] = f"{statistics.mean(values.values()):.2f}"
-            line[f"{metric.lower()}_sd"] = (
-                f"{statistics.stdev(values.values()):.2f}" if len(values) > 1 else ""
-            )
-            line[f"{metric.lower()}_gain"] = f"{statistics.mean(pairs):+.2f}" if pairs else ""
-        lines.append({**line, "seeds": len(group), "command": command})
+            mine, base = found[name, metric], found.get((board["baseline"], metric))
+            sd, compared = mine["sd"], base and base is not mine and arm["bound"] != "upper"
+            line[metric.lower()] = f"{scale * mine['mean']:.2f}"
+            line[f"{metric.lower()}_sd"] = "" if sd is None else f"{scale * sd:.2f}"
+            gain = scale * (mine["mean"] - base["mean"]) if compared else None
+            line[f"{metric.lower()}_gain"] = "" if gain is None else f"{gain:+.2f}"
+        lines.append({**line, "seeds": len(arm["runs"]), "command": command})
     return lines
 
 

@@ -26,18 +26,34 @@ def test_the_package_has_the_figures_that_the_benchmarks_measured():
     assert made["figures"]().startswith("method,dataset,labeled,")
 
 
-def test_the_gain_is_that_of_the_seeds_in_common():
+def test_the_gain_is_over_the_baseline_and_variants_are_left_out():
     made = runpy.run_path(str(REPOSITORY / "benchmarks" / "page.py"))
 
-    def run(method, seed, dice):
-        return {"method": method, "labeled": 8, "iterations": 9, "seed": seed, "Dice": dice, "HD95": 2.0}
+    def arm(name, method, labeled=8, bound=None):
+        runs = [{"iterations": 9}, {"iterations": 9}]
+        return {"name": name, "method": method, "labeled": labeled, "bound": bound, "runs": runs}
 
-    runs = [run("supervised", 0, 0.8), run("supervised", 1, 0.6), run("x", 1, 0.7), run("x", 2, 0.9)]
-    base, line = made["_lines"]("d", "c", runs)
+    def summaries(name, dice):
+        parts = (("Dice", None, dice), ("Dice", "1", 0.0), ("HD95", None, 2.0))
+        return [{"arm": name, "metric": m, "label": k, "mean": v, "sd": 0.01} for m, k, v in parts]
+
+    upper = arm("supervised, all labels", "supervised", 99, "upper")
+    board = {
+        "dataset": "Dataset101_LeftAtrium",
+        "baseline": "supervised",
+        "arms": [arm("supervised", "supervised", bound="lower"), arm("x", "x"), arm("x weak", "x"), upper],
+        "summaries": [
+            s for n, d in (("supervised", 0.7), ("x", 0.8), ("x weak", 0.9)) for s in summaries(n, d)
+        ]
+        + summaries(upper["name"], 0.95),
+    }
+    base, line, all_labels = made["_lines"]("c", board)
     assert (line["dice"], line["dice_gain"], line["hd95_gain"], line["seeds"]) == (
         "80.00",
         "+10.00",
         "+0.00",
         2,
     )
-    assert (base["dice"], base["dice_gain"], base["dice_sd"]) == ("70.00", "", "14.14")
+    assert line["dataset"] == "left_atrium"
+    assert (base["dice"], base["dice_gain"], base["dice_sd"]) == ("70.00", "", "1.00")
+    assert (all_labels["method"], all_labels["labeled"], all_labels["dice_gain"]) == ("supervised", 99, "")
