@@ -1,8 +1,8 @@
 """The table of one of our own sweeps: `python benchmarks/table.py SWEEP --name hippocampus`.
 
 SWEEP is what `semiseg sweep benchmarks/specs/NAME.yaml` fills, finished or not, or folders of runs with the
-same settings. What `semiseg compare` finds goes to benchmarks/results/NAME.{json,md}; `python benchmarks/page.py`
-then puts the table on the page of results and its figures into the package.
+same settings. What `semiseg compare` finds in it goes to benchmarks/results/NAME.{json,md}. Then
+`python benchmarks/page.py` puts the table on the page of results and its figures into the package.
 """
 
 from __future__ import annotations
