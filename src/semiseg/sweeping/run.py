@@ -32,11 +32,11 @@ class Outcome:
     """As in ``sweep.json``."""
     interrupted: bool = False
 
-    def problem(self, again: str = "run the sweep again") -> SemisegError | None:
+    def problem(self, again: str = "running the sweep again") -> SemisegError | None:
         """The error to end a command with, or None when every cell is done.
 
         Args:
-            again: what to do to go on.
+            again: what to do to go on, such as ``the same command``.
         """
         counts, total = self.board.counts, len(self.board.entries)
         details = {"folder": str(self.folder), **self.content}
@@ -44,7 +44,7 @@ class Outcome:
             text = (
                 f"stopped with {counts['done']} of {total} cells done; everything is saved in {self.folder}"
             )
-            return Interrupted(text, hint=f"{again}: it goes on from there", details=details)
+            return Interrupted(text, hint=f"{again} goes on from there", details=details)
         bad = [entry for entry in self.board.entries if entry.state != "done"]
         if not bad:
             return None
@@ -53,7 +53,7 @@ class Outcome:
         words = [f"{counts[state]} {state}" for state in ("failed", "dead") if counts[state]]
         return PartialError(
             f"{len(bad)} of {total} cells are not done ({', '.join(words)}); {first.cell.title}: {message}",
-            hint=f"{again} for those that died, with --retry-failed for the others too",
+            hint=f"{again} tries those that died once more, with --retry-failed the others too",
             code="CELLS_FAILED",
             details=details,
         )
