@@ -106,8 +106,7 @@ def _columns(comparison: Comparison, board: Board, metric: str) -> list[Column]:
     up = "ascending" if lower_is_better(metric) else "descending"
     columns = [
         Column("method", number=False),
-        Column(titled(comparison, metric), "mean ± SD", up),
-        Column("interval", "over cases", up),
+        Column(titled(comparison, metric), "mean ± SD, interval", up),
     ]
     if metric == comparison.metric:
         columns += [
@@ -127,8 +126,8 @@ def _cells(comparison: Comparison, board: Board, arm: Arm, metric: str, best: st
     summary, places = board.summary(arm.name, metric), digits(metric)
     spread = f" ± {number(summary.sd, places)}"
     text = number(summary.mean, places) + ("" if math.isnan(summary.mean) else spread)
-    yield Cell([text, _undefined(summary)], summary.mean, "best" if arm.name == best else "")
-    yield _interval(summary, places)
+    below = [tag("small", _interval(summary, places)), _undefined(summary)]
+    yield Cell([text, *below], summary.mean, "best" if arm.name == best else "")
     if metric == comparison.metric:
         yield from _tested(comparison, board, arm, places)
     if _published(board, metric):
@@ -140,11 +139,11 @@ def _cells(comparison: Comparison, board: Board, arm: Arm, metric: str, best: st
         yield Cell(number(value, decimals), value)
 
 
-def _interval(summary: Summary, places: int) -> Cell:
+def _interval(summary: Summary, places: int) -> str:
     interval = summary.interval
     if math.isnan(interval.low):
-        return Cell([DASH, tag("small", interval.why_not)], math.nan)
-    return Cell(f"{number(interval.low, places)} to {number(interval.high, places)}", interval.low)
+        return interval.why_not
+    return f"{number(interval.low, places)} to {number(interval.high, places)}"
 
 
 def _undefined(summary: Summary) -> Markup | None:
