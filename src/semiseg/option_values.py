@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -33,13 +33,17 @@ class Declared(NamedTuple):
 
 
 def declared(constructor: Callable[..., Any]) -> dict[str, Declared]:
-    """The keyword-only arguments of a class or function, by name."""
-    hints = _hints(constructor)
-    return {
-        name: Declared(hints.get(name, Any), parameter.default)
-        for name, parameter in inspect.signature(constructor).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
+    """The keyword-only arguments of a function or class, by name.
+
+    A class whose constructor ends in ``**more`` passes the rest on, so those of its base are its own too.
+    """
+    found: dict[str, Declared] = {}
+    for function in _constructors(constructor):
+        hints = _hints(function)
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                found.setdefault(name, Declared(hints.get(name, Any), parameter.default))
+    return found
 
 
 def checked(kind: str, constructor: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,7 +57,9 @@ def checked(kind: str, constructor: Callable[..., Any], options: Mapping[str, An
     Raises:
         UsageError: values of another type or out of range; all of them at once.
     """
-    hints = _hints(constructor)
+    hints: dict[str, Any] = {}
+    for function in _constructors(constructor):
+        hints = _hints(function) | hints
     values, problems = dict(options), []
     for name, value in options.items():
         try:
@@ -73,10 +79,22 @@ def checked(kind: str, constructor: Callable[..., Any], options: Mapping[str, An
     return values
 
 
-def _hints(constructor: Callable[..., Any]) -> dict[str, Any]:
+def _constructors(constructor: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """The function, or the class's ``__init__`` and those of its bases to which it passes ``**more`` on."""
+    if not isinstance(constructor, type):
+        yield constructor
+        return
+    for kind in constructor.__mro__:
+        if "__init__" in vars(kind):
+            function = vars(kind)["__init__"]
+            yield function
+            if not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):
+                return
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     """Argument -> type with its limits; nothing of an outside class whose types cannot be resolved."""
-    target = constructor.__init__ if isinstance(constructor, type) else constructor  # type: ignore[misc]
     try:
-        return typing.get_type_hints(target, include_extras=True)
+        return typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError, AttributeError):
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +11,7 @@ from torch import nn
 
 from semiseg import methods, option_values
 from semiseg.core import Method
+from semiseg.errors import UsageError
 from semiseg.methods._describe import read as read_source
 from semiseg.methods._words import NUMBERS
 from tests.methods.tiny import TinyNet, batches, loop_for, make
@@ -80,8 +80,8 @@ def test_work_is_as_measured(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_options_are_those_of_the_constructor(name):
-    parameters = inspect.signature(methods.find(name)).parameters.values()
-    options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    declared = option_values.declared(methods.find(name))
+    options = {key: option.default for key, option in declared.items()}
     described = {option.name: option.default for option in methods.description(name).options}
     for key, value in described.items():
         if isinstance(value, str) and not isinstance(options.get(key), str):
@@ -163,3 +163,39 @@ def test_a_wrong_form_is_named(described, old, new, says):
     assert old in GOOD
     (problem,) = described(GOOD.replace(old, new)).problems()
     assert says in problem
+
+
+FAMILY = '''
+class Family(Method):
+    """A family.
+
+    Args:
+        weight: of the family.
+        decay: of the average.
+    """
+
+    def __init__(self, make_net, *, weight: Amount = 0.1, decay: Share = 0.99) -> None:
+        super().__init__()
+'''
+
+
+def test_options_that_are_passed_on_are_those_of_the_base(described, tmp_path):
+    (tmp_path / "_family.py").write_text(FAMILY)
+    text = "from semiseg.methods._family import Family\n" + GOOD.replace("(Method)", "(Family)")
+    twin = described(text.replace("weight: Amount = 0.1", "weight: Share = 0.5, **family"))
+    told = [(option.name, option.type, option.default, option.description) for option in twin.options]
+    assert told == [
+        ("weight", "Share", 0.5, "of the second term, at the end: whole."),
+        ("decay", "Share", 0.99, "of the average."),
+    ]
+    alone = described(text)  # without ** it takes its own and no others
+    assert [option.name for option in alone.options] == ["weight"]
+
+
+def test_options_that_are_passed_on_are_checked():
+    kind = methods.find("ua_mt")
+    assert methods.check_options(kind, {"passes": 2, "weight": 3, "hold_off": 10})["weight"] == 3.0
+    with pytest.raises(UsageError, match="Did you mean 'student_view'"):
+        methods.check_options(kind, {"student_veiw": "strong"})
+    with pytest.raises(UsageError, match=r"weight: input should be.*; student_view: .*'weak' or 'strong'"):
+        methods.check_options(kind, {"weight": -1, "student_view": "other"})

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
 
 from semiseg import methods, recipes
+from semiseg.option_values import declared
 from semiseg.resolve import load_recipe, resolve
 
 PUBLISHED = {
@@ -34,8 +33,8 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_defaults_are_the_published_values(name):
-    parameters = inspect.signature(methods.find(name)).parameters
-    assert {key: parameters[key].default for key in PUBLISHED[name]} == PUBLISHED[name]
+    options = declared(methods.find(name))
+    assert {key: options[key].default for key in PUBLISHED[name]} == PUBLISHED[name]
 
 
 @pytest.mark.parametrize("recipe", recipes.names())

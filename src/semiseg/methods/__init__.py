@@ -107,9 +107,9 @@ def check_options(method: type[Method], options: dict[str, object]) -> dict[str,
         UsageError: an option that the method does not have (with the nearest name), or a value that does not
             fit.
     """
-    from semiseg.option_values import checked  # needs pydantic, which the list of methods does not
+    from semiseg.option_values import checked, declared  # need pydantic, which the list of methods does not
 
-    known = [p.name for p in inspect.signature(method).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    known = list(declared(method))
     for option in options:
         if option not in known:
             raise unknown_name(f"option of method {method.__name__}", option, known)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semiseg.methods._source import find_class, keyword_only, targets
+from semiseg.methods._source import find_class, keyword_only, lineage, targets
 
 FACTS = re.compile(
     r"Paper: (?P<paper>.+?)\.? "
@@ -92,14 +92,16 @@ def read(path: Path, name: str, class_name: str = "") -> Description:
     node = find_class(path, class_name)
     if node is None:
         return Description(name)
-    text, _, arguments = (ast.get_docstring(node) or "").partition("\nArgs:\n")
+    text, _, _ = (ast.get_docstring(node) or "").partition("\nArgs:\n")
     summary, *paragraphs = [part.strip() for part in re.split(r"\n\s*\n", text)]
     formula = paragraphs.pop(0) if paragraphs and paragraphs[0].startswith("``") else ""
     facts: dict[str, str] = {}
     for paragraph in paragraphs:
         if paragraph.startswith("Paper: ") and (match := FACTS.fullmatch(one_line(paragraph))):
             facts = match.groupdict()
-    described = _arguments(arguments)
+    described: dict[str, str] = {}
+    for kind in lineage(node, path):
+        described = _arguments(kind) | described
     return Description(
         name,
         summary=one_line(summary),
@@ -124,8 +126,9 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _arguments(section: str) -> dict[str, str]:
-    """Name -> description of a Google-style ``Args:`` section."""
+def _arguments(node: ast.ClassDef) -> dict[str, str]:
+    """Name -> description, of the Google-style ``Args:`` section of a class."""
+    _, _, section = (ast.get_docstring(node) or "").partition("\nArgs:\n")
     section = re.split(r"\n(?=\S)", section)[0]  # up to the next section
     entries = re.split(r"\n(?=    \w)", "\n" + section)
     pairs = (entry.strip().partition(":") for entry in entries if entry.strip())

@@ -18,22 +18,30 @@ def find_class(path: Path, name: str = "") -> ast.ClassDef | None:
 
 
 def keyword_only(node: ast.ClassDef, path: Path) -> Iterator[tuple[str, str, Any]]:
-    """Name, annotation and default of the constructor's keyword-only arguments.
+    """Name, annotation and default of the constructor's keyword-only arguments, its own first.
 
-    A class without a constructor of its own has that of its base, if the base is in a file beside it. A
-    default that is no literal is given as its source text.
+    A default that is no literal is given as its source text.
     """
-    own = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
-    for item in own:
-        for argument, default in zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True):
-            yield (
-                argument.arg,
-                ast.unparse(argument.annotation) if argument.annotation else "",
-                _value(default),
-            )
-    base = None if own else _base(node, path)
+    told: set[str] = set()
+    for kind in lineage(node, path):
+        for item in _constructor(kind):
+            for argument, default in zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True):
+                if argument.arg not in told:
+                    told.add(argument.arg)
+                    annotation = ast.unparse(argument.annotation) if argument.annotation else ""
+                    yield argument.arg, annotation, _value(default)
+
+
+def lineage(node: ast.ClassDef, path: Path) -> Iterator[ast.ClassDef]:
+    """The class, and the bases beside it whose options it has because it passes ``**more`` on.
+
+    So does a class without a constructor of its own.
+    """
+    yield node
+    own = _constructor(node)
+    base = _base(node, path) if not own or own[0].args.kwarg else None
     if base:
-        yield from keyword_only(*base)
+        yield from lineage(*base)
 
 
 def targets(node: ast.ClassDef) -> tuple[str, ...]:
@@ -49,6 +57,10 @@ def targets(node: ast.ClassDef) -> tuple[str, ...]:
 
 def _parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _constructor(node: ast.ClassDef) -> list[ast.FunctionDef]:
+    return [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
 
 
 def _base(node: ast.ClassDef, path: Path) -> tuple[ast.ClassDef, Path] | None:

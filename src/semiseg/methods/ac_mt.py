@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, SegOutput, Update
 from semiseg.errors import UsageError
 from semiseg.losses import dice_ce, entropy_map, masked_mean, softmax_mse
-from semiseg.methods.mean_teacher import TOGETHER, MeanTeacher, one_pass_pays
+from semiseg.methods._teacher import TOGETHER, Teacher, one_pass_pays
 from semiseg.option_values import Amount, Length, Positive, Share
 from semiseg.parts.batch_norm import frozen_running_statistics
 from semiseg.parts.confident_learning import label_issues
@@ -21,7 +21,7 @@ from semiseg.parts.nearest_prototype import Spread, nearest_class, upsampled
 from semiseg.schedules import sigmoid_rampup
 
 
-class ACMT(MeanTeacher):
+class ACMT(Teacher):
     """A Mean Teacher whose consistency counts only on ambiguous voxels, found in one of four ways.
 
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) sum(A D) / (K sum(A))`` with D the squared difference of
@@ -63,15 +63,8 @@ class ACMT(MeanTeacher):
         filter_by: of ``confident_learning``, the names of cleanlab; ``both`` is published.
         sum_over_classes: no K in the divisor, as released for ``uncertainty``.
         update_bn: let the passes of ``uncertainty`` move running statistics, as released.
-        weight: w_max, the consistency weight at the end of the ramp.
-        decay: EMA decay.
         ramp: as in ``mean_teacher``; theta(k) always follows the whole run.
-        ramp_unit: as in ``mean_teacher``.
         noise: of the teacher's input, and of the uncertainty's, clipped at twice its size.
-        student_view: as in ``mean_teacher``.
-        teacher_mode: as in ``mean_teacher``.
-        predict_with: the exported network (published: the student).
-        include_background: count class 0 in the Dice term.
 
     Raises:
         UsageError: fewer than two passes of ``prototype``.
@@ -93,28 +86,9 @@ class ACMT(MeanTeacher):
         filter_by: Literal["both", "prune_by_class", "prune_by_noise_rate"] = "both",
         sum_over_classes: bool = False,
         update_bn: bool = False,
-        weight: Amount = 0.1,
-        decay: Share = 0.99,
-        ramp: Length | None = None,
-        ramp_unit: Length = 1,
-        noise: Amount = 0.1,
-        student_view: Literal["weak", "strong"] = "weak",
-        teacher_mode: Literal["train", "eval"] = "train",
-        predict_with: Literal["student", "teacher"] = "student",
-        include_background: bool = True,
+        **teacher: Any,
     ) -> None:
-        super().__init__(
-            make_net,
-            weight=weight,
-            decay=decay,
-            ramp=ramp,
-            ramp_unit=ramp_unit,
-            noise=noise,
-            student_view=student_view,
-            teacher_mode=teacher_mode,
-            predict_with=predict_with,
-            include_background=include_background,
-        )
+        super().__init__(make_net, **teacher)
         by_uncertainty, by_prototype = selection == "uncertainty", selection == "prototype"
         self.selection, self.threshold_start = selection, threshold_start
         self.threshold_end = (0.9 if by_uncertainty else 0.95) if threshold_end is None else threshold_end

@@ -12,13 +12,13 @@ from semiseg.core import Batch, Clock, NetFactory, Stage, Update
 from semiseg.ema import ema_update
 from semiseg.losses import mixed_dice_ce, region_cross_entropy, region_dice
 from semiseg.losses.region import RegionDice
-from semiseg.methods.mean_teacher import MeanTeacher, one_pass_pays
+from semiseg.methods._teacher import Teacher, one_pass_pays
 from semiseg.option_values import Amount, Share
 from semiseg.parts.boxes import Region, draw_mask
 from semiseg.parts.components import Connectivity, largest_components
 
 
-class BCP(MeanTeacher):
+class BCP(Teacher):
     """A box of each unlabeled image is pasted into a labeled one and the other way round, labels likewise.
 
     ``L = mix(S(a M + a' (1-M)); y_a, q_a'; 1, alpha) + mix(S(b' M + b (1-M)); q_b', y_b; alpha, 1)`` with

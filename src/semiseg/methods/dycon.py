@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, NetFactory, SegOutput, Update
 from semiseg.losses import dice_ce, entropy_map, fecl, fecl_paper, softmax_mse, uncl
-from semiseg.methods.mean_teacher import MeanTeacher
+from semiseg.methods._teacher import Teacher
 from semiseg.option_values import Amount, Length, Positive, Share
 from semiseg.parts.patches import draw, patch_labels, pooled, shares
 from semiseg.parts.projection import EMBEDDINGS, Projected, directions
 from semiseg.schedules import geometric, sigmoid_rampup
 
 
-class DyCON(MeanTeacher):
+class DyCON(Teacher):
     """A Mean Teacher with two more losses: consistency by entropy, and contrast of patches at the bottleneck.
 
     ``L = (CE + Dice)(p(x_l), y_l) + w(k) mean (p - q)^2 + a FeCL(z(x_u), t(x_u)) + b UnCL(p, q)`` with p and
@@ -67,13 +67,8 @@ class DyCON(MeanTeacher):
             the square.
         column_max: subtract the largest similarity of the column instead of the row's, as released.
         double_softmax: a second softmax on both sides of the plain consistency, as released.
-        decay: EMA decay.
         ramp: as in ``mean_teacher``; the published one does not end within the published run.
-        ramp_unit: as in ``mean_teacher``.
         noise: of the teacher's input, all scans, clipped at twice its size.
-        student_view: as in ``mean_teacher``.
-        teacher_mode: as in ``mean_teacher``.
-        predict_with: the exported network (published: the student).
         include_background: count class 0 in the Dice term.
     """
 
@@ -81,7 +76,6 @@ class DyCON(MeanTeacher):
         self,
         make_net: NetFactory,
         *,
-        weight: Amount = 0.1,
         fecl_weight: Amount = 0.5,
         uncl_weight: Amount = 0.5,
         beta_max: Positive = 5.0,
@@ -98,28 +92,19 @@ class DyCON(MeanTeacher):
         max_patches: Length = 4096,
         column_max: bool = False,
         double_softmax: bool = False,
-        decay: Share = 0.99,
         ramp: Length | None = 30000,
         ramp_unit: Length = 150,
-        noise: Amount = 0.1,
-        student_view: Literal["weak", "strong"] = "weak",
-        teacher_mode: Literal["train", "eval"] = "train",
-        predict_with: Literal["student", "teacher"] = "student",
         include_background: bool = False,
+        **teacher: Any,
     ) -> None:
         super().__init__(
             lambda: Projected(make_net(), "dycon"),
-            weight=weight,
-            decay=decay,
             ramp=ramp,
             ramp_unit=ramp_unit,
-            noise=noise,
-            student_view=student_view,
-            teacher_mode=teacher_mode,
-            predict_with=predict_with,
             include_background=include_background,
+            **teacher,
         )
-        self.predictor = "plain_student" if predict_with == "student" else "plain_teacher"
+        self.predictor = "plain_student" if self.predictor == "net" else "plain_teacher"
         self.fecl_weight, self.uncl_weight = fecl_weight, uncl_weight
         self.beta_max, self.beta_min = beta_max, beta_min
         self.fecl_labels, self.majority, self.max_patches = fecl_labels, majority, max_patches

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_ce
-from semiseg.methods.mean_teacher import MeanTeacher
+from semiseg.methods._teacher import Teacher
 from semiseg.option_values import Amount, Length, Positive, Share
 from semiseg.parts.mixing import beta_factors, mixup
 
 
-class ICT(MeanTeacher):
+class ICT(Teacher):
     """A Mean Teacher that is disturbed by mixing pairs of unlabeled scans instead of by noise.
 
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) MSE(softmax student(mix(u0, u1)), mix(q0, q1))`` with

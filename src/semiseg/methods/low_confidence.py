@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -11,12 +11,12 @@ from torch import Tensor
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.errors import UsageError
 from semiseg.losses import class_separation, dice_ce, masked_mean, softmax_mse
-from semiseg.methods.mean_teacher import MeanTeacher
-from semiseg.option_values import Amount, Count, Length, Positive, Share
+from semiseg.methods._teacher import Teacher
+from semiseg.option_values import Amount, Count, Positive, Share
 from semiseg.parts.memory import Prototypes
 
 
-class LowConfidence(MeanTeacher):
+class LowConfidence(Teacher):
     """A Mean Teacher on unsure voxels only, whose features are also drawn to the prototype of their class.
 
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) [mean_A (p - q)^2 + eta mean_A separation(f, mu)]`` with
@@ -42,21 +42,14 @@ class LowConfidence(MeanTeacher):
         temperature: of ``contrastive``.
         momentum: of the prototypes.
         max_voxels: voxels per scan in the separation, drawn at random; 0 is no limit.
-        decay: EMA decay.
-        ramp: as in ``mean_teacher``.
-        ramp_unit: as in ``mean_teacher``.
         noise: of the teacher's unlabeled input, clipped at twice its size.
-        student_view: as in ``mean_teacher``.
-        teacher_mode: as in ``mean_teacher``.
         predict_with: the exported network.
-        include_background: count class 0 in the Dice term.
     """
 
     def __init__(
         self,
         make_net: NetFactory,
         *,
-        weight: Amount = 0.1,
         separation_weight: Amount = 0.1,
         tau: Amount = 0.8,
         confidence_from: Literal["student", "teacher", "either"] = "student",
@@ -64,27 +57,9 @@ class LowConfidence(MeanTeacher):
         temperature: Positive = 0.1,
         momentum: Share = 0.99,
         max_voxels: Count = 4096,
-        decay: Share = 0.99,
-        ramp: Length | None = None,
-        ramp_unit: Length = 1,
-        noise: Amount = 0.1,
-        student_view: Literal["weak", "strong"] = "weak",
-        teacher_mode: Literal["train", "eval"] = "train",
-        predict_with: Literal["student", "teacher"] = "student",
-        include_background: bool = True,
+        **teacher: Any,
     ) -> None:
-        super().__init__(
-            make_net,
-            weight=weight,
-            decay=decay,
-            ramp=ramp,
-            ramp_unit=ramp_unit,
-            noise=noise,
-            student_view=student_view,
-            teacher_mode=teacher_mode,
-            predict_with=predict_with,
-            include_background=include_background,
-        )
+        super().__init__(make_net, **teacher)
         self.separation_weight, self.separation, self.temperature = separation_weight, separation, temperature
         self.tau, self.confidence_from, self.max_voxels = tau, confidence_from, max_voxels
         self.prototypes = Prototypes(momentum)

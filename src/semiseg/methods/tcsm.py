@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -61,11 +61,7 @@ class TCSM(MeanTeacher):
             then one for the labels (``separate``); they differ in batch statistics.
         decay: EMA decay.
         ramp: as in ``mean_teacher``; published 600 units of 10.
-        ramp_unit: as in ``mean_teacher``.
         noise: of the input that is transformed, clipped at twice its size (published: negligible).
-        consistency: ``mse`` (published) or ``kl`` (per voxel).
-        student_view: as in ``mean_teacher``.
-        teacher_mode: as in ``mean_teacher``.
         predict_with: the exported network (published: the better one on the test images).
         include_background: count class 0 in the Dice term of ``dice_ce``.
     """
@@ -87,26 +83,9 @@ class TCSM(MeanTeacher):
         decay: Share = 0.999,
         ramp: Length | None = 6000,
         ramp_unit: Length = 10,
-        noise: Amount = 0.1,
-        consistency: Literal["mse", "kl"] = "mse",
-        student_view: Literal["weak", "strong"] = "weak",
-        teacher_mode: Literal["train", "eval"] = "train",
-        predict_with: Literal["student", "teacher"] = "student",
-        include_background: bool = True,
+        **teacher: Any,
     ) -> None:
-        super().__init__(
-            make_net,
-            weight=weight,
-            decay=decay,
-            ramp=ramp,
-            ramp_unit=ramp_unit,
-            noise=noise,
-            consistency=consistency,
-            student_view=student_view,
-            teacher_mode=teacher_mode,
-            predict_with=predict_with,
-            include_background=include_background,
-        )
+        super().__init__(make_net, weight=weight, decay=decay, ramp=ramp, ramp_unit=ramp_unit, **teacher)
         if class_weights is not None and supervised != "ce":
             raise UsageError(
                 "class_weights are those of the cross-entropy alone, and supervised is dice_ce",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_ce, entropy_map, masked_mean
 from semiseg.methods.mean_teacher import MeanTeacher
-from semiseg.option_values import Amount, Length, Share
+from semiseg.option_values import Length
 from semiseg.schedules import sigmoid_rampup
 
 
@@ -36,52 +36,22 @@ class UAMT(MeanTeacher):
 
     Args:
         make_net: returns a fresh network.
-        weight: w_max, the consistency weight at the end of the ramp.
-        decay: EMA decay.
         ramp: as in ``mean_teacher``; H(k) always follows the whole run.
-        ramp_unit: as in ``mean_teacher``.
-        noise: of the teacher's input, clipped at twice its size.
         passes: T, for the uncertainty.
-        consistency: ``mse`` (published) or ``kl``.
         consistency_on: ``unlabeled``, which the authors recommend, or ``all`` scans, the paper's headline.
         multiclass: ``corrected`` or ``released``, see above; the same for two classes.
-        student_view: as in ``mean_teacher``.
-        teacher_mode: as in ``mean_teacher``.
-        predict_with: the exported network (published: the student).
-        include_background: count class 0 in the Dice term.
     """
 
     def __init__(
         self,
         make_net: NetFactory,
         *,
-        weight: Amount = 0.1,
-        decay: Share = 0.99,
-        ramp: Length | None = None,
-        ramp_unit: Length = 1,
-        noise: Amount = 0.1,
         passes: Length = 8,
-        consistency: Literal["mse", "kl"] = "mse",
         consistency_on: Literal["unlabeled", "all"] = "unlabeled",
         multiclass: Literal["corrected", "released"] = "corrected",
-        student_view: Literal["weak", "strong"] = "weak",
-        teacher_mode: Literal["train", "eval"] = "train",
-        predict_with: Literal["student", "teacher"] = "student",
-        include_background: bool = True,
+        **teacher: Any,
     ) -> None:
-        super().__init__(
-            make_net,
-            weight=weight,
-            decay=decay,
-            ramp=ramp,
-            ramp_unit=ramp_unit,
-            noise=noise,
-            consistency=consistency,
-            student_view=student_view,
-            teacher_mode=teacher_mode,
-            predict_with=predict_with,
-            include_background=include_background,
-        )
+        super().__init__(make_net, **teacher)
         self.passes, self.consistency_on, self.multiclass = passes, consistency_on, multiclass
         if multiclass == "released":
             self.deviates("ua_mt: the released threshold and divisor are wrong for more than two classes")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.ema import ema_update, warm_decay
 from semiseg.losses import confident_pseudo_label, dice_ce, rectified_pseudo_label
-from semiseg.methods.mean_teacher import MeanTeacher
+from semiseg.methods._teacher import Teacher
 from semiseg.option_values import Amount, Length, Share
 
 
-class UPC(MeanTeacher):
+class UPC(Teacher):
     """Pseudo-labels of a mean teacher, weighted voxel by voxel by how well the student agrees with it.
 
     ``L = 0.5 (CE + Dice)(student(x_l + noise), y_l) + w(k) [mean(CE(p, argmax q) exp(-KL)) + mean(KL)]`` with
@@ -36,15 +36,10 @@ class UPC(MeanTeacher):
         decay: EMA decay.
         warm_up: raise the decay as ``1 - 1/(k+1)`` up to its value; without it the teacher hardly moves.
         ramp: length of the ramp of w(k) in iterations (published: 6000, the run); None is the whole run.
-        ramp_unit: as in ``mean_teacher``.
         noise: of the *student's* input, clipped at twice its size.
         pseudo_label: ``rectified`` (published) or ``threshold``, see above.
         threshold: least probability of a pseudo-label, for ``threshold`` only.
         detach_weight: no gradient through ``exp(-KL)`` (published: it has one).
-        student_view: as in ``mean_teacher``.
-        teacher_mode: as in ``mean_teacher``.
-        predict_with: the exported network (published: the student).
-        include_background: count class 0 in the Dice term.
     """
 
     def __init__(
@@ -55,28 +50,13 @@ class UPC(MeanTeacher):
         decay: Share = 0.9999,
         warm_up: bool = True,
         ramp: Length | None = 6000,
-        ramp_unit: Length = 1,
         noise: Amount = 0.2,
         pseudo_label: Literal["rectified", "threshold"] = "rectified",
         threshold: Share = 0.9,
         detach_weight: bool = False,
-        student_view: Literal["weak", "strong"] = "weak",
-        teacher_mode: Literal["train", "eval"] = "train",
-        predict_with: Literal["student", "teacher"] = "student",
-        include_background: bool = True,
+        **teacher: Any,
     ) -> None:
-        super().__init__(
-            make_net,
-            weight=weight,
-            decay=decay,
-            ramp=ramp,
-            ramp_unit=ramp_unit,
-            noise=noise,
-            student_view=student_view,
-            teacher_mode=teacher_mode,
-            predict_with=predict_with,
-            include_background=include_background,
-        )
+        super().__init__(make_net, weight=weight, decay=decay, ramp=ramp, noise=noise, **teacher)
         self.warm_up, self.detach_weight = warm_up, detach_weight
         self.pseudo_label, self.threshold = pseudo_label, threshold
         if pseudo_label == "threshold":
