@@ -27,7 +27,7 @@ def step(folder: Path, patch: tuple[int, int, int], repeats: int) -> Point:
 
 
 def prediction(folder: Path, edge: int, patch: tuple[int, int, int]) -> Point:
-    """Seconds and peak memory of one prediction of a cube of ``edge`` voxels; its size is that of all windows."""
+    """Seconds and peak memory of one prediction of a cube of ``edge`` voxels; sized by its windows."""
     from semiseg import networks
     from semiseg.devices import native_precision
     from semiseg.inference.predictor import Settings, predict_probabilities

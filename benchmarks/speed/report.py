@@ -30,7 +30,9 @@ def write(path: Path, row: Row, arguments: list[str]) -> None:
     found = {(row["case"], row["malloc"]): row for row in content["rows"]}
     key = row["case"], row["malloc"]
     mark = {"command": _command(arguments), "commit": about["commit"], "dirty": about["dirty"]}
-    found[key] = {**found.get(key, {}), **row, **mark}
+    known = found.get(key, {})
+    parts = known.get("made_by", {}) | {name: mark for name in ("seconds", "memory_mb") if name in row}
+    found[key] = {**known, **row, "made_by": parts}
     content = {"machine": about, "rows": sorted(found.values(), key=lambda row: row["place"])}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -70,8 +72,10 @@ def table(content: dict[str, Any]) -> str:
         "",
         *(f"- {title}: {text}" for title, text in said.items()),
     ]
-    commands = list(dict.fromkeys(row["command"] for row in content["rows"]))
-    lines += ["", "Commands:", "", *(f"- `{command}`" for command in commands)]
+    marks = [mark for row in content["rows"] for mark in row["made_by"].values()]
+    commands = dict.fromkeys((mark["command"], (mark["commit"] or "")[:8], mark["dirty"]) for mark in marks)
+    lines += ["", "Commands, and the commits they ran at:", ""]
+    lines += [f"- `{c}` ({commit}{', changed' if dirty else ''})" for c, commit, dirty in commands]
     about = ", ".join(f"{key} {value}" for key, value in content["machine"].items())
     return "\n".join([*lines, "", f"Machine: {about}."]) + "\n"
 

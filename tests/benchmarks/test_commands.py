@@ -77,7 +77,7 @@ def test_a_row_replaces_the_same_case_and_leaves_the_others(tmp_path):
         ("metrics.x", "default"),
     ]
     assert found[0]["ratio"]["cpu"]["median"] == 4.0
-    assert found[0]["command"] == "python benchmarks/speed/run.py --repeats 3"
+    assert found[0]["made_by"]["seconds"]["command"] == "python benchmarks/speed/run.py --repeats 3"
     page = path.with_suffix(".md").read_text()
     assert "**4.0x** [4.0-4.0]" in page
     assert "8 / 1 = **8.0x**" in page  # as they come
@@ -91,7 +91,10 @@ def test_memory_measured_later_joins_the_times(tmp_path):
     report.write(path, only, [])
     assert "| loader.x | default |" in path.with_suffix(".md").read_text()
     report.write(path, row(), [])
-    report.write(path, only, [])
+    report.write(path, only, ["--memory", "only"])
+    (found,) = json.loads(path.read_text())["rows"]
+    commands = {part: mark["command"].rpartition(" ")[2] for part, mark in found["made_by"].items()}
+    assert commands == {"seconds": "benchmarks/speed/run.py", "memory_mb": "only"}
     assert "100 / 50 = 0.50" in path.with_suffix(".md").read_text()
     assert "**2.0x**" in path.with_suffix(".md").read_text()
 
