@@ -150,7 +150,7 @@ def _pairs(comparison: Comparison, board: Board, place: str) -> Plate:
         "pairs",
         "",
         f"Every method against every other, case by case, in {comparison.metric}; p values are corrected for "
-        f"all {len(board.pairs)} pairs.",
+        f"{count(len(board.pairs), 'pair')}.",
         "Matrix of the shares of won cases and of the corrected p values; the table below has its numbers.",
         lambda: pairs.draw(comparison, board),
         pairs.lacking(board),

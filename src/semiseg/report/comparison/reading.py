@@ -81,7 +81,8 @@ def _largest(comparison: Comparison, board: Board) -> list[str]:
     picked = len(board.against_baseline) > 2
     where = f"better in {count(best.wins, sampled(board))} of {best.n}"
     return [
-        f"The largest gain is that of {best.a}: {_gain(comparison, best)}, {where}.",
+        f"{'The largest' if len(gains) > 1 else 'Its'} gain is {_gain(comparison, best)}, {where}"
+        f"{f' ({best.a})' if len(gains) > 1 else ''}.",
         *_share(comparison, board, best),
         *(["Picked as the largest of several, it is likely to be smaller next time."] if picked else []),
     ]

@@ -26,7 +26,7 @@ def lacking(board: Board) -> str:
     """Why the figure cannot be drawn; blank when it can."""
     ranking = board.ranking
     if ranking.why_not:
-        return f"No mean ranks: {ranking.why_not}."
+        return f"No diagram of ranks: {ranking.why_not}."
     if len(ranking.mean_ranks) < 2 or math.isnan(ranking.critical_difference):
         return "Ranks need at least two methods."
     return ""
