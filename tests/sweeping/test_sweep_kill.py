@@ -19,7 +19,7 @@ FLAGS = ("--devices", "cpu", "-j", "2")
 def spec(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     data = sweeps.tiny_dataset(folder)
-    wanted = sweeps.tiny_spec(data, iterations=100, set=LONG)
+    wanted = sweeps.tiny_spec(data, bounds="lower", iterations=100, set=LONG)
     return sweeps.write_spec(wanted, folder / "spec.yaml")
 
 
@@ -65,9 +65,10 @@ def test_killed_workers_and_drivers_change_nothing(spec, undisturbed, tmp_path):
     assert code == 0, told
     sweeps.require_same(folder, undisturbed)
     assert {path: path.stat().st_mtime_ns for path in done} == done, "finished cells are left alone"
-    assert len(json.loads((folder / "sweep.json").read_text())["cells"]) == 3
+    assert len(json.loads((folder / "sweep.json").read_text())["cells"]) == 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_two_drivers_share_the_rest(spec, undisturbed, tmp_path):
     folder = tmp_path / "sweep"
     driver = start(spec, folder, *FLAGS)
@@ -89,4 +90,4 @@ def test_ctrl_c_saves_and_two_drivers_share_the_rest(spec, undisturbed, tmp_path
     assert [code for code, _ in answers] == [0, 0], answers
     sweeps.require_same(folder, undisturbed)
     begun = [entry.attempts for entry in entries(folder).values()]
-    assert sum(begun) <= 3 + 2, "no more attempts than there were interruptions"
+    assert sum(begun) <= 2 + 2, "no more attempts than there were interruptions"

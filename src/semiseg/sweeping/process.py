@@ -87,6 +87,8 @@ def run_here(job: Job, device: str) -> str:
         time.sleep(1.0)
     worker = Worker(job, device)
     try:
+        while not worker.ended:  # Ray interrupts a task between two steps of Python, never inside a wait
+            time.sleep(0.2)
         return worker.wait()
     except BaseException:
         worker.stop()
