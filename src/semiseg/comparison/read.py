@@ -174,7 +174,9 @@ def _unscored(run: Run) -> Unscored:
         return Unscored(where, "training has not begun")
     predictions = where / "test"
     scoring = f"semiseg evaluate {name}/labelsTs {predictions} --dataset {name}"
-    if any(predictions.glob("*.nii.gz")):
+    if any(
+        path.suffix not in (".json", ".csv") for path in predictions.glob("*.*")
+    ):  # label maps of any format
         return Unscored(where, "predicted, but not scored", scoring)
     predicting = f"semiseg predict -i {name}/imagesTs -o {predictions} -m {where}"
     return Unscored(where, "no scores", f"{predicting} && {scoring}")
