@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import torch
+from benchmarks.speed import clock
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 
 def measured(device: torch.device, *, quick: bool = False) -> dict[str, float]:
-    """FLOP/s of square matrix products in float32 and bf16, and bytes/s (read and written) of a copy."""
+    """FLOP/s of square matrix products in float32 and bf16, and bytes/s (read and written) of a copy.
+
+    On a CPU these are CPU seconds, as those that are compared with them: other load matters little.
+    """
     size = 256 if quick else 8192 if device.type == "cuda" else 4096
     found = {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
@@ -25,19 +28,13 @@ def measured(device: torch.device, *, quick: bool = False) -> dict[str, float]:
 
 def _best(call: Callable[[], object], device: torch.device, repeats: int = 4) -> float:
     """Seconds of the fastest call."""
-    seconds = []
-    for _ in range(repeats):
-        _wait(device)
-        start = time.perf_counter()
-        call()
-        _wait(device)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    kind = 0 if device.type == "cuda" else 1
+    return min(clock.timed(call, device)[kind] for _ in range(repeats))
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def counted(device: torch.device) -> str:
+    """Which seconds are compared with the limit: ``wall`` on a GPU, ``cpu`` on a CPU."""
+    return "wall" if device.type == "cuda" else "cpu"
 
 
 def network_flops(net: nn.Module, shape: tuple[int, ...]) -> tuple[float, float]:

@@ -71,7 +71,9 @@ def measure(found: dict[str, Loop], rounds: int, warm: int, device: torch.device
     return clock.alternate({name: loop.iterate_once for name, loop in found.items()}, rounds, warm, device)
 
 
-def rows(times: Times, flops: dict[str, float], rate: float, peaks: dict[str, float]) -> list[dict[str, Any]]:
+def rows(
+    times: Times, flops: dict[str, float], rate: float, peaks: dict[str, float], counted: str = "cpu"
+) -> list[dict[str, Any]]:
     """A row for each method."""
     base, result = times["supervised"], []
     for name, found in times.items():
@@ -81,7 +83,8 @@ def rows(times: Times, flops: dict[str, float], rate: float, peaks: dict[str, fl
         }
         seconds = statistics.median(found["wall"])
         row = {"method": name, "seconds": seconds, "ratio": ratios, "flops": flops[name]}
-        result.append({**row, "of_limit": seconds * rate / flops[name], "peak_mb": peaks.get(name)})
+        of_limit = statistics.median(found[counted]) * rate / flops[name]
+        result.append({**row, "of_limit": of_limit, "peak_mb": peaks.get(name)})
     return result
 
 
@@ -93,7 +96,8 @@ def table(content: dict[str, Any]) -> str:
         "Median step of each method on the same patches (supervised: all of them labeled), taken in turn in "
         "one process; the ratio is the median over rounds of the ratio to the supervised step of that round. "
         "The limit is the step's operations at the rate of a bf16 matrix product measured in this run, "
-        f"{content['limits']['gemm_bf16'] / 1e9:.0f} GFLOP/s. Command: `{content['command']}`.",
+        f"{content['limits']['gemm_bf16'] / 1e9:.0f} GFLOP per second (on a CPU: CPU second). "
+        f"Command: `{content['command']}`.",
         "",
         "| method | seconds | ratio, wall | ratio, CPU | GFLOP | times the limit |",
         "|---|---|---|---|---|---|",
@@ -122,7 +126,13 @@ def run(args: argparse.Namespace, root: Path) -> dict[str, Any]:
         "command": args.command,
         "machine": machine(),
         "limits": measured,
-        "rows": rows(times, flops, measured["gemm_bf16"], {k: v for k, v in peaks.items() if v is not None}),
+        "rows": rows(
+            times,
+            flops,
+            measured["gemm_bf16"],
+            {name: peak for name, peak in peaks.items() if peak is not None},
+            limits.counted(device),
+        ),
         "seconds": times,
     }
 

