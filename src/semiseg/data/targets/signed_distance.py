@@ -62,7 +62,7 @@ def _of_mask(mask: Mask, box: tuple[slice, ...]) -> Map | float:
 
 
 def _distances(mask: Mask, box: tuple[slice, ...]) -> tuple[Map, tuple[slice, ...]]:
-    """The Euclidean distance of each voxel to the nearest of the other kind, and a box that holds the mask."""
+    """The Euclidean distance of each voxel to the nearest of the other kind, and a box around the mask."""
     # The nearest voxel outside of the mask is in the box or right beside it.
     around = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
     try:
