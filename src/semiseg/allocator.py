@@ -1,8 +1,8 @@
 """What the C library does with freed memory while a CPU trains.
 
 glibc gives every large tensor back to the kernel and gets it anew, page by page: a third of a fast training
-step. Told to keep it, a UA-MT step of the left-atrium protocol took 0.70 of the time and 1 GB more memory (5.8
-instead of 4.8 GB). There is nothing to gain on a GPU, where torch keeps memory by itself.
+step. Told to keep it, a UA-MT step of the left-atrium protocol took 0.70 of the time and 1 GB more memory
+(5.8 instead of 4.8). There is nothing to gain on a GPU, where torch keeps memory by itself.
 """
 
 from __future__ import annotations
