@@ -90,6 +90,7 @@ def verdict(curve: Curve) -> str:
 def plot(result: dict[str, list[Curve]], path: Path) -> None:
     """One panel for each item, doubly logarithmic, with a gray line of exponent 1."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     from semiseg.report.palette import INK, colors
 
@@ -107,6 +108,7 @@ def plot(result: dict[str, list[Curve]], path: Path) -> None:
         axes.set_title(title, fontsize=11, color=INK)
         axes.set_xlabel(unit)
         axes.set_ylabel("CPU seconds (MB for memory)" if name == "prediction" else "CPU seconds")
+        axes.xaxis.set_minor_formatter(NullFormatter())  # they would run into one another
         axes.grid(alpha=0.3)
         axes.legend(fontsize=9, frameon=False)
     figure.savefig(path, metadata={"Date": None})
