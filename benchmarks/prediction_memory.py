@@ -52,6 +52,7 @@ def main() -> None:
     )
     torch.manual_seed(0)
     model = Model((Member(plan, Tiny().eval()),))
+    model.segment(np.zeros((1, 16, 16, 16), np.int16), Grid((16, 16, 16), np.eye(4)))  # imports and copies
     rng, scan = np.random.default_rng(0), np.empty((1, *shape), np.int16)
     for row in scan[0]:
         row[...] = rng.integers(-1000, 1500, shape[1:])
