@@ -9,7 +9,8 @@ import pytest
 from semiseg.config import Config
 from semiseg.errors import UsageError
 from semiseg.tuning.axes import Choice, Range
-from semiseg.tuning.book import ATTEMPTS, JOURNAL, Book, better
+from semiseg.tuning.book import ATTEMPTS, JOURNAL, Book
+from semiseg.tuning.entry import better
 from semiseg.tuning.search import Search
 from semiseg.tuning.trial import Scored
 

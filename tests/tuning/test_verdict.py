@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from semiseg.tuning.book import Entry
+from semiseg.tuning.entry import Entry
 from semiseg.tuning.verdict import expected_best, judge, standard_error
 
 

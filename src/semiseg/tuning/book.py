@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semiseg.errors import UsageError
 from semiseg.report.files import drop_torn_line
 from semiseg.tuning.axes import Axis, Choice
+from semiseg.tuning.entry import Entry
 from semiseg.tuning.search import Search
 from semiseg.tuning.trial import Scored
 
@@ -30,35 +30,6 @@ STARTUP = 10
 """Trials that are drawn at random before the sampler learns from them."""
 STARTUP_OF_PRUNING = 4
 """Trials that are trained to the end before one is stopped early."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A trial as the book has it.
-
-    Attributes:
-        number: from 0, which is the setting as it was before tuning.
-        state: ``done``, ``pruned``, ``failed``, ``died`` (and tried again) or ``running``.
-        values: of what is searched; empty for a start that is not in the space.
-        folds: score per fold.
-        note: why it failed.
-        attempt: from 1; an earlier one died.
-        home: number under which its runs are kept.
-        repeats: an earlier trial with the same values, whose score it has.
-    """
-
-    number: int
-    state: str
-    values: Mapping[str, Any]
-    score: float | None = None
-    folds: tuple[float, ...] = ()
-    seconds: float | None = None
-    note: str = ""
-    attempt: int = 1
-    home: int = 0
-    repeats: int | None = None
-    deviations: tuple[str, ...] = ()
-    start: bool = False
 
 
 def require_optuna() -> None:
@@ -293,13 +264,6 @@ class Book:
         for trial in self._trials():
             if trial.state == _states().RUNNING:
                 self.die(trial.number, "interrupted")
-
-
-def better(entries: Sequence[Entry], *, higher_is_better: bool) -> list[Entry]:
-    """The scored trials without repetitions, best first."""
-    scored = [entry for entry in entries if entry.state == "done" and entry.repeats is None]
-    sign = -1 if higher_is_better else 1
-    return sorted(scored, key=lambda entry: (sign * (entry.score or 0.0), entry.number))
 
 
 def _states() -> Any:

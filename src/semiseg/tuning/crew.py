@@ -21,7 +21,8 @@ import torch
 
 from semiseg.engine.signals import StopRequest
 from semiseg.errors import Interrupted, SemisegError
-from semiseg.tuning.book import Book, Entry
+from semiseg.tuning.book import Book
+from semiseg.tuning.entry import Entry
 from semiseg.tuning.trial import Bench, Job, Pruned, Report, Scored, play
 from semiseg.unforeseen import unforeseen
 

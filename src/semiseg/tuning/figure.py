@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from semiseg.atomic import replacing
 from semiseg.report.palette import COLOR_BLIND_SAFE, INK
 from semiseg.tuning.axes import Axis, Choice
-from semiseg.tuning.book import Entry
+from semiseg.tuning.entry import Entry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

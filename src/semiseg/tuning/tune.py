@@ -19,8 +19,9 @@ from semiseg.machine import cores
 from semiseg.prepare import prepare
 from semiseg.run_name import run_name
 from semiseg.sweeping.claim import Claim
-from semiseg.tuning.book import JOURNAL, Book, Entry, require_optuna
+from semiseg.tuning.book import JOURNAL, Book, require_optuna
 from semiseg.tuning.crew import work
+from semiseg.tuning.entry import Entry
 from semiseg.tuning.folds import fold_config
 from semiseg.tuning.outline import Outline
 from semiseg.tuning.trial import Bench, Job

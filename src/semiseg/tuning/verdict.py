@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from semiseg.tuning.book import Entry, better
+from semiseg.tuning.entry import Entry, better
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from semiseg.tuning.book import Entry, better
+from semiseg.tuning.entry import Entry, better
 
 if TYPE_CHECKING:
     from semiseg.tuning.outline import Outline
