@@ -16,6 +16,7 @@ from tests.trained import make_plan
 from semiseg.data import augment
 from semiseg.data.augment.default import Default, has_side, sided_axes
 from semiseg.data.augment.draws import Draws
+from semiseg.data.augment.plain import gather
 from semiseg.data.resident import make_resident
 from semiseg.errors import UsageError
 
@@ -157,7 +158,7 @@ def test_label_and_image_stay_aligned(name, dim, seed):
     (resident,) = make_resident([stored], torch.device("cpu"))
     augmentation = augment.build(name, made)
     image, mask = augmentation.cut(resident, 13 if dim == 2 else None, draws(seed=seed), foreground=1.0)
-    images, masks = augmentation.warp(image[None], mask[None], draws(seed=seed))
+    images, masks = augmentation.warp(gather([image]), gather([mask]), draws(seed=seed))
     assert images.shape[2:] == masks.shape[1:] == (16,) * dim
     image, mask = images[0, 0], masks[0]
     assert (mask[image > 1.5] == 1).all()

@@ -13,6 +13,7 @@ from tests.trained import make_plan
 from semiseg.core import Batch
 from semiseg.data import augment
 from semiseg.data.augment import la
+from semiseg.data.augment.plain import gather
 from semiseg.data.batches import Batches
 from semiseg.data.foreground import sample_foreground
 from semiseg.data.resident import Resident, make_resident
@@ -199,14 +200,30 @@ def test_residents_stay_on_disk_where_they_do_not_fit(monkeypatch):
 def test_a_box_of_the_turned_scan_is_found_in_the_scan(shape, turns, axis):
     patch = (6, 6, 5)
     resident = make_resident([case(0, shape, labeled=True)], CPU)[0]
-    turned = la.rotate_flip(resident.image.float(), turns, axis)
+    turned, turned_label = (
+        gather([la.rotate_flip(scan, turns, axis)])[0] for scan in (resident.image.float(), resident.label)
+    )
     padded, pads = la.padded_shape(turned.shape[1:], patch), la.padding(turned.shape[1:], patch)
     for start in ([0, 0, 0], [n - p for n, p in zip(padded, patch, strict=True)]):
         first = [s - p for s, p in zip(start, pads, strict=True)]
         image, label = resident.crop(*la.unturned_box(turned.shape[1:], first, patch, turns, axis))
-        assert torch.equal(la.rotate_flip(image, turns, axis), la.crop(turned, start, patch))
-        of_label = la.crop(la.rotate_flip(resident.label, turns, axis), start, patch)
-        assert torch.equal(la.rotate_flip(label, turns, axis), of_label)
+        np.testing.assert_array_equal(la.rotate_flip(image, turns, axis), la.crop(turned, start, patch))
+        np.testing.assert_array_equal(la.rotate_flip(label, turns, axis), la.crop(turned_label, start, patch))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_gathering_patches_is_stacking_them(dtype):
+    whole = (torch.rand(3, 2, 7, 8, 9) * 200).to(dtype)
+    views = [whole[i, :, 1:6, 2:7, 3:7] for i in range(3)]
+    wanted = torch.stack(views)
+    assert torch.equal(gather(views), wanted)
+    assert torch.equal(gather([views[0], *[view.numpy() for view in views[1:]]]), wanted)
+    assert torch.equal(gather([view.numpy()[:, ::-1] for view in views]), wanted.flip(2))
+    assert torch.equal(gather([view.numpy()[..., ::-1] for view in views]), wanted.flip(4))
+    assert torch.equal(gather([view.mT.numpy() for view in views]), wanted.mT)
+    gathered = gather(views)
+    gathered.zero_()
+    assert torch.equal(torch.stack(views), wanted), "a batch is never a view of a scan"
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory of mapped files is told by Linux")

@@ -57,17 +57,27 @@ def test_acdc_rotation_flip_rotation_and_resizing(golden):
             checked += 1
     assert checked
     size = tuple(v["resize_size"].tolist())
-    lookup = acdc.resize_lookup(tuple(image.shape), size)
+    lookup = acdc.rotate_lookup(tuple(image.shape), 0, size)
     np.testing.assert_array_equal(acdc.look_up(image, lookup), v["resize__image"][0])
     np.testing.assert_array_equal(acdc.look_up(label, lookup), v["resize__label"])
 
 
-def test_composed_lookup_is_one_after_the_other():
-    image = torch.rand(21, 17)
-    first, second = acdc.rotate_lookup((21, 17), 13), acdc.resize_lookup((21, 17), (32, 24))
-    one = acdc.look_up(image, acdc.compose(first, second))
-    two = acdc.look_up(acdc.look_up(image, first), second)
-    assert torch.equal(one, two)
+@pytest.mark.parametrize("size", [(32, 24), (11, 40)])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("rotate", (13,)),
+        ("rotate", (-20,)),
+        *[("turn", (turns, axis)) for turns in range(4) for axis in (0, 1)],
+    ],
+)
+def test_one_lookup_is_one_step_after_the_other(name, how, size):
+    image = torch.rand(2, 21, 17)
+    lookup = getattr(acdc, f"{name}_lookup")
+    one = acdc.look_up(image, lookup((21, 17), *how, size))
+    first = torch.as_tensor(acdc.look_up(image, lookup((21, 17), *how)))
+    two = acdc.look_up(first, acdc.rotate_lookup(tuple(first.shape[1:]), 0, size))
+    np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize("size", [2, 3])

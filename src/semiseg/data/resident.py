@@ -17,6 +17,9 @@ from semiseg.machine import free_memory_gb
 
 logger = logging.getLogger("semiseg.data")
 
+Patch = Tensor | NDArray[Any]
+"""Voxels on their way into a batch, seldom a copy: on a CPU possibly a NumPy view that runs backwards."""
+
 SHARE_OF_MEMORY = 0.5
 """Cases stay resident while they take less than this share of the free memory."""
 

@@ -18,11 +18,12 @@ class Stream(Generic[T]):
     def __init__(self, items: Sequence[T], seed: int, name: str) -> None:
         self.items = items
         self._seed, self._name = seed, name
-        self._pass, self._order = -1, torch.zeros(0)
+        self._pass, self._order = -1, [0]
 
     def __getitem__(self, n: int) -> T:
         number, place = divmod(n, len(self.items))
         if number != self._pass:
             generator = torch.Generator().manual_seed(seed_from(self._seed, self._name, number))
-            self._pass, self._order = number, torch.randperm(len(self.items), generator=generator)
-        return self.items[int(self._order[place])]
+            order: list[int] = torch.randperm(len(self.items), generator=generator).tolist()
+            self._pass, self._order = number, order
+        return self.items[self._order[place]]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from semiseg.data.augment.draws import Draws
 from semiseg.data.plan import Plan
-from semiseg.data.resident import Resident
+from semiseg.data.resident import Patch, Resident
 from semiseg.errors import unknown_name
 from semiseg.option_values import checked
 
@@ -25,8 +25,11 @@ class Augmentation(Protocol):
 
     def cut(
         self, case: Resident, slice_index: int | None, draws: Draws, *, foreground: float
-    ) -> tuple[Tensor, Tensor | None]:
-        """One sample: image (C, *P) and label (*P) uint8 if the case has one; P may have a margin."""
+    ) -> tuple[Patch, Patch | None]:
+        """One sample: image (C, *P) and label (*P) uint8 if the case has one; P may have a margin.
+
+        Views where possible: they are copied into the batch, once.
+        """
 
     def warp(self, images: Tensor, labels: Tensor | None, draws: Draws) -> tuple[Tensor, Tensor | None]:
         """Geometry of a batch: (B, C, *P) -> (B, C, *patch), labels along."""

@@ -8,7 +8,8 @@ label alike, zeros outside. Both steps only look voxels up, so they become one l
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from semiseg.data.augment.draws import Draws
 from semiseg.data.augment.plain import Crop
 from semiseg.data.plan import Plan
-from semiseg.data.resident import Resident
+from semiseg.data.resident import Patch, Resident
 from semiseg.errors import UsageError
 from semiseg.option_values import Count
 
@@ -52,63 +53,64 @@ class Acdc(Crop):
 
     def cut(
         self, case: Resident, slice_index: int | None, draws: Draws, *, foreground: float
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Patch, Patch | None]:
         """A resized slice; ``foreground`` is not part of this protocol."""
         depth, rows, columns = case.shape
         index = draws.integer(depth) if slice_index is None else slice_index
         image, label = case.crop((index, 0, 0), (1, rows, columns))
-        image, label = image[:, 0], None if label is None else label[0]
         if draws.integer(2):
             turns, axis = draws.integer(4), draws.integer(2)
-            first = turn_lookup((rows, columns), turns, axis)
+            lookup = turn_lookup((rows, columns), turns, axis, self.patch)
         else:
-            first = rotate_lookup((rows, columns), draws.integer(2 * self.rotation) - self.rotation)
-        lookup = compose(first, resize_lookup(first.source.shape, self.patch))
-        return look_up(image, lookup), None if label is None else look_up(label, lookup)
+            angle = draws.integer(2 * self.rotation) - self.rotation
+            lookup = rotate_lookup((rows, columns), angle, self.patch)
+        return look_up(image[:, 0], lookup), None if label is None else look_up(label[0], lookup)
 
 
-def turn_lookup(shape: tuple[int, int], turns: int, axis: int) -> Lookup:
-    """``turns`` quarter turns, then a flip along axis 0 (rows) or 1 (columns)."""
-    index = np.arange(shape[0] * shape[1]).reshape(shape)
-    return Lookup(np.flip(np.rot90(index, turns), axis))
+def turn_lookup(shape: tuple[int, int], turns: int, axis: int, size: Sequence[int] | None = None) -> Lookup:
+    """``turns`` quarter turns, then a flip along axis 0 (rows) or 1 (columns), then resized to ``size``."""
+    rows, columns = np.arange(shape[0]) * shape[1], np.arange(shape[1])  # a voxel is at the sum of its two
+    for _ in range(turns):
+        rows, columns = columns[::-1], rows
+    rows, columns = (rows[::-1], columns) if axis == 0 else (rows, columns[::-1])
+    i, j = resized((len(rows), len(columns)), size)
+    return Lookup(np.add.outer(rows[i], columns[j]))
 
 
-def rotate_lookup(shape: tuple[int, int], angle: float) -> Lookup:
-    """A rotation by ``angle`` degrees about the center; the slice keeps its size."""
+def rotate_lookup(shape: tuple[int, int], angle: float, size: Sequence[int] | None = None) -> Lookup:
+    """A rotation by ``angle`` degrees about the center; the slice keeps its size, then gets ``size``."""
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    rows, columns = (np.arange(n) - (n - 1) / 2 for n in shape)
-    r = cos * rows[:, None] + sin * columns[None] + (shape[0] - 1) / 2
-    c = -sin * rows[:, None] + cos * columns[None] + (shape[1] - 1) / 2
+    middle = [(n - 1) / 2 for n in shape]
+    i, j = (index - m for index, m in zip(resized(shape, size), middle, strict=True))
+    r, c = np.add.outer(cos * i, sin * j), np.add.outer(-sin * i, cos * j)
+    r += middle[0]  # in place: new memory would take longer than the sums
+    c += middle[1]
     inside = (r >= 0) & (r <= shape[0] - 1) & (c >= 0) & (c <= shape[1] - 1)
-    return Lookup(_nearest(r, shape[0]) * shape[1] + _nearest(c, shape[1]), inside)
+    for position in (r, c):
+        position += 0.5
+        np.floor(position, out=position)
+    r *= shape[1]
+    r += c
+    r *= inside
+    return Lookup(r.astype(np.intp), inside)
 
 
-def resize_lookup(shape: tuple[int, ...], size: tuple[int, ...]) -> Lookup:
-    """Another size; corners of both grids coincide."""
-    rows, columns = (
-        _nearest(np.arange(m) * ((n - 1) / max(m - 1, 1)), n) for n, m in zip(shape, size, strict=True)
-    )
-    return Lookup(rows[:, None] * shape[1] + columns)
+def resized(shape: tuple[int, int], size: Sequence[int] | None) -> list[NDArray[np.intp]]:
+    """Which rows and which columns make a slice of another size; corners of both grids coincide."""
+    return [
+        np.floor(np.arange(m) * ((n - 1) / max(m - 1, 1)) + 0.5).astype(np.intp)
+        for n, m in zip(shape, size or shape, strict=True)
+    ]
 
 
-def compose(first: Lookup, second: Lookup) -> Lookup:
-    """The lookup that does ``first``, then ``second``."""
-    inside = second.inside
-    if first.inside is not None:
-        found = first.inside.reshape(-1)[second.source]
-        inside = found if inside is None else found & inside
-    return Lookup(first.source.reshape(-1)[second.source], inside)
-
-
-def look_up(image: Tensor, lookup: Lookup) -> Tensor:
+def look_up(image: Tensor, lookup: Lookup) -> Patch:
     """(..., H, W) -> (..., H', W'), zeros where nothing is found."""
-    index = torch.from_numpy(np.ascontiguousarray(lookup.source)).to(image.device, non_blocking=True)
-    found = image.flatten(-2).index_select(-1, index.view(-1)).view(*image.shape[:-2], *index.shape)
+    flat = image.flatten(-2)
+    if image.device.type == "cpu":
+        found = flat.numpy().take(lookup.source, axis=-1)
+        return found if lookup.inside is None else np.multiply(found, lookup.inside, out=found)
+    index = torch.from_numpy(lookup.source).to(image.device, non_blocking=True)
+    seen = flat.index_select(-1, index.view(-1)).view(*image.shape[:-2], *index.shape)
     if lookup.inside is None:
-        return found
-    return found * torch.from_numpy(lookup.inside).to(image.device, non_blocking=True)
-
-
-def _nearest(position: NDArray[np.floating[Any]], n: int) -> NDArray[np.intp]:
-    nearest: NDArray[np.intp] = np.clip(np.floor(position + 0.5), 0, n - 1).astype(np.intp)
-    return nearest
+        return seen
+    return seen * torch.from_numpy(lookup.inside).to(image.device, non_blocking=True)

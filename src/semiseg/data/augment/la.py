@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from semiseg.data.augment.draws import Draws
 from semiseg.data.augment.plain import Crop
 from semiseg.data.plan import Plan
-from semiseg.data.resident import Resident
+from semiseg.data.resident import Patch, Resident
 from semiseg.errors import UsageError
 
 
@@ -36,7 +35,7 @@ class LeftAtrium(Crop):
 
     def cut(
         self, case: Resident, slice_index: int | None, draws: Draws, *, foreground: float
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Patch, Patch | None]:
         """A patch; ``foreground`` is not part of this protocol."""
         turns, axis = draws.integer(4), draws.integer(2)
         turned = case.shape if turns % 2 == 0 else (case.shape[1], case.shape[0], case.shape[2])
@@ -44,8 +43,12 @@ class LeftAtrium(Crop):
         start = [draws.integer(max(n - p, 1)) for n, p in zip(shape, self.patch, strict=True)]
         start = [first - pad for first, pad in zip(start, pads, strict=True)]
         image, label = case.crop(*unturned_box(turned, start, self.patch, turns, axis))
-        image = rotate_flip(image, turns, axis).contiguous()
-        return image, None if label is None else rotate_flip(label, turns, axis).contiguous()
+        turned_label = None if label is None else rotate_flip(label, turns, axis)
+        return rotate_flip(image, turns, axis), turned_label
+
+
+_BACKWARDS = [frozenset[int](), frozenset({-3}), frozenset({-3, -2}), frozenset({-2})]
+"""Axes that run backwards after so many quarter turns; after odd ones the two are exchanged before."""
 
 
 def unturned_box(
@@ -68,19 +71,19 @@ def unturned_box(
     return tuple(first), tuple(edge)
 
 
-def rotate_flip(image: Tensor, turns: int, axis: int) -> Tensor:
+def rotate_flip(image: Tensor, turns: int, axis: int) -> Patch:
     """``turns`` quarter turns in the plane of the first two spatial axes, then a flip along one of them.
+
+    On a CPU a view: only NumPy has them with negative strides.
 
     Args:
         image: (..., X, Y, Z).
         turns: 0 to 3.
         axis: 0 flips X, 1 flips Y.
     """
-    if image.device.type != "cpu":
-        return torch.rot90(image, turns, (-3, -2)).flip(axis - 3)
-    # NumPy has views with negative strides: one copy instead of one for the turn and one for the flip.
-    turned = np.flip(np.rot90(image.numpy(), turns, (-3, -2)), axis - 3)
-    return torch.from_numpy(np.ascontiguousarray(turned))
+    backwards = tuple(_BACKWARDS[turns] ^ {axis - 3})
+    turned = image.transpose(-3, -2) if turns % 2 else image
+    return np.flip(turned.numpy(), backwards) if image.device.type == "cpu" else turned.flip(backwards)
 
 
 def padding(shape: Sequence[int], patch: Sequence[int]) -> tuple[int, ...]:

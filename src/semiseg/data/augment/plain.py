@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semiseg.data.augment.draws import Draws
 from semiseg.data.augment.intensity import strong
 from semiseg.data.plan import Plan
-from semiseg.data.resident import Resident
+from semiseg.data.resident import Patch, Resident
 
 
 class Crop:
@@ -27,7 +30,7 @@ class Crop:
 
     def cut(
         self, case: Resident, slice_index: int | None, draws: Draws, *, foreground: float
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Patch, Patch | None]:
         """A patch with ``margin`` more voxels on each side."""
         patch = (1, *self.patch) if self.dim == 2 else self.patch
         margin = (0, *[self.margin] * 2) if self.dim == 2 else (self.margin,) * 3
@@ -69,8 +72,33 @@ def place(size: int, edge: int, center: int | None, draws: Draws) -> int:
     return min(max(center - edge // 2, 0), size - edge)
 
 
-def stack(samples: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
+def stack(samples: Sequence[tuple[Patch, Patch | None]]) -> tuple[Tensor, Tensor | None]:
     """Samples to a batch; labels only if all samples have one."""
-    images = torch.stack([image for image, _ in samples])
     labels = [label for _, label in samples if label is not None]
-    return images, torch.stack(labels) if len(labels) == len(samples) else None
+    images = gather([image for image, _ in samples])
+    return images, gather(labels) if len(labels) == len(samples) else None
+
+
+def gather(patches: Sequence[Patch]) -> Tensor:
+    """Patches of one shape, type and device to a batch: the one copy of what so far are views."""
+    elsewhere = [patch for patch in patches if isinstance(patch, Tensor) and patch.device.type != "cpu"]
+    if elsewhere:
+        return torch.stack(elsewhere)
+    arrays = [np.asarray(patch) for patch in patches]
+    batch = np.empty((len(arrays), *arrays[0].shape), arrays[0].dtype)
+    for place, array in zip(batch, arrays, strict=True):
+        copy_rows(place, array)
+    return torch.from_numpy(batch)
+
+
+def copy_rows(target: NDArray[Any], source: NDArray[Any]) -> None:
+    """Copy an array row by row, each as one large element: NumPy is slow to begin a row, and they are short.
+
+    Args:
+        target: contiguous.
+        source: of the same shape and type.
+    """
+    if source.strides[-1] == source.itemsize:
+        row = np.dtype((np.void, source.shape[-1] * source.itemsize))
+        target, source = target.view(row), source.view(row)
+    np.copyto(target, source)
