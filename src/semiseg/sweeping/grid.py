@@ -165,11 +165,17 @@ class _Part:
         cases = {case.id: case for case in known if isinstance(case, LabeledCase)}
         other = "validation" if spec.score == "test" else "test"
         if not cases:
-            raise DataError(f"{dataset.name} has no {spec.score} case with a label; `score: {other}`?")
+            raise DataError(
+                f"{dataset.name} has no {spec.score} case with a label; `score: {other}`?",
+                hint="without labels nothing can be scored",
+            )
         images = {str(case.images[0].parent.resolve()) for case in cases.values()}
         labels = {str(case.label.parent.resolve()) for case in cases.values()}
         if len(images) > 1 or len(labels) > 1:
-            raise DataError(f"the {spec.score} cases of {dataset.name} lie in several folders, wanted one")
+            raise DataError(
+                f"the {spec.score} cases of {dataset.name} lie in several folders, wanted one",
+                hint="move their images into one folder and their labels into another",
+            )
         return Scoring(
             score=spec.score,
             convention=spec.convention,

@@ -44,7 +44,8 @@ def config_of(spec: Spec, data: Data, variant: Variant) -> Config:
     config = resolve(recipe=recipes[-1] if recipes else None, flags=flags)
     problems = _unsuitable(config)
     if problems:
-        raise UsageError("; ".join(problems), details={"problems": problems})
+        hint = "`semiseg methods NAME` and `semiseg networks` say what there is to set"
+        raise UsageError("; ".join(problems), hint=hint, details={"problems": problems})
     return with_network(config, NetworkPlan().name)
 
 
