@@ -14,7 +14,7 @@ import semiseg
 from semiseg import methods
 from semiseg.advice import words
 from semiseg.advice.advise import Advice
-from semiseg.advice.figures import claimed, gain
+from semiseg.advice.figures import PAPER_SHARE, claimed, gain, kept_share
 from semiseg.advice.rank import Choice, rank
 from semiseg.advice.rules import RULES, SHORTEST
 from semiseg.advice.situation import LabelFacts, Situation
@@ -33,7 +33,6 @@ USUAL = Situation(
     labels=WHOLE,
     patch=(64, 64, 64),
     batch=4,
-    dropout=True,
     plan_gb=(1.0, 1.5),
     device="cpu",
     iterations=1000,
@@ -58,7 +57,6 @@ SITUATIONS = st.builds(
     unlabeled=st.integers(0, 90),
     labels=LABELS,
     batch=st.sampled_from([2, 4, 8]),
-    dropout=st.booleans(),
 )
 few = settings(max_examples=25, deadline=None)
 
@@ -163,10 +161,6 @@ def test_many_pieces_speak_against_shape():
         assert pieces[name] < scores(USUAL)[name]
 
 
-def test_uncertainty_without_dropout_is_told():
-    assert scores(like_usual(dropout=False))["ua_mt"] < scores(USUAL)["ua_mt"]
-
-
 def test_rules_name_evidence_and_fit_a_terminal():
     assert all(rule.evidence and len(rule.why) <= 70 and rule.points for rule in RULES)
 
@@ -186,6 +180,19 @@ def test_a_measured_gain_outweighs_a_published_one():
     assert ranking.index("ict") < ranking.index("ua_mt") < ranking.index("supervised") < ranking.index("upc")
     assert gain("ict", USUAL, here, papers).points < 4.0  # the doubter
     assert gain("ua_mt", USUAL, here, papers).points < 1.0
+
+
+def test_published_gains_count_by_what_is_left_of_them_where_both_are_known():
+    paper = {"dataset": "organ", "unit": "scans", "labeled": "8", "why": ""}
+    gains = {"supervised": 0, "ua_mt": 4, "ict": 2, "upc": 6, "dtc": 8}
+    papers = [paper | {"method": name, "dice": str(80 + more)} for name, more in gains.items()]
+    two = [measured("ua_mt", 0.4), measured("ict", 0.2)]
+    assert kept_share(two, papers) == PAPER_SHARE
+    assert kept_share([*two, measured("upc", 0.6)], papers) == pytest.approx(0.1)
+    assert kept_share([*two, measured("upc", 60.0, iterations="150")], papers) == PAPER_SHARE
+    assert kept_share([*two, measured("upc", -60.0)], papers) == 0
+    promise = gain("dtc", USUAL, [*two, measured("upc", 0.6)], papers)
+    assert promise.points == pytest.approx(0.1 * 8 / 2)  # halved by the doubter
 
 
 def test_a_measurement_of_other_data_counts_for_less():

@@ -55,7 +55,6 @@ def look(
         labels=label_facts(split.labeled, plan),
         patch=plan.patch,
         batch=plan.batch,
-        dropout=bool(config.network.options.get("dropout") or config.network.options.get("has_dropout")),
         plan_gb=(plan.memory_gb["one network"], plan.memory_gb["two networks"]),
         device=device,
         iterations=AUTO_ITERATIONS[kind] if wanted == "auto" else wanted,

@@ -131,13 +131,6 @@ RULES = (
         "one unlabeled patch per step: nothing to mix it with",
         "by construction",
     ),
-    Rule(
-        lambda s: not s.dropout,
-        ("ua_mt",),
-        -0.5,
-        "the planned network has no dropout: its passes hardly differ",
-        "by construction; --set network.options.dropout=0.5 adds it",
-    ),
     # The method itself
     Rule(
         lambda s: True,

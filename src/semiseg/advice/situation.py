@@ -49,8 +49,6 @@ class Situation:
     labels: LabelFacts
     patch: tuple[int, ...]
     batch: int
-    dropout: bool
-    """Whether the network that would be trained has dropout."""
     plan_gb: tuple[float, float]
     """Memory for training one network, and two."""
     device: str
