@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,16 +31,17 @@ def label_issues(labels: Tensor, probabilities: Tensor, filter_by: FilterBy = "b
         (B, *S) bool; only voxels whose most likely class is not their label.
     """
     groups, where = _by_label(labels, probabilities)
-    joint = keep_one_right(_joint(groups)).tolist()
+    likeliest = [_likeliest(p, range(len(groups))) for p in groups]
+    joint = keep_one_right(_joint(groups, likeliest)).tolist()
     flagged = torch.zeros(labels.numel(), dtype=torch.bool, device=labels.device)
-    for k, (p, place) in enumerate(zip(groups, where, strict=True)):
+    for k, (p, place, guess) in enumerate(zip(groups, where, likeliest, strict=True)):
         if len(place) > 1:
-            issues = _likeliest(p) != k
+            issues = guess != k
             if filter_by != "prune_by_noise_rate":
                 issues &= _least_likely(p[k], len(place) - joint[k][k])
             if filter_by != "prune_by_class":
                 issues &= _most_led(p, k, joint[k])
-            flagged[place] = issues
+            flagged.scatter_(0, place, issues)
     return flagged.view_as(labels)
 
 
@@ -68,8 +71,15 @@ def confident_joint(labels: Tensor, probabilities: Tensor) -> Tensor:
 def _by_label(labels: Tensor, probabilities: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     """Of the voxels of each label: their probabilities (K, n), and where they are in the flat batch (n,)."""
     flat = probabilities.float().movedim(1, 0).flatten(1)
-    where = [(labels.flatten() == k).nonzero().squeeze(1) for k in range(len(flat))]
+    where = [_places(labels.flatten(), k) for k in range(len(flat))]
     return [flat.index_select(1, place) for place in where], where
+
+
+def _places(labels: Tensor, k: int) -> Tensor:
+    """Where k is in ``labels`` (n,)."""
+    if labels.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(labels.numpy() == k))  # in a fifth of torch's time
+    return (labels == k).nonzero().squeeze(1)
 
 
 def _thresholds(groups: list[Tensor]) -> Tensor:
@@ -77,18 +87,28 @@ def _thresholds(groups: list[Tensor]) -> Tensor:
     return means.nan_to_num(nan=torch.inf)  # the mean of nothing
 
 
-def _joint(groups: list[Tensor]) -> Tensor:
-    classes = len(groups)
-    thresholds = _thresholds(groups)[:, None]
-    rows = []
-    for p in groups:
-        confident = p >= thresholds - 1e-6
-        reached = confident.sum(0)
-        guess = _likeliest(p.where(thresholds.isfinite(), -1.0)).where(reached > 1, _likeliest(confident))
-        guess = guess.where(reached > 0, classes)  # one more column for the unknown
-        rows.append(torch.bincount(guess, minlength=classes + 1))
-    table = torch.stack(rows).cpu()
-    return calibrated(table[:, :classes], table.sum(1))
+def _joint(groups: list[Tensor], likeliest: list[Tensor] | None = None) -> Tensor:
+    """The joint of :func:`confident_joint`; ``likeliest`` are the most likely classes, where known."""
+    present = [k for k, p in enumerate(groups) if p.shape[1]] or [0]
+    if likeliest is None or len(present) < len(groups):
+        likeliest = [_likeliest(p, present) for p in groups]
+    thresholds = (_thresholds(groups) - 1e-6).unbind()
+    counts = [_count(p, thresholds, guess) for p, guess in zip(groups, likeliest, strict=True)]
+    sizes = torch.tensor([p.shape[1] for p in groups])
+    return calibrated(torch.stack(counts).cpu(), sizes)
+
+
+def _count(p: Tensor, thresholds: Sequence[Tensor], likeliest: Tensor) -> Tensor:
+    """(K,): how many of n voxels, with probabilities (K, n), are of each class, unknown ones left out."""
+    confident = [of_class >= threshold for of_class, threshold in zip(p, thresholds, strict=True)]
+    one, several = torch.zeros_like(confident[0]), torch.zeros_like(confident[0])
+    for reached in confident:
+        several |= one & reached
+        one |= reached
+    found = [
+        torch.where(several, likeliest == k, reached).count_nonzero() for k, reached in enumerate(confident)
+    ]
+    return torch.stack(found)
 
 
 def calibrated(joint: Tensor, counts: Tensor) -> Tensor:
@@ -124,7 +144,7 @@ def round_rows(values: Tensor) -> Tensor:
 
 def _least_likely(p: Tensor, wrong: int) -> Tensor:
     """Which of the n voxels of a class, with probabilities p (n,) of it, are the ``wrong`` least likely."""
-    return p < p.kthvalue(wrong + 1).values
+    return p < _smallest(p, wrong + 1)
 
 
 def _most_led(p: Tensor, k: int, wrong: list[int]) -> Tensor:
@@ -138,15 +158,35 @@ def _most_led(p: Tensor, k: int, wrong: list[int]) -> Tensor:
     led = torch.zeros_like(p[k], dtype=torch.bool)
     for j, n in enumerate(wrong):
         if j != k and n > 0:
-            lead = p[j] - p[k]
-            led |= lead >= lead.kthvalue(len(lead) - n + 1).values
+            ahead = p[k] - p[j]
+            led |= ahead <= _smallest(ahead, n)
     return led
 
 
-def _likeliest(p: Tensor) -> Tensor:
-    """``p.argmax(0)`` of (K, n), the first of equals; class by class, since that is slow on a CPU."""
-    best, largest = torch.zeros_like(p[0], dtype=torch.int64), p[0]
-    for k in range(1, len(p)):
+def _smallest(values: Tensor, rank: int) -> Tensor:
+    """The value of this rank, from 1, among (n,).
+
+    On a CPU a sample tells which values may have it; if it misleads, all are searched.
+    """
+    if values.device.type != "cpu":
+        return values.kthvalue(rank).values
+    array = values.numpy()
+    sample = array[::31]
+    enough = rank // 25 + 32  # a quarter more than the rank among the sampled
+    if enough < len(sample) // 4:
+        few = array[array <= np.partition(sample, enough)[enough]]
+        array = few if len(few) >= rank else array
+    return torch.as_tensor(np.partition(array, rank - 1)[rank - 1])
+
+
+def _likeliest(p: Tensor, classes: Sequence[int]) -> Tensor:
+    """(n,) uint8: which of these classes is the most likely, of (K, n), the first of equals.
+
+    Class by class, since argmax over the first axis is slow on a CPU.
+    """
+    largest = p[classes[0]]
+    best = torch.full_like(largest, classes[0], dtype=torch.uint8)
+    for k in classes[1:]:
         best.masked_fill_(p[k] > largest, k)
         largest = torch.maximum(largest, p[k])
     return best
