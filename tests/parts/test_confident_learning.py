@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semiseg.parts.confident_learning import (
+    _smallest,
     class_thresholds,
     confident_joint,
     keep_one_right,
@@ -106,6 +107,20 @@ def test_a_single_class_has_no_issues(k, by):
 def test_half_precision_is_computed_in_float32(seed):
     labels, p = random(seed, 3)
     assert torch.equal(label_issues(labels, p.bfloat16()), label_issues(labels, p.bfloat16().float()))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 300, 999, 5000, 15_000, 20_000])
+@pytest.mark.parametrize("kind", ["random", "rising", "equals", "sample misleads"])
+def test_a_cut_is_the_value_of_its_rank(kind, rank):
+    n = 20_000
+    values = {
+        "random": torch.randn(n, generator=torch.Generator().manual_seed(0)),
+        "rising": torch.linspace(-1, 1, n),
+        "equals": (torch.arange(n) * 7919 % n % 5).float(),
+        "sample misleads": (torch.arange(n) % 31 > 0).float() + torch.linspace(0, 0.5, n),
+    }[kind]
+    assert _smallest(values, rank) == values.sort().values[rank - 1]
+    assert _smallest(-values, rank) == (-values).sort().values[rank - 1]
 
 
 @pytest.mark.parametrize(
