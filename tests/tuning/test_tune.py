@@ -212,14 +212,14 @@ def test_a_killed_worker_costs_an_attempt_and_no_trial(tuned: Any, data: Path, t
 def test_ctrl_c_saves_and_is_no_attempt(data: Path, tmp_path: Path) -> None:
     def interrupt() -> None:
         until = time.monotonic() + 120
-        while not list(tmp_path.glob("t/trials/*/fold-0/checkpoints")) and time.monotonic() < until:
+        while not list(tmp_path.glob("t/trials/*/fold-0/events.jsonl")) and time.monotonic() < until:
             time.sleep(0.005)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(Interrupted) as error:
-        tune(data, tmp_path / "t", trials=2, iterations=200)
+        tune(data, tmp_path / "t", trials=2, iterations=5000)  # the signal must not come at its end
     thread.join()
     assert error.value.exit_code == 130
     assert "--resume" in error.value.hint
