@@ -56,16 +56,7 @@ class Session:
         self.notices = list(self.prepared.dataset.notices)
         if config.select == "best-val" and not self.prepared.split.val:
             self.notices.append("no validation list to choose weights by: the last ones are exported")
-        make_net = networks.Factory(
-            config.network.name,
-            dim=plan.dim,
-            in_channels=len(plan.channels),
-            classes=plan.classes,
-            options=config.network.options,
-            plan=plan.network,
-            patch=plan.patch,
-            checkpointing=config.network.checkpointing,
-        )
+        make_net = factory(config, plan)
         kind = methods.find(config.method.name)
         method_options = methods.check_options(kind, config.method.options)
         torch.manual_seed(config.train.seed)
@@ -234,6 +225,20 @@ class Session:
             validation.write(loop.network, folder.path / "validation")
         checkpoint.save(folder.checkpoints / "final.ckpt", content)
         folder.note_end(ended, memory)
+
+
+def factory(config: Config, plan: Plan) -> networks.Factory:
+    """What makes the networks of a training."""
+    return networks.Factory(
+        config.network.name,
+        dim=plan.dim,
+        in_channels=len(plan.channels),
+        classes=plan.classes,
+        options=config.network.options,
+        plan=plan.network,
+        patch=plan.patch,
+        checkpointing=config.network.checkpointing,
+    )
 
 
 def batch_sizes(config: Config, plan: Plan, method: Method, world: int) -> tuple[int, int]:

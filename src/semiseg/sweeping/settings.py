@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from semiseg import methods, networks
@@ -11,6 +11,7 @@ from semiseg.data.plan import NetworkPlan
 from semiseg.errors import SemisegError, UsageError, unknown_name
 from semiseg.model_problems import nearest_key
 from semiseg.resolve import resolve, with_network
+from semiseg.run import flat
 from semiseg.sweeping.spec import Data, Spec, Variant
 
 RESERVED = {
@@ -56,17 +57,6 @@ def _unsuitable(config: Config) -> list[str]:
     if config.train.max_time is not None:
         problems.append("set.train.max_time: cells of a sweep train to the end; give `iterations`")
     return problems
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested or dotted settings with dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            found.update(flat(value, f"{prefix}{key}."))
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def name_problems(spec: Spec) -> Iterator[str]:

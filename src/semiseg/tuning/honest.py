@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
-from semiseg import methods, networks
+from semiseg import methods
 from semiseg.config import Config
 from semiseg.core import Method
 from semiseg.data.plan import Plan
 from semiseg.errors import SemisegError
+from semiseg.session import factory
 from semiseg.tuning.axes import Choice
 from semiseg.tuning.search import Search, changed
 
@@ -45,15 +46,7 @@ def honest(search: Search, plan: Plan) -> Search:
 
 def deviations(config: Config, plan: Plan) -> frozenset[str]:
     """What the method says of itself when it is built so; nothing where it cannot be built without data."""
-    make_net = networks.Factory(
-        config.network.name,
-        dim=plan.dim,
-        in_channels=len(plan.channels),
-        classes=plan.classes,
-        options=config.network.options,
-        plan=plan.network,
-        patch=plan.patch,
-    )
+    make_net = factory(config, plan)
     try:
         kind: Callable[..., Method] = methods.find(config.method.name)
         options = methods.check_options(methods.find(config.method.name), dict(config.method.options))
