@@ -11,17 +11,24 @@ from typing import Any, Self
 class StopRequest:
     """A context in which SIGINT and SIGTERM raise a flag instead of an exception.
 
+    Within another one it passes the flag on, and begins with it: a stop that came while the last iteration of
+    a training ended still stops what trains one after the other.
+
     Outside the main thread, where Python cannot install handlers, it does nothing.
     """
 
     def __init__(self) -> None:
         self.raised = False
         self._before: dict[int, Any] = {}
+        self._outer: StopRequest | None = None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)
+            outer = getattr(self._before[signal.SIGINT], "__self__", None)
+            if isinstance(outer, StopRequest):
+                self._outer, self.raised = outer, outer.raised
         return self
 
     def __exit__(
@@ -33,4 +40,9 @@ class StopRequest:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.raised and number == signal.SIGINT:
             raise KeyboardInterrupt
+        self._raise()
+
+    def _raise(self) -> None:
         self.raised = True
+        if self._outer is not None:
+            self._outer._raise()

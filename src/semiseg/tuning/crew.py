@@ -50,17 +50,24 @@ def work(book: Book, bench: Bench, next_job: NextJob, tell: Tell, *, workers: in
         Interrupted: Ctrl-C or SIGTERM; the trainings at hand are saved and their trials put back in line.
         SemisegError: the start cannot be trained, and so nothing can.
     """
-    if workers == 1:
-        _keep_going(book, functools.partial(play, bench), next_job, tell)
-        return
-    crew = [_Worker(bench, device, threads) for device in devices(bench.device, workers)]
     stop = StopRequest()
 
     def next_unless_stopped() -> tuple[Entry, Job] | None:
         return None if stop.raised else next_job()
 
-    with stop, ThreadPoolExecutor(workers) as pool:
-        going = [pool.submit(_keep_going, book, worker, next_unless_stopped, tell) for worker in crew]
+    with stop:
+        if workers == 1:
+            _keep_going(book, functools.partial(play, bench), next_unless_stopped, tell)
+        else:
+            crew = [_Worker(bench, device, threads) for device in devices(bench.device, workers)]
+            _work_together(crew, book, next_unless_stopped, tell, stop)
+    if stop.raised:
+        raise Interrupted("interrupted")
+
+
+def _work_together(crew: list[_Worker], book: Book, next_job: NextJob, tell: Tell, stop: StopRequest) -> None:
+    with ThreadPoolExecutor(len(crew)) as pool:
+        going = [pool.submit(_keep_going, book, worker, next_job, tell) for worker in crew]
         try:
             while wait(going, timeout=0.1).not_done:
                 failed = any(one.done() and one.exception() for one in going)
@@ -74,8 +81,6 @@ def work(book: Book, bench: Bench, next_job: NextJob, tell: Tell, *, workers: in
     errors = [error for one in going if (error := one.exception())]
     for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):
         raise error
-    if stop.raised:
-        raise Interrupted("interrupted")
 
 
 def devices(device: str, workers: int) -> list[str]:
