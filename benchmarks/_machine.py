@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -24,6 +25,29 @@ def machine() -> dict[str, Any]:
         **_torch(),
         **_commit(),
     }
+
+
+def described(about: dict[str, Any]) -> str:
+    """What :func:`machine` says, in a line to stand under a table."""
+    return "Machine: " + ", ".join(f"{key} {value}" for key, value in about.items()) + "."
+
+
+def store(folder: Path, name: str, title: str, command: str, text: str, figures: dict[str, Any]) -> None:
+    """Write what a command measured: the figures as NAME.json, and a page of them as NAME.md.
+
+    Args:
+        folder: of the results, made if need be.
+        name: of both files.
+        title: of the page.
+        command: that was given.
+        text: Markdown.
+        figures: what can be read back.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"title": title, "command": command, "machine": machine(), **figures}
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    page = "\n\n".join([f"# {title}", text, f"Command: `{command}`.", described(content["machine"])])
+    (folder / f"{name}.md").write_text(page + "\n", encoding="utf-8")
 
 
 def _version(package: str) -> str | None:

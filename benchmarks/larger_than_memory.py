@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _machine import machine
+from _machine import store
 
 from semiseg.data import augment
 from semiseg.data.batches import Batches
@@ -127,17 +127,41 @@ def main() -> None:
     if found["disk"].pop("sums") != found["memory"].pop("sums"):
         raise SystemExit("the batches differ")
     report = {
-        "what": "batches of 2 + 2 patches from cases on disk and from memory; the batches are equal",
         "cases_gb": args.gb,
         "memory_for_cases_gb": args.memory,
         "patch": args.patch,
         "cold": args.cold,
         **found,
-        "machine": machine(),
     }
-    args.results.mkdir(parents=True, exist_ok=True)
-    (args.results / "larger_than_memory.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps({key: value for key, value in report.items() if key != "machine"}, indent=1))
+    command = f"python benchmarks/larger_than_memory.py --gb {args.gb:g} --memory {args.memory:g}"
+    text = page(args, found)
+    store(
+        args.results,
+        "larger_than_memory",
+        "Cases that do not fit the memory",
+        command + " --cold" * args.cold,
+        text,
+        report,
+    )
+    print(text)
+
+
+def page(args: argparse.Namespace, found: dict[str, dict[str, Any]]) -> str:
+    """A line per place of the cases."""
+    size = "x".join(map(str, args.patch))
+    dropped = "dropped from" if args.cold else "in"
+    lines = [
+        f"{args.gb:g} GB of cases of {'x'.join(map(str, SHAPE))}, batches of 2 + 2 patches of {size}; on "
+        f"disk, {args.memory:g} GB of memory may hold cases, and the files are {dropped} the system's cache. "
+        "The batches are equal. Made ahead, a batch has the 0.2 s of a step for it.",
+        "",
+        "| cases lie | ms per batch | ms waited when made ahead | most memory of the process, GB |",
+        "|---|---|---|---|",
+    ]
+    for name, one in (("on disk", found["disk"]), ("in memory", found["memory"])):
+        times = f"{1e3 * one['seconds_per_batch']:.1f} | {1e3 * one['seconds_waited_when_made_ahead']:.1f}"
+        lines.append(f"| {name} | {times} | {one['most_memory_gb']:.2f} |")
+    return "\n".join(lines)
 
 
 def one(args: argparse.Namespace, folder: str, count: int, memory: float) -> dict[str, Any]:

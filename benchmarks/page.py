@@ -34,6 +34,9 @@ ORDER = (
     "left_atrium_short",
     "speed",
     "growth",
+    "ranks",
+    "larger_than_memory",
+    "prediction_memory",
 )
 
 

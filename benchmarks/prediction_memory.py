@@ -1,7 +1,7 @@
 """Peak memory and time of predicting one generated CT of ten classes, network aside (a 1x1x1 convolution).
 
 python benchmarks/prediction_memory.py                               # 512 x 512 x 600, about 4 GB
-python benchmarks/prediction_memory.py --shape 256 256 300 --patch 64
+python benchmarks/prediction_memory.py --shape 256 256 300 --patch 64 --results /tmp
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import resource
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
+from _machine import store
 
 from semiseg.core import SegOutput
 from semiseg.data.plan import ChannelPlan, Plan
@@ -19,6 +21,7 @@ from semiseg.data.volume import Grid
 from semiseg.model import Member, Model
 
 CLASSES = 10
+RESULTS = Path(__file__).resolve().parent / "results"
 
 
 class Tiny(torch.nn.Module):
@@ -40,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--shape", type=int, nargs=3, default=(512, 512, 600))
     parser.add_argument("--patch", type=int, default=128)
+    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     shape, patch = tuple(options.shape), options.patch
     plan = Plan(
@@ -59,10 +63,25 @@ def main() -> None:
     before, began = peak_gib(), time.process_time()
     model.segment(scan, Grid(shape, np.diag([0.8, 0.8, 1.0, 1.0])))
     stated = (10 * scan.size + 4 * CLASSES * (patch + patch // 2) * shape[1] * shape[2]) / 2**30
-    print(
-        f"{shape}, patch {patch}: {peak_gib() - before:.2f} GiB beyond the scan and the program "
-        f"({before:.2f} GiB), stated {stated:.2f}; {time.process_time() - began:.0f} CPU seconds"
+    figures = {
+        "shape": shape,
+        "patch": patch,
+        "classes": CLASSES,
+        "before_gib": before,
+        "peak_gib": peak_gib(),
+        "stated_gib": stated,
+        "cpu_seconds": time.process_time() - began,
+    }
+    size = "x".join(map(str, shape))
+    text = (
+        f"A CT of {size} with {CLASSES} classes, patches of {patch}x{patch}x{patch}, a network of one "
+        f"convolution: peak {figures['peak_gib']:.2f} GiB, of which {before:.2f} GiB are the program and the "
+        f"scan. Prediction adds {figures['peak_gib'] - before:.2f} GiB; by the formula of docs/prediction.md it "
+        f"is {stated:.2f} GiB. {figures['cpu_seconds']:.0f} CPU seconds."
     )
+    command = f"python benchmarks/prediction_memory.py --shape {size.replace('x', ' ')} --patch {patch}"
+    store(options.results, "prediction_memory", "Memory of a large prediction", command, text, figures)
+    print(text)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _machine import machine
+from _machine import store
 
 from semiseg import networks
 from semiseg.allocator import keep_freed_memory
@@ -133,7 +133,6 @@ def main() -> None:
         for ranks, runs in found.items()
     }
     report = {
-        "what": "seconds of a Mean Teacher step with the same samples, in one process and on two gloo ranks",
         "patch": args.patch,
         "precision": args.precision,
         "threads": args.threads,
@@ -143,13 +142,24 @@ def main() -> None:
         "two_ranks_over_one_process": middle[2]["seconds"] / middle[1]["seconds"],
         "averaging_share_of_the_step": middle[2]["averaging"] / middle[2]["seconds"],
         "runs": found,
-        "machine": machine(),
     }
-    args.results.mkdir(parents=True, exist_ok=True)
-    (args.results / "ranks.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(
-        json.dumps({key: value for key, value in report.items() if key not in ("runs", "machine")}, indent=1)
+    size = "x".join(map(str, args.patch))
+    text = (
+        f"A Mean Teacher step of a U-Net of {report['gradient_values']:,} weights on 2 + 2 patches of {size} "
+        f"({args.precision}): {middle[1]['seconds']:.3f} s in one process with {args.threads} threads, "
+        f"{middle[2]['seconds']:.3f} s on two gloo ranks that share out samples and threads "
+        f"({report['two_ranks_over_one_process']:.2f} of it). Averaging the gradients takes "
+        f"{report['averaging_share_of_the_step']:.1%} of the ranks' step, waiting for each other included."
     )
+    command = " ".join(["python benchmarks/ranks.py", *words(args)])
+    store(args.results, "ranks", "Two ranks beside one process", command, text, report)
+    print(text)
+
+
+def words(args: argparse.Namespace) -> list[str]:
+    """The arguments that measure something else than the default does."""
+    found = [] if args.patch == [64, 64, 64] else ["--patch", *map(str, args.patch)]
+    return [*found, *([] if args.precision == "bf16" else ["--precision", args.precision])]
 
 
 if __name__ == "__main__":

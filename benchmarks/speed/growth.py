@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from benchmarks._machine import machine  # noqa: E402
+from benchmarks._machine import described, machine  # noqa: E402
 from benchmarks.speed import grown  # noqa: E402
 from benchmarks.speed.run import apart  # noqa: E402
 
@@ -138,9 +138,8 @@ def page(content: dict[str, Any]) -> str:
             cells = [f"{what}: {_legend(curve['what'])}", f"{sizes[0]:,.0f} {unit}", f"{sizes[-1]:,.0f}"]
             cells += [f"{values[0]:.3g} to {values[-1]:.3g}", verdict(curve)]
             lines.append("| " + " | ".join(cells) + " |")
-    about = ", ".join(f"{key} {value}" for key, value in content["machine"].items())
     command = f"Command: `{content['command']}`."
-    return "\n".join([*lines, "", command, "", f"Machine: {about}."]) + "\n"
+    return "\n".join([*lines, "", command, "", described(content["machine"])]) + "\n"
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
-from benchmarks._machine import machine  # noqa: E402
+from benchmarks._machine import described, machine  # noqa: E402
 from benchmarks.speed import clock, limits, scans  # noqa: E402
 from benchmarks.speed.items.step import middle  # noqa: E402
 from benchmarks.speed.run import REAL  # noqa: E402
@@ -106,8 +106,7 @@ def table(content: dict[str, Any]) -> str:
         ratios = f"{row['ratio']['wall']:.2f} | {row['ratio']['cpu']:.2f}"
         limit = f"{row['flops'] / 1e9:.1f} | {row['of_limit']:.2f}"
         lines.append(f"| {row['method']} | {row['seconds']:.4g} | {ratios} | {limit} |")
-    described = ", ".join(f"{key} {value}" for key, value in content["machine"].items())
-    return "\n".join([*lines, "", f"Machine: {described}."]) + "\n"
+    return "\n".join([*lines, "", described(content["machine"])]) + "\n"
 
 
 def run(args: argparse.Namespace, root: Path) -> dict[str, Any]:

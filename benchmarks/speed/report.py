@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks._machine import machine
+from benchmarks._machine import described, machine
 
 Row = dict[str, Any]
 HEAD = """# Speed: our paths beside plain ones
@@ -76,8 +76,7 @@ def table(content: dict[str, Any]) -> str:
     commands = dict.fromkeys((mark["command"], (mark["commit"] or "")[:8], mark["dirty"]) for mark in marks)
     lines += ["", "Commands, and the commits they ran at:", ""]
     lines += [f"- `{c}` ({commit}{', changed' if dirty else ''})" for c, commit, dirty in commands]
-    about = ", ".join(f"{key} {value}" for key, value in content["machine"].items())
-    return "\n".join([*lines, "", f"Machine: {about}."]) + "\n"
+    return "\n".join([*lines, "", described(content["machine"])]) + "\n"
 
 
 def _seconds(row: Row, kind: str) -> str:
