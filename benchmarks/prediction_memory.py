@@ -76,8 +76,8 @@ def main() -> None:
     text = (
         f"A CT of {size} with {CLASSES} classes, patches of {patch}x{patch}x{patch}, a network of one "
         f"convolution: peak {figures['peak_gib']:.2f} GiB, of which {before:.2f} GiB are the program and the "
-        f"scan. Prediction adds {figures['peak_gib'] - before:.2f} GiB; by the formula of docs/prediction.md it "
-        f"is {stated:.2f} GiB. {figures['cpu_seconds']:.0f} CPU seconds."
+        f"scan. Prediction adds {figures['peak_gib'] - before:.2f} GiB; by the formula of docs/prediction.md "
+        f"it is {stated:.2f} GiB. {figures['cpu_seconds']:.0f} CPU seconds."
     )
     command = f"python benchmarks/prediction_memory.py --shape {size.replace('x', ' ')} --patch {patch}"
     store(options.results, "prediction_memory", "Memory of a large prediction", command, text, figures)
