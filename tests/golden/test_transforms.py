@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from semiseg.data.augment import acdc, la
+from semiseg.data.resident import Resident
 from semiseg.data.streams import Stream
 
 
@@ -24,17 +25,20 @@ def test_left_atrium_rotation_and_flip(golden):
 
 def test_left_atrium_crops(golden):
     v = golden("vnet__la_transforms")
-    image, label = torch.from_numpy(v["image"]), torch.from_numpy(v["label"])
-    cases = sorted({name.split("__")[0] for name in v if name.startswith("center")})
-    assert cases
-    for name in cases:
+    image, label = torch.from_numpy(v["image"])[None], torch.from_numpy(v["label"])
+    case = Resident("case", image, label, np.zeros((0, 3), np.int32), torch.device("cpu"))
+    names = sorted({name.split("__")[0] for name in v if name.startswith("center")})
+    assert names
+    for name in names:
         patch = tuple(v[f"{name}__size"].tolist())
-        np.testing.assert_array_equal(la.center_crop(image, patch), v[f"{name}__image"])
-        np.testing.assert_array_equal(la.center_crop(label, patch), v[f"{name}__label"])
+        shape, pads = la.padded_shape(case.shape, patch), np.array(la.padding(case.shape, patch))
+        center = [round((n - p) / 2.0) for n, p in zip(shape, patch, strict=True)]
+        image, label = case.crop(center - pads, patch)
+        np.testing.assert_array_equal(image[0], v[f"{name}__image"])
+        np.testing.assert_array_equal(label, v[f"{name}__label"])
         random = name.replace("center", "rcrop")
-        start = v[f"{random}__offsets"].tolist()
-        np.testing.assert_array_equal(la.crop(image, start, patch), v[f"{random}__image"])
-        shape = la.padded_shape(image.shape, patch)
+        image, _ = case.crop(v[f"{random}__offsets"] - pads, patch)
+        np.testing.assert_array_equal(image[0], v[f"{random}__image"])
         bounds = [[0, n - p] for n, p in zip(shape, patch, strict=True)]
         np.testing.assert_array_equal(bounds, v[f"{random}__randint_lo_hi"])
 

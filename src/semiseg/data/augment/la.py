@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch.nn.functional as F
 from torch import Tensor
 
 from semiseg.data.augment.draws import Draws
@@ -96,19 +95,3 @@ def padding(shape: Sequence[int], patch: Sequence[int]) -> tuple[int, ...]:
 def padded_shape(shape: Sequence[int], patch: Sequence[int]) -> tuple[int, ...]:
     """Size after :func:`padding`. Starts are drawn in [0, size - patch): the last place is never drawn."""
     return tuple(n + 2 * p for n, p in zip(shape, padding(shape, patch), strict=True))
-
-
-def crop(image: Tensor, start: Sequence[int], patch: Sequence[int]) -> Tensor:
-    """The patch at ``start`` of the padded image (..., X, Y, Z)."""
-    pads = padding(image.shape[-3:], patch)
-    if any(pads):
-        image = F.pad(image, [p for pad in reversed(pads) for p in (pad, pad)])
-    for axis, (first, edge) in enumerate(zip(start, patch, strict=True)):
-        image = image.narrow(axis - 3, first, edge)
-    return image.contiguous()
-
-
-def center_crop(image: Tensor, patch: Sequence[int]) -> Tensor:
-    """The middle patch of the padded image (..., X, Y, Z), halves rounded to even as Python does."""
-    shape = padded_shape(image.shape[-3:], patch)
-    return crop(image, [round((n - p) / 2.0) for n, p in zip(shape, patch, strict=True)], patch)
