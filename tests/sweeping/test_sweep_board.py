@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from semiseg.sweeping.board import Board, share_done
+from semiseg.sweeping.board import Board
 from semiseg.sweeping.cells import Cell, Scoring
 from semiseg.sweeping.ledger import Entry
+from semiseg.sweeping.progress import share_done
 from semiseg.sweeping.table import Lines, cell_table, result_table, summary_line, watching
 
 
@@ -38,7 +39,7 @@ def make_cell(name: str, *, variant: str = "supervised", dataset: str = "A", bud
 
 
 def done(name: str, seconds: float, **more) -> Entry:
-    fields = {"state": "done", "attempts": 1, "seconds": seconds, "result": {"Dice": 0.5}}
+    fields = {"state": "done", "attempts": 1, "seconds": seconds, "trained": 1.0, "result": {"Dice": 0.5}}
     return Entry(cell=make_cell(name, **more), **fields)
 
 
@@ -62,6 +63,16 @@ def test_time_left_knows_the_dataset_and_what_is_running():
     running = Entry(cell=make_cell("a"), state="running", attempts=1)
     half = Board([running], running={"a": 30.0}, share={"a": 0.5})
     assert half.seconds_left == pytest.approx(30)
+
+
+def test_time_left_is_told_from_what_was_trained_here():
+    taken_over = done("a", 3).model_copy(update={"trained": 0.0})
+    assert Board([taken_over, waiting("b")]).seconds_left is None
+    a_quarter = done("a", 10).model_copy(update={"trained": 0.25})
+    assert Board([taken_over, a_quarter, waiting("b")]).seconds_left == pytest.approx(40)
+    resumed = Entry(cell=make_cell("a"), state="running", attempts=2)
+    board = Board([resumed], running={"a": 30.0}, share={"a": 0.75}, before={"a": 0.5})
+    assert board.seconds_left == pytest.approx(30)
 
 
 def test_given_up_cells_take_no_time():

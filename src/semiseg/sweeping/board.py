@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
 import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from semiseg import methods
 from semiseg.errors import SemisegError
@@ -43,6 +41,8 @@ class Board:
     """Cell id -> seconds since it was started by this driver."""
     share: dict[str, float] = field(default_factory=dict)
     """Cell id -> share of its training that is done, from 0 to 1."""
+    before: dict[str, float] = field(default_factory=dict)
+    """Cell id -> the share that was done when this driver started it."""
     slots: int = 1
     given_up: frozenset[str] = frozenset()
     """Dead cells that are not tried again."""
@@ -78,21 +78,10 @@ class Board:
         """Dataset -> seconds per supervised iteration."""
         rates: dict[str, list[float]] = {}
         for entry in self.entries:
-            cell, share = entry.cell, self.share.get(entry.cell.id, 0.0)
-            if entry.state == "done" and entry.attempts == 1 and entry.seconds:
-                rates.setdefault(cell.dataset, []).append(entry.seconds / cost(cell))
+            cell = entry.cell
+            share = self.share.get(cell.id, 0.0) - self.before.get(cell.id, 0.0)
+            if entry.state == "done" and entry.trained:
+                rates.setdefault(cell.dataset, []).append(entry.seconds / (entry.trained * cost(cell)))
             elif share > 0.05 and cell.id in self.running:
                 rates.setdefault(cell.dataset, []).append(self.running[cell.id] / (share * cost(cell)))
         return rates
-
-
-def share_done(folder: Path, cell: Cell) -> float:
-    """The share of a cell's training that is done, by the last line of its run's ``events.jsonl``."""
-    path = folder / cell.place / "events.jsonl"
-    try:
-        with path.open("rb") as stream:
-            stream.seek(max(path.stat().st_size - 8192, 0))
-            lines = stream.read().splitlines()
-        return min(float(json.loads(lines[-1])["step"]) / cell.iterations, 1.0)
-    except (OSError, ValueError, LookupError, TypeError):
-        return 0.0

@@ -11,9 +11,10 @@ from typing import Any
 
 from semiseg.engine.signals import StopRequest
 from semiseg.errors import SemisegError
-from semiseg.sweeping.board import Board, share_done
+from semiseg.sweeping.board import Board
 from semiseg.sweeping.executors import Ended, Executor, Job
 from semiseg.sweeping.ledger import Entry, Ledger
+from semiseg.sweeping.progress import share_done
 from semiseg.sweeping.snapshot import write_snapshot
 
 Watch = Callable[[Board], None]
@@ -45,6 +46,7 @@ class Driver:
     interrupted: bool = False
     _deaths: Counter[str] = field(default_factory=Counter)
     _started: dict[str, float] = field(default_factory=dict)
+    _before: dict[str, float] = field(default_factory=dict)
     _elsewhere: set[str] = field(default_factory=set)
     _said: float = 0.0
 
@@ -87,6 +89,7 @@ class Driver:
             list(self._state.values()),
             here,
             {id: share_done(self.folder, self._state[id].cell) for id in busy},
+            self._before,
             max(self.executor.slots, 1),
             frozenset(self._given_up),
         )
@@ -114,6 +117,7 @@ class Driver:
         elif entry.state == before or entry.state not in ("done", "failed"):  # else another driver was faster
             self.executor.submit(Job(self.folder.absolute(), cell_id, self.executor.threads))
             self._started[cell_id] = time.monotonic()
+            self._before[cell_id] = share_done(self.folder, entry.cell)
 
     def _collect(self, ended: Ended) -> None:
         """See what became of a cell whose worker has ended."""

@@ -34,6 +34,8 @@ class Entry(BaseModel):
     result: dict[str, float | None] | None = None
     seconds: float = 0.0
     """Of all attempts together, as far as known."""
+    trained: float = 0.0
+    """The share of the training that was done in those seconds; none where a finished run was taken over."""
     where: str | None = None
     """Host, process and device of the last attempt."""
     changed: str = ""
@@ -43,9 +45,10 @@ class Entry(BaseModel):
         where = f"{socket.gethostname()} {os.getpid()} {device}"
         return self._with(state="running", attempts=self.attempts + 1, error=None, where=where)
 
-    def ended(self, state: State, seconds: float, **more: Any) -> Entry:
-        """The same after an attempt that took ``seconds``."""
-        return self._with(state=state, seconds=round(self.seconds + seconds, 1), **more)
+    def ended(self, state: State, seconds: float, trained: float, **more: Any) -> Entry:
+        """The same after an attempt that took ``seconds`` for a share of the training."""
+        total = {"seconds": round(self.seconds + seconds, 1), "trained": round(self.trained + trained, 4)}
+        return self._with(state=state, **total, **more)
 
     def died(self, error: SemisegError) -> Entry:
         """The same after its process died."""

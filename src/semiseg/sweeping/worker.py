@@ -21,6 +21,7 @@ from typing import Any
 
 from semiseg.errors import DeviceError, Interrupted, SemisegError
 from semiseg.sweeping.ledger import Entry, Ledger, told
+from semiseg.sweeping.progress import share_done
 from semiseg.unforeseen import is_out_of_memory, unforeseen
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -48,10 +49,11 @@ def work(folder: Path, cell_id: str, *, device: str = "auto", workers: int = 0) 
             return
         entry = entry.started(device)
         ledger.write(entry)
-        began = time.monotonic()
+        began, share = time.monotonic(), share_done(folder, entry.cell)
 
         def end(state: Any, **more: Any) -> None:
-            ledger.write(entry.ended(state, time.monotonic() - began, **more))
+            trained = max(share_done(folder, entry.cell) - share, 0.0)
+            ledger.write(entry.ended(state, time.monotonic() - began, trained, **more))
 
         _guarded(entry, folder, end, device=device, workers=workers)
 
