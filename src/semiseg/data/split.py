@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from semiseg.data.cases import Case, LabeledCase, plain
 from semiseg.data.patients import PatientRule
 from semiseg.data.problem import Problem, raise_if_any
+from semiseg.data.split_checks import check_disjoint, check_known, check_labels, check_patients
+from semiseg.data.split_draft import Draft, some
 from semiseg.data.split_file import Fold, SplitFile
 from semiseg.errors import DataError, UsageError
 
@@ -57,33 +58,6 @@ class Budget:
     patients: int | None = None
 
 
-@dataclass
-class _Draft:
-    """Ids per list while they are being decided, and what is wrong so far."""
-
-    order: list[str] = field(default_factory=list)
-    labeled: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-    others_listed: bool = False
-    val: list[str] = field(default_factory=list)
-    test: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-
-    @property
-    def unlabeled(self) -> list[str]:
-        """Sorted unless the file lists them: whether a case beyond the budget has a label changes nothing."""
-        chosen = set(self.labeled)
-        cases = [*self.others, *(case for case in self.order if case not in chosen)]
-        return cases if self.others_listed else sorted(cases)
-
-    @property
-    def lists(self) -> dict[str, list[str]]:
-        return {"labeled": self.labeled, "unlabeled": self.unlabeled, "val": self.val, "test": self.test}
-
-    def report(self, code: str, got: str, wanted: str, fix: str = "mend the split file") -> None:
-        self.problems.append(Problem(code, got, wanted, fix))
-
-
 def make_split(
     training: Mapping[str, Case],
     test: Mapping[str, Case],
@@ -121,7 +95,7 @@ def make_split(
     )
 
 
-def _patients(draft: _Draft, file: SplitFile | None) -> dict[str, str]:
+def _patients(draft: Draft, file: SplitFile | None) -> dict[str, str]:
     rule = file.patients if file else None
     if rule is None:
         return {}
@@ -145,8 +119,8 @@ def _draft(
     budget: Budget,
     fold: int,
     seed: int,
-) -> tuple[_Draft, str]:
-    draft = _Draft()
+) -> tuple[Draft, str]:
+    draft = Draft()
     file = file or SplitFile("")
     lists = _fold(file, fold, draft)
     draft.val = list(lists.val)
@@ -163,15 +137,15 @@ def _draft(
     draft.others_listed = lists.unlabeled is not None
     draft.others = sorted(training.keys() - named) if lists.unlabeled is None else list(lists.unlabeled)
     _choose(draft, budget, annotated, file.patients)
-    _check_known(draft, {*training, *test})
-    _check_disjoint(draft)
-    _check_labels(draft, annotated)
+    check_known(draft, {*training, *test})
+    check_disjoint(draft)
+    check_labels(draft, annotated)
     if file.patients is not None:
-        _check_patients(draft, file.patients, budget)
+        check_patients(draft, file.patients, budget.cases)
     return draft, source
 
 
-def _fold(file: SplitFile, fold: int, draft: _Draft) -> Fold:
+def _fold(file: SplitFile, fold: int, draft: Draft) -> Fold:
     if 0 <= fold < len(file.folds):
         return file.folds[fold]
     last = len(file.folds) - 1
@@ -194,7 +168,7 @@ def _digest(seed: int, text: str) -> str:
     return hashlib.sha256(f"{seed}:{text}".encode()).hexdigest()
 
 
-def _choose(draft: _Draft, budget: Budget, annotated: set[str], patients: PatientRule | None) -> None:
+def _choose(draft: Draft, budget: Budget, annotated: set[str], patients: PatientRule | None) -> None:
     if budget.cases is not None and budget.patients is not None:
         draft.report("LABELED", "both a number of cases and of patients", "one of them", "give one of them")
     if budget.cases is not None:
@@ -205,18 +179,18 @@ def _choose(draft: _Draft, budget: Budget, annotated: set[str], patients: Patien
         draft.labeled = [case for case in draft.order if case in annotated]
         if not draft.labeled:
             fix = "put the label of at least one case into labelsTr"
-            listed = f" among those that are listed ({_some(draft.order)})" if draft.order else ""
+            listed = f" among those that are listed ({some(draft.order)})" if draft.order else ""
             draft.report("NO_LABELED", f"no training case with a label{listed}", "at least one", fix)
 
 
-def _choose_cases(draft: _Draft, count: int) -> None:
+def _choose_cases(draft: Draft, count: int) -> None:
     if not 1 <= count <= len(draft.order):
         fix = "choose a number in that range"
         draft.report("LABELED", f"labeled = {count}", f"1 to {len(draft.order)} cases", fix)
     draft.labeled = draft.order[: max(count, 0)]
 
 
-def _choose_patients(draft: _Draft, count: int, patients: PatientRule | None) -> None:
+def _choose_patients(draft: Draft, count: int, patients: PatientRule | None) -> None:
     if patients is None:
         fix = 'add e.g. "group_by_patient": 10 (leading characters of the case id) to splits.json'
         draft.report("LABELED", f"{count} patients", "a split file that says which case is whose", fix)
@@ -227,83 +201,6 @@ def _choose_patients(draft: _Draft, count: int, patients: PatientRule | None) ->
         draft.report("LABELED", f"{count} labeled patients", f"1 to {len(listed)} patients", fix)
     chosen = set(listed[: max(count, 0)])
     draft.labeled = [case for case in draft.order if patients.patient(case) in chosen]
-
-
-def _check_known(draft: _Draft, known: set[str]) -> None:
-    listed = {"order": draft.order, "unlabeled": draft.others, "val": draft.val, "test": draft.test}
-    for name, cases in listed.items():
-        strangers = [case for case in cases if case not in known]
-        if strangers:
-            got = f"{_some(strangers)} in the list {name}"
-            draft.report("UNKNOWN_CASE", got, "ids of cases whose images are in the folder")
-
-
-def _check_disjoint(draft: _Draft) -> None:
-    for name, cases in {"order": draft.order, "unlabeled": draft.others, "val": draft.val}.items():
-        twice = [case for case, times in Counter(cases).items() if times > 1]
-        if twice:
-            draft.report("CASE_IN_TWO_LISTS", f"{_some(twice)} twice in the list {name}", "each case once")
-    for first, second, shared in _shared({name: set(cases) for name, cases in draft.lists.items()}):
-        got = f"{_some(shared)} in both {first} and {second}"
-        draft.report("CASE_IN_TWO_LISTS", got, "each case in one list")
-
-
-def _check_labels(draft: _Draft, annotated: set[str]) -> None:
-    for name, cases in {"labeled": draft.labeled, "val": draft.val}.items():
-        missing = [case for case in cases if case not in annotated]
-        if missing:
-            fix = "add the labels to labelsTr, or take the cases out of the list"
-            draft.report(
-                "MISSING_LABEL", f"no label for {_some(missing)}", f"a label for each {name} case", fix
-            )
-
-
-def _check_patients(draft: _Draft, rule: PatientRule, budget: Budget) -> None:
-    of = {case: rule.patient(case) for cases in draft.lists.values() for case in cases}
-    nameless = sorted(case for case, patient in of.items() if patient is None)
-    if nameless:
-        got = f"{_some(nameless)}, which group_by_patient does not fit"
-        draft.report("PATIENT", got, "ids that name their patient", "mend group_by_patient in splits.json")
-    sets = {name: {p for c in cases if (p := of[c]) is not None} for name, cases in draft.lists.items()}
-    for first, second, shared in _shared(sets):
-        got = f"patient {_some(shared)} in both {first} and {second}"
-        wanted = "all cases of a patient in one list"
-        if budget.cases is not None and (first, second) == ("labeled", "unlabeled"):
-            near = _nearest_whole(draft, of, budget.cases)
-            fix = (
-                f"use {' or '.join(map(str, near))} labeled cases"
-                if near
-                else "mend the order in splits.json"
-            )
-            draft.report("LABELED", f"labeled = {budget.cases} cuts {got}", wanted, fix)
-        else:
-            draft.report("PATIENT_IN_TWO_LISTS", got, wanted)
-
-
-def _nearest_whole(draft: _Draft, of: Mapping[str, str | None], count: int) -> list[int]:
-    """The nearest smaller and larger K that keep every patient whole."""
-    others = {of[case] for case in draft.others}
-    whole = [
-        k
-        for k in range(1, len(draft.order) + 1)
-        if not {of[c] for c in draft.order[:k]} & ({of[c] for c in draft.order[k:]} | others)
-    ]
-    below, above = [k for k in whole if k < count], [k for k in whole if k > count]
-    return below[-1:] + above[:1]
-
-
-def _shared(sets: Mapping[str, set[str]]) -> Iterable[tuple[str, str, list[str]]]:
-    names = list(sets)
-    for index, first in enumerate(names):
-        for second in names[index + 1 :]:
-            shared = sorted(sets[first] & sets[second])
-            if shared:
-                yield first, second, shared
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _labeled_only(cases: Iterable[Case]) -> Iterable[LabeledCase]:

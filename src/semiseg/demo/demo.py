@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from semiseg.atomic import replacing
 from semiseg.demo.pictures import draw_cases
-from semiseg.report.tables import Scores, caption, comparison_markdown, comparison_table
+from semiseg.report.side_by_side import Scores, caption, comparison_markdown, comparison_table
 
 if TYPE_CHECKING:
     from rich.table import Table

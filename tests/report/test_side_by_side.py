@@ -6,7 +6,7 @@ import math
 import pytest
 from rich.console import Console
 
-from semiseg.report.tables import Scores, comparison_markdown, comparison_table, paired_differences
+from semiseg.report.side_by_side import Scores, comparison_markdown, comparison_table, paired_differences
 
 
 def summary(*dices: float) -> dict:
