@@ -11,6 +11,8 @@ import torch
 from semiseg import experiment
 from semiseg.engine import checkpoint
 from semiseg.errors import UsageError
+from semiseg.methods.mean_teacher import MeanTeacher
+from semiseg.option_values import declared
 from semiseg.resolve import resolve
 from semiseg.run import Run, load_run
 from tests.factories import make_dataset
@@ -84,6 +86,14 @@ def test_a_run_folder_holds_everything(data, tmp_path):
     assert load_run(run.folder).config == run.config
     assert not (run.folder / "checkpoints" / "best.ckpt").exists()
     assert not (run.folder / "validation").exists()
+
+
+def test_the_manifest_has_every_option_of_the_method(data, tmp_path):
+    flags = {"method.options": {"weight": 0.25}}
+    options = train(data, tmp_path / "run", flags).manifest["method_options"]
+    assert options["weight"] == 0.25
+    assert options["decay"] == declared(MeanTeacher)["decay"].default
+    assert options.keys() == declared(MeanTeacher).keys()
 
 
 @pytest.mark.parametrize("channels", [1, 2])

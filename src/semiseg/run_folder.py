@@ -121,6 +121,7 @@ class RunFolder:
         config: Config,
         *,
         precision: str,
+        options: Mapping[str, object] | None = None,
         deviations: Sequence[str] = (),
         parameters: int | None = None,
     ) -> None:
@@ -130,6 +131,7 @@ class RunFolder:
             prepared: the data.
             config: of the run; its deviations are the recipe's.
             precision: the number format that training uses.
+            options: all of the method's, defaults included.
             deviations: the method's own, listed after those.
             parameters: numbers that training changes.
         """
@@ -143,6 +145,7 @@ class RunFolder:
             "split_sha256": prepared.split.sha256(),
             "data_sha256": prepared.data_hash(),
             "method": config.method.name,
+            "method_options": dict(options or {}),
             "labeled": len(prepared.split.labeled),
             "validation": len(prepared.split.val),
             "selection": config.select if prepared.split.val else "last",

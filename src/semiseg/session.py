@@ -58,11 +58,12 @@ class Session:
             self.notices.append("no validation list to choose weights by: the last ones are exported")
         make_net = factory(config, plan)
         kind = methods.find(config.method.name)
-        method_options = methods.check_options(kind, config.method.options)
+        options = methods.check_options(kind, config.method.options)
+        self.options = methods.all_options(kind, options)
         torch.manual_seed(config.train.seed)
         layout = torch.channels_last if plan.dim == 2 else torch.channels_last_3d
         build: Callable[..., Method] = kind
-        method = build(make_net, **method_options)
+        method = build(make_net, **options)
         if config.train.channels_last:
             self_check.to_format(method, layout)
         self.method = method.to(fabric.device)
@@ -83,9 +84,14 @@ class Session:
         first = self.fabric.global_rank == 0
         with folder.logging(self.fabric.global_rank):
             if first and not resumed:
-                name, deviations = self.precision.name, self.method.deviations
-                count = trained_parameters(self.method)
-                folder.write(prepared, config, precision=name, deviations=deviations, parameters=count)
+                folder.write(
+                    prepared,
+                    config,
+                    precision=self.precision.name,
+                    options=self.options,
+                    deviations=self.method.deviations,
+                    parameters=trained_parameters(self.method),
+                )
             validation = Validation(prepared, config, self.precision.name) if prepared.split.val else None
             loop = self.loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
             if resumed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,13 @@ from tests.comparison.runs import make_run, spread
 
 from semiseg.comparison.collect import collect
 from semiseg.comparison.compare import compare
-from semiseg.comparison.differences import told_apart
+from semiseg.comparison.differences import differences, told_apart
 from semiseg.comparison.group import Group, group
 from semiseg.errors import UsageError
+from semiseg.methods import all_options
+from semiseg.methods.mean_teacher import MeanTeacher
+from semiseg.option_values import declared
+from semiseg.run import load_run
 
 DICE = spread([0.9, 0.8, 0.7])
 
@@ -44,6 +49,34 @@ def test_other_settings_of_one_method_are_never_pooled(tmp_path: Path) -> None:
         "mean_teacher (weight=5.0)",
         "supervised",
     ]
+
+
+def test_a_default_that_is_written_out_is_the_default(tmp_path: Path) -> None:
+    usual = declared(MeanTeacher)["decay"].default
+    make_run(tmp_path / "a", DICE, method="mean_teacher")
+    make_run(
+        tmp_path / "b", DICE, seed=1, method="mean_teacher", settings={"method.options": {"decay": usual}}
+    )
+    make_run(tmp_path / "c", DICE)
+    assert sorted(names(tmp_path)[0]) == ["mean_teacher", "supervised"]
+
+
+def test_a_default_of_earlier_is_told_from_that_of_today(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", DICE, method="mean_teacher")
+    old = make_run(tmp_path / "b", DICE, method="mean_teacher")
+    content = json.loads((old / "manifest.json").read_text())
+    then = all_options(MeanTeacher, {**load_run(old).config.method.options, "decay": 0.5})
+    (old / "manifest.json").write_text(json.dumps({**content, "method_options": then}))
+    usual = declared(MeanTeacher)["decay"].default
+    assert sorted(names(tmp_path)[0]) == ["mean_teacher (decay=0.5)", f"mean_teacher (decay={usual})"]
+
+
+def test_methods_differ_in_the_options_that_were_set(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", DICE)
+    make_run(tmp_path / "b", DICE, method="mean_teacher", settings={"method.options": {"weight": 7.0}})
+    keys = {one.key.removeprefix("config.method.options.") for one in differences(groups(tmp_path)[0].arms)}
+    assert "weight" in keys
+    assert not {"decay", "noise"} & keys
 
 
 @pytest.mark.parametrize(

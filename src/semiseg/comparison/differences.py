@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from semiseg.comparison.arm import Arm, RunScores
+from semiseg.comparison.options import options, unusual
 from semiseg.comparison.result import Difference
 from semiseg.run import flat
 
@@ -39,6 +40,7 @@ MADE_WITH = (
     "precision",
 )
 """Of the manifest: shown where arms differ, and no reason to keep runs apart."""
+OPTION = "config.method.options."
 FIRST = ("config.recipe", "config.network.name", "config.train.iterations", "config.method.options")
 """The settings that a name is made of before any other."""
 
@@ -46,9 +48,9 @@ FIRST = ("config.recipe", "config.network.name", "config.train.iterations", "con
 def settings(run: RunScores) -> dict[str, Any]:
     """Everything that was set or planned, as dotted keys; without the method and what is free."""
     plan = {key: value for key, value in run.plan.items() if key in PLAN}
-    found = flat({"config": run.config, "plan": plan})
-    left_out = {*FREE, "config.method.name"}
-    return {key: value for key, value in found.items() if key not in left_out and value != {}}
+    config = {**run.config, "method": {"options": options(run)}}
+    found = flat({"config": config, "plan": plan})
+    return {key: value for key, value in found.items() if key not in FREE and value != {}}
 
 
 def fixed(values: Settings) -> Hashable:
@@ -83,11 +85,17 @@ def differing(groups: Sequence[Settings]) -> list[str]:
 
 
 def differences(arms: Iterable[Arm]) -> tuple[Difference, ...]:
-    """Where the runs of several arms differ, one entry per setting; versions and hardware last."""
+    """Where the runs of several arms differ, one entry per setting; versions and hardware last.
+
+    Of the options that one method has and another has not, those that somebody set.
+    """
     runs: dict[str, list[dict[str, Any]]] = {}
+    told: set[str] = set()
     for arm in arms:
         runs.setdefault(arm.name, []).extend(_recorded(run) for run in arm.runs)
+        told.update(f"{OPTION}{name}" for run in arm.runs for name in unusual(run))
     keys = differing([recorded for group in runs.values() for recorded in group])
+    keys = [key for key in keys if key in told or not key.startswith(OPTION)]
     keys.sort(key=lambda key: (key.startswith("manifest"), _familiarity(key), key))
     return tuple(
         Difference(key, {name: _distinct(group, key) for name, group in runs.items()}) for key in keys
@@ -96,7 +104,7 @@ def differences(arms: Iterable[Arm]) -> tuple[Difference, ...]:
 
 def short(key: str) -> str:
     """A key without what every key of its kind begins with."""
-    return key.removeprefix("config.").removeprefix("method.options.")
+    return key.removeprefix(OPTION).removeprefix("config.")
 
 
 def text(value: Any) -> str:

@@ -116,5 +116,12 @@ def check_options(method: type[Method], options: dict[str, object]) -> dict[str,
     return checked(f"method {method.__name__}", method, options)
 
 
+def all_options(method: type[Method], options: dict[str, object]) -> dict[str, object]:
+    """Options that passed :func:`check_options`, and the defaults of all others."""
+    from semiseg.option_values import declared
+
+    return {name: option.default for name, option in declared(method).items()} | options
+
+
 def _unknown(name: str) -> UsageError:
     return unknown_name("method", name, names(), hint=f"known: {', '.join(names())}; or module:Class")
