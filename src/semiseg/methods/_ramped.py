@@ -7,21 +7,31 @@ from torch import Tensor
 
 from semiseg.core import Clock, Method, Update
 from semiseg.losses import dice_ce
+from semiseg.option_values import Amount, Length
 from semiseg.schedules import consistency_ramp
 
 
 class Ramped(Method):
     """``L = 0.5 (CE + Dice) + w(k) consistency``, with ``w(k)`` the sigmoid ramp up to ``weight``.
 
+    A method of this kind passes the options that it leaves as they are on to here, as ``**ramped``. They are
+    described here, unless it has to say more about one.
+
     Args:
-        weight: w_max, at the end of the ramp.
-        ramp: its length in iterations; None is the whole stage.
-        ramp_unit: it moves in stairs of this many iterations.
+        weight: w_max, the weight of the second term at the end of the ramp.
+        ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, as in most published
+            codes (200 units of 150).
+        ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
         include_background: count class 0 in the Dice term.
     """
 
     def __init__(
-        self, *, weight: float, ramp: int | None, ramp_unit: int, include_background: bool = True
+        self,
+        *,
+        weight: Amount = 0.1,
+        ramp: Length | None = None,
+        ramp_unit: Length = 1,
+        include_background: bool = True,
     ) -> None:
         super().__init__()
         self.weight, self.ramp, self.ramp_unit = weight, ramp, ramp_unit

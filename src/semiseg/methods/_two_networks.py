@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -37,33 +37,25 @@ class TwoNetworks(Ramped, Pair):
     A method of this kind says in :meth:`lesson` what a network learns from the other one. Both losses are
     those of the weights before the step: the second one does not see the first network's update.
 
+    It passes the options that it leaves as they are on to here, as ``**two``.
+
     Args:
         make_net: returns a fresh network, with other first weights each time.
-        partner: name of the second network; None is the same as the first.
-        partner_options: of the partner.
-        predict_with: the exported network: ``net``, ``net2``, or the mean of the probabilities of both.
-        weight: see :class:`~semiseg.methods._ramped.Ramped`.
-        ramp: see there.
-        ramp_unit: see there.
-        include_background: see there.
+        make_partner: the same for the second one; by default ``make_net``.
+        predict_with: the exported network: the ``first`` (published), the ``second``, or the ``average`` of
+            their probabilities, which takes as long as both.
     """
 
     def __init__(
         self,
         make_net: NetFactory,
+        make_partner: Callable[[], nn.Module] | None = None,
         *,
-        predict_with: Literal["first", "second", "average"],
-        weight: float,
-        ramp: int | None,
-        ramp_unit: int,
-        include_background: bool = True,
-        partner: str | None = None,
-        partner_options: Mapping[str, Any] | None = None,
+        predict_with: Literal["first", "second", "average"] = "first",
+        **ramped: Any,
     ) -> None:
-        super().__init__(weight=weight, ramp=ramp, ramp_unit=ramp_unit, include_background=include_background)
-        first = make_net()
-        second = make_net(network=partner, **(partner_options or {})) if partner else make_net()
-        self.take(first, second, predict_with)
+        super().__init__(**ramped)
+        self.take(make_net(), (make_partner or make_net)(), predict_with)
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """Both networks on [x_l, x_u], then an update of each."""

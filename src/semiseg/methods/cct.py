@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import softmax_mse
 from semiseg.methods._ramped import Ramped
-from semiseg.option_values import Amount, Length, Share
+from semiseg.option_values import Share
 from semiseg.parts.branches import Branches, Perturbation, all_logits
 from semiseg.parts.perturbations import feature_drop, feature_dropout, feature_noise
 
@@ -35,14 +36,9 @@ class CCT(Ramped):
 
     Args:
         make_net: returns a fresh network, which must be split into encoder and decoder.
-        weight: w_max, the consistency weight at the end of the ramp.
         detach_main: stop the gradient of the main decoder in the consistency term, as in the paper.
         noise: largest noise, as a share of each feature's value.
         dropout: rate of the dropout.
-        ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, as published (200
-            units of 150).
-        ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
-        include_background: count class 0 in the Dice term.
     """
 
     predictor = "main"
@@ -51,15 +47,12 @@ class CCT(Ramped):
         self,
         make_net: NetFactory,
         *,
-        weight: Amount = 0.1,
         detach_main: bool = False,
         noise: Share = 0.3,
         dropout: Share = 0.3,
-        ramp: Length | None = None,
-        ramp_unit: Length = 1,
-        include_background: bool = True,
+        **ramped: Any,
     ) -> None:
-        super().__init__(weight=weight, ramp=ramp, ramp_unit=ramp_unit, include_background=include_background)
+        super().__init__(**ramped)
         disturb: list[Perturbation] = [
             partial(feature_noise, limit=noise),
             partial(feature_dropout, rate=dropout),

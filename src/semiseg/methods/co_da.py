@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from semiseg.core import IGNORE, Batch, Clock, NetFactory
 from semiseg.errors import UsageError
 from semiseg.losses import class_means, expectation_mask, known_confidence, weighted_cross_entropy
 from semiseg.methods._two_networks import TwoNetworks
-from semiseg.option_values import Amount, Count, Length, Positive, Share
+from semiseg.option_values import Count, Positive, Share
 from semiseg.parts.alignment import Shares, align, share_ratio
 from semiseg.parts.facts import fact
 
@@ -39,7 +39,6 @@ class CoDA(TwoNetworks):
 
     Args:
         make_net: returns a fresh network that says how many classes it has.
-        weight: w_max, the weight of the cross term at the end of the ramp.
         alignment: ``ratio``: one factor per class; ``conditional``: a vector of factors for each class that a
             voxel seems to be of; or ``none``.
         shares: of ``ratio`` on labeled scans: ``predicted``, or the ``true`` ones of the labels.
@@ -51,11 +50,8 @@ class CoDA(TwoNetworks):
         confidence: of the ``aligned`` prediction, or of the ``raw`` one.
         target: ``hard`` classes, or the ``soft`` aligned probabilities.
         divide_by: the number of the ``kept`` voxels, or of ``all``.
-        ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run.
-        ramp_unit: the ramp moves in stairs of this many iterations.
         predict_with: the exported network: the ``first``, the ``second``, or the ``average`` of their
             probabilities.
-        include_background: count class 0 in the Dice term.
 
     Raises:
         UsageError: ``max_ratio`` below 1, or a network that does not say how many classes it has.
@@ -65,7 +61,6 @@ class CoDA(TwoNetworks):
         self,
         make_net: NetFactory,
         *,
-        weight: Amount = 0.1,
         alignment: Literal["ratio", "conditional", "none"] = "ratio",
         shares: Literal["predicted", "true"] = "predicted",
         momentum: Share = 0.99,
@@ -76,19 +71,10 @@ class CoDA(TwoNetworks):
         confidence: Literal["aligned", "raw"] = "aligned",
         target: Literal["hard", "soft"] = "hard",
         divide_by: Literal["kept", "all"] = "kept",
-        ramp: Length | None = None,
-        ramp_unit: Length = 1,
         predict_with: Literal["first", "second", "average"] = "average",
-        include_background: bool = True,
+        **two: Any,
     ) -> None:
-        super().__init__(
-            make_net,
-            predict_with=predict_with,
-            weight=weight,
-            ramp=ramp,
-            ramp_unit=ramp_unit,
-            include_background=include_background,
-        )
+        super().__init__(make_net, predict_with=predict_with, **two)
         if max_ratio < 1:
             raise UsageError(f"max_ratio={max_ratio} is below 1", hint="1 is no alignment, 10 the default")
         self.alignment, self.shares, self.max_ratio, self.hold_off = alignment, shares, max_ratio, hold_off

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 from torch import Tensor
 
 from semiseg.core import NetFactory
 from semiseg.losses import dice_loss
 from semiseg.methods._two_networks import TwoNetworks
-from semiseg.option_values import Amount, Length
 
 
 class CrossTeaching(TwoNetworks):
@@ -36,13 +36,6 @@ class CrossTeaching(TwoNetworks):
         make_net: returns a fresh network.
         partner: the second network, by name.
         partner_options: options of the partner, such as ``{feature_size: 48}``.
-        weight: w_max, the weight of the cross term at the end of the ramp.
-        ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, as published (200
-            units of 150).
-        ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
-        predict_with: the exported network: the ``first`` (published), the ``second``, or the ``average`` of
-            their probabilities, which takes as long as both.
-        include_background: count class 0 in the Dice term of the labeled scans.
     """
 
     def __init__(
@@ -51,22 +44,9 @@ class CrossTeaching(TwoNetworks):
         *,
         partner: str = "monai:SwinUNETR",
         partner_options: Mapping[str, Any] | None = None,
-        weight: Amount = 0.1,
-        ramp: Length | None = None,
-        ramp_unit: Length = 1,
-        predict_with: Literal["first", "second", "average"] = "first",
-        include_background: bool = True,
+        **two: Any,
     ) -> None:
-        super().__init__(
-            make_net,
-            predict_with=predict_with,
-            weight=weight,
-            ramp=ramp,
-            ramp_unit=ramp_unit,
-            include_background=include_background,
-            partner=partner,
-            partner_options=partner_options,
-        )
+        super().__init__(make_net, partial(make_net, network=partner, **(partner_options or {})), **two)
         self.deviates(f"cross_teaching: {partner} with random weights, no Swin-UNet with those of ImageNet")
 
     def lesson(self, logits: Tensor, other: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -11,7 +11,7 @@ from semiseg.core import Batch, Clock, NetFactory, OptimizerFactory, Update
 from semiseg.losses import origin_loss
 from semiseg.methods._ramped import Ramped
 from semiseg.methods.sassnet import adam_of_the_critic
-from semiseg.option_values import Amount, Length
+from semiseg.option_values import Length
 from semiseg.parts.critic import Critic, only_judging, without_trace
 from semiseg.parts.facts import fact
 
@@ -39,12 +39,7 @@ class DAN(Ramped):
 
     Args:
         make_net: returns a fresh network.
-        weight: w_max, the weight of the adversarial term at the end of the ramp.
         critic_width: channels of the critic's first layer.
-        ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, as published (200
-            units of 150).
-        ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
-        include_background: count class 0 in the Dice term.
     """
 
     trainable = ("net", "critic")
@@ -54,13 +49,10 @@ class DAN(Ramped):
         self,
         make_net: NetFactory,
         *,
-        weight: Amount = 0.1,
         critic_width: Length = 64,
-        ramp: Length | None = None,
-        ramp_unit: Length = 1,
-        include_background: bool = True,
+        **ramped: Any,
     ) -> None:
-        super().__init__(weight=weight, ramp=ramp, ramp_unit=ramp_unit, include_background=include_background)
+        super().__init__(**ramped)
         self.net = make_net()
         dim, classes, channels = (fact(self.net, name, "dan") for name in ("dim", "classes", "in_channels"))
         self.critic = critic_of(dim, classes, channels, critic_width)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import entropy_loss
 from semiseg.methods._ramped import Ramped
-from semiseg.option_values import Amount, Length
 
 
 class EntropyMin(Ramped):
@@ -30,23 +30,10 @@ class EntropyMin(Ramped):
 
     Args:
         make_net: returns a fresh network.
-        weight: w_max, the weight of H at the end of the ramp.
-        ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, as published (200
-            units of 150).
-        ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
-        include_background: count class 0 in the Dice term.
     """
 
-    def __init__(
-        self,
-        make_net: NetFactory,
-        *,
-        weight: Amount = 0.1,
-        ramp: Length | None = None,
-        ramp_unit: Length = 1,
-        include_background: bool = True,
-    ) -> None:
-        super().__init__(weight=weight, ramp=ramp, ramp_unit=ramp_unit, include_background=include_background)
+    def __init__(self, make_net: NetFactory, **ramped: Any) -> None:
+        super().__init__(**ramped)
         self.net = make_net()
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:

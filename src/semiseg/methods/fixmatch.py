@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import complementary, concentration, confident_pseudo_label, dice_ce
 from semiseg.methods._ramped import Ramped
-from semiseg.option_values import Amount, Length, Share
+from semiseg.option_values import Share
 
 
 class FixMatch(Ramped):
@@ -36,13 +36,8 @@ class FixMatch(Ramped):
 
     Args:
         make_net: returns a fresh network.
-        weight: w_max, the weight of the unlabeled term at the end of the ramp.
         tau: confidence from which a voxel counts.
         form: ``masked``, or ``released``, see above.
-        ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, as published (200
-            units of 150).
-        ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
-        include_background: count class 0 in the Dice terms.
     """
 
     views = ("weak", "strong")
@@ -51,14 +46,11 @@ class FixMatch(Ramped):
         self,
         make_net: NetFactory,
         *,
-        weight: Amount = 0.1,
         tau: Share = 0.8,
         form: Literal["masked", "released"] = "masked",
-        ramp: Length | None = None,
-        ramp_unit: Length = 1,
-        include_background: bool = True,
+        **ramped: Any,
     ) -> None:
-        super().__init__(weight=weight, ramp=ramp, ramp_unit=ramp_unit, include_background=include_background)
+        super().__init__(**ramped)
         self.net = make_net()
         self.tau, self.form = tau, form
         if form == "released":

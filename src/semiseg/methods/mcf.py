@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -67,14 +68,9 @@ class MCF(TwoNetworks):
         ramp_unit: Length = 1,
         predict_with: Literal["first", "second", "average"] = "average",
     ) -> None:
+        make_partner = partial(make_net, network=partner, **(partner_options or {}))
         super().__init__(
-            make_net,
-            predict_with=predict_with,
-            weight=weight,
-            ramp=ramp,
-            ramp_unit=ramp_unit,
-            partner=partner,
-            partner_options=partner_options,
+            make_net, make_partner, predict_with=predict_with, weight=weight, ramp=ramp, ramp_unit=ramp_unit
         )
         self.beta, self.temperature, self.competition = beta, temperature, competition
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
 from semiseg.core import NetFactory
 from semiseg.losses import softmax_kl
 from semiseg.methods._two_networks import TwoNetworks
-from semiseg.option_values import Amount, Length
+from semiseg.option_values import Amount
 
 
 class RDrop(TwoNetworks):
@@ -30,13 +30,7 @@ class RDrop(TwoNetworks):
     Args:
         make_net: returns a fresh network.
         weight: w_max, the weight of the divergence at the end of the ramp.
-        ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, as published (200
-            units of 150).
-        ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
         softmax_axis: of the divergence, ``classes``, or ``width`` (released).
-        predict_with: the exported network: the ``first`` (published), the ``second``, or the ``average`` of
-            their probabilities, which takes twice as long.
-        include_background: count class 0 in the Dice term.
     """
 
     def __init__(
@@ -44,20 +38,10 @@ class RDrop(TwoNetworks):
         make_net: NetFactory,
         *,
         weight: Amount = 4.0,
-        ramp: Length | None = None,
-        ramp_unit: Length = 1,
         softmax_axis: Literal["classes", "width"] = "classes",
-        predict_with: Literal["first", "second", "average"] = "first",
-        include_background: bool = True,
+        **two: Any,
     ) -> None:
-        super().__init__(
-            make_net,
-            predict_with=predict_with,
-            weight=weight,
-            ramp=ramp,
-            ramp_unit=ramp_unit,
-            include_background=include_background,
-        )
+        super().__init__(make_net, weight=weight, **two)
         self.softmax_axis = softmax_axis
         if softmax_axis == "width":
             self.deviates("r_drop: rows of the image are compared, not class probabilities, as released")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -12,7 +12,6 @@ from torch import nn
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import pyramid_consistency
 from semiseg.methods._ramped import Ramped
-from semiseg.option_values import Amount, Length
 from semiseg.parts.branches import Perturbation, all_logits
 from semiseg.parts.perturbations import channel_dropout, feature_drop, feature_dropout, feature_noise
 from semiseg.parts.pyramid import Pyramid
@@ -45,14 +44,11 @@ class URPC(Ramped):
 
     Args:
         make_net: returns a fresh network, which must give its levels.
-        weight: w_max, the weight of C at the end of the ramp.
         scales: resolutions that predict, the finest ones; fewer if the network has fewer.
         perturbation: of the heads' inputs, coarsest first: ``mixed``, dropout of half the values, the most
             active positions set to 0, noise (2D); or ``dropout`` of 0.5, 0.3, 0.2 of the channels (3D).
         ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, as published (200
             units of 150 in 2D, 400 in 3D).
-        ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
-        include_background: count class 0 in the Dice term.
     """
 
     predictor = "main"
@@ -61,14 +57,11 @@ class URPC(Ramped):
         self,
         make_net: NetFactory,
         *,
-        weight: Amount = 0.1,
         scales: Literal[2, 3, 4] = 4,
         perturbation: Literal["mixed", "dropout"] = "mixed",
-        ramp: Length | None = None,
-        ramp_unit: Length = 1,
-        include_background: bool = True,
+        **ramped: Any,
     ) -> None:
-        super().__init__(weight=weight, ramp=ramp, ramp_unit=ramp_unit, include_background=include_background)
+        super().__init__(**ramped)
         self.net = Pyramid(make_net(), scales, _PERTURBATIONS[perturbation], "urpc")
 
     @property
