@@ -96,6 +96,13 @@ def test_the_manifest_has_every_option_of_the_method(data, tmp_path):
     assert options.keys() == declared(MeanTeacher).keys()
 
 
+def test_the_manifest_has_the_batch(data, tmp_path):
+    sizes = {
+        name: train(data, tmp_path / name, {"method.name": name}).manifest["batch"] for name in ("bcp", "upc")
+    }
+    assert sizes == {"bcp": {"labeled": 2, "unlabeled": 2}, "upc": {"labeled": 1, "unlabeled": 1}}
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_validation_list_chooses_the_best(channels, tmp_path):
     folder = with_validation(make_dataset(tmp_path, channels=channels, classes=3, unlabeled=1, test=0))

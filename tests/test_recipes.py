@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from semiseg import methods, networks, recipes
-from semiseg.config import Config
+from semiseg.config import BatchConfig, Config
 from semiseg.data import augment
 from semiseg.data.channels import choose_channels
 from semiseg.data.fingerprint import ChannelFacts, Fingerprint
@@ -72,6 +72,16 @@ def test_every_setting_of_a_recipe_fits(recipe: str, method: str) -> None:
     labeled, unlabeled = batch_sizes(config, plan, trained, 1)
     assert labeled >= 1
     assert bool(unlabeled) == bool(trained.views)
+
+
+@pytest.mark.parametrize(("method", "share"), [("supervised", (1, 0)), ("cps", (0.5, 0.5)), ("bcp", (1, 1))])
+def test_a_plan_counts_the_images_that_networks_see(method: str, share: tuple[float, float]) -> None:
+    config = configured("default", method)
+    with torch.device("meta"):
+        trained, plan = built(config, (32, 32, 32))
+    assert batch_sizes(config, plan, trained, 1) == tuple(round(s * plan.batch) for s in share)
+    chosen = config.model_copy(update={"batch": BatchConfig(labeled=3, unlabeled=3)})
+    assert batch_sizes(chosen, plan, trained, 1) == (3, 3 * bool(trained.views))
 
 
 @pytest.mark.parametrize("recipe", PROTOCOLS)

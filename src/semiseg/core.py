@@ -133,6 +133,10 @@ class Method(nn.Module):
     """The network that is validated, exported and used for prediction."""
     views: tuple[str, ...] = ("weak",)
     """Views of the unlabeled images asked of the data layer; empty for a purely supervised method."""
+    samples_per_image: int = 1
+    """How many samples are pasted into one image that a network trains on. The batch of a plan counts images
+    that a network sees, so a method that makes one of two is given twice as many samples, as it was
+    published."""
     targets: tuple[str, ...] = ()
     """Extra targets of the labeled images asked of the data layer."""
     stages: tuple[Stage, ...] = (Stage(),)

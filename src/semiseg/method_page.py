@@ -68,7 +68,9 @@ def content(name: str) -> dict[str, Any]:
 
 def facts(page: dict[str, Any]) -> list[tuple[str, str]]:
     """The facts as rows of a table, those that are known."""
-    work = "" if page["work"] is None else f"{page['work']} × a supervised step on as many images"
+    work = (
+        "" if page["work"] is None else f"{page['work']} × a supervised step with the batch of the same plan"
+    )
     targets = [f"``{name}``: {TARGETS[name]}" if name in TARGETS else name for name in page["targets"]]
     rows = [
         ("Paper", page["paper"]),

@@ -121,6 +121,7 @@ class RunFolder:
         config: Config,
         *,
         precision: str,
+        batch: tuple[int, int],
         options: Mapping[str, object] | None = None,
         deviations: Sequence[str] = (),
         parameters: int | None = None,
@@ -131,6 +132,7 @@ class RunFolder:
             prepared: the data.
             config: of the run; its deviations are the recipe's.
             precision: the number format that training uses.
+            batch: labeled and unlabeled samples of an iteration.
             options: all of the method's, defaults included.
             deviations: the method's own, listed after those.
             parameters: numbers that training changes.
@@ -146,6 +148,7 @@ class RunFolder:
             "data_sha256": prepared.data_hash(),
             "method": config.method.name,
             "method_options": dict(options or {}),
+            "batch": {"labeled": batch[0], "unlabeled": batch[1]},
             "labeled": len(prepared.split.labeled),
             "validation": len(prepared.split.val),
             "selection": config.select if prepared.split.val else "last",

@@ -88,6 +88,7 @@ class Session:
                     prepared,
                     config,
                     precision=self.precision.name,
+                    batch=self.batches.sizes,
                     options=self.options,
                     deviations=self.method.deviations,
                     parameters=trained_parameters(self.method),
@@ -250,12 +251,14 @@ def factory(config: Config, plan: Plan) -> networks.Factory:
 def batch_sizes(config: Config, plan: Plan, method: Method, world: int) -> tuple[int, int]:
     """Labeled and unlabeled samples per iteration: half of the plan's batch each, or all labeled.
 
+    A method that pastes samples together gets so many more that its networks see the planned batch.
+
     Raises:
         UsageError: sizes that cannot be shared out among the processes.
     """
-    semi = bool(method.views)
-    labeled = config.batch.labeled or max(plan.batch // 2 if semi else plan.batch, 1)
-    unlabeled = config.batch.unlabeled if config.batch.unlabeled is not None else max(plan.batch - labeled, 1)
+    semi, batch = bool(method.views), plan.batch * method.samples_per_image
+    labeled = config.batch.labeled or max(batch // 2 if semi else batch, 1)
+    unlabeled = config.batch.unlabeled if config.batch.unlabeled is not None else max(batch - labeled, 1)
     sizes = (labeled, unlabeled if semi else 0)
     if any(size % world for size in sizes):
         raise UsageError(

@@ -68,8 +68,8 @@ def test_views_and_targets_are_as_asked_for(name):
 def test_work_is_as_measured(name):
     method, described = make(name, 2, 3), methods.description(name)
     # Without unlabeled scans the whole batch is labeled. The last of two iterations: the last stage.
-    labeled = 2 if method.views else 4
-    loop = loop_for(method, batches(2, 3, labeled=labeled, unlabeled=2), 2)
+    half = 2 * method.samples_per_image
+    loop = loop_for(method, batches(2, 3, labeled=half if method.views else 4, unlabeled=half), 2)
     loop.iterate_once()
     with counting(method) as work:
         loop.iterate_once()

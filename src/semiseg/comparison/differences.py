@@ -34,6 +34,8 @@ MADE_WITH = (
     "git.modified",
     "packages.torch",
     "packages.monai",
+    "batch.labeled",
+    "batch.unlabeled",
     "hardware.cpu",
     "hardware.threads",
     "hardware.gpus",

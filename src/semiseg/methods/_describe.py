@@ -51,7 +51,7 @@ class Description:
     """What is said of further networks, such as a critic."""
     views: str = ""
     work: float | None = None
-    """Cost of a step in steps of supervised training on as many images."""
+    """Cost of a step in steps of supervised training, each with the batch that a plan gives it."""
     targets: tuple[str, ...] = ()
     prose: tuple[str, ...] = ()
     options: tuple[Option, ...] = ()

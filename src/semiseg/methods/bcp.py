@@ -26,7 +26,7 @@ class BCP(Teacher):
     in a random box, a, b labeled, a', b' unlabeled, q the largest component of what the teacher predicts.
 
     Paper: BCP, Bai, Chen, Li, Shen & Wang, CVPR 2023, arXiv:2305.00673.
-    Networks: 2 (1 trained). Views: weak. Work: 0.7.
+    Networks: 2 (1 trained). Views: weak. Work: 1.3.
 
     Two stages. ``pretrain`` trains the student on labeled images pasted into one another, at a constant
     learning rate. ``selftrain`` goes on from its best weights on the validation list (without one, from its
@@ -57,6 +57,8 @@ class BCP(Teacher):
         teacher_mode: as in ``mean_teacher``.
         predict_with: the exported network (published: the student).
     """
+
+    samples_per_image = 2
 
     def __init__(
         self,

@@ -32,7 +32,7 @@ class CML(Pair):
     M is 0 in a random box, f the deepest features, q the largest component of what a network predicts.
 
     Paper: CML, Wu, Wei, Chen, Ren, He & Pu, ACM MM 2024, https://github.com/SongwuJob/CML.
-    Networks: 2 (2 trained). Views: weak. Work: 1.3.
+    Networks: 2 (2 trained). Views: weak. Work: 2.7.
 
     The second network is the first with other up-sampling: interpolation where that has transposed
     convolutions, and these where it interpolates. A network that offers no choice is used twice as it is, and
@@ -62,6 +62,8 @@ class CML(Pair):
         predict_with: the exported network: the ``first``, the ``second``, or the ``average`` of their
             probabilities, which takes twice as long.
     """
+
+    samples_per_image = 2
 
     def __init__(
         self,
