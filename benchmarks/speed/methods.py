@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     args = parser.parse_args()
     shown = args.dataset.name if args.dataset else "LeftAtrium"
-    args.name = args.name or f"steps_{shown}"
+    args.name = args.name or f"steps_{shown.rpartition('_')[2].lower()}"
     args.title = f"Cost of a step: {shown}"
     extra = "".join(f" --set {setting}" for setting in args.set)
     extra += f" --recipe {args.recipe}" if args.recipe else ""

@@ -186,4 +186,4 @@ def _ends(arms: Sequence[Arm]) -> Iterator[str]:
 def _deviations(arms: Sequence[Arm]) -> Iterator[str]:
     for arm in arms:
         for told in dict.fromkeys(line for run in arm.runs for line in run.manifest.get("deviations") or ()):
-            yield f"{arm.name} deviates: {told}"
+            yield f"{arm.name} deviates: {told.removeprefix(f'{arm.method}: ')}"
