@@ -96,6 +96,25 @@ def test_the_manifest_has_every_option_of_the_method(data, tmp_path):
     assert options.keys() == declared(MeanTeacher).keys()
 
 
+OUTSIDE = """
+from semiseg.methods.supervised import Supervised
+
+class Rule:
+    pass
+
+class Mine(Supervised):
+    def __init__(self, make_net, *, rule=Rule()):
+        super().__init__(make_net)
+"""
+
+
+def test_the_manifest_names_options_that_are_objects(data, tmp_path, monkeypatch):
+    (tmp_path / "outside_method.py").write_text(OUTSIDE)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = train(data, tmp_path / "run", {"method.name": "outside_method:Mine"})
+    assert run.manifest["method_options"] == {"rule": "Rule"}
+
+
 def test_the_manifest_has_the_batch(data, tmp_path):
     sizes = {
         name: train(data, tmp_path / name, {"method.name": name}).manifest["batch"] for name in ("bcp", "upc")

@@ -147,7 +147,7 @@ class RunFolder:
             "split_sha256": prepared.split.sha256(),
             "data_sha256": prepared.data_hash(),
             "method": config.method.name,
-            "method_options": dict(options or {}),
+            "method_options": json.loads(json.dumps(dict(options or {}), default=_name)),
             "batch": {"labeled": batch[0], "unlabeled": batch[1]},
             "labeled": len(prepared.split.labeled),
             "validation": len(prepared.split.val),
@@ -197,3 +197,8 @@ class RunFolder:
         finally:
             logger.removeHandler(handler)
             handler.close()
+
+
+def _name(value: object) -> str:
+    """Of a function, or of an object's type: the same in every run, as its address is not."""
+    return str(getattr(value, "__qualname__", type(value).__qualname__))
