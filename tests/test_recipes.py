@@ -14,7 +14,7 @@ from semiseg.data.channels import choose_channels
 from semiseg.data.fingerprint import ChannelFacts, Fingerprint
 from semiseg.inference.fit import require_settings_fit
 from semiseg.resolve import load_recipe, resolve
-from semiseg.session import batch_sizes, require_fit
+from semiseg.training_parts import batch_sizes, require_fit
 from tests.trained import make_plan
 
 PROTOCOLS = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,16 +11,14 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from semiseg import methods, networks
+from semiseg import methods
 from semiseg.atomic import remove_leftovers
 from semiseg.config import Config
 from semiseg.core import Batch, Clock, Method
 from semiseg.data import augment
 from semiseg.data.batches import Batches
-from semiseg.data.plan import Plan
 from semiseg.data.prefetch import Prefetch
 from semiseg.data.resident import make_resident
-from semiseg.data.sizing import fitting_patch
 from semiseg.devices import forget_peak_memory, native_precision, peak_memory
 from semiseg.engine import checkpoint, self_check
 from semiseg.engine.compiled import StepMarks, compile_networks, networks_of, should_compile
@@ -29,12 +26,12 @@ from semiseg.engine.events import Ended, Listener, Notice
 from semiseg.engine.loop import Loop
 from semiseg.engine.precision import Precision
 from semiseg.engine.update import iterate
-from semiseg.errors import DeviceError, Interrupted, UsageError
+from semiseg.errors import DeviceError, Interrupted
 from semiseg.inference.fit import require_settings_fit
-from semiseg.parts.averaging import Average
 from semiseg.prepare import Prepared
 from semiseg.run import Run
 from semiseg.run_folder import RunFolder
+from semiseg.training_parts import batch_sizes, described, factory, require_fit, trained_parameters
 from semiseg.validation import Validation
 
 log = logging.getLogger("semiseg.train")
@@ -232,72 +229,3 @@ class Session:
             validation.write(loop.network, folder.path / "validation")
         checkpoint.save(folder.checkpoints / "final.ckpt", content)
         folder.note_end(ended, memory)
-
-
-def factory(config: Config, plan: Plan) -> networks.Factory:
-    """What makes the networks of a training."""
-    return networks.Factory(
-        config.network.name,
-        dim=plan.dim,
-        in_channels=len(plan.channels),
-        classes=plan.classes,
-        options=config.network.options,
-        plan=plan.network,
-        patch=plan.patch,
-        checkpointing=config.network.checkpointing,
-    )
-
-
-def batch_sizes(config: Config, plan: Plan, method: Method, world: int) -> tuple[int, int]:
-    """Labeled and unlabeled samples per iteration: half of the plan's batch each, or all labeled.
-
-    A method that pastes samples together gets so many more that its networks see the planned batch.
-
-    Raises:
-        UsageError: sizes that cannot be shared out among the processes.
-    """
-    semi, batch = bool(method.views), plan.batch * method.samples_per_image
-    labeled = config.batch.labeled or max(batch // 2 if semi else batch, 1)
-    unlabeled = config.batch.unlabeled if config.batch.unlabeled is not None else max(batch - labeled, 1)
-    sizes = (labeled, unlabeled if semi else 0)
-    if any(size % world for size in sizes):
-        raise UsageError(
-            f"{sizes[0]} labeled and {sizes[1]} unlabeled samples cannot be shared by {world} processes",
-            hint=f"use multiples of {world}: --set batch.labeled={world} --set batch.unlabeled={world}",
-            code="BATCH_SHARES",
-        )
-    return sizes
-
-
-def trained_parameters(method: Method) -> int:
-    """How many numbers the optimizers change; one that two networks share counts once."""
-    networks = (getattr(method, name) for name in method.trainable)
-    distinct = {id(p): p.numel() for net in networks for p in net.parameters() if p.requires_grad}
-    return sum(distinct.values())
-
-
-def described(network: torch.nn.Module, unknown: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says of its network, to build it again; ``unknown`` of one that does not tell."""
-    if not isinstance(network, Average):
-        return dict(getattr(network, "described", unknown))
-    members = [described(member, unknown) for member in network]
-    return {**members[0], "average_of": members}
-
-
-def require_fit(patch: Sequence[int], *trained: torch.nn.Module) -> None:
-    """Compare the patch with what the networks can halve.
-
-    Raises:
-        UsageError: an edge that is not divisible; names the nearest patch that is.
-    """
-    divisors = [divisor for network in trained if (divisor := getattr(network, "divisor", None))]
-    needed = [math.lcm(*edges) for edges in zip(*divisors, strict=True)] or [1] * len(patch)
-    if any(p % d for p, d in zip(patch, needed, strict=True)):
-        nearest = list(fitting_patch(patch, needed))
-        names = {told["name"] for network in trained if (told := getattr(network, "described", None))}
-        which = " and ".join(sorted(names)) or "the network"
-        raise UsageError(
-            f"patch {list(patch)} does not fit {which}: its edges must be divisible by {needed}",
-            hint=f"use --set 'plan.patch={nearest}'",
-            code="PATCH_DIVISOR",
-        )

@@ -15,7 +15,7 @@ from semiseg.config import Config
 from semiseg.core import Method
 from semiseg.data.plan import Plan
 from semiseg.errors import SemisegError
-from semiseg.session import factory
+from semiseg.training_parts import factory
 from semiseg.tuning.axes import Choice
 from semiseg.tuning.search import Search, changed
 
