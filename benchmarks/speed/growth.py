@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from benchmarks._machine import described, machine  # noqa: E402
+from benchmarks._machine import store  # noqa: E402
 from benchmarks.speed import grown  # noqa: E402
 from benchmarks.speed.run import apart  # noqa: E402
 
@@ -118,11 +118,9 @@ def _legend(what: str) -> str:
     return what.replace("mb", "memory").replace(", cpu", "").replace("cpu", "time")
 
 
-def page(content: dict[str, Any]) -> str:
+def page(result: dict[str, list[Curve]]) -> str:
     """The sentences."""
     lines = [
-        "# How cost grows",
-        "",
         "CPU seconds (and MB) as the work grows, each point in a process of its own. An exponent is the "
         "slope in the doubly logarithmic plot between one point and the next; 1 is linear.",
         "",
@@ -131,15 +129,14 @@ def page(content: dict[str, Any]) -> str:
         "| what | from | to | CPU s (memory: MB) | exponents |",
         "|---|---|---|---|---|",
     ]
-    for name, found in content["curves"].items():
+    for name, found in result.items():
         for curve in found:
             sizes, values = curve["sizes"], curve["values"]
             what, unit = LABELS[name]
             cells = [f"{what}: {_legend(curve['what'])}", f"{sizes[0]:,.0f} {unit}", f"{sizes[-1]:,.0f}"]
             cells += [f"{values[0]:.3g} to {values[-1]:.3g}", verdict(curve)]
             lines.append("| " + " | ".join(cells) + " |")
-    command = f"Command: `{content['command']}`."
-    return "\n".join([*lines, "", command, "", described(content["machine"])]) + "\n"
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -162,10 +159,8 @@ def main() -> None:
                 print(name, arguments, {key: round(value, 4) for key, value in found.items()}, flush=True)
     result = {name: curves(name, points[name]) for name in FULL if name in points}
     command = "python benchmarks/speed/growth.py"
-    content = {"command": command, "machine": machine(), "points": points, "curves": result}
-    options.results.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(page(content), encoding="utf-8")
+    figures = {"points": points, "curves": result}
+    store(options.results, "growth", "How cost grows", command, page(result), figures)
     plot(result, path.with_suffix(".svg"))
 
 

@@ -13,7 +13,6 @@ ones where they are there. The results go to benchmarks/results/NAME.{json,md}.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -24,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
-from benchmarks._machine import described, machine  # noqa: E402
+from benchmarks._machine import store  # noqa: E402
 from benchmarks.speed import clock, limits, scans  # noqa: E402
 from benchmarks.speed.items.step import middle  # noqa: E402
 from benchmarks.speed.run import REAL  # noqa: E402
@@ -91,13 +90,10 @@ def rows(
 def table(content: dict[str, Any]) -> str:
     """A Markdown table, one line per method."""
     lines = [
-        f"# {content['title']}",
-        "",
         "Median step of each method on the same patches (supervised: all of them labeled), taken in turn in "
         "one process; the ratio is the median over rounds of the ratio to the supervised step of that round. "
         "The limit is the step's operations at the rate of a bf16 matrix product measured in this run, "
-        f"{content['limits']['gemm_bf16'] / 1e9:.0f} GFLOP per second (on a CPU: CPU second). "
-        f"Command: `{content['command']}`.",
+        f"{content['limits']['gemm_bf16'] / 1e9:.0f} GFLOP per second (on a CPU: CPU second).",
         "",
         "| method | seconds | ratio, wall | ratio, CPU | GFLOP | times the limit |",
         "|---|---|---|---|---|---|",
@@ -106,7 +102,7 @@ def table(content: dict[str, Any]) -> str:
         ratios = f"{row['ratio']['wall']:.2f} | {row['ratio']['cpu']:.2f}"
         limit = f"{row['flops'] / 1e9:.1f} | {row['of_limit']:.2f}"
         lines.append(f"| {row['method']} | {row['seconds']:.4g} | {ratios} | {limit} |")
-    return "\n".join([*lines, "", described(content["machine"])]) + "\n"
+    return "\n".join(lines)
 
 
 def run(args: argparse.Namespace, root: Path) -> dict[str, Any]:
@@ -121,9 +117,6 @@ def run(args: argparse.Namespace, root: Path) -> dict[str, Any]:
         peaks = {name: limits.peak_of(loop.iterate_once, device) for name, loop in found.items()}
         measured = limits.measured(device)
     return {
-        "title": args.title,
-        "command": args.command,
-        "machine": machine(),
         "limits": measured,
         "rows": rows(
             times,
@@ -166,9 +159,7 @@ def main() -> None:
         data = REAL if REAL.is_dir() else None
         setting = Setting(torch.device(args.device), False, data, Path(work))
         content = run(args, args.dataset or scans.folder(setting, scans.LEFT_ATRIUM))
-    args.results.mkdir(parents=True, exist_ok=True)
-    (args.results / f"{args.name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    (args.results / f"{args.name}.md").write_text(table(content))
+    store(args.results, args.name, args.title, args.command, table(content), content)
 
 
 if __name__ == "__main__":
