@@ -3,10 +3,10 @@
     python benchmarks/trace_step.py DATASET --labeled 8
     python benchmarks/trace_step.py Dataset101_LeftAtrium --recipe la --method ua_mt --trace step.json
 
-Prints the share of each kind of operation and the fraction of this machine's matrix product in bfloat16 that
-the whole step reaches. ``--trace`` writes a Chrome trace (for https://ui.perfetto.dev or chrome://tracing),
-where gaps between the kernels of a GPU are waits. The profiler takes a few percent; the seconds reported are
-those of steps without it.
+Prints the share of each kind of operation and the fraction of the rate of this machine's matrix products, in
+the number format of the run, that the whole step reaches. ``--trace`` writes a Chrome trace (for
+https://ui.perfetto.dev or chrome://tracing), where gaps between the kernels of a GPU are waits. The profiler
+takes a few percent; the seconds reported are those of steps without it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from semiseg import settings
 from semiseg.allocator import keep_freed_memory
 from semiseg.data.dataset import Dataset
 from semiseg.engine.loop import Loop
+from semiseg.engine.precision import Precision
 from semiseg.experiment import resolved
 from semiseg.launch import launched, repeatable
 from semiseg.prepare import prepare
@@ -81,10 +82,11 @@ def step_seconds(loop: Loop, count: int) -> list[float]:
     return times
 
 
-def matrix_rate(device: torch.device, n: int = 2048) -> float:
-    """The best rate of a product of two bfloat16 matrices, in FLOP/s."""
+def matrix_rate(device: torch.device, precision: str, n: int = 2048) -> float:
+    """The best rate of a product of two matrices in the run's number format, in FLOP/s."""
     n = 8192 if device.type == "cuda" else n
-    a, best = torch.randn(n, n, device=device, dtype=torch.bfloat16), float("inf")
+    dtype = Precision(precision, device).dtype or torch.float32
+    a, best = torch.randn(n, n, device=device, dtype=dtype), float("inf")
     for _ in range(8):
         wait(device)
         began = time.perf_counter()
@@ -129,11 +131,13 @@ def main() -> None:
         kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
         with profile(activities=kinds) as found:
             step_seconds(loop, 1)
-        rate = matrix_rate(device)
+        precision = loop.precision.name
+        rate = matrix_rate(device, precision)
     seconds = statistics.median(times)
     work = counter.get_total_flops()
     report = {
-        "what": "one step: seconds (median), FLOPs, fraction of the bf16 matrix rate, shares of time",
+        "what": "one step: seconds (median), FLOPs, fraction of the rate of matrix products, shares of time",
+        "precision": precision,
         "method": type(loop.method).__name__,
         "seconds": seconds,
         "all_seconds": times,
@@ -148,9 +152,10 @@ def main() -> None:
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + "\n")
     print(f"{report['method']}: {seconds:.3f} s a step, {work / 1e9:.0f} GFLOP")
-    print(f"{report['fraction_of_matrix_rate']:.0%} of the bf16 matrix rate ({rate / 1e9:.0f} GFLOP/s)")
-    for kind, share in report["shares"].items():
-        print(f"{share:7.1%}  {kind}")
+    share = report["fraction_of_matrix_rate"]
+    print(f"{share:.0%} of the matrix rate in {precision} ({rate / 1e9:.0f} GFLOP/s)")
+    for kind, part in report["shares"].items():
+        print(f"{part:7.1%}  {kind}")
 
 
 if __name__ == "__main__":

@@ -9,21 +9,33 @@ from benchmarks.speed import clock
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from semiseg.devices import native_precision
+
 
 def measured(device: torch.device, *, quick: bool = False) -> dict[str, float]:
     """FLOP/s of square matrix products in float32 and bf16, and bytes/s (read and written) of a copy.
 
-    On a CPU these are CPU seconds, as those that are compared with them: other load matters little.
+    On a CPU these are CPU seconds, as those that are compared with them: other load matters little. bf16 is
+    left out where the hardware has none: emulated, one product takes minutes, and nothing is computed in it.
     """
     size = 256 if quick else 8192 if device.type == "cuda" else 4096
     found = {}
-    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+    formats = {"fp32": torch.float32}
+    if native_precision(device) == "bf16":
+        formats["bf16"] = torch.bfloat16
+    for name, dtype in formats.items():
         a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
         found[f"gemm_{name}"] = 2 * size**3 / _best(lambda a=a, b=b: a @ b, device)
     source = torch.ones(2**20 if quick else 2**28, dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
     found["copy"] = 2 * source.numel() / _best(lambda: target.copy_(source), device)
     return found
+
+
+def ours(found: dict[str, float]) -> tuple[str, float]:
+    """The number format that our paths compute in here, and the rate of its matrix products."""
+    name = "bf16" if "gemm_bf16" in found else "fp32"
+    return name, found[f"gemm_{name}"]
 
 
 def _best(call: Callable[[], object], device: torch.device, repeats: int = 4) -> float:

@@ -5,9 +5,10 @@
 
 All methods are put together as for a run and take their own iterations in turn, in one process, so that
 other load on the machine meets all of them. Reported are medians over rounds; a ratio is taken within each
-round. The limit is the time that a step's floating-point operations take at the rate of a bf16 matrix product
-measured in the same run; a step cannot be faster than 1x of it. Without DATASET a few left atria serve, real
-ones where they are there. The results go to benchmarks/results/NAME.{json,md}.
+round. The limit is the time that a step's floating-point operations take at the rate of matrix products in
+the number format of our steps, measured in the same run; a step cannot be faster than 1x of it. Without
+DATASET a few left atria serve, real ones where they are there. The results go to
+benchmarks/results/NAME.{json,md}.
 """
 
 from __future__ import annotations
@@ -89,11 +90,12 @@ def rows(
 
 def table(content: dict[str, Any]) -> str:
     """A Markdown table, one line per method."""
+    name, rate = limits.ours(content["limits"])
     lines = [
         "Median step of each method on the same patches (supervised: all of them labeled), taken in turn in "
         "one process; the ratio is the median over rounds of the ratio to the supervised step of that round. "
-        "The limit is the step's operations at the rate of a bf16 matrix product measured in this run, "
-        f"{content['limits']['gemm_bf16'] / 1e9:.0f} GFLOP per second (on a CPU: CPU second).",
+        f"The limit is the step's operations at the rate of a {name} matrix product measured in this run, "
+        f"{rate / 1e9:.0f} GFLOP per second (on a CPU: CPU second).",
         "",
         "| method | seconds | ratio, wall | ratio, CPU | GFLOP | times the limit |",
         "|---|---|---|---|---|---|",
@@ -121,7 +123,7 @@ def run(args: argparse.Namespace, root: Path) -> dict[str, Any]:
         "rows": rows(
             times,
             flops,
-            measured["gemm_bf16"],
+            limits.ours(measured)[1],
             {name: peak for name, peak in peaks.items() if peak is not None},
             limits.counted(device),
         ),

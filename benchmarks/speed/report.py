@@ -95,7 +95,8 @@ def _ratio(row: Row, kind: str) -> str:
 def _limit(row: Row) -> str:
     if "of_limit" not in row:
         return ""
-    return f"{row['of_limit']['plain']['fp32']:.0%} / {row['of_limit']['ours']['bf16']:.0%}"
+    plain, ours = row["of_limit"]["plain"], row["of_limit"]["ours"]
+    return f"{plain['fp32']:.0%} / {ours.get('bf16', ours['fp32']):.0%}"
 
 
 def _memory(row: Row) -> str:

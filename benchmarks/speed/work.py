@@ -70,9 +70,9 @@ def time_both(job: Job) -> dict[str, Any]:
 
 
 def _share(flops: float, seconds: list[float], limit: dict[str, float]) -> dict[str, float]:
-    """The fraction of both matrix-product rates that the fastest call reached."""
-    rate = flops / min(seconds)
-    return {name: rate / limit[f"gemm_{name}"] for name in ("fp32", "bf16")}
+    """The fraction of each matrix-product rate that the fastest call reached."""
+    rate, before = flops / min(seconds), "gemm_"
+    return {name.removeprefix(before): rate / most for name, most in limit.items() if name.startswith(before)}
 
 
 def memory_of(job: Job, side: str) -> dict[str, float]:

@@ -107,7 +107,7 @@ def test_the_command_measures_times_and_memory(tmp_path):
     found = json.loads((tmp_path / "speed.json").read_text())["rows"]
     assert len(found) == 4
     assert all(r["memory_mb"]["ours"]["rss"] > 0 for r in found)
-    assert 0 < found[0]["of_limit"]["ours"]["bf16"] < 2
+    assert 0 < min(found[0]["of_limit"]["ours"].values()) < 2
 
 
 def test_exponents_are_slopes_and_only_the_end_is_judged():
