@@ -23,11 +23,15 @@ Every table here was written by the command named in it; `python benchmarks/page
 `benchmarks/results`, where the raw numbers are. Nothing was chosen on test cases: the default recipe was
 settled on labels of hippocampus training cases that the runs below do not see as labeled.
 
-Tables of sweeps hold what has been run so far of their specification. Some of these runs were made one by one
-with `semiseg train`, `predict` and `evaluate` under the same settings, before `semiseg sweep` was there.
+Tables of sweeps hold what has been run so far of their specification. What each run scored in every case is
+kept in `benchmarks/results/runs`: `python benchmarks/table.py --name NAME` makes such a table again, and
+further runs join it. The tables `hippocampus`, `acdc` and `left_atrium_short` are older than that: their runs
+were not kept, and some were made one by one with `semiseg train`, `predict` and `evaluate`, before
+`semiseg sweep` was there.
 """
 ORDER = (
     "hippocampus",
+    "hippocampus_small",
     "steps_hippocampus",
     "acdc",
     "left_atrium",
@@ -61,9 +65,9 @@ def figures() -> str:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.get("comparison", {}).get("convention") == "semiseg":
             for board in content["comparison"]["boards"]:
-                rows += _lines(content["commands"][0], board)
+                rows += [{"table": path.stem, **line} for line in _lines(content["commands"][0], board)]
     text = io.StringIO()
-    columns = ["method", "dataset", "labeled", "iterations", "seeds"]
+    columns = ["method", "table", "dataset", "labeled", "iterations", "seeds"]
     columns += [f"{metric}{more}" for metric in ("dice", "hd95") for more in ("", "_sd", "_gain")]
     writer = csv.DictWriter(text, [*columns, "command"], lineterminator="\n")
     writer.writeheader()

@@ -1,25 +1,44 @@
 """The table of one of our own sweeps: `python benchmarks/table.py SWEEP --name hippocampus`.
 
 SWEEP is what `semiseg sweep benchmarks/specs/NAME.yaml` fills, finished or not, or folders of runs with the
-same settings. What `semiseg compare` finds in it goes to benchmarks/results/NAME.{json,md}. Then
-`python benchmarks/page.py` puts the table on the page of results and its figures into the package.
+same settings. Their scores are kept beside those of earlier runs (`benchmarks/kept.py`), and what
+`semiseg compare` finds in all of them goes to benchmarks/results/NAME.{json,md}. Without SWEEP the table is
+made again of what is kept. Then `python benchmarks/page.py` puts it on the page of results and its figures
+into the package.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import kept
+
 import semiseg
+from semiseg.comparison.collect import collect
 from semiseg.comparison.record import as_dict
 from semiseg.comparison.result import Board, Comparison
 from semiseg.comparison.write import different
 from semiseg.report import comparison_tables as tables
 from semiseg.report.table import markdown
+from semiseg.sweeping.spec import read_spec
 
-RESULTS = Path(__file__).parent / "results"
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+
+
+def compared(name: str, folders: Sequence[str] = (), results: Path = RESULTS) -> Comparison:
+    """All runs of a table, those in ``folders`` kept from now on."""
+    path = results / "runs" / f"{name}.zip"
+    if folders:
+        kept.keep(path, [run.folder for run in collect(map(Path, folders)).runs])
+    with tempfile.TemporaryDirectory() as place:
+        kept.unpack(path, Path(place))
+        return semiseg.compare(place)
 
 
 def content(comparison: Comparison, name: str) -> dict[str, Any]:
@@ -27,9 +46,7 @@ def content(comparison: Comparison, name: str) -> dict[str, Any]:
     found = as_dict(comparison)
     runs = [run for board in found["boards"] for arm in board["arms"] for run in arm["runs"]]
     for run in runs:
-        run["folder"] = "/".join(Path(run["folder"]).parts[-3:])
-    for part in [found, *found["boards"]]:
-        part["missing"] = [{**cell, "folder": None, "command": ""} for cell in part["missing"]]
+        run["folder"] = kept.place(Path(run["folder"]))
     commits = list(dict.fromkeys(run["commit"] for run in runs if run["commit"]))
     return {"commands": commands(name), "commits": commits, "comparison": found}
 
@@ -40,6 +57,16 @@ def commands(name: str) -> list[str]:
     return [sweep, f"python benchmarks/table.py runs/{name} --name {name}"]
 
 
+def absent(board: Board, name: str) -> Iterator[str]:
+    """What the specification wants of this board and nobody has run yet."""
+    spec = read_spec(HERE / "specs" / f"{name}.yaml")
+    done = {(arm.name, run.seed) for arm in board.arms for run in arm.runs}
+    for variant in spec.methods:
+        lacking = [str(seed) for seed in spec.seeds if (variant.title, seed) not in done]
+        if lacking:
+            yield f"{variant.title} ({'seed' if len(lacking) == 1 else 'seeds'} {', '.join(lacking)})"
+
+
 def text(comparison: Comparison, kept: dict[str, Any], name: str) -> str:
     """A table for each board, as Markdown."""
     made = " and ".join(f"`{command}`" for command in kept["commands"])
@@ -47,26 +74,26 @@ def text(comparison: Comparison, kept: dict[str, Any], name: str) -> str:
     parts = [f"# {name}\n", f"Commands: {made}. Code of the runs: {versions}.\n"]
     for board in comparison.boards:
         parts.append(markdown(tables.scores(comparison, board)).replace("## ", "### ", 1))
-        parts += [f"- {line}" for line in (*remarks(board), *board.notices)]
+        parts += [f"- {line}" for line in (*remarks(board, name), *board.notices)]
         parts.append("")
     return "\n".join(parts)
 
 
-def remarks(board: Board) -> list[str]:
+def remarks(board: Board, name: str) -> list[str]:
     """How long the runs are, how their settings differ, which cells of the sweep have no scores."""
     lengths = sorted({run.iterations for arm in board.arms for run in arm.runs})
     said = [f"{' or '.join(map(str, lengths))} iterations each"]
     said += [line for line in different(board) if line.startswith(("train.", "network.", "plan."))]
-    absent = list(dict.fromkeys(f"{cell.name} with seed {cell.seed}" for cell in board.missing))
-    return said + ([f"not run to the end yet: {', '.join(absent)}"] if absent else [])
+    lacking = ", ".join(absent(board, name))
+    return said + ([f"not run yet: {lacking}"] if lacking else [])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", help="a sweep, or folders of runs")
+    parser.add_argument("runs", nargs="*", help="a sweep, or folders of runs; none: those that are kept")
     parser.add_argument("--name", required=True, help="of the result files, and of the specification")
     args = parser.parse_args()
-    comparison = semiseg.compare(*args.runs)
+    comparison = compared(args.name, args.runs)
     kept = content(comparison, args.name)
     path = RESULTS / f"{args.name}.json"
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")

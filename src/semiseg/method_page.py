@@ -122,10 +122,10 @@ def reason(row: Row) -> str:
 
 
 def measured(page: dict[str, Any]) -> list[list[str]]:
-    """Our own figures as rows: data, labeled scans, iterations, seeds, Dice, 95HD, gains over supervised."""
+    """Our own figures as rows: table, labeled scans, iterations, seeds, Dice, 95HD, gains over supervised."""
     return [
         [
-            *(row[key] for key in ("dataset", "labeled", "iterations", "seeds")),
+            *(row[key] for key in ("table", "labeled", "iterations", "seeds")),
             *(" ± ".join(filter(None, (row[key], row[f"{key}_sd"]))) for key in ("dice", "hd95")),
             *(row[f"{key}_gain"] for key in ("dice", "hd95")),
         ]
@@ -134,7 +134,7 @@ def measured(page: dict[str, Any]) -> list[list[str]]:
 
 
 MEASURED = (
-    "Data",
+    "Table",
     "Labeled",
     "Iterations",
     "Seeds",
@@ -144,7 +144,7 @@ MEASURED = (
     "95HD vs. supervised",
 )
 
-MEASURED_AS = "Dice in percent, 95HD in mm; mean ± SD over seeds."
+MEASURED_AS = "Dice in percent, 95HD in mm; mean ± SD over seeds. Settings differ from table to table."
 
 
 def markdown(page: dict[str, Any]) -> str:
