@@ -158,11 +158,17 @@ def _foldable(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, module in network.named_modules():
         listened = module._forward_hooks or module._forward_pre_hooks
         tied = any(shared[id(p)] > 1 for p in module.parameters(recurse=False))
-        if type(module) in (*CONVOLUTIONS, *NORMS) and not listened and not tied:
+        if (_is_convolution(module) or type(module) in NORMS) and not listened and not tied:
             grouped = getattr(module, "transposed", False) and getattr(module, "groups", 1) > 1
             without_statistics = isinstance(module, NORMS) and module.running_mean is None
             if not grouped and not without_statistics:
                 yield name, module
+
+
+def _is_convolution(module: nn.Module) -> bool:
+    """One of PyTorch's, or one derived from it that has its weights and no others."""
+    own = {name for name, _ in module.named_parameters(recurse=False)}
+    return isinstance(module, CONVOLUTIONS) and {"weight"} <= own <= {"weight", "bias"}
 
 
 def _folded(network: nn.Module, pairs: Mapping[str, str]) -> nn.Module:
@@ -194,7 +200,7 @@ def _converted(network: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     """Weights in the format that autocast would give them in every forward pass."""
     if dtype is not None:
         for module in network.modules():
-            if type(module) in (*CONVOLUTIONS, nn.Linear):
+            if _is_convolution(module) or type(module) is nn.Linear:
                 module.to(dtype)
     return network
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from semiseg.errors import UsageError
+from semiseg.networks._conv import Conv2d, Conv3d
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Layers:
 
 _LAYERS = {
     2: Layers(
-        nn.Conv2d,
+        Conv2d,
         nn.ConvTranspose2d,
         nn.BatchNorm2d,
         nn.InstanceNorm2d,
@@ -34,7 +35,7 @@ _LAYERS = {
         "bilinear",
     ),
     3: Layers(
-        nn.Conv3d,
+        Conv3d,
         nn.ConvTranspose3d,
         nn.BatchNorm3d,
         nn.InstanceNorm3d,
