@@ -46,6 +46,6 @@ def _beside_nothing(conv: nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
     """
     if torch.is_grad_enabled():
         both = torch.cat((x, torch.zeros_like(x)))
-        return conv._conv_forward(both, conv.weight, conv.bias)[:1]
+        return cast(Tensor, conv._conv_forward(both, conv.weight, conv.bias))[:1]
     padding = cast("tuple[int, ...]", conv.padding)  # none of our networks names it
     return torch.mkldnn_convolution(x, conv.weight, conv.bias, padding, conv.stride, conv.dilation, 1)
