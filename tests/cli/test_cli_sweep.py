@@ -21,7 +21,21 @@ def test_dry_run_lists_cells_and_writes_nothing(cli, spec, tmp_path):
     assert (cell["variant"], cell["state"], cell["cost"]) == ("supervised", "waiting", 2.0)
     assert answer.json["folder"] == str(tmp_path / "runs" / "tiny")
     assert not (tmp_path / "runs").exists()
+    assert cell["trained"] == 0.0
     assert cell["id"] in cli("sweep", spec, "--dry-run").out
+
+
+def test_dry_run_sees_a_run_that_would_be_taken_over(cli, spec, tmp_path):
+    planned = cli("sweep", spec, "--runs", tmp_path / "runs", "--dry-run", "--json").json
+    cli("sweep", spec, "--runs", tmp_path / "elsewhere", "-j", "0", "--devices", "cpu")
+    trained = tmp_path / "elsewhere" / "tiny" / planned["cells"][0]["place"]
+    place = tmp_path / "runs" / "tiny" / planned["cells"][0]["place"]
+    place.parent.mkdir(parents=True)
+    trained.rename(place)
+    again = cli("sweep", spec, "--runs", tmp_path / "runs", "--dry-run", "--json").json
+    assert (again["cells"][0]["trained"], again["cells"][0]["place"]) == (1.0, planned["cells"][0]["place"])
+    assert (planned["cost"], again["cost"]) == (2.0, 0.0)
+    assert sorted(path.name for path in (tmp_path / "runs" / "tiny").iterdir()) == [place.parent.parent.name]
 
 
 def test_a_sweep_and_the_same_again(cli, spec, tmp_path):

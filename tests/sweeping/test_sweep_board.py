@@ -124,7 +124,7 @@ def test_tables():
     assert heading.index("labeled 8") < heading.index("labeled 16") < heading.index("labeled all")
     assert "0.5000" in text
     assert "(0/1)" in text
-    assert "bcp" in printed(cell_table(entries))
+    assert "bcp" in printed(cell_table(Board(entries)))
 
 
 def test_the_live_table_fits_any_terminal(monkeypatch):

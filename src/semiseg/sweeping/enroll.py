@@ -20,26 +20,35 @@ def enroll(ledger: Ledger, cells: Iterable[Cell]) -> list[Entry]:
     waits again.
     """
     with ledger.planning():
-        places: dict[str, set[str]] = {}
-        for entry in ledger.everything():
-            places.setdefault(entry.cell.place, set()).add(entry.cell.training)
-        return [_enter(ledger, cell, places) for cell in cells]
+        entries = foreseen(ledger, cells)
+        for entry in entries:
+            _write(ledger, entry)
+        return entries
 
 
-def _enter(ledger: Ledger, cell: Cell, places: dict[str, set[str]]) -> Entry:
+def foreseen(ledger: Ledger, cells: Iterable[Cell]) -> list[Entry]:
+    """The entries that these cells would get; nothing is written."""
+    places: dict[str, set[str]] = {}
+    for entry in ledger.everything():
+        places.setdefault(entry.cell.place, set()).add(entry.cell.training)
+    return [_entry(ledger, cell, places) for cell in cells]
+
+
+def _entry(ledger: Ledger, cell: Cell, places: dict[str, set[str]]) -> Entry:
     before = ledger.read(cell.id)
     place = before.cell.place if before else _free_place(ledger.folder, cell, places)
     places.setdefault(place, set()).add(cell.training)
     cell = cell.model_copy(update={"place": place})
     entry = before.model_copy(update={"cell": cell}) if before else Entry(cell=cell)
-    if entry.state == "done" and not is_scored(ledger.folder, cell):
-        entry = entry.again()
-    if entry == before:
-        return entry
-    with ledger.claim(cell) as claim:
+    return entry.again() if entry.state == "done" and not is_scored(ledger.folder, cell) else entry
+
+
+def _write(ledger: Ledger, entry: Entry) -> None:
+    if entry == ledger.read(entry.cell.id):
+        return
+    with ledger.claim(entry.cell) as claim:
         if claim.mine:  # else somebody is at work on it and will write the entry
             ledger.write(entry)
-    return entry
 
 
 def is_scored(folder: Path, cell: Cell) -> bool:

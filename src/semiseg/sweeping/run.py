@@ -13,10 +13,11 @@ from semiseg.atomic import write_text
 from semiseg.errors import Interrupted, PartialError, SemisegError
 from semiseg.sweeping.board import Board
 from semiseg.sweeping.driver import Driver, Watch
-from semiseg.sweeping.enroll import enroll
+from semiseg.sweeping.enroll import enroll, foreseen
 from semiseg.sweeping.executors import Executor
 from semiseg.sweeping.grid import grid
-from semiseg.sweeping.ledger import Entry, Ledger
+from semiseg.sweeping.ledger import Ledger
+from semiseg.sweeping.progress import share_done
 from semiseg.sweeping.snapshot import snapshot
 from semiseg.sweeping.spec import Spec
 from semiseg.writable import require_writable
@@ -59,8 +60,8 @@ class Outcome:
         )
 
 
-def plan_sweep(spec: Spec, folder: Path, where: str = "sweep") -> list[Entry]:
-    """The cells and what is known of them; nothing is written.
+def plan_sweep(spec: Spec, folder: Path, where: str = "sweep") -> Board:
+    """The cells and what is known of them, runs that would be taken over included; nothing is written.
 
     Args:
         spec: what is wanted.
@@ -70,8 +71,8 @@ def plan_sweep(spec: Spec, folder: Path, where: str = "sweep") -> list[Entry]:
     Raises:
         UsageError: everything that is wrong with the specification.
     """
-    ledger = Ledger(folder)
-    return [ledger.read(cell.id) or Entry(cell=cell) for cell in grid(spec, where)]
+    entries = foreseen(Ledger(folder), grid(spec, where))
+    return Board(entries, share={entry.cell.id: share_done(folder, entry.cell) for entry in entries})
 
 
 def run_sweep(

@@ -46,14 +46,15 @@ def result_table(board: Board) -> Table:
     return table
 
 
-def cell_table(entries: Sequence[Entry]) -> Table:
-    """Every cell with its state and cost, for ``--dry-run``."""
+def cell_table(board: Board) -> Table:
+    """Every cell with its cost, how far it is trained and its state, for ``--dry-run``."""
     from rich.table import Table
 
     table = Table(caption="cost: iterations, times what an iteration costs in supervised ones")
-    for heading in ("cell", "dataset", "variant", "labeled", "fold", "seed", "cost", "state"):
-        table.add_column(heading, justify="right" if heading in ("fold", "seed", "cost") else "left")
-    for entry in entries:
+    for heading in ("cell", "dataset", "variant", "labeled", "fold", "seed", "cost", "trained", "state"):
+        number = heading in ("fold", "seed", "cost", "trained")
+        table.add_column(heading, justify="right" if number else "left")
+    for entry in board.entries:
         cell = entry.cell
         bound = f" ({cell.bound} bound)" if cell.bound else ""
         labeled = cell.budget if cell.budget == str(cell.labeled) else f"{cell.budget} ({cell.labeled})"
@@ -65,6 +66,7 @@ def cell_table(entries: Sequence[Entry]) -> Table:
             str(cell.fold),
             str(cell.seed),
             f"{cost(cell):.0f}",
+            f"{board.share.get(cell.id, 0.0):.0%}",
             entry.state,
         )
     return table

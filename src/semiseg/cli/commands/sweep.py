@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from semiseg.cli.output import Output
 from semiseg.errors import UsageError
 
 if TYPE_CHECKING:
+    from semiseg.sweeping.board import Board
     from semiseg.sweeping.spec import Spec
 
 EXAMPLES = (
@@ -116,8 +117,8 @@ def run(
     raise problem
 
 
-def _list_cells(out: Output, entries: Any, folder: Path) -> None:
-    from semiseg.sweeping.board import Board, cost
+def _list_cells(out: Output, board: Board, folder: Path) -> None:
+    from semiseg.sweeping.board import cost
     from semiseg.sweeping.table import cell_table, summary_line
 
     cells = [
@@ -125,13 +126,14 @@ def _list_cells(out: Output, entries: Any, folder: Path) -> None:
             **entry.cell.model_dump(mode="json", exclude={"config", "scoring"}),
             "state": entry.state,
             "cost": round(cost(entry.cell), 1),
+            "trained": round(board.share[entry.cell.id], 4),
         }
-        for entry in entries
+        for entry in board.entries
     ]
     if not out.json:
-        out.text(cell_table(entries))
-    total = sum(cell["cost"] for cell in cells if cell["state"] != "done")
-    text = f"{summary_line(Board(entries))}; {total:.0f} supervised iterations to go: {folder}"
+        out.text(cell_table(board))
+    total = sum(cell["cost"] * (1 - cell["trained"]) for cell in cells if cell["state"] != "done")
+    text = f"{summary_line(board)}; {total:.0f} supervised iterations to go: {folder}"
     out.result({"dry_run": True, "folder": folder, "cells": cells, "cost": total}, text)
 
 
