@@ -301,7 +301,7 @@ def test_one_patient_is_too_few(data: Path) -> None:
 
 def test_two_processes_do_not_work_in_one_folder(tuned: Any, data: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from semiseg.sweeping.claim import Claim\n"
+        "import sys; from pathlib import Path; from semiseg.claim import Claim\n"
         "with Claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     lock = str(tuned.folder / "study.lock")

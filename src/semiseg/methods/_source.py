@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,13 @@ def targets(node: ast.ClassDef) -> tuple[str, ...]:
 
 
 def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+    return _tree(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _tree(text: str) -> ast.Module:
+    """Of the text, not of the path: the bases of all methods are the same few, and a file may change."""
+    return ast.parse(text)
 
 
 def _constructor(node: ast.ClassDef) -> list[ast.FunctionDef]:

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from semiseg import manifest
 from semiseg.atomic import remove_leftovers, write_json
+from semiseg.claim import Claim, taken
 from semiseg.errors import SemisegError, UsageError
 from semiseg.sweeping.cells import Cell
-from semiseg.sweeping.claim import Claim, taken
 
 State = Literal["waiting", "running", "done", "failed", "dead"]
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from semiseg import settings
+from semiseg.claim import Claim
 from semiseg.config import Config
 from semiseg.errors import Interrupted, UsageError
 from semiseg.machine import cores
 from semiseg.prepare import prepare
 from semiseg.run_name import run_name
-from semiseg.sweeping.claim import Claim
 from semiseg.tuning.book import JOURNAL, Book, require_optuna
 from semiseg.tuning.crew import work
 from semiseg.tuning.entry import Entry

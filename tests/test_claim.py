@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from semiseg.sweeping.claim import Claim, taken
+from semiseg.claim import Claim, taken
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from semiseg.sweeping.claim import Claim
+from semiseg.claim import Claim
 with Claim(Path(sys.argv[1])) as claim:
     print(claim.mine, flush=True)
     time.sleep(300)
