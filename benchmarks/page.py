@@ -39,6 +39,8 @@ ORDER = (
     "speed",
     "growth",
     "ranks",
+    "small_sample",
+    "start_up",
     "larger_than_memory",
     "prediction_memory",
 )
