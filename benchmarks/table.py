@@ -25,7 +25,7 @@ from semiseg.comparison.result import Board, Comparison
 from semiseg.comparison.write import different
 from semiseg.report import comparison_tables as tables
 from semiseg.report.table import markdown
-from semiseg.sweeping.spec import read_spec
+from semiseg.sweeping.spec import Spec, read_spec
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -57,34 +57,52 @@ def commands(name: str) -> list[str]:
     return [sweep, f"python benchmarks/table.py runs/{name} --name {name}"]
 
 
-def absent(board: Board, name: str) -> Iterator[str]:
+def spec_of(name: str) -> Spec:
+    """The specification of a table."""
+    return read_spec(HERE / "specs" / f"{name}.yaml")
+
+
+def absent(board: Board, spec: Spec) -> Iterator[str]:
     """What the specification wants of this board and nobody has run yet."""
-    spec = read_spec(HERE / "specs" / f"{name}.yaml")
-    done = {(arm.name, run.seed) for arm in board.arms for run in arm.runs}
-    for variant in spec.methods:
-        lacking = [str(seed) for seed in spec.seeds if (variant.title, seed) not in done]
+    done = {(run.method, arm.bound == "upper", run.seed) for arm in board.arms for run in arm.runs}
+    wanted = [(variant.method, False) for variant in spec.methods]
+    wanted += [("supervised", True)] if spec.bounds in (True, "upper") else []
+    for method, upper in wanted:
+        lacking = [str(seed) for seed in spec.seeds if (method, upper, seed) not in done]
         if lacking:
-            yield f"{variant.title} ({'seed' if len(lacking) == 1 else 'seeds'} {', '.join(lacking)})"
+            title = f"{method}, all labels" if upper else method
+            yield f"{title} ({'seed' if len(lacking) == 1 else 'seeds'} {', '.join(lacking)})"
+
+
+def absent_boards(comparison: Comparison, spec: Spec) -> Iterator[str]:
+    """The numbers of labels that the specification wants and nobody has run yet."""
+    wanted = [f"{n} labeled" for n in spec.labeled or ()]
+    wanted += [f"{n} labeled patients" for n in spec.labeled_patients or ()]
+    there = {board.budget for board in comparison.boards}
+    yield from (budget for budget in wanted if budget not in there)
 
 
 def text(comparison: Comparison, kept: dict[str, Any], name: str) -> str:
     """A table for each board, as Markdown."""
     made = " and ".join(f"`{command}`" for command in kept["commands"])
     versions = ", ".join(commit[:7] for commit in kept["commits"])
+    spec = spec_of(name)
     parts = [f"# {name}\n", f"Commands: {made}. Code of the runs: {versions}.\n"]
     for board in comparison.boards:
         parts.append(markdown(tables.scores(comparison, board)).replace("## ", "### ", 1))
-        parts += [f"- {line}" for line in (*remarks(board, name), *board.notices)]
+        parts += [f"- {line}" for line in (*remarks(board, spec), *board.notices)]
         parts.append("")
+    if lacking := ", ".join(absent_boards(comparison, spec)):
+        parts.append(f"Not run yet: {lacking}.\n")
     return "\n".join(parts)
 
 
-def remarks(board: Board, name: str) -> list[str]:
+def remarks(board: Board, spec: Spec) -> list[str]:
     """How long the runs are, how their settings differ, which cells of the sweep have no scores."""
     lengths = sorted({run.iterations for arm in board.arms for run in arm.runs})
     said = [f"{' or '.join(map(str, lengths))} iterations each"]
     said += [line for line in different(board) if line.startswith(("train.", "network.", "plan."))]
-    lacking = ", ".join(absent(board, name))
+    lacking = ", ".join(absent(board, spec))
     return said + ([f"not run yet: {lacking}"] if lacking else [])
 
 

@@ -45,6 +45,8 @@ def test_a_table_outlives_its_runs_and_further_ones_join(tmp_path: Path, table: 
     text = table.text(comparison, table.content(comparison, NAME), NAME)
     assert "| mean\\_teacher | 1 |" in text
     assert "not run yet: mean_teacher (seed 1), ua_mt (seeds 0, 1)" in text
+    assert "supervised, all labels (seeds 0, 1)" in text
+    assert "Not run yet: 8 labeled, 16 labeled." in text  # these have 2
 
 
 def test_a_run_that_is_given_again_replaces_what_was_kept(tmp_path: Path, table: ModuleType):
