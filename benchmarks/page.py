@@ -69,7 +69,7 @@ def figures() -> str:
             for board in content["comparison"]["boards"]:
                 rows += [{"table": path.stem, **line} for line in _lines(content["commands"][0], board)]
     text = io.StringIO()
-    columns = ["method", "table", "dataset", "labeled", "iterations", "seeds"]
+    columns = ["method", "table", "dataset", "labeled", "iterations", "batch", "seeds"]
     columns += [f"{metric}{more}" for metric in ("dice", "hd95") for more in ("", "_sd", "_gain")]
     writer = csv.DictWriter(text, [*columns, "command"], lineterminator="\n")
     writer.writeheader()
@@ -87,7 +87,9 @@ def _lines(command: str, board: dict[str, Any]) -> list[dict[str, Any]]:
         if arm["bound"] is None and name not in (arm["method"], board["baseline"]):
             continue
         (iterations,) = {run["iterations"] for run in arm["runs"]}
-        line = {"method": arm["method"], "dataset": dataset, "labeled": labeled, "iterations": iterations}
+        (batch,) = {run.get("batch", "") for run in arm["runs"]}
+        line = {"method": arm["method"], "dataset": dataset, "labeled": labeled}
+        line |= {"iterations": iterations, "batch": batch}
         for metric, scale in (("Dice", 100), ("HD95", 1)):
             mine, base = found[name, metric], found.get((board["baseline"], metric))
             sd, compared = mine["sd"], base and base is not mine and arm["bound"] != "upper"

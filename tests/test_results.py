@@ -23,7 +23,7 @@ def test_the_page_has_its_plots():
 def test_the_package_has_the_figures_that_the_benchmarks_measured():
     made = runpy.run_path(str(REPOSITORY / "benchmarks" / "page.py"))
     assert made["FIGURES"].read_text(encoding="utf-8") == made["figures"]()
-    assert made["figures"]().startswith("method,table,dataset,labeled,")
+    assert made["figures"]().startswith("method,table,dataset,labeled,iterations,batch,seeds,")
 
 
 def test_the_gain_is_over_the_baseline_and_variants_are_left_out():

@@ -67,7 +67,8 @@ def likeness(row: Row, situation: Situation) -> float:
     """How much a measured line says of this situation, from 0 to 1.
 
     All of it on the same dataset, half on another one of the same dimension, a quarter on the rest; less for
-    other lengths of training, other numbers of labels and single seeds. Too short a run says nothing.
+    other lengths of training, other batches, other numbers of labels and single seeds. Too short a run says
+    nothing.
     """
     if int(row["iterations"]) < SHORTEST:
         return 0.0
@@ -75,6 +76,7 @@ def likeness(row: Row, situation: Situation) -> float:
     same = dataset.replace("_", "") in situation.dataset.lower().replace("_", "")
     like = 1.0 if same else 0.5 if _dim(dataset) == situation.dim else 0.25
     like *= 1.0 if _near(float(row["iterations"]), situation.iterations, 3) else 0.25
+    like *= 1.0 if not row["batch"] or _near(float(row["batch"]), situation.batch, 1.5) else 0.25
     like *= 1.0 if _near(float(row["labeled"]), situation.labeled, 4) else 0.5
     return like * (0.5 if row["seeds"] == "1" else 1.0)
 

@@ -60,6 +60,7 @@ def _arm(arm: Arm) -> dict[str, Any]:
             "fold": run.fold,
             "seed": run.seed,
             "iterations": run.iterations,
+            "batch": run.plan.get("batch"),
             "cost": _plain(run.cost),
             "commit": (run.manifest.get("git") or {}).get("commit"),
         }
