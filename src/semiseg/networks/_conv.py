@@ -22,7 +22,7 @@ class Conv2d(nn.Conv2d):
 class Conv3d(nn.Conv3d):
     """``nn.Conv3d`` with the same values, several times as fast on a CPU for one small sample in float32.
 
-    There, PyTorch falls back to a loop of its own: six to eight times slower on 16 channels of 16 x 32 x 16
+    There, PyTorch falls back to a loop of its own: five to six times slower on 16 channels of 16 x 32 x 16
     voxels, which is what a teacher sees of a small patch, and a small network of a sliding window.
     """
 
