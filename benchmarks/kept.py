@@ -17,9 +17,9 @@ from typing import Any
 from semiseg.run import load_run
 
 
-def _without_command(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A worker's command line names folders; the table has the command that counts."""
-    return {**manifest, "command": ""}
+def _without_host(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A worker's command line names folders, and the platform its kernel; the table has what counts."""
+    return {**manifest, "command": "", "platform": ""}
 
 
 def _without_files(summary: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +35,7 @@ FILES: dict[str, Callable[[dict[str, Any]], dict[str, Any]] | None] = {
     "config.yaml": None,
     "plan.json": _as_it_is,
     "splits.json": _as_it_is,
-    "manifest.json": _without_command,
+    "manifest.json": _without_host,
     "metrics.csv": None,
     "test/summary.json": _without_files,
     "test/metrics.csv": None,

@@ -20,9 +20,9 @@ FIGURES = ROOT / "src" / "semiseg" / "methods" / "measured.csv"
 HEAD = """# Results
 
 Every table here was written by the command named in it; `python benchmarks/page.py` collects them from
-`benchmarks/results`, where the raw numbers are. Nothing was chosen on test cases, but for one thing that is told
-below the table `hippocampus_small`: the default recipe was settled on labels of hippocampus training cases that
-the runs below do not see as labeled.
+`benchmarks/results`, where the raw numbers are. Nothing was chosen on test cases, but for one thing that is
+told below the table `hippocampus_small`. The default recipe was settled on labels of hippocampus training
+cases that the runs below do not see as labeled.
 
 Tables of sweeps hold what has been run so far of their specification. What each run scored in every case is
 kept in `benchmarks/results/runs`: `python benchmarks/table.py --name NAME` makes such a table again, and
