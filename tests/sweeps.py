@@ -99,7 +99,7 @@ def wait_for(what: Callable[[], Any], seconds: float = 200.0) -> Any:
 
 def entries(folder: Path) -> dict[str, Entry]:
     """Title -> entry of every cell in the ledger."""
-    return {entry.cell.title: entry for entry in Ledger(folder).everything()}
+    return {entry.cell.title: entry for entry in Ledger(folder).everything().values()}
 
 
 def training(folder: Path, entry: Entry, lines: int = 3) -> bool:

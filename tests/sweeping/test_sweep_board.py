@@ -11,6 +11,8 @@ from rich.console import Console
 
 from semiseg.sweeping.board import Board
 from semiseg.sweeping.cells import Cell, Scoring
+from semiseg.sweeping.driver import Driver
+from semiseg.sweeping.executors.local import Local
 from semiseg.sweeping.ledger import Entry
 from semiseg.sweeping.progress import share_done
 from semiseg.sweeping.table import Lines, cell_table, result_table, summary_line, watching
@@ -73,6 +75,14 @@ def test_time_left_is_told_from_what_was_trained_here():
     resumed = Entry(cell=make_cell("a"), state="running", attempts=2)
     board = Board([resumed], running={"a": 30.0}, share={"a": 0.75}, before={"a": 0.5})
     assert board.seconds_left == pytest.approx(30)
+
+
+def test_time_left_counts_what_an_interrupted_cell_has_done(tmp_path: Path):
+    begun = waiting("b")
+    (tmp_path / begun.cell.place).mkdir(parents=True)
+    (tmp_path / begun.cell.place / "events.jsonl").write_text('{"step": 75}\n')
+    driver = Driver(tmp_path, {}, [done("a", 40), begun], Local(workers=1, devices="cpu"))
+    assert driver.board().seconds_left == pytest.approx(10)
 
 
 def test_given_up_cells_take_no_time():

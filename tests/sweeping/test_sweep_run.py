@@ -81,7 +81,7 @@ def test_an_edited_specification_runs_what_changed(folder, data):
     assert attempts(folder) == {"supervised": 1, "odd": 1}
     longer = run_here({**spec, "iterations": 3, "labeled": 1}, folder)
     assert longer.problem() is None
-    found = [entry for entry in Ledger(folder).everything() if entry.cell.variant == "supervised"]
+    found = [entry for entry in Ledger(folder).everything().values() if entry.cell.variant == "supervised"]
     assert len(found) == 3
     places = {entry.cell.iterations: entry.cell.place for entry in found if entry.cell.budget == "1"}
     assert places[2] == kept["run"]

@@ -46,13 +46,13 @@ class Driver:
     interrupted: bool = False
     _deaths: Counter[str] = field(default_factory=Counter)
     _started: dict[str, float] = field(default_factory=dict)
-    _before: dict[str, float] = field(default_factory=dict)
     _elsewhere: set[str] = field(default_factory=set)
     _said: float = 0.0
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.folder)
         self._state = {entry.cell.id: entry for entry in self.entries}
+        self._before = {entry.cell.id: share_done(self.folder, entry.cell) for entry in self.entries}
         self._queue: deque[str] = deque()
         self._given_up: set[str] = set()
 
@@ -84,11 +84,11 @@ class Driver:
         """How far it is."""
         now = time.monotonic()
         here = {id: now - since for id, since in self._started.items()}
-        busy = {*here, *self._elsewhere}
+        busy = {id: share_done(self.folder, self._state[id].cell) for id in (*here, *self._elsewhere)}
         return Board(
             list(self._state.values()),
             here,
-            {id: share_done(self.folder, self._state[id].cell) for id in busy},
+            {**self._before, **busy},
             self._before,
             max(self.executor.slots, 1),
             frozenset(self._given_up),
@@ -132,6 +132,7 @@ class Driver:
     def _bury(self, entry: Entry, how: str) -> None:
         """A worker left its cell unfinished: try it again, at the end, or give it up."""
         self._deaths[entry.cell.id] += 1
+        self._before[entry.cell.id] = share_done(self.folder, entry.cell)
         if entry.state != "dead":  # a worker that could still write has told why
             error = SemisegError(
                 f"its process {how}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from semiseg.errors import SemisegError
@@ -20,32 +20,35 @@ def enroll(ledger: Ledger, cells: Iterable[Cell]) -> list[Entry]:
     waits again.
     """
     with ledger.planning():
-        entries = foreseen(ledger, cells)
+        known = ledger.everything()
+        entries = _with_cells(ledger.folder, known, cells)
         for entry in entries:
-            _write(ledger, entry)
+            if entry != known.get(entry.cell.id):
+                _write(ledger, entry)
         return entries
 
 
 def foreseen(ledger: Ledger, cells: Iterable[Cell]) -> list[Entry]:
     """The entries that these cells would get; nothing is written."""
+    return _with_cells(ledger.folder, ledger.everything(), cells)
+
+
+def _with_cells(folder: Path, known: Mapping[str, Entry], cells: Iterable[Cell]) -> list[Entry]:
     places: dict[str, set[str]] = {}
-    for entry in ledger.everything():
+    for entry in known.values():
         places.setdefault(entry.cell.place, set()).add(entry.cell.training)
-    return [_entry(ledger, cell, places) for cell in cells]
+    return [_entry(folder, known.get(cell.id), cell, places) for cell in cells]
 
 
-def _entry(ledger: Ledger, cell: Cell, places: dict[str, set[str]]) -> Entry:
-    before = ledger.read(cell.id)
-    place = before.cell.place if before else _free_place(ledger.folder, cell, places)
+def _entry(folder: Path, before: Entry | None, cell: Cell, places: dict[str, set[str]]) -> Entry:
+    place = before.cell.place if before else _free_place(folder, cell, places)
     places.setdefault(place, set()).add(cell.training)
     cell = cell.model_copy(update={"place": place})
     entry = before.model_copy(update={"cell": cell}) if before else Entry(cell=cell)
-    return entry.again() if entry.state == "done" and not is_scored(ledger.folder, cell) else entry
+    return entry.again() if entry.state == "done" and not is_scored(folder, cell) else entry
 
 
 def _write(ledger: Ledger, entry: Entry) -> None:
-    if entry == ledger.read(entry.cell.id):
-        return
     with ledger.claim(entry.cell) as claim:
         if claim.mine:  # else somebody is at work on it and will write the entry
             ledger.write(entry)

@@ -119,9 +119,9 @@ class Ledger:
         """Whether another process is at work on it."""
         return taken(self._lock(cell))
 
-    def everything(self) -> list[Entry]:
-        """All entries, also those of earlier specifications."""
-        return [self.must_read(path.stem) for path in sorted(self.cells.glob("*.json"))]
+    def everything(self) -> dict[str, Entry]:
+        """Cell id -> entry, also those of earlier specifications."""
+        return {path.stem: self.must_read(path.stem) for path in sorted(self.cells.glob("*.json"))}
 
     def planning(self) -> Claim:
         """The right to add cells."""
