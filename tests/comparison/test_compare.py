@@ -115,6 +115,17 @@ def test_one_case_says_what_cannot_be_computed(tmp_path: Path) -> None:
     assert "no signed-rank test of 1 can reach p < 0.05: the smallest is 1" in found.notices
 
 
+def test_too_few_cases_for_the_correction_are_told(tmp_path: Path) -> None:
+    """Six cases give at best 2 / 2**6; with two arms against the baseline, Holm's smallest is twice that."""
+    for i, method in enumerate(("supervised", "mean_teacher", "ua_mt")):
+        make_run(tmp_path / method, spread([0.5 + 0.1 * i] * 6), method=method)
+    found = board(tmp_path)
+    assert [test.p_holm for test in found.against_baseline] == [pytest.approx(0.0625)] * 2
+    said = "no signed-rank test of 6 can reach p < 0.05 after the correction for 2 tests"
+    assert f"{said}: the smallest is 0.0625" in found.notices
+    assert not any("signed-rank" in line for line in board(tmp_path, baseline="ua_mt", alpha=0.1).notices)
+
+
 def test_all_ties_are_no_difference(tmp_path: Path) -> None:
     for method in ("supervised", "mean_teacher", "ua_mt"):
         make_run(tmp_path / method, spread(BASE), method=method)

@@ -101,7 +101,7 @@ def _board(
         published=beside(rows, metrics, summaries),
         missing=tuple(cell for cell in missing if _belongs(cell, part.dataset, part.labeled)),
         differences=differences(rows),
-        notices=(*why, *_sample(rule, len(cases)), *notices(part.arms, cases)),
+        notices=(*why, *_sample(rule, len(cases), len(others) if base else 0), *notices(part.arms, cases)),
     )
 
 
@@ -121,8 +121,8 @@ def _baseline(arms: Sequence[Arm], name: str | None) -> tuple[Arm | None, list[s
     return None, [f"several arms could be the baseline ({names}): choose one with --baseline"]
 
 
-def _sample(rule: Rule, cases: int) -> list[str]:
-    """What a reader must know of who was scanned."""
+def _sample(rule: Rule, cases: int, tests: int) -> list[str]:
+    """What a reader must know of who was scanned, where ``tests`` arms are tested against the baseline."""
     count = max(rule.units) + 1 if rule.units else cases
     told = []
     if rule.units:
@@ -133,6 +133,11 @@ def _sample(rule: Rule, cases: int) -> list[str]:
     if smallest >= rule.alpha:
         told.append(
             f"no signed-rank test of {count} can reach p < {rule.alpha:g}: the smallest is {smallest:.3g}"
+        )
+    elif smallest * tests >= rule.alpha:
+        told.append(
+            f"no signed-rank test of {count} can reach p < {rule.alpha:g} after the correction for {tests} "
+            f"tests: the smallest is {min(smallest * tests, 1.0):.3g}"
         )
     return told
 
