@@ -27,14 +27,10 @@ def _without_files(summary: dict[str, Any]) -> dict[str, Any]:
     return {**summary, "metric_per_case": [{"case": entry["case"]} for entry in summary["metric_per_case"]]}
 
 
-def _as_it_is(content: dict[str, Any]) -> dict[str, Any]:
-    return content
-
-
 FILES: dict[str, Callable[[dict[str, Any]], dict[str, Any]] | None] = {
     "config.yaml": None,
-    "plan.json": _as_it_is,
-    "splits.json": _as_it_is,
+    "plan.json": None,
+    "splits.json": None,
     "manifest.json": _without_host,
     "metrics.csv": None,
     "test/summary.json": _without_files,
