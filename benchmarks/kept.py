@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from semiseg.run import load_run
+from semiseg.comparison.collect import LEDGER
+from semiseg.run import Run, load_run
 
 
 def _without_host(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -68,11 +69,30 @@ def keep(path: Path, folders: Iterable[Path]) -> None:
 
 
 def unpack(path: Path, into: Path) -> None:
-    """Make the run folders of a zip in a folder."""
-    for name, content in _entries(path).items():
+    """Make the run folders of a zip in a folder, as one sweep: it tells the names of variants."""
+    entries = _entries(path)
+    for name, content in entries.items():
         target = into / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
+    runs = sorted({name.rsplit("/", 1)[0] for name in entries if name.endswith("/manifest.json")})
+    cells = [_cell(load_run(into / run), run) for run in runs]
+    (into / LEDGER).write_text(json.dumps({"cells": cells}), encoding="utf-8")
+
+
+def _cell(run: Run, place: str) -> dict[str, Any]:
+    """What a sweep says of a run; its arm's folder is called VARIANT__NETWORK__RECIPE."""
+    dataset, arm, _ = place.split("/")
+    return {
+        "dataset": dataset,
+        "variant": arm.partition("__")[0],
+        "labeled": run.config.data.labeled,
+        "fold": run.config.data.fold,
+        "seed": run.config.train.seed,
+        "state": "done",
+        "run": place,
+        "scores": f"{place}/test",
+    }
 
 
 def _entries(path: Path) -> dict[str, bytes]:

@@ -64,14 +64,12 @@ def spec_of(name: str) -> Spec:
 
 def absent(board: Board, spec: Spec) -> Iterator[str]:
     """What the specification wants of this board and nobody has run yet."""
-    done = {(run.method, arm.bound == "upper", run.seed) for arm in board.arms for run in arm.runs}
-    wanted = [(variant.method, False) for variant in spec.methods]
-    wanted += [("supervised", True)] if spec.bounds in (True, "upper") else []
-    for method, upper in wanted:
-        lacking = [str(seed) for seed in spec.seeds if (method, upper, seed) not in done]
-        if lacking:
-            title = f"{method}, all labels" if upper else method
-            yield f"{title} ({'seed' if len(lacking) == 1 else 'seeds'} {', '.join(lacking)})"
+    done = {(arm.name, run.seed) for arm in board.arms for run in arm.runs}
+    wanted = [variant.title for variant in spec.methods]
+    wanted += ["supervised, all labels"] if spec.bounds in (True, "upper") else []
+    for name in wanted:
+        if lacking := [str(seed) for seed in spec.seeds if (name, seed) not in done]:
+            yield f"{name} ({'seed' if len(lacking) == 1 else 'seeds'} {', '.join(lacking)})"
 
 
 def absent_boards(comparison: Comparison, spec: Spec) -> Iterator[str]:

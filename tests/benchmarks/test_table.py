@@ -7,6 +7,7 @@ import shutil
 import zipfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -24,10 +25,11 @@ def table(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("table")
 
 
-def run(root: Path, method: str, seed: int, more: float = 0.0) -> Path:
+def run(root: Path, method: str, seed: int, more: float = 0.0, *, arm: str = "", **settings: Any) -> Path:
     scores = spread([value + more for value in DICE], classes=2)
-    place = root / "Dataset001_Tiny" / method / f"seed-{seed}"
-    return make_run(place, scores, method=method, seed=seed, told={"command": f"worker {root}"})
+    place = root / "Dataset001_Tiny" / (arm or method) / f"seed-{seed}"
+    told = {"command": f"worker {root}"}
+    return make_run(place, scores, method=method, seed=seed, told=told, settings=settings)
 
 
 def test_a_table_outlives_its_runs_and_further_ones_join(tmp_path: Path, table: ModuleType):
@@ -47,6 +49,15 @@ def test_a_table_outlives_its_runs_and_further_ones_join(tmp_path: Path, table: 
     assert "not run yet: mean_teacher (seed 1), ua_mt (seeds 0, 1)" in text
     assert "supervised, all labels (seeds 0, 1)" in text
     assert "Not run yet: 8 labeled, 16 labeled." in text  # these have 2
+
+
+def test_a_variant_keeps_the_name_that_its_sweep_gave_it(tmp_path: Path, table: ModuleType):
+    runs = tmp_path / "runs"
+    run(runs, "supervised", 0)
+    run(runs, "supervised", 0, arm="supervised_half__unet__default", **{"batch.labeled": 1})
+    (board,) = table.compared(NAME, [str(runs)], tmp_path).boards
+    assert [arm.name for arm in board.arms] == ["supervised", "supervised_half"]
+    assert board.baseline == "supervised"
 
 
 def test_a_run_that_is_given_again_replaces_what_was_kept(tmp_path: Path, table: ModuleType):

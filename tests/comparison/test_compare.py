@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -305,6 +306,18 @@ def test_several_supervised_arms_leave_the_choice_to_the_user(tmp_path: Path) ->
     found = board(tmp_path)
     assert found.baseline is None
     assert "choose one with --baseline" in found.notices[0]
+
+
+def test_the_plain_arm_of_a_sweep_is_the_baseline_beside_variants_with_names(tmp_path: Path) -> None:
+    names = {"supervised": None, "supervised_half": {"batch.labeled": 1}}
+    for variant, other in names.items():
+        make_run(tmp_path / variant, spread(BASE), settings=other)
+    facts = {"dataset": "Dataset001_Tiny", "labeled": 2, "fold": 0, "seed": 0, "state": "done"}
+    cells = [{**facts, "variant": name, "run": name, "scores": f"{name}/test"} for name in names]
+    (tmp_path / "sweep.json").write_text(json.dumps({"cells": cells}))
+    found = board(tmp_path)
+    assert found.baseline == "supervised"
+    assert [test.a for test in found.against_baseline] == ["supervised_half"]
 
 
 @pytest.mark.parametrize(
