@@ -85,7 +85,7 @@ def _lines(command: str, board: dict[str, Any]) -> list[dict[str, Any]]:
     dataset, lines = "_".join(words).lower(), []
     for arm in board["arms"]:
         name, labeled = arm["name"], arm["labeled"]
-        if arm["bound"] is None and name not in (arm["method"], board["baseline"]):
+        if arm["bound"] != "upper" and name not in (arm["method"], board["baseline"]):
             continue
         (iterations,) = {run["iterations"] for run in arm["runs"]}
         (batch,) = {run.get("batch", "") for run in arm["runs"]}

@@ -31,14 +31,16 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 
 
-def compared(name: str, folders: Sequence[str] = (), results: Path = RESULTS) -> Comparison:
+def compared(
+    name: str, folders: Sequence[str] = (), results: Path = RESULTS, *, baseline: str | None = None
+) -> Comparison:
     """All runs of a table, those in ``folders`` kept from now on."""
     path = results / "runs" / f"{name}.zip"
     if folders:
         kept.keep(path, [run.folder for run in collect(map(Path, folders)).runs])
     with tempfile.TemporaryDirectory() as place:
         kept.unpack(path, Path(place))
-        return semiseg.compare(place)
+        return semiseg.compare(place, baseline=baseline)
 
 
 def content(comparison: Comparison, name: str) -> dict[str, Any]:
@@ -108,9 +110,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="*", help="a sweep, or folders of runs; none: those that are kept")
     parser.add_argument("--name", required=True, help="of the result files, and of the specification")
+    parser.add_argument("--baseline", help="print the table against this arm instead, and write no results")
     args = parser.parse_args()
-    comparison = compared(args.name, args.runs)
+    if args.baseline and args.runs:
+        parser.error("--baseline shows what is kept: give no runs")
+    comparison = compared(args.name, args.runs, baseline=args.baseline)
     kept = content(comparison, args.name)
+    if args.baseline:
+        print(text(comparison, kept, args.name))
+        return
     path = RESULTS / f"{args.name}.json"
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     path.with_suffix(".md").write_text(text(comparison, kept, args.name), encoding="utf-8")

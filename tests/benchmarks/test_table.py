@@ -46,7 +46,7 @@ def test_a_table_outlives_its_runs_and_further_ones_join(tmp_path: Path, table: 
     assert [run.folder.name for run in board.arm("supervised").runs] == ["seed-0", "seed-1"]
     text = table.text(comparison, table.content(comparison, NAME), NAME)
     assert "| mean\\_teacher | 1 |" in text
-    assert "not run yet: mean_teacher (seed 1), ua_mt (seeds 0, 1)" in text
+    assert "not run yet: supervised_half (seeds 0, 1), mean_teacher (seed 1), ua_mt (seeds 0, 1)" in text
     assert "supervised, all labels (seeds 0, 1)" in text
     assert "Not run yet: 8 labeled, 16 labeled." in text  # these have 2
 
@@ -58,6 +58,8 @@ def test_a_variant_keeps_the_name_that_its_sweep_gave_it(tmp_path: Path, table: 
     (board,) = table.compared(NAME, [str(runs)], tmp_path).boards
     assert [arm.name for arm in board.arms] == ["supervised", "supervised_half"]
     assert board.baseline == "supervised"
+    (other,) = table.compared(NAME, (), tmp_path, baseline="supervised_half").boards
+    assert [test.a for test in other.against_baseline] == ["supervised"]
 
 
 def test_a_run_that_is_given_again_replaces_what_was_kept(tmp_path: Path, table: ModuleType):

@@ -80,7 +80,11 @@ def batches(
     return at
 
 
-SMALL: dict[str, dict[str, object]] = {"sassnet": {"critic_width": 8}, "dycon": {"max_patches": 128}}
+SMALL: dict[str, dict[str, object]] = {
+    "dan": {"critic_width": 8},
+    "sassnet": {"critic_width": 8},
+    "dycon": {"max_patches": 128},
+}
 """Sizes of the parts that a method brings itself, as tiny as the networks here."""
 
 
