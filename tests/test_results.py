@@ -41,7 +41,13 @@ def test_the_gain_is_over_the_baseline_and_variants_are_left_out():
     board = {
         "dataset": "Dataset101_LeftAtrium",
         "baseline": "supervised",
-        "arms": [arm("supervised", "supervised", bound="lower"), arm("x", "x"), arm("x weak", "x"), upper],
+        "arms": [
+            arm("supervised", "supervised", bound="lower"),
+            arm("supervised_half", "supervised", bound="lower"),
+            arm("x", "x"),
+            arm("x weak", "x"),
+            upper,
+        ],
         "summaries": [
             s for n, d in (("supervised", 0.7), ("x", 0.8), ("x weak", 0.9)) for s in summaries(n, d)
         ]
