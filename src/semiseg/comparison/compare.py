@@ -114,8 +114,9 @@ def _baseline(arms: Sequence[Arm], name: str | None) -> tuple[Arm | None, list[s
         ]
     supervised = [arm for arm in arms if arm.method == BOUNDS]
     plain = [arm for arm in supervised if arm.name == BOUNDS]  # a sweep's own, beside variants with names
-    if len(plain or supervised) == 1:
-        return (plain or supervised)[0], []
+    candidates = plain or supervised
+    if len(candidates) == 1:
+        return candidates[0], []
     if not supervised:
         return None, [f"no {BOUNDS} run with this number of labels: no lower bound to test against"]
     names = ", ".join(arm.name for arm in supervised)

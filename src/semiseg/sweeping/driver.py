@@ -14,7 +14,7 @@ from semiseg.errors import SemisegError
 from semiseg.sweeping.board import Board
 from semiseg.sweeping.executors import Ended, Executor, Job
 from semiseg.sweeping.ledger import Entry, Ledger
-from semiseg.sweeping.progress import share_done
+from semiseg.sweeping.progress import share_done, shares_done
 from semiseg.sweeping.snapshot import write_snapshot
 
 Watch = Callable[[Board], None]
@@ -46,13 +46,14 @@ class Driver:
     interrupted: bool = False
     _deaths: Counter[str] = field(default_factory=Counter)
     _started: dict[str, float] = field(default_factory=dict)
+    _before: dict[str, float] = field(default_factory=dict)
     _elsewhere: set[str] = field(default_factory=set)
     _said: float = 0.0
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.folder)
         self._state = {entry.cell.id: entry for entry in self.entries}
-        self._before = {entry.cell.id: share_done(self.folder, entry.cell) for entry in self.entries}
+        self._share = shares_done(self.folder, (entry.cell for entry in self.entries))
         self._queue: deque[str] = deque()
         self._given_up: set[str] = set()
 
@@ -84,11 +85,12 @@ class Driver:
         """How far it is."""
         now = time.monotonic()
         here = {id: now - since for id, since in self._started.items()}
-        busy = {id: share_done(self.folder, self._state[id].cell) for id in (*here, *self._elsewhere)}
+        busy = (self._state[id].cell for id in (*here, *self._elsewhere))
+        self._share.update(shares_done(self.folder, busy))
         return Board(
             list(self._state.values()),
             here,
-            {**self._before, **busy},
+            dict(self._share),
             self._before,
             max(self.executor.slots, 1),
             frozenset(self._given_up),
@@ -132,7 +134,6 @@ class Driver:
     def _bury(self, entry: Entry, how: str) -> None:
         """A worker left its cell unfinished: try it again, at the end, or give it up."""
         self._deaths[entry.cell.id] += 1
-        self._before[entry.cell.id] = share_done(self.folder, entry.cell)
         if entry.state != "dead":  # a worker that could still write has told why
             error = SemisegError(
                 f"its process {how}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from semiseg.sweeping.cells import Cell
@@ -18,3 +19,8 @@ def share_done(folder: Path, cell: Cell) -> float:
         return min(float(json.loads(lines[-1])["step"]) / cell.iterations, 1.0)
     except (OSError, ValueError, LookupError, TypeError):
         return 0.0
+
+
+def shares_done(folder: Path, cells: Iterable[Cell]) -> dict[str, float]:
+    """Cell id -> :func:`share_done`."""
+    return {cell.id: share_done(folder, cell) for cell in cells}

@@ -17,7 +17,7 @@ from semiseg.sweeping.enroll import enroll, foreseen
 from semiseg.sweeping.executors import Executor
 from semiseg.sweeping.grid import grid
 from semiseg.sweeping.ledger import Ledger
-from semiseg.sweeping.progress import share_done
+from semiseg.sweeping.progress import shares_done
 from semiseg.sweeping.snapshot import snapshot
 from semiseg.sweeping.spec import Spec
 from semiseg.writable import require_writable
@@ -72,7 +72,7 @@ def plan_sweep(spec: Spec, folder: Path, where: str = "sweep") -> Board:
         UsageError: everything that is wrong with the specification.
     """
     entries = foreseen(Ledger(folder), grid(spec, where))
-    return Board(entries, share={entry.cell.id: share_done(folder, entry.cell) for entry in entries})
+    return Board(entries, share=shares_done(folder, (entry.cell for entry in entries)))
 
 
 def run_sweep(
