@@ -14,21 +14,25 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from _machine import machine
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks._machine import machine
+from benchmarks.speed import limits
 
 from semiseg import settings
 from semiseg.allocator import keep_freed_memory
 from semiseg.data.dataset import Dataset
 from semiseg.engine.loop import Loop
-from semiseg.engine.precision import Precision
 from semiseg.experiment import resolved
 from semiseg.launch import launched, repeatable
 from semiseg.prepare import prepare
@@ -82,20 +86,6 @@ def step_seconds(loop: Loop, count: int) -> list[float]:
     return times
 
 
-def matrix_rate(device: torch.device, precision: str, n: int = 2048) -> float:
-    """The best rate of a product of two matrices in the run's number format, in FLOP/s."""
-    n = 8192 if device.type == "cuda" else n
-    dtype = Precision(precision, device).dtype or torch.float32
-    a, best = torch.randn(n, n, device=device, dtype=dtype), float("inf")
-    for _ in range(8):
-        wait(device)
-        began = time.perf_counter()
-        a @ a
-        wait(device)
-        best = min(best, time.perf_counter() - began)
-    return 2 * n**3 / best
-
-
 def shares(found: profile, device: torch.device) -> dict[str, float]:
     """Kind -> share of the time spent in operations."""
     total: defaultdict[str, float] = defaultdict(float)
@@ -132,7 +122,7 @@ def main() -> None:
         with profile(activities=kinds) as found:
             step_seconds(loop, 1)
         precision = loop.precision.name
-        rate = matrix_rate(device, precision)
+        rate = limits.products(device, loop.precision.dtype or torch.float32, "wall")
     seconds = statistics.median(times)
     work = counter.get_total_flops()
     report = {

@@ -18,18 +18,24 @@ def measured(device: torch.device, *, quick: bool = False) -> dict[str, float]:
     On a CPU these are CPU seconds, as those that are compared with them: other load matters little. bf16 is
     left out where the hardware has none: emulated, one product takes minutes, and nothing is computed in it.
     """
-    size = 256 if quick else 8192 if device.type == "cuda" else 4096
+    size = 256 if quick else None
     found = {}
     formats = {"fp32": torch.float32}
     if native_precision(device) == "bf16":
         formats["bf16"] = torch.bfloat16
     for name, dtype in formats.items():
-        a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-        found[f"gemm_{name}"] = 2 * size**3 / _best(lambda a=a, b=b: a @ b, device)
+        found[f"gemm_{name}"] = products(device, dtype, counted(device), size)
     source = torch.ones(2**20 if quick else 2**28, dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
-    found["copy"] = 2 * source.numel() / _best(lambda: target.copy_(source), device)
+    found["copy"] = 2 * source.numel() / _best(lambda: target.copy_(source), device, counted(device))
     return found
+
+
+def products(device: torch.device, dtype: torch.dtype, kind: str, size: int | None = None) -> float:
+    """FLOP/s of a product of two square matrices, by ``wall`` or ``cpu`` seconds."""
+    size = size or (8192 if device.type == "cuda" else 4096)
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return 2 * size**3 / _best(lambda: a @ b, device, kind)
 
 
 def ours(found: dict[str, float]) -> tuple[str, float]:
@@ -38,10 +44,10 @@ def ours(found: dict[str, float]) -> tuple[str, float]:
     return name, found[f"gemm_{name}"]
 
 
-def _best(call: Callable[[], object], device: torch.device, repeats: int = 4) -> float:
+def _best(call: Callable[[], object], device: torch.device, kind: str, repeats: int = 4) -> float:
     """Seconds of the fastest call."""
-    kind = 0 if device.type == "cuda" else 1
-    return min(clock.timed(call, device)[kind] for _ in range(repeats))
+    which = ("wall", "cpu").index(kind)
+    return min(clock.timed(call, device)[which] for _ in range(repeats))
 
 
 def counted(device: torch.device) -> str:

@@ -15,7 +15,7 @@ from semiseg.engine import checkpoint
 from semiseg.resolve import resolve
 from tests.conftest import environment_of_ranks
 from tests.factories import make_dataset
-from tests.methods.tiny import batches, loop_for, make
+from tests.methods.tiny import SMALL, batches, loop_for, make
 
 NAMES = methods.names()
 KINDS = [(2, 2), (2, 4), (3, 2), (3, 4)]
@@ -165,6 +165,7 @@ def test_hidden_labels_change_nothing(name, hidden, tmp_path):
                 "plan.patch": (16, 16, 16),
                 "plan.features": (4, 8),
                 "train.precision": "32",
+                **{f"method.options.{key}": value for key, value in SMALL.get(name, {}).items()},
             },
             environment={},
         )

@@ -114,8 +114,13 @@ def _boards(dataset: str, source: Source, arms: Sequence[Arm]) -> list[Group]:
 
 
 def _above(arm: Arm) -> Arm:
-    """The upper bound of a smaller budget; its name is not that of the lower bound."""
-    return replace(arm, bound="upper", name=f"{arm.name}, all labels")
+    """The upper bound of a smaller budget."""
+    return replace(arm, bound="upper", name=above(arm.name))
+
+
+def above(name: str) -> str:
+    """What an upper bound is called on the board of a smaller budget, where the lower bound has its name."""
+    return f"{name}, all labels"
 
 
 def _is_upper(arm: Arm) -> bool:
