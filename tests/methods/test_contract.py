@@ -31,7 +31,7 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_loss_falls(name, dim, classes):
     events = []
     method = make(name, dim, classes)
-    loop = loop_for(method, batches(dim, classes), 60, log_every=10)
+    loop = loop_for(method, batches(dim, classes, edge=12 if dim == 2 else 8), 60, log_every=10)
     loop.listeners = [lambda e: events.append(e) if hasattr(e, "values") else None]
     loop.run()
     losses = [e.values["loss"] for e in events if e.stage == method.stages[-1].name]  # each has its own scale
@@ -152,8 +152,7 @@ def test_the_applied_gradient_is_the_mean_over_ranks(name, two_ranks):
     torch.testing.assert_close(shared, mean, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("hidden", ["deleted", "garbage"])
-def test_hidden_labels_change_nothing(name, hidden, tmp_path):
+def test_hidden_labels_change_nothing(name, tmp_path):
     from semiseg import experiment
 
     def weights(folder: Path, runs: Path) -> dict[str, torch.Tensor]:
@@ -176,8 +175,9 @@ def test_hidden_labels_change_nothing(name, hidden, tmp_path):
     data = make_dataset(tmp_path, labeled=4, unlabeled=2, test=2)
     normal = weights(data, tmp_path / "normal")
     shown = {"case_00.nii.gz", "case_01.nii.gz"}
-    labels = [*(data / "labelsTr").iterdir(), *(data / "labelsTs").iterdir()]
-    for label in labels:
-        if label.name not in shown:
-            label.unlink() if hidden == "deleted" else label.write_bytes(b"not a label")
+    for folder in ("labelsTr", "labelsTs"):
+        hidden = sorted(path for path in (data / folder).iterdir() if path.name not in shown)
+        assert len(hidden) == 2
+        hidden[0].unlink()
+        hidden[1].write_bytes(b"not a label")
     assert equal(normal, weights(data, tmp_path / "hidden"))

@@ -43,7 +43,7 @@ def test_drawn_only_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         now[0] += 7
         for listener in listeners:
             listener(event)
-    assert drawn == [1, 6, 11]
+    assert drawn == [4, 9]
 
 
 def test_nothing_to_draw_writes_nothing(tmp_path: Path) -> None:

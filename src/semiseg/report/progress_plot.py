@@ -33,14 +33,14 @@ class ProgressPlot:
     Args:
         path: the PNG to write.
         folder: the run folder that holds ``metrics.csv``.
-        every: seconds between drawings, at least.
+        every: seconds before the first drawing and between two, at least; the end is always drawn.
     """
 
     def __init__(self, path: Path, folder: Path, *, every: float = 30.0) -> None:
         self.path = path
         self.folder = folder
         self.every = every
-        self._next = 0.0
+        self._next = time.monotonic() + every
 
     def __call__(self, event: Event) -> None:
         """Draw when it is time to."""
