@@ -83,12 +83,13 @@ def unpack(path: Path, into: Path) -> None:
 def _cell(run: Run, place: str) -> dict[str, Any]:
     """What a sweep says of a run; its arm's folder is called VARIANT__NETWORK__RECIPE."""
     dataset, arm, _ = place.split("/")
+    config = run.config
     return {
         "dataset": dataset,
         "variant": arm.partition("__")[0],
-        "labeled": run.config.data.labeled,
-        "fold": run.config.data.fold,
-        "seed": run.config.train.seed,
+        "labeled": config.data.labeled,
+        "fold": config.data.fold,
+        "seed": config.train.seed,
         "state": "done",
         "run": place,
         "scores": f"{place}/test",
