@@ -20,23 +20,24 @@ FIGURES = ROOT / "src" / "semiseg" / "methods" / "measured.csv"
 HEAD = """# Results
 
 Every table here was written by the command named in it; `python benchmarks/page.py` collects them from
-`benchmarks/results`, where the raw numbers are. Nothing was chosen on test cases, but for one thing that is
-told below the table `hippocampus_small`. The default recipe was settled on labels of hippocampus training
-cases that the runs below do not see as labeled.
+`benchmarks/results`, where the raw numbers are. Nothing was chosen on test cases, but for what is told below
+the tables `hippocampus_small` and `acdc_small`. The default recipe was settled on labels of hippocampus
+training cases that the runs below do not see as labeled.
 
 Tables of sweeps hold what has been run so far of their specification. What each run scored in every case is
 kept in `benchmarks/results/runs`: `python benchmarks/table.py --name NAME` makes such a table again, and
-further runs join it. The tables `hippocampus`, `acdc` and `left_atrium_short` are older than that: their runs
-were not kept, and some were made one by one with `semiseg train`, `predict` and `evaluate`, before
-`semiseg sweep` was there.
+further runs join it. The table `hippocampus` is older than that: its runs were not kept, and some were made
+one by one with `semiseg train`, `predict` and `evaluate`, before `semiseg sweep` was there.
 """
 ORDER = (
     "hippocampus",
     "hippocampus_small",
     "steps_hippocampus",
+    "acdc_small",
     "acdc",
+    "left_atrium_small",
     "left_atrium",
-    "left_atrium_short",
+    "left_atrium_paper",
     "speed",
     "growth",
     "ranks",
