@@ -14,7 +14,7 @@ import semiseg
 from semiseg import methods
 from semiseg.advice import words
 from semiseg.advice.advise import Advice
-from semiseg.advice.figures import PAPER_SHARE, claimed, gain, kept_share
+from semiseg.advice.figures import PAPER_SHARE, claimed, gain, kept_share, usual_points
 from semiseg.advice.rank import Choice, rank
 from semiseg.advice.rules import RULES, SHORTEST
 from semiseg.advice.situation import LabelFacts, Situation
@@ -76,7 +76,7 @@ def scores(situation: Situation) -> dict[str, float]:
 
 def measured(method: str, points: float, **other: str) -> dict[str, str]:
     row = {"method": method, "dataset": "organ", "labeled": "8", "iterations": "1000", "seeds": "3"}
-    return row | {"batch": "", "dice_gain": str(points)} | other
+    return row | {"batch": "", "dice": str(85 + points), "dice_gain": str(points)} | other
 
 
 # --- the ranking
@@ -212,6 +212,15 @@ def test_a_measurement_of_other_data_counts_for_less():
     assert flat < solid
     short = gain("ict", USUAL, [measured("ict", -14.0, iterations="150")], [])
     assert (short.points, short.measured) == (0, False)
+
+
+def test_a_gain_counts_by_its_share_of_what_supervised_training_lacks():
+    poor, usual = (measured("ict", 3.0, dice=dice) for dice in ("43", "88"))
+    assert usual_points(usual) == pytest.approx(3.0)
+    assert usual_points(poor) == pytest.approx(3.0 / 4)
+    promise = gain("ict", USUAL, [poor], [])
+    assert 0 < promise.points < gain("ict", USUAL, [usual], []).points
+    assert promise.text == "measured here: +3.0 Dice on top of 40.0 on organ with 8 labeled"
 
 
 def test_figures_of_a_training_that_reads_labels_do_not_count():
