@@ -20,7 +20,7 @@ import kept
 
 import semiseg
 from semiseg.comparison.collect import collect
-from semiseg.comparison.group import BOUNDS, above
+from semiseg.comparison.group import BOUNDS, with_all_labels
 from semiseg.comparison.record import as_dict
 from semiseg.comparison.result import Board, Comparison
 from semiseg.comparison.write import different
@@ -69,7 +69,7 @@ def absent(board: Board, spec: Spec) -> Iterator[str]:
     """What the specification wants of this board and nobody has run yet."""
     done = {(arm.name, run.seed) for arm in board.arms for run in arm.runs}
     wanted = [variant.title for variant in spec.methods]
-    wanted += [above(BOUNDS)] if spec.bounds in (True, "upper") else []
+    wanted += [with_all_labels(BOUNDS)] if spec.bounds in (True, "upper") else []
     for name in wanted:
         if lacking := [str(seed) for seed in spec.seeds if (name, seed) not in done]:
             yield f"{name} ({'seed' if len(lacking) == 1 else 'seeds'} {', '.join(lacking)})"

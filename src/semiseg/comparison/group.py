@@ -115,10 +115,10 @@ def _boards(dataset: str, source: Source, arms: Sequence[Arm]) -> list[Group]:
 
 def _above(arm: Arm) -> Arm:
     """The upper bound of a smaller budget."""
-    return replace(arm, bound="upper", name=above(arm.name))
+    return replace(arm, bound="upper", name=with_all_labels(arm.name))
 
 
-def above(name: str) -> str:
+def with_all_labels(name: str) -> str:
     """What an upper bound is called on the board of a smaller budget, where the lower bound has its name."""
     return f"{name}, all labels"
 
