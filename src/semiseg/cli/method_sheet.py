@@ -32,7 +32,8 @@ def sheet(page: dict[str, Any]) -> RenderableType:
         parts += [_title("Published figures", method_page.CHECKED), *_published(page)]
     if page["measured"]:
         rows = [map(Text, row) for row in method_page.measured(page)]
-        parts += [_title("Our figures", method_page.MEASURED_AS), _table(method_page.MEASURED, rows)]
+        figures = _table(method_page.MEASURED, rows, narrow=1)
+        parts += [_title("Our figures", method_page.MEASURED_AS), figures]
     return Constrain(Group(*parts), WIDEST)
 
 
