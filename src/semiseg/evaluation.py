@@ -252,7 +252,7 @@ def _compare(case: str, reference: Path, prediction: Path, rule: _Rule) -> _Comp
         rule.distances,
     )
     files = (reference, prediction)
-    result = case_result(case, metrics, wanted, truth.grid.spacing, classes.ignore, files)
+    result = case_result(case, metrics, given, wanted, truth.grid.spacing, labels, classes.ignore, files)
     return _Compared(result, frozenset(values | more))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tests.trained import make_plan
 
 from semiseg.engine.events import Started, Stepped
-from semiseg.metrics.case import Scale
+from semiseg.metrics.case import Counts, Scale
 from semiseg.metrics.results import CaseResult, Evaluation
 from semiseg.report.files import FileLog
 from semiseg.resolve import resolve
@@ -87,9 +87,17 @@ def evaluate(scores: Scores, *, hd95: float = 2.0, voxels: float = 100.0, **othe
         for label, dice in zip(labels, row, strict=True):
             known = 1.0 if dice == dice else NAN
             sizes = {"n_pred": 100.0 if dice == dice else 0.0, "n_ref": voxels if dice > 0 else 0.0}
+            sizes["TP"] = known * dice * sum(sizes.values()) / 2 if dice == dice else 0.0
             metrics[label] = {"Dice": dice, "HD95": hd95 * known, "ASSD": known, "NSD": dice, **sizes}
         cases.append(
-            CaseResult(case, metrics, Scale((8, 8, 8), (1.0, 1.0, 1.0)), 512, f"labels/{case}.nii.gz")
+            CaseResult(
+                case,
+                metrics,
+                Scale((8, 8, 8), (1.0, 1.0, 1.0)),
+                512,
+                Counts(500, 506, 506, 512),
+                f"labels/{case}.nii.gz",
+            )
         )
     return Evaluation(tuple(cases), labels, **other)
 

@@ -100,7 +100,7 @@ def test_without_distances():
     got = evaluate(prediction, reference, (1, 1), {"line": 3, "none": 1}, distances=False)
     for row in got.values():
         assert {"Dice", "VolumeError", "TP"} <= set(row)
-        assert not {"HD95", "ASD", "ASSD", "ASDReverse", "NSD"} & set(row)
+        assert not {"HD95", "HD95Max", "ASD", "ASSD", "ASDReverse", "NSD"} & set(row)
 
 
 def test_refusals():

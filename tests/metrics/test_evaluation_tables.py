@@ -58,6 +58,35 @@ def test_means_leave_undefined_values_out_and_count_them(evaluation):
     assert math.isnan(evaluation.class_means("Dice")["never"])
 
 
+def test_a_class_that_no_case_defines_follows_the_convention(evaluation):
+    assert math.isnan(evaluation.class_means("Dice")["never"])
+    assert evaluation.summary["foreground_mean"]["Dice"] == pytest.approx(evaluation.mean())
+    theirs = evaluate_pairs(cases(), LABELS, convention="nnunet")
+    assert math.isnan(theirs.mean())
+    assert theirs.summary["foreground_mean"]["Dice"] is None
+    assert theirs.summary["mean"]["1"]["Dice"] == pytest.approx(evaluation.stats("Dice", "big").mean)
+
+
+@pytest.mark.parametrize("ignore", [None, 2])
+def test_dataset_level_iou_divides_sums_over_all_cases(ignore):
+    found = evaluate_pairs(cases(), LABELS, ignore=ignore)
+    both = [np.stack(maps) for maps in zip(*((p, r) for _, p, r, _ in cases()), strict=True)]
+    known = both[1] != (-1 if ignore is None else ignore)
+    guess, truth = (maps[known] for maps in both)
+    wanted = {}
+    for name, value in {"background": 0, **found.labels}.items():
+        # without the ignored class a prediction of it is background
+        ours = guess == value if value else ~np.isin(guess, list(found.labels.values()))
+        union = (ours | (truth == value)).sum()
+        wanted[name] = (ours & (truth == value)).sum() / union if union else math.nan
+    assert found.dataset_iou(background=True) == pytest.approx(wanted, nan_ok=True)
+    level = found.summary["dataset_level"]
+    named = [wanted[name] for name in found.labels]
+    assert level["mIoU"] == pytest.approx(np.nanmean(named))
+    assert level["mIoU_with_background"] == pytest.approx(np.nanmean([wanted["background"], *named]))
+    assert found.dataset_iou() == pytest.approx({n: wanted[n] for n in found.labels}, nan_ok=True)
+
+
 def test_summary_has_the_nnunet_skeleton(evaluation):
     summary = evaluation.summary
     assert list(summary)[:3] == ["foreground_mean", "mean", "metric_per_case"]
@@ -109,7 +138,9 @@ def test_table_shows_means_spread_and_counts(evaluation):
         assert part in text
 
 
-@pytest.mark.parametrize("convention", ["semiseg", "uamt", "monai", "nnunet", "brats", "pymic", "ssl4mis"])
+@pytest.mark.parametrize(
+    "convention", ["semiseg", "uamt", "monai", "reloaded", "nnunet", "brats", "pymic", "ssl4mis"]
+)
 @pytest.mark.parametrize("distances", [True, False])
 def test_no_combination_breaks_the_table_or_the_files(convention, distances, tmp_path):
     found = evaluate_pairs(cases(), LABELS, convention=convention, distances=distances)

@@ -36,6 +36,7 @@ def test_the_names_and_units_of_the_interface():
         "ssl4mis": "voxel",
         "pymic": "mm",
         "monai": "mm",
+        "reloaded": "mm",
         "nnunet": "mm",
         "brats": "mm",
     }
@@ -60,6 +61,7 @@ def test_definitions_against_their_formula(name):
     }[rule.hd95]
     got = score(PREDICTION, REFERENCE, name)
     assert got["HD95"] == pytest.approx(hd95)
+    assert got["HD95Max"] == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
     assert got["ASD"] == pytest.approx(assd if name == "pymic" else there.mean())
     assert got["ASDReverse"] == pytest.approx(assd if name == "pymic" else back.mean())
     assert got["ASSD"] == pytest.approx(assd)
@@ -81,13 +83,16 @@ EMPTIES = [  # convention, mask that is empty, Dice, HD95, ASD, ASSD
     ("uamt", "reference", 0, NAN, NAN, NAN),
     ("ssl4mis", "both", 0, 0, 0, 0),
     ("ssl4mis", "prediction", 0, 0, 0, 0),
-    ("ssl4mis", "reference", 0, NAN, NAN, NAN),
+    ("ssl4mis", "reference", 0, 0, 0, 0),
     ("pymic", "both", 1, 0, 0, 0),
     ("pymic", "prediction", 0, 100, 20, 20),
     ("pymic", "reference", 0, 100, 20, 20),
     ("monai", "both", NAN, NAN, NAN, NAN),
     ("monai", "prediction", 0, math.inf, math.inf, math.inf),
     ("monai", "reference", NAN, math.inf, math.inf, math.inf),
+    ("reloaded", "both", 1, 0, 0, 0),
+    ("reloaded", "prediction", 0, DIAGONAL, DIAGONAL, DIAGONAL),
+    ("reloaded", "reference", 0, DIAGONAL, DIAGONAL, DIAGONAL),
     ("brats", "both", 1, 0, 0, 0),
     ("brats", "prediction", 0, 373.13, 373.13, 373.13),
     ("brats", "reference", 0, 373.13, 373.13, 373.13),
@@ -98,7 +103,7 @@ EMPTIES = [  # convention, mask that is empty, Dice, HD95, ASD, ASSD
 def test_empty_masks(convention, empty, dice, hd95, asd, assd):
     pair = {"both": (NOTHING, NOTHING), "prediction": (NOTHING, REFERENCE), "reference": (REFERENCE, NOTHING)}
     got = score(*pair[empty], convention)
-    wanted = {"Dice": dice, "Jaccard": dice, "HD95": hd95, "ASD": asd, "ASSD": assd}
+    wanted = {"Dice": dice, "Jaccard": dice, "HD95": hd95, "HD95Max": hd95, "ASD": asd, "ASSD": assd}
     assert {m: got[m] for m in wanted} == pytest.approx(wanted, nan_ok=True)
     assert (got["n_pred"] == 0, got["n_ref"] == 0) == (empty != "reference", empty != "prediction")
 

@@ -11,7 +11,8 @@ import numpy as np
 AGGREGATION = (
     "Every metric is computed per case and class on the whole volume. 'mean' is the mean over cases for each "
     "class and 'foreground_mean' the mean of those class means over the foreground classes. Undefined values "
-    "(null) are left out of a mean and counted: 'counted' says how many cases each mean holds."
+    "(null) are left out of a mean and counted: 'counted' says how many cases each mean holds. "
+    "'dataset_level' is computed from the voxels of all cases together."
 )
 
 
@@ -34,6 +35,14 @@ def statistics(values: Iterable[float]) -> Stats:
     if known.size > 1 and np.isfinite(known).all():
         spread = float(known.std(ddof=1))
     return Stats(float(known.mean()), spread, int(known.size))
+
+
+def over_classes(class_means: Iterable[float], undefined_class: str) -> float:
+    """The mean of class means; a NaN among them is left out, or makes the mean NaN (``undefined_class``)."""
+    means = list(class_means)
+    if undefined_class == "nan" and any(math.isnan(mean) for mean in means):
+        return math.nan
+    return statistics(means).mean
 
 
 def empties(rows: Iterable[Mapping[str, float]]) -> dict[str, int]:

@@ -20,7 +20,7 @@ ClassMetrics = dict[str, float]
 
 OVERLAP = ("Dice", "Jaccard", "NSD")
 """In [0, 1], higher is better."""
-DISTANCES = ("HD95", "ASD", "ASDReverse", "ASSD")
+DISTANCES = ("HD95", "HD95Max", "ASD", "ASDReverse", "ASSD")
 """In the convention's unit, lower is better."""
 VOLUME = ("VolumeError", "VolumeErrorML")
 """Signed, nearest to 0 is best."""
@@ -187,7 +187,7 @@ def _empty_distances(empty: Empty | None, diagonal: float) -> ClassMetrics:
         return {}
     hd95 = diagonal if empty.hd95 == conventions.DIAGONAL else float(empty.hd95)
     asd = diagonal if empty.asd == conventions.DIAGONAL else float(empty.asd)
-    return {"HD95": hd95, "ASD": asd, "ASDReverse": asd, "ASSD": asd, "NSD": empty.nsd}
+    return {"HD95": hd95, "HD95Max": hd95, "ASD": asd, "ASDReverse": asd, "ASSD": asd, "NSD": empty.nsd}
 
 
 def _distances(found: SurfaceDistances, rule: Convention) -> ClassMetrics:
@@ -198,15 +198,13 @@ def _distances(found: SurfaceDistances, rule: Convention) -> ClassMetrics:
         assd = float((there.sum() + back.sum()) / (there.size + back.size))
     if rule.asd == "symmetric":
         forward = backward = assd
-    return {"HD95": _hd95(found, rule), "ASD": forward, "ASDReverse": backward, "ASSD": assd}
-
-
-def _hd95(found: SurfaceDistances, rule: Convention) -> float:
+    larger = max(float(np.percentile(d, 95)) for d in found)
+    hd95 = larger
     if rule.hd95 == "pooled":
-        return float(np.percentile(np.concatenate(found), 95))
-    if rule.hd95 == "max":
-        return max(float(np.percentile(d, 95)) for d in found)
-    return max(_ranked(d) for d in found)
+        hd95 = float(np.percentile(np.concatenate(found), 95))
+    elif rule.hd95 == "max-rank":
+        hd95 = max(_ranked(d) for d in found)
+    return {"HD95": hd95, "HD95Max": larger, "ASD": forward, "ASDReverse": backward, "ASSD": assd}
 
 
 def _ranked(distances: Distances) -> float:

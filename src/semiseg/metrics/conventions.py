@@ -2,6 +2,7 @@
 
 The same pair of masks scores differently in different code bases. ``semiseg`` is our rule; the others are
 there to compare with published numbers, flattering habits included, and are always named in the results.
+Whatever the convention, ``HD95Max`` is the larger of the two directed 95th percentiles beside its ``HD95``.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Convention:
         assd: ``pooled`` is the mean of all distances of both directions; ``halves`` is the mean of the two
             directed means (MedPy).
         distances: whether the convention has surface distances at all.
+        undefined_class: what a class that no case defines does to the mean over classes: ``excluded`` leaves
+            it out, ``nan`` makes the mean undefined.
         both_empty: neither mask has the class.
         empty_prediction: only the reference has it.
         empty_reference: only the prediction has it.
@@ -68,6 +71,7 @@ class Convention:
     empty_reference: Empty
     source: str
     distances: bool = True
+    undefined_class: Literal["excluded", "nan"] = "excluded"
 
 
 CONVENTIONS: dict[str, Convention] = {
@@ -82,7 +86,7 @@ CONVENTIONS: dict[str, Convention] = {
             both_empty=EXCLUDED,
             empty_prediction=WORST,
             empty_reference=WORST,
-            source="the default: nothing flatters, nothing is dropped in silence",
+            source="the default: empty masks are excluded and counted, or get the worst value; HD95 as MedPy",
         ),
         Convention(
             name="uamt",
@@ -103,7 +107,7 @@ CONVENTIONS: dict[str, Convention] = {
             assd="halves",
             both_empty=ZEROS,
             empty_prediction=ZEROS,  # an empty prediction gets HD95 0
-            empty_reference=NO_DISTANCE,  # MedPy raises here
+            empty_reference=ZEROS,
             source="the ACDC and BraTS scripts of SSL4MIS (MedPy, in voxels)",
         ),
         Convention(
@@ -129,6 +133,18 @@ CONVENTIONS: dict[str, Convention] = {
             source="monai.metrics with its default arguments and the spacing given",
         ),
         Convention(
+            name="reloaded",
+            unit="mm",
+            hd95="max",
+            asd="directed",
+            assd="pooled",
+            both_empty=PERFECT,
+            empty_prediction=WORST,
+            empty_reference=WORST,
+            source="Metrics Reloaded (Maier-Hein et al. 2024, doi:10.1038/s41592-023-02151-z): a class that "
+            "both masks lack is right, one that a single mask has gets the worst value",
+        ),
+        Convention(
             name="nnunet",
             unit="mm",
             hd95="pooled",
@@ -138,7 +154,9 @@ CONVENTIONS: dict[str, Convention] = {
             empty_prediction=NO_DISTANCE,
             empty_reference=NO_DISTANCE,
             distances=False,
-            source="nnU-Net v2's summary.json: overlap only, NaN left out of the means",
+            undefined_class="nan",
+            source="nnU-Net v2's summary.json: overlap only; NaN is left out of the mean of a class, and a "
+            "class that is NaN in every case makes the mean over classes NaN",
         ),
         Convention(
             name="brats",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from semiseg.errors import DataError, PartialError, unknown_name
 from semiseg.metrics import conventions
-from semiseg.metrics.aggregate import Stats, empties, statistics
+from semiseg.metrics.aggregate import Stats, empties, over_classes, statistics
 from semiseg.metrics.case import (
     METRICS,
     ClassMetrics,
@@ -46,6 +49,8 @@ class CaseResult:
     scale: Scale
     total: int
     """Voxels that were compared (without ignored ones)."""
+    background: Counts
+    """The counts of the background: every voxel that no class has."""
     reference_file: str | None = None
     prediction_file: str | None = None
 
@@ -95,10 +100,31 @@ class Evaluation:
         return {label: self.stats(metric, label).mean for label in self.labels}
 
     def mean(self, metric: str = "Dice") -> float:
-        """The mean of the class means over the foreground classes that have one; NaN when none has."""
+        """The mean of the class means over the foreground classes.
+
+        A class without a mean is left out, or makes the whole mean NaN where the convention says so.
+        """
         if metric not in METRICS:
             raise unknown_name("metric", metric, METRICS)
-        return statistics(self.class_means(metric).values()).mean
+        rule = conventions.find(self.convention)
+        return over_classes(self.class_means(metric).values(), rule.undefined_class)
+
+    def dataset_iou(self, background: bool = False) -> dict[str, float]:
+        """Class name -> intersection over union of the voxels of all cases together (dataset-level IoU).
+
+        Their mean is the mIoU of tables such as those of CaDIS or Cityscapes. A large case weighs more than a
+        small one, and a class counts once however few cases have it.
+
+        Args:
+            background: whether the background is a class, too (first, under the name ``background``).
+
+        Returns:
+            values in [0, 1]; NaN for a class that no label map of any case has.
+        """
+        counts = {name: np.sum([_counts(row) for row in self.rows(name)], axis=0) for name in self.labels}
+        if background:
+            counts = {"background": np.sum([case.background[:3] for case in self.cases], axis=0)} | counts
+        return {name: _iou(found) for name, found in counts.items()}
 
     def empties(self, label: str) -> dict[str, int]:
         """How many cases had an empty mask of the class, by kind."""
@@ -160,9 +186,20 @@ def completed(
     if not distances:
         empty = without_distances(empty)
     metrics = {label: result.metrics.get(label) or empty for label in labels}
-    return CaseResult(
-        result.case, metrics, result.scale, result.total, result.reference_file, result.prediction_file
-    )
+    return replace(result, metrics=metrics)
+
+
+def _counts(row: ClassMetrics) -> tuple[float, float, float]:
+    return row["TP"], row["n_pred"], row["n_ref"]
+
+
+def _iou(counts: Any) -> float:
+    """Of summed (TP, n_pred, n_ref); NaN without voxels, and without cases (a scalar 0)."""
+    if np.ndim(counts) == 0:
+        return math.nan
+    tp, n_pred, n_ref = (float(n) for n in counts)
+    union = n_pred + n_ref - tp
+    return tp / union if union else math.nan
 
 
 def foreground(labels: Mapping[str, int], ignore: int | None = None) -> dict[str, int]:
@@ -210,25 +247,35 @@ def evaluate_pairs(
             log.warning("case %s: %s", case, error.message)
             failed[case] = error.message
             continue
-        results.append(case_result(case, metrics, reference, grid.spacing, ignore))
+        results.append(case_result(case, metrics, prediction, reference, grid.spacing, classes, ignore))
     return Evaluation(tuple(results), classes, convention, nsd_tolerance_mm, failed)
 
 
 def case_result(
     case: str,
     metrics: Mapping[str, ClassMetrics],
+    prediction: Labels,
     reference: Labels,
     spacing: Sequence[float],
+    classes: Mapping[str, int],
     ignore: int | None,
     files: tuple[Path, Path] | None = None,
 ) -> CaseResult:
     """Wrap the metrics of one case; ``files`` are (reference, prediction)."""
-    ignored = 0 if ignore is None else int((reference == ignore).sum())
+    values = list(classes.values())
+    ours, theirs = (~np.isin(labels, values) for labels in (prediction, reference))
+    total = int(reference.size)
+    if ignore is not None:
+        known = reference != ignore
+        ours, theirs = ours & known, theirs & known
+        total = int(np.count_nonzero(known))
+    tp, n_pred, n_ref = (int(np.count_nonzero(mask)) for mask in (ours & theirs, ours, theirs))
     return CaseResult(
         case=case,
         metrics=metrics,
         scale=Scale(tuple(reference.shape), tuple(float(s) for s in spacing)),
-        total=int(reference.size) - ignored,
+        total=total,
+        background=Counts(tp, n_pred, n_ref, total),
         reference_file=str(files[0]) if files else None,
         prediction_file=str(files[1]) if files else None,
     )

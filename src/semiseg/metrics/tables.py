@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from semiseg.atomic import write_text
 from semiseg.errors import UsageError
 from semiseg.metrics import conventions
-from semiseg.metrics.aggregate import AGGREGATION, Stats, statistics
+from semiseg.metrics.aggregate import AGGREGATION, Stats, over_classes, statistics
 from semiseg.metrics.case import COUNTS, METRICS, ClassMetrics
 from semiseg.metrics.results import Evaluation, each_value
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLUMNS = ("Dice", "Jaccard", "HD95", "ASD", "ASSD", "NSD", "VolumeError")
+COLUMNS = ("Dice", "Jaccard", "HD95", "HD95Max", "ASD", "ASSD", "NSD", "VolumeError")
 """Of the terminal table, where the convention has them; the files hold every metric."""
 
 
@@ -29,7 +29,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
     keys = {label: str(value) for label, value in evaluation.labels.items()}
     means = {keys[label]: {m: s.mean for m, s in by_metric.items()} for label, by_metric in stats.items()}
     whole: dict[str, Any] = {
-        "foreground_mean": _with_iou(_foreground_mean(stats)),
+        "foreground_mean": _with_iou(_foreground_mean(stats, evaluation.convention)),
         "mean": {key: _with_iou(values) for key, values in means.items()},
         "metric_per_case": [
             {
@@ -43,6 +43,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "sd": {keys[label]: {m: s.sd for m, s in row.items()} for label, row in stats.items()},
         "counted": {keys[label]: {m: s.counted for m, s in row.items()} for label, row in stats.items()},
         "empties": {keys[label]: evaluation.empties(label) for label in evaluation.labels},
+        "dataset_level": _dataset_level(evaluation),
         "labels": dict(evaluation.labels),
         "cases": len(evaluation.cases),
         "convention": evaluation.convention,
@@ -94,7 +95,7 @@ def rich_table(evaluation: Evaluation) -> Table:
         cells = (_cell(row.get(m), len(evaluation.cases)) for m in shown)
         table.add_row(escape(label), str(empty), *cells)
     if len(stats) > 1:
-        means = _foreground_mean(stats)
+        means = _foreground_mean(stats, evaluation.convention)
         table.add_section()
         table.add_row("mean", "", *(_number(means[m]) for m in shown))
     return table
@@ -132,9 +133,21 @@ def _all_stats(evaluation: Evaluation) -> dict[str, dict[str, Stats]]:
     return stats
 
 
-def _foreground_mean(stats: dict[str, dict[str, Stats]]) -> ClassMetrics:
+def _foreground_mean(stats: dict[str, dict[str, Stats]], convention: str) -> ClassMetrics:
     present = [m for m in METRICS if any(m in row for row in stats.values())]
-    return {m: statistics(row[m].mean for row in stats.values() if m in row).mean for m in present}
+    rule = conventions.find(convention).undefined_class
+    return {m: over_classes((row[m].mean for row in stats.values() if m in row), rule) for m in present}
+
+
+def _dataset_level(evaluation: Evaluation) -> dict[str, Any]:
+    """IoU of the voxels of all cases together, per class and their means (mIoU)."""
+    found = evaluation.dataset_iou(background=True)
+    foreground = {name: value for name, value in found.items() if name in evaluation.labels}
+    return {
+        "IoU": {str(evaluation.labels.get(name, 0)): value for name, value in found.items()},
+        "mIoU": statistics(foreground.values()).mean,
+        "mIoU_with_background": statistics(found.values()).mean,
+    }
 
 
 def _with_iou(row: ClassMetrics) -> ClassMetrics:

@@ -43,7 +43,7 @@ def run(
             "--convention",
             "--legacy",
             metavar="NAME",
-            help="semiseg, uamt, ssl4mis, pymic, monai, nnunet or brats.",
+            help="semiseg, uamt, ssl4mis, pymic, monai, reloaded, nnunet or brats.",
         ),
     ] = "semiseg",
     tolerance: Annotated[
