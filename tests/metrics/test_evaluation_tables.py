@@ -13,7 +13,7 @@ from rich.console import Console
 
 from semiseg.data.volume import Grid
 from semiseg.errors import UsageError
-from semiseg.metrics import evaluate_pairs
+from semiseg.metrics import conventions, evaluate_pairs
 
 GRID = Grid((6, 6, 6), np.diag([1.0, 1.0, 2.0, 1.0]))
 LABELS = {"background": 0, "big": 1, "small": 2, "never": 3}
@@ -138,9 +138,7 @@ def test_table_shows_means_spread_and_counts(evaluation):
         assert part in text
 
 
-@pytest.mark.parametrize(
-    "convention", ["semiseg", "uamt", "monai", "reloaded", "nnunet", "brats", "pymic", "ssl4mis"]
-)
+@pytest.mark.parametrize("convention", conventions.names())
 @pytest.mark.parametrize("distances", [True, False])
 def test_no_combination_breaks_the_table_or_the_files(convention, distances, tmp_path):
     found = evaluate_pairs(cases(), LABELS, convention=convention, distances=distances)
