@@ -42,6 +42,15 @@ def loose(folder: Path) -> None:
     shutil.copy(image(folder), folder / "imagesTr" / "a.nii.gz")
 
 
+def same_mask(folder: Path, other: Path) -> None:
+    """One anatomy in two scans, the second shifted as another crop would be."""
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[1:-2, 1:-2, 1:-2] = np.random.default_rng(0).integers(0, 2, [n - 3 for n in SHAPE])
+    mask[1, 1, 1] = mask[-3, -3, -3] = 1
+    save(label(folder), mask)
+    save(other, np.roll(mask, 1, 0))
+
+
 PLANTED: list[tuple[str, str, str, Callable[[Path], object]]] = [
     ("TRUNCATED", "error", "case_00_0000.nii.gz", cut),
     ("UNREADABLE", "error", "case_00_0000.nii.gz", lambda f: image(f).write_bytes(b"no image" * 99)),
@@ -82,6 +91,8 @@ PLANTED: list[tuple[str, str, str, Callable[[Path], object]]] = [
         loose,
     ),
     ("DUPLICATE_CONTENT", "error", "", copied),
+    ("DUPLICATE_MASK", "warning", "", lambda f: same_mask(f, label(f, "case_01"))),
+    ("DUPLICATE_MASK", "error", "", lambda f: same_mask(f, label(f, "ts_00", "labelsTs"))),
     ("CASE_IN_TWO_LISTS", "error", "", same_id),
     ("CASE_IN_TWO_LISTS", "error", "", listed_twice),
     ("NUM_TRAINING", "error", "dataset.json", number),

@@ -12,7 +12,7 @@ from typing import Any
 from semiseg.data.cases import Case
 from semiseg.data.checks.case import Finding, examine
 from semiseg.data.checks.labels import label_problems, propose_label_map, write_label_map
-from semiseg.data.checks.together import duplicates, mixed_dimensions, roles, too_few
+from semiseg.data.checks.together import duplicates, mixed_dimensions, roles, too_few, twins
 from semiseg.data.dataset_json import read_description
 from semiseg.data.locate import locate
 from semiseg.data.problem import Problem
@@ -132,7 +132,8 @@ def check(
     cases: list[Case] = [*found.annotated, *found.unannotated, *found.test]
     findings = _examine_all(cases, len(description.channel_names), root, workers, progress)
     report.problems += [problem for finding in findings for problem in finding.problems]
-    report.problems += duplicates(findings, roles(found, splits)) + mixed_dimensions(findings)
+    role = roles(found, splits)
+    report.problems += duplicates(findings, role) + twins(findings, role) + mixed_dimensions(findings)
     if description.labels:
         proposal = propose_label_map(findings, description)
         if proposal and fix and not faults:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semiseg.data.cases import Case, LabeledCase
-from semiseg.data.checks.voxels import add_content, is_constant, non_finite, value_counts
+from semiseg.data.checks.voxels import add_content, is_constant, mask_digest, non_finite, value_counts
 from semiseg.data.formats import read, read_header
 from semiseg.data.problem import Problem, Severity
 from semiseg.data.scan import relative
@@ -25,6 +25,7 @@ class Finding:
     Attributes:
         digest: hash of the decoded images, None when they are constant or unreadable.
         values: label value -> voxels, None without a readable label.
+        mask: hash of the cropped label map, None without one that says anything.
         dim: axes of the first image, 0 when unreadable.
     """
 
@@ -32,6 +33,7 @@ class Finding:
     problems: list[Problem] = field(default_factory=list)
     digest: str | None = None
     values: dict[int, int] | None = None
+    mask: str | None = None
     dim: int = 0
 
 
@@ -95,6 +97,7 @@ class _Look:
         if grid is not None:
             self._same_grid(path, header.grid, grid, self.finding.case.images[0])
         self.finding.values, odd = value_counts(volume.array)
+        self.finding.mask = mask_digest(volume.array)
         if odd:
             got = f"values such as {', '.join(f'{v:g}' for v in odd)}"
             fix = "resample labels with nearest neighbor, or export them as whole numbers"

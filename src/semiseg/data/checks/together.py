@@ -47,6 +47,35 @@ def duplicates(findings: Sequence[Finding], role: Mapping[str, str]) -> list[Pro
     return problems
 
 
+def twins(findings: Sequence[Finding], role: Mapping[str, str]) -> list[Problem]:
+    """Cases whose masks are equal after cropping though their images are not: one acquisition twice.
+
+    With few labels such a pair puts a labeled scan among the unlabeled ones, or a training scan into the test
+    list. Only labels of labeled cases are compared: no other case has one.
+    """
+    same: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        if finding.mask is not None:
+            same[finding.mask].append(finding)
+    problems = []
+    for pair in same.values():
+        if len({finding.digest for finding in pair}) < 2:  # equal images are told of already
+            continue
+        lists = {role.get(finding.case.id, "unlabeled") for finding in pair}
+        listed = ", ".join(f"{f.case.id} ({role.get(f.case.id, 'unlabeled')})" for f in pair)
+        problems.append(
+            Problem(
+                "DUPLICATE_MASK",
+                f"the same mask, to the voxel, in {listed}",
+                "every acquisition once",
+                "look at both scans; if they show one acquisition, keep one of them",
+                case=pair[0].case.id,
+                severity="error" if "test" in lists and len(lists) > 1 else "warning",
+            )
+        )
+    return problems
+
+
 def mixed_dimensions(findings: Sequence[Finding]) -> list[Problem]:
     """2D and 3D images in one dataset."""
     by: dict[int, list[str]] = defaultdict(list)

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Voxels = NDArray[Any]
 
+FEWEST_OF_A_MASK = 200
+"""Masks with fewer foreground voxels are equal by chance too easily to tell of one acquisition."""
+
 
 def non_finite(array: Voxels) -> str:
     """``12 NaN and 3 infinite voxels``, or an empty text when every voxel is a number."""
@@ -30,6 +33,27 @@ def add_content(digest: hashlib._Hash, array: Voxels) -> None:
     digest.update(repr(array.shape).encode())
     for part in array:  # one slab at a time: a float copy of the whole would double the memory
         digest.update(np.ascontiguousarray(part, dtype=np.float32).tobytes())
+
+
+def mask_digest(array: Voxels) -> str | None:
+    """Hash of a label map cropped to its foreground, so that padding and cropping of the scan do not matter.
+
+    None where it has fewer than :data:`FEWEST_OF_A_MASK` foreground voxels or is a plain box.
+    """
+    foreground = array != 0
+    if np.count_nonzero(foreground) < FEWEST_OF_A_MASK:
+        return None
+    box = []
+    for axis in range(array.ndim):
+        others = tuple(a for a in range(array.ndim) if a != axis)
+        found = np.flatnonzero(foreground.any(axis=others))
+        box.append(slice(int(found[0]), int(found[-1]) + 1))
+    cropped = array[tuple(box)]
+    if is_constant(cropped):
+        return None
+    digest = hashlib.sha256()
+    add_content(digest, cropped)
+    return digest.hexdigest()
 
 
 def value_counts(array: Voxels) -> tuple[dict[int, int], list[float]]:
