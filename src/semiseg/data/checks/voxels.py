@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Voxels = NDArray[Any]
 
-FEWEST_OF_A_MASK = 200
+FEWEST_OF_A_MASK = 100
 """Masks with fewer foreground voxels are equal by chance too easily to tell of one acquisition."""
 
 
