@@ -129,6 +129,28 @@ class TestLoad:
             Model.load(make_run(tmp_path, content=content), "cpu")
         assert "\n" not in caught.value.message
 
+    @pytest.mark.parametrize("described", ["one", "average"])
+    def test_a_file_does_not_choose_what_code_runs(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, described: str
+    ) -> None:
+        name = f"evil_{described}"
+        (tmp_path / f"{name}.py").write_text(
+            "from pathlib import Path\nfrom tests.trained import Thresholds as Net\n"
+            f"Path({str(tmp_path / 'ran')!r}).touch()\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        network = {"name": f"{name}:Net", "options": {}}
+        content = {"network": network if described == "one" else {"average_of": [network], **network}}
+        run = make_run(tmp_path / "run", content=content)
+        for allowed in ((), ("evi",), (f"{name}.other",)):
+            with pytest.raises(UsageError, match="would run code") as caught:
+                Model.load(run, "cpu", allow_code=allowed)
+            assert f"--allow-code {name}" in caught.value.hint
+        assert not (tmp_path / "ran").exists()
+        if described == "one":
+            assert Model.load(run, "cpu", allow_code=[name]).networks
+            assert (tmp_path / "ran").exists()
+
     def test_missing_damaged_and_foreign_files(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no model at"):
             Model.load(tmp_path / "nowhere", "cpu")

@@ -61,6 +61,27 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, default=str) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """The value in a JSON file (UTF-8, with or without a byte order mark).
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: what is wrong with the text, in words for a person.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a regular file")
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError:
+        raise ValueError("a number in it has too many digits") from None
+
+
 def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
     """Delete the half-written files that a process killed inside :func:`atomic_file` left in a folder.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -83,6 +83,7 @@ class Model:
         *,
         overrides: Mapping[str, Any] | None = None,
         precision: str = "auto",
+        allow_code: Collection[str] = (),
     ) -> Model:
         """Read a model from run folders or checkpoints; several make an ensemble.
 
@@ -93,9 +94,11 @@ class Model:
             overrides: keys of the ``inference`` section, over what the run was configured with.
             precision: ``32``, ``bf16`` or ``16``; ``auto`` is what is fastest on the device, if the networks
                 answer there as they do in float32.
+            allow_code: modules that may be imported where a checkpoint names a network of other code.
 
         Raises:
-            UsageError: missing, damaged or foreign checkpoints, or members that do not fit together.
+            UsageError: missing, damaged or foreign checkpoints, code that is not allowed, or members that do
+                not fit together.
         """
         from semiseg.devices import native_precision, select_device
         from semiseg.saved import read_member
@@ -104,7 +107,7 @@ class Model:
         if not paths:
             raise UsageError("no model was given", hint="use -m RUN_FOLDER", code="NO_MODEL")
         where = select_device(device)
-        read = [read_member(Path(p)) for p in paths]
+        read = [read_member(Path(p), allow_code) for p in paths]
         members = tuple(member for member, _ in read)
         for member in members:
             layout = torch.channels_last if member.plan.dim == 2 else torch.channels_last_3d

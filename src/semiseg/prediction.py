@@ -36,6 +36,7 @@ def predict(
     precision: str = "auto",
     overrides: Mapping[str, Any] | None = None,
     cases: Collection[str] | None = None,
+    allow_code: Collection[str] = (),
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> PredictionReport:
@@ -59,6 +60,8 @@ def predict(
         precision: auto, 32, bf16 or 16; for a model that is not loaded yet.
         overrides: keys of the ``inference`` section, strongest.
         cases: ids of the scans to predict; None for all that are there.
+        allow_code: modules that may be imported where a checkpoint names a network of other code; for a model
+            that is not loaded yet.
         workers: scans read and prepared ahead, each in a thread (default 1; 0 does one thing after another).
         progress: told after every scan.
 
@@ -71,7 +74,7 @@ def predict(
     if quality not in QUALITY:
         raise unknown_name("quality", quality, QUALITY)
     if not isinstance(model, Model):
-        model = Model.load(model, device, precision=precision)
+        model = Model.load(model, device, precision=precision, allow_code=allow_code)
     changed = QUALITY[quality] | ({} if mirror is None else {"mirror": mirror}) | dict(overrides or {})
     job = Job(model.with_settings(**changed), uncertainty)
     inputs, output = Path(inputs), Path(output)

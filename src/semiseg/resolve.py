@@ -129,12 +129,12 @@ def read_yaml(path: Path) -> Tree:
             hint="`semiseg recipes default > mine.yaml` writes a file to start from",
             code="CONFIG_UNREADABLE",
         ) from None
-    except yaml_text.DuplicateKey as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+    except yaml_text.Refused as error:
+        twice = isinstance(error, yaml_text.DuplicateKey)
         raise UsageError(
-            f"{path}, line {line}: {error.problem}",
-            hint="put what both hold into one, and delete the other",
-            code="CONFIG_DUPLICATE",
+            f"{path}{_line(error)}: {error.problem}",
+            hint="put what both hold into one, and delete the other" if twice else "write the settings out",
+            code="CONFIG_DUPLICATE" if twice else "CONFIG",
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
@@ -154,6 +154,10 @@ def read_yaml(path: Path) -> Tree:
     return tree
 
 
+def _line(error: yaml.MarkedYAMLError) -> str:
+    return f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+
+
 def _method_name(tree: Mapping[str, Any]) -> str:
     method = tree.get("method", {})
     return str(method.get("name", "mean_teacher") if isinstance(method, Mapping) else method)
@@ -163,8 +167,25 @@ def _from_environment(environment: Mapping[str, str]) -> Tree:
     tree: Tree = {}
     for name, value in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX):
-            _plant(tree, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), yaml_text.read(value))
+            _plant(tree, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), _value(name, value))
     return tree
+
+
+def _value(source: str, text: str) -> Any:
+    """The YAML value of one setting.
+
+    Raises:
+        UsageError: not a value; ``source`` is named.
+    """
+    try:
+        return yaml_text.read(text)
+    except yaml.YAMLError as error:
+        shown = text if len(text) < 80 else f"{text[:77]}..."
+        why = f": {error.problem}" if isinstance(error, yaml_text.Refused) else ""
+        raise UsageError(
+            f"{source}: {shown!r} is not a YAML value{why}",
+            hint="close brackets and quotes, and protect them from the shell: --set 'plan.patch=[64,64]'",
+        ) from None
 
 
 def parse_settings(settings: Iterable[str]) -> Tree:
@@ -180,13 +201,7 @@ def parse_settings(settings: Iterable[str]) -> Tree:
             raise UsageError(
                 f"--set wants key=value, got {setting!r}", hint="for example --set optimizer.lr=0.001"
             )
-        try:
-            _plant(tree, key.strip().split("."), yaml_text.read(value))
-        except yaml.YAMLError:
-            raise UsageError(
-                f"--set {key}: {value!r} is not a YAML value",
-                hint="close brackets and quotes, and protect them from the shell: --set 'plan.patch=[64,64]'",
-            ) from None
+        _plant(tree, key.strip().split("."), _value(f"--set {key}", value))
     return tree
 
 

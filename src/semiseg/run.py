@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,11 +66,11 @@ class Run:
         written = (self.folder / "checkpoints" / "final.ckpt").is_file()
         return written and sessions[-1].get("reason") != "max-time"
 
-    def model(self, device: str = "auto") -> Model:
-        """The exported network, ready to predict."""
+    def model(self, device: str = "auto", allow_code: Collection[str] = ()) -> Model:
+        """The exported network, ready to predict (``allow_code``: see :meth:`semiseg.model.Model.load`)."""
         from semiseg.model import Model
 
-        return Model.load(self.folder, device)
+        return Model.load(self.folder, device, allow_code=allow_code)
 
     def predict(self, inputs: str | Path, output: str | Path, **options: Any) -> PredictionReport:
         """Segment a file, folder, DICOM series or zip (see :func:`semiseg.prediction.predict`)."""

@@ -6,7 +6,8 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,26 @@ HEAD = re.compile(r"(\d+\.)?heads\.")
 """Keys of a training-only head, also in one of several networks that predict as one."""
 
 
-def read_member(path: Path) -> tuple[Member, InferenceConfig]:
+OWN_CODE = ("semiseg", "monai")
+"""Packages that a checkpoint may name networks of."""
+
+
+def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, InferenceConfig]:
     """The network in a checkpoint (on the CPU) and the inference settings of its run.
 
+    Args:
+        path: a run folder or a checkpoint.
+        allow_code: modules or packages that may be imported because the checkpoint names a network of them.
+
     Raises:
-        UsageError: nothing there, damaged, of another kind, or made by an incompatible version.
+        UsageError: nothing there, damaged, of another kind, made by an incompatible version, or of a network
+            whose code is not allowed (code ``CODE_NOT_ALLOWED``).
     """
     file = checkpoint_file(path)
     content = _read(file)
     try:
+        for described in _described(content):
+            _require_known_code(str(described["name"]), file, allow_code)
         plan = Plan.model_validate_json(content["plan"])
         config = json.loads(content["config"])
         method, inference = config["method"]["name"], config["inference"]
@@ -109,9 +121,31 @@ def _weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
     return {key: value for key, value in found.items() if not HEAD.match(key)}
 
 
-def _build(content: Mapping[str, Any], plan: Plan) -> nn.Module:
+def _described(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Name and options of each network that predicts."""
     described = content["network"]
-    members = described.get("average_of") or [described] * described.get("averaged", 1)  # of older versions
+    found: list[dict[str, Any]] = described.get("average_of") or [described] * described.get("averaged", 1)
+    return found  # "averaged" is of older versions
+
+
+def _require_known_code(name: str, file: Path, allow_code: Collection[str]) -> None:
+    """A file may not choose what code runs: outside networks are named by the person who loads it.
+
+    A module that this process has imported already is no choice of the file.
+    """
+    module, colon, _ = name.partition(":")
+    trusted = (*OWN_CODE, *allow_code)
+    if not colon or module in sys.modules or any(f"{module}.".startswith(f"{known}.") for known in trusted):
+        return
+    raise UsageError(
+        f"{file} wants the network {name!r}: loading it would run code of the module {module!r}",
+        hint=f"if you trust that code, add --allow-code {module} (in Python allow_code=[{module!r}])",
+        code="CODE_NOT_ALLOWED",
+        details={"network": name, "module": module},
+    )
+
+
+def _build(content: Mapping[str, Any], plan: Plan) -> nn.Module:
     built = [
         networks.build(
             member["name"],
@@ -122,7 +156,7 @@ def _build(content: Mapping[str, Any], plan: Plan) -> nn.Module:
             patch=plan.patch,
             **member["options"],
         )
-        for member in members
+        for member in _described(content)
     ]
     return built[0] if len(built) == 1 else Average(built)
 

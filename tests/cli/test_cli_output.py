@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from semiseg.cli import logs
-from semiseg.cli.output import Output, columns, plain, progress_wanted
+from semiseg.cli.output import Output, columns, plain, printable, progress_wanted
 from semiseg.cli.progress import counted
 from semiseg.errors import UsageError
 
@@ -41,6 +41,19 @@ def test_plain_takes_pydantic_models_apart() -> None:
     from semiseg.config import OptimizerConfig
 
     assert plain({"optimizer": OptimizerConfig(lr=0.5)})["optimizer"]["lr"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Grüße 肝\n\tend", "Grüße 肝\n\tend"),
+        ("liver\x1b[2J\x07", "liver\\x1b[2J\\x07"),
+        ("a\u202eb\x9bc", "a\\u202eb\\x9bc"),
+        ("a\rb", "a\\rb"),
+    ],
+)
+def test_names_from_files_cannot_steer_a_terminal(text: str, shown: str) -> None:
+    assert printable(text) == shown
 
 
 def test_columns_align_and_leave_no_trailing_blanks() -> None:

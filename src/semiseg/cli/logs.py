@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 
-from semiseg.cli.output import Output
+from semiseg.cli.output import Output, printable
 from semiseg.errors import unknown_name
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -18,7 +18,7 @@ class _Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        return prefix + super().format(record)
+        return prefix + printable(super().format(record))
 
 
 def start(output: Output) -> None:

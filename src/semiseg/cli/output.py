@@ -49,7 +49,7 @@ class Output:
         if self.json or text == "":
             return
         if isinstance(text, str):
-            self.write(text)
+            self.write(printable(text))
             return
         from rich.console import Console
 
@@ -60,6 +60,13 @@ class Output:
     def write(self, line: str) -> None:
         """One line, or several, on stdout."""
         sys.stdout.write(line + "\n")
+
+
+def printable(text: str) -> str:
+    """``text`` without control characters: names from files must not steer somebody's terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t " else repr(c)[1:-1] for c in text)
 
 
 def progress_wanted() -> bool:

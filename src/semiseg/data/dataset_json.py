@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from semiseg.atomic import read_json
 from semiseg.data.formats import ENDINGS
 from semiseg.data.problem import Problem
 
@@ -55,12 +55,12 @@ def read_description(root: Path) -> tuple[Description, list[Problem]]:
     """
     empty = Description((), {}, "")
     try:
-        raw = json.loads((root / FILE).read_text(encoding="utf-8-sig"))
+        raw = read_json(root / FILE)
     except FileNotFoundError:
         return empty, [_missing_file(root)]
     except OSError as error:
         return empty, [_fault(f"a file that cannot be read ({error.strerror})", "a readable file", "")]
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         return empty, [_fault(f"text that is not JSON ({error})", "a JSON object", f"write {_EXAMPLE}")]
     if not isinstance(raw, dict):
         return empty, [_fault(f"a JSON {type(raw).__name__}", "a JSON object", f"write {_EXAMPLE}")]
@@ -119,8 +119,8 @@ def _channel_names(raw: Mapping[str, Any], report: Report) -> tuple[str, ...]:
     if sorted(names) != sorted(expected):
         report(_fault(f"channel_names keys {list(names)}", f"{expected}", "number the channels from 0"))
         return ()
-    if not all(isinstance(name, str) and name for name in names.values()):
-        report(_fault(f"channel_names {names}", "a text for each channel", "name each channel"))
+    if not all(isinstance(name, str) and name and name.isprintable() for name in names.values()):
+        report(_fault(f"channel_names {names}", "a printable text for each channel", "name each channel"))
         return ()
     return tuple(names[index] for index in expected)
 
@@ -151,6 +151,10 @@ def _labels(raw: Mapping[str, Any], report: Report) -> tuple[dict[str, int], int
                 code="REGIONS",
             )
         )
+    hidden = [name for name in names if not name.isprintable()]
+    if hidden:
+        report(_fault(f"the class name {hidden[0]!r}", "letters that can be seen", "rename the class"))
+        return {}, None
     wrong = [n for n, v in names.items() if isinstance(v, bool) or not isinstance(v, int | list)]
     for name in wrong:
         report(

@@ -102,6 +102,9 @@ class Plan(_Frozen):
             raise ValueError(f"patch has {len(self.patch)} entries, but dim is {self.dim}")
         if sorted(self.axes) != [0, 1, 2]:
             raise ValueError(f"axes must order 0, 1, 2, got {self.axes}")
+        names = [*self.labels, *(channel.name for channel in self.channels)]
+        if not all(name.isprintable() for name in names):
+            raise ValueError("the name of a class or channel has characters that cannot be seen")
         if len(set(self.labels.values())) != len(self.labels):
             raise ValueError("two classes have the same label value")
         return self

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semiseg.atomic import read_json
 from semiseg.data.patients import PatientRule
 from semiseg.data.problem import Problem
 
 OURS, NNUNET = "splits.json", "splits_final.json"
+LISTS = ("order", "val", "test", "folds", "group_by_patient")
+"""Keys of which a split file has one or more; what else it says (notes, sources) is not ours."""
 NNUNET_FOLDER = "nnUNet_preprocessed"
 """The variable naming the folder where nnU-Net keeps its split files."""
 
@@ -59,8 +62,8 @@ def read_split_file(root: Path) -> tuple[SplitFile | None, list[Problem]]:
         faults.append(Problem("SPLITS", got, wanted, fix or f"mend {path.name}", file=path.name))
 
     try:
-        raw = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raw = read_json(path)
+    except (OSError, ValueError) as error:
         report(f"a file that cannot be read as JSON ({error})", "a JSON object or list")
         return None, faults
     if isinstance(raw, list):
@@ -83,6 +86,7 @@ Report = Callable[..., None]
 
 
 def _parse(raw: Mapping[str, Any], source: str, report: Report) -> SplitFile:
+    _unknown(raw, report)
     patients = PatientRule.parse(raw["group_by_patient"]) if "group_by_patient" in raw else None
     if isinstance(patients, str):
         report(
@@ -97,6 +101,16 @@ def _parse(raw: Mapping[str, Any], source: str, report: Report) -> SplitFile:
     else:
         folds = (Fold(_ids(raw, ("order",), report), None, _ids(raw, ("val",), report) or ()),)
     return SplitFile(source, folds, _ids(raw, ("test",), report), patients)
+
+
+def _unknown(raw: Mapping[str, Any], report: Report) -> None:
+    """A misspelled key would leave its list out, and a file without any list says nothing."""
+    for key in raw:
+        near = difflib.get_close_matches(key, LISTS, n=1, cutoff=0.75)
+        if key not in LISTS and near:
+            report(f"a key {key!r}", f"{near[0]!r}", f"rename it, or remove it from {OURS}")
+    if not set(LISTS) & set(raw):
+        report(f"the keys {sorted(raw)}", f"one of {', '.join(LISTS)}")
 
 
 def _folds(given: Any, report: Report) -> tuple[Fold, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from semiseg.config import Config
 from semiseg.engine.events import Listener
 from semiseg.errors import PartialError, UsageError
 from semiseg.evaluation import evaluate_folders
@@ -39,9 +40,10 @@ def run_cell(
         PartialError: some cases could not be predicted or compared.
         SemisegError: anything else that a user can mend.
     """
+    config = validate(cell.config)
     run = train(
         cell.root,
-        validate(cell.config),
+        config,
         run_folder=folder / cell.place,
         device=device,
         workers=workers,
@@ -50,7 +52,7 @@ def run_cell(
     )
     scoring, scores = cell.scoring, folder / cell.scores
     if scoring.score == "test":  # validation cases were predicted at the end of the training
-        _predict(run, scoring, scores, device)
+        _predict(run, scoring, scores, device, config)
     evaluation = evaluate_folders(
         scoring.labels,
         scores,
@@ -68,13 +70,27 @@ def run_cell(
     return {metric: mean if mean == mean else None for metric, mean in means.items()}
 
 
-def _predict(run: Run, scoring: Scoring, scores: Path, device: str) -> None:
+def _modules(config: Config) -> list[str]:
+    """Modules of the networks that the sweep's author named: their code may run."""
+    named = [config.network.name, *map(str, config.method.options.values())]
+    return [module for module, colon, _ in (name.partition(":") for name in named) if colon]
+
+
+def _predict(run: Run, scoring: Scoring, scores: Path, device: str, config: Config) -> None:
     """Predict the cases that are not there yet; those that were predicted otherwise are predicted anew.
 
     Raises:
         PartialError: some could not be predicted.
     """
-    call = partial(predict, scoring.images, scores, run.folder, device=device, cases=scoring.cases)
+    call = partial(
+        predict,
+        scoring.images,
+        scores,
+        run.folder,
+        device=device,
+        cases=scoring.cases,
+        allow_code=_modules(config),
+    )
     try:
         report = call()
     except UsageError as error:

@@ -64,6 +64,15 @@ def run(
     precision: Annotated[
         str, typer.Option("--precision", metavar="NAME", help="auto, 32, bf16 or 16.")
     ] = "auto",
+    allow_code: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-code",
+            metavar="MODULE",
+            show_default=False,
+            help="Import this module where the model names a network of it; may be repeated.",
+        ),
+    ] = None,
     config: options.Config = None,
     settings: options.Set = None,
     device: options.Device = None,
@@ -89,7 +98,7 @@ def run(
     from semiseg.model import Model
     from semiseg.prediction import predict
 
-    loaded = Model.load(models, where, precision=precision)
+    loaded = Model.load(models, where, precision=precision, allow_code=allow_code or ())
     if dry_run:
         _list_scans(out, inputs, loaded)
         return

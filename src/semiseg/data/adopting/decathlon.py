@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from semiseg.atomic import read_json
 from semiseg.data.adopting.draft import Draft, Item, Part, Source, some
 from semiseg.data.adopting.peek import in_threads, look, look_for_labels
 from semiseg.data.adopting.words import clean_id
@@ -25,7 +25,7 @@ def read_lists(root: Path) -> dict[str, Any] | None:
     """The content of a Decathlon-style ``dataset.json``, or None when it is absent or of another kind."""
     path = root / "dataset.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = read_json(path)
     except (OSError, ValueError):
         return None
     listed = isinstance(content, dict) and isinstance(content.get("training"), list)

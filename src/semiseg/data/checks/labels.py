@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from semiseg.atomic import write_text
+from semiseg.atomic import read_json, write_text
 from semiseg.data.cases import LabeledCase
 from semiseg.data.checks.case import Finding
 from semiseg.data.checks.voxels import histogram
@@ -121,6 +121,6 @@ def write_label_map(root: Path, label_map: Mapping[int, int]) -> None:
 
 def _write(root: Path, label_map: Mapping[int, int]) -> None:
     path = root / FILE
-    content = json.loads(path.read_text(encoding="utf-8-sig"))
+    content = read_json(path)
     content["label_map"] = {**content.get("label_map", {}), **{str(k): v for k, v in label_map.items()}}
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

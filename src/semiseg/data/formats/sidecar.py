@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.atomic import atomic_file
+from semiseg.atomic import atomic_file, read_json
 from semiseg.data.formats.guards import bad_spacing, broken
 
 _CHANNEL = re.compile(r"_\d{4}$")
@@ -57,7 +57,7 @@ def _places(path: Path) -> list[Path]:
 
 def _load(sidecar: Path) -> dict[str, Any]:
     try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
+        content = read_json(sidecar)
     except (OSError, ValueError) as error:
-        raise broken(sidecar, "is not readable JSON", hint="repair it or remove it") from error
+        raise broken(sidecar, f"is not readable JSON ({error})", hint="repair it or remove it") from error
     return content if isinstance(content, dict) else {}
