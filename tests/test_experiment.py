@@ -226,13 +226,18 @@ def test_dry_run_writes_no_run(data, tmp_path):
     assert not run.folder.exists()
 
 
-def test_an_option_that_is_wrong_leaves_the_old_run_alone(data, tmp_path):
+def test_an_option_that_is_wrong_is_told_before_any_scan_is_opened(data, tmp_path, monkeypatch):
     run = train(data, tmp_path / "run")
     before = weights(run)
-    with pytest.raises(UsageError):
-        train(data, run.folder, {"network.name": "no_such_network"}, overwrite=True)
-    with pytest.raises(UsageError):
-        train(data, run.folder, {"method.options": {"wieght": 1.0}}, overwrite=True)
+    monkeypatch.setattr(experiment, "prepare", lambda *_, **__: pytest.fail("scans were opened"))
+    for wrong, says in (
+        ({"network.name": "unett"}, "'unet'"),
+        ({"method.options": {"wieght": 1.0}}, "'weight'"),
+        ({"augment.options": {"rotat": 1.0}}, "'rotate'"),
+        ({"augment.name": "acdcc"}, "'acdc'"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            train(data, run.folder, wrong, overwrite=True)
     assert equal(before, weights(run))
 
 

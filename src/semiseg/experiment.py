@@ -9,9 +9,10 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from semiseg import settings
+from semiseg import methods, networks, settings
 from semiseg.allocator import keep_freed_memory
 from semiseg.config import AUTO_ITERATIONS, Config
+from semiseg.data import augment
 from semiseg.data.dataset import Dataset
 from semiseg.data.plan import NetworkPlan, Plan
 from semiseg.engine.events import Listener
@@ -72,6 +73,7 @@ def train(
         if plan_file is not None:
             config = with_network(config, Plan.load(plan_file).network.name)
         config = resolved(config, fabric.device.type)
+        require_names(config)
         folder = RunFolder(run_folder or runs, opened.name, config, exact=run_folder is not None)
         stored = folder.stored_run() if resume else None
         if stored is not None:
@@ -102,6 +104,17 @@ def train(
         if stored is None and fabric.global_rank == 0:  # only now, when nothing can be wrong any more
             folder.make()
         return session.run(folder, listeners, resumed=stored is not None)
+
+
+def require_names(config: Config) -> None:
+    """Refuse what no method, network or augmentation is called, before any scan is opened.
+
+    Raises:
+        UsageError: an unknown name, or an option that it does not have (with the nearest).
+    """
+    methods.check_options(methods.find(config.method.name), config.method.options)
+    augment.find(config.augment.name, config.augment.options)
+    networks.require(config.network.name)
 
 
 def resolved(config: Config, device_type: str) -> Config:

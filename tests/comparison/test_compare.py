@@ -245,6 +245,21 @@ def test_other_seeds_and_scored_training_cases_are_said(tmp_path: Path) -> None:
     assert "supervised, seed 1: scored cases that were labeled in training: a" in found
 
 
+def test_cases_that_another_fold_was_trained_on_are_no_training_cases(tmp_path: Path) -> None:
+    folds = {0: spread(BASE), 1: {f"other {case}": dice for case, dice in spread(BASE).items()}}
+    for method in ("supervised", "mean_teacher"):
+        for fold, scores in folds.items():
+            labeled = list(folds[1 - fold])
+            make_run(
+                tmp_path / f"{method} {fold}",
+                scores,
+                method=method,
+                settings={"data.fold": fold},
+                labeled_cases=labeled,
+            )
+    assert not [line for line in board(tmp_path).notices if "labeled in training" in line]
+
+
 def test_scores_of_validation_cases_are_said_to_be_that(tmp_path: Path) -> None:
     for method in ("supervised", "mean_teacher"):
         make_run(

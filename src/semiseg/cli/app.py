@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -113,6 +114,9 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; whatever goes wrong is told in two lines."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     output = Output.guess(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an ASCII terminal, or a file name that is not UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
         logs.start(output)
         code = build(output).main(args=arguments, prog_name="semiseg", standalone_mode=False)

@@ -123,7 +123,7 @@ def _splits(arms: Sequence[Arm]) -> Iterator[str]:
 def _training_cases(arms: Sequence[Arm], cases: Sequence[str]) -> Iterator[str]:
     for arm in arms:
         for run in arm.runs:
-            seen = set(cases) & set(run.split.get("labeled", ()))
+            seen = set(cases) & set(run.cases) & set(run.split.get("labeled", ()))
             if seen:
                 yield f"{arm.name}, seed {run.seed}: scored cases that were labeled in training: {few(seen)}"
     validated = [arm.name for arm in arms if _chosen_on_scored(arm)]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
@@ -35,7 +38,7 @@ def each(work: Work[T], cases: Sequence[Case], workers: int) -> Iterator[tuple[C
     Raises:
         DeviceError: a process died.
     """
-    if workers <= 0 or len(cases) <= 1:
+    if workers <= 0 or len(cases) <= 1 or not _starts_processes():
         for case in cases:
             yield case, work(case)
         return
@@ -51,10 +54,33 @@ def each(work: Work[T], cases: Sequence[Case], workers: int) -> Iterator[tuple[C
     except BrokenProcessPool:
         raise DeviceError(
             "a worker process died without a word; as a rule the system ended it for lack of memory",
-            hint="use fewer workers (0 works in this process); from a script, keep the call under "
-            '`if __name__ == "__main__":`. What is cached so far is kept',
+            hint="use fewer workers (0 works in this process). What is cached so far is kept",
             code="WORKER_DIED",
         ) from None
+
+
+@cache
+def _starts_processes() -> bool:
+    """Whether new processes can import the script that is running, which they do first.
+
+    One without ``if __name__ == "__main__":`` would start itself over in each of them, and one that is read
+    from a pipe is no file to import. Then the work is done in this process, and a line says so.
+    """
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if file is None or getattr(main, "__spec__", None) is not None:  # a prompt, a notebook, python -m
+        return True
+    try:
+        tree = ast.parse(Path(file).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        why = "the script is no file that other processes could import"
+    else:
+        tests = (node.test for node in tree.body if isinstance(node, ast.If))
+        if any(isinstance(part, ast.Name) and part.id == "__name__" for t in tests for part in ast.walk(t)):
+            return True
+        why = f'{file} has no `if __name__ == "__main__":` around its calls'
+    log.warning("%s: one process does all the work", why)
+    return False
 
 
 def affordable(workers: int, bytes_per_case: int) -> int:

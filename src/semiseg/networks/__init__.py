@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from semiseg.networks._factory import Factory
-from semiseg.networks._registry import describe, names
+from semiseg.networks._registry import describe, names, require
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Factory", "build", "describe", "names"]
+__all__ = ["Factory", "build", "describe", "names", "require"]
 
 
 def build(

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from semiseg.errors import UsageError, unknown_name
-from semiseg.networks._registry import class_name, names
+from semiseg.errors import UsageError
+from semiseg.networks._registry import class_name, require
 from semiseg.option_values import checked
 
 _COMMON = ("dim", "in_channels", "classes", "heads")
@@ -42,14 +42,7 @@ def build(
             plan={**planned(plan), "patch": tuple(patch)},
             options=options,
         )
-    if name not in names():
-        known = ", ".join(names())
-        raise unknown_name(
-            "network",
-            name,
-            names(),
-            hint=f"known: {known}, or monai:CLASS (any MONAI network), or package.module:CLASS",
-        )
+    require(name)
     network: type[nn.Module] = getattr(importlib.import_module(f"semiseg.networks.{name}"), class_name(name))
     allowed = [p for p in inspect.signature(network).parameters if p not in _COMMON]
     check_options(name, options, allowed, network)

@@ -6,6 +6,8 @@ import ast
 from pathlib import Path
 from typing import Any
 
+from semiseg.errors import unknown_name
+
 _FOLDER = Path(__file__).parent
 _ADAPTER = "monai"
 """The one public file that is not a network, but a door to many."""
@@ -14,6 +16,21 @@ _ADAPTER = "monai"
 def names() -> list[str]:
     """Our own networks, by file name; ``monai:Class`` and ``package.module:Class`` can be built, too."""
     return sorted(p.stem for p in _FOLDER.glob("*.py") if not p.stem.startswith("_") and p.stem != _ADAPTER)
+
+
+def require(name: str) -> None:
+    """Refuse a name that none of our networks has; those of other packages are found when they are built.
+
+    Raises:
+        UsageError: names the nearest.
+    """
+    if ":" not in name and name not in names():
+        raise unknown_name(
+            "network",
+            name,
+            names(),
+            hint=f"known: {', '.join(names())}, or monai:CLASS (any MONAI network), or package.module:CLASS",
+        )
 
 
 def describe() -> list[dict[str, Any]]:

@@ -45,6 +45,18 @@ def test_a_method_that_does_worse_is_named(tmp_path: Path) -> None:
     assert "gain" not in text
 
 
+def test_with_too_few_cases_what_was_seen_is_told(tmp_path: Path) -> None:
+    four = [f"c{n}" for n in range(4)]
+    runs = [
+        scored_run(tmp_path, name, dices(mean, cases=4), cases=four)
+        for name, mean in (("supervised", 0.8), ("tcsm", 0.61))
+    ]
+    text = words(compare(runs))
+    assert "too few cases for a test to show anything at this level: tcsm −0.1" in text
+    assert "better in 0 of 4" in text
+    assert "No difference was shown" not in text
+
+
 def test_for_a_distance_less_is_better(tmp_path: Path) -> None:
     runs = [scored_run(tmp_path, name, dices(mean)) for name, mean in (("supervised", 0.6), ("ict", 0.8))]
     text = words(compare(runs, metric="HD95"))

@@ -8,7 +8,7 @@ the number of workers or the number of processes.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -49,6 +49,16 @@ def build(name: str, plan: Plan, options: dict[str, Any] | None = None) -> Augme
     Raises:
         UsageError: unknown name, an option it does not have, or a plan it does not fit.
     """
+    kind = find(name, options or {})
+    return kind(plan, **checked(f"augmentation {name!r}", kind, options or {}))
+
+
+def find(name: str, options: Mapping[str, Any]) -> Callable[..., Augmentation]:
+    """What makes the augmentation of that name, which has these options.
+
+    Raises:
+        UsageError: unknown name, or an option that it does not have.
+    """
     from semiseg.data.augment import acdc, default, la, plain
 
     kinds: dict[str, Callable[..., Augmentation]] = {
@@ -61,7 +71,7 @@ def build(name: str, plan: Plan, options: dict[str, Any] | None = None) -> Augme
     if name not in kinds:
         raise unknown_name("augmentation", name, names())
     known = list(inspect.signature(kinds[name]).parameters)[1:]
-    for option in options or {}:
+    for option in options:
         if option not in known:
             raise unknown_name(f"option of augmentation {name}", option, known)
-    return kinds[name](plan, **checked(f"augmentation {name!r}", kinds[name], options or {}))
+    return kinds[name]

@@ -57,6 +57,10 @@ def _outcome(comparison: Comparison, board: Board) -> list[str]:
         sentences = [f"{where}, {tested[0]} {'beats' if better else 'does not beat'} {how}."]
     if worse:
         sentences.append(f"{len(worse)} did worse{_named(worse)}.")
+    if few := [name for name in level if _cannot_show(comparison, board, name)]:
+        level = [name for name in level if name not in few]
+        told = "; ".join(_observed(comparison, board, name) for name in few)
+        sentences.append(f"There are too few cases for a test to show anything at this level: {told}.")
     if level:
         sentences.append(
             f"No difference was shown for {listed(level)}, which is not evidence that there is none."
@@ -65,6 +69,21 @@ def _outcome(comparison: Comparison, board: Board) -> list[str]:
         why = next(test.why_not for name in untested if (test := board.test(name)) is not None)
         sentences.append(f"{len(untested)} could not be tested{_named(untested)}: {why or 'no p value'}.")
     return sentences
+
+
+def _cannot_show(comparison: Comparison, board: Board, name: str) -> bool:
+    """Whether even an arm that wins or loses every case would have a corrected p of alpha or more."""
+    test = board.test(name)
+    return test is not None and 2.0 ** (1 - test.n) * len(board.against_baseline) >= comparison.alpha
+
+
+def _observed(comparison: Comparison, board: Board, name: str) -> str:
+    """``mean_teacher -0.190, better in 0 of 4``."""
+    test = board.test(name)
+    if test is None:
+        return name
+    difference = number(test.difference, digits(comparison.metric), signed=True)
+    return f"{name} {difference}, better in {test.wins} of {test.n}"
 
 
 def _largest(comparison: Comparison, board: Board) -> list[str]:
