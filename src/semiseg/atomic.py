@@ -51,7 +51,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all; bytes of file names that are not UTF-8 as ``\\udcXX``."""
+    r"""Write UTF-8 text, whole or not at all; bytes of file names that are not UTF-8 as ``\udcXX``."""
     with atomic_file(path) as stream:
         stream.write(text.encode("utf-8", errors="backslashreplace"))
 

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.conftest import environment_of_ranks
 
 CALL = "from semiseg.data.casework import _starts_processes\nprint(_starts_processes())\n"
