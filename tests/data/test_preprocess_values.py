@@ -240,7 +240,7 @@ def test_equal_scores_prefer_no_class_whether_resampled_or_not_and_whatever_the_
 
 @pytest.mark.parametrize("factors", [(1, 1, 2), (2, 2, 2)])
 def test_real_labels_keep_their_volume(shared_data, factors):
-    """Left atrium: with all ties for the larger value these labels grew to 1.050 and 1.016 of their volume."""
+    """Left atrium: with all ties for the larger value these labels grew to 1.050 and 1.016."""
     ratios = []
     for file in sorted((shared_data / "Dataset101_LeftAtrium" / "labelsTr").glob("*.nii.gz"))[:4]:
         volume = formats.read(file)

@@ -133,7 +133,8 @@ def _drawn(position: NDArray[np.int64], one_of: NDArray[np.uint8]) -> NDArray[np
     mixed = (position.astype(np.uint64) << np.uint64(8)) + one_of  # another draw for each further value
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return (mixed >> np.uint64(11)) % one_of == 0
+    drawn: NDArray[np.bool_] = (mixed >> np.uint64(11)) % one_of == 0
+    return drawn
 
 
 def apply_weights(array: Image, axis: int, weights: csr_matrix) -> Image:
