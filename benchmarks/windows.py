@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -139,7 +140,7 @@ def repeated(forward: Forward, image: Tensor, window: Sequence[int]) -> Tensor:
 
 
 def ways(network: nn.Module, forward: Forward, image: Tensor, patch: Sequence[int]) -> dict[str, Any]:
-    """Name of each way -> a function that gives the probabilities of a 3D image."""
+    """Name of each way -> a function that gives the probabilities (K, *S) of an image (C, *S)."""
     large = grown(patch, image.shape[1:], network.divisor)  # type: ignore[arg-type]
 
     def with_statistics(of: Sequence[int], window: Sequence[int]) -> Tensor:
@@ -161,32 +162,36 @@ def compare(dataset: Path, run: Run, count: int) -> tuple[dict[str, Evaluation],
     """The scores of each way, and what share of the grown windows is padding and the scans were grown."""
     model = Model.load(run.folder, "cpu")
     plan, network = model.plan, model.networks[0]
-    if plan.dim != 3:
-        raise SystemExit("this measurement is for 3D plans; in 2D windows hardly ever grew")
+    layout = torch.channels_last if plan.dim == 2 else torch.channels_last_3d
     pairs: dict[str, list[Any]] = {}
     shares: list[float] = []
 
     def forward(x: Tensor) -> Tensor:
         with autocasting(model.device, model.precision):
-            answer = network(x.contiguous(memory_format=torch.channels_last_3d))
+            answer = network(x.contiguous(memory_format=layout))
         return answer.logits.float().softmax(1)
 
     for case in cases_of(dataset, run, "development", count):
-        image, grid, _ = load_case(case)
+        scan, grid, _ = load_case(case)
         reference = load_label(case, grid)
-        prepared = model.prepare(image, grid)
+        prepared = model.prepare(scan, grid)
         ((_, array),) = prepared.inputs
         volume = torch.from_numpy(array)
-        large = grown(plan.patch, volume.shape[1:], network.divisor)  # type: ignore[arg-type]
+        images = list(volume.unbind(1)) if plan.dim == 2 else [volume]
+        size = images[0].shape[1:]
+        large = grown(plan.patch, size, network.divisor)  # type: ignore[arg-type]
         if large != plan.patch:
-            outer = [max(w, s) for w, s in zip(large, volume.shape[1:], strict=True)]
-            shares.append(1 - volume[0].numel() / float(torch.tensor(outer).prod()))
-        for name, way in ways(network, forward, volume, plan.patch).items():
-            labels = restore_labels(way().numpy(), prepared.geometry, plan)
+            outer = [max(w, s) for w, s in zip(large, size, strict=True)]
+            shares.append(1 - size.numel() / math.prod(outer))
+        made = [ways(network, forward, image, plan.patch) for image in images]
+        for name in made[0]:
+            found = [each[name]() for each in made]
+            scores = torch.stack(found, 1) if plan.dim == 2 else found[0]
+            labels = restore_labels(scores.numpy(), prepared.geometry, plan)
             pairs.setdefault(name, []).append((case.id, labels, reference, grid))
     classes = dict(itertools.islice(model.label_values.items(), 1, None))
-    scores = {name: evaluate_pairs(iter(found), classes) for name, found in pairs.items()}
-    return scores, {"grown": len(shares), "padding": sum(shares) / max(len(shares), 1)}
+    evaluations = {name: evaluate_pairs(iter(found), classes) for name, found in pairs.items()}
+    return evaluations, {"grown": len(shares), "padding": sum(shares) / max(len(shares), 1)}
 
 
 def main() -> None:
