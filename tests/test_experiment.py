@@ -125,7 +125,8 @@ def test_the_manifest_has_the_batch(data, tmp_path):
 @pytest.mark.parametrize("channels", [1, 2])
 def test_validation_list_chooses_the_best(channels, tmp_path):
     folder = with_validation(make_dataset(tmp_path, channels=channels, classes=3, unlabeled=1, test=0))
-    flags = {"train.iterations": 4, "validation.every": 1, "train.ema": 0.5}
+    flags = {"train.iterations": 4, "validation.every": 1, "train.ema": 0.5, "inference.mirror": True}
+    flags["augment.options.mirror"] = [1]
     run = train(folder, tmp_path / "run", flags)
     assert run.manifest["selection"] == "best-val"
     assert run.config.select == "best-val"
@@ -135,6 +136,7 @@ def test_validation_list_chooses_the_best(channels, tmp_path):
     assert best["score"] == max(scores)
     assert best["step"] == scores.index(max(scores)) + 1
     assert best["in_channels"] == channels
+    assert best["mirrored"] == list(run.model("cpu").members[0].mirrored) == [1]
     assert equal(best["predictor"], weights(run))
     for name in ("case_02.nii.gz", "summary.json", "metrics.csv"):
         assert (run.folder / "validation" / name).is_file()

@@ -102,6 +102,55 @@ class TestLoad:
         with pytest.raises(UsageError, match="overlap"):
             model.with_settings(overlab=0.5)
 
+    @pytest.mark.parametrize(
+        ("content", "axes"),
+        [
+            ({"mirrored": [1, 2]}, (1, 2)),
+            ({"mirrored": []}, ()),
+            ({}, (0,)),  # of a version that kept no record: left-right, by the default augmentation
+            ({"config": '{"method": {"name": "x"}, "inference": {}, "augment": {"name": "la"}}'}, (0, 1)),
+            ({"config": '{"method": {"name": "x"}, "inference": {}, "augment": {"name": "gone"}}'}, ()),
+            ({"config": '{"method": {"name": "x"}, "inference": {}}'}, ()),
+            (
+                {
+                    "config": '{"method": {"name": "x"}, "inference": {}, '
+                    '"augment": {"name": "default", "options": {"mirror": [2]}}}'
+                },
+                (2,),
+            ),
+        ],
+    )
+    def test_only_what_training_mirrored_is_mirrored(self, tmp_path: Path, content: dict, axes) -> None:
+        model = Model.load(make_run(tmp_path, content=content), "cpu")
+        (member,) = model.members
+        assert member.mirrored == axes
+        assert model.mirrored(member) == ()
+        model = model.with_settings(mirror=True)
+        assert model.mirrored(member) == axes
+        network = member.network
+        model.copies[id(network)] = network  # so that the views can be seen
+        network.seen.clear()
+        views: list[torch.Tensor] = []
+        network.register_forward_pre_hook(lambda _, inputs: views.append(inputs[0].clone()))
+        image = scan((16, 16, 16), classes=2)
+        np.testing.assert_array_equal(model.segment(image, Grid((16, 16, 16), np.eye(4))).labels, image[0])
+        flips = [[a for i, a in enumerate(axes) if n >> i & 1] for n in range(2 ** len(axes))]
+        wanted = [views[0].flip([a + 2 for a in flip]) for flip in flips]
+        assert len(views) == len(wanted)
+        assert all(any(torch.equal(view, want) for view in views) for want in wanted)
+
+    def test_each_member_of_an_ensemble_is_mirrored_its_own_way(self, tmp_path: Path) -> None:
+        a = make_run(tmp_path / "a", content={"mirrored": [0]})
+        b = make_run(tmp_path / "b", shift=0.1, content={"mirrored": []})
+        model = Model.load([a, b], "cpu").with_settings(mirror=True)
+        counts = []
+        for member in model.members:
+            model.copies[id(member.network)] = member.network
+            member.network.seen.clear()
+        model.segment(scan((16, 16, 16), classes=2), Grid((16, 16, 16), np.eye(4)))
+        counts = [len(member.network.seen) for member in model.members]
+        assert counts == [2, 1]
+
     def test_the_id_follows_the_weights(self, tmp_path: Path) -> None:
         a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b", shift=0.1)
         assert Model.load(a, "cpu").id == Model.load(a, "cpu").id != Model.load(b, "cpu").id
@@ -121,6 +170,8 @@ class TestLoad:
             ({"config": "[1]"}, "cannot be used"),
             ({"predictor": {"centers": torch.zeros(7)}}, "do not fit"),
             ({"predictor": None}, "average"),
+            ({"mirrored": [3]}, "mirrors axes"),
+            ({"mirrored": "xy"}, "cannot be used"),
             ({"network": {"name": "tests.trained:Nothing", "options": {}}}, "Nothing"),
         ],
     )

@@ -164,6 +164,7 @@ def test_options_reach_the_model(scans: Path, run: Path, tmp_path: Path) -> None
     assert not predict(scans, tmp_path / "b", run, device="cpu", quality="best", mirror=False).options[
         "mirror"
     ]
+    assert report.options["mirrored_axes"] == [[0]]
     with pytest.raises(UsageError, match="Did you mean 'best'"):
         predict(scans, tmp_path / "c", run, device="cpu", quality="bset")
     with pytest.raises(UsageError, match="overlap"):
@@ -190,3 +191,20 @@ def test_some_of_the_scans(scans: Path, run: Path, tmp_path: Path) -> None:
     assert [case.id for case in report.cases] == ["case1"]
     with pytest.raises(DataError, match="no scan nowhere"):
         predict(scans, tmp_path / "out", run, device="cpu", cases=["nowhere"])
+
+
+def test_mirroring_of_a_model_that_was_trained_without_is_told_once(
+    scans: Path, tmp_path: Path, caplog
+) -> None:
+    run = make_run(tmp_path / "run", content={"mirrored": []})
+    mirrored = make_run(tmp_path / "other", shift=0.1, content={"mirrored": [0]})
+    plain = predict(scans, tmp_path / "plain", run, device="cpu")
+    assert not caplog.records
+    report = predict(scans, tmp_path / "best", run, device="cpu", mirror=True)
+    assert [r.getMessage() for r in caplog.records] == [
+        "this model was trained without mirrored images: no mirrored views are averaged there"
+    ]
+    assert report.options["mirrored_axes"] == plain.options["mirrored_axes"] == [[]]
+    caplog.clear()
+    predict(scans, tmp_path / "both", [run, mirrored], device="cpu", mirror=True)
+    assert [r.getMessage()[:24] for r in caplog.records] == ["1 of 2 were trained with"]

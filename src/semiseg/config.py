@@ -163,6 +163,7 @@ class InferenceConfig(_Section):
     weighting: Literal["gaussian", "uniform"] = "gaussian"
     window_batch: int | None = Field(None, ge=1)
     mirror: bool = False
+    """Average over mirrored views, along the axes that training mirrored and no others."""
     slice_size: tuple[Voxels, Voxels] | None = None
     """2D only: resize each slice to this size (nearest), predict it whole, and resize back."""
     fill_holes: bool | tuple[str, ...] = False

@@ -24,6 +24,8 @@ class Member(NamedTuple):
     network: nn.Module
     source: Mapping[str, Any] = {}
     """``file``, ``sha256``, ``step``, ``score``, ``method``; empty for a network in training."""
+    mirrored: tuple[int, ...] = ()
+    """Patch axes that its training mirrored; prediction mirrors no others."""
 
 
 def trusted(members: Sequence[Member], precision: str) -> tuple[str, dict[int, nn.Module]]:

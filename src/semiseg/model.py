@@ -30,11 +30,11 @@ from semiseg.segmentation import Assembly, Segmentation, Slabs, mean_slabs
 __all__ = ["QUALITY", "Member", "Model", "PreparedScan"]
 
 QUALITY: dict[str, dict[str, Any]] = {
-    "fast": {"overlap": 0.25, "mirror": False},
     "balanced": {},
-    "best": {"overlap": 0.5, "mirror": True},
+    "best": {"mirror": True},
 }
-"""Named settings of time against accuracy; ``balanced`` is what the model was validated with."""
+"""Named settings of time against accuracy, measured by benchmarks/quality.py; ``balanced`` is what the model
+was validated with, ``best`` adds the mirrored views that its training has seen."""
 
 
 class PreparedScan(NamedTuple):
@@ -126,10 +126,12 @@ class Model:
         settings: InferenceConfig | None = None,
         *,
         precision: str = "32",
+        mirrored: tuple[int, ...] = (),
     ) -> Model:
         """A model of networks in memory, such as the one in training."""
         device = next((p.device for network in networks for p in network.parameters()), torch.device("cpu"))
-        return cls(tuple(Member(plan, n) for n in networks), settings or InferenceConfig(), device, precision)
+        members = tuple(Member(plan, network, mirrored=mirrored) for network in networks)
+        return cls(members, settings or InferenceConfig(), device, precision)
 
     @property
     def plan(self) -> Plan:
@@ -151,6 +153,10 @@ class Model:
     def label_values(self) -> dict[str, int]:
         """Class name -> value in the predictions, background included."""
         return dict(zip(self.plan.labels, file_values(self.plan), strict=True))
+
+    def mirrored(self, member: Member) -> tuple[int, ...]:
+        """The patch axes along which the member's mirrored views are averaged: none its training lacked."""
+        return member.mirrored if self.settings.mirror else ()
 
     def with_settings(self, **overrides: Any) -> Model:
         """The same model with other keys of the ``inference`` section.
@@ -226,10 +232,11 @@ class Model:
         return assembly
 
     def _groups(self) -> list[list[Member]]:
-        """Members that see the same input through the same window."""
+        """Members that see the same input through the same windows and mirrors."""
         groups: dict[Any, list[Member]] = {}
         for member in self.members:
-            groups.setdefault((member.plan.channels, member.plan.patch), []).append(member)
+            key = (member.plan.channels, member.plan.patch, self.mirrored(member))
+            groups.setdefault(key, []).append(member)
         return list(groups.values())
 
     def _slabs(self, members: Sequence[Member], image: NDArray[np.float32]) -> Slabs:
@@ -239,6 +246,7 @@ class Model:
             dim=self.plan.dim,
             patch=members[0].plan.patch,
             config=self.settings,
+            mirrored=self.mirrored(members[0]),
             precision=self.precision,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from semiseg.prediction_stages import run_all
 from semiseg.scans import Scan, find_scans
 
 __all__ = ["CaseResult", "PredictionReport", "predict"]
+
+log = logging.getLogger("semiseg.prediction")
 
 Progress = Callable[[int, int], None]
 """Called with (scans dealt with, scans in all)."""
@@ -55,8 +58,9 @@ def predict(
         overwrite: replace what is there. Otherwise files that we did not write are never touched.
         resume: leave scans that the same model has predicted in the same way; False refuses them.
         uncertainty: also write ``CASE_entropy.nii.gz``, 0 certain to 1 uniform.
-        mirror: average over mirrored views; None as the run was configured.
-        quality: ``fast``, ``balanced`` (as validated) or ``best``.
+        mirror: average over views mirrored along the axes that the run's training mirrored, and no others;
+            None as the run was configured.
+        quality: ``balanced`` (as validated) or ``best`` (with ``mirror``).
         precision: auto, 32, bf16 or 16; for a model that is not loaded yet.
         overrides: keys of the ``inference`` section, strongest.
         cases: ids of the scans to predict; None for all that are there.
@@ -76,7 +80,9 @@ def predict(
     if not isinstance(model, Model):
         model = Model.load(model, device, precision=precision, allow_code=allow_code)
     changed = QUALITY[quality] | ({} if mirror is None else {"mirror": mirror}) | dict(overrides or {})
-    job = Job(model.with_settings(**changed), uncertainty)
+    model = model.with_settings(**changed)
+    tell_unmirrored(model)
+    job = Job(model, uncertainty)
     inputs, output = Path(inputs), Path(output)
     tasks = job.lay_out(_chosen(find_scans(inputs, job.channels), cases, inputs), inputs, output)
     results = job.skip_finished(tasks, overwrite=overwrite, resume=resume)
@@ -99,6 +105,14 @@ def predict(
         if formats.ending_of(output) is None:
             write_json(output / REPORT_NAME, report.as_dict())
     return report
+
+
+def tell_unmirrored(model: Model) -> None:
+    """A line where mirrored views are asked for and some network has never seen any."""
+    without = [member for member in model.members if not member.mirrored]
+    if model.settings.mirror and without:
+        who = "this model was" if len(model.members) == 1 else f"{len(without)} of {len(model.members)} were"
+        log.warning("%s trained without mirrored images: no mirrored views are averaged there", who)
 
 
 def _chosen(scans: list[Scan], cases: Collection[str] | None, inputs: Path) -> list[Scan]:

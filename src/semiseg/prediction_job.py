@@ -81,6 +81,7 @@ class Job:
         self.options: dict[str, Any] = {
             **model.settings.model_dump(mode="json", exclude={"window_batch"}),
             "precision": model.precision,
+            "mirrored_axes": [list(model.mirrored(member)) for member in model.members],
         }
 
     def lay_out(self, scans: Sequence[Scan], inputs: Path, output: Path) -> list[Task]:

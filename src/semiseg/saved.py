@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from semiseg import networks
 from semiseg.config import InferenceConfig
+from semiseg.data import augment
 from semiseg.data.plan import Plan
 from semiseg.engine import checkpoint
-from semiseg.errors import UsageError
+from semiseg.errors import SemisegError, UsageError
 from semiseg.model import Member
 from semiseg.parts.averaging import Average
 from semiseg.resolve import validate
@@ -55,6 +56,7 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
         plan = Plan.model_validate_json(content["plan"])
         config = json.loads(content["config"])
         method, inference = config["method"]["name"], config["inference"]
+        mirrored = _mirrored(content, config, plan)
         network = _build(content, plan)
         _load_weights(network, _weights(content))
     except (KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:
@@ -67,7 +69,7 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
         "method": method,
         "network": content["network"]["name"],
     }
-    return Member(plan, network, source), validate({"inference": inference}).inference
+    return Member(plan, network, source, mirrored), validate({"inference": inference}).inference
 
 
 def checkpoint_file(path: Path) -> Path:
@@ -159,6 +161,21 @@ def _build(content: Mapping[str, Any], plan: Plan) -> nn.Module:
         for member in _described(content)
     ]
     return built[0] if len(built) == 1 else Average(built)
+
+
+def _mirrored(content: Mapping[str, Any], config: Mapping[str, Any], plan: Plan) -> tuple[int, ...]:
+    """The patch axes that training mirrored; of models without a record, what their configuration says."""
+    if "mirrored" in content:
+        axes = tuple(int(axis) for axis in content["mirrored"])
+        if not set(axes) <= set(range(plan.dim)):
+            raise ValueError(f"it mirrors axes {list(axes)} of a patch with {plan.dim}")
+        return axes
+    described = config.get("augment", {})
+    try:
+        return augment.build(described["name"], plan, described.get("options")).mirrored
+    except (KeyError, SemisegError) as error:  # of another version: what it did is not known here
+        log.debug("which axes the training mirrored is not known: %s", error)
+        return ()
 
 
 def _load_weights(network: nn.Module, weights: dict[str, Tensor]) -> None:

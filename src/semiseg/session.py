@@ -68,6 +68,7 @@ class Session:
         require_fit(plan.patch, predictor, *(getattr(method, name) for name in method.trainable))
         self.network = described(predictor, make_net.description)
         self.batches = self._batches()
+        self.mirrored = self.batches.augmentation.mirrored
         self.precision = self._formats()
         self.graphs = config.train.compile == "graphs" and fabric.device.type == "cuda"
         wanted = should_compile(config.train.compile, fabric.device, int(config.train.iterations))
@@ -90,7 +91,9 @@ class Session:
                     deviations=self.method.deviations,
                     parameters=trained_parameters(self.method),
                 )
-            validation = Validation(prepared, config, self.precision.name) if prepared.split.val else None
+            validation = None
+            if prepared.split.val:
+                validation = Validation(prepared, config, self.precision.name, self.mirrored)
             loop = self.loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
             if resumed:
                 if first:
@@ -192,6 +195,7 @@ class Session:
             "network": self.network,
             "plan": self.prepared.plan.model_dump_json(),
             "config": self.config.model_dump_json(),
+            "mirrored": list(self.mirrored),
             "in_channels": len(self.prepared.plan.channels),
             "classes": self.prepared.plan.classes,
         }

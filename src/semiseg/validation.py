@@ -29,11 +29,14 @@ class Validation:
         prepared: the run's data; images and labels of its validation list are opened here.
         config: sliding window and post-processing.
         precision: number format of the forward passes.
+        mirrored: patch axes that training mirrors, for ``inference.mirror``.
     """
 
-    def __init__(self, prepared: Prepared, config: Config, precision: str) -> None:
+    def __init__(
+        self, prepared: Prepared, config: Config, precision: str, mirrored: tuple[int, ...] = ()
+    ) -> None:
         self.plan, self.config, self.precision = prepared.plan, config, precision
-        self.cases = prepared.split.val
+        self.cases, self.mirrored = prepared.split.val, mirrored
         self.labels = {name: k for k, name in enumerate(prepared.plan.labels) if k}
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
@@ -49,7 +52,13 @@ class Validation:
         self._evaluate(network, folder).save(folder)
 
     def _evaluate(self, network: nn.Module, folder: Path | None) -> Evaluation:
-        model = Model.of(self.plan, [network], self.config.inference, precision=self.precision)
+        model = Model.of(
+            self.plan,
+            [network],
+            self.config.inference,
+            precision=self.precision,
+            mirrored=self.mirrored,
+        )
         pairs = (self._pair(model, case, folder) for case in self.cases)
         with eager():  # windows and slices come in other numbers than patches
             return evaluate_pairs(pairs, self.labels, ignore=IGNORE, distances=folder is not None)

@@ -38,7 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             device="cpu",
             workers=0,
         )
-        semiseg.predict(data / "imagesTs", run.folder / "test", run.folder, device="cpu", quality="fast")
+        semiseg.predict(data / "imagesTs", run.folder / "test", run.folder, device="cpu")
         semiseg.evaluate(data / "labelsTs", run.folder / "test", dataset=data).save(run.folder / "test")
     return root / "runs"
 

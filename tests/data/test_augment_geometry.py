@@ -123,7 +123,7 @@ def test_mirroring_only_where_no_class_has_a_side(orientation, names, axes):
         stored = (2, 0, 1) if dim == 2 else (0, 1, 2)
         made = plan(dim, labels=labels, orientation=orientation, axes=stored)
         assert sided_axes(made) == axes
-        assert Default(made).mirror == axes
+        assert Default(made).mirrored == axes
 
 
 @pytest.mark.parametrize("name", ["left", "Right_Lung", "lv", "hippocampus-r", "L", "RVendo LV"])
@@ -174,3 +174,47 @@ def test_unknown_names_options_and_dimensions_are_refused():
         augment.build("acdc", plan(3))
     with pytest.raises(UsageError, match="3D"):
         augment.build("la", plan(2))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "dim", "axes"),
+    [
+        ("default", {}, 3, (0,)),
+        ("default", {"mirror": (0, 2)}, 3, (0, 2)),
+        ("default", {"mirror": (-1, 1, 2)}, 3, (1, 2)),
+        ("default", {"mirror": ()}, 2, ()),
+        ("la", {}, 3, (0, 1)),
+        ("acdc", {}, 2, (0, 1)),
+        ("crop", {}, 3, ()),
+        ("none", {}, 2, ()),
+    ],
+)
+def test_an_augmentation_tells_which_axes_it_mirrors(name, options, dim, axes):
+    assert augment.build(name, plan(dim), options).mirrored == axes
+
+
+@pytest.mark.parametrize(("name", "dim"), NAMES)
+def test_every_told_axis_is_mirrored_and_no_other(name, dim):
+    """Of a ramp along an axis, some patches run backwards where that axis is mirrored, else none does."""
+    size = 12
+    made = plan(dim, size)
+    index = np.stack(np.meshgrid(*[np.arange(size, dtype=np.float32)] * 3, indexing="ij"))
+    stored = SimpleNamespace(id="ramps", image=index, foreground=np.zeros((0, 3), np.int32))
+    (resident,) = make_resident([stored], torch.device("cpu"))
+    augmentation = augment.build(name, made)
+    backwards = set()
+    for seed in range(40):
+        keys = draws(seed=seed)
+        cut, _ = augmentation.cut(resident, 0 if dim == 2 else None, keys, foreground=0.0)
+        image, _ = augmentation.warp(gather([cut]), None, keys)
+        for axis in range(dim):
+            ramp = image[0, axis + 3 - dim]
+            middle = ramp.narrow(axis, 2, size - 4)
+            if bool(middle.diff(dim=axis).mean() < -0.3):
+                backwards.add(axis)
+    assert backwards == set(augmentation.mirrored)
+
+
+def test_an_axis_that_a_patch_lacks_cannot_be_mirrored():
+    with pytest.raises(UsageError, match=r"mirror: \[0, 2\] names axis 2, a patch has axes 0 to 1"):
+        augment.build("default", plan(2), {"mirror": (0, 2)})

@@ -11,7 +11,7 @@ from typing import Any
 
 from semiseg.data.plan import Plan
 
-RECIPE = 1
+RECIPE = 2
 """Raised whenever the code of preprocessing changes what it computes, so that old caches are not reused."""
 
 _HEADER_ENDINGS = (".mhd", ".nhdr", ".hdr")

@@ -24,6 +24,9 @@ Weights = NDArray[np.float64]
 ANISOTROPIC = 3.0
 """An axis whose voxels are this much longer than both others' holds separate slices (nnU-Net's rule)."""
 
+TIE = 1e-5
+"""Shares that differ by no more are equal: a tie stays a tie whatever the rounding."""
+
 
 def kernels_for(
     spacing: Sequence[float], before: Sequence[int], after: Sequence[int], smooth: Kernel
@@ -77,8 +80,8 @@ def resample_classes(array: NDArray[np.uint8], shape: Sequence[int], kernels: Ke
         kernels: linear or nearest along each axis.
 
     Returns:
-        (*shape) uint8 with no value that ``array`` lacks. The largest value wins a tie: when voxels double,
-        half-filled ones are many, and a structure would lose its rim if background took them.
+        (*shape) uint8 with no value that ``array`` lacks. Ties are shared out evenly (:class:`Winners`): when
+        voxels double, half-filled ones are many, and whichever value took them all would grow.
     """
     if tuple(shape) == array.shape:
         return np.ascontiguousarray(array)
@@ -87,14 +90,51 @@ def resample_classes(array: NDArray[np.uint8], shape: Sequence[int], kernels: Ke
         for new, old, kernel in zip(shape, array.shape, kernels, strict=True)
     )
     kernels = (a, b, c)
-    best = np.full(tuple(shape), -1.0, np.float32)
+    winners = Winners(tuple(shape))
     out = np.zeros(tuple(shape), np.uint8)
     for value in np.flatnonzero(np.bincount(array.ravel(), minlength=256)):
         share = resample((array == value).astype(np.float32), shape, kernels)
-        wins = share >= best - 1e-5  # a tie stays a tie whatever the rounding
-        best[wins] = share[wins]
-        out[wins] = value
+        out[winners.take(share)] = value
     return out
+
+
+class Winners:
+    """The value with the largest share of each voxel, of values that come one after another.
+
+    Of n equal shares each wins in one voxel of n, drawn from the voxel's position: no value is preferred,
+    the surface between two of them stays where it is on average, and the same input gives the same result.
+
+    Args:
+        shape: of the map, or of a piece of it.
+        start: how many voxels of the whole map lie before this piece.
+    """
+
+    def __init__(self, shape: Sequence[int], start: int = 0) -> None:
+        self._best = np.full(shape, -np.inf, np.float32)
+        self._equal = np.ones(shape, np.uint8)
+        self._start = start
+
+    def take(self, share: Image) -> NDArray[np.bool_]:
+        """Where the next value wins over all before it."""
+        ahead = share - self._best
+        wins: NDArray[np.bool_] = ahead > TIE
+        ties = ahead >= -TIE
+        ties ^= wins
+        np.copyto(self._best, share, where=wins)
+        self._equal[wins] = 1
+        if ties.any():
+            self._equal[ties] += 1
+            wins[ties] = _drawn(np.flatnonzero(ties) + self._start, self._equal[ties])
+        return wins
+
+
+def _drawn(position: NDArray[np.int64], one_of: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """True in one of so many cases, at random but the same for the same position (a SplitMix64 hash)."""
+    mixed = (position.astype(np.uint64) << np.uint64(8)) + one_of  # another draw for each further value
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    drawn: NDArray[np.bool_] = (mixed >> np.uint64(11)) % one_of == 0
+    return drawn
 
 
 def apply_weights(array: Image, axis: int, weights: csr_matrix) -> Image:

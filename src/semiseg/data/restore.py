@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from semiseg.data.geometry import Geometry, Shape
 from semiseg.data.labels import file_values, smallest_unsigned
 from semiseg.data.plan import Plan
-from semiseg.data.resample import apply_weights, axis_weights, resampling_order
+from semiseg.data.resample import Winners, apply_weights, axis_weights, resampling_order
 from semiseg.errors import DataError
 
 Image = NDArray[np.float32]
@@ -120,15 +120,13 @@ class LabelRestorer:
         self._rows = 0
 
     def add(self, scores: Image) -> None:
-        """Take the next rows: (K, rows, T1, T2); the largest score wins, the first of equals."""
+        """Take the next rows: (K, rows, T1, T2); the largest score wins, of equals any (:class:`Winners`)."""
         start, height, maps = self._resampler.push(scores)
         self._rows = start + height
         inside = self._inside[start : start + height]
-        best = np.full(inside.shape, -np.inf, np.float32)
+        winners = Winners(inside.shape, start * inside[:1].size)
         for share, value in zip(maps, self._values, strict=True):
-            wins = share > best
-            np.copyto(best, share, where=wins)
-            np.copyto(inside, value, where=wins)
+            np.copyto(inside, value, where=winners.take(share))
 
     def add_classes(self, classes: NDArray[np.uint8]) -> None:
         """Take the next rows as winners in [0, K), (rows, T1, T2); only where :attr:`direct`."""
@@ -174,7 +172,7 @@ def restore_labels(probabilities: Image, geometry: Geometry, plan: Plan) -> NDAr
     """The most probable class of each of the scan's own voxels, as the values that the user's files hold.
 
     Args:
-        probabilities: (K, T0, T1, T2); any scores will do, the largest wins, the first of equals.
+        probabilities: (K, T0, T1, T2); any scores will do, the largest wins, of equals any.
         geometry: the scan's.
         plan: its labels and label_map give the values.
 

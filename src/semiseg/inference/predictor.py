@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from math import lcm, prod
+from math import prod
 from typing import Protocol
 
 import torch
@@ -20,9 +20,6 @@ from semiseg.inference.window import Predict, Weighting, slabs
 
 VOXELS_PER_FORWARD = {"cpu": 2**18, "cuda": 2**22}
 """Windows are batched up to about this many voxels. Batching large windows gains nothing on a CPU."""
-
-GROWTH = 1.25
-"""A window grows up to this factor along an axis where that makes one window enough."""
 
 AUTOCAST = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
@@ -47,10 +44,6 @@ class InferenceSettings(Protocol):
         """Windows per forward pass; None chooses for the device."""
 
     @property
-    def mirror(self) -> bool:
-        """Average over all mirrored views."""
-
-    @property
     def slice_size(self) -> tuple[int, int] | None:
         """2D only: predict whole slices resized to this."""
 
@@ -63,7 +56,6 @@ class Settings:
     stride: tuple[int, ...] | None = None
     weighting: Weighting = "gaussian"
     window_batch: int | None = None
-    mirror: bool = False
     slice_size: tuple[int, int] | None = None
 
 
@@ -74,6 +66,7 @@ def predict_slabs(
     dim: int,
     patch: Sequence[int],
     config: InferenceSettings | None = None,
+    mirrored: Sequence[int] = (),
     precision: str = "32",
 ) -> Generator[Slab, None, None]:
     """Class probabilities of a preprocessed image, averaged over networks (and mirrored views).
@@ -85,8 +78,9 @@ def predict_slabs(
         networks: one or more on one device, each (B, C, *patch) -> ``SegOutput`` (or plain logits).
         image: (C, T0, T1, T2) on any device.
         dim: 3, or 2 to treat axis T0 as a stack of slices.
-        patch: window size in voxels, ``dim`` entries; without an explicit stride it may grow (:func:`grown`).
-        config: sliding window, mirroring, or ``slice_size`` for whole resized slices.
+        patch: size of every window in voxels, ``dim`` entries: that of the training patches.
+        config: sliding window, or ``slice_size`` for whole resized slices.
+        mirrored: patch axes along which to average over mirrored views, 2 ** their number in all.
         precision: ``"32"``, or ``"bf16"`` / ``"16"`` for autocast. Probabilities are float32 always.
 
     Yields:
@@ -99,11 +93,9 @@ def predict_slabs(
     config = config or Settings()
     _check(networks, image, dim, config)
     device = _device(networks)
-    shape = image.shape[2:] if dim == 2 else image.shape[1:]
-    size = config.slice_size or (tuple(patch) if config.stride else grown(patch, shape, networks))
+    size = config.slice_size or tuple(patch)
     batch = config.window_batch or max(1, VOXELS_PER_FORWARD.get(device.type, 2**22) // prod(size))
-    flips = mirror_axes(dim) if config.mirror else [()]
-    forward = _predict(networks, flips, partial(autocasting, device, precision))
+    forward = _predict(networks, mirrored_views(mirrored), partial(autocasting, device, precision))
     with evaluating(networks):
         if config.slice_size:
             yield from predict_slices(forward, image, size, batch=batch, device=device)
@@ -127,33 +119,19 @@ def predict_probabilities(
     dim: int,
     patch: Sequence[int],
     config: InferenceSettings | None = None,
+    mirrored: Sequence[int] = (),
     precision: str = "32",
 ) -> Tensor:
     """As :func:`predict_slabs`, all at once: (K, T0, T1, T2) float32 on the CPU."""
-    parts = predict_slabs(networks, image, dim=dim, patch=patch, config=config, precision=precision)
+    parts = predict_slabs(
+        networks, image, dim=dim, patch=patch, config=config, mirrored=mirrored, precision=precision
+    )
     return torch.cat([slab.probabilities.cpu() for slab in parts], 1)
 
 
-def grown(patch: Sequence[int], size: Sequence[int], networks: Sequence[nn.Module]) -> tuple[int, ...]:
-    """The patch, enlarged along each axis where at most :data:`GROWTH` times as much covers the image.
-
-    An image a few voxels larger than the patch would need two windows per axis, eight in 3D, for what one
-    slightly larger window does several times faster. Sizes stay divisible by every network's ``divisor``; a
-    network of fixed size has that size as its divisor and so never sees another.
-    """
-    window = []
-    for axis, (edge, length) in enumerate(zip(patch, size, strict=True)):
-        divisors = [int(d[axis]) for n in networks if (d := getattr(n, "divisor", None)) is not None]
-        step = lcm(*divisors) if len(divisors) == len(networks) else edge
-        whole = -(-length // step) * step
-        window.append(whole if edge < length and whole <= GROWTH * edge else edge)
-    return tuple(window)
-
-
-def mirror_axes(dim: int) -> list[tuple[int, ...]]:
-    """Every combination of spatial axes of a (B, C, *S) tensor to flip, none included: 2 ** dim of them."""
-    axes = range(2, 2 + dim)
-    return [c for n in range(dim + 1) for c in itertools.combinations(axes, n)]
+def mirrored_views(axes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Every combination of patch axes to mirror, none included, as axes of a (B, C, *S) tensor."""
+    return [c for n in range(len(axes) + 1) for c in itertools.combinations([a + 2 for a in axes], n)]
 
 
 @contextmanager

@@ -56,10 +56,13 @@ def run(
     ] = False,
     mirror: Annotated[
         bool | None,
-        typer.Option("--mirror/--no-mirror", help="Average over mirrored views.  [default: as trained]"),
+        typer.Option(
+            "--mirror/--no-mirror",
+            help="Average over views mirrored as in training.  [default: as configured]",
+        ),
     ] = None,
     quality: Annotated[
-        str, typer.Option("--quality", metavar="NAME", help="fast, balanced or best.")
+        str, typer.Option("--quality", metavar="NAME", help="balanced, or best: mirrored, too.")
     ] = "balanced",
     precision: Annotated[
         str, typer.Option("--precision", metavar="NAME", help="auto, 32, bf16 or 16.")

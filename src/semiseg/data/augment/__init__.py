@@ -23,6 +23,9 @@ from semiseg.option_values import checked
 class Augmentation(Protocol):
     """What a named augmentation does."""
 
+    mirrored: tuple[int, ...]
+    """Patch axes along which training sees mirrored images, so that prediction may mirror them, too."""
+
     def cut(
         self, case: Resident, slice_index: int | None, draws: Draws, *, foreground: float
     ) -> tuple[Patch, Patch | None]:

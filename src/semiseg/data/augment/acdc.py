@@ -41,6 +41,8 @@ class Acdc(Crop):
         rotation: largest angle in degrees.
     """
 
+    mirrored: tuple[int, ...] = (0, 1)
+
     def __init__(self, plan: Plan, *, rotation: Count = 20) -> None:
         super().__init__(plan)
         if plan.dim != 2:

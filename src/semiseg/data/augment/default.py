@@ -14,6 +14,7 @@ from semiseg.data.augment import intensity
 from semiseg.data.augment.draws import Draws
 from semiseg.data.augment.plain import Crop
 from semiseg.data.plan import Plan
+from semiseg.errors import UsageError
 from semiseg.option_values import Amount, Share
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -50,8 +51,11 @@ class Default(Crop):
         scale: sizes are multiplied by up to ``1 + scale`` or divided by as much.
         warp_chance: share of samples that are rotated and scaled.
         mirror: ``auto`` mirrors left-right where the axes are anatomical and no class name has a side in
-            it; or the axes to mirror.
+            it; or the patch axes to mirror.
         labeled: intensity view of the labeled patches.
+
+    Raises:
+        UsageError: an axis to mirror that the patch does not have.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class Default(Crop):
         super().__init__(plan)
         self.rotate, self.scale, self.warp_chance = math.radians(rotate), scale, warp_chance
         self.labeled = labeled
-        self.mirror = sided_axes(plan) if mirror == "auto" else tuple(mirror)
+        self.mirrored = sided_axes(plan) if mirror == "auto" else _axes(mirror, plan.dim)
         spacing = [s or 1.0 for s in plan.spacing][-self.dim :]
         self.spacing = torch.tensor(spacing)
         self.in_plane = [s <= 3 * min(spacing) for s in spacing]
@@ -108,7 +112,7 @@ class Default(Crop):
         matrix = turn * self.spacing / self.spacing[:, None] * factor[:, None, None]
         flips = draws.chance(0.5, self.dim)
         signs = torch.ones(len(draws), self.dim)
-        for axis in self.mirror:
+        for axis in self.mirrored:
             signs[:, axis] -= 2 * flips[:, axis]
         return matrix * signs[:, None]
 
@@ -119,6 +123,17 @@ def sided_axes(plan: Plan) -> tuple[int, ...]:
         return ()
     axes = plan.axes if plan.dim == 3 else plan.axes[1:]
     return tuple(i for i, axis in enumerate(axes) if axis == 0)
+
+
+def _axes(chosen: tuple[int, ...], dim: int) -> tuple[int, ...]:
+    """The axes in [0, dim), each once; negative ones count from the last."""
+    if wrong := [axis for axis in chosen if not -dim <= axis < dim]:
+        raise UsageError(
+            f"augment.options.mirror: {list(chosen)} names axis {wrong[0]}, a patch has axes 0 to {dim - 1}",
+            hint="give axes of the patch, or auto",
+            code="AUGMENT_MIRROR",
+        )
+    return tuple(sorted({axis % dim for axis in chosen}))
 
 
 def has_side(name: str) -> bool:

@@ -23,6 +23,8 @@ class LeftAtrium(Crop):
     same, so that nothing but the crop is read.
     """
 
+    mirrored: tuple[int, ...] = (0, 1)
+
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         if plan.dim != 3:

@@ -23,6 +23,7 @@ class Crop:
     """
 
     margin = 0
+    mirrored: tuple[int, ...] = ()
 
     def __init__(self, plan: Plan) -> None:
         self.patch = tuple(plan.patch)
