@@ -1,12 +1,15 @@
-"""Field of view against resolution: equal training time for a plan and its neighbors, scored on training cases.
+"""Field of view against resolution: what the planner's two limits rest on.
 
-    python benchmarks/plans.py train DATASET OUT --name half --plan 1.25,1.25,1.25@56,56,48 --labeled 8 --cases 10
-    python benchmarks/plans.py table OUT...
+    python benchmarks/plans.py train DATASET OUT --name half --plan 1.25,1.25,1.25@56,56,48
+    python benchmarks/plans.py page OUT... --labels DATASET...
 
-Nothing is looked at but the training part of DATASET: its last cases in the published order are held out and
-scored, the first are labeled (see development.py). Every plan is trained for the same CPU seconds: the steps that
-fit are reckoned from the cost of 20 steps, so that other work on the machine favors no plan, and each learning
-rate comes to its end. Windows of prediction have the size of the patch, which every plan trains with.
+`train` takes nothing but the training part of DATASET: its last cases in the published order are held out and
+scored, the first are labeled (see development.py). Every plan is trained for the same CPU seconds: the steps
+that fit are reckoned from the cost of 20 steps, so that other work on the machine favors no plan, and each
+learning rate comes to its end. Windows of prediction have the size of the patch.
+
+`page` writes the table of trained plans, and what coarser voxels cost by themselves: labels of a dataset are
+laid on them and brought back, as training and prediction do, and compared with what they were.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -27,10 +32,22 @@ from benchmarks._machine import store  # noqa: E402
 from benchmarks.development import development  # noqa: E402
 
 from semiseg import api  # noqa: E402
+from semiseg.data.cases import LabeledCase  # noqa: E402
+from semiseg.data.dataset import Dataset  # noqa: E402
+from semiseg.data.fingerprint import fingerprint  # noqa: E402
+from semiseg.data.layout import lay_out_dataset  # noqa: E402
+from semiseg.data.load import load_case, load_label  # noqa: E402
+from semiseg.data.plan import Plan  # noqa: E402
+from semiseg.data.planner import make_plan  # noqa: E402
+from semiseg.data.preprocess import preprocess_image, preprocess_label  # noqa: E402
+from semiseg.data.restore import restore_labels  # noqa: E402
 from semiseg.engine.events import Event, Stepped  # noqa: E402
 
 WARM, COUNTED = 10, 30
 """Steps after which the clock starts, and stops."""
+FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+LABELS = 4
+"""Labels that are laid on coarser voxels."""
 
 
 def settings_of(plan: str) -> dict[str, Any]:
@@ -106,6 +123,42 @@ def keep_labeled(data: Path, labeled: int) -> None:
     (data / "splits.json").write_text(json.dumps({"order": order[:labeled]}) + "\n", encoding="utf-8")
 
 
+def there_and_back(root: Path) -> Iterator[dict[str, Any]]:
+    """Dice of labels with themselves after coarser voxels, of the class that suffers most."""
+    dataset = Dataset.open(root)
+    split = dataset.split(labeled=LABELS)
+    plan = make_plan(dataset, split)
+    finest = lay_out_dataset(fingerprint(split.labeled, dataset.channel_names))
+    axes = slice(3 - plan.dim, 3)
+    for factor in FACTORS:
+        target = [mm and mm * factor for mm in finest.target]
+        coarse = plan.model_copy(update={"spacing": tuple(target)})
+        scores = [scored(case, coarse) for case in split.labeled]
+        lines = finest.runs[axes] / (np.array(finest.patch_spacing) * factor)
+        worst = np.nanmean(scores, axis=0).min()
+        yield {"dataset": root.name, "factor": factor, "voxels": float(lines.min()), "dice": float(worst)}
+
+
+def scored(case: LabeledCase, plan: Plan) -> list[float]:
+    """Dice per foreground class; NaN where there is none."""
+    image, grid, _ = load_case(case)
+    label = load_label(case, grid)
+    _, geometry = preprocess_image(image, grid, plan)
+    classes = preprocess_label(label, geometry, plan, case=case.id)
+    shares = np.stack([classes == k for k in range(plan.classes)]).astype(np.float32)
+    back = restore_labels(shares, geometry, plan)
+    pairs = [(label == value, back == value) for value in list(plan.labels.values())[1:]]
+    return [2 * (a & b).sum() / (a.sum() + b.sum()) if a.any() else np.nan for a, b in pairs]
+
+
+def ceilings(found: list[dict[str, Any]]) -> Iterator[str]:
+    """The second table."""
+    yield "| data | spacing, x the scans' | voxels along the shortest lines | Dice there and back |"
+    yield "|---|---:|---:|---:|"
+    for row in found:
+        yield f"| {row['dataset']} | {row['factor']:g} | {row['voxels']:.1f} | {row['dice']:.3f} |"
+
+
 def lines(found: list[dict[str, Any]]) -> Iterator[str]:
     """The table."""
     yield "| data | plan | spacing mm | patch | seed | s/step | steps | Dice | HD95 mm |"
@@ -131,8 +184,9 @@ def main() -> None:
     one.add_argument("--cases", type=int, default=10)
     one.add_argument("--seconds", type=float, default=200.0, help="CPU seconds of training")
     one.add_argument("--seed", type=int, default=0)
-    many = commands.add_parser("table")
-    many.add_argument("folders", type=Path, nargs="+")
+    many = commands.add_parser("page")
+    many.add_argument("folders", type=Path, nargs="*", help="of `train`")
+    many.add_argument("--labels", type=Path, nargs="*", default=[], help="datasets")
     many.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     args = parser.parse_args()
     if args.command == "train":
@@ -140,12 +194,13 @@ def main() -> None:
         (args.out / "plan_scores.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         return
     rows = [json.loads((folder / "plan_scores.json").read_text(encoding="utf-8")) for folder in args.folders]
-    command = (
-        "OMP_NUM_THREADS=1 python benchmarks/plans.py train DATASET OUT --name NAME --plan SPACING@PATCH"
-    )
+    labels = [row for root in args.labels for row in there_and_back(root)]
+    text = "\n".join([*lines(rows), "", *ceilings(labels)])
+    command = "OMP_NUM_THREADS=1 python benchmarks/plans.py page OUT... --labels DATASET..."
     store(
-        args.results, "plans", "Plans beside their neighbors", command, "\n".join(lines(rows)), {"rows": rows}
+        args.results, "plans", "Plans beside their neighbors", command, text, {"rows": rows, "labels": labels}
     )
+    print(text)
 
 
 if __name__ == "__main__":
