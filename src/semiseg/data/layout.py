@@ -74,12 +74,11 @@ class Layout:
     def coarser(self, across: float) -> Layout | None:
         """The next coarser voxels; None where fewer than ``across`` would lie along the runs of a structure.
 
-        Axes more than twice as fine as the coarsest grow first (as for nnU-Net's low resolution); one with few
-        voxels keeps them.
+        Finer axes grow first, until voxels are even; an axis with few voxels keeps them.
         """
         mm, most = np.array(self.patch_spacing), self.runs[3 - self.dim :] / across
         many = np.array(self.median_shape) > FEW_VOXELS
-        fine = many & (2 * mm < mm.max())
+        fine = many & (STEP * mm <= mm.max())
         grows = fine if fine.any() else many
         if not grows.any() or (mm * STEP > most)[grows].any():
             return None
