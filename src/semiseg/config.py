@@ -79,6 +79,10 @@ class PlanConfig(_Section):
     foreground: float | None = Field(None, ge=0, le=1)
     features: Annotated[tuple[Voxels, ...], Field(min_length=1)] | None = None
     memory_gb: float | None = Field(None, gt=0)
+    """Memory the planner may count on (None: most of the accelerator's, 8 where there is none)."""
+    networks: float | None = Field(None, gt=0)
+    """Networks trained at once that it must hold, a teacher counting a quarter (None: those of the method, in
+    a sweep those of its most demanding one, so that all train on the same patches)."""
 
 
 class BatchConfig(_Section):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from semiseg.errors import DeviceError, UsageError
@@ -34,6 +36,29 @@ def select_device(name: str | torch.device = "auto") -> torch.device:
             code="NO_DEVICE",
         )
     return device
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A card, as a plan sees it."""
+
+    name: str
+    memory_gb: float
+
+
+def accelerator(name: str) -> Accelerator | None:
+    """The card that a device's name means; None where this machine has none.
+
+    A name without a number means the card with the least memory: a run on several makes one plan.
+    """
+    kind, _, index = name.partition(":")
+    if kind == "mps" and torch.backends.mps.is_available():
+        return Accelerator("Apple GPU", torch.mps.recommended_max_memory() / 1e9)
+    count = torch.cuda.device_count() if kind == "cuda" else 0
+    chosen = [int(index)] if index else range(count)
+    cards = [torch.cuda.get_device_properties(i) for i in chosen if i < count]
+    found = [Accelerator(card.name, card.total_memory / 1e9) for card in cards]
+    return min(found, key=lambda card: card.memory_gb, default=None)
 
 
 def native_precision(device: torch.device) -> str:

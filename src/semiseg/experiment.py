@@ -88,7 +88,7 @@ def train(
             opened,
             config,
             settings.read().cache,
-            device=fabric.device.type,
+            device=device if ":" in device and fabric.world_size == 1 else fabric.device.type,
             workers=workers,
             plan=stored.run.plan if stored else None,
             plan_file=plan_file,

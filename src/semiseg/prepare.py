@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from semiseg import settings
+from semiseg import methods, settings
 from semiseg.config import Config
 from semiseg.data.dataset import Dataset, Split
 from semiseg.data.plan import Plan
@@ -84,6 +84,7 @@ def plan_for(
     """
     wanted = {key: value for key, value in config.plan.model_dump().items() if value is not None}
     if file is None:
+        wanted.setdefault("networks", methods.memory(config.method.name))
         return make_plan(
             dataset, split, device=device, workers=workers, cache=settings.read().cache, **wanted
         )
@@ -126,7 +127,7 @@ def prepare(
         dataset: an opened dataset.
         config: data and plan sections.
         cache: folder of the store.
-        device: ``cpu`` or ``cuda``; the planner sizes patches and networks for it.
+        device: such as ``cpu`` or ``cuda``; the planner sizes patches and networks for it.
         workers: processes.
         plan: use this one (a resumed run) instead of planning.
         plan_file: see :func:`plan_for`.

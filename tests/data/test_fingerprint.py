@@ -63,15 +63,36 @@ def test_label_map_and_ignore_decide_what_is_foreground(cases):
     assert ignored.foreground is None
 
 
-def test_no_label_is_opened_unless_ct_asks_and_never_of_a_plain_case(cases):
+def test_no_label_of_a_plain_case_is_opened(cases):
     plain = [case.without_label() if isinstance(case, LabeledCase) else case for case in cases]
     expected = fingerprint(plain, ["CT"])
     for case in cases[:2]:
         case.label.write_bytes(b"garbage")
     assert fingerprint(plain, ["CT"]) == expected
-    assert fingerprint(cases, ["MRI"]).channels[0].foreground is None
     with pytest.raises(DataError, match="c0"):
-        fingerprint(cases, ["CT"])
+        fingerprint(cases, ["MRI"])
+
+
+@pytest.mark.parametrize(
+    ("more", "run"),
+    [
+        ({}, (2, 3, 20)),  # of class 2, whose voxels along the last axis lie in two pieces; 4 mm apart
+        ({"label_map": {2: 0}}, (6, 7, 32)),
+        ({"label_map": {2: 1}}, (5.35, 5.82, 29.33)),
+        ({"ignore_value": 1}, (2, 3, 20)),
+        ({"label_map": {1: 0, 2: 0}}, None),
+    ],
+)
+def test_size_of_the_smallest_structure(tmp_path, more, run):
+    label = np.zeros((10, 12, 20), np.uint8)
+    label[1:7, 2:9, 3:11] = 1
+    label[7:9, 2:5, [*range(2, 7), *range(12, 17)]] = 2
+    grid = np.diag([1.0, 1, 4, 1])
+    paths = [save(tmp_path / f"a{end}.nii.gz", label, grid) for end in ("_0000", "")]
+    case = LabeledCase("a", (paths[0],), paths[1])
+    found = fingerprint([case], ["MRI"], **more).cases[0].run
+    assert found == (None if run is None else pytest.approx(run, abs=0.01))
+    assert fingerprint([case.without_label()], ["MRI"], **more).cases[0].run is None
 
 
 def test_json_round_trip(cases):

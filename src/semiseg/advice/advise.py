@@ -99,7 +99,5 @@ def advise(
     if advice.tight:  # see that smaller patches can be planned at all
         smaller = config.plan.model_copy(update={"memory_gb": found.memory_gb})
         config = config.model_copy(update={"plan": smaller})
-        plan_for(
-            dataset, split_dataset(dataset, config), config, device=device.partition(":")[0], workers=workers
-        )
+        plan_for(dataset, split_dataset(dataset, config), config, device=device, workers=workers)
     return advice

@@ -40,7 +40,9 @@ def look(
     """
     kind = device.partition(":")[0]
     split = split_dataset(dataset, config)
-    plan = plan_for(dataset, split, config, device=kind, workers=workers)
+    if config.plan.networks is None:  # a plan that most methods fit
+        config = config.model_copy(update={"plan": config.plan.model_copy(update={"networks": 2.0})})
+    plan = plan_for(dataset, split, config, device=device, workers=workers)
     rate = CORE_RATE[bool(cpu()["bf16"])] * cores() if kind == "cpu" else None
     if memory_gb is None:
         memory_gb = free_memory_gb() if kind == "cpu" else free_gpu_gb(device)

@@ -18,10 +18,11 @@ def plan_of(
     from semiseg.devices import select_device
     from semiseg.prepare import plan_for, split_dataset
 
-    kind = select_device(device).type
+    if device == "auto":  # any other need not be in this machine: log-in nodes plan for those that train
+        device = select_device(device).type
     split = split_dataset(dataset, config)
     workers = cores() if workers is None else workers
-    return split, plan_for(dataset, split, config, device=kind, workers=workers, file=file)
+    return split, plan_for(dataset, split, config, device=device, workers=workers, file=file)
 
 
 def plan_text(split: Split, plan: Plan) -> Iterator[str]:

@@ -28,7 +28,7 @@ log = logging.getLogger("semiseg.data")
 
 MOST_IMAGES = 50
 """Labeled, and again unlabeled, images whose voxels are read; evenly spread over the lists. Headers: all."""
-_FORM = 2
+_FORM = 3
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ class CaseFacts:
     """Which file axis runs along R, A and S; None for a 2D image or where no orientation can be read."""
     nonzero: tuple[float, ...] | None = None
     """Share of each axis that the box of nonzero voxels spans; None where the voxels were not read."""
+    run: tuple[float, ...] | None = None
+    """Millimeters that a line along each axis stays inside a labeled structure on average (two thirds of a
+    ball's diameter), of the class where it is shortest; None where no label was read or has any."""
 
     def size(self, cropped: bool) -> tuple[int, ...]:
         """Voxels per axis, of the whole scan or of the box of its nonzero voxels (where known)."""
@@ -86,21 +89,15 @@ class Fingerprint:
         def statistics(part: Mapping[str, Any] | None) -> Intensities | None:
             return None if part is None else Intensities(**part)
 
-        cases = [
-            CaseFacts(
-                case["id"],
-                tuple(case["shape"]),
-                tuple(case["spacing"]),
-                None if case["ras"] is None else tuple(case["ras"]),
-                None if case["nonzero"] is None else tuple(case["nonzero"]),
-            )
-            for case in values["cases"]
-        ]
+        def case(part: Mapping[str, Any]) -> CaseFacts:
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in part.items()}
+            return CaseFacts(**values)
+
         channels = [
             ChannelFacts(part["name"], statistics(part["body"]), statistics(part["foreground"]))
             for part in values["channels"]
         ]
-        return cls(tuple(cases), tuple(channels))
+        return cls(tuple(map(case, values["cases"])), tuple(channels))
 
 
 @dataclass(frozen=True)
@@ -116,11 +113,13 @@ class _Ask:
 
     channels: tuple[str, ...]
     voxels: frozenset[str]
+    mapping: Mapping[int, int]
+    """Raw to declared label value."""
     background: frozenset[int]
-    """Raw label values that are no foreground."""
+    """Declared values that are no foreground."""
 
     @property
-    def labels(self) -> bool:
+    def ct(self) -> bool:
         return any(scheme_for(name) == "ct" for name in self.channels)
 
 
@@ -136,8 +135,8 @@ def fingerprint(
     """Measure a dataset.
 
     Args:
-        cases: labeled and unlabeled training cases. A label is opened only of a labeled case, and only where
-            a channel is CT, whose statistics are those of the labeled structures.
+        cases: labeled and unlabeled training cases. A label is opened only of a labeled case: for the size of
+            the structures, and for the gray values of CT inside them.
         channel_names: one per channel; the name chooses the scheme.
         workers: processes; 0 works in this one.
         label_map: raw to declared label value.
@@ -150,12 +149,11 @@ def fingerprint(
     """
     if not cases:
         raise DataError("no training case to plan from", hint="put images into imagesTr", code="NO_CASES")
-    mapping = dict(label_map or {})
-    none = {0} if ignore_value is None else {0, ignore_value}
-    background = (none - mapping.keys()) | {raw for raw, value in mapping.items() if value in none}
+    background = {0} if ignore_value is None else {0, ignore_value}
     labeled = [case.id for case in cases if isinstance(case, LabeledCase)]
     others = [case.id for case in cases if not isinstance(case, LabeledCase)]
-    ask = _Ask(tuple(channel_names), frozenset([*_spread(labeled), *_spread(others)]), frozenset(background))
+    read = frozenset([*_spread(labeled), *_spread(others)])
+    ask = _Ask(tuple(channel_names), read, dict(label_map or {}), frozenset(background))
     kept = None if cache is None else cache / f"fingerprint-{_key(cases, ask)}.json"
     known = None if kept is None else _load(kept)
     if known is not None:
@@ -193,11 +191,40 @@ def _measure(case: Case, ask: _Ask) -> _Measured:
             code="CHANNELS",
         )
     body = [sample(channel[channel > channel.mean(dtype=np.float64)]) for channel in image]
+    facts = dataclasses.replace(facts, nonzero=_nonzero_share(image))
     foreground = []
-    if ask.labels and isinstance(case, LabeledCase):
-        mask = ~np.isin(load_label(case, grid), list(ask.background))
-        foreground = [sample(channel[mask]) for channel in image]
-    return _Measured(dataclasses.replace(facts, nonzero=_nonzero_share(image)), body, foreground)
+    if isinstance(case, LabeledCase):
+        label = _declared(load_label(case, grid), ask)
+        facts = dataclasses.replace(facts, run=_shortest_run(label, grid.spacing))
+        if ask.ct:
+            foreground = [sample(channel[label > 0]) for channel in image]
+    return _Measured(facts, body, foreground)
+
+
+def _declared(label: NDArray[Any], ask: _Ask) -> NDArray[np.uint16]:
+    """Declared values, 0 for all that is no foreground; values that no plan can have count as one."""
+    raw = np.clip(label, 0, np.iinfo(np.uint16).max).astype(np.uint16)
+    table = np.arange(np.iinfo(np.uint16).max + 1, dtype=np.uint16)
+    for value, meant in ask.mapping.items():
+        if 0 <= value < len(table):
+            table[value] = meant
+    table[np.isin(table, list(ask.background))] = 0
+    declared: NDArray[np.uint16] = table[raw]
+    return declared
+
+
+def _shortest_run(label: NDArray[np.uint16], spacing: Sequence[float]) -> tuple[float, ...] | None:
+    voxels = np.bincount(label.ravel())
+    there = voxels[1:] > 0
+    if not there.any():
+        return None
+    shortest = []
+    for axis, mm in enumerate(spacing):
+        lines = np.moveaxis(label, axis, 0)
+        begun = np.bincount(lines[1:][lines[1:] != lines[:-1]], minlength=len(voxels))
+        begun += np.bincount(lines[0].ravel(), minlength=len(voxels))
+        shortest.append(float((voxels[1:][there] / begun[1:][there]).min() * mm))
+    return tuple(shortest)
 
 
 def _joined(measured: Sequence[_Measured], ask: _Ask) -> Fingerprint:
@@ -236,9 +263,13 @@ def _spread(ids: Sequence[str]) -> list[str]:
 
 def _key(cases: Sequence[Case], ask: _Ask) -> str:
     """Changes with any image's name, size or time, and with any label's that would be opened."""
-    rows: list[Any] = [_FORM, ask.channels, sorted(ask.voxels), sorted(ask.background)]
+    rows: list[Any] = [_FORM, ask.channels, sorted(ask.voxels)]
+    rows += [sorted(ask.mapping.items()), sorted(ask.background)]
     for case in cases:
-        opened = [*case.images, *([case.label] if ask.labels and isinstance(case, LabeledCase) else [])]
+        opened = [
+            *case.images,
+            *([case.label] if isinstance(case, LabeledCase) and case.id in ask.voxels else []),
+        ]
         rows.append([case.id, [_stamp(path) for path in opened]])
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:32]
 

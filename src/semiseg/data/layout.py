@@ -1,17 +1,18 @@
-"""First half of planning: 2D or 3D, which axes, which voxel size. From the fingerprint alone."""
+"""First half of planning: 2D or 3D, which axes, the finest voxel size. From the fingerprint alone."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.data.fingerprint import CaseFacts, Fingerprint
-from semiseg.data.geometry import stored_size
+from semiseg.data.plan import Choice
 from semiseg.errors import UsageError
 
 FEW_SLICES = 16
@@ -20,6 +21,10 @@ FEW_THICK_SLICES = 20
 """The same for slices more than ANISOTROPIC times as far apart as the pixels are wide."""
 FLATNESS = 4
 ANISOTROPIC = 3.0
+FEW_VOXELS = 8
+"""An axis with so many is not made coarser."""
+STEP = 1.05
+"""Spacing grows by this factor until a patch shows enough of a scan."""
 
 Axes = tuple[int, int, int]
 Target = tuple[float | None, float | None, float | None]
@@ -32,6 +37,7 @@ class Layout:
     Attributes:
         shapes: (N, 3) voxels per stored axis at the scans' own spacing.
         spacings: (N, 3) mm, same axes.
+        runs: (3) mm along each axis inside a structure, see :class:`CaseFacts`; infinite if unknown.
         target: mm per stored axis; None keeps the scan's own.
     """
 
@@ -40,17 +46,17 @@ class Layout:
     axes: Axes
     shapes: NDArray[np.int64]
     spacings: NDArray[np.float64]
+    runs: NDArray[np.float64]
     target: Target
     reasons: dict[str, str]
 
     @property
     def stored_shapes(self) -> NDArray[np.int64]:
-        """(N, 3) voxels per stored axis, after resampling."""
-        sizes = [
-            [stored_size(int(n), mm, to) for n, mm, to in zip(shape, spacing, self.target, strict=True)]
-            for shape, spacing in zip(self.shapes, self.spacings, strict=True)
-        ]
-        return np.array(sizes, np.int64)
+        """(N, 3) voxels per stored axis, after resampling, at least one (as ``geometry.stored_size``)."""
+        to = np.array([np.nan if mm is None else mm for mm in self.target])
+        factor = np.where(np.isnan(to), 1.0, self.spacings / to)
+        sizes: NDArray[np.float64] = np.floor(self.shapes * factor + 0.5)
+        return np.maximum(1, sizes).astype(np.int64)
 
     @property
     def median_shape(self) -> tuple[int, ...]:
@@ -64,6 +70,21 @@ class Layout:
         own = np.median(self.spacings, axis=0)
         full = [float(own[axis]) if to is None else to for axis, to in enumerate(self.target)]
         return tuple(full[3 - self.dim :])
+
+    def coarser(self, across: float) -> Layout | None:
+        """The next coarser voxels; None where fewer than ``across`` would lie along the runs of a structure.
+
+        Finer axes grow first, until voxels are even; an axis with few voxels keeps them.
+        """
+        mm, most = np.array(self.patch_spacing), self.runs[3 - self.dim :] / across
+        many = np.array(self.median_shape) > FEW_VOXELS
+        fine = many & (STEP * mm <= mm.max())
+        grows = fine if fine.any() else many
+        if not grows.any() or (mm * STEP > most)[grows].any():
+            return None
+        coarse = [float(f"{m * STEP:.3g}") if grow else float(m) for m, grow in zip(mm, grows, strict=True)]
+        full = (*self.target[: 3 - self.dim], *coarse)
+        return dataclasses.replace(self, target=(full[0], full[1], full[2]))
 
 
 def lay_out_dataset(
@@ -89,11 +110,9 @@ def lay_out_dataset(
     if found.flat:
         return _flat(found, dim, spacing, cropped)
     reasons: dict[str, str] = {}
-    if orientation is None:
-        orientation, reasons["orientation"] = _choose_orientation(found.cases)
-    else:
-        reasons["orientation"] = "as asked"
-    shapes, spacings = _turned(found.cases, orientation, cropped)
+    turned = _choose_orientation(found.cases) if orientation is None else Choice(orientation)
+    orientation, reasons["orientation"] = turned.value, turned.reason
+    shapes, spacings, runs = _turned(found.cases, orientation, cropped)
     few, slices, reasons["dim"] = _read_slices(shapes, spacings)
     chosen: Literal[2, 3] = 2 if (few if dim is None else dim == 2) else 3
     if dim is not None:
@@ -108,8 +127,9 @@ def lay_out_dataset(
     else:
         axes, reasons["axes"] = (0, 1, 2), "as oriented"
     shapes, spacings = shapes[:, list(axes)], spacings[:, list(axes)]
-    target, reasons["spacing"] = _choose_spacing(shapes, spacings, chosen, spacing)
-    return Layout(chosen, orientation, axes, shapes, spacings, target, reasons)
+    target = _choose_spacing(shapes, spacings, chosen, spacing)
+    reasons["spacing"] = target.reason
+    return Layout(chosen, orientation, axes, shapes, spacings, runs[list(axes)], target.value, reasons)
 
 
 def _flat(
@@ -119,28 +139,27 @@ def _flat(
         raise UsageError("dim is 3, but the images are 2D", hint="leave dim out", code="PLAN_DIM")
     shapes = np.array([(1, *case.size(cropped)) for case in found.cases])
     spacings = np.array([(1.0, *case.spacing) for case in found.cases])
-    target, why = _choose_spacing(shapes, spacings, 2, spacing)
+    target = _choose_spacing(shapes, spacings, 2, spacing)
+    runs = _median_run([(1.0, *case.run) for case in found.cases if case.run])
     reasons = {
         "dim": "the images are 2D",
         "orientation": "2D images are kept as they are",
         "axes": "one slice per image",
-        "spacing": why,
+        "spacing": target.reason,
     }
-    return Layout(2, "native", (2, 0, 1), shapes, spacings, target, reasons)
+    return Layout(2, "native", (2, 0, 1), shapes, spacings, runs, target.value, reasons)
 
 
-def _choose_orientation(cases: Sequence[CaseFacts]) -> tuple[Literal["RAS", "native"], str]:
+def _choose_orientation(cases: Sequence[CaseFacts]) -> Choice[Literal["RAS", "native"]]:
     """RAS, unless slices of oblique stacks would come to lie along different axes in different cases."""
     if any(case.ras is None for case in cases):
-        return "native", "an affine is broken, so no orientation can be read"
+        return Choice("native", "an affine is broken, so no orientation can be read")
     native = Counter(_thick_axis(case, None) for case in cases)
     turned = Counter(_thick_axis(case, case.ras) for case in cases)
     if max(native.values()) > max(turned.values()):
-        return "native", (
-            "slices are stacked along one file axis in all scans, but along different anatomical axes "
-            f"({len(turned)} of them), so turning would mix them up"
-        )
-    return "RAS", "all scans are turned the same way"
+        why = "slices are stacked along one file axis in all scans, but along different anatomical axes"
+        return Choice("native", f"{why} ({len(turned)} of them), so turning would mix them up")
+    return Choice("RAS", "all scans are turned the same way")
 
 
 def _thick_axis(case: CaseFacts, order: Axes | None) -> int | None:
@@ -154,11 +173,16 @@ def _thick_axis(case: CaseFacts, order: Axes | None) -> int | None:
 
 def _turned(
     cases: Sequence[CaseFacts], orientation: Literal["RAS", "native"], cropped: bool
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    orders = [(case.ras if orientation == "RAS" else None) or (0, 1, 2) for case in cases]
-    shapes = [np.array(case.size(cropped))[list(order)] for case, order in zip(cases, orders, strict=True)]
-    spacings = [np.array(case.spacing)[list(order)] for case, order in zip(cases, orders, strict=True)]
-    return np.array(shapes, np.int64), np.array(spacings, np.float64)
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    orders = [list((case.ras if orientation == "RAS" else None) or (0, 1, 2)) for case in cases]
+    shapes = [np.array(case.size(cropped))[order] for case, order in zip(cases, orders, strict=True)]
+    spacings = [np.array(case.spacing)[order] for case, order in zip(cases, orders, strict=True)]
+    runs = [np.array(case.run)[order] for case, order in zip(cases, orders, strict=True) if case.run]
+    return np.array(shapes, np.int64), np.array(spacings, np.float64), _median_run(runs)
+
+
+def _median_run(runs: Sequence[Any]) -> NDArray[np.float64]:
+    return np.median(np.array(runs, np.float64), axis=0) if len(runs) else np.full(3, np.inf)
 
 
 def _read_slices(shapes: NDArray[np.int64], spacings: NDArray[np.float64]) -> tuple[bool, int, str]:
@@ -181,14 +205,14 @@ def _choose_spacing(
     spacings: NDArray[np.float64],
     dim: int,
     asked: Sequence[float | None] | float | None,
-) -> tuple[Target, str]:
+) -> Choice[Target]:
     if asked is not None:
-        return _asked_spacing(asked, dim), "as asked"
+        return Choice(_asked_spacing(asked, dim))
     mm = np.median(spacings, axis=0)
     same = bool(np.allclose(spacings, mm, rtol=1e-3))
     why = "every scan has it" if same else "median of the training scans"
     if dim == 2:
-        return (None, _rounded(mm[1]), _rounded(mm[2])), f"{why}; slices stay as they are"
+        return Choice((None, _rounded(mm[1]), _rounded(mm[2])), f"{why}; slices stay as they are")
     axis = int(mm.argmax())
     others = [other for other in range(3) if other != axis]
     sizes = np.median(shapes, axis=0)
@@ -196,7 +220,7 @@ def _choose_spacing(
     if thick and ANISOTROPIC * sizes[axis] < min(sizes[others]) and not same:
         mm[axis] = max(float(np.percentile(spacings[:, axis], 10)), float(max(mm[others])))
         why += f"; thick slices: the 10th percentile along axis {axis}, to keep what the finer scans show"
-    return (_rounded(mm[0]), _rounded(mm[1]), _rounded(mm[2])), why
+    return Choice((_rounded(mm[0]), _rounded(mm[1]), _rounded(mm[2])), why)
 
 
 def _asked_spacing(asked: Sequence[float | None] | float, dim: int) -> Target:

@@ -7,14 +7,24 @@ cuts its patch from all three axes, a 2D plan cuts (T1, T2) patches from single 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from semiseg.errors import UsageError
 
 Scheme = Literal["zscore", "ct", "none", "rescale_to_0_1", "rgb_to_0_1"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Choice(Generic[T]):
+    """A value of a plan, and in one line why it is this one."""
+
+    value: T
+    reason: str = "as asked"
 
 
 class _Frozen(BaseModel):
@@ -92,7 +102,7 @@ class Plan(_Frozen):
     """Share of labeled patches that are centered on a foreground voxel."""
     network: NetworkPlan = NetworkPlan()
     memory_gb: dict[str, float] = Field(default_factory=dict)
-    """Estimates: training with ``one network``, with ``two networks``, and the ``prepared cases``."""
+    """Estimates: training ``one network``, ``two networks``, ``as planned``; and the ``prepared cases``."""
     reasons: dict[str, str] = Field(default_factory=dict)
     """Why each choice was made, one line each; nothing reads it but people."""
 

@@ -6,6 +6,7 @@ What a user gives is taken as it is, checked, and the other choices follow from 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,18 @@ from semiseg.data.dataset import Dataset, Split
 from semiseg.data.explain import explain
 from semiseg.data.fingerprint import Fingerprint, fingerprint
 from semiseg.data.layout import Layout, lay_out_dataset
-from semiseg.data.plan import NetworkPlan, Plan
-from semiseg.data.sizing import Budget, Load, budget_for, choose_batch, choose_patch, memory
+from semiseg.data.plan import Choice, Plan
+from semiseg.data.sizing import (
+    Load,
+    Memory,
+    budget_for,
+    cases_gb,
+    choose_batch,
+    choose_view,
+    memory,
+    memory_for,
+    seen,
+)
 from semiseg.data.staging import Asked, asked_network, plan_network
 from semiseg.errors import DataError, UsageError, unknown_name
 
@@ -26,9 +37,6 @@ __all__ = ["explain", "make_plan"]
 
 CROP_BELOW = 0.75
 """Crop to nonzero voxels where their box holds less than this share of the median scan (nnU-Net's limit)."""
-
-SMALL_SHARE = 0.25
-"""A patch with less of the median scan than this sees little of its surroundings (nnU-Net's limit)."""
 
 OVERRIDES = (
     "orientation",
@@ -56,7 +64,8 @@ def make_plan(
     spacing: Sequence[float | None] | float | None = None,
     patch: Sequence[int] | int | None = None,
     batch: int | None = None,
-    memory_gb: float = 8.0,
+    memory_gb: float | None = None,
+    networks: float = 2.0,
     device: str = "cpu",
     workers: int = 0,
     cache: Path | None = None,
@@ -66,13 +75,16 @@ def make_plan(
 
     Args:
         dataset: the folder.
-        split: only ``labeled`` and ``unlabeled`` are used; labels only of the former, and only for CT.
+        split: only ``labeled`` and ``unlabeled`` are used; labels only of the former.
         dim: 2 or 3; default: 3 unless the images are flat or have too few slices.
-        spacing: mm per stored axis (two pixel sizes in 2D, or one number for all); default: the median.
+        spacing: mm per stored axis (two pixel sizes in 2D, or one number for all); default: the median, or
+            coarser where a patch would show too little of a scan.
         patch: voxels per axis; the stages of the network follow from it.
         batch: patches per iteration, labeled and unlabeled together.
-        memory_gb: what training two networks may take.
-        device: ``cpu`` plans what two cores can train in minutes, anything else for an accelerator.
+        memory_gb: what training may take; default: most of the accelerator's memory, 8 where it is not known.
+        networks: that are trained at once, such as 1.25 with a teacher.
+        device: ``cpu`` plans what two cores can train in minutes, anything else for an accelerator. It need
+            not be in this machine.
         workers: processes for measuring; 0 works in this one.
         cache: a folder that keeps the fingerprint.
         **overrides: any of :data:`OVERRIDES`; ``channels`` takes schemes or whole channel plans,
@@ -84,68 +96,82 @@ def make_plan(
     """
     for name in overrides:
         if name not in OVERRIDES:
-            known = (*OVERRIDES, "dim", "spacing", "patch", "batch", "memory_gb")
+            known = (*OVERRIDES, "dim", "spacing", "patch", "batch", "memory_gb", "networks")
             raise unknown_name("plan setting", name, known)
     asked = {name: value for name, value in overrides.items() if value is not None}
     network = asked_network(asked.pop("network", None), asked)
-    cases = [*split.labeled, *split.unlabeled]
     found = fingerprint(
-        cases,
+        [*split.labeled, *split.unlabeled],
         dataset.channel_names,
         workers,
         label_map=dataset.label_map,
         ignore_value=dataset.ignore_value,
         cache=cache,
     )
-    crop, reasons = _choose_crop(found, asked.pop("crop", None))
+    crop = _choose_crop(found, asked.pop("crop", None))
     layout = lay_out_dataset(
         found,
         dim=dim,
         spacing=spacing,
         orientation=asked.pop("orientation", None),
         axes=asked.pop("axes", None),
-        cropped=crop == "nonzero",
+        cropped=crop.value == "nonzero",
     )
-    channels, reasons["channels"] = choose_channels(found, asked.pop("channels", None))
-    sizes = _choose_sizes(dataset, layout, network, patch, batch, memory_gb, device)
+    channels = Choice(*choose_channels(found, asked.pop("channels", None)))
+    load = Load(len(dataset.channel_names), len(dataset.labels), batch or 4, network.features, networks)
+    layout, sizes = _choose_sizes(
+        layout,
+        network,
+        load,
+        patch=patch,
+        batch=batch,
+        limit=memory_for(device, memory_gb),
+        device=device,
+        fixed=spacing is not None,
+    )
     whence = f"from {len(split.labeled)} labeled and {len(split.unlabeled)} unlabeled images, none of test"
+    choices = {"crop": crop, "channels": channels, **sizes}
     values: dict[str, Any] = {
         "dataset": dataset.name,
         "dim": layout.dim,
         "orientation": layout.orientation,
         "axes": layout.axes,
         "spacing": layout.target,
-        "crop": crop,
-        "channels": channels,
         "labels": dataset.labels,
         "label_map": dataset.label_map,
         "ignore_value": dataset.ignore_value,
-        **sizes,
-        "reasons": {"dataset": whence, **layout.reasons, **reasons, **sizes["reasons"]},
+        **{name: choice.value for name, choice in choices.items()},
+        "reasons": {
+            "dataset": whence,
+            **layout.reasons,
+            **{name: choice.reason for name, choice in choices.items()},
+        },
         **asked,
     }
     return _validated(values)
 
 
-def _choose_crop(found: Fingerprint, asked: Any) -> tuple[Any, dict[str, str]]:
+def _choose_crop(found: Fingerprint, asked: Any) -> Choice[Any]:
     if asked is not None:
-        return asked, {"crop": "as asked"}
+        return Choice(asked)
     shares = [float(np.prod(case.nonzero)) for case in found.cases if case.nonzero is not None]
     median = float(np.median(shares)) if shares else 1.0
     why = f"the box of nonzero voxels holds {median:.0%} of the median scan"
-    return ("nonzero" if median < CROP_BELOW else "none"), {"crop": why}
+    return Choice("nonzero" if median < CROP_BELOW else "none", why)
 
 
 def _choose_sizes(
-    dataset: Dataset,
     layout: Layout,
     asked: Asked,
+    load: Load,
+    *,
     patch: Sequence[int] | int | None,
     batch: int | None,
-    memory_gb: float,
+    limit: Memory,
     device: str,
-) -> dict[str, Any]:
-    """Patch, network, batch and memory, each from those before it."""
+    fixed: bool,
+) -> tuple[Layout, dict[str, Choice[Any]]]:
+    """Voxels and patch together, then network, batch and memory, each from those before it."""
     if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
         raise UsageError(
             f"batch is {batch!r}, wanted a whole number of patches, 1 or more",
@@ -153,67 +179,35 @@ def _choose_sizes(
             code="PLAN_BATCH",
         )
     budget = budget_for(device, layout.dim)
-    load = Load(len(dataset.channel_names), len(dataset.labels), batch or 4, asked.features)
-    median, mm = layout.median_shape, layout.patch_spacing
-    reasons = {}
     if patch is None:
-        edges = choose_patch(median, mm, budget, memory_gb, load)
-        reasons["patch"] = _patch_reason(edges, median, budget, memory_gb)
+        layout, view = choose_view(layout, budget, limit, load, fixed=fixed)
     else:
-        edges, reasons["patch"] = _asked_patch(patch, layout.dim), "as asked"
-    network, reasons["network"] = plan_network(asked, edges, mm, budget, fixed=patch is not None)
+        edges = _asked_patch(patch, layout.dim)
+        view = Choice(edges, f"as asked; shows {seen(edges, layout):.0%} of the median scan")
+    network = plan_network(asked, view.value, layout.patch_spacing, budget, fixed=patch is not None)
     if patch is None and asked.strides:
-        edges = tuple(max(1, n // d) * d for n, d in zip(edges, network.divisor, strict=True))
-    load = Load(load.channels, load.classes, load.batch, network.features)
+        edges = tuple(max(1, n // d) * d for n, d in zip(view.value, network.value.divisor, strict=True))
+        view = Choice(edges, view.reason)
+    load = replace(load, features=network.value.features)
+    room = limit.room(cases_gb(layout, load.channels))
     if batch is None:
-        batch, reasons["batch"] = _sized_batch(edges, mm, budget, load, network, layout, memory_gb)
+        patches = choose_batch(view.value, layout, budget, load, network.value, room)
     else:
-        reasons["batch"] = "as asked"
-    load = Load(load.channels, load.classes, batch, network.features)
-    reasons["memory_gb"] = (
-        "estimates; two networks: both trained, a mean teacher takes less; the prepared cases come on top, "
-        "or stay on disk when they take more than half of the free memory (data.memory_gb)"
-    )
-    need = memory(edges, mm, budget, load, network)
+        patches = Choice(batch)
+    load = replace(load, batch=patches.value)
+    need = memory(view.value, layout.patch_spacing, budget, load, network.value)
     need["prepared cases"] = cases_gb(layout, load.channels)
-    return {"patch": edges, "network": network, "batch": batch, "memory_gb": need, "reasons": reasons}
-
-
-def cases_gb(layout: Layout, channels: int) -> float:
-    """Gigabytes of the prepared cases: float32 images and, at most, as many labels."""
-    voxels = float(layout.stored_shapes.prod(1, dtype=np.float64).sum())
-    return round(voxels * (4 * channels + 1) / 1e9, 2)
-
-
-def _patch_reason(patch: tuple[int, ...], median: tuple[int, ...], budget: Budget, memory_gb: float) -> str:
-    limit = f"{memory_gb:g} GB (more with network.checkpointing=true and plan.patch)"
-    if budget.device == "cpu":
-        limit = "what a CPU trains in minutes"
-    share = float(np.prod(patch) / np.prod(median))
-    small = (
-        f"; only {share:.0%} of the scan, a coarser spacing would show more" if share < SMALL_SHARE else ""
+    why = (
+        f"estimates, planned for {load.networks:g} trained networks (a teacher counts a quarter); the cases "
+        "come on top, or stay on disk when they take more than half of what is free (data.memory_gb)"
     )
-    return f"the median scan is {' x '.join(map(str, median))} at this spacing; within {limit}{small}"
-
-
-def _sized_batch(
-    patch: tuple[int, ...],
-    mm: tuple[float, ...],
-    budget: Budget,
-    load: Load,
-    network: NetworkPlan,
-    layout: Layout,
-    memory_gb: float,
-) -> tuple[int, str]:
-    def need(patches: int) -> float:
-        one = Load(load.channels, load.classes, patches, load.features)
-        return memory(patch, mm, budget, one, network)["two networks"]
-
-    fits = max((n for n in range(2, budget.batch + 1) if need(n) <= memory_gb), default=2)
-    pieces = int(layout.shapes[:, 0].sum()) if layout.dim == 2 else len(layout.shapes)
-    voxels = int(np.prod(layout.median_shape)) * pieces
-    chosen = choose_batch(patch, budget, fits, voxels)
-    return chosen, "even, so that labeled and unlabeled patches share it; at most 5 % of the voxels"
+    sizes: dict[str, Choice[Any]] = {
+        "patch": view,
+        "network": network,
+        "batch": patches,
+        "memory_gb": Choice(need, why),
+    }
+    return layout, sizes
 
 
 def _asked_patch(patch: Sequence[int] | int, dim: int) -> tuple[int, ...]:

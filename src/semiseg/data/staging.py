@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from semiseg.data.plan import NetworkPlan
+from semiseg.data.plan import Choice, NetworkPlan
 from semiseg.data.sizing import SMALLEST_MAP, Budget, stages_for
 from semiseg.errors import UsageError, unknown_name
 
@@ -54,7 +54,7 @@ def asked_network(network: Any, others: dict[str, Any]) -> Asked:
 
 def plan_network(
     asked: Asked, patch: Sequence[int], spacing: Sequence[float], budget: Budget, *, fixed: bool
-) -> tuple[NetworkPlan, str]:
+) -> Choice[NetworkPlan]:
     """Complete the network for this patch.
 
     Args:
@@ -63,9 +63,6 @@ def plan_network(
         spacing: mm per axis.
         budget: of the device.
         fixed: the patch was given too, so it must fit as it is.
-
-    Returns:
-        The network plan and its reason.
 
     Raises:
         UsageError: the patch cannot be halved as often as the network wants; names the nearest that can.
@@ -88,12 +85,10 @@ def plan_network(
     maps = " x ".join(str(n // d) for n, d in zip(patch, real, strict=True))
     capped = len(strides) == budget.stages and not asked.features
     limit = f"{budget.stages} stages on this device" if capped else f"{SMALLEST_MAP} voxels per axis"
-    return plan, f"{len(strides)} stages, the smallest map {maps}; limit: {limit}"
+    return Choice(plan, f"{len(strides)} stages, the smallest map {maps}; limit: {limit}")
 
 
-def _given_strides(
-    asked: Asked, patch: Sequence[int], budget: Budget, fixed: bool
-) -> tuple[NetworkPlan, str]:
+def _given_strides(asked: Asked, patch: Sequence[int], budget: Budget, fixed: bool) -> Choice[NetworkPlan]:
     features = asked.features or budget.features(len(asked.strides))
     kernels = asked.kernels or ((3,) * len(patch),) * len(features)
     _require_rows("strides", asked.strides, features, patch)
@@ -102,7 +97,7 @@ def _given_strides(
     if fixed and any(n % d for n, d in zip(patch, divisor, strict=True)):
         raise _indivisible(patch, divisor)
     plan = NetworkPlan(name=asked.name, features=features, strides=asked.strides, kernels=kernels)
-    return plan, "strides as asked"
+    return Choice(plan, "strides as asked")
 
 
 def _indivisible(patch: Sequence[int], divisor: Sequence[int]) -> UsageError:

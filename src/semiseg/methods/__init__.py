@@ -15,7 +15,7 @@ from semiseg.methods._figures import measured, published
 if TYPE_CHECKING:
     from semiseg.core import Method
 
-__all__ = ["check_options", "describe", "description", "find", "measured", "names", "published"]
+__all__ = ["check_options", "describe", "description", "find", "measured", "memory", "names", "published"]
 
 FOLDER = Path(__file__).parent
 
@@ -61,6 +61,20 @@ def description(name: str) -> Description:
             code="METHOD_IMPORT",
         )
     return found
+
+
+def memory(name: str) -> float:
+    """What training with a method holds, in trained networks; see :attr:`Description.memory`.
+
+    Raises:
+        UsageError: no such method; a class from elsewhere that has no docstring to read counts as two.
+    """
+    try:
+        return description(name).memory
+    except UsageError:
+        if ":" not in name:
+            raise
+    return Description(name).memory
 
 
 def find(name: str) -> type[Method]:

@@ -82,11 +82,13 @@ def digest(values: Any) -> str:
 def settings_of(config: Config) -> dict[str, Any]:
     """What of a configuration decides the weights and how scans are predicted.
 
-    Defaults are left out, so that a version which adds a setting does not run everything again.
+    Defaults are left out, so that a version which adds a setting does not run everything again; so is the
+    memory that a sweep plans for, which follows from its methods.
     """
     whole = config.model_dump(mode="json", exclude={"recipe"}, exclude_defaults=True)
     train = {key: value for key, value in whole.pop("train", {}).items() if key not in FREE}
-    return {**whole, "train": train}
+    plan = {key: value for key, value in whole.pop("plan", {}).items() if key != "networks"}
+    return {**whole, **({"plan": plan} if plan else {}), "train": train}
 
 
 class Contents:

@@ -30,6 +30,8 @@ RESERVED = {
 def config_of(spec: Spec, data: Data, variant: Variant) -> Config:
     """The configuration of a variant on a dataset; labels, fold and seed are still to be chosen.
 
+    Patches are planned for the method that needs most memory, so that all are compared on the same.
+
     Raises:
         UsageError: settings that do not fit, or whose meaning depends on the machine.
     """
@@ -47,6 +49,9 @@ def config_of(spec: Spec, data: Data, variant: Variant) -> Config:
     if problems:
         hint = "`semiseg methods NAME` and `semiseg networks` say what there is to set"
         raise UsageError("; ".join(problems), hint=hint, details={"problems": problems})
+    if config.plan.networks is None and config.plan.patch is None:
+        most = max(methods.memory(each.method) for each in spec.methods)
+        config = config.model_copy(update={"plan": config.plan.model_copy(update={"networks": most})})
     return with_network(config, NetworkPlan().name)
 
 

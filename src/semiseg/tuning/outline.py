@@ -124,7 +124,7 @@ def outline(
     kind = device.partition(":")[0]
     split = split_dataset(dataset, config)
     count = fold_count(dataset, split, folds)
-    plan = plan_for(dataset, split, config, device=kind, workers=workers, file=plan_file)
+    plan = plan_for(dataset, split, config, device=device, workers=workers, file=plan_file)
     config = with_network(config, plan.network.name)
     trial = config
     if iterations is not None:

@@ -13,6 +13,7 @@ from semiseg.writable import require_writable
 
 EXAMPLES = (
     "semiseg plan Dataset104_Heart",
+    "semiseg plan Dataset104_Heart --device cuda --set plan.memory_gb=24",
     "semiseg plan Dataset104_Heart --set plan.spacing=[1,1,1] -o heart.json",
     "semiseg train Dataset104_Heart --plan heart.json",
 )
@@ -22,8 +23,11 @@ def run(
     out: Output,
     dataset: options.Dataset,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="Where the plan is written.")
-    ] = Path("plan.json"),
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Where the plan is written; default: DATASET_plan.json."
+        ),
+    ] = None,
     labeled: options.Labeled = None,
     labeled_patients: options.LabeledPatients = None,
     fold: options.Fold = None,
@@ -39,8 +43,13 @@ def run(
     """Choose spacing, orientation, normalization, patch, batch and network for a dataset, and say why.
 
     Looks at images and, where they are labeled, at the labels of the labeled cases only. `semiseg train`
-    makes the same plan by itself; write one to read it, change it, or share it between runs.
+    makes the same plan by itself; write one to read it, change it, or share it between runs. The device need
+    not be in this machine: it is planned for the memory that is assumed or said.
     """
+    from semiseg.data.dataset import Dataset
+
+    opened = Dataset.open(dataset)
+    output = output or Path(f"{opened.name}_plan.json")
     if not dry_run:
         require_writable(output.parent, "-o")
         if not overwrite:
@@ -54,9 +63,8 @@ def run(
     where = options.device(device)
 
     from semiseg.cli.planning import plan_of, plan_text
-    from semiseg.data.dataset import Dataset
 
-    split, plan = plan_of(Dataset.open(dataset), resolved, device=where, workers=options.workers(workers))
+    split, plan = plan_of(opened, resolved, device=where, workers=options.workers(workers))
     if not dry_run:
         plan.save(output)
     written = "" if dry_run else f"written: {output}; change it and train with --plan {output}"

@@ -45,7 +45,7 @@ def run(
     )
     resolved = resolve(settings=settings or (), flags=flags)
     where, processes = options.device(device), options.workers(workers)
-    if where != "cpu":
+    if where == "auto":  # any other need not be in this machine
         from semiseg.devices import select_device
 
         where = str(select_device(where))
