@@ -143,6 +143,9 @@ class TrainConfig(_Section):
     log_every: int = Field(10, ge=1)
     max_bad_steps: int = Field(20, ge=1)
     """Non-finite losses or gradients in a row before the run ends with an error."""
+    on_collapse: Literal["warn", "stop"] = "warn"
+    """When a class vanishes or doubles on unlabeled scans: say so; or also end the run, with the weights of
+    the last check that was healthy."""
     deterministic: bool = True
     compile: bool | Literal["auto", "graphs"] = "auto"
     """Compile the networks; ``auto``: for long runs on a GPU. ``graphs`` replays CUDA graphs, too."""

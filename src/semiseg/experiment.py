@@ -78,7 +78,7 @@ def train(
         stored = folder.stored_run() if resume else None
         if stored is not None:
             config = stored.resumed_config(config)
-            if stored.run.finished:
+            if not stored.goes_on(config):
                 log.info("%s is finished already", stored.run.folder)
                 return stored.run
         elif not dry_run:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from semiseg.model import Model
     from semiseg.prediction import PredictionReport
 
+FREE_IN_BETWEEN = {"max_time", "checkpoint_minutes", "log_every", "on_collapse"}
+"""Settings of ``train`` that a resumed run may change."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -104,7 +107,7 @@ def load_run(folder: str | Path) -> Run:
 
 def differences(stored: Config, wanted: Config) -> list[str]:
     """Settings in which a resumed run would differ, leaving out those that may change in between."""
-    free = {"train.max_time", "train.checkpoint_minutes", "train.log_every"}
+    free = {f"train.{name}" for name in FREE_IN_BETWEEN}
     if wanted.select is None:  # "whatever suits", which the stored run has decided
         free.add("select")
     before, after = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))

@@ -17,7 +17,7 @@ from semiseg.config import Config
 from semiseg.engine.events import Ended, Listener
 from semiseg.errors import UsageError
 from semiseg.prepare import Prepared
-from semiseg.run import Run, differences, load_run, save_config
+from semiseg.run import FREE_IN_BETWEEN, Run, differences, load_run, save_config
 from semiseg.run_name import run_name
 from semiseg.writable import require_writable
 
@@ -42,8 +42,15 @@ class StoredRun:
                 hint="resume with the same flags, or start another run with --run FOLDER or --overwrite",
                 code="RESUME_DIFFERS",
             )
-        free = wanted.train.model_dump(include={"max_time", "checkpoint_minutes", "log_every"})
+        free = wanted.train.model_dump(include=FREE_IN_BETWEEN)
         return stored.model_copy(update={"train": stored.train.model_copy(update=free)})
+
+    def goes_on(self, config: Config) -> bool:
+        """Whether there is something left to train; after a collapse, if ``warn`` is asked for now."""
+        if not self.run.finished:
+            return True
+        last = self.run.manifest["sessions"][-1]["reason"]
+        return last == "collapse" and config.train.on_collapse == "warn"
 
 
 class RunFolder:
@@ -162,14 +169,23 @@ class RunFolder:
         }
         write_json(self.path / "manifest.json", content)
 
-    def note_end(self, ended: Ended, memory: Mapping[str, float | None]) -> None:
-        """Add this session to the manifest, with what :func:`semiseg.devices.peak_memory` says."""
+    def note_end(
+        self, ended: Ended, memory: Mapping[str, float | None], facts: Mapping[str, Any] | None = None
+    ) -> None:
+        """Add this session to the manifest, with what :func:`semiseg.devices.peak_memory` says.
+
+        Args:
+            ended: how the loop ended.
+            memory: GB.
+            facts: entries about the whole run, known at its end.
+        """
         path = self.path / "manifest.json"
         content: dict[str, Any] = json.loads(path.read_text())
         session = {"step": ended.step, "reason": ended.reason, "seconds": round(ended.seconds, 1), **memory}
         content["sessions"].append({"ended": manifest.now(), **session})
         if ended.reason != "interrupted":
             content["ended"] = manifest.now()
+        content |= facts or {}
         write_json(path, content)
 
     def listeners(self) -> list[Listener]:

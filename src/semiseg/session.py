@@ -19,11 +19,13 @@ from semiseg.data import augment
 from semiseg.data.batches import Batches
 from semiseg.data.prefetch import Prefetch
 from semiseg.data.resident import make_resident
+from semiseg.data.store import StoredLabeledCase
 from semiseg.devices import forget_peak_memory, native_precision, peak_memory
 from semiseg.engine import checkpoint, self_check
+from semiseg.engine.collapse import CollapseMonitor, cadence, share_spread
 from semiseg.engine.compiled import StepMarks, compile_networks, networks_of, should_compile
 from semiseg.engine.events import Ended, Listener, Notice
-from semiseg.engine.loop import Loop
+from semiseg.engine.loop import HEALTHY, Loop
 from semiseg.engine.precision import Precision
 from semiseg.engine.update import iterate
 from semiseg.errors import DeviceError, Interrupted
@@ -31,7 +33,7 @@ from semiseg.inference.fit import require_settings_fit
 from semiseg.prepare import Prepared
 from semiseg.run import Run
 from semiseg.run_folder import RunFolder
-from semiseg.training_parts import batch_sizes, described, factory, require_fit, trained_parameters
+from semiseg.training_parts import batch_sizes, described, factory, require_fit, thinned, trained_parameters
 from semiseg.validation import Validation
 
 log = logging.getLogger("semiseg.train")
@@ -186,8 +188,25 @@ class Session:
             validate=validation,
             validate_every=config.validation.every or max(total // 10, 1),
             patience=config.validation.patience,
+            monitor=self._monitor(total) if folder else None,
             listeners=listeners,
             rank_seed=self.fabric.global_rank,
+        )
+
+    def _monitor(self, total: int) -> CollapseMonitor | None:
+        """Whoever has unlabeled scans is watched on them, trained on or not."""
+        prepared, plan = self.prepared, self.prepared.plan
+        if not prepared.split.unlabeled:
+            return None
+        found = cadence(total, sum(self.batches.sizes) // self.fabric.world_size, self.config.train.log_every)
+        labels = [thinned(case.label) for case in prepared.labeled if isinstance(case, StoredLabeledCase)]
+        return CollapseMonitor(
+            self.batches.drawn_alike((found.labeled, 2 * found.labeled)),
+            list(plan.labels)[1:],
+            share_spread(labels, plan.classes),
+            found,
+            total,
+            self.precision.autocast,
         )
 
     def _description(self) -> dict[str, Any]:
@@ -225,11 +244,31 @@ class Session:
         if ended.reason == "interrupted":
             folder.note_end(ended, memory)
             return
-        best = folder.checkpoints / "best.ckpt"
-        use_best = self.config.select == "best-val" and best.is_file()
-        content = checkpoint.load(best, checkpoint.MODEL) if use_best else loop.model()
+        content = self._exported(folder, loop, ended)
         if validation is not None:
             loop.network.load_state_dict(content["predictor"])
             validation.write(loop.network, folder.path / "validation")
         checkpoint.save(folder.checkpoints / "final.ckpt", content)
-        folder.note_end(ended, memory)
+        watched = loop.monitor.report() if loop.monitor else {}
+        folder.note_end(ended, memory, {**watched, "exported_iteration": content["step"]})
+        for found in loop.monitor.judge.findings if loop.monitor else ():
+            loop.tell(Notice(ended.step, f"{found.text} ({self._told(folder, content)})", warning=True))
+
+    def _exported(self, folder: RunFolder, loop: Loop, ended: Ended) -> dict[str, Any]:
+        """The weights that become the final model: by validation, or the last usable ones."""
+        best, healthy = folder.checkpoints / "best.ckpt", folder.checkpoints / HEALTHY
+        if self.config.select == "best-val" and best.is_file():
+            return checkpoint.load(best, checkpoint.MODEL)
+        if ended.reason == "collapse" and healthy.is_file():
+            return checkpoint.load(healthy, checkpoint.MODEL)
+        return loop.model()
+
+    def _told(self, folder: RunFolder, content: dict[str, Any]) -> str:
+        """Which weights are exported, and where those of the last healthy check are."""
+        healthy = folder.checkpoints / HEALTHY
+        if not healthy.is_file():
+            return f"the weights of iteration {content['step']} are exported"
+        step = checkpoint.load(healthy, checkpoint.MODEL)["step"]
+        if step == content["step"]:
+            return f"exported: iteration {step}, the last healthy check"
+        return f"exported: iteration {content['step']}; the last healthy check, iteration {step}: {healthy}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from semiseg.core import Batch
 from semiseg.data.augment import Augmentation
-from semiseg.data.augment.draws import Draws
+from semiseg.data.augment.draws import Draws, seed_from
 from semiseg.data.augment.plain import stack
 from semiseg.data.plan import Plan
 from semiseg.data.resident import Resident
@@ -68,6 +69,7 @@ class Batches:
         self.views, self.seed, self.rank, self.world = tuple(views), seed, rank, world
         require_known(targets)
         self.targets = tuple(targets)
+        self.labeled_view = "labeled"
         self.labeled = Stream(_items(labeled, plan), seed, "labeled")
         self.unlabeled = Stream(_items(unlabeled or labeled, plan), seed, "unlabeled")
         formats = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -75,14 +77,28 @@ class Batches:
 
     def __call__(self, step: int) -> Batch:
         """The batch of an iteration, on the cases' device."""
-        x_l, y_l = self._samples(self.labeled, "labeled", step, self.sizes[0], ("labeled",))
+        view = self.labeled_view
+        x_l, y_l = self._samples(self.labeled, "labeled", step, self.sizes[0], (view,))
         x_u: dict[str, Tensor] = {}
         if self.views and self.sizes[1]:
             x_u, _ = self._samples(self.unlabeled, "unlabeled", step, self.sizes[1], self.views)
         if y_l is None:
             raise ValueError("a labeled case without a label reached the batches")
         targets = make_targets(self.targets, y_l, self.plan.classes)
-        return Batch(x_l["labeled"], y_l.long(), x_u, targets)
+        return Batch(x_l[view], y_l.long(), x_u, targets)
+
+    def drawn_alike(self, sizes: tuple[int, int]) -> Batches:
+        """Other batches of the same cases, for comparing labeled with unlabeled ones.
+
+        All crops are random and ``weak``: none is centered on foreground. Not shared out among processes.
+        """
+        other = copy.copy(self)
+        other.plan = self.plan.model_copy(update={"foreground": 0.0})
+        other.sizes, other.views, other.targets, other.labeled_view = sizes, ("weak",), (), "weak"
+        other.seed, other.rank, other.world = seed_from(self.seed, "drawn alike"), 0, 1
+        other.labeled = Stream(self.labeled.items, other.seed, "labeled")
+        other.unlabeled = Stream(self.unlabeled.items, other.seed, "unlabeled")
+        return other
 
     def _samples(
         self, stream: Stream[Item], name: str, step: int, size: int, views: Sequence[str]

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+SHARE_PREFIX = "share/"
+"""Of the values ``share/labels/CLASS``, ``share/labeled/CLASS`` and ``share/unlabeled/CLASS``: what a class
+has of the voxels, in labels and in predictions on labeled and unlabeled scans."""
+
 
 @dataclass(frozen=True)
 class Started:
@@ -24,7 +28,8 @@ class Stepped:
     stage: str
     lr: float
     values: Mapping[str, float]
-    """Means since the last event: ``loss`` and what the method logs."""
+    """Means since the last event: ``loss`` and what the method logs; now and then ``share/…``, what each
+    class has of the voxels (see :data:`SHARE_PREFIX`)."""
     iterations_per_second: float
     seconds_left: float
 
@@ -50,7 +55,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Ended:
-    """The loop is over; ``reason`` is finished, max-time, patience or interrupted."""
+    """The loop is over; ``reason`` is finished, max-time, patience, collapse or interrupted."""
 
     step: int
     reason: str

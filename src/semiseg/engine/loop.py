@@ -21,6 +21,7 @@ from semiseg.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from semiseg.core import Batch, Clock, Method, Stage
 from semiseg.ema import ema_update, warm_decay
 from semiseg.engine import checkpoint
+from semiseg.engine.collapse import CollapseMonitor
 from semiseg.engine.events import Ended, Event, Listener, Notice, Started, Stepped, Validated
 from semiseg.engine.meter import Meter
 from semiseg.engine.optim import build_optimizer, fuse, lr_factor
@@ -38,6 +39,9 @@ Batches = Callable[[int], Batch]
 Validate = Callable[[nn.Module], dict[str, float]]
 """Network -> scores; ``dice`` decides which one is best."""
 
+HEALTHY = "healthy.ckpt"
+"""The exported network at the last check that found it healthy on unlabeled scans."""
+
 
 @dataclass
 class Loop:
@@ -52,6 +56,7 @@ class Loop:
         describe: what is stored in each checkpoint beside the weights, so that it can be used alone.
         validate_every: iterations between validations; there is one more at the end of each stage.
         patience: validations of the last stage without a new best before the run ends.
+        monitor: looks at predictions on unlabeled scans; healthy weights go to :data:`HEALTHY`.
         rank_seed: added to the seed of each iteration, so that ranks draw different noise.
     """
 
@@ -68,6 +73,7 @@ class Loop:
     validate: Validate | None = None
     validate_every: int = 1000
     patience: int | None = None
+    monitor: CollapseMonitor | None = None
     listeners: Sequence[Listener] = ()
     rank_seed: int = 0
 
@@ -138,6 +144,7 @@ class Loop:
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "precision": self.precision.state_dict(),
             "meter": self.meter.state_dict(),
+            "monitor": self.monitor.judge.state_dict() if self.monitor else None,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -152,6 +159,8 @@ class Loop:
             optimizer.load_state_dict(state["optimizers"][name])
         self.precision.load_state_dict(state["precision"])
         self.meter.load_state_dict(state["meter"])
+        if self.monitor and state.get("monitor"):
+            self.monitor.judge.load_state_dict(state["monitor"])
 
     def save(self) -> None:
         """Write ``last.ckpt`` (rank 0; all ranks hold the same state)."""
@@ -253,9 +262,21 @@ class Loop:
         values = meter.read()
         if skipped := self.skips.total:
             values["skipped_updates"] = float(skipped)
+        values |= self._watch(stage)
         return Stepped(
             self.step, self.total, stage.name, lr, values, meter.per_second, meter.seconds_left(self.step)
         )
+
+    def _watch(self, stage: Stage) -> dict[str, float]:
+        """What each class has on unlabeled scans, where it is time to look; healthy weights are kept."""
+        monitor = self.monitor
+        if monitor is None or not monitor.due(self.step, ends=self._ends_a_stage()):
+            return {}
+        for found in monitor.check(self.fabric, self.network, self.step, stage.name):
+            self.tell(Notice(self.step, found.text, warning=True))
+        if monitor.judge.healthy and self.folder is not None and self.fabric.global_rank == 0:
+            checkpoint.save(self.folder / HEALTHY, self.model())
+        return monitor.judge.values()
 
     def _validate(self) -> None:
         if self.validate is None:
@@ -286,6 +307,8 @@ class Loop:
             return "finished"  # ranks agree only now and then: each agreement costs a message
         if any_rank(self.fabric, signaled):
             return "interrupted"
+        if self.monitor and self.monitor.judge.collapsed and self.train.on_collapse == "stop":
+            return "collapse"
         if self.train.max_time and any_rank(self.fabric, seconds > 60 * self.train.max_time):
             return "max-time"
         in_last_stage = self.clock(self.step - 1)[0] == self.method.stages[-1]

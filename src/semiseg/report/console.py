@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
-from semiseg.engine.events import Ended, Event, Notice, Started, Stepped, Validated
+from semiseg.engine.events import SHARE_PREFIX, Ended, Event, Notice, Started, Stepped, Validated
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -158,8 +158,9 @@ def duration(seconds: float) -> str:
 
 
 def losses(values: Mapping[str, float], most: int = 6) -> str:
-    """``loss 0.512  ce 0.301``: the total first, at most ``most`` of them."""
-    names = sorted(values, key=lambda name: name != "loss")[:most]
+    """``loss 0.512  ce 0.301``: the total first, at most ``most`` of them; no shares of classes."""
+    shown = [name for name in values if not name.startswith(SHARE_PREFIX)]
+    names = sorted(shown, key=lambda name: name != "loss")[:most]
     return "  ".join(f"{name} {values[name]:.4g}" for name in names)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semiseg.atomic import replacing
-from semiseg.engine.events import Ended, Event, Stepped, Validated
+from semiseg.engine.events import SHARE_PREFIX, Ended, Event, Stepped, Validated
 from semiseg.report.files import VALIDATION_PREFIX, read_metrics
 from semiseg.report.palette import INK, colors
 
@@ -95,14 +95,33 @@ def _panels(rows: Sequence[Row]) -> list[tuple[str, Curves]]:
     steps = [row for row in rows if row["event"] == "stepped"]
     names = [name for name in dict.fromkeys(k for row in steps for k in row) if name not in _NOT_CURVES]
     losses = [name for name in names if name.startswith("loss")]
-    others = [name for name in names if name not in losses]
+    shares = [name for name in names if name.startswith(SHARE_PREFIX)]
+    others = [name for name in names if name not in (*losses, *shares)]
     scores = [name for name in dict.fromkeys(k for row in rows for k in row) if name.startswith("val/")]
     return [
         ("training loss", _curves(steps, losses)),
         ("of the method", _curves(steps, others)),
+        (SHARES, _relative(_curves(steps, shares))),
         ("validation Dice", _curves(rows, scores)),
         ("learning rate", _curves(steps, ["lr"])),
     ]
+
+
+SHARES = "predicted / labels"
+"""Panel: what a class has of the voxels of unlabeled (and labeled) scans, as a multiple of what it has in the
+labels."""
+
+
+def _relative(curves: Curves) -> Curves:
+    """Each class' predicted share over the mean share of the labels; a class without one is left out."""
+    found: Curves = {}
+    for key, (x, y) in curves.items():
+        kind, name = key.removeprefix(SHARE_PREFIX).split("/", 1)
+        labels = curves.get(f"{SHARE_PREFIX}labels/{name}", ([], []))[1]
+        mean = sum(labels) / max(len(labels), 1)
+        if kind != "labels" and mean > 0:
+            found[key] = (x, [value / mean for value in y])
+    return found
 
 
 _NOT_CURVES = {"event", "step", "stage", "lr", "best", "iterations_per_second"}
@@ -118,16 +137,16 @@ def _curves(rows: Sequence[Row], names: Sequence[str]) -> Curves:
 
 def _draw_panel(axis: Axes, name: str, curves: Curves) -> None:
     main = "val/dice" if name == "validation Dice" else "loss"
+    if name == SHARES:
+        _draw_shares(axis, curves)
+        return
     palette = iter(colors(len(curves)))
     for key, (x, y) in curves.items():
         color = INK if key in (main, "lr") else next(palette)
         points: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(x) <= 40 else {}
         width = 1.8 if key in (main, "lr") else 1.2
         axis.plot(x, y, color=color, linewidth=width, label=_legend_name(key), **points)
-    axis.set_ylabel(name)
-    axis.grid(visible=True, color="#dddddd", linewidth=0.6)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
+    _dress(axis, name)
     if name == "validation Dice":
         axis.set_ylim(0, 1)
     if name == "learning rate":
@@ -135,7 +154,35 @@ def _draw_panel(axis: Axes, name: str, curves: Curves) -> None:
     if name == "of the method" and _unlike(curves):
         axis.set_yscale("log")
     if len(curves) > 1:
-        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
+        _add_legend(axis)
+
+
+def _draw_shares(axis: Axes, curves: Curves) -> None:
+    """One color per class: a line for unlabeled scans, dots for labeled ones."""
+    names = list(dict.fromkeys(key.split("/", 2)[2] for key in curves))
+    for name, color in zip(names, colors(len(names)), strict=True):
+        x, y = curves[f"{SHARE_PREFIX}unlabeled/{name}"]
+        axis.plot(x, y, color=color, linewidth=1.4, marker="o", markersize=3.5, label=name)
+        x, y = curves[f"{SHARE_PREFIX}labeled/{name}"]
+        axis.plot(x, y, color=color, linewidth=0.9, linestyle=":")
+    axis.axhline(1.0, color=INK, linewidth=0.8)
+    _dress(axis, SHARES)
+    axis.set_ylim(bottom=0)
+    axis.set_title(
+        "shares of the classes: unlabeled scans (lines), labeled scans (dots)", fontsize=8, color=INK
+    )
+    _add_legend(axis)
+
+
+def _dress(axis: Axes, name: str) -> None:
+    axis.set_ylabel(name)
+    axis.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _add_legend(axis: Axes) -> None:
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
 
 
 def _unlike(curves: Curves) -> bool:
