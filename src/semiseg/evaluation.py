@@ -232,9 +232,9 @@ def _attempt(case: str, reference: Path, prediction: Path, rule: _Rule) -> _Comp
 
 
 def _compare(case: str, reference: Path, prediction: Path, rule: _Rule) -> _Compared:
-    from semiseg.data.formats import read
+    from semiseg.data.formats import read_label
 
-    truth, guess = read(reference), read(prediction)
+    truth, guess = read_label(reference), read_label(prediction)
     _check_grids(truth, guess, reference, prediction)
     classes = rule.classes
     wanted, values = declared_values(truth.array, reference, classes.reference_map)

@@ -20,10 +20,13 @@ from semiseg.errors import DataError, UsageError
 Loaded = tuple[NDArray[Any], Grid, dict[str, Any]]
 """(C, *S), where its voxels lie, and what a writer needs to give the file back as it came."""
 
-PHOTO_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+PHOTO_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 """Endings whose files may hold three color channels at once."""
 
-WRITTEN_AS = {".nhdr": ".nrrd", ".mhd": ".mha", ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png"}
+WRITTEN_AS = {
+    ".hdr": ".nii.gz", ".nhdr": ".nrrd", ".mhd": ".mha",
+    ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png", ".webp": ".png",
+}  # fmt: skip
 """Label maps keep the ending of their scan, but are never lossy and never in two files."""
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")

@@ -58,7 +58,9 @@ def load_label(case: LabeledCase, grid: Grid) -> Array:
     Raises:
         DataError: unreadable, colored, or on another grid; names the case.
     """
-    volume = _read(case.label, case.id)
+    from semiseg.data import formats
+
+    volume = _naming(case.id, formats.read_label, case.label)
     _require_same_grid(volume.grid, grid, case.label, case.images[0], case.id)
     if volume.array.shape != volume.grid.shape:
         raise DataError(

@@ -15,9 +15,9 @@ from semiseg.data.dataset_json import Description
 from semiseg.data.formats import ending_of
 from semiseg.data.problem import Problem, Severity
 
-PHOTO_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+PHOTO_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 """Endings whose files may hold three color channels at once."""
-_COMPANIONS = (".json", ".raw", ".zraw")
+_COMPANIONS = (".json", ".raw", ".zraw", ".img")
 """Sidecars and the voxel halves of header files: neither cases nor strangers."""
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 

@@ -30,8 +30,9 @@ def test_modes_of_png(tmp_path: Path) -> None:
         "color": (Image.fromarray(color), color),
         "deep": (Image.fromarray(deep), deep),
         "bits": (Image.fromarray(GRAY > 5), (GRAY > 5).astype(np.uint8)),
-        "palette": (palette, GRAY),
-        "alpha": (Image.merge("LA", [Image.fromarray(GRAY), Image.fromarray(GRAY)]), GRAY),
+        "palette": (palette, 255 - GRAY),
+        "alpha": (Image.merge("LA", [Image.fromarray(GRAY), Image.new("L", (4, 3), 255)]), GRAY),
+        "opaque": (Image.fromarray(color).convert("RGBA"), color),
     }
     for name, (image, wanted) in images.items():
         image.save(tmp_path / f"{name}.png")
@@ -40,8 +41,9 @@ def test_modes_of_png(tmp_path: Path) -> None:
         assert np.array_equal(volume.array, wanted), name
         assert volume.array.dtype == wanted.dtype, name
         assert header.grid.shape == volume.grid.shape == (3, 4)
-        assert header.channels == (3 if name == "color" else 1)
+        assert header.channels == (3 if name in ("color", "opaque") else 1)
         assert np.array_equal(volume.grid.affine, np.eye(4))
+    assert np.array_equal(formats.read_label(tmp_path / "palette.png").array, GRAY)
 
 
 def test_16_bit_color_is_refused_rather_than_cut_to_8_bits(tmp_path: Path) -> None:
@@ -60,11 +62,28 @@ def test_16_bit_color_is_refused_rather_than_cut_to_8_bits(tmp_path: Path) -> No
     assert caught.value.code == "BAD_DTYPE"
 
 
-def test_a_jpeg_named_png_is_refused(tmp_path: Path) -> None:
-    Image.fromarray(GRAY).save(tmp_path / "a.png", format="JPEG")
-    with pytest.raises(DataError) as caught:
-        formats.read(tmp_path / "a.png")
-    assert caught.value.code == "UNREADABLE"
+@pytest.mark.parametrize(
+    ("held", "named"),
+    [
+        (".jpg", ".png"),
+        (".png", ".tif"),
+        (".nii", ".nrrd"),
+        (".nrrd", ".nii.gz"),
+        (".mha", ".nii"),
+        (".tif", ".jpg"),
+    ],
+)
+def test_a_file_is_read_as_what_it_holds_and_the_name_is_told(tmp_path: Path, held: str, named: str) -> None:
+    source = tmp_path / f"a{held}"
+    if held == ".jpg":
+        Image.fromarray(GRAY).save(source, quality=100)
+    else:
+        formats.write(source, GRAY, Grid((3, 4), np.eye(4)))
+    wanted = formats.read(source)
+    volume = formats.read(source.rename(tmp_path / f"b{named}"))
+    assert np.array_equal(volume.array, wanted.array)
+    assert volume.meta["content"] == held
+    assert "content" not in wanted.meta
 
 
 def test_density_counts_unless_it_is_a_default(tmp_path: Path) -> None:

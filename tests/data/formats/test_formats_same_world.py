@@ -11,7 +11,7 @@ from semiseg.data import formats
 from semiseg.data.volume import Grid
 from semiseg.errors import DataError
 
-VOLUME_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
+VOLUME_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".mha")
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "uint64", "float32")
 
 
@@ -58,7 +58,7 @@ def test_voxels_and_world_survive_and_agree_with_simpleitk(tmp_path: Path, endin
         assert np.allclose(lps * [-1, -1, 1], (AFFINES[name] @ [*index, 1])[:3], atol=1e-4)
 
 
-@pytest.mark.parametrize("ending", VOLUME_ENDINGS)
+@pytest.mark.parametrize("ending", [*VOLUME_ENDINGS, ".mhd", ".nhdr", ".hdr"])
 @pytest.mark.parametrize("compressed", [False, True])
 def test_reads_what_simpleitk_writes(tmp_path: Path, ending: str, compressed: bool) -> None:
     sitk = pytest.importorskip("SimpleITK")
@@ -112,7 +112,7 @@ def test_two_dimensional_images(tmp_path: Path, ending: str) -> None:
     assert volume.grid.spacing == pytest.approx((0.5, 0.25))
 
 
-@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
+@pytest.mark.parametrize("ending", [".nii.gz"])
 def test_a_tilted_2d_slice_keeps_its_place(tmp_path: Path, ending: str) -> None:
     affine = AFFINES["oblique"].copy()
     affine[:3, 2] = np.cross(affine[:3, 0], affine[:3, 1])
@@ -130,7 +130,7 @@ def test_shear_is_kept_by_nifti_and_nrrd_and_refused_by_the_others(tmp_path: Pat
     for ending in (".nii", ".nii.gz", ".nrrd"):
         formats.write(tmp_path / f"s{ending}", array, grid)
         assert formats.read(tmp_path / f"s{ending}").grid.matches(grid)
-    for ending in (".mha", ".mhd", ".tif"):
+    for ending in (".mha", ".tif"):
         with pytest.raises(DataError) as caught:
             formats.write(tmp_path / f"s{ending}", array, grid)
         assert caught.value.code == "SHEARED"

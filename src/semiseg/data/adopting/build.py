@@ -20,7 +20,7 @@ from semiseg.data.scan import PHOTO_ENDINGS
 
 _KEPT = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
 """Endings of single files that can be copied as they are."""
-_PICTURES = (".png", ".bmp", ".jpg", ".jpeg")
+_PICTURES = (".png", ".bmp", ".jpg", ".jpeg", ".webp")
 _FOLDERS = {"train": "Tr", "val": "Tr", "unlabeled": "Un", "test": "Ts"}
 
 
@@ -128,7 +128,7 @@ def _make(file: Target, root: Path, colors: bool, link: bool) -> None:
                 return
         shutil.copyfile(file.source.path, place)
         return
-    volume = load(file.source)
+    volume = load(file.source, label=file.is_label)
     array = (
         _label_array(volume.array)
         if file.is_label

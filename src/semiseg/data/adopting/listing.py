@@ -13,7 +13,21 @@ from semiseg.data.formats.dicom import Series, find_series
 from semiseg.errors import DataError
 
 _DICOM_ENDINGS = (".dcm", ".dicom", ".ima", ".zip")
-_QUIET = (".json", ".raw", ".zraw", ".txt", ".csv", ".tsv", ".md", ".cfg", ".xml", ".pdf", ".bval", ".bvec")
+_QUIET = (
+    ".json",
+    ".raw",
+    ".zraw",
+    ".img",
+    ".txt",
+    ".csv",
+    ".tsv",
+    ".md",
+    ".cfg",
+    ".xml",
+    ".pdf",
+    ".bval",
+    ".bvec",
+)
 
 
 @dataclass

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
+
+import numpy as np
 
 import numpy as np
 
 from semiseg.data.adopting.draft import Source
 from semiseg.data.checks.voxels import Voxels, value_counts
-from semiseg.data.formats import read, read_header
+from semiseg.data.formats import ending_of, nifti, read, read_header, read_label
 from semiseg.data.formats.dicom import read_series
-from semiseg.data.volume import Grid, Volume
+from semiseg.data.volume import Volume
 from semiseg.errors import DataError
 
 MOST_VALUES = 64
@@ -50,30 +52,19 @@ def look(source: Source) -> Looks:
         header = read_header(source.path)
     except DataError as error:
         shape = error.details.get("shape", ())
-        if error.code == "NOT_3D" and len(shape) == 4:
+        if error.code == "NOT_3D" and len(shape) == 4 and ending_of(source.path) in nifti.ENDINGS:
             return Looks(axes=3, frames=int(shape[3]))
         return Looks(trouble=error.message.removeprefix(f"{source.path}: "))
     return Looks(len(header.grid.shape), header.channels, 1, header.dtype)
 
 
-def load(source: Source) -> Volume:
-    """The voxels of a file, a frame of a 4D file, or a DICOM series."""
+def load(source: Source, *, label: bool = False) -> Volume:
+    """The voxels of a file (its class numbers where it is a label), a frame of a 4D file, or a DICOM series."""
     if source.series is not None:
         return read_series(source.series)
     if source.frame is not None:
-        return _frame(source)
-    return read(source.path)
-
-
-def _frame(source: Source) -> Volume:
-    """One frame of a 4D NIfTI file; the others are not held."""
-    import nibabel as nib
-
-    image: Any = nib.load(source.path)
-    array = np.asanyarray(image.dataobj[..., source.frame])
-    if array.dtype == np.float64:
-        array = array.astype(np.float32)
-    return Volume(array, Grid(array.shape, np.asarray(image.affine, np.float64)))
+        return nifti.read_frame(source.path, source.frame)
+    return read_label(source.path) if label else read(source.path)
 
 
 @dataclass(frozen=True)
@@ -87,7 +78,7 @@ class Mask:
 def look_for_labels(source: Source) -> Mask:
     """Read a file and say whether it holds few whole numbers."""
     try:
-        array = single_channel(load(source).array)
+        array = single_channel(load(source, label=True).array)
     except DataError as error:
         return Mask(trouble=error.message.removeprefix(f"{source.path}: "))
     if array is None:

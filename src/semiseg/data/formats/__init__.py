@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.data.formats.guards import broken, check_file, explained
+from semiseg.data.formats.magic import ending_by_content
 from semiseg.data.volume import Grid, Header, Volume
+from semiseg.errors import DataError
+
+T = TypeVar("T")
 
 
 class Format(Protocol):
@@ -65,27 +70,68 @@ def read_header(path: Path) -> Header:
         DataError: EMPTY_FILE, MISSING_FILE, UNKNOWN_FORMAT, UNREADABLE, TRUNCATED, ABSURD_HEADER, TOO_LARGE,
             BAD_SPACING, BAD_DTYPE or NOT_3D.
     """
-    path = Path(path)
-    chosen = _format(path)
-    check_file(path)
-    with explained(path):
-        return chosen.read_header(path)
+    return _by_content(Path(path), lambda chosen, file: chosen.read_header(file))[0]
 
 
 def read(path: Path) -> Volume:
     """The voxels of an image in file order, with scale factors applied, and its grid.
 
+    What a viewer shows is what is read: pictures upright, palettes as colors, white where it is white.
     Integers stay integers where the scale factors allow it, everything else is float32. Color images have
-    their 3 or 4 channels as an extra last axis. Trailing axes of length 1 beyond the third are dropped.
+    their 3 channels as an extra last axis. Trailing axes of length 1 beyond the third are dropped. A file is
+    read as what it holds, whatever its name says; ``meta["content"]`` then has the ending it should have.
 
     Raises:
         DataError: as ``read_header``; TRUNCATED and UNREADABLE also for damage among the voxels.
     """
-    path = Path(path)
+    volume, content = _by_content(Path(path), lambda chosen, file: chosen.read(file))
+    return replace(volume, meta={**volume.meta, "content": content}) if content else volume
+
+
+def read_label(path: Path) -> Volume:
+    """As :func:`read`, for a file of class numbers.
+
+    A palette picture is its indices, a gray picture saved in color one channel, and values that went through
+    a scale factor are whole numbers again where that is what they were.
+
+    Raises:
+        DataError: as ``read``.
+    """
+    volume, _ = _by_content(Path(path), lambda chosen, file: getattr(chosen, "read_label", chosen.read)(file))
+    array = volume.array
+    if array.ndim > len(volume.grid.shape) and (array == array[..., :1]).all():
+        array = array[..., 0]
+    return replace(volume, array=_unscaled(array, volume.meta.get("slope")))
+
+
+def _unscaled(array: NDArray[Any], slope: float | None) -> NDArray[Any]:
+    """Whole numbers, where each value is one up to half a step of the scale it was stored with."""
+    if slope is None or array.dtype.kind != "f" or not np.isfinite(array).all():
+        return array
+    whole = np.rint(array)
+    if abs(slope) >= 1 or np.abs(array - whole).max(initial=0) > abs(slope) / 2 + 1e-6:
+        return array
+    return whole.astype(np.int32)
+
+
+def _by_content(path: Path, work: Callable[[Format, Path], T]) -> tuple[T, str | None]:
+    """``work`` with the format of the file's name or, where that fails, with the format of its first bytes.
+
+    Returns:
+        the result, and the ending that the file should have if it is not its own.
+    """
     chosen = _format(path)
     check_file(path)
+    try:
+        with explained(path):
+            return work(chosen, path), None
+    except DataError as error:
+        with explained(path):
+            content = None if error.code != "UNREADABLE" else ending_by_content(path)
+        if content is None or _FORMATS[content] is chosen:
+            raise
     with explained(path):
-        return chosen.read(path)
+        return work(_FORMATS[content], path), content
 
 
 def write(path: Path, array: NDArray[Any], grid: Grid, meta: Mapping[str, Any] | None = None) -> None:

@@ -86,7 +86,8 @@ def find_series(path: Path) -> list[Series]:
     by_uid: dict[str, list[Slice]] = {}
     for one in kept:
         by_uid.setdefault(one.series, []).append(one)
-    groups = [group for slices in by_uid.values() for group in _without_scouts(orientation_groups(slices))]
+    joined = _joined(list(by_uid.values()))
+    groups = [group for slices in joined for group in _without_scouts(orientation_groups(slices))]
     return [
         Series(group[0].series, group[0].modality, group[0].description, root, tuple(group), unpacked)
         for group in groups
@@ -158,6 +159,26 @@ def _without_copies(slices: Sequence[Slice]) -> list[Slice]:
     return list(unique.values())
 
 
+def _joined(series: list[list[Slice]]) -> list[list[Slice]]:
+    """Series of one slice each, of one study, series number and orientation, as the one series they are.
+
+    Some scanners give every slice a SeriesInstanceUID of its own.
+    """
+    parts: dict[object, list[Slice]] = {}
+    for number, slices in enumerate(series):
+        one = slices[0]
+        alone = len(slices) == 1 and one.study and one.number is not None and one.position is not None
+        key = (one.study, one.number, one.modality, one.shape) if alone else number
+        parts.setdefault(key, []).extend(slices)
+    if len(parts) < len(series):
+        _log.warning(
+            "%d DICOM series of one slice each have the study and series number of others: joined to %d",
+            len(series),
+            len(parts),
+        )
+    return list(parts.values())
+
+
 def _without_scouts(groups: list[list[Slice]]) -> list[list[Slice]]:
     """Leave out stray views: one or two images of another orientation beside a proper stack."""
     most = max(len(group) for group in groups)
@@ -169,9 +190,15 @@ def _without_scouts(groups: list[list[Slice]]) -> list[list[Slice]]:
 
 
 def _stacked(series: Series) -> Stack:
-    if any(one.samples != 1 for one in series.slices):
+    colored = [one for one in series.slices if one.samples != 1 or one.photometric == "PALETTE COLOR"]
+    if colored:
         hint = "export the original grayscale series"
-        raise broken(series.where, "the series is in color", code="NOT_GRAYSCALE", hint=hint)
+        why = f"the series is in color ({colored[0].photometric or 'RGB'})"
+        raise broken(series.where, why, code="NOT_GRAYSCALE", hint=hint)
+    curved = [one for one in series.slices if one.curved]
+    if curved:
+        why = "a table (Modality LUT Sequence) leads from stored values to their unit, wanted slope and intercept"
+        raise broken(curved[0].path, why, code="BAD_RESCALE", hint="export it with a linear rescale")
     bad = [
         one for one in series.slices if not np.isfinite([one.slope, one.intercept]).all() or one.slope == 0
     ]
@@ -200,6 +227,8 @@ def _values(slices: Sequence[Slice], dtype: np.dtype[Any]) -> NDArray[Any]:
         for index in indices:
             one = slices[index]
             plane = frames[one.frame].T
+            if one.white is not None:
+                plane = one.white - plane
             out[..., index] = (
                 plane if len(scales) == 1 else plane.astype(np.float64) * one.slope + one.intercept
             )

@@ -45,7 +45,20 @@ def stored_frames(first: Slice) -> NDArray[Any]:
             if not compressed:
                 raise
             pixels = _with_gdcm(path, dataset)
+        if not compressed:
+            pixels = _stored_bits(pixels, dataset)
     return pixels.reshape(-1, first.shape[1], first.shape[0])
+
+
+def _stored_bits(pixels: NDArray[Any], dataset: Any) -> NDArray[Any]:
+    """Without what lies around the stored bits, such as an overlay in the upper ones (PS3.5, 8.1.1)."""
+    allocated = int(dataset.BitsAllocated)
+    stored = int(dataset.get("BitsStored") or allocated)
+    high = int(dataset.get("HighBit") or stored - 1)
+    if pixels.dtype.kind not in "ui" or (stored, high) == (allocated, allocated - 1) or not stored <= high + 1 <= allocated:
+        return pixels
+    left = allocated - 1 - high  # up to the sign, and down again with it
+    return (pixels << left) >> (allocated - stored)
 
 
 def _check_length(path: Path, dataset: Any) -> None:

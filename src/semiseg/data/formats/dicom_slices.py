@@ -20,9 +20,14 @@ _TAGS = [
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing",
     "SliceThickness", "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept", "Rows", "Columns",
     "BitsAllocated", "PixelRepresentation", "SamplesPerPixel", "NumberOfFrames",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "StudyInstanceUID", "SeriesNumber",
+    "PhotometricInterpretation", "BitsStored", "ModalityLUTSequence", "NominalScannedPixelSpacing",
+    "SequenceOfUltrasoundRegions", "PixelAspectRatio",
 ]  # fmt: skip
 _NO_SCAN = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG")
+_WITH_UNIT = ("CT", "PT")
+"""Modalities whose values are a physical unit, however they are shown."""
+_CENTIMETERS = 3
 _ENDINGS = (".dcm", ".dicom", ".ima")
 _DTYPES = {
     (8, 0): "uint8",
@@ -45,6 +50,11 @@ class Slice:
         position: center of the first pixel.
         depth: slice spacing or thickness as the header has it; used for single slices only.
         slope, intercept: stored value -> unit of the modality.
+        white: the stored value that is shown as the darkest where the lowest is white (MONOCHROME1), and no
+            unit says what the values mean; None where values grow with brightness.
+        photometric: how values are shown, such as MONOCHROME2 or RGB.
+        curved: whether a table, not a slope, leads to the unit.
+        study, number: StudyInstanceUID and SeriesNumber, which join series that have one slice each.
     """
 
     path: Path
@@ -63,6 +73,11 @@ class Slice:
     intercept: float
     dtype: str
     samples: int
+    white: int | None = None
+    photometric: str = ""
+    curved: bool = False
+    study: str = ""
+    number: int | None = None
 
 
 def slices_of(path: Path, *, wanted: bool = False) -> list[Slice]:
@@ -141,7 +156,7 @@ def _check_size(path: Path, dataset: Dataset, frames: int, size: int) -> None:
 
 def _slice(path: Path, dataset: Dataset, frame: int, frames: int) -> Slice:
     spacing = _numbers(dataset, frame, "PixelMeasuresSequence", "PixelSpacing")
-    spacing = spacing or _numbers(dataset, frame, "", "ImagerPixelSpacing")
+    spacing = spacing or _flat_spacing(dataset)
     position = _numbers(dataset, frame, "PlanePositionSequence", "ImagePositionPatient")
     if frames > 1 and not dataset.get("PerFrameFunctionalGroupsSequence"):
         position = ()  # one position for many frames places none of them
@@ -169,7 +184,37 @@ def _slice(path: Path, dataset: Dataset, frame: int, frames: int) -> Slice:
         intercept=intercept[0] if intercept else 0.0,
         dtype=_DTYPES.get(bits, ""),
         samples=int(dataset.get("SamplesPerPixel") or 1),
+        white=_white(dataset),
+        photometric=str(dataset.get("PhotometricInterpretation") or ""),
+        curved=bool(dataset.get("ModalityLUTSequence")),
+        study=str(dataset.get("StudyInstanceUID") or ""),
+        number=None if dataset.get("SeriesNumber") is None else int(dataset.SeriesNumber),
     )
+
+
+def _flat_spacing(dataset: Dataset) -> tuple[float, ...]:
+    """Of images without PixelSpacing (rows, columns): on the detector, of the scanned film, of ultrasound
+    (PS3.3 C.8.5.5, in cm), and at least the shape of a pixel.
+    """
+    for name in ("ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        if found := _numbers(dataset, 0, "", name):
+            return found
+    regions = dataset.get("SequenceOfUltrasoundRegions") or []
+    units = [(region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")) for region in regions]
+    if len(regions) == 1 and units[0] == (_CENTIMETERS, _CENTIMETERS):
+        return abs(float(regions[0].PhysicalDeltaY)) * 10, abs(float(regions[0].PhysicalDeltaX)) * 10
+    shape = _numbers(dataset, 0, "", "PixelAspectRatio")
+    return (shape[0] / shape[1], 1.0) if len(shape) == 2 and all(side > 0 for side in shape) else ()
+
+
+def _white(dataset: Dataset) -> int | None:
+    """What ``white - value`` makes growing brightness of MONOCHROME1; values with a unit keep it."""
+    if str(dataset.get("PhotometricInterpretation") or "") != "MONOCHROME1":
+        return None
+    if str(dataset.get("Modality") or "") in _WITH_UNIT:
+        return None
+    bits = int(dataset.get("BitsStored") or dataset.get("BitsAllocated") or 0)
+    return -1 if int(dataset.get("PixelRepresentation") or 0) else (1 << bits) - 1
 
 
 def _numbers(dataset: Dataset, frame: int, sequence: str, name: str) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +14,16 @@ import numpy as np
 
 from semiseg.data.volume import Grid
 from semiseg.errors import DataError, SemisegError
+from semiseg.machine import free_memory_gb
 
 MAX_RATIO = 1032
 """The most that deflate can shrink anything (zlib's technical notes); a larger claim cannot be true."""
 
 PLAUSIBLE_BYTES = 1 << 30
 """Below this a claim that the file cannot hold is called a cut file, above it an absurd header."""
+
+COPIES = 2
+"""Of the voxels in memory while a scan is read: as decoded, and as stacked or converted."""
 
 RESTORE = "the file is damaged; copy it again from its source or leave it out of the dataset"
 
@@ -32,20 +36,24 @@ def broken(
 
 
 def check_file(path: Path) -> int:
-    """Make sure that ``path`` is a readable, non-empty file; return its size in bytes."""
-    if path.is_dir():
-        raise broken(path, "is a folder, not an image file", hint="name the files in it, or use semiseg init")
+    """The size of ``path`` in bytes, which must be a regular, non-empty file; it is not opened.
+
+    A pipe, socket or device is refused here: opening one can wait for ever.
+    """
     try:
-        with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
+        about = path.stat()
     except FileNotFoundError:
         raise broken(path, "does not exist", hint="check the name", code="MISSING_FILE") from None
     except OSError as error:
-        why = f"cannot be opened ({error.strerror or error})"
-        raise broken(path, why, hint="check the permissions of the file and its folder") from None
-    if size == 0:
+        raise _unopened(path, error) from None
+    if stat.S_ISDIR(about.st_mode):
+        raise broken(path, "is a folder, not an image file", hint="name the files in it, or use semiseg init")
+    if not stat.S_ISREG(about.st_mode):
+        hint = "save the image to a file first"
+        raise broken(path, "is a pipe or a device, wanted a regular file", hint=hint)
+    if about.st_size == 0:
         raise broken(path, "is empty (0 bytes)", code="EMPTY_FILE")
-    return size
+    return about.st_size
 
 
 def needed_bytes(shape: Sequence[int], itemsize: int, channels: int = 1) -> int:
@@ -64,7 +72,7 @@ def check_claim(path: Path, shape: Sequence[int], needed: int, present: int, *, 
         compressed: whether those bytes may be up to ``MAX_RATIO`` times larger when decoded.
 
     Raises:
-        DataError: ABSURD_HEADER, TRUNCATED or TOO_LARGE (more than this machine's memory).
+        DataError: ABSURD_HEADER, TRUNCATED or TOO_LARGE (more than the memory that is free now).
     """
     claim = f"{' x '.join(str(n) for n in shape)} voxels ({readable_bytes(needed)})"
     details: dict[str, Any] = {
@@ -80,9 +88,22 @@ def check_claim(path: Path, shape: Sequence[int], needed: int, present: int, *, 
     if needed > limit:
         absurd = needed > max(PLAUSIBLE_BYTES, MAX_RATIO * present)
         raise broken(path, why, code="ABSURD_HEADER" if absurd else "TRUNCATED", **details)
-    if needed > _machine_bytes():
-        hint = "crop or downsample the image, or use a machine with more memory"
-        raise broken(path, f"{claim} are more than this machine's memory", code="TOO_LARGE", hint=hint)
+    check_memory(path, needed, claim)
+
+
+def check_memory(path: Path, needed: int, claim: str) -> None:
+    """Refuse before decoding what cannot be held: the decoded bytes and one copy of them.
+
+    Raises:
+        DataError: TOO_LARGE.
+    """
+    if COPIES * needed <= PLAUSIBLE_BYTES // 4:  # not worth a look
+        return
+    free = free_memory_gb()
+    if free is not None and COPIES * needed > free * 2**30:
+        hint = "crop or downsample the image, free some memory, or use a machine with more"
+        why = f"{claim} take {readable_bytes(COPIES * needed)} to read, {free:g} GB of memory are free"
+        raise broken(path, why, code="TOO_LARGE", hint=hint, needed_bytes=needed)
 
 
 def check_grid(path: Path, grid: Grid) -> Grid:
@@ -142,6 +163,8 @@ def explained(path: Path, doing: str = "read") -> Iterator[None]:
     except MemoryError as error:
         why, hint = "does not fit into memory", "crop or downsample the image, or free some memory"
         raise broken(path, why, code="TOO_LARGE", hint=hint) from error
+    except PermissionError as error:
+        raise _unopened(path, error) from error
     except Exception as error:  # decoders raise anything at all on garbage
         why = f"cannot be {doing} ({type(error).__name__}: {_one_line(error)})"
         hint = RESTORE if doing == "read" else "check the folder's permissions and free space"
@@ -178,11 +201,9 @@ def meta_number(meta: Mapping[str, Any] | None, key: str, default: int) -> int:
     return default if value is None else int(value)
 
 
-def _machine_bytes() -> int:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # no sysconf outside POSIX
-        return 1 << 40
+def _unopened(path: Path, error: OSError) -> DataError:
+    why = f"cannot be opened ({error.strerror or error})"
+    return broken(path, why, hint="check the permissions of the file and its folder")
 
 
 def _one_line(error: BaseException) -> str:

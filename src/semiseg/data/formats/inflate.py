@@ -1,77 +1,66 @@
-"""Decompress no more than was asked for: a small file cannot fill the memory, a cut one is found out."""
+"""Decompression that is bounded by what was asked for, and believed only when its checksum is right."""
 
 from __future__ import annotations
 
-import bz2
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
-from semiseg.data.formats.guards import broken
+from semiseg.data.formats.guards import broken, readable_bytes
+from semiseg.errors import DataError
 
 CHUNK = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
-BZIP2_MAGIC = b"BZh"
+MOST_SURPLUS = 256 << 20
+"""Bytes after those asked for that are still decoded to reach the checksum (or as many as were asked for)."""
 _ZLIB_OR_GZIP = 47  # zlib's window bits that accept either wrapper
 
 
-class _Decoder(Protocol):
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+def inflate(stream: BinaryIO, count: int, path: Path) -> bytearray:
+    """The first ``count`` bytes that the rest of ``stream`` decodes to (gzip of any members, or zlib).
 
-
-def inflate(stream: BinaryIO, count: int, path: Path, *, bzip2: bool = False) -> bytearray:
-    """Decode exactly ``count`` bytes from the position of ``stream`` (gzip with any members, zlib or bzip2).
-
-    Memory grows with what is really decoded, never beyond ``count`` bytes.
+    Decoding goes on to the checksum at the stream's end, and what is over is dropped: a damaged stream can
+    give more than expected, and only the checksum tells. Memory grows with what is really decoded, never
+    beyond ``count`` bytes and one piece.
 
     Raises:
-        DataError: TRUNCATED when the stream ends early, UNREADABLE when it is damaged.
+        DataError: TRUNCATED when the stream ends early, UNREADABLE when it is damaged or does not end.
     """
     out = bytearray()
-    decoder = _decoder(bzip2)
-    magic = BZIP2_MAGIC if bzip2 else GZIP_MAGIC
+    surplus = 0
     try:
-        while len(out) <= count:  # the byte beyond makes the decoder reach, and check, the stream's end
-            if decoder.eof:
-                rest = _rest(decoder, stream)
-                if not rest.startswith(magic):
-                    break  # padding after the last member
-                decoder = _decoder(bzip2)
-            else:
-                rest = _rest(decoder, stream)
-            piece = decoder.decompress(rest, count + 1 - len(out))
-            if not (rest or piece or decoder.eof):
-                raise _cut(path, count, len(out))
-            out += piece
-    except (zlib.error, OSError) as error:
+        for piece in _pieces(stream):
+            kept = piece[: count - len(out)]
+            out += kept
+            surplus += len(piece) - len(kept)
+            if surplus > max(MOST_SURPLUS, count):
+                why = f"decodes to over {readable_bytes(surplus)} more than its header asks for"
+                raise broken(path, f"{why}: header or data are damaged")
+    except zlib.error as error:
         raise broken(path, f"the compressed data are damaged ({error})") from error
+    except EOFError as error:
+        raise _cut(path, count, len(out)) from error
     if len(out) < count:
         raise _cut(path, count, len(out))
-    del out[count:]
     return out
 
 
-def head(path: Path, count: int) -> bytes:
-    """The first ``count`` bytes (fewer for a short file), decompressed where the file is gzip."""
-    with path.open("rb") as stream:
-        start = stream.read(count)
-        if not start.startswith(GZIP_MAGIC):
-            return start
+def head(stream: BinaryIO, count: int, path: Path) -> tuple[bytes, bool]:
+    """The first ``count`` decoded bytes (fewer for a short file), and whether the stream is gzip.
+
+    The stream is left at its start.
+    """
+    start = stream.read(count)
+    packed = start.startswith(GZIP_MAGIC)
+    if packed:
         start += stream.read(1 << 16)
-    try:
-        return zlib.decompressobj(_ZLIB_OR_GZIP).decompress(start, count)
-    except zlib.error as error:
-        raise broken(path, f"the compressed data are damaged ({error})") from error
-
-
-def is_gzip(path: Path) -> bool:
-    """Whether the file's first bytes are gzip's, whatever its name says."""
-    with path.open("rb") as stream:
-        return stream.read(2) == GZIP_MAGIC
+        try:
+            start = zlib.decompressobj(_ZLIB_OR_GZIP).decompress(start, count)
+        except zlib.error as error:
+            raise broken(path, f"the compressed data are damaged ({error})") from error
+    stream.seek(0)
+    return start, packed
 
 
 def plain(stream: BinaryIO, count: int, path: Path) -> bytearray:
@@ -85,40 +74,32 @@ def plain(stream: BinaryIO, count: int, path: Path) -> bytearray:
     return out
 
 
-class _Deflate:
-    """zlib's decoder with bzip2's manners: it keeps the input that it has not used yet."""
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    """Decoded pieces of at most ``CHUNK`` bytes, over all members; what follows the last is padding.
 
-    def __init__(self) -> None:
-        self._decoder = zlib.decompressobj(_ZLIB_OR_GZIP)
-
-    @property
-    def eof(self) -> bool:
-        return self._decoder.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._decoder.unused_data
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._decoder.unconsumed_tail
-
-    def decompress(self, data: bytes, max_length: int, /) -> bytes:
-        return self._decoder.decompress(self._decoder.unconsumed_tail + data, max_length)
-
-
-def _decoder(bzip2: bool) -> _Deflate | bz2.BZ2Decompressor:
-    return bz2.BZ2Decompressor() if bzip2 else _Deflate()
-
-
-def _rest(decoder: _Deflate | bz2.BZ2Decompressor, stream: BinaryIO) -> bytes:
-    """The bytes to decode next."""
-    if decoder.eof:
-        unused = decoder.unused_data
-        return unused if len(unused) > 2 else unused + stream.read(CHUNK)
-    return stream.read(CHUNK) if decoder.needs_input else b""
+    Raises:
+        EOFError: the stream ends within a member.
+    """
+    decoder = zlib.decompressobj(_ZLIB_OR_GZIP)
+    waiting = stream.read(CHUNK)
+    while True:
+        piece = decoder.decompress(waiting, CHUNK)
+        yield piece
+        if decoder.eof:
+            waiting = decoder.unused_data
+            if len(waiting) < len(GZIP_MAGIC):
+                waiting += stream.read(CHUNK)
+            if not waiting.startswith(GZIP_MAGIC):
+                return
+            decoder = zlib.decompressobj(_ZLIB_OR_GZIP)
+            continue
+        waiting = decoder.unconsumed_tail
+        if not waiting and len(piece) < CHUNK:  # a full piece may have more behind it that needs no input
+            waiting = stream.read(CHUNK)
+            if not waiting:
+                raise EOFError
 
 
-def _cut(path: Path, wanted: int, got: int) -> Exception:
+def _cut(path: Path, wanted: int, got: int) -> DataError:
     why = f"ends too early: {got} of {wanted} bytes of voxels can be read"
     return broken(path, why, code="TRUNCATED", needed_bytes=wanted, present_bytes=got)
