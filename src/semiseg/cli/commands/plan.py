@@ -24,9 +24,7 @@ def run(
     dataset: options.Dataset,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o", "--output", metavar="FILE", help="Where the plan is written; default: DATASET_plan.json."
-        ),
+        typer.Option("-o", "--output", metavar="FILE", help="Where the plan is written (DATASET_plan.json)."),
     ] = None,
     labeled: options.Labeled = None,
     labeled_patients: options.LabeledPatients = None,
