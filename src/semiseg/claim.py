@@ -1,8 +1,8 @@
 """The right to write somewhere, held by one process at a time and given up by the system when it dies.
 
-:func:`held` is what a command takes of the folder that it writes into, from its first look to its end. It is a
-:class:`Claim` of the file ``.semiseg.lock`` in that folder, which says who holds it and goes away at the end. A
-process that is killed leaves the file behind, unlocked: the next one takes it over.
+:func:`held` is what a command takes of the folder that it writes into, from its first look to its end. It is
+a :class:`Claim` of the file ``.semiseg.lock`` in that folder, which says who holds it and goes away at the
+end. A process that is killed leaves the file behind, unlocked: the next one takes it over.
 
 The locks are POSIX record locks: children that fork off do not inherit them, and NFS servers know them. The
 system counts them by process, so :data:`_HELD` counts threads.
@@ -105,7 +105,7 @@ class Claim:
 
     @property
     def holder(self) -> dict[str, str]:
-        """What the holder wrote of itself: ``process``, ``host``, ``since``, ``command``, ``note``; or nothing."""
+        """What the holder wrote of itself: process, host, since, command, note; or nothing."""
         try:
             found = json.loads(self.path.read_bytes())
         except (OSError, ValueError):

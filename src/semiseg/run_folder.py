@@ -29,8 +29,8 @@ WRITTEN = (
     *("metrics.csv.damaged", "manifest.json", "manifest.json.damaged", "splits.json", "dataset.json"),
     *("plan.json", "config.yaml"),
 )
-"""What a run, and the commands that use it, leave in its folder: --overwrite deletes these and nothing else. The
-last one is what tells a run from another folder."""
+"""What a run, and the commands that use it, leave in its folder: --overwrite deletes these and nothing else.
+The last one is what tells a run from another folder."""
 
 IDENTITY = ("split_sha256", "data_sha256")
 """Keys of the manifest."""

@@ -12,16 +12,16 @@ from typing import Any, TextIO
 def secure() -> None:
     """Make standard output and error safe to write to, for the rest of this process.
 
-    Streams that were closed (``>&-``, daemons) go nowhere. Their numbers are taken, too: else the next file that is
-    opened, such as a checkpoint, would get what libraries print. A reader that has gone (``| head``, a closed
-    terminal) is no error; a full disk is one for results, and none for messages.
+    Streams that were closed (``>&-``, daemons) go nowhere. Their numbers are taken, too: else the next file
+    that is opened, such as a checkpoint, would get what libraries print. A reader that has gone (``| head``, a
+    closed terminal) is no error; a full disk is one for results, and none for messages.
     """
     for number, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, mode)  # takes the lowest free number
-    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)
+    sys.stdin = sys.stdin or io.StringIO()
     sys.stdout = _patient(sys.stdout, 1, _GONE)
     sys.stderr = _patient(sys.stderr, 2, None)
 

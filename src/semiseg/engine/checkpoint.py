@@ -57,7 +57,7 @@ def load(path: Path, kind: str) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        UsageError: missing, truncated, damaged, not a checkpoint of this kind, or one that holds pickled objects.
+        UsageError: missing, truncated, damaged, of another kind, or one that holds pickled objects.
     """
     try:
         _require_sound(path)
@@ -89,7 +89,7 @@ def sha256(path: Path) -> str:
 
 
 def _require_sound(path: Path) -> None:
-    """Read every part and compare its checksum, which torch does not: a flipped bit in a weight is no error to it.
+    """Compare the checksum of every part, which torch does not: it loads a flipped bit as another weight.
 
     Costs about a second per gigabyte.
 
