@@ -13,8 +13,8 @@ def secure() -> None:
     """Make standard output and error safe to write to, for the rest of this process.
 
     Streams that were closed (``>&-``, daemons) go nowhere. Their numbers are taken, too: else the next file
-    that is opened, such as a checkpoint, would get what libraries print. A reader that has gone (``| head``, a
-    closed terminal) is no error; a full disk is one for results, and none for messages.
+    that is opened, such as a checkpoint, would get what libraries print. A reader that has gone (``| head``,
+    a closed terminal) is no error; a full disk is one for results, and none for messages.
     """
     for number, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         try:
