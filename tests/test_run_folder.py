@@ -79,10 +79,15 @@ def test_a_folder_that_is_no_run_is_never_deleted(data, tmp_path):
 
 
 def test_overwrite_starts_anew(data, run):
-    (run.folder / "old.txt").write_text("of the old run")
+    stale = [run.folder / name for name in ("events.jsonl", "test/ts_00.nii.gz", "checkpoints/best-a.ckpt")]
+    for path in stale:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("of the old run")
+    (run.folder / "notes.txt").write_text("mine")
     again = train(data, run.folder, {"train.seed": 1}, overwrite=True)
     assert again.finished
-    assert not (run.folder / "old.txt").exists()
+    assert not any(path.exists() and path.read_text() == "of the old run" for path in stale)
+    assert (run.folder / "notes.txt").read_text() == "mine"
     assert again.config.train.seed == 1
 
 

@@ -14,7 +14,7 @@ from semiseg import experiment, session
 from semiseg.core import Batch
 from semiseg.data.prefetch import Prefetch
 from semiseg.engine import checkpoint
-from semiseg.engine.events import Event, Stepped
+from semiseg.engine.events import Event, Stepped, Stop
 from semiseg.errors import Interrupted
 from semiseg.resolve import resolve
 from semiseg.run import Run
@@ -83,7 +83,7 @@ def test_an_interrupted_run_ends_the_thread_and_resumes_to_the_same_weights(data
     assert equal(weights(resumed), weights(train(data, tmp_path / "undisturbed")))
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [Stop, KeyboardInterrupt])
 def test_an_error_ends_the_thread(data, tmp_path, error):
     def fail(event: Event) -> None:
         if isinstance(event, Stepped):

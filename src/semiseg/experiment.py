@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from lightning_fabric import Fabric
 
 from semiseg import methods, networks, settings
 from semiseg.allocator import keep_freed_memory
+from semiseg.claim import held
 from semiseg.config import AUTO_ITERATIONS, Config
 from semiseg.data import augment
 from semiseg.data.dataset import Dataset
 from semiseg.data.plan import NetworkPlan, Plan
 from semiseg.engine.events import Listener
+from semiseg.errors import UsageError
 from semiseg.launch import launched, repeatable
 from semiseg.machine import cores
 from semiseg.prepare import Prepared, prepare
@@ -75,35 +78,36 @@ def train(
         config = resolved(config, fabric.device.type)
         require_names(config)
         folder = RunFolder(run_folder or runs, opened.name, config, exact=run_folder is not None)
-        stored = folder.stored_run() if resume else None
-        if stored is not None:
-            config = stored.resumed_config(config)
-            if not stored.goes_on(config):
-                log.info("%s is finished already", stored.run.folder)
-                return stored.run
-        elif not dry_run:
-            folder.require_free(overwrite=overwrite, resume=resume)
-        prepare_here = functools.partial(
-            prepare,
-            opened,
-            config,
-            settings.read().cache,
-            device=device if ":" in device and fabric.world_size == 1 else fabric.device.type,
-            workers=workers,
-            plan=stored.run.plan if stored else None,
-            plan_file=plan_file,
-        )
-        prepared = _on_first_rank(fabric, prepare_here)
-        config = config.model_copy(update={"select": config.select or _selection(prepared)})
-        if stored is not None:
-            folder.require_same_data(prepared)
-        session = Session(fabric, prepared, config, stored.run.manifest["precision"] if stored else None)
-        if dry_run:
-            session.try_once()
-            return Run(folder.path)
-        if stored is None and fabric.global_rank == 0:  # only now, when nothing can be wrong any more
-            folder.make()
-        return session.run(folder, listeners, resumed=stored is not None)
+        with nullcontext() if dry_run else _held(fabric, folder):
+            stored = folder.stored_run() if resume else None
+            if stored is not None:
+                config = stored.resumed_config(config)
+                if not stored.goes_on(config):
+                    log.info("%s is finished already", stored.run.folder)
+                    return stored.run
+            elif not dry_run:
+                folder.require_free(overwrite=overwrite, resume=resume)
+            prepare_here = functools.partial(
+                prepare,
+                opened,
+                config,
+                settings.read().cache,
+                device=device if ":" in device and fabric.world_size == 1 else fabric.device.type,
+                workers=workers,
+                plan=stored.run.plan if stored else None,
+                plan_file=plan_file,
+            )
+            prepared = _on_first_rank(fabric, prepare_here)
+            config = config.model_copy(update={"select": config.select or _selection(prepared)})
+            if stored is not None:
+                folder.require_same_data(stored, prepared)
+            session = Session(fabric, prepared, config, stored.known if stored else None)
+            if dry_run:
+                session.try_once()
+                return Run(folder.path)
+            if stored is None and fabric.global_rank == 0:  # only now, when nothing can be wrong any more
+                folder.make()
+            return session.run(folder, listeners)
 
 
 def require_names(config: Config) -> None:
@@ -124,6 +128,26 @@ def resolved(config: Config, device_type: str) -> Config:
         return config
     train = config.train.model_copy(update={"iterations": AUTO_ITERATIONS[device_type]})
     return config.model_copy(update={"train": train})
+
+
+@contextmanager
+def _held(fabric: Fabric, folder: RunFolder) -> Iterator[None]:
+    """The run folder belongs to this job until it ends: rank 0 holds it for all ranks.
+
+    Raises:
+        UsageError: another process works there; on every rank.
+    """
+    with ExitStack() as stack:
+        refused: UsageError | None = None
+        if fabric.global_rank == 0:
+            try:
+                stack.enter_context(held(folder.path, "--runs or --run"))
+            except UsageError as error:
+                refused = error
+        told = fabric.broadcast(refused.as_dict() if refused else None)
+        if told:
+            raise UsageError(told["message"], hint=told["hint"], code=told["code"], details=told["details"])
+        yield
 
 
 def _selection(prepared: Prepared) -> str:

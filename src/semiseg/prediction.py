@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.atomic import write_json
+from semiseg.claim import held
 from semiseg.data import formats
 from semiseg.errors import DataError, unknown_name
 from semiseg.model import QUALITY, Model
@@ -85,25 +86,27 @@ def predict(
     job = Job(model, uncertainty)
     inputs, output = Path(inputs), Path(output)
     tasks = job.lay_out(_chosen(find_scans(inputs, job.channels), cases, inputs), inputs, output)
-    results = job.skip_finished(tasks, overwrite=overwrite, resume=resume)
-    finished = False
+    single = formats.ending_of(output) is not None and not output.is_dir()
+    with held(output, "-o", beside=single):
+        results = job.skip_finished(tasks, overwrite=overwrite, resume=resume)
+        finished = False
 
-    def done(task: Task, result: CaseResult) -> None:
-        results[task] = result
-        if progress is not None:
-            progress(len(results), len(tasks))
+        def done(task: Task, result: CaseResult) -> None:
+            results[task] = result
+            if progress is not None:
+                progress(len(results), len(tasks))
 
-    try:
-        run_all(job, [t for t in tasks if t not in results], 1 if workers is None else workers, done)
-        finished = True
-    finally:
-        told = [results[task] for task in tasks if task in results]
-        seconds = time.monotonic() - began
-        report = PredictionReport(
-            output, job.model_dict, job.options, job.device, told, seconds, not finished
-        )
-        if formats.ending_of(output) is None:
-            write_json(output / REPORT_NAME, report.as_dict())
+        try:
+            run_all(job, [t for t in tasks if t not in results], 1 if workers is None else workers, done)
+            finished = True
+        finally:
+            told = [results[task] for task in tasks if task in results]
+            seconds = time.monotonic() - began
+            report = PredictionReport(
+                output, job.model_dict, job.options, job.device, told, seconds, not finished
+            )
+            if formats.ending_of(output) is None:
+                write_json(output / REPORT_NAME, report.as_dict())
     return report
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,16 +57,20 @@ class Run:
 
     @property
     def metrics(self) -> list[dict[str, str]]:
-        """The rows of ``metrics.csv``."""
-        with (self.folder / "metrics.csv").open(newline="") as file:
-            return list(csv.DictReader(file))
+        """The rows of ``metrics.csv``; none before the first one was logged."""
+        from semiseg.report.files import read_rows
+
+        return read_rows(self.folder / "metrics.csv")
 
     @property
     def finished(self) -> bool:
         """Whether there is a final model and nothing left to train; ``--max-time`` leaves something."""
-        sessions = self.manifest.get("sessions") or [{}]
+        return self.ended_for_good(self.manifest.get("sessions") or [])
+
+    def ended_for_good(self, sessions: Sequence[Mapping[str, Any]]) -> bool:
+        """:attr:`finished`, by the ``sessions`` of a manifest."""
         written = (self.folder / "checkpoints" / "final.ckpt").is_file()
-        return written and sessions[-1].get("reason") != "max-time"
+        return written and not (sessions and sessions[-1].get("reason") == "max-time")
 
     def model(self, device: str = "auto", allow_code: Collection[str] = ()) -> Model:
         """The exported network, ready to predict (``allow_code``: see :meth:`semiseg.model.Model.load`)."""
@@ -128,14 +131,22 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"cannot read {path}: {error}",
-            hint="the run folder is damaged: restore the file, or train again with --overwrite",
-            code="BAD_RUN",
-        ) from None
-    return dict(content)
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(path, error) from None
+    return content
+
+
+def damaged(path: Path, error: Exception) -> UsageError:
+    """The error for a file of a run folder that cannot be used."""
+    what = f"it has no {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
+    return UsageError(
+        f"cannot read {path}: {what}",
+        hint="the run folder is damaged: restore the file, or train again with --overwrite",
+        code="BAD_RUN",
+    )
 
 
 def save_config(config: Config, path: Path) -> None:

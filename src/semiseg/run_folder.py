@@ -8,18 +8,34 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from semiseg import manifest
 from semiseg.atomic import write_json
+from semiseg.claim import contents, held
 from semiseg.config import Config
+from semiseg.engine import checkpoint
 from semiseg.engine.events import Ended, Listener
-from semiseg.errors import UsageError
+from semiseg.errors import SemisegError, UsageError
 from semiseg.prepare import Prepared
-from semiseg.run import FREE_IN_BETWEEN, Run, differences, load_run, save_config
+from semiseg.run import FREE_IN_BETWEEN, Run, damaged, differences, load_run, save_config
 from semiseg.run_name import run_name
 from semiseg.writable import require_writable
+
+WRITTEN = (
+    *("checkpoints", "validation", "test", "tb", "progress.png", "train.log", "events.jsonl", "metrics.csv"),
+    *("metrics.csv.damaged", "manifest.json", "manifest.json.damaged", "splits.json", "dataset.json"),
+    *("plan.json", "config.yaml"),
+)
+"""What a run, and the commands that use it, leave in its folder: --overwrite deletes these and nothing else.
+The last one is what tells a run from another folder."""
+
+IDENTITY = ("split_sha256", "data_sha256")
+"""Keys of the manifest."""
+
+log = logging.getLogger("semiseg.train")
 
 
 @dataclass(frozen=True)
@@ -27,6 +43,32 @@ class StoredRun:
     """An earlier run in the same folder."""
 
     run: Run
+
+    @cached_property
+    def known(self) -> dict[str, Any]:
+        """What going on needs of ``manifest.json``; of ``last.ckpt`` where the manifest is damaged.
+
+        Raises:
+            UsageError: neither has it.
+        """
+        try:
+            found = self.run.manifest
+            return {key: found[key] for key in (*IDENTITY, "precision", "sessions")}
+        except (SemisegError, KeyError) as error:
+            state = checkpoint.load(self.run.folder / "checkpoints" / "last.ckpt", checkpoint.STATE)
+            if "identity" not in state:  # of an older version
+                raise damaged(self.run.folder / "manifest.json", error) from None
+        log.warning(
+            "%s is damaged: last.ckpt has what is needed to go on, and the manifest is written anew",
+            self.run.folder / "manifest.json",
+        )
+        reason = "finished" if state["step"] >= state["total"] else "unknown"
+        return {**state["identity"], "sessions": [{"reason": reason}], "rebuilt": True}
+
+    @property
+    def finished(self) -> bool:
+        """As :attr:`Run.finished`."""
+        return self.run.ended_for_good(self.known["sessions"])
 
     def resumed_config(self, wanted: Config) -> Config:
         """The stored configuration, with the few settings that may change.
@@ -47,9 +89,9 @@ class StoredRun:
 
     def goes_on(self, config: Config) -> bool:
         """Whether there is something left to train; after a collapse, if ``warn`` is asked for now."""
-        if not self.run.finished:
+        if not self.finished:
             return True
-        last = self.run.manifest["sessions"][-1]["reason"]
+        last = self.known["sessions"][-1]["reason"]
         return last == "collapse" and config.train.on_collapse == "warn"
 
 
@@ -87,9 +129,10 @@ class RunFolder:
             UsageError: the folder is not empty and is not a run that may be overwritten.
         """
         require_writable(self.path, "--runs or --run")
-        if not self.path.exists() or not any(self.path.iterdir()):
+        there = {entry.name for entry in contents(self.path)}
+        if not there:
             return
-        just_begun = {entry.name for entry in self.path.glob("*")} <= {"checkpoints", "train.log"}
+        just_begun = there <= {"checkpoints", "train.log"}
         is_run = just_begun or (self.path / "config.yaml").is_file()
         if is_run and (overwrite or (resume and not any(self.checkpoints.glob("*.ckpt")))):
             return
@@ -101,15 +144,14 @@ class RunFolder:
             code="RUN_EXISTS",
         )
 
-    def require_same_data(self, prepared: Prepared) -> None:
+    def require_same_data(self, stored: StoredRun, prepared: Prepared) -> None:
         """Refuse to resume a run on other data.
 
         Raises:
             UsageError: images, labels or lists are not those that the run was started with.
         """
-        before = Run(self.path).manifest
-        now = {"split_sha256": prepared.split.sha256(), "data_sha256": prepared.data_hash()}
-        if any(before.get(key) != value for key, value in now.items()):
+        now = identity(prepared)
+        if any(stored.known[key] != value for key, value in now.items()):
             raise UsageError(
                 f"the data has changed since {self.path} was started",
                 hint="restore the files and lists, or start another run with --run FOLDER or --overwrite",
@@ -117,9 +159,17 @@ class RunFolder:
             )
 
     def make(self) -> None:
-        """An empty folder, in place of an earlier run (see :meth:`require_free`)."""
-        if self.path.is_dir():
-            shutil.rmtree(self.path)
+        """A folder in place of an earlier run (see :meth:`require_free`); what no run writes stays in it.
+
+        Raises:
+            UsageError: another process predicts into it.
+        """
+        for entry in (self.path / name for name in WRITTEN):
+            if entry.is_symlink() or not entry.is_dir():
+                entry.unlink(missing_ok=True)
+                continue
+            with held(entry, "--run"):
+                shutil.rmtree(entry)
         self.checkpoints.mkdir(parents=True)
 
     def write(
@@ -144,6 +194,9 @@ class RunFolder:
             deviations: the method's own, listed after those.
             parameters: numbers that training changes.
         """
+        old = self.path / "manifest.json"
+        if old.is_file():  # of a resumed run, and damaged
+            old.replace(old.with_name("manifest.json.damaged"))
         save_config(config, self.path / "config.yaml")
         prepared.plan.save(self.path / "plan.json")
         shutil.copyfile(prepared.dataset.root / "dataset.json", self.path / "dataset.json")
@@ -151,8 +204,7 @@ class RunFolder:
         content = {
             **manifest.environment(),
             "dataset": prepared.dataset.name,
-            "split_sha256": prepared.split.sha256(),
-            "data_sha256": prepared.data_hash(),
+            **identity(prepared),
             "method": config.method.name,
             "method_options": json.loads(json.dumps(dict(options or {}), default=_name)),
             "batch": {"labeled": batch[0], "unlabeled": batch[1]},
@@ -166,6 +218,7 @@ class RunFolder:
             "started": manifest.now(),
             "ended": None,
             "sessions": [],
+            "checkpoints": {},
         }
         write_json(self.path / "manifest.json", content)
 
@@ -180,9 +233,11 @@ class RunFolder:
             facts: entries about the whole run, known at its end.
         """
         path = self.path / "manifest.json"
-        content: dict[str, Any] = json.loads(path.read_text())
+        content = Run(self.path).manifest
         session = {"step": ended.step, "reason": ended.reason, "seconds": round(ended.seconds, 1), **memory}
         content["sessions"].append({"ended": manifest.now(), **session})
+        files = sorted(self.checkpoints.glob("*.ckpt"))
+        content["checkpoints"] = {file.name: checkpoint.sha256(file) for file in files}
         if ended.reason != "interrupted":
             content["ended"] = manifest.now()
         content |= facts or {}
@@ -203,7 +258,7 @@ class RunFolder:
         if rank:
             yield
             return
-        handler = logging.FileHandler(self.path / "train.log")
+        handler = _LogFile(self.path / "train.log")
         form = f"%(asctime)s rank {rank} pid %(process)d %(levelname)s %(name)s: %(message)s"
         handler.setFormatter(logging.Formatter(form, datefmt="%Y-%m-%dT%H:%M:%S%z"))
         logger = logging.getLogger("semiseg")
@@ -213,6 +268,18 @@ class RunFolder:
         finally:
             logger.removeHandler(handler)
             handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written, as on a full disk, stops nothing and says nothing."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        pass
+
+
+def identity(prepared: Prepared) -> dict[str, str]:
+    """What tells the data of one run from those of another."""
+    return dict(zip(IDENTITY, (prepared.split.sha256(), prepared.data_hash()), strict=True))
 
 
 def _name(value: object) -> str:

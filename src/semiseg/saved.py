@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
@@ -61,9 +60,12 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
         _load_weights(network, _weights(content))
     except (KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:
         raise _foreign(file, f"{type(error).__name__}: {_one_line(error)}") from None
+    written = checkpoint.sha256(file)
+    if _recorded(file) not in (None, written):
+        log.warning("%s is not the file that its run wrote: manifest.json has another hash", file)
     source = {
         "file": str(file),
-        "sha256": _sha256(file),
+        "sha256": written,
         "step": content.get("step"),
         "score": content.get("score"),
         "method": method,
@@ -98,6 +100,16 @@ def checkpoint_file(path: Path) -> Path:
         hint=f"did you mean {runs[0]}?" if runs else "give a run folder that `semiseg train` has written",
         code="NO_CHECKPOINT",
     )
+
+
+def _recorded(file: Path) -> str | None:
+    """The hash of a final model in the manifest of its run; None where nothing is known."""
+    try:
+        manifest = json.loads((file.parent.parent / "manifest.json").read_text(encoding="utf-8"))
+        found = manifest["checkpoints"][file.name] if file.name == PREFERRED[0] else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return None if found is None else str(found)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -195,8 +207,3 @@ def _foreign(file: Path, why: str) -> UsageError:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,7 @@ from semiseg.errors import DeviceError, Interrupted
 from semiseg.inference.fit import require_settings_fit
 from semiseg.prepare import Prepared
 from semiseg.run import Run
-from semiseg.run_folder import RunFolder
+from semiseg.run_folder import RunFolder, identity
 from semiseg.training_parts import batch_sizes, described, factory, require_fit, thinned, trained_parameters
 from semiseg.validation import Validation
 
@@ -46,8 +46,8 @@ class Session:
     fabric: Fabric
     prepared: Prepared
     config: Config
-    earlier_precision: str | None = None
-    """What a resumed run has been trained in so far."""
+    earlier: Mapping[str, Any] | None = None
+    """What is known of a resumed run; see :attr:`semiseg.run_folder.StoredRun.known`."""
 
     def __post_init__(self) -> None:
         config, plan, fabric = self.config, self.prepared.plan, self.fabric
@@ -78,12 +78,12 @@ class Session:
             compile_networks(networks_of(self.method), graphs=self.graphs)
             self.notices.append("the networks are compiled: the first iterations take minutes")
 
-    def run(self, folder: RunFolder, listeners: Sequence[Listener], *, resumed: bool) -> Run:
+    def run(self, folder: RunFolder, listeners: Sequence[Listener]) -> Run:
         """Train to the end, or to where the run stops, and write what it leaves behind."""
         prepared, config = self.prepared, self.config
         first = self.fabric.global_rank == 0
         with folder.logging(self.fabric.global_rank):
-            if first and not resumed:
+            if first and (self.earlier is None or "rebuilt" in self.earlier):
                 folder.write(
                     prepared,
                     config,
@@ -97,7 +97,7 @@ class Session:
             if prepared.split.val:
                 validation = Validation(prepared, config, self.precision.name, self.mirrored)
             loop = self.loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
-            if resumed:
+            if self.earlier is not None:
                 if first:
                     remove_leftovers(folder.checkpoints)
                 loop.restore(checkpoint.load(folder.checkpoints / "last.ckpt", checkpoint.STATE))
@@ -157,7 +157,7 @@ class Session:
             self.fabric,
             self.method,
             self.batches(0),
-            self.earlier_precision or auto,
+            self.earlier["precision"] if self.earlier else auto,
             self.batches.memory_format,
             asked=wanted != "auto",
         )
@@ -215,6 +215,7 @@ class Session:
             "plan": self.prepared.plan.model_dump_json(),
             "config": self.config.model_dump_json(),
             "mirrored": list(self.mirrored),
+            "identity": {**identity(self.prepared), "precision": self.precision.name},
             "in_channels": len(self.prepared.plan.channels),
             "classes": self.prepared.plan.classes,
         }

@@ -77,10 +77,20 @@ def test_damage_is_refused_or_harmless(saved):
         damaged[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
         saved.write_bytes(damaged)
         try:
-            checkpoint.load(saved, checkpoint.STATE)
+            found = checkpoint.load(saved, checkpoint.STATE)
         except UsageError:
             errors += 1
+        else:  # in what no part of the content depends on
+            assert torch.equal(found.pop("weights"), CONTENT["weights"])
+            assert found == {key: value for key, value in CONTENT.items() if key != "weights"}
     assert errors > 20
+
+
+def test_one_flipped_bit_in_a_weight_is_found_and_said(saved):
+    whole = bytearray(saved.read_bytes())
+    weights = CONTENT["weights"].numpy().tobytes()
+    whole[whole.index(weights) + 9] ^= 4
+    assert "damaged" in refused(saved, bytes(whole)).message
 
 
 class Evil:

@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from semiseg.engine.signals import StopRequest
+from semiseg.engine.signals import StopRequest, ended_as_by_ctrl_c
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_request_reaches_all_that_wait_for_one(number: signal.Signals) -> None:
     with StopRequest() as sweep, StopRequest() as cell:
         with StopRequest() as training:
@@ -44,3 +44,23 @@ def test_the_handlers_of_before_come_back() -> None:
     with StopRequest(), StopRequest():
         assert signal.getsignal(signal.SIGINT) != before[0]
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_under_nohup_a_closed_terminal_is_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_as_by_ctrl_c(), StopRequest() as training:
+            signal.raise_signal(signal.SIGHUP)
+            assert not training.raised
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_has_no_loop_is_interrupted_once(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with ended_as_by_ctrl_c():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        signal.raise_signal(number)  # while it tidies up
+    assert signal.getsignal(number) == before

@@ -304,7 +304,7 @@ def test_two_processes_do_not_work_in_one_folder(tuned: Any, data: Path) -> None
         "import sys; from pathlib import Path; from semiseg.claim import Claim\n"
         "with Claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
-    lock = str(tuned.folder / "study.lock")
+    lock = str(tuned.folder / ".semiseg.lock")
     with subprocess.Popen(
         [sys.executable, "-c", code, lock],
         stdin=subprocess.PIPE,
@@ -313,7 +313,7 @@ def test_two_processes_do_not_work_in_one_folder(tuned: Any, data: Path) -> None
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(UsageError, match="another process is tuning"):
+        with pytest.raises(UsageError, match="in use by"):
             tune(data, tuned.folder, trials=3, resume=True)
         holder.communicate()
 

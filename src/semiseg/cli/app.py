@@ -17,6 +17,7 @@ from semiseg.cli import logs
 from semiseg.cli.command import CONTEXT, with_shared_options
 from semiseg.cli.failures import exit_code_of, report
 from semiseg.cli.output import Output
+from semiseg.engine.signals import ended_as_by_ctrl_c
 from semiseg.errors import unknown_name
 
 COMMANDS = {
@@ -119,7 +120,8 @@ def run(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         logs.start(output)
-        code = build(output).main(args=arguments, prog_name="semiseg", standalone_mode=False)
+        with ended_as_by_ctrl_c():
+            code = build(output).main(args=arguments, prog_name="semiseg", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         return _close_quietly()

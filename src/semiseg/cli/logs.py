@@ -37,6 +37,7 @@ def start(output: Output) -> None:
     logging.getLogger("semiseg").setLevel(min(level, logging.INFO))
     # Libraries' deprecation notes are for us, not for users: shown with -v only.
     logging.captureWarnings(True)
+    logging.raiseExceptions = output.verbosity > 0  # a line that cannot be written is not worth a traceback
     if output.verbosity > 0:
         logging.getLogger("py.warnings").addHandler(handler)
 
@@ -44,6 +45,7 @@ def start(output: Output) -> None:
 def stop() -> None:
     """Leave logging as :func:`start` found it."""
     logging.captureWarnings(False)
+    logging.raiseExceptions = True
     for name in ("semiseg", "py.warnings"):
         logger = logging.getLogger(name)
         for handler in [h for h in logger.handlers if h.get_name() == _OURS]:

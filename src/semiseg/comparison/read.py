@@ -56,7 +56,10 @@ def read_run(folder: Path, told: Told | None = None) -> RunScores | Unscored:
     places = {"test": told.scores or folder / "test", "validation": folder / "validation"}
     for source in SOURCES:
         if (places[source] / "summary.json").is_file():
-            return _scored(run, source, places[source], told)
+            try:
+                return _scored(run, source, places[source], told)
+            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+                raise _unusable(run, places[source], error) from None
     return _unscored(run)
 
 
@@ -104,7 +107,7 @@ def _summary(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         for key in ("labels", "convention", "nsd_tolerance_mm", "metric_per_case"):
             content[key]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path, error) from None
     return dict(content)
 
@@ -120,10 +123,19 @@ def _table(path: Path, classes: Sequence[str]) -> tuple[tuple[str, ...], dict[st
         for row in rows:
             for metric, values in scores.items():
                 values[place[row["case"], row["class"]]] = float(row[metric] or "nan")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise _damaged(path, error) from None
     measured = (m for m, values in scores.items() if m in ALWAYS or not np.isnan(values).all())
     return cases, {metric: scores[metric] for metric in measured}
+
+
+def _unusable(run: Run, scores: Path, error: Exception) -> UsageError:
+    what = f"no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+    return UsageError(
+        f"{run.folder} has a damaged manifest.json or {scores.name}/summary.json ({what})",
+        hint="restore the file, score the predictions again, or compare without this run",
+        code="BAD_RUN",
+    )
 
 
 def _damaged(path: Path, error: Exception) -> UsageError:

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from semiseg.atomic import write_text
+from semiseg.claim import held
 from semiseg.comparison.record import as_dict, per_case
 from semiseg.comparison.result import Board, Comparison
 from semiseg.errors import UsageError
@@ -42,10 +43,10 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
         "comparison.json": json.dumps(as_dict(comparison), indent=1, allow_nan=False) + "\n",
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in content.items():
-            write_text(folder / name, text)
-        report, *figures = write_report(comparison, folder)
+        with held(folder, "-o"):
+            for name, text in content.items():
+                write_text(folder / name, text)
+            report, *figures = write_report(comparison, folder)
     except OSError as error:
         raise UsageError(
             f"cannot write the comparison into {folder}: {error.strerror or error}",

@@ -6,10 +6,12 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from semiseg.claim import held
 from semiseg.data.adopting.build import Target, build, choose_ending, targets
 from semiseg.data.adopting.decathlon import draft_decathlon, read_lists
 from semiseg.data.adopting.draft import Draft
@@ -91,8 +93,26 @@ def adopt(
     """
     root = _existing(Path(source).expanduser())
     goal = Path(target).expanduser() if target is not None else None
-    if goal is not None:
-        _require_empty(goal)
+    with ExitStack() as stack:
+        if goal is not None:
+            stack.enter_context(held(goal, "-o", beside=True))
+            _require_empty(goal)
+        names = (channel_names or {}, label_names or {})
+        return _adopt(root, goal, stack, names, link=link, workers=workers, progress=progress)
+
+
+def _adopt(
+    root: Path,
+    goal: Path | None,
+    stack: ExitStack,
+    names: tuple[Mapping[int, str], Mapping[int, str]],
+    *,
+    link: bool,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> AdoptResult:
+    """:func:`adopt`; ``stack`` gets the hold on a target that is chosen here."""
+    channel_names, label_names = names
     workers = workers or min(8, os.cpu_count() or 1)
     lists = read_lists(root) if root.is_dir() else None
     if goal is None and lists is None and (root / FILE).is_file():
@@ -104,13 +124,15 @@ def adopt(
         if not listing.entries:
             raise _nothing(root, listing.notices)
         draft, values = draft_pile(root, listing, workers)
-    draft.label_names |= dict(label_names or {})
-    _rename_channels(draft, channel_names or {})
+    draft.label_names |= dict(label_names)
+    _rename_channels(draft, channel_names)
     labels, label_map = classes(values.values(), draft.label_names, draft)
     ending = choose_ending(draft)
     files = targets(draft, ending)
     in_place = goal is None and lists is None and _fits_already(root, files)
     folder = root if in_place else goal or _free_name(root)
+    if goal is None:
+        stack.enter_context(held(folder, "-o", beside=not in_place))
     documents = _documents(draft, labels, label_map, ending)
     if in_place:
         draft.decisions.append(f"the folder already has the right layout: only {FILE} is written")
@@ -244,7 +266,7 @@ def _free_name(source: Path) -> Path:
         int(match[1])
         for place in (parent, *roots())
         for folder in place.iterdir()
-        if (match := re.match(r"Dataset(\d+)", folder.name))
+        if (match := re.match(r"\.?Dataset(\d+)", folder.name))  # with a dot: being made
     }
     number = next(n for n in range(_FIRST_NUMBER, 100_000) if n not in taken)
     parts = re.findall(r"[A-Za-z0-9]+", source.resolve().name.split(".")[0])

@@ -16,6 +16,7 @@ from typing import TypeVar
 from semiseg.data.cases import Case
 from semiseg.errors import DeviceError, SemisegError
 from semiseg.machine import free_memory_gb
+from semiseg.unforeseen import where_to_move
 
 log = logging.getLogger("semiseg.data")
 
@@ -109,7 +110,7 @@ def told(case: Case, work: Callable[[], T], cache: Path | None = None) -> T | Se
         room = f" and that {cache} has room and may be written" if cache else ""
         return SemisegError(
             f"{case.id}: {error.strerror or error} ({error.filename or 'no file named'})",
-            hint=f"see that the files can be read{room}",
+            hint=where_to_move(error) or f"see that the files can be read{room}",
             code="FILES",
             details=details,
         )

@@ -7,7 +7,8 @@ import errno
 import json
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.atomic import atomic_file
+from semiseg.claim import Claim
 from semiseg.errors import DataError
+
+PATIENCE_S = 3600.0
+"""To wait for another process that makes the same entry; making it twice is waste and no harm."""
 
 ABANDONED_AFTER_S = 24 * 3600
 """Temporary files older than this belong to a process that died."""
@@ -51,12 +56,23 @@ class Entry:
                 np.save(stream, whole, allow_pickle=False)
             described[name] = _describe(whole)
         with atomic_file(self.sidecar) as stream:
-            stream.write(json.dumps({"arrays": described, "facts": dict(facts)}, indent=1).encode())
+            content = {"arrays": described, "facts": dict(facts)}
+            stream.write(sealed(content))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While an entry is made: other processes that want it wait, and find it made.
+
+        Raises:
+            OSError: the cache cannot be written.
+        """
+        with Claim(self.sidecar.with_suffix(".lock"), PATIENCE_S):
+            yield
 
     def read(self) -> dict[str, Any] | None:
         """The facts of a sound entry, or None where anything is missing, cut short or altered."""
         try:
-            content = json.loads(self.sidecar.read_text(encoding="utf-8"))
+            content = unsealed(self.sidecar.read_bytes())
             for name, wanted in content["arrays"].items():
                 array = np.load(self.array(name), mmap_mode="r", allow_pickle=False)
                 if _describe(array) != wanted:
@@ -112,6 +128,29 @@ def _raise_file_limit() -> bool:
         return False
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return True
+
+
+def sealed(content: Mapping[str, Any]) -> bytes:
+    """JSON with a checksum of its own."""
+    return json.dumps({"crc32": _checksum(content), "content": content}, indent=1).encode()
+
+
+def unsealed(text: bytes) -> dict[str, Any]:
+    """What was :func:`sealed`; of an older version, which did not, what is there.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    found = json.loads(text.decode("utf-8"))
+    if set(found) != {"crc32", "content"}:
+        return dict(found)
+    if found["crc32"] != _checksum(found["content"]):
+        raise ValueError("the checksum is another one")
+    return dict(found["content"])
+
+
+def _checksum(content: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
 def _describe(array: NDArray[Any]) -> dict[str, Any]:

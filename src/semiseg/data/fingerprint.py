@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from semiseg.atomic import atomic_file
 from semiseg.data.cases import Case, LabeledCase
 from semiseg.data.casework import each, raise_faults, told
+from semiseg.data.entry import sealed, unsealed
 from semiseg.data.geometry import orientation
 from semiseg.data.intensities import Intensities, pooled, sample
 from semiseg.data.load import case_header, load_case, load_label
@@ -163,7 +164,7 @@ def fingerprint(
     found = _joined([r for case in cases if isinstance(r := results[case], _Measured)], ask)
     if kept is not None:
         with atomic_file(kept) as stream:
-            stream.write(json.dumps(found.as_dict(), indent=1).encode())
+            stream.write(sealed(found.as_dict()))
     return found
 
 
@@ -284,6 +285,6 @@ def _stamp(path: Path) -> list[Any]:
 
 def _load(path: Path) -> Fingerprint | None:
     try:
-        return Fingerprint.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return Fingerprint.from_dict(unsealed(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -136,10 +136,22 @@ def prepare(case: Case, plan: Plan, cache: Path) -> StoredCase | SemisegError:
 
 
 def _prepare(case: Case | LabeledCase, plan: Plan, cache: Path) -> StoredCase:
-    key = image_key(case.images, plan)
-    image_entry = Entry(cache, key)
-    facts = image_entry.read()
-    grid = None
+    image_entry = Entry(cache, image_key(case.images, plan))
+    with image_entry.alone():
+        geometry = _prepare_image(case, plan, image_entry)
+    if isinstance(case, LabeledCase):
+        label_entry = Entry(cache, label_key(case.label, image_entry.key, plan))
+        with label_entry.alone():
+            if label_entry.read() is None:
+                raw = load_label(case, geometry.source)
+                label = preprocess_label(raw, geometry, plan, case=case.id)
+                label_entry.write({"label": label, "foreground": sample_foreground(label)}, {})
+        return _labeled(case, geometry, image_entry, label_entry)
+    return StoredCase(case.id, geometry, image_entry.array("image"))
+
+
+def _prepare_image(case: Case, plan: Plan, entry: Entry) -> Geometry:
+    facts = entry.read()
     if facts is None:
         image, grid, _ = load_case(case)
         if image.size == 0 or (image == image.flat[0]).all():
@@ -149,17 +161,9 @@ def _prepare(case: Case | LabeledCase, plan: Plan, cache: Path) -> StoredCase:
                 code="CONSTANT_IMAGE",
             )
         array, geometry = preprocess_image(image, grid, plan)
-        image_entry.write({"image": array}, {"geometry": geometry.as_dict()})
-    else:
-        geometry = Geometry.from_dict(facts["geometry"])
-    if isinstance(case, LabeledCase):
-        label_entry = Entry(cache, label_key(case.label, key, plan))
-        if label_entry.read() is None:
-            raw = load_label(case, geometry.source)
-            label = preprocess_label(raw, geometry, plan, case=case.id)
-            label_entry.write({"label": label, "foreground": sample_foreground(label)}, {})
-        return _labeled(case, geometry, image_entry, label_entry)
-    return StoredCase(case.id, geometry, image_entry.array("image"))
+        entry.write({"image": array}, {"geometry": geometry.as_dict()})
+        return geometry
+    return Geometry.from_dict(facts["geometry"])
 
 
 def _peak_bytes(case: Case, plan: Plan) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semiseg.atomic import replacing
+from semiseg.claim import contents, held
 from semiseg.demo.pictures import draw_cases
 from semiseg.report.side_by_side import Scores, caption, comparison_markdown, comparison_table
 
@@ -117,32 +118,33 @@ def run(
     started = time.monotonic()
     folder = Path(folder)
     steps = iterations or max(1, round(minutes * ITERATIONS_PER_MINUTE))
-    logger.info("1/5 drawing %d synthetic scans: %s", labeled + unlabeled + test, folder / DATASET)
-    dataset = _dataset(folder, labeled=labeled, unlabeled=unlabeled, test=test, seed=seed)
-    logger.info("2/5 %s", _checked(dataset))
-    logger.info("    %s", _plan(dataset, folder / "plan.json", device, workers))
-    runs: dict[str, Path] = {}
-    scores: list[Scores] = []
-    for number, (name, method) in enumerate(METHODS.items(), start=3):
-        logger.info("%d/5 %s: %d iterations", number, name, steps)
-        trained = _train(
-            dataset,
-            method,
-            steps,
-            folder=folder,
-            seed=seed,
-            device=device,
-            workers=workers,
-            progress=progress,
-        )
-        runs[name] = trained.folder
-        scores.append(_evaluate(trained, dataset, name, folder / "predictions" / method, device))
-    logger.info("5/5 drawing the test cases: %s", folder / "pictures")
-    predictions = {name: folder / "predictions" / method for name, method in METHODS.items()}
-    pictures = draw_cases(dataset, predictions, folder / "pictures")
-    results = _write_results(folder, scores, steps, labeled=labeled, unlabeled=unlabeled, seed=seed)
-    seconds = time.monotonic() - started
-    return DemoResult(folder, dataset.root, runs, scores, pictures, results, seconds)
+    with held(folder, "-o"):
+        logger.info("1/5 drawing %d synthetic scans: %s", labeled + unlabeled + test, folder / DATASET)
+        dataset = _dataset(folder, labeled=labeled, unlabeled=unlabeled, test=test, seed=seed)
+        logger.info("2/5 %s", _checked(dataset))
+        logger.info("    %s", _plan(dataset, folder / "plan.json", device, workers))
+        runs: dict[str, Path] = {}
+        scores: list[Scores] = []
+        for number, (name, method) in enumerate(METHODS.items(), start=3):
+            logger.info("%d/5 %s: %d iterations", number, name, steps)
+            trained = _train(
+                dataset,
+                method,
+                steps,
+                folder=folder,
+                seed=seed,
+                device=device,
+                workers=workers,
+                progress=progress,
+            )
+            runs[name] = trained.folder
+            scores.append(_evaluate(trained, dataset, name, folder / "predictions" / method, device))
+        logger.info("5/5 drawing the test cases: %s", folder / "pictures")
+        predictions = {name: folder / "predictions" / method for name, method in METHODS.items()}
+        pictures = draw_cases(dataset, predictions, folder / "pictures")
+        results = _write_results(folder, scores, steps, labeled=labeled, unlabeled=unlabeled, seed=seed)
+        seconds = time.monotonic() - started
+        return DemoResult(folder, dataset.root, runs, scores, pictures, results, seconds)
 
 
 def _dataset(folder: Path, *, labeled: int, unlabeled: int, test: int, seed: int) -> Dataset:
@@ -159,7 +161,7 @@ def _make_room(folder: Path) -> None:
     from semiseg.errors import UsageError
 
     marker = folder / MARKER
-    if folder.exists() and not marker.is_file() and (not folder.is_dir() or any(folder.iterdir())):
+    if not marker.is_file() and contents(folder):
         raise UsageError(
             f"{folder} exists and holds something other than a demo",
             hint="choose a folder that does not exist yet with -o",

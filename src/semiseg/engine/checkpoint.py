@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ MODEL = "semiseg-model"
 _UNREADABLE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
+    zlib.error,
     struct.error,
     EOFError,
     OSError,
@@ -30,23 +33,34 @@ _UNREADABLE = (
     LookupError,
     TypeError,
     AttributeError,
+    ArithmeticError,
+    MemoryError,
 )
 """What torch raises, depending on where in a damaged file it stumbles."""
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write so that ``path`` always holds either the old or the new checkpoint, whole."""
+    """Write so that ``path`` always holds either the old or the new checkpoint, whole.
+
+    Raises:
+        OSError: it cannot be written; the old one is as it was.
+    """
     with atomic_file(path) as stream:
-        torch.save(content, stream)
+        try:
+            torch.save(content, stream)
+        except RuntimeError as error:  # torch's own word for a write that failed
+            why = error.__cause__ or error.__context__
+            raise (why if isinstance(why, OSError) else error) from None
 
 
 def load(path: Path, kind: str) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        UsageError: missing, truncated, not a checkpoint of this kind, or one that holds pickled objects.
+        UsageError: missing, truncated, damaged, of another kind, or one that holds pickled objects.
     """
     try:
+        _require_sound(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(
@@ -54,7 +68,7 @@ def load(path: Path, kind: str) -> dict[str, Any]:
         ) from None
     except _UNREADABLE as error:
         raise UsageError(
-            f"checkpoint {path} cannot be read ({type(error).__name__})",
+            f"checkpoint {path} cannot be read ({_why(error)})",
             hint="it is damaged or was not written by semiseg; use another one of the run",
             code="BAD_CHECKPOINT",
         ) from None
@@ -66,3 +80,29 @@ def load(path: Path, kind: str) -> dict[str, Any]:
             code="BAD_CHECKPOINT",
         )
     return dict(content)
+
+
+def sha256(path: Path) -> str:
+    """Of the file, as ``sha256sum`` says it."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _require_sound(path: Path) -> None:
+    """Compare the checksum of every part, which torch does not: it loads a flipped bit as another weight.
+
+    Costs about a second per gigabyte.
+
+    Raises:
+        BadZipFile: some part is not what was written.
+    """
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} is not what was written")
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, zipfile.BadZipFile):
+        return f"damaged: {error}"
+    return str(getattr(error, "strerror", None) or type(error).__name__)

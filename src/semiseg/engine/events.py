@@ -1,8 +1,13 @@
-"""What the loop tells the world. Listeners (files, TensorBoard, a progress bar) live outside the engine."""
+"""What the loop tells the world. Listeners (files, TensorBoard, a progress bar) live outside the engine.
+
+A listener cannot end a run by failing: what it raises is logged, and the training goes on. One that wants the
+run to end raises :class:`Stop`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 SHARE_PREFIX = "share/"
@@ -64,3 +69,34 @@ class Ended:
 
 Event = Started | Stepped | Validated | Notice | Ended
 Listener = Callable[[Event], None]
+
+
+log = logging.getLogger("semiseg.train")
+
+
+class Stop(Exception):
+    """Raised by a listener: the loop saves its state and ends with this exception."""
+
+
+def tell(listeners: Iterable[Listener], event: Event, failed: set[int]) -> None:
+    """Send an event to every listener; one that fails is told of once.
+
+    Args:
+        listeners: who is told.
+        event: what.
+        failed: ids of listeners whose failure was logged before; added to.
+
+    Raises:
+        Stop: a listener wants the run to end.
+    """
+    for listener in listeners:
+        try:
+            listener(event)
+        except Stop:
+            raise
+        except (Exception, SystemExit) as error:  # rich exits when the reader of a pipe has gone
+            if id(listener) not in failed:
+                failed.add(id(listener))
+                name = getattr(listener, "__qualname__", type(listener).__qualname__)
+                log.warning("%s failed, the training goes on (%s: %s)", name, type(error).__name__, error)
+                log.debug("where it failed", exc_info=True)

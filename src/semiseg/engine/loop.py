@@ -7,8 +7,10 @@ iteration and the batches are functions of the iteration. So a resumed run has n
 from __future__ import annotations
 
 import copy
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from torch import nn
 from semiseg.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from semiseg.core import Batch, Clock, Method, Stage
 from semiseg.ema import ema_update, warm_decay
-from semiseg.engine import checkpoint
+from semiseg.engine import checkpoint, events
 from semiseg.engine.collapse import CollapseMonitor
 from semiseg.engine.events import Ended, Event, Listener, Notice, Started, Stepped, Validated
 from semiseg.engine.meter import Meter
@@ -38,6 +40,8 @@ Batches = Callable[[int], Batch]
 
 Validate = Callable[[nn.Module], dict[str, float]]
 """Network -> scores; ``dice`` decides which one is best."""
+
+log = logging.getLogger("semiseg.train")
 
 HEALTHY = "healthy.ckpt"
 """The exported network at the last check that found it healthy on unlabeled scans."""
@@ -81,6 +85,10 @@ class Loop:
         self.step = 0
         self.best: float | None = None
         self.stale = 0  # validations since the best one
+        self.unseen = False  # a validation is due at this step
+        self.whole = True  # not in the middle of an iteration
+        self._saved: int | None = None  # at this step
+        self._failed: set[int] = set()  # listeners
         self.skips = Skips(self.fabric.device)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.meter = Meter(self.total)
@@ -100,18 +108,20 @@ class Loop:
         reason = "finished"
         self.tell(Started(self.step, self.total))
         self.method.train()
-        with StopRequest() as stop:
-            while self.step < self.total:
-                self.iterate_once()
-                if self.step % self.train.log_every == 0 or self._ends_a_stage():
-                    self.tell(self._stepped())
-                if self.validate and (self.step % self.validate_every == 0 or self._ends_a_stage()):
+        with StopRequest() as stop, self._saved_whatever_happens():
+            while self.step < self.total or self.unseen:
+                if not self.unseen:
+                    self.iterate_once()
+                    self.unseen = self._is_due()
+                    if self.step % self.train.log_every == 0 or self._ends_a_stage():
+                        self.tell(self._stepped())
+                if self.unseen:
                     self._validate()
                 reason = self._reason_to_stop(stop.raised, time.monotonic() - began)
                 if reason != "finished":
                     break
                 if time.monotonic() - saved > 60 * self.train.checkpoint_minutes:
-                    self.save()
+                    self._save_meanwhile()
                     saved = time.monotonic()
             self.save()
         ended = Ended(self.step, reason, time.monotonic() - began)
@@ -136,6 +146,7 @@ class Loop:
             "total": self.total,
             "score": self.best,
             "stale": self.stale,
+            "unseen": self.unseen,
             "bad_steps": self.skips.in_a_row,
             "skipped": self.skips.total,
             "method": self.method.state_dict(),
@@ -150,6 +161,7 @@ class Loop:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state`."""
         self.step, self.best, self.stale = state["step"], state["score"], state["stale"]
+        self.unseen = state.get("unseen", False) and self.validate is not None
         self.skips.restore(state["skipped"], state["bad_steps"])
         self.method.load_state_dict(state["method"])
         if self.average is not None:
@@ -166,6 +178,27 @@ class Loop:
         """Write ``last.ckpt`` (rank 0; all ranks hold the same state)."""
         if self.folder is not None and self.fabric.global_rank == 0:
             checkpoint.save(self.folder / "last.ckpt", self.state())
+        self._saved = self.step
+
+    def _save_meanwhile(self) -> None:
+        """A disk that is full now may have room later; the checkpoint of before is still whole."""
+        try:
+            self.save()
+        except (OSError, RuntimeError) as error:
+            why = getattr(error, "strerror", None) or error
+            log.warning("iteration %d: the state cannot be saved (%s); the training goes on", self.step, why)
+
+    @contextmanager
+    def _saved_whatever_happens(self) -> Iterator[None]:
+        """No exception leaves before the state is saved, unless it came in the middle of an iteration."""
+        try:
+            yield
+        except BaseException as error:
+            if self.folder is not None and self.whole and self._saved != self.step:
+                self._save_meanwhile()
+                if self._saved == self.step and not isinstance(error, events.Stop):
+                    log.warning("ended at iteration %d; --resume goes on from there", self.step)
+            raise
 
     def model(self) -> dict[str, Any]:
         """The exported network alone."""
@@ -182,6 +215,7 @@ class Loop:
         """One iteration: learning rate, seed, batch, updates, moving average."""
         stage, t = self.clock(self.step)
         if t.step == 0:
+            self.whole = False
             self._begin(stage)
         factor = lr_factor(self.schedule, t.step, t.total, constant=stage.constant_lr)
         for optimizer in self.optimizers.values():
@@ -189,6 +223,7 @@ class Loop:
                 group["lr"] = group["base_lr"] * factor
         self._seed(self.rank_seed)
         batch = self.batches(self.step)
+        self.whole = False
         logs, finite = iterate(
             self.fabric, self.method, batch, self.optimizers, t, self.precision, clip=self.train.clip
         )
@@ -200,6 +235,7 @@ class Loop:
         self.step += 1
         self.meter.add(logs)
         self.skips.add(finite)
+        self.whole = True
         if self.fabric.device.type == "cpu" or self.step % self.train.log_every == 0 or self._ends_a_stage():
             self._guard()
 
@@ -223,6 +259,10 @@ class Loop:
         self.method.load_state_dict(content["method"])
         for network in {self.network, getattr(self.method, self.method.predictor)}:
             network.load_state_dict(content["predictor"])  # what was validated, averaged weights or not
+
+    def _is_due(self) -> bool:
+        """Whether there is a validation after this iteration."""
+        return self.validate is not None and (self.step % self.validate_every == 0 or self._ends_a_stage())
 
     def _ends_a_stage(self) -> bool:
         _, t = self.clock(self.step - 1)
@@ -292,9 +332,12 @@ class Loop:
             self.best = scores["dice"]
             if self.folder is not None and self.fabric.global_rank == 0:
                 self._keep_best(self.folder)
+        self.unseen = False
         self.tell(Validated(self.step, scores, better))
 
     def _keep_best(self, folder: Path) -> None:
+        if not (folder / "last.ckpt").is_file():  # weights that nothing can resume would be in the way
+            self.save()
         content = self.model()
         checkpoint.save(folder / "best.ckpt", content)
         stage, _ = self.clock(self.step - 1)
@@ -319,5 +362,4 @@ class Loop:
     def tell(self, event: Event) -> None:
         """Send an event to every listener (rank 0 only)."""
         if self.fabric.global_rank == 0:
-            for listener in self.listeners:
-                listener(event)
+            events.tell(self.listeners, event, self._failed)

@@ -1,15 +1,20 @@
-"""Ctrl-C and SIGTERM ask the loop to stop after the iteration at hand; a second Ctrl-C stops at once."""
+"""Ctrl-C, SIGTERM and a closed terminal ask the loop to stop after the iteration at hand.
+
+A second Ctrl-C stops at once. What has no loop ends on all of them as on Ctrl-C.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 
 class StopRequest:
-    """A context in which SIGINT and SIGTERM raise a flag instead of an exception.
+    """A context in which SIGINT, SIGTERM and SIGHUP raise a flag instead of an exception.
 
     Within another one it passes the flag on, and begins with it: a stop that came while the last iteration of
     a training ended still stops what trains one after the other.
@@ -24,7 +29,7 @@ class StopRequest:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, *_endings()):
                 self._before[number] = signal.signal(number, self._note)
             outer = getattr(self._before[signal.SIGINT], "__self__", None)
             if isinstance(outer, StopRequest):
@@ -46,3 +51,34 @@ class StopRequest:
         self.raised = True
         if self._outer is not None:
             self._outer._raise()
+
+
+@contextmanager
+def ended_as_by_ctrl_c() -> Iterator[None]:
+    """A context in which SIGTERM and SIGHUP raise KeyboardInterrupt, once: what they interrupt tidies up.
+
+    Outside the main thread it does nothing.
+    """
+    before: dict[int, Any] = {}
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in before:  # a shell sends SIGHUP a second time, in the middle of the tidying up
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        before |= {number: signal.getsignal(number) for number in _endings()}
+        for number in before:
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _endings() -> list[signal.Signals]:
+    """SIGTERM, and SIGHUP unless it is ignored, as under ``nohup``."""
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    ignored = hang_up is None or signal.getsignal(hang_up) == signal.SIG_IGN
+    return [signal.SIGTERM, *([] if ignored else [hang_up])]

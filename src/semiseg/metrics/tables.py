@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semiseg.atomic import write_text
+from semiseg.claim import held
 from semiseg.errors import UsageError
 from semiseg.metrics import conventions
 from semiseg.metrics.aggregate import AGGREGATION, Stats, over_classes, statistics
@@ -112,9 +113,9 @@ def save(evaluation: Evaluation, folder: Path) -> tuple[Path, Path]:
     text = json.dumps(summary(evaluation), indent=2, allow_nan=False) + "\n"
     paths = folder / "summary.json", folder / "metrics.csv"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(paths[0], text)
-        write_text(paths[1], metrics_csv(evaluation))
+        with held(folder, "-o"):
+            write_text(paths[0], text)
+            write_text(paths[1], metrics_csv(evaluation))
     except OSError as error:
         raise UsageError(
             f"cannot write the evaluation into {folder}: {error.strerror or error}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import io
 import math
 import sys
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ class Console:
     """
 
     def __init__(self, progress: bool = True, *, stream: TextIO | None = None, label: str = "") -> None:
-        self.stream = stream or sys.stderr
+        self.stream = stream or sys.stderr or io.StringIO()  # there is none in a daemon
         self.label = label
         self._bar = _Bar(self.stream, label) if progress and self.stream.isatty() else None
         self._printed = -1

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -20,6 +21,8 @@ from typing import Any
 
 from semiseg.atomic import replacing
 from semiseg.engine.events import Event, Started, Stepped, Validated
+
+log = logging.getLogger("semiseg.report")
 
 BASE_COLUMNS = ("event", "step", "stage", "lr", "best", "iterations_per_second")
 """The columns that every ``metrics.csv`` begins with; training values and ``val/…`` scores follow."""
@@ -42,19 +45,27 @@ class FileLog:
 
     def __call__(self, event: Event) -> None:
         """Write one event; a Stepped or Validated is also a row of ``metrics.csv``."""
-        if self._columns is None:
-            self._open()
-        if isinstance(event, Started):
-            self._rewind(event.step)
-        _append(self.events, json.dumps(_as_json(event), allow_nan=False) + "\n")
-        if isinstance(event, Stepped | Validated):
-            self._add_row(_as_row(event))
+        try:
+            if self._columns is None:
+                self._open()
+            if isinstance(event, Started):
+                self._rewind(event.step)
+            _append(self.events, json.dumps(_as_json(event), allow_nan=False) + "\n")
+            if isinstance(event, Stepped | Validated):
+                self._add_row(_as_row(event))
+        except OSError:
+            self._columns = None  # half a line may be there: the next event looks again
+            raise
 
     def _open(self) -> None:
         self.metrics.parent.mkdir(parents=True, exist_ok=True)
         for path in (self.metrics, self.events):
             drop_torn_line(path)
-        self._load(read_rows(self.metrics))
+        rows, lost = _read(self.metrics)
+        self._load(rows)
+        if lost:
+            self.metrics.replace(self.metrics.with_name("metrics.csv.damaged"))
+            self._rewrite(rows)
 
     def _load(self, rows: list[dict[str, str]]) -> None:
         header = list(rows[0]) if rows else []
@@ -69,7 +80,7 @@ class FileLog:
             self._load(kept)
             self._rewrite(kept)
         if self.events.is_file():
-            lines = self.events.read_text(encoding="utf-8").splitlines(keepends=True)
+            lines = self.events.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
             wanted = [line for line in lines if _step_of(line) <= step]
             if len(wanted) < len(lines):
                 with replacing(self.events) as temporary:
@@ -96,11 +107,38 @@ class FileLog:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a ``metrics.csv`` as text, blank where a column does not apply; [] when there is none."""
+    """The rows of a ``metrics.csv`` as text, blank where a column does not apply; [] when there is none.
+
+    Damaged lines are left out, with a warning.
+    """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[list[dict[str, str]], int]:
+    """The sound rows, and how many lines are none."""
     if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [row for row in csv.DictReader(file) if row.get("step")]
+        return [], 0
+    lost, rows = 0, []
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        reader = csv.DictReader(file)
+        try:
+            for row in reader:
+                if _is_sound(row):
+                    rows.append(row)
+                else:
+                    lost += 1
+        except csv.Error:  # such as a line without an end
+            lost += 1
+    if lost:
+        log.warning("%s: %d damaged lines are left out", path, lost)
+    return rows, lost
+
+
+def _is_sound(row: Mapping[str | None, Any]) -> bool:
+    if row.get("event") not in ("stepped", "validated") or None in row or None in row.values():
+        return False
+    numbers = [cell for name, cell in row.items() if name not in ("event", "stage") and cell]
+    return str(row.get("step")).isdecimal() and not any(isinstance(_number(cell), str) for cell in numbers)
 
 
 def read_metrics(folder: Path) -> list[dict[str, str | float]]:
@@ -159,7 +197,7 @@ def _step_of(line: str) -> int:
     """The step of a line of ``events.jsonl``; a line that is not one is dropped like a torn one."""
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 2**63
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from semiseg.claim import contents
 from semiseg.errors import SemisegError
 from semiseg.resolve import validate
 from semiseg.run import differences, load_run
@@ -77,7 +78,7 @@ def _free_place(folder: Path, cell: Cell, places: dict[str, set[str]]) -> str:
 
 def _suits(path: Path, cell: Cell) -> bool:
     """Whether the cell can begin in a folder, or go on with the run that is there."""
-    if not path.is_dir() or not any(path.iterdir()):
+    if not contents(path):
         return True
     try:
         run = load_run(path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,10 @@ from typing import Any
 import yaml
 
 from semiseg.atomic import write_text
+from semiseg.claim import LOCK, Claim, in_use
 from semiseg.errors import Interrupted, PartialError, SemisegError
 from semiseg.sweeping.board import Board
+from semiseg.sweeping.cells import Cell
 from semiseg.sweeping.driver import Driver, Watch
 from semiseg.sweeping.enroll import enroll, foreseen
 from semiseg.sweeping.executors import Executor
@@ -97,8 +101,35 @@ def run_sweep(
     Raises:
         UsageError: everything that is wrong with the specification; a folder that cannot be written.
     """
-    cells = grid(spec, where)
+    cells = list(grid(spec, where))
     require_writable(folder, "--runs or -o")
+    with _shared(folder, cells):
+        return _run(spec, cells, folder, make_executor, retry_failed=retry_failed, watch=watch)
+
+
+@contextmanager
+def _shared(folder: Path, cells: Sequence[Cell]) -> Iterator[None]:
+    """Hold the folder, or share it with whoever works at the same cells.
+
+    Raises:
+        UsageError: a sweep of other cells is at work there.
+    """
+    note = hashlib.sha256(" ".join(sorted(cell.id for cell in cells)).encode()).hexdigest()
+    with Claim(folder / LOCK, patience=1.0, note=note) as claim:
+        if not claim.mine and claim.holder.get("note") != note:
+            raise in_use(folder, claim, "--runs or -o")
+        yield
+
+
+def _run(
+    spec: Spec,
+    cells: Sequence[Cell],
+    folder: Path,
+    make_executor: Callable[[], Executor],
+    *,
+    retry_failed: bool,
+    watch: Watch,
+) -> Outcome:
     executor = make_executor()
     try:
         ledger = Ledger(folder)

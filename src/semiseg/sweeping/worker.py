@@ -76,7 +76,9 @@ def _guarded(entry: Entry, folder: Path, end: Callable[..., None], *, device: st
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether trying again may help: memory ran out, a device or a disk failed."""
+    """Whether trying again may help: memory ran out, a device or a disk failed, another command was there."""
+    if isinstance(error, SemisegError) and error.code == "IN_USE":
+        return True
     return isinstance(error, DeviceError | OSError) or is_out_of_memory(error)
 
 

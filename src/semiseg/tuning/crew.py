@@ -165,7 +165,8 @@ class _Worker:
 
 def _serve(pipe: Connection, bench: Bench, device: str, threads: int) -> None:
     """The worker process: train what comes until nothing comes any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that leads; it sends SIGTERM
+    for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
+        signal.signal(number, signal.SIG_IGN)  # both are for the one that leads; it sends SIGTERM
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(threads)

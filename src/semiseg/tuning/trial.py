@@ -10,7 +10,7 @@ from pathlib import Path
 
 from semiseg.config import Config
 from semiseg.data.dataset import Dataset
-from semiseg.engine.events import Event, Validated
+from semiseg.engine.events import Event, Stop, Validated
 from semiseg.experiment import train
 from semiseg.report.files import read_metrics
 from semiseg.run import Run
@@ -25,7 +25,7 @@ Report = Callable[[int, float], bool]
 the first fold, then one per fold that is done."""
 
 
-class Pruned(Exception):
+class Pruned(Stop):
     """The trial is not worth its remaining trainings."""
 
 
@@ -128,7 +128,7 @@ class Curve:
         """Hand on what is new.
 
         Raises:
-            Pruned: the answer was to stop. The run is left as a kill would leave it.
+            Pruned: the answer was to stop.
         """
         if isinstance(event, Validated):
             self.replay()

@@ -6,14 +6,13 @@ import functools
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from semiseg import settings
-from semiseg.claim import Claim
+from semiseg.claim import contents, held
 from semiseg.config import Config
 from semiseg.errors import Interrupted, UsageError
 from semiseg.machine import cores
@@ -27,12 +26,21 @@ from semiseg.tuning.outline import Outline
 from semiseg.tuning.trial import Bench, Job
 from semiseg.tuning.verdict import Verdict, judge
 from semiseg.tuning.words import in_a_line, plan_words
-from semiseg.writable import require_writable
 
 log = logging.getLogger("semiseg.tune")
 
 TRIALS = 30
-LOCK = "study.lock"
+WRITTEN = (
+    "trials",
+    "trials.csv",
+    "trials.svg",
+    "best.yaml",
+    "summary.json",
+    "plan.json",
+    "study.lock",
+    JOURNAL,
+)
+"""What a tuning leaves in its folder: --overwrite deletes these and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +108,8 @@ def tune(
         SemisegError: the start itself cannot be trained.
     """
     require_optuna()
-    _make_room(folder, resume=resume, overwrite=overwrite)
-    with _claimed(folder):
+    with held(folder, "-o"):
+        _make_room(folder, resume=resume, overwrite=overwrite)
         book = _open(outline, folder, prune=prune)
         for line in plan_words(outline, trials):
             log.info(line)
@@ -191,10 +199,9 @@ def _make_room(folder: Path, *, resume: bool, overwrite: bool) -> None:
     Raises:
         UsageError: there is something else, or nobody said what to do with it.
     """
-    require_writable(folder, "--runs or --output")
-    there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    is_tuning = JOURNAL in there or there <= {LOCK, "plan.json"}
-    if there - {LOCK} and not (is_tuning and (resume or overwrite)):
+    there = {entry.name for entry in contents(folder)}
+    is_tuning = JOURNAL in there or there <= {"plan.json"}
+    if there and not (is_tuning and (resume or overwrite)):
         raise UsageError(
             f"{folder} is not empty",
             hint="--resume goes on, --overwrite begins anew, -o FOLDER goes elsewhere"
@@ -202,28 +209,9 @@ def _make_room(folder: Path, *, resume: bool, overwrite: bool) -> None:
             else "it does not look like a tuning: give another folder",
             code="RUN_EXISTS",
         )
-    folder.mkdir(parents=True, exist_ok=True)
     if overwrite:
-        with _claimed(folder):
-            for entry in folder.iterdir():
-                if entry.is_dir():
-                    shutil.rmtree(entry)
-                elif entry.name != LOCK:
-                    entry.unlink()
-
-
-@contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """One process at a time works here.
-
-    Raises:
-        UsageError: another one does.
-    """
-    with Claim(folder / LOCK) as claim:
-        if not claim.mine:
-            raise UsageError(
-                f"another process is tuning in {folder}",
-                hint="wait for it, or choose another folder with -o",
-                code="IN_USE",
-            )
-        yield
+        for entry in (folder / name for name in WRITTEN):
+            if entry.is_symlink() or not entry.is_dir():
+                entry.unlink(missing_ok=True)
+            else:
+                shutil.rmtree(entry)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from semiseg.claim import held
 from semiseg.cli import options
 from semiseg.cli.output import Output
 from semiseg.cli.progress import counted
-from semiseg.writable import require_writable
 
 EXAMPLES = (
     "semiseg evaluate Dataset104_Heart/labelsTs predictions",
@@ -66,22 +66,22 @@ def run(
     from semiseg.evaluation import evaluate_folders
 
     folder = output or (prediction if prediction.is_dir() else prediction.parent)
-    require_writable(folder, "-o")
-    if not overwrite:
-        options.refuse_existing(folder / "summary.json", folder / "metrics.csv")
-    with counted(out, "evaluate") as tick:
-        evaluation = evaluate_folders(
-            reference,
-            prediction,
-            dataset=_located(dataset),
-            convention=convention,
-            nsd_tolerance_mm=tolerance,
-            distances=distances,
-            allow_missing=allow_missing,
-            workers=options.workers(workers),
-            progress=tick,
-        )
-    files = evaluation.save(folder)
+    with held(folder, "-o"):
+        if not overwrite:
+            options.refuse_existing(folder / "summary.json", folder / "metrics.csv")
+        with counted(out, "evaluate") as tick:
+            evaluation = evaluate_folders(
+                reference,
+                prediction,
+                dataset=_located(dataset),
+                convention=convention,
+                nsd_tolerance_mm=tolerance,
+                distances=distances,
+                allow_missing=allow_missing,
+                workers=options.workers(workers),
+                progress=tick,
+            )
+        files = evaluation.save(folder)
     problem = evaluation.problem()
     report = {
         **evaluation.summary,

@@ -87,7 +87,7 @@ def build(
     """Write everything or nothing.
 
     Args:
-        target: the dataset folder; absent or empty.
+        target: the dataset folder; absent or empty, and held by the caller.
         files: images and labels.
         documents: text files by name.
         colors: whether images are RGB.
@@ -97,6 +97,9 @@ def build(
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     work = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    for left in target.parent.iterdir():  # by a process that was killed: nobody else holds this target
+        if left.name.startswith(f".{target.name}.") and left.name.endswith(".partial"):
+            shutil.rmtree(left, ignore_errors=True)
     try:
         for folder in {"imagesTr", "labelsTr", "imagesUn", *(str(file.place.parent) for file in files)}:
             (work / folder).mkdir(parents=True)
