@@ -91,9 +91,9 @@ def test_color_pictures_are_three_channels(tmp_path: Path) -> None:
 
 
 def test_label_maps_are_never_lossy_or_in_two_files(tmp_path: Path) -> None:
-    names = ["a.jpg", "b.mhd", "c.nhdr", "d.nii", "e.nii.gz", "f.tif", "g.bmp"]
-    endings = [scan.ending for scan in find_scans(touch(tmp_path, *names), ONE)]
-    assert endings == [".png", ".mha", ".nrrd", ".nii", ".nii.gz", ".tif", ".png"]
+    names = ["a.jpg", "b.mhd", "c.nhdr", "d.nii", "e.nii.gz", "f.tif", "g.bmp", "h.webp", "i.hdr"]
+    endings = [find_scans(touch(tmp_path, name) / name, ONE)[0].ending for name in names]
+    assert endings == [".png", ".mha", ".nrrd", ".nii", ".nii.gz", ".tif", ".png", ".png", ".nii.gz"]
 
 
 def test_one_file_finds_its_other_channels(tmp_path: Path) -> None:

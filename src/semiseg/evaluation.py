@@ -271,6 +271,7 @@ def _check_grids(truth: Volume, guess: Volume, reference: Path, prediction: Path
     else:
         gap = truth.grid.corner_gap_mm(guess.grid)
         what = f"{prediction} lies up to {gap:.4g} mm away from its reference {reference}"
+        what += f" ({guess.grid.unlike(truth.grid)})"
     raise DataError(what, hint="resample the prediction to the grid of the reference", code="GRID_MISMATCH")
 
 

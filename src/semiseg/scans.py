@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from semiseg.data import formats
 from semiseg.data.cases import Case
+from semiseg.data.formats.dicom_slices import is_dicom
 from semiseg.data.load import load_case
 from semiseg.data.volume import Grid
 from semiseg.errors import DataError, UsageError
@@ -29,6 +31,7 @@ WRITTEN_AS = {
 }  # fmt: skip
 """Label maps keep the ending of their scan, but are never lossy and never in two files."""
 
+_log = logging.getLogger("semiseg.data")
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
@@ -70,8 +73,28 @@ def find_scans(inputs: Path, channels: Sequence[str]) -> list[Scan]:
     if inputs.is_file():
         return _from_file(inputs, channels)
     folder = _image_folder(inputs)
-    files = [p for p in sorted(folder.iterdir()) if p.is_file() and _is_image(p)]
-    return _from_files(files, channels) if files else _from_dicom(folder, channels)
+    present = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
+    files = [p for p in present if _is_image(p)]
+    if not files:
+        return _from_dicom(folder, channels)
+    dicom = any(is_dicom(p) for p in present if not _is_image(p))
+    if dicom and len(channels) != 1:
+        _log.warning("%s: DICOM files are left out: the model wants %d channels", folder, len(channels))
+        dicom = False
+    files = _without_previews(files, folder, dicom)
+    series = _from_dicom(folder, channels) if dicom else []
+    return unique([*_from_files(files, channels), *series])
+
+
+def _without_previews(files: list[Path], folder: Path, dicom: bool) -> list[Path]:
+    """Without pictures beside DICOM series or more volumes: previews, screenshots, reports."""
+    pictures = [p for p in files if formats.ending_of(p) in formats.picture.ENDINGS]
+    if not pictures or not (dicom or 2 * len(pictures) < len(files)):
+        return files
+    shown = ", ".join(p.name for p in pictures[:5])
+    beside = "a DICOM series" if dicom else "volumes"
+    _log.warning("%s: left out %d pictures beside %s: %s", folder, len(pictures), beside, shown)
+    return [p for p in files if p not in pictures]
 
 
 def unusable(name: str, files: Sequence[Path], error: DataError) -> Scan:
@@ -148,7 +171,7 @@ def _from_files(files: Iterable[Path], channels: Sequence[str]) -> list[Scan]:
 def _single(name: str, path: Path, channels: Sequence[str]) -> Scan:
     color = len(channels) == 3 and path.name.lower().endswith(PHOTO_ENDINGS)
     if len(channels) == 1 or color:
-        return _scan(name, [path])
+        return _scan(name, [path], len(channels))
     wanted = ", ".join(f"{name}_{k:04d} ({channel})" for k, channel in enumerate(channels))
     why = f"one file without channel number, the model wants {len(channels)}: {wanted}"
     return unusable(name, [path], _error(name, [path], why, "CHANNELS"))
@@ -158,20 +181,20 @@ def _grouped(name: str, found: dict[int, Path], channels: Sequence[str]) -> Scan
     files = [found[k] for k in sorted(found)]
     missing = [f"{k:04d} ({channel})" for k, channel in enumerate(channels) if k not in found]
     if len(channels) == 3 and list(found) == [0] and files[0].name.lower().endswith(PHOTO_ENDINGS):
-        return _scan(name, files)
+        return _scan(name, files, len(channels))
     if missing:
         why = f"missing channel {', '.join(missing)}"
         return unusable(name, files, _error(name, files, why, "MISSING_CHANNEL"))
     if len(found) > len(channels):
         why = f"{len(found)} channel files, the model wants {len(channels)} ({', '.join(channels)})"
         return unusable(name, files, _error(name, files, why, "CHANNELS"))
-    return _scan(name, files)
+    return _scan(name, files, len(channels))
 
 
-def _scan(name: str, files: Sequence[Path]) -> Scan:
+def _scan(name: str, files: Sequence[Path], channels: int) -> Scan:
     case = Case(name, tuple(files))
     ending = formats.ending_of(files[0]) or ""
-    return Scan(name, case.images, WRITTEN_AS.get(ending, ending), lambda: load_case(case))
+    return Scan(name, case.images, WRITTEN_AS.get(ending, ending), lambda: load_case(case, channels))
 
 
 def _from_dicom(path: Path, channels: Sequence[str]) -> list[Scan]:

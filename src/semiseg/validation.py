@@ -66,7 +66,7 @@ class Validation:
     def _pair(
         self, model: Model, case: LabeledCase, folder: Path | None
     ) -> tuple[str, NDArray[np.uint8], NDArray[np.uint8], Grid]:
-        image, grid, meta = load_case(case)
+        image, grid, meta = load_case(case, len(self.plan.channels))
         labels = model.segment(image, grid).labels
         if folder is not None:
             formats.write(folder / f"{case.id}.nii.gz", labels, grid, meta)

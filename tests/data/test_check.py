@@ -118,9 +118,11 @@ def colored(tmp_path: Path, names: list[str], mode: str) -> Report:
 def test_color_pictures(tmp_path: Path) -> None:
     assert colored(tmp_path / "rgb", ["R", "G", "B"], "RGB").problems == []
     assert colored(tmp_path / "gray", ["gray"], "L").problems == []
-    for name, names, mode in (("one", ["gray"], "RGB"), ("alpha", ["R", "G", "B"], "RGBA")):
+    assert colored(tmp_path / "gray as color", ["R", "G", "B"], "L").problems == []
+    rows = (("one", ["gray"], "RGB", "RGB"), ("alpha", ["R", "G", "B"], "RGBA", "TRANSPARENT"))
+    for name, names, mode, code in rows:
         report = colored(tmp_path / name, names, mode)
-        assert {p.code for p in report.errors} == {"RGB"}, report.as_text()
+        assert {p.code for p in report.errors} == {code}, report.as_text()
 
 
 def test_no_such_folder(tmp_path: Path) -> None:

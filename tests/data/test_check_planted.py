@@ -60,7 +60,7 @@ PLANTED: list[tuple[str, str, str, Callable[[Path], object]]] = [
     ("NAN", "error", "case_00_0000.nii.gz", lambda f: change(image(f), (0, 0, 0), np.inf)),
     ("CONSTANT_IMAGE", "error", "case_00_0000", lambda f: save(image(f), np.full(SHAPE, 3, np.int16))),
     ("SHAPE_MISMATCH", "error", "labelsTr/case_00", lambda f: save(label(f), load(label(f))[1:])),
-    ("AFFINE_MISMATCH", "error", "labelsTr/case_00", lambda f: save(label(f), load(label(f)), shifted(0.01))),
+    ("AFFINE_MISMATCH", "error", "labelsTr/case_00", lambda f: save(label(f), load(label(f)), shifted(0.1))),
     ("NON_INTEGER_LABEL", "error", "labelsTr/case_00", lambda f: change(label(f), (0, 0, 0), 0.4)),
     ("NON_INTEGER_LABEL", "error", "labelsTr/case", lambda f: change(label(f), (0, 0, 0), np.nan)),
     ("NON_INTEGER_LABEL", "error", "labelsTr/case", lambda f: change(label(f), (0, 0, 0), np.inf)),

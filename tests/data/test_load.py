@@ -56,7 +56,7 @@ def test_lost_and_broken_files_name_the_case(tmp_path, load):
 
 
 def test_a_color_label_is_refused(tmp_path):
-    Image.fromarray(np.zeros((6, 9, 3), np.uint8)).save(tmp_path / "a.png")
+    Image.new("RGB", (9, 6), (0, 0, 1)).save(tmp_path / "a.png")
     case = LabeledCase("a", (tmp_path / "a.png",), tmp_path / "a.png")
     with pytest.raises(DataError, match="color"):
         load_label(case, load_case(case)[1])

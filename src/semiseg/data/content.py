@@ -12,7 +12,7 @@ from typing import Any
 from semiseg.data.plan import Plan
 
 RECIPE = 2
-"""Raised when the code of reading or preprocessing computes something else: old caches are not reused."""
+"""Raised whenever reading or preprocessing changes what it computes, so that old caches are not reused."""
 
 _HEADER_ENDINGS = (".mhd", ".nhdr", ".hdr")
 _DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data file\s*:)\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)

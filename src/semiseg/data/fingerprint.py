@@ -184,7 +184,7 @@ def _measure(case: Case, ask: _Ask) -> _Measured:
     facts = CaseFacts(case.id, grid.shape, grid.spacing, ras)
     if case.id not in ask.voxels:
         return _Measured(facts, [], [])
-    image, grid, _ = load_case(case)
+    image, grid, _ = load_case(case, len(ask.channels))
     if len(image) != len(ask.channels):
         raise DataError(
             f"{case.id}: got {len(image)} channels, wanted {len(ask.channels)} ({', '.join(ask.channels)})",

@@ -17,11 +17,13 @@ Array = NDArray[Any]
 T = TypeVar("T")
 
 
-def load_case(case: Case) -> tuple[Array, Grid, dict[str, Any]]:
+def load_case(case: Case, channels: int | None = None) -> tuple[Array, Grid, dict[str, Any]]:
     """Read the images of a case; its label, if it has one, is not touched.
 
     Args:
         case: one file per channel, or one color file.
+        channels: wanted of one picture: gray saved in color is one channel where one is wanted, and three
+            where three are. By default, what the files hold.
 
     Returns:
         ``image`` (C, *S) in file order and the files' own type, the grid of the first channel, and the meta
@@ -41,8 +43,19 @@ def load_case(case: Case) -> tuple[Array, Grid, dict[str, Any]]:
     first = volumes[0]
     for path, volume in zip(case.images[1:], volumes[1:], strict=True):
         _require_same_grid(volume.grid, first.grid, path, case.images[0], case.id)
-    channels = [channel for volume in volumes for channel in _channels(volume)]
-    return np.stack(channels), first.grid, dict(first.meta)
+    found = [channel for volume in volumes for channel in _channels(volume)]
+    if len(volumes) == 1 and channels is not None:
+        found = as_seen(found, channels)
+    return np.stack(found), first.grid, dict(first.meta)
+
+
+def as_seen(found: list[Array], wanted: int) -> list[Array]:
+    """The channels of one picture in the number ``wanted``, where it shows the same in that number."""
+    if wanted == 1 and len(found) == 3 and all(np.array_equal(found[0], other) for other in found[1:]):
+        return found[:1]
+    if wanted == 3 and len(found) == 1 and found[0].ndim == 2:
+        return found * 3
+    return found
 
 
 def load_label(case: LabeledCase, grid: Grid) -> Array:
@@ -124,7 +137,8 @@ def _require_same_grid(grid: Grid, wanted: Grid, path: Path, reference: Path, ca
         return
     what = f"shape {grid.shape}, wanted {wanted.shape}"
     if grid.shape == wanted.shape:
-        what = f"the same shape, but its corners lie up to {gap:.3g} mm away"
+        voxels = wanted.corner_gap_voxels(grid)
+        what = f"its corners lie up to {gap:.3g} mm away ({voxels:.2g} voxels; {grid.unlike(wanted)})"
     raise DataError(
         f"{case}: {path.name} does not lie on the grid of {reference.name}: {what}",
         hint="resample it onto the image, or mend its header; `semiseg check` finds all such cases",

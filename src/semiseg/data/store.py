@@ -153,7 +153,7 @@ def _prepare(case: Case | LabeledCase, plan: Plan, cache: Path) -> StoredCase:
 def _prepare_image(case: Case, plan: Plan, entry: Entry) -> Geometry:
     facts = entry.read()
     if facts is None:
-        image, grid, _ = load_case(case)
+        image, grid, _ = load_case(case, len(plan.channels))
         if image.size == 0 or (image == image.flat[0]).all():
             raise DataError(
                 f"{case.id}: got the same value in every voxel of {case.images[0].name}, wanted an image",

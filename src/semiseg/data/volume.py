@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 
 GEOMETRY_TOLERANCE_MM = 1e-3
 """Two grids whose corners differ by less are the same grid with float noise."""
+
+GEOMETRY_TOLERANCE_VOXELS = 0.05
+"""Two grids whose corners differ by a smaller part of a voxel are the same grid with rounded numbers."""
 
 Affine = NDArray[np.float64]
 
@@ -37,14 +41,42 @@ class Grid:
         """The largest distance in mm between matching corners of the two grids (inf for unlike shapes)."""
         if self.shape != other.shape:
             return float("inf")
-        ends = [(0, n - 1) for n in self.shape] + [(0, 0)] * (3 - len(self.shape))
-        corners = np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1)
-        gap = (self.affine - other.affine) @ np.vstack([corners, np.ones(corners.shape[1])])
-        return float(np.linalg.norm(gap[:3], axis=0).max())
+        return float(np.linalg.norm(self._corner_gaps(other), axis=0).max())
+
+    def corner_gap_voxels(self, other: Grid) -> float:
+        """As :meth:`corner_gap_mm`, in voxels of this grid along its axes."""
+        if self.shape != other.shape:
+            return float("inf")
+        return float(np.abs(np.linalg.inv(self.affine[:3, :3]) @ self._corner_gaps(other)).max())
 
     def matches(self, other: Grid) -> bool:
-        """Whether both are the same grid up to float noise (below 1e-3 mm at every corner)."""
-        return self.corner_gap_mm(other) <= GEOMETRY_TOLERANCE_MM
+        """Whether both are the same grid: up to float noise, or to numbers that were rounded on writing."""
+        if self.corner_gap_mm(other) <= GEOMETRY_TOLERANCE_MM:
+            return True
+        return self.corner_gap_voxels(other) <= GEOMETRY_TOLERANCE_VOXELS
+
+    def unlike(self, other: Grid) -> str:
+        """What differs from ``other``, with enough digits: spacing, else origin, else directions."""
+        pairs = (
+            ("spacing", self.spacing, other.spacing),
+            ("origin", self.affine[:3, 3], other.affine[:3, 3]),
+            ("directions", self.affine[:3, :3].ravel(), other.affine[:3, :3].ravel()),
+        )
+        name, mine, theirs = next(
+            (p for p in pairs if not np.allclose(p[1], p[2], rtol=1e-6, atol=1e-6)), pairs[2]
+        )
+        return f"{name} {_digits(mine)}, wanted {_digits(theirs)}"
+
+    def _corner_gaps(self, other: Grid) -> NDArray[np.float64]:
+        """(3, corners) millimeters from the corners of ``other`` to those of this grid."""
+        ends = [(0, n - 1) for n in self.shape] + [(0, 0)] * (3 - len(self.shape))
+        corners = np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1)
+        gaps = (self.affine - other.affine) @ np.vstack([corners, np.ones(corners.shape[1])])
+        return np.asarray(gaps[:3], dtype=np.float64)
+
+
+def _digits(values: Iterable[float]) -> str:
+    return " x ".join(f"{value:.8g}" for value in values)
 
 
 @dataclass(frozen=True)

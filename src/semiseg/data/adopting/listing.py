@@ -10,9 +10,9 @@ from semiseg.data.adopting.draft import Part, Source, some
 from semiseg.data.adopting.words import folder_part, folder_role, take_apart
 from semiseg.data.formats import ending_of
 from semiseg.data.formats.dicom import Series, find_series
+from semiseg.data.formats.dicom_slices import is_dicom
 from semiseg.errors import DataError
 
-_DICOM_ENDINGS = (".dcm", ".dicom", ".ima", ".zip")
 _QUIET = (
     ".json",
     ".raw",
@@ -76,7 +76,7 @@ def list_source(source: Path) -> Listing:
             hidden.append(shown)
         elif ending_of(path):
             listing.entries.append(_entry(root, path))
-        elif path.suffix.lower() in _DICOM_ENDINGS or _has_dicom_mark(path):
+        elif path.suffix.lower() == ".zip" or is_dicom(path):
             maybe_dicom.append(path)
         elif not path.name.lower().endswith(_QUIET):
             strange.append(shown)
@@ -93,11 +93,6 @@ def list_source(source: Path) -> Listing:
 def _files(root: Path) -> list[Path]:
     found = [Path(top) / name for top, _, names in os.walk(root) for name in names]
     return sorted(path for path in found if path.is_file())
-
-
-def _has_dicom_mark(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
 
 
 def _entry(root: Path, path: Path) -> Entry:

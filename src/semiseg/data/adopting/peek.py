@@ -9,8 +9,6 @@ from typing import TypeVar
 
 import numpy as np
 
-import numpy as np
-
 from semiseg.data.adopting.draft import Source
 from semiseg.data.checks.voxels import Voxels, value_counts
 from semiseg.data.formats import ending_of, nifti, read, read_header, read_label
@@ -59,7 +57,7 @@ def look(source: Source) -> Looks:
 
 
 def load(source: Source, *, label: bool = False) -> Volume:
-    """The voxels of a file (its class numbers where it is a label), a frame of a 4D file, or a DICOM series."""
+    """The voxels of a file (of a ``label`` its class numbers), a frame of a 4D file, or a DICOM series."""
     if source.series is not None:
         return read_series(source.series)
     if source.frame is not None:
@@ -98,6 +96,13 @@ def single_channel(array: Voxels) -> Voxels | None:
     gray = array[..., 0]
     same = (array[..., 1] == gray).all() and (array[..., 2] == gray).all()
     return gray if same else None
+
+
+def has_colors(source: Source) -> bool:
+    """Whether a picture with color channels shows colors, and is not gray saved as RGB."""
+    volume = load(source)
+    array = volume.array
+    return array.ndim > len(volume.grid.shape) and not (array == array[..., :1]).all()
 
 
 def in_threads(work: Callable[[A], B], things: Sequence[A], workers: int | None) -> list[B]:

@@ -10,7 +10,8 @@ from semiseg.data.adopting.channels import name_channels, settle_channels
 from semiseg.data.adopting.draft import Draft, Item, Part, Source, some
 from semiseg.data.adopting.listing import Entry, Listing
 from semiseg.data.adopting.pairing import name_cases, pair
-from semiseg.data.adopting.peek import Looks, Mask, in_threads, look, look_for_labels
+from semiseg.data.adopting.peek import Looks, Mask, has_colors, in_threads, look, look_for_labels
+from semiseg.data.formats import ending_of, picture
 from semiseg.errors import DataError
 
 
@@ -43,7 +44,7 @@ def draft_pile(root: Path, listing: Listing, workers: int | None) -> tuple[Draft
         )
     scans = [entry for entry, _ in images]
     order = settle_channels(scans, labels)
-    draft.colors = any(seen.channels > 1 for _, seen in images)
+    draft.colors = any(seen.channels > 1 and has_colors(entry.source) for entry, seen in images)
     draft.channel_names = name_channels(order, scans, draft, root)
     draft.items = _items(images, labels, order, draft)
     values = {item.id: masks[_shown(item.label, labels)].values for item in draft.items if item.label}
@@ -63,7 +64,12 @@ def _usable(entries: Sequence[Entry], draft: Draft, workers: int | None) -> list
     for entry, looks in zip(entries, seen, strict=True):
         if looks.trouble:
             draft.notices.append(f"left out {entry.shown}: {looks.trouble}")
-    return [(entry, looks) for entry, looks in zip(entries, seen, strict=True) if not looks.trouble]
+    usable = [(entry, looks) for entry, looks in zip(entries, seen, strict=True) if not looks.trouble]
+    pictures = [entry.shown for entry, _ in usable if ending_of(entry.source.path) in picture.ENDINGS]
+    if not pictures or 2 * len(pictures) >= len(usable):
+        return usable
+    draft.notices.append(f"left out {len(pictures)} pictures beside volumes: {some(pictures)}")
+    return [(entry, looks) for entry, looks in usable if entry.shown not in set(pictures)]
 
 
 def _labels_by_content(

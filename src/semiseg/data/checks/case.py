@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from semiseg.data.cases import Case, LabeledCase
 from semiseg.data.checks.voxels import add_content, is_constant, mask_digest, non_finite, value_counts
-from semiseg.data.formats import read, read_header
+from semiseg.data.formats import read, read_label
+from semiseg.data.load import as_seen
 from semiseg.data.problem import Problem, Severity
 from semiseg.data.scan import relative
-from semiseg.data.volume import Grid, Header, Volume
+from semiseg.data.volume import GEOMETRY_TOLERANCE_MM, GEOMETRY_TOLERANCE_VOXELS, Grid, Volume
 from semiseg.errors import DataError
 
 _CODES = {"BAD_SPACING": "SPACING", "MISSING_FILE": "MISSING_FILE"}
@@ -62,17 +66,17 @@ class _Look:
         first: tuple[Grid, Path] | None = None
         digest, constant, complete = hashlib.sha256(), [], True
         for path in self.finding.case.images:
-            opened = self._open(path)
-            if opened is None:
+            volume = self._open(path, read)
+            if volume is None:
                 complete = False
                 continue
-            header, volume = opened
-            self._colors(path, header, channels)
+            self._colors(path, volume, channels)
+            self._told_by_file(path, volume)
             if first is None:
-                first = header.grid, path
-                self.finding.dim = len(header.grid.shape)
+                first = volume.grid, path
+                self.finding.dim = len(volume.grid.shape)
             else:
-                self._same_grid(path, header.grid, *first)
+                self._same_grid(path, volume.grid, *first)
             numbers = non_finite(volume.array)
             if numbers:
                 fix = "replace them with the background value, or export the scan again"
@@ -86,26 +90,28 @@ class _Look:
         return first[0] if first else None
 
     def label(self, path: Path, grid: Grid | None) -> None:
-        opened = self._open(path)
-        if opened is None:
+        volume = self._open(path, read_label)
+        if volume is None:
             return
-        header, volume = opened
-        if header.channels > 1:
+        if _colors(volume) > 1:
             fix = "save the label as one gray channel that holds the class numbers"
-            self._report("RGB", path, f"a label with {header.channels} color channels", "one channel", fix)
+            self._report("RGB", path, f"a label with {_colors(volume)} color channels", "one channel", fix)
             return
         if grid is not None:
-            self._same_grid(path, header.grid, grid, self.finding.case.images[0])
+            self._same_grid(path, volume.grid, grid, self.finding.case.images[0])
         self.finding.values, odd = value_counts(volume.array)
         self.finding.mask = mask_digest(volume.array)
         if odd:
             got = f"values such as {', '.join(f'{v:g}' for v in odd)}"
             fix = "resample labels with nearest neighbor, or export them as whole numbers"
+            if (slope := volume.meta.get("slope")) is not None:
+                got += f" (stored as integers times {slope:g})"
+                fix = "export the class numbers as integers, without a scale factor"
             self._report("NON_INTEGER_LABEL", path, got, "whole numbers", fix)
 
-    def _open(self, path: Path) -> tuple[Header, Volume] | None:
+    def _open(self, path: Path, reader: Callable[[Path], Volume]) -> Volume | None:
         try:
-            return read_header(path), read(path)
+            return reader(path)
         except DataError as error:
             why = error.message.removeprefix(f"{path}: ")
             self._report(_CODES.get(error.code, error.code), path, why, "", error.hint)
@@ -114,15 +120,30 @@ class _Look:
             self._report("TOO_LARGE", path, "an image that does not fit into memory", "", fix)
         return None
 
-    def _colors(self, path: Path, header: Header, channels: int) -> None:
+    def _colors(self, path: Path, volume: Volume, channels: int) -> None:
         alone = len(self.finding.case.images) == 1
-        if alone and channels == 3 and header.channels != 3:
-            got, wanted = f"one file with {header.channels} channels", "3, one per entry of channel_names"
-            self._report("RGB", path, got, wanted, "save it as RGB without alpha, or add the other channels")
-        elif header.channels > 1 and not (alone and channels == 3):
+        found = list(np.moveaxis(volume.array, -1, 0)) if _colors(volume) > 1 else [volume.array]
+        if alone and channels in (1, 3):
+            found = as_seen(found, channels)
+        if alone and channels == 3 and len(found) != 3:
+            got, wanted = f"one file with {len(found)} channels", "3, one per entry of channel_names"
+            self._report("RGB", path, got, wanted, "save it as RGB, or add the other channels")
+        elif len(found) > 1 and not (alone and channels == 3):
             wanted = "one gray channel per file"
             fix = "save it as gray, or name three channels in channel_names to use the colors"
-            self._report("RGB", path, f"{header.channels} color channels in one file", wanted, fix)
+            self._report("RGB", path, f"{len(found)} color channels in one file", wanted, fix)
+
+    def _told_by_file(self, path: Path, volume: Volume) -> None:
+        """What the file says of itself that other tools may read otherwise."""
+        gap = volume.meta.get("form_gap_mm", 0.0)
+        if gap > GEOMETRY_TOLERANCE_VOXELS * min(volume.grid.spacing):
+            got = f"a qform that puts voxels up to {gap:.3g} mm from where the sform puts them"
+            fix = "fine if your viewers use the sform as we do; a prediction carries both forms of its scan"
+            self._report("TWO_FORMS", path, got, "one place for each voxel", fix, "warning")
+        content = volume.meta.get("content")
+        if content is not None:
+            got, fix = f"a {content} file under another ending", "rename it; it is read as what it holds"
+            self._report("WRONG_ENDING", path, got, f"the ending {content}", fix, "warning")
 
     def _same_grid(self, path: Path, grid: Grid, wanted: Grid, reference: Path) -> None:
         other = relative(reference, self.root)
@@ -131,9 +152,14 @@ class _Look:
             self._report("SHAPE_MISMATCH", path, _size(grid), f"{_size(wanted)} as {other}", fix)
         elif not grid.matches(wanted):
             gap = grid.corner_gap_mm(wanted)
-            got = f"a grid up to {gap:.3g} mm away from {other} (spacing {_mm(grid)})"
+            got = f"a grid up to {gap:.3g} mm away from {other} (spacing {_mm(grid)}; {grid.unlike(wanted)})"
             fix = "if the voxels do match, copy the image's affine; otherwise resample it onto the image"
             self._report("AFFINE_MISMATCH", path, got, f"the same affine (spacing {_mm(wanted)})", fix)
+        elif (gap := grid.corner_gap_mm(wanted)) > GEOMETRY_TOLERANCE_MM:
+            part = wanted.corner_gap_voxels(grid)
+            got = f"{grid.unlike(wanted)} as {other} has: up to {gap:.3g} mm or {part:.2g} voxels away"
+            fix = "none needed: numbers were rounded on writing, and the image's grid is used"
+            self._report("AFFINE_ROUNDED", path, got, "", fix, "warning")
 
     def _constant(self, paths: list[Path]) -> None:
         total = len(self.finding.case.images)
@@ -148,6 +174,10 @@ class _Look:
     ) -> None:
         file = relative(path, self.root)
         self.finding.problems.append(Problem(code, got, wanted, fix, self.finding.case.id, file, severity))
+
+
+def _colors(volume: Volume) -> int:
+    return int(volume.array.shape[-1]) if volume.array.ndim > len(volume.grid.shape) else 1
 
 
 def _size(grid: Grid) -> str:

@@ -8,9 +8,13 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from semiseg.data.formats.guards import MAX_RATIO, broken, readable_bytes
+from semiseg.data.formats.guards import broken, readable_bytes
 
 MAX_MEMBERS = 200_000
+MAX_PLAUSIBLE_RATIO = 100
+"""No scan shrinks more; zeros shrink a thousand times."""
+PLAUSIBLE_BYTES = 64 << 20
+"""Below this a zip may shrink as much as it likes."""
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -54,7 +58,7 @@ def _check_sizes(archive: Path, members: list[zipfile.ZipInfo], folder: Path) ->
     total = sum(member.file_size for member in members)
     size = archive.stat().st_size
     free = shutil.disk_usage(folder).free
-    if len(members) > MAX_MEMBERS or total > MAX_RATIO * size:
+    if len(members) > MAX_MEMBERS or total > max(MAX_PLAUSIBLE_RATIO * size, PLAUSIBLE_BYTES):
         why = f"claims {len(members)} files of {readable_bytes(total)} in {readable_bytes(size)}"
         raise broken(archive, why, code="BAD_ARCHIVE", hint="do not trust this archive; ask for a clean one")
     if total > free:

@@ -197,7 +197,7 @@ def _stacked(series: Series) -> Stack:
         raise broken(series.where, why, code="NOT_GRAYSCALE", hint=hint)
     curved = [one for one in series.slices if one.curved]
     if curved:
-        why = "a table (Modality LUT Sequence) leads from stored values to their unit, wanted slope and intercept"
+        why = "a table (Modality LUT Sequence) gives stored values their unit, wanted slope and intercept"
         raise broken(curved[0].path, why, code="BAD_RESCALE", hint="export it with a linear rescale")
     bad = [
         one for one in series.slices if not np.isfinite([one.slope, one.intercept]).all() or one.slope == 0

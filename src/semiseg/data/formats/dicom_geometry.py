@@ -149,7 +149,7 @@ def _rounding(positions: _Vector) -> float:
 
 
 def _check_doubles(slices: Sequence[Slice], heights: _Vector, where: Path) -> None:
-    """Refuse two slices at one place: which of them belongs to the volume?"""
+    """Refuse two slices at one place, since nothing says which of them belongs to the volume."""
     twice = np.flatnonzero(np.diff(heights) < SAME_POSITION_MM)
     if not len(twice):
         return

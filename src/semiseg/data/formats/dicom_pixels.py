@@ -55,7 +55,11 @@ def _stored_bits(pixels: NDArray[Any], dataset: Any) -> NDArray[Any]:
     allocated = int(dataset.BitsAllocated)
     stored = int(dataset.get("BitsStored") or allocated)
     high = int(dataset.get("HighBit") or stored - 1)
-    if pixels.dtype.kind not in "ui" or (stored, high) == (allocated, allocated - 1) or not stored <= high + 1 <= allocated:
+    if (
+        pixels.dtype.kind not in "ui"
+        or (stored, high) == (allocated, allocated - 1)
+        or not stored <= high + 1 <= allocated
+    ):
         return pixels
     left = allocated - 1 - high  # up to the sign, and down again with it
     return (pixels << left) >> (allocated - stored)

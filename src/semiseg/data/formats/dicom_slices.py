@@ -106,6 +106,14 @@ def slices_of(path: Path, *, wanted: bool = False) -> list[Slice]:
         return [_slice(path, dataset, frame, frames) for frame in range(frames)]
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its mark or its name; nothing else is read."""
+    if path.suffix.lower() in _ENDINGS:
+        return True
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
 @contextmanager
 def quiet(path: Path) -> Iterator[None]:
     """Keep pydicom's warnings and messages, which quote header values, away from the user's log."""
@@ -200,7 +208,9 @@ def _flat_spacing(dataset: Dataset) -> tuple[float, ...]:
         if found := _numbers(dataset, 0, "", name):
             return found
     regions = dataset.get("SequenceOfUltrasoundRegions") or []
-    units = [(region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")) for region in regions]
+    units = [
+        (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")) for region in regions
+    ]
     if len(regions) == 1 and units[0] == (_CENTIMETERS, _CENTIMETERS):
         return abs(float(regions[0].PhysicalDeltaY)) * 10, abs(float(regions[0].PhysicalDeltaX)) * 10
     shape = _numbers(dataset, 0, "", "PixelAspectRatio")

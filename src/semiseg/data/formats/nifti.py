@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2, plain or gzip, one file or two (.hdr and .img): sheared affines are kept as they are."""
+"""NIfTI-1 and NIfTI-2, plain or gzip, one file or .hdr and .img: sheared affines are kept as they are."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def read_header(path: Path) -> Header:
 def read(path: Path) -> Volume:
     """Voxels with scl_slope and scl_inter applied, and what ``write`` needs to give the file back.
 
-    ``meta`` has ``sform_code``, ``qform_code``, ``xyzt_units``; where both forms are set, ``qform`` (4, 4) and
-    ``form_gap_mm``, how far the two put a corner apart; ``slope`` where values are scaled.
+    ``meta`` has ``sform_code``, ``qform_code``, ``xyzt_units``; where both forms are set, ``qform`` (4, 4)
+    and ``form_gap_mm``, how far the two put a corner apart; ``slope`` where values are scaled.
     """
     with _opened(path) as file:
         header = _describe(file)
@@ -141,7 +141,7 @@ def _opened(path: Path) -> Iterator[_File]:
 
 
 def _parse(path: Path, stream: BinaryIO) -> tuple[Any, bool, bool]:
-    """nibabel's header, whether the stream is gzip, and whether the voxels are in a second file."""
+    """The header as nibabel's object, whether the stream is gzip, and whether the voxels are in a second file."""
     import nibabel as nib
 
     start, packed = head(stream, 540, path)

@@ -109,7 +109,7 @@ def require_opaque(path: Path, colors: Array, alpha: Array) -> Array:
 
 
 def upright(array: Array, orientation: int, first: int = 0) -> Array:
-    """The array as it is meant to be seen; ``first`` is its axis of rows, columns follow (EXIF 2.3, 0x0112)."""
+    """The array as it is meant to be seen (EXIF 2.3, 0x0112); ``first`` is its axis of rows, then columns."""
     if orientation >= 5:
         array = array.swapaxes(first, first + 1)
     if orientation in (3, 4, 7, 8):
