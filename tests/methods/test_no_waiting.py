@@ -51,7 +51,14 @@ def empty(batch: Batch) -> Batch:
     def move(tensors):
         return {name: tensor.to("meta") for name, tensor in tensors.items()}
 
-    return Batch(batch.x_l.to("meta"), batch.y_l.to("meta"), move(batch.x_u), move(batch.targets))
+    return Batch(
+        batch.x_l.to("meta"),
+        batch.y_l.to("meta"),
+        move(batch.x_u),
+        move(batch.targets),
+        move(batch.views_l),
+        batch.shifts,
+    )
 
 
 class Blocking(TorchDispatchMode):
@@ -184,4 +191,11 @@ def _on_gpu(batch: Batch) -> Batch:
     def move(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: tensor.cuda() for name, tensor in tensors.items()}
 
-    return Batch(batch.x_l.cuda(), batch.y_l.cuda(), move(batch.x_u), move(batch.targets))
+    return Batch(
+        batch.x_l.cuda(),
+        batch.y_l.cuda(),
+        move(batch.x_u),
+        move(batch.targets),
+        move(batch.views_l),
+        batch.shifts,
+    )
