@@ -22,6 +22,7 @@ from tests.methods.tiny import batches, loop_for, make
 WAITS = {
     "bcp": "the largest component of a prediction is found on the processor",
     "cml": "the largest component of a prediction is found on the processor",
+    "sdcl": "the largest component of a prediction is found on the processor",
 }
 """Methods that wait, and why. Turned off in the tests, so that nothing else hides behind it."""
 

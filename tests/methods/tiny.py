@@ -91,6 +91,7 @@ SMALL: dict[str, dict[str, object]] = {
     "dan": {"critic_width": 8},
     "sassnet": {"critic_width": 8},
     "dycon": {"max_patches": 128},
+    "sdcl": {"pretrain_share": 0.1},
 }
 """Sizes of the parts that a method brings itself, as tiny as the networks here."""
 

@@ -119,10 +119,10 @@ class Batches:
                 seen[view] = augmentation.view(view, images, draws)
         shifts: list[tuple[int, ...]] = []
         if SHIFTED in views:
-            first, second = [a for a, _ in starts], [b for _, b in starts]
-            moved = self._crops(seen[views[0]], second)
-            seen = {view: self._crops(wide, first) for view, wide in seen.items()} | {SHIFTED: moved}
-            labels = None if labels is None else self._crops(labels[:, None], first)[:, 0]
+            at, moved_to = [a for a, _ in starts], [b for _, b in starts]
+            moved = self._crops(seen[views[0]], moved_to)
+            seen = {view: self._crops(wide, at) for view, wide in seen.items()} | {SHIFTED: moved}
+            labels = None if labels is None else self._crops(labels[:, None], at)[:, 0]
             shifts = [tuple(b - a for a, b in zip(*pair, strict=True)) for pair in starts]
         form = self.memory_format
         return {view: x.contiguous(memory_format=form) for view, x in seen.items()}, labels, shifts
