@@ -161,6 +161,11 @@ def test_many_pieces_speak_against_shape():
         assert pieces[name] < scores(USUAL)[name]
 
 
+def test_many_classes_with_a_tiny_one_speak_for_class_weights():
+    organs = like_usual(classes=14, labels=dataclasses.replace(WHOLE, rarest_share=0.0002))
+    assert scores(organs)["dhc"] > scores(organs)["cps"] == scores(USUAL)["cps"] > scores(USUAL)["dhc"]
+
+
 def test_rules_name_evidence_and_fit_a_terminal():
     assert all(rule.evidence and len(rule.why) <= 70 and rule.points for rule in RULES)
 

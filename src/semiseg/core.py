@@ -7,7 +7,7 @@ D feature channels, ``*S`` the spatial axes (two or three of them).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
@@ -18,6 +18,10 @@ log = logging.getLogger("semiseg.methods")
 
 IGNORE = 255
 """The label value that no loss and no metric counts (nnU-Net's ``ignore`` label is stored as this)."""
+
+SHIFTED = "shifted"
+"""The view that is not aligned: another crop of the same scan, turned and colored as the first one, which it
+overlaps by half an edge at least."""
 
 NetFactory = Callable[..., nn.Module]
 """``make_net(heads={"sdf": 1})`` returns a fresh network whose forward returns :class:`SegOutput`.
@@ -51,9 +55,14 @@ class Batch(NamedTuple):
     y_l: Tensor
     """(Bl, *S) int64 classes, :data:`IGNORE` where nothing is known."""
     x_u: Mapping[str, Tensor]
-    """View name -> (Bu, C, *S); the views of one sample are voxel-aligned."""
+    """View name -> (Bu, C, *S); the views of one sample are voxel-aligned, all but :data:`SHIFTED`."""
     targets: Mapping[str, Tensor] = {}
     """What the method asked for, such as ``{"sdf": (Bl, K-1, *S)}``."""
+    views_l: Mapping[str, Tensor] = {}
+    """View name -> (Bl, C, *S): the :attr:`Method.labeled_views`."""
+    shifts: Mapping[str, Sequence[tuple[int, ...]]] = {}
+    """``labeled`` and ``unlabeled``, where the view :data:`SHIFTED` was asked for: by how many voxels per
+    axis the second crop of each sample begins after the first."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,8 @@ class Method(nn.Module):
     """The network that is validated, exported and used for prediction."""
     views: tuple[str, ...] = ("weak",)
     """Views of the unlabeled images asked of the data layer; empty for a purely supervised method."""
+    labeled_views: tuple[str, ...] = ()
+    """Further views of the labeled images, beside :attr:`Batch.x_l`."""
     samples_per_image: int = 1
     """How many samples are pasted into one image that a network trains on. The batch of a plan counts images
     that a network sees, so a method that makes one of two is given twice as many samples, as it was

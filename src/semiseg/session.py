@@ -142,6 +142,7 @@ class Session:
             augment.build(config.augment.name, prepared.plan, config.augment.options),
             batch_sizes(config, prepared.plan, self.method, fabric.world_size),
             views=self.method.views,
+            labeled_views=self.method.labeled_views,
             targets=self.method.targets,
             seed=config.train.seed,
             rank=fabric.global_rank,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -90,9 +90,34 @@ def replay(
 def assert_final_weights(method: Method, v: Vector) -> None:
     """Both networks, buffers included, are where the original loop left them."""
     for network, prefix in ((method.net, "student_final__"), (method.teacher, "teacher_final__")):
-        expected = state(v, prefix)
-        assert expected.keys() == network.state_dict().keys()
-        for name, value in expected.items():
-            np.testing.assert_allclose(
-                network.state_dict()[name], value, rtol=1e-4, atol=1e-6, err_msg=prefix + name
-            )
+        assert_weights(network, v, prefix)
+
+
+def assert_weights(network: nn.Module, v: Vector, prefix: str) -> None:
+    """All that the network holds is what the vector has under this prefix."""
+    expected = state(v, prefix)
+    assert expected.keys() == network.state_dict().keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(
+            network.state_dict()[name], value, rtol=1e-4, atol=1e-6, err_msg=prefix + name
+        )
+
+
+def tensor(v: Vector, key: str) -> Tensor:
+    """An array of the vector; whole numbers as int64."""
+    x = torch.from_numpy(v[key])
+    return x if x.is_floating_point() else x.long()
+
+
+def stepped(
+    method: Method, steps: Iterable[tuple[Batch, Clock, float]], kind: OptimizerConfig
+) -> Iterator[dict[str, Tensor]]:
+    """The logs of an iteration with each batch, at its place in the run and with its learning rate."""
+    optimizers = {name: build_optimizer(getattr(method, name), kind) for name in method.trainable}
+    fabric = Fabric(accelerator="cpu", devices=1)
+    for batch, t, lr in steps:
+        for optimizer in optimizers.values():
+            optimizer.param_groups[0]["lr"] = lr
+        logs, finite = iterate(fabric, method, batch, optimizers, t, Precision("32", fabric.device))
+        assert finite
+        yield logs

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from semiseg import methods
-from semiseg.core import Clock, Stage
+from semiseg.core import SHIFTED, Clock, Stage
 from semiseg.engine import checkpoint
 from semiseg.resolve import resolve
 from tests.conftest import environment_of_ranks
@@ -73,8 +73,8 @@ def test_only_trainable_networks_get_a_gradient(name):
 
 def test_labels_of_unlabeled_images_are_not_in_the_batch(name):
     fields = batches(2, 3)(0)._fields
-    assert fields == ("x_l", "y_l", "x_u", "targets")
-    assert set(make(name, 2, 3).views) <= {"weak", "strong"}
+    assert fields == ("x_l", "y_l", "x_u", "targets", "views_l", "shifts")
+    assert set(make(name, 2, 3).views) <= {"weak", "strong", SHIFTED}
 
 
 def test_stages_cover_the_run(name):

@@ -22,6 +22,7 @@ from tests.methods.tiny import batches, loop_for, make
 WAITS = {
     "bcp": "the largest component of a prediction is found on the processor",
     "cml": "the largest component of a prediction is found on the processor",
+    "sdcl": "the largest component of a prediction is found on the processor",
 }
 """Methods that wait, and why. Turned off in the tests, so that nothing else hides behind it."""
 
@@ -51,7 +52,14 @@ def empty(batch: Batch) -> Batch:
     def move(tensors):
         return {name: tensor.to("meta") for name, tensor in tensors.items()}
 
-    return Batch(batch.x_l.to("meta"), batch.y_l.to("meta"), move(batch.x_u), move(batch.targets))
+    return Batch(
+        batch.x_l.to("meta"),
+        batch.y_l.to("meta"),
+        move(batch.x_u),
+        move(batch.targets),
+        move(batch.views_l),
+        batch.shifts,
+    )
 
 
 class Blocking(TorchDispatchMode):
@@ -184,4 +192,11 @@ def _on_gpu(batch: Batch) -> Batch:
     def move(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: tensor.cuda() for name, tensor in tensors.items()}
 
-    return Batch(batch.x_l.cuda(), batch.y_l.cuda(), move(batch.x_u), move(batch.targets))
+    return Batch(
+        batch.x_l.cuda(),
+        batch.y_l.cuda(),
+        move(batch.x_u),
+        move(batch.targets),
+        move(batch.views_l),
+        batch.shifts,
+    )

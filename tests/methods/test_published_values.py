@@ -25,6 +25,7 @@ PUBLISHED = {
     "dycon": {"weight": 0.1, "fecl_weight": 0.5, "beta_max": 5.0, "beta_min": 0.5, "temperature": 0.6},
     "mcf": {"partner": "resvnet", "weight": 0.1, "beta": 0.5, "temperature": 0.1, "predict_with": "average"},
     "cml": {"labeled_weight": 1.0, "unlabeled_weight": 1.0, "discrepancy_weight": 0.2, "ratio": 2 / 3},
+    "dhc": {"weight": 0.1, "momentum": 0.99, "difficulty_steps": 50, "floor": 0.0, "predict_with": "average"},
     "dan": {"weight": 0.1, "critic_width": 64},
     "cross_teaching": {"weight": 0.1, "predict_with": "first"},
     "sassnet": {"weight": 0.01, "distance_weight": 0.3, "reuse_forward": False, "critic_width": 64},

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from semiseg import methods
 from semiseg.config import OptimizerConfig, ScheduleConfig, TrainConfig
-from semiseg.core import Batch, Method, SegOutput
+from semiseg.core import SHIFTED, Batch, Method, SegOutput
 from semiseg.data.targets import make_targets
 from semiseg.engine.loop import Loop
 from semiseg.engine.precision import Precision
+
+SHIFT = (3, -2, 1)
+"""Of the second crop of every sample."""
 
 
 class TinyNet(nn.Module):
@@ -73,9 +76,13 @@ def batches(
         y_l = torch.bucketize(x_l[:, 0], edges)
         if absent is not None:
             y_l[y_l == absent] = 0
-        strong = weak + 0.3 * torch.randn(weak.shape, generator=generator)
+        views, views_l = {"weak": weak}, {}
+        for x, seen in ((weak, views), (x_l, views_l)):
+            seen["strong"] = x + 0.3 * torch.randn(x.shape, generator=generator)
+            seen[SHIFTED] = x.roll([-s for s in SHIFT[:dim]], list(range(2, dim + 2)))
         targets = make_targets(["sdf", "sdf_published"], y_l, classes)
-        return Batch(x_l, y_l, {"weak": weak, "strong": strong}, targets)
+        shifts = {"labeled": [SHIFT[:dim]] * labeled, "unlabeled": [SHIFT[:dim]] * unlabeled}
+        return Batch(x_l, y_l, views, targets, views_l, shifts)
 
     return at
 
@@ -84,6 +91,7 @@ SMALL: dict[str, dict[str, object]] = {
     "dan": {"critic_width": 8},
     "sassnet": {"critic_width": 8},
     "dycon": {"max_patches": 128},
+    "sdcl": {"pretrain_share": 0.1},
 }
 """Sizes of the parts that a method brings itself, as tiny as the networks here."""
 

@@ -119,6 +119,20 @@ RULES = (
         "tiny structures may vanish: its entropy term makes sure of them",
         "the released code; our reading",
     ),
+    Rule(
+        lambda s: s.classes > 5 and s.labels.rarest_share < 0.002,
+        ("dhc",),
+        +0.5,
+        "many classes and a tiny one: its weights favor the rare and the hard",
+        "paper: 13 and 15 abdominal organs",
+    ),
+    Rule(
+        lambda s: s.classes == 2,
+        ("dhc",),
+        -0.5,
+        "made for many classes; with one structure its weights say little",
+        "our reading",
+    ),
     # Dimension
     Rule(lambda s: s.dim == 2, SHAPE, -0.3, "published in 3D only", "papers"),
     Rule(lambda s: s.dim == 2, ("ict",), +0.3, "its paper on segmentation is on 2D slices", "paper"),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from semiseg.core import Batch
+from semiseg.core import SHIFTED, Batch
 from semiseg.data.augment import Augmentation
 from semiseg.data.augment.draws import Draws, seed_from
 from semiseg.data.augment.plain import stack
@@ -40,6 +40,7 @@ class Batches:
         augmentation: see :mod:`semiseg.data.augment`.
         sizes: labeled and unlabeled samples per iteration, over all processes.
         views: views of the unlabeled samples; empty for none.
+        labeled_views: further views of the labeled samples.
         targets: extra targets of the labeled samples, see :mod:`semiseg.data.targets`.
         seed: of everything random here.
         rank: of this process, among ``world``.
@@ -59,6 +60,7 @@ class Batches:
         sizes: tuple[int, int],
         *,
         views: Sequence[str] = ("weak",),
+        labeled_views: Sequence[str] = (),
         targets: Sequence[str] = (),
         seed: int = 0,
         rank: int = 0,
@@ -67,9 +69,10 @@ class Batches:
     ) -> None:
         self.plan, self.augmentation, self.sizes = plan, augmentation, sizes
         self.views, self.seed, self.rank, self.world = tuple(views), seed, rank, world
+        self.labeled_views = ("labeled", *labeled_views)
+        self.wide = augmentation.widened([edge // 2 for edge in plan.patch])
         require_known(targets)
         self.targets = tuple(targets)
-        self.labeled_view = "labeled"
         self.labeled = Stream(_items(labeled, plan), seed, "labeled")
         self.unlabeled = Stream(_items(unlabeled or labeled, plan), seed, "unlabeled")
         formats = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -77,15 +80,16 @@ class Batches:
 
     def __call__(self, step: int) -> Batch:
         """The batch of an iteration, on the cases' device."""
-        view = self.labeled_view
-        x_l, y_l = self._samples(self.labeled, "labeled", step, self.sizes[0], (view,))
+        x_l, y_l, shifts_l = self._samples(self.labeled, "labeled", step, self.sizes[0], self.labeled_views)
         x_u: dict[str, Tensor] = {}
+        shifts_u: list[tuple[int, ...]] = []
         if self.views and self.sizes[1]:
-            x_u, _ = self._samples(self.unlabeled, "unlabeled", step, self.sizes[1], self.views)
+            x_u, _, shifts_u = self._samples(self.unlabeled, "unlabeled", step, self.sizes[1], self.views)
         if y_l is None:
             raise ValueError("a labeled case without a label reached the batches")
         targets = make_targets(self.targets, y_l, self.plan.classes)
-        return Batch(x_l[view], y_l.long(), x_u, targets)
+        shifts = {name: known for name, known in (("labeled", shifts_l), ("unlabeled", shifts_u)) if known}
+        return Batch(x_l.pop(self.labeled_views[0]), y_l.long(), x_u, targets, x_l, shifts)
 
     def drawn_alike(self, sizes: tuple[int, int]) -> Batches:
         """Other batches of the same cases, for comparing labeled with unlabeled ones.
@@ -94,7 +98,7 @@ class Batches:
         """
         other = copy.copy(self)
         other.plan = self.plan.model_copy(update={"foreground": 0.0})
-        other.sizes, other.views, other.targets, other.labeled_view = sizes, ("weak",), (), "weak"
+        other.sizes, other.views, other.targets, other.labeled_views = sizes, ("weak",), (), ("weak",)
         other.seed, other.rank, other.world = seed_from(self.seed, "drawn alike"), 0, 1
         other.labeled = Stream(self.labeled.items, other.seed, "labeled")
         other.unlabeled = Stream(self.unlabeled.items, other.seed, "unlabeled")
@@ -102,28 +106,48 @@ class Batches:
 
     def _samples(
         self, stream: Stream[Item], name: str, step: int, size: int, views: Sequence[str]
-    ) -> tuple[dict[str, Tensor], Tensor | None]:
+    ) -> tuple[dict[str, Tensor], Tensor | None, list[tuple[int, ...]]]:
+        """Views, labels, and how far the second crop of each sample is from the first, if it is a view."""
+        augmentation = self.wide if SHIFTED in views else self.augmentation
         share = size // self.world
         first = step * size + self.rank * share
         numbers = range(first, first + share)
         foreground = self.plan.foreground if name == "labeled" else 0.0
         samples = []
+        starts = []  # of two crops
         for n in numbers:
             item = stream[n]
             draws = Draws([(self.seed, name, n, "cut")])
-            image, label = self.augmentation.cut(item.case, item.slice_index, draws, foreground=foreground)
+            image, label = augmentation.cut(item.case, item.slice_index, draws, foreground=foreground)
             samples.append((image, label if name == "labeled" else None))
+            if SHIFTED in views:
+                starts.append(augmentation.starts(item.case, Draws([(self.seed, name, n, "crops")])))
         images, labels = stack(samples)
         device = images.device
         warp = Draws([(self.seed, name, n, "warp") for n in numbers], device)
-        images, labels = self.augmentation.warp(images, labels, warp)
+        images, labels = augmentation.warp(images, labels, warp)
         seen = {}
         for view in views:
-            draws = Draws([(self.seed, name, n, view) for n in numbers], device)
-            seen[view] = self.augmentation.view(view, images, draws).contiguous(
-                memory_format=self.memory_format
-            )
-        return seen, labels
+            if view != SHIFTED:
+                draws = Draws([(self.seed, name, n, view) for n in numbers], device)
+                seen[view] = augmentation.view(view, images, draws)
+        shifts: list[tuple[int, ...]] = []
+        if SHIFTED in views:
+            at, moved_to = [a for a, _ in starts], [b for _, b in starts]
+            moved = self._crops(seen[views[0]], moved_to)
+            seen = {view: self._crops(wide, at) for view, wide in seen.items()} | {SHIFTED: moved}
+            labels = None if labels is None else self._crops(labels[:, None], at)[:, 0]
+            shifts = [tuple(b - a for a, b in zip(*pair, strict=True)) for pair in starts]
+        form = self.memory_format
+        return {view: x.contiguous(memory_format=form) for view, x in seen.items()}, labels, shifts
+
+    def _crops(self, images: Tensor, starts: Sequence[Sequence[int]]) -> Tensor:
+        """(B, C, *patch), of each image the patch that begins there."""
+        boxes = [
+            tuple(slice(a, a + edge) for a, edge in zip(start, self.plan.patch, strict=True))
+            for start in starts
+        ]
+        return torch.stack([image[(slice(None), *box)] for image, box in zip(images, boxes, strict=True)])
 
 
 def _items(cases: Sequence[Resident], plan: Plan) -> list[Item]:

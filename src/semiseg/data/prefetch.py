@@ -81,4 +81,5 @@ def _hand_over(batch: Batch, made_on: torch.cuda.Stream) -> None:
 
 
 def _tensors(batch: Batch) -> Iterator[Tensor]:
-    yield from (batch.x_l, batch.y_l, *batch.x_u.values(), *batch.targets.values())
+    named = (batch.x_u, batch.targets, batch.views_l)
+    yield from (batch.x_l, batch.y_l, *(tensor for tensors in named for tensor in tensors.values()))

@@ -12,7 +12,9 @@ from semiseg.core import IGNORE
 from semiseg.errors import UsageError
 
 
-def cross_entropy(logits: Tensor, target: Tensor, *, weights: Sequence[float] | None = None) -> Tensor:
+def cross_entropy(
+    logits: Tensor, target: Tensor, *, weights: Sequence[float] | Tensor | None = None
+) -> Tensor:
     """``sum(w_y (-log p_y)) / sum(w_y)`` over the known voxels, in float32; 0 if none is known.
 
     Args:
@@ -30,7 +32,8 @@ def cross_entropy(logits: Tensor, target: Tensor, *, weights: Sequence[float] | 
             hint="give one weight per class, background first",
         )
     log_p = logits.float().log_softmax(1)
-    factors = log_p.new_tensor([1.0] * classes if weights is None else list(weights))
+    given = [1.0] * classes if weights is None else weights
+    factors = torch.as_tensor(given, dtype=log_p.dtype, device=log_p.device)
     total = F.nll_loss(log_p, target, factors, ignore_index=IGNORE, reduction="sum")
     known = target != IGNORE
     divisor = (factors[target.where(known, 0)] * known).sum()

@@ -17,7 +17,7 @@ def dice_loss(
     *,
     include_background: bool = True,
     squared: bool = True,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | Tensor | None = None,
     smooth: float = 1e-5,
 ) -> Tensor:
     """One minus soft Dice, one ratio per class over the whole batch, averaged over the classes.

@@ -72,13 +72,17 @@ def _constructor(node: ast.ClassDef) -> list[ast.FunctionDef]:
 
 def _base(node: ast.ClassDef, path: Path) -> tuple[ast.ClassDef, Path] | None:
     """The first base class that is imported from a file of the same folder."""
-    names = {base.id for base in node.bases if isinstance(base, ast.Name)}
-    for item in _parse(path).body:
-        if isinstance(item, ast.ImportFrom) and item.module:
-            beside = path.with_name(item.module.rpartition(".")[2] + ".py")
-            for alias in item.names:
-                if alias.name in names and beside.is_file() and (found := find_class(beside, alias.name)):
-                    return found, beside
+    modules = {
+        alias.name: item.module.rpartition(".")[2]
+        for item in _parse(path).body
+        if isinstance(item, ast.ImportFrom) and item.module
+        for alias in item.names
+    }
+    for base in node.bases:
+        if isinstance(base, ast.Name) and base.id in modules:
+            beside = path.with_name(f"{modules[base.id]}.py")
+            if beside.is_file() and (found := find_class(beside, base.id)):
+                return found, beside
     return None
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, NetFactory, Stage, Update
 from semiseg.ema import ema_update
@@ -16,6 +16,26 @@ from semiseg.methods._teacher import Teacher, one_pass_pays
 from semiseg.option_values import Amount, Share
 from semiseg.parts.boxes import Region, draw_mask
 from semiseg.parts.components import Connectivity, largest_components
+
+
+class Source(NamedTuple):
+    """Images that are pasted together with others."""
+
+    x: Tensor
+    """(B, C, *S)."""
+    y: Tensor
+    """(B, *S) int64, true labels or those of the teacher."""
+    weight: float
+    """Of their voxels in the loss."""
+
+
+class Pasted(NamedTuple):
+    """A patch in a host."""
+
+    x: Tensor
+    """(B, C, *S), the host where the mask is True."""
+    host: Source
+    patch: Source
 
 
 class BCP(Teacher):
@@ -91,33 +111,44 @@ class BCP(Teacher):
         mask = draw_mask(batch.x_l.shape[2:], self.beta, self.region).to(batch.x_l.device, non_blocking=True)
         yield self.pretrain(batch, mask) if t.stage == "pretrain" else self.selftrain(batch, mask)
 
-    def pretrain(self, batch: Batch, mask: Tensor) -> Update:
+    def pretrain(self, batch: Batch, mask: Tensor, *, on: str = "net") -> Update:
         """Labeled images in labeled images."""
         n = half(len(batch.x_l))
         x_a, x_b = groups(batch.x_l, n)
         y_a, y_b = groups(batch.y_l, n)
-        logits = self.net(torch.where(mask, x_a, x_b)).logits
+        logits = getattr(self, on)(torch.where(mask, x_a, x_b)).logits
         if self.dice == "la":
             loss = dice_ce_everywhere(logits, torch.where(mask, y_a, y_b))
         else:
             loss = mixed_dice_ce(logits, y_a, y_b, mask, dice=self.dice)
-        return Update(loss, logs={"supervised": loss.detach()})
+        return Update(loss, on=on, logs={f"supervised{on.removeprefix('net')}": loss.detach()})
 
     def selftrain(self, batch: Batch, mask: Tensor) -> Update:
         """Unlabeled images in labeled ones, and labeled ones in unlabeled ones."""
-        x_u = batch.x_u["weak"]
-        n = half(max(len(batch.x_l), len(x_u)))
-        x_a, x_b = groups(batch.x_l, n)
-        y_a, y_b = groups(batch.y_l, n)
-        u_a, u_b = groups(x_u, n)
-        q_a, q_b = self.pseudo_labels(u_a, u_b)
-
-        z_in, z_out = self.answers(torch.where(mask, x_a, u_a), torch.where(mask, u_b, x_b))
-        inward = mixed_dice_ce(z_in, y_a, q_a, mask, patch_weight=self.alpha, dice=self.dice)
-        outward = mixed_dice_ce(z_out, q_b, y_b, mask, host_weight=self.alpha, dice=self.dice)
-        found = torch.cat([q_a, q_b]).ne(0).float().mean()
+        a, b, unlabeled_a, unlabeled_b = self.sources(batch.x_l, batch.y_l, batch.x_u["weak"])
+        images = [paste(a, unlabeled_a, mask), paste(unlabeled_b, b, mask)]
+        inward, outward = (
+            self.mixed(z, pasted, mask)
+            for z, pasted in zip(self.answers(self.net, images), images, strict=True)
+        )
+        found = torch.cat([unlabeled_a.y, unlabeled_b.y]).ne(0).float().mean()
         logs = {"inward": inward.detach(), "outward": outward.detach(), "pseudo_foreground": found}
         return Update(inward + outward, logs=logs)
+
+    def sources(self, x_l: Tensor, y_l: Tensor, x_u: Tensor) -> list[Source]:
+        """The labeled images a and b, then the unlabeled ones a' and b' with what the teacher says of them."""
+        n = half(max(len(x_l), len(x_u)))
+        unlabeled = groups(x_u, n)
+        labeled = zip(groups(x_l, n), groups(y_l, n), strict=True)
+        taught = zip(unlabeled, self.pseudo_labels(*unlabeled), strict=True)
+        return [Source(x, y, 1.0) for x, y in labeled] + [Source(x, y, self.alpha) for x, y in taught]
+
+    def mixed(self, logits: Tensor, pasted: Pasted, mask: Tensor) -> Tensor:
+        """The loss of the logits (B, K, *S) of pasted images."""
+        host, patch = pasted.host, pasted.patch
+        return mixed_dice_ce(
+            logits, host.y, patch.y, mask, host_weight=host.weight, patch_weight=patch.weight, dice=self.dice
+        )
 
     def pseudo_labels(self, *images: Tensor) -> list[Tensor]:
         """The teacher's classes (B, *S) of each group of images, cleaned."""
@@ -127,12 +158,12 @@ class BCP(Teacher):
             labels = largest_components(labels, logits[0].shape[1], self.connectivity)
         return list(torch.split(labels, [len(x) for x in images]))
 
-    def answers(self, x_in: Tensor, x_out: Tensor) -> tuple[Tensor, Tensor]:
-        """The student's logits of both, one pass each as published; one for both where that is the same."""
-        if one_pass_pays(self.net, x_in):
-            z_in, z_out = torch.split(self.net(torch.cat([x_in, x_out])).logits, len(x_in))
-            return z_in, z_out
-        return self.net(x_in).logits, self.net(x_out).logits
+    def answers(self, network: nn.Module, images: Sequence[Pasted]) -> list[Tensor]:
+        """A network's logits of each, one pass each as published; one for all where that is the same."""
+        inputs = [pasted.x for pasted in images]
+        if one_pass_pays(network, inputs[0]):
+            return list(network(torch.cat(inputs)).logits.chunk(len(inputs)))
+        return [network(x).logits for x in inputs]
 
     def after_step(self, t: Clock) -> None:
         """The teacher follows the student; until there is something to teach it is the student."""
@@ -142,6 +173,11 @@ class BCP(Teacher):
     def on_stage_start(self, name: str) -> None:
         """Both networks begin alike."""
         self.teacher.load_state_dict(self.net.state_dict())
+
+
+def paste(host: Source, patch: Source, mask: Tensor) -> Pasted:
+    """The patch in the host where the mask (*S) is False."""
+    return Pasted(torch.where(mask, host.x, patch.x), host, patch)
 
 
 def half(n: int) -> int:

@@ -8,7 +8,7 @@ the number of workers or the number of processes.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -33,6 +33,12 @@ class Augmentation(Protocol):
 
         Views where possible: they are copied into the batch, once.
         """
+
+    def widened(self, reach: Sequence[int]) -> Augmentation:
+        """The same with a patch that has ``reach`` more voxels per axis: room for two crops."""
+
+    def starts(self, case: Resident, draws: Draws) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Where two crops begin in a widened patch of a case, along each axis in [0, reach]."""
 
     def warp(self, images: Tensor, labels: Tensor | None, draws: Draws) -> tuple[Tensor, Tensor | None]:
         """Geometry of a batch: (B, C, *P) -> (B, C, *patch), labels along."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,6 +23,10 @@ from semiseg.data.plan import Plan
 from semiseg.data.resident import Patch, Resident
 from semiseg.errors import UsageError
 from semiseg.option_values import Count
+
+MOVED = 0.15
+"""Share of the slices of which two different crops are taken, where a method asks for two (Liu et al.,
+arXiv:2203.14523)."""
 
 
 class Lookup(NamedTuple):
@@ -52,6 +57,7 @@ class Acdc(Crop):
                 code="AUGMENT_DIM",
             )
         self.rotation = rotation
+        self.size = self.patch
 
     def cut(
         self, case: Resident, slice_index: int | None, draws: Draws, *, foreground: float
@@ -62,11 +68,31 @@ class Acdc(Crop):
         image, label = case.crop((index, 0, 0), (1, rows, columns))
         if draws.integer(2):
             turns, axis = draws.integer(4), draws.integer(2)
-            lookup = turn_lookup((rows, columns), turns, axis, self.patch)
+            lookup = turn_lookup((rows, columns), turns, axis, self.size)
         else:
             angle = draws.integer(2 * self.rotation) - self.rotation
-            lookup = rotate_lookup((rows, columns), angle, self.patch)
-        return look_up(image[:, 0], lookup), None if label is None else look_up(label[0], lookup)
+            lookup = rotate_lookup((rows, columns), angle, self.size)
+        found = look_up(image[:, 0], lookup), None if label is None else look_up(label[0], lookup)
+        return (framed(found[0], self.reach), None if found[1] is None else framed(found[1], self.reach))
+
+    def starts(self, case: Resident, draws: Draws) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of most slices the slice itself, twice; of :data:`MOVED`, two crops of it with zeros around it."""
+        middle = tuple(more // 2 for more in self.reach)
+        if float(draws.uniform(0, 1)) >= MOVED:
+            return middle, middle
+        first, second = (tuple(draws.integer(more + 1) for more in self.reach) for _ in range(2))
+        return first, second
+
+
+def framed(slices: Patch, reach: Sequence[int]) -> Patch:
+    """(..., H, W) with ``reach`` more voxels per axis, zeros, half of them before it."""
+    if not any(reach):
+        return slices
+    before = [more // 2 for more in reach]
+    sides = [(a, more - a) for a, more in zip(before, reach, strict=True)]
+    if isinstance(slices, Tensor):
+        return F.pad(slices, [*sides[1], *sides[0]])
+    return np.pad(slices, [(0, 0)] * (slices.ndim - 2) + sides)
 
 
 def turn_lookup(shape: tuple[int, int], turns: int, axis: int, size: Sequence[int] | None = None) -> Lookup:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -75,8 +76,17 @@ class Default(Crop):
         spacing = [s or 1.0 for s in plan.spacing][-self.dim :]
         self.spacing = torch.tensor(spacing)
         self.in_plane = [s <= 3 * min(spacing) for s in spacing]
-        reach = (1 + scale) * (math.cos(self.rotate) + math.sin(self.rotate)) - 1
-        self.margin = math.ceil(max(self.patch) / 2 * min(max(reach, 0.0), 0.5))
+        self.margin = self._margin()
+
+    def widened(self, reach: Sequence[int]) -> Self:
+        """The same with a patch that has ``reach`` more voxels per axis, and the margin that it takes."""
+        wide = super().widened(reach)
+        wide.margin = wide._margin()
+        return wide
+
+    def _margin(self) -> int:
+        reach = (1 + self.scale) * (math.cos(self.rotate) + math.sin(self.rotate)) - 1
+        return math.ceil(max(self.patch) / 2 * min(max(reach, 0.0), 0.5))
 
     def warp(self, images: Tensor, labels: Tensor | None, draws: Draws) -> tuple[Tensor, Tensor | None]:
         """One linear interpolation of the images and one nearest lookup of the labels."""

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from semiseg.data.augment.draws import Draws
-from semiseg.data.augment.plain import Crop
+from semiseg.data.augment.plain import Crop, place
 from semiseg.data.plan import Plan
 from semiseg.data.resident import Patch, Resident
 from semiseg.errors import UsageError
@@ -41,11 +41,19 @@ class LeftAtrium(Crop):
         turns, axis = draws.integer(4), draws.integer(2)
         turned = case.shape if turns % 2 == 0 else (case.shape[1], case.shape[0], case.shape[2])
         shape, pads = padded_shape(turned, self.patch), padding(turned, self.patch)
-        start = [draws.integer(max(n - p, 1)) for n, p in zip(shape, self.patch, strict=True)]
-        start = [first - pad for first, pad in zip(start, pads, strict=True)]
+        if any(self.reach):  # the protocol knows no widened patch: a scan without room lies in the middle
+            start = [place(n, p, None, draws) for n, p in zip(turned, self.patch, strict=True)]
+        else:
+            start = [draws.integer(max(n - p, 1)) for n, p in zip(shape, self.patch, strict=True)]
+            start = [first - pad for first, pad in zip(start, pads, strict=True)]
         image, label = case.crop(*unturned_box(turned, start, self.patch, turns, axis))
         turned_label = None if label is None else rotate_flip(label, turns, axis)
         return rotate_flip(image, turns, axis), turned_label
+
+    def extent(self, case: Resident) -> tuple[int, ...]:
+        """Voxels of the scan; along the first two axes those of the shorter one, since it may be turned."""
+        rows, columns, depth = case.shape
+        return min(rows, columns), min(rows, columns), depth
 
 
 _BACKWARDS = [frozenset[int](), frozenset({-3}), frozenset({-3, -2}), frozenset({-2})]

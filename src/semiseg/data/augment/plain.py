@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -28,6 +29,28 @@ class Crop:
     def __init__(self, plan: Plan) -> None:
         self.patch = tuple(plan.patch)
         self.dim = plan.dim
+        self.reach = (0,) * plan.dim
+
+    def widened(self, reach: Sequence[int]) -> Self:
+        """The same with a patch that has ``reach`` more voxels per axis: room for two crops."""
+        wide = copy.copy(self)
+        wide.reach = tuple(reach)
+        wide.patch = tuple(edge + more for edge, more in zip(self.patch, wide.reach, strict=True))
+        return wide
+
+    def starts(self, case: Resident, draws: Draws) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Where two crops begin in a widened patch: within the scan, where that has room for them."""
+        rooms = []
+        for size, edge, reach in zip(self.extent(case), self.patch, self.reach, strict=True):
+            outside = max(edge - size, 0)  # of the widened patch, on both sides together
+            low, high = outside // 2, reach - (outside - outside // 2)
+            rooms.append((low, high) if low <= high else (reach // 2, reach // 2))
+        first, second = (tuple(low + draws.integer(high - low + 1) for low, high in rooms) for _ in range(2))
+        return first, second
+
+    def extent(self, case: Resident) -> tuple[int, ...]:
+        """Voxels of the scan along each axis of the patch."""
+        return case.shape[-self.dim :]
 
     def cut(
         self, case: Resident, slice_index: int | None, draws: Draws, *, foreground: float

@@ -1,0 +1,109 @@
+"""DHC: two networks that teach each other, one with weights for rare classes, one for hard ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from semiseg.core import Batch, Clock, NetFactory, Update
+from semiseg.losses import cross_entropy, dice_loss
+from semiseg.methods._two_networks import TwoNetworks
+from semiseg.option_values import Amount, Length, Positive, Share
+from semiseg.parts.class_weights import DifficultyWeights, DistributionWeights
+from semiseg.parts.facts import fact
+
+
+class DHC(TwoNetworks):
+    """Two networks teach each other, one with weights for hard classes, the other with weights for rare ones.
+
+    ``L_i = S(p_i(x_l), y_l; w_i) + l(k) CE(p_i(x), argmax p_j(x); w_i)`` for i = 1, 2 and j = 3 - i, x all
+    scans, ``S = CE - sum_c w_c Dice_c / (K - 1)`` over the foreground classes, CE the mean weighted by w, w_1
+    larger for classes whose Dice on labels is low or falls, w_2 for those that are rare in what is predicted.
+
+    Paper: DHC, Wang & Li, MICCAI 2023, arXiv:2307.11960.
+    Networks: 2 (2 trained). Views: weak. Work: 2.0.
+
+    For many classes of very different size. The two kinds of weights also keep the two networks apart. Both
+    lie in [0, K] and are updated before the losses of a step, w_1 from what the first network says of labeled
+    scans, w_2 from the classes that the second one sees in unlabeled ones. The Dice term is subtracted and
+    can be as large as K: losses of this method are below 0 in the end.
+
+    In w_2 the most frequent class, which is the background, has the weight 0, so that cross-entropy never
+    tells the second network of it; ``floor`` bounds all weights from below, and with two classes it should be
+    above 0. The release counts the classes of all labeled scans before it begins; here those of the labeled
+    patches seen so far stand for them, and their part is gone after a few hundred steps.
+
+    A patch holds few of many classes. In the release an absent one counts as half learned in w_1; in w_2 it
+    counts as 1e-8 voxels, which presses the weights of all others together. That is ``absent="released"``;
+    by default w_1 of such a class stays as it is, and w_2 has it at one voxel.
+
+    The released tables are of labels at half the resolution in the plane, and a class that neither the labels
+    nor the prediction have is scored as one percent in them.
+
+    Args:
+        make_net: returns a fresh network.
+        weight: l_max, the weight of the cross term at the end of the ramp, which is ``exp(-5 (1 - t)^2)``
+            over its length.
+        momentum: of w_2.
+        difficulty_steps: over which w_1 averages.
+        difficulty_power: of the ratio of what is unlearned to what is learned, in w_1.
+        floor: smallest weight of a class.
+        absent: ``apart`` or ``released``, see above.
+        ramp: length of the ramp in iterations; None is the whole run, as published.
+        ramp_unit: the ramp moves in stairs of this many iterations (an epoch in the code).
+        predict_with: the exported network: the ``first``, the ``second``, or the ``average`` of their
+            probabilities (published), which takes as long as both.
+    """
+
+    def __init__(
+        self,
+        make_net: NetFactory,
+        *,
+        weight: Amount = 0.1,
+        momentum: Share = 0.99,
+        difficulty_steps: Length = 50,
+        difficulty_power: Positive = 0.2,
+        floor: Amount = 0.0,
+        absent: Literal["apart", "released"] = "apart",
+        ramp: Length | None = None,
+        ramp_unit: Length = 1,
+        predict_with: Literal["first", "second", "average"] = "average",
+    ) -> None:
+        super().__init__(make_net, predict_with=predict_with, weight=weight, ramp=ramp, ramp_unit=ramp_unit)
+        classes = fact(self.net, "classes", "dhc")
+        self.difficulty = DifficultyWeights(classes, difficulty_steps, difficulty_power, absent)
+        self.distribution = DistributionWeights(classes, momentum, absent)
+        self.floor = floor
+        if absent == "released":
+            self.deviates(
+                "dhc: classes that are not in a batch change the weights of the others, as released"
+            )
+
+    def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
+        """Both networks on [x_l, x_u], the weights, then an update of each."""
+        x, n = torch.cat([batch.x_l, batch.x_u["weak"]]), len(batch.x_l)
+        answers = [self.net(x).logits.float(), self.net2(x).logits.float()]
+        classes = [z.argmax(1) for z in answers]
+        weights = [
+            self.difficulty.update(batch.y_l, classes[0][:n]).clamp_min(self.floor),
+            self.distribution.update(batch.y_l, classes[1][n:]).clamp_min(self.floor),
+        ]
+        yield from [
+            self.total(self.weighted(z[:n], batch.y_l, w), cross_entropy(z, other, weights=w), t, on=on)
+            for z, other, w, on in zip(answers, reversed(classes), weights, self.trainable, strict=True)
+        ]
+
+    def weighted(self, logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+        """S: cross-entropy less the mean of ``w_c Dice_c`` over the foreground classes."""
+        missing = dice_loss(
+            logits.softmax(1),
+            target,
+            include_background=False,
+            squared=False,
+            weights=weights[1:],
+            smooth=1.0,
+        )
+        return cross_entropy(logits, target, weights=weights) + missing - weights[1:].mean()
