@@ -73,9 +73,9 @@ def batches(
         y_l = torch.bucketize(x_l[:, 0], edges)
         if absent is not None:
             y_l[y_l == absent] = 0
-        strong = weak + 0.3 * torch.randn(weak.shape, generator=generator)
+        strong, strong2 = (weak + 0.3 * torch.randn(weak.shape, generator=generator) for _ in range(2))
         targets = make_targets(["sdf", "sdf_published"], y_l, classes)
-        return Batch(x_l, y_l, {"weak": weak, "strong": strong}, targets)
+        return Batch(x_l, y_l, {"weak": weak, "strong": strong, "strong2": strong2}, targets)
 
     return at
 
@@ -84,8 +84,10 @@ SMALL: dict[str, dict[str, object]] = {
     "dan": {"critic_width": 8},
     "sassnet": {"critic_width": 8},
     "dycon": {"max_patches": 128},
+    "unimatch": {"tau": 0.5},
 }
-"""Sizes of the parts that a method brings itself, as tiny as the networks here."""
+"""Sizes of the parts that a method brings itself, as tiny as the networks here, and thresholds that so short
+a training reaches."""
 
 
 def make(name: str, dim: int, classes: int, **options: object) -> Method:

@@ -16,6 +16,7 @@ from semiseg.methods._teacher import Teacher, one_pass_pays
 from semiseg.option_values import Amount, Share
 from semiseg.parts.boxes import Region, draw_mask
 from semiseg.parts.components import Connectivity, largest_components
+from semiseg.parts.mixing import groups, half
 
 
 class BCP(Teacher):
@@ -142,18 +143,6 @@ class BCP(Teacher):
     def on_stage_start(self, name: str) -> None:
         """Both networks begin alike."""
         self.teacher.load_state_dict(self.net.state_dict())
-
-
-def half(n: int) -> int:
-    """Half of n, rounded up."""
-    return -(-n // 2)
-
-
-def groups(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """The first n samples and the next n, starting again where they end."""
-    rounds = -(-2 * n // len(x))
-    first, second = torch.split(torch.cat([x] * rounds)[: 2 * n], n)
-    return first, second
 
 
 def dice_ce_everywhere(logits: Tensor, target: Tensor) -> Tensor:
