@@ -148,6 +148,9 @@ class Method(nn.Module):
     """How many samples are pasted into one image that a network trains on. The batch of a plan counts images
     that a network sees, so a method that makes one of two is given twice as many samples, as it was
     published."""
+    unlabeled_per_image: int = 1
+    """How many unlabeled samples are asked for each one that is learned from: 2 where every one has a
+    partner, a second one from which a part is pasted into it."""
     targets: tuple[str, ...] = ()
     """Extra targets of the labeled images asked of the data layer."""
     stages: tuple[Stage, ...] = (Stage(),)

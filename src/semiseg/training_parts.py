@@ -36,14 +36,17 @@ def factory(config: Config, plan: Plan) -> networks.Factory:
 def batch_sizes(config: Config, plan: Plan, method: Method, world: int) -> tuple[int, int]:
     """Labeled and unlabeled samples per iteration: half of the plan's batch each, or all labeled.
 
-    A method that pastes samples together gets so many more that its networks see the planned batch.
+    A method that pastes samples together gets so many more that its networks see the planned batch. Numbers
+    of the configuration are samples, whatever is made of them.
 
     Raises:
         UsageError: sizes that cannot be shared out among the processes.
     """
     semi, batch = bool(method.views), plan.batch * method.samples_per_image
     labeled = config.batch.labeled or max(batch // 2 if semi else batch, 1)
-    unlabeled = config.batch.unlabeled if config.batch.unlabeled is not None else max(batch - labeled, 1)
+    unlabeled = max(batch - labeled, 1) * method.unlabeled_per_image
+    if config.batch.unlabeled is not None:
+        unlabeled = config.batch.unlabeled
     sizes = (labeled, unlabeled if semi else 0)
     if any(size % world for size in sizes):
         raise UsageError(

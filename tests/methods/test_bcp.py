@@ -17,8 +17,9 @@ from semiseg.engine.events import Stepped
 from semiseg.engine.stages import clock_at
 from semiseg.errors import UsageError
 from semiseg.losses import mixed_dice_ce, region_cross_entropy, region_dice
-from semiseg.methods.bcp import BCP, groups
+from semiseg.methods.bcp import BCP
 from semiseg.parts.boxes import draw_mask, scaled
+from semiseg.parts.mixing import groups
 from semiseg.resolve import resolve
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import batches, loop_for, make

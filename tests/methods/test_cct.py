@@ -58,7 +58,7 @@ def test_what_is_exported_is_the_plain_network():
 
 
 def test_a_network_in_one_piece_is_refused():
-    with pytest.raises(UsageError, match="cct puts further decoders"):
+    with pytest.raises(UsageError, match="cct runs encoder and decoder"):
         CCT(lambda: Pointwise(2, 3))
 
 

@@ -78,7 +78,8 @@ def batches(
             y_l[y_l == absent] = 0
         views, views_l = {"weak": weak}, {}
         for x, seen in ((weak, views), (x_l, views_l)):
-            seen["strong"] = x + 0.3 * torch.randn(x.shape, generator=generator)
+            for name in ("strong", "strong2"):
+                seen[name] = x + 0.3 * torch.randn(x.shape, generator=generator)
             seen[SHIFTED] = x.roll([-s for s in SHIFT[:dim]], list(range(2, dim + 2)))
         targets = make_targets(["sdf", "sdf_published"], y_l, classes)
         shifts = {"labeled": [SHIFT[:dim]] * labeled, "unlabeled": [SHIFT[:dim]] * unlabeled}
@@ -92,8 +93,10 @@ SMALL: dict[str, dict[str, object]] = {
     "sassnet": {"critic_width": 8},
     "dycon": {"max_patches": 128},
     "sdcl": {"pretrain_share": 0.1},
+    "unimatch": {"tau": 0.5},
 }
-"""Sizes of the parts that a method brings itself, as tiny as the networks here."""
+"""Sizes of the parts that a method brings itself, as tiny as the networks here, and thresholds that so short
+a training reaches."""
 
 
 def make(name: str, dim: int, classes: int, **options: object) -> Method:

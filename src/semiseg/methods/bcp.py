@@ -16,6 +16,7 @@ from semiseg.methods._teacher import Teacher, one_pass_pays
 from semiseg.option_values import Amount, Share
 from semiseg.parts.boxes import Region, draw_mask
 from semiseg.parts.components import Connectivity, largest_components
+from semiseg.parts.mixing import groups, half
 
 
 class Source(NamedTuple):
@@ -136,7 +137,7 @@ class BCP(Teacher):
         return Update(inward + outward, logs=logs)
 
     def sources(self, x_l: Tensor, y_l: Tensor, x_u: Tensor) -> list[Source]:
-        """The labeled images a and b, then the unlabeled ones a' and b' with what the teacher says of them."""
+        """The labeled images a and b, then the unlabeled ones with the labels that the teacher gives them."""
         n = half(max(len(x_l), len(x_u)))
         unlabeled = groups(x_u, n)
         labeled = zip(groups(x_l, n), groups(y_l, n), strict=True)
@@ -178,18 +179,6 @@ class BCP(Teacher):
 def paste(host: Source, patch: Source, mask: Tensor) -> Pasted:
     """The patch in the host where the mask (*S) is False."""
     return Pasted(torch.where(mask, host.x, patch.x), host, patch)
-
-
-def half(n: int) -> int:
-    """Half of n, rounded up."""
-    return -(-n // 2)
-
-
-def groups(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """The first n samples and the next n, starting again where they end."""
-    rounds = -(-2 * n // len(x))
-    first, second = torch.split(torch.cat([x] * rounds)[: 2 * n], n)
-    return first, second
 
 
 def dice_ce_everywhere(logits: Tensor, target: Tensor) -> Tensor:

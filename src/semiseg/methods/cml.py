@@ -12,10 +12,11 @@ from semiseg.core import Batch, Clock, NetFactory, SegOutput, Stage, Update
 from semiseg.errors import UsageError
 from semiseg.losses.discrepancy import feature_discrepancy
 from semiseg.methods._two_networks import Pair
-from semiseg.methods.bcp import dice_ce_everywhere, groups, half
+from semiseg.methods.bcp import dice_ce_everywhere
 from semiseg.option_values import Amount, Share
 from semiseg.parts.boxes import draw_mask
 from semiseg.parts.components import Connectivity, largest_components
+from semiseg.parts.mixing import groups, half
 
 NAMES = ("net", "net2")
 

@@ -70,8 +70,8 @@ def require_split(network: nn.Module, method: str) -> None:
     """
     if not getattr(network, "encoder_parts", ()):
         raise UsageError(
-            f"{method} puts further decoders on the encoder of the network, and {type(network).__name__} is "
-            "not split into encoder and decoder",
+            f"{method} runs encoder and decoder of the network apart, and {type(network).__name__} is not "
+            "split into these",
             hint="choose another network (`semiseg networks`), or give yours encode, decode, classify and "
             "encoder_parts",
         )

@@ -29,3 +29,15 @@ def mixup(first: Tensor, second: Tensor, factor: Tensor) -> Tensor:
         factor: (B, 1, *1) in [0, 1], the share of the *second*.
     """
     return (1.0 - factor) * first + factor * second
+
+
+def half(n: int) -> int:
+    """Half of n, rounded up."""
+    return -(-n // 2)
+
+
+def groups(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """The first n samples and the next n, starting again where they end."""
+    rounds = -(-2 * n // len(x))
+    first, second = torch.split(torch.cat([x] * rounds)[: 2 * n], n)
+    return first, second

@@ -44,7 +44,7 @@ class Augmentation(Protocol):
         """Geometry of a batch: (B, C, *P) -> (B, C, *patch), labels along."""
 
     def view(self, name: str, images: Tensor, draws: Draws) -> Tensor:
-        """Intensities of the view ``name`` (weak, strong); voxels stay where they are."""
+        """Intensities of the view ``name`` (weak, strong, strong2); voxels stay where they are."""
 
 
 def names() -> list[str]:

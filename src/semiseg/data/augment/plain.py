@@ -80,8 +80,8 @@ class Crop:
         return images, labels
 
     def view(self, name: str, images: Tensor, draws: Draws) -> Tensor:
-        """``weak`` is the image itself; ``strong`` changes its intensities."""
-        return strong(images, draws) if name == "strong" else images
+        """``weak`` is the image itself; ``strong``, ``strong2`` change its intensities, each anew."""
+        return strong(images, draws) if name.startswith("strong") else images
 
 
 def place(size: int, edge: int, center: int | None, draws: Draws) -> int:
