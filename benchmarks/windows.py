@@ -217,7 +217,7 @@ def main() -> None:
     names = " ".join(folder.name for folder in args.run)
     command = f"python benchmarks/windows.py {args.dataset.name} {names} --cases {args.cases}"
     text = "\n".join([head, *rows])
-    store(args.results, "windows", "Windows larger than the patch", command, text, {"rows": figures})
+    store(args.results, "windows", "Windows larger than the training patch", command, text, {"rows": figures})
     print(text)
 
 

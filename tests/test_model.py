@@ -15,7 +15,7 @@ from semiseg.data.preprocess import preprocess_image
 from semiseg.data.volume import Grid
 from semiseg.engine import checkpoint
 from semiseg.errors import SemisegError, UsageError
-from semiseg.model import Model
+from semiseg.model import QUALITY, Model
 from tests.trained import Thresholds, make_plan, make_run
 
 OBLIQUE = np.array([[0, -0.8, 0.1, 5], [0.9, 0, 0, -7], [0, 0.1, 3.0, 2], [0, 0, 0, 1.0]])
@@ -138,6 +138,11 @@ class TestLoad:
         wanted = [views[0].flip([a + 2 for a in flip]) for flip in flips]
         assert len(views) == len(wanted)
         assert all(any(torch.equal(view, want) for view in views) for want in wanted)
+
+    def test_every_quality_does_something_else(self, tmp_path: Path) -> None:
+        model = Model.load(make_run(tmp_path), "cpu")
+        made = [model.with_settings(**changed) for changed in QUALITY.values()]
+        assert len({(each.settings, each.mirrored(each.members[0])) for each in made}) == len(QUALITY) == 2
 
     def test_each_member_of_an_ensemble_is_mirrored_its_own_way(self, tmp_path: Path) -> None:
         a = make_run(tmp_path / "a", content={"mirrored": [0]})

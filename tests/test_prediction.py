@@ -165,6 +165,8 @@ def test_options_reach_the_model(scans: Path, run: Path, tmp_path: Path) -> None
         "mirror"
     ]
     assert report.options["mirrored_axes"] == [[0]]
+    with pytest.raises(UsageError, match="unknown quality 'fast'"):
+        predict(scans, tmp_path / "c", run, device="cpu", quality="fast")
     with pytest.raises(UsageError, match="Did you mean 'best'"):
         predict(scans, tmp_path / "c", run, device="cpu", quality="bset")
     with pytest.raises(UsageError, match="overlap"):
