@@ -141,7 +141,7 @@ def _opened(path: Path) -> Iterator[_File]:
 
 
 def _parse(path: Path, stream: BinaryIO) -> tuple[Any, bool, bool]:
-    """The header as nibabel's object, whether the stream is gzip, and whether the voxels are in a second file."""
+    """The header as nibabel's object; whether the stream is gzip; whether another file has the voxels."""
     import nibabel as nib
 
     start, packed = head(stream, 540, path)

@@ -154,7 +154,7 @@ def _describe(path: Path, file: Any) -> _Layout:
         spatial[-2:], spacing[-2:] = spatial[:-3:-1], spacing[:-3:-1]
     grid = Grid(tuple(spatial), scaling(spacing_beside(path, len(spatial)) or spacing))
     present = None if compressed else path.stat().st_size
-    name = "uint8" if photometric == _PALETTE and channels == 3 else dtype.name
+    name = "uint8" if dtype.kind == "b" or (photometric == _PALETTE and channels == 3) else dtype.name
     needed = needed_bytes(spatial, dtype.itemsize, channels)
     header = Header(grid, name, channels, needed, present)
     bits = int(page.bitspersample)
