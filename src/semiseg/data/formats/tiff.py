@@ -104,7 +104,8 @@ def _read(path: Path, *, indices: bool) -> Volume:
     check_pages(path)
     with hushed("tifffile"), TiffFile(path) as file:
         layout = _describe(path, file)
-        colormap = file.pages[0].colormap
+        page: Any = file.pages[0]
+        colormap = page.colormap
         try:
             array = np.asarray(file.series[0].asarray())
         except ValueError as error:
