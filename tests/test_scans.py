@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from semiseg.data import formats
 from semiseg.data.volume import Grid
@@ -90,6 +91,24 @@ def test_color_pictures_are_three_channels(tmp_path: Path) -> None:
     assert found(touch(tmp_path / "nifti", "a.nii"), COLOR) == {"a": "CHANNELS"}
 
 
+def test_a_picture_beside_volumes_is_left_out_with_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, "a.nii.gz", "b.nii.gz", "c.mha", "a_snp.png")
+    assert list(found(tmp_path, ONE)) == ["a", "b", "c"]
+    assert "a_snp.png" in caplog.text
+
+
+@pytest.mark.parametrize(("channels", "held"), [(ONE, "RGB"), (COLOR, "L")])
+def test_gray_saved_in_color_is_gray_and_gray_is_shown_in_color(
+    tmp_path: Path, channels: list[str], held: str
+) -> None:
+    gray = np.random.default_rng(0).integers(0, 255, (5, 4)).astype(np.uint8)
+    Image.fromarray(gray).convert(held).save(tmp_path / "a.png")
+    image = find_scans(tmp_path, channels)[0].load()[0]
+    np.testing.assert_array_equal(image, np.stack([gray] * len(channels)))
+
+
 def test_label_maps_are_never_lossy_or_in_two_files(tmp_path: Path) -> None:
     names = ["a.jpg", "b.mhd", "c.nhdr", "d.nii", "e.nii.gz", "f.tif", "g.bmp", "h.webp", "i.hdr"]
     endings = [find_scans(touch(tmp_path, name) / name, ONE)[0].ending for name in names]
@@ -155,6 +174,17 @@ class TestDicom:
         good.load()
         with pytest.raises(DataError):
             bad.load()
+
+    def test_a_preview_beside_a_series_is_left_out_with_a_word(
+        self, studies: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for file in (studies / "Study1").iterdir():
+            (tmp_path / file.name).symlink_to(file)
+        touch(tmp_path, "preview.jpg", "index.html")
+        (scan,) = find_scans(tmp_path, ONE)
+        assert scan.id == tmp_path.name
+        assert scan.load()[0].ndim == 4
+        assert "preview.jpg" in caplog.text
 
     def test_several_channels_are_refused(self, studies: Path) -> None:
         with pytest.raises(DataError, match="one channel"):

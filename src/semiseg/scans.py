@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from semiseg.data import formats
 from semiseg.data.cases import Case
+from semiseg.data.formats import picture
 from semiseg.data.formats.dicom_slices import is_dicom
 from semiseg.data.load import load_case
 from semiseg.data.volume import Grid
@@ -88,7 +89,7 @@ def find_scans(inputs: Path, channels: Sequence[str]) -> list[Scan]:
 
 def _without_previews(files: list[Path], folder: Path, dicom: bool) -> list[Path]:
     """Without pictures beside DICOM series or more volumes: previews, screenshots, reports."""
-    pictures = [p for p in files if formats.ending_of(p) in formats.picture.ENDINGS]
+    pictures = [p for p in files if formats.ending_of(p) in picture.ENDINGS]
     if not pictures or not (dicom or 2 * len(pictures) < len(files)):
         return files
     shown = ", ".join(p.name for p in pictures[:5])

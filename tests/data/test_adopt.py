@@ -152,6 +152,31 @@ def test_masks_are_told_by_their_content(tmp_path: Path) -> None:
     assert any("taken for masks" in decision for decision in result.decisions)
 
 
+def test_previews_beside_volumes_are_left_out(tmp_path: Path) -> None:
+    source = tmp_path / "pile"
+    for n in range(3):
+        scan(source / f"p{n}.nii.gz", n)
+        scan(source / f"p{n}_seg.nii.gz", n, mask=True)
+    Image.new("RGB", (9, 8), (9, 0, 7)).save(source / "p0_snp.png")
+    result = adopt(source, tmp_path / "out")
+    dataset = sound(result)
+    assert len(dataset.channel_names) == 1
+    assert ids(dataset.annotated) == ["p0", "p1", "p2"]
+    assert [n for n in result.notices if "p0_snp.png" in n]
+
+
+def test_gray_pictures_saved_in_color_are_one_channel(tmp_path: Path) -> None:
+    source, rng = tmp_path / "us", np.random.default_rng(0)
+    for folder in ("images", "labels"):
+        (source / folder).mkdir(parents=True)
+    for n in range(3):
+        gray = Image.fromarray(rng.integers(0, 255, (12, 10), dtype=np.uint8))
+        gray.convert("RGB").save(source / "images" / f"us{n}.png")
+        Image.fromarray(np.eye(12, 10, dtype=np.uint8)).save(source / "labels" / f"us{n}.png")
+    dataset = sound(adopt(source, tmp_path / "out"))
+    assert len(dataset.channel_names) == 1
+
+
 def test_color_pictures_with_black_and_white_masks(tmp_path: Path) -> None:
     source, rng = tmp_path / "skin", np.random.default_rng(0)
     for folder in ("Data", "Label"):

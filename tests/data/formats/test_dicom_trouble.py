@@ -212,6 +212,12 @@ def test_damaged_zips(tmp_path: Path) -> None:
     assert code_of(tmp_path / "cut.zip") == "BAD_ARCHIVE"
 
 
+def test_a_zip_of_zeros_is_refused_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.dcm", bytes(80 << 20))
+    assert code_of(tmp_path / "a.zip") == "BAD_ARCHIVE"
+
+
 def test_the_unpacked_zip_goes_away_with_its_series(tmp_path: Path) -> None:
     made.write_series(tmp_path / "s", made.volume())
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

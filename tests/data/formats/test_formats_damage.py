@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 import tracemalloc
 import zlib
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from semiseg.data import formats
+from semiseg.data.formats import guards
 from semiseg.data.volume import Grid
 from semiseg.errors import DataError
 
@@ -132,6 +134,69 @@ def test_a_flipped_byte_in_gzip_is_found_out(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         formats.read(path)
     assert caught.value.code == "UNREADABLE"
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha", ".png"])
+def test_no_flipped_bit_among_the_voxels_goes_unseen(tmp_path: Path, ending: str) -> None:
+    shape = (40, 41) if ending == ".png" else (20, 21, 22)
+    path = tmp_path / f"label{ending}"
+    formats.write(path, (np.indices(shape).sum(0) // 12).astype(np.uint8), Grid(shape, np.eye(4)))
+    raw = path.read_bytes()
+    start = {".nrrd": raw.find(b"\n\n") + 2, ".mha": raw.find(b"LOCAL\n") + 6}.get(ending, 0)
+    for number in range(60):
+        bit = np.random.default_rng(number).integers(start * 8, len(raw) * 8)
+        data = bytearray(raw)
+        data[bit // 8] ^= 1 << (bit % 8)
+        sound = formats.read(_with(path, raw)).array
+        try:
+            read = formats.read(_with(path, bytes(data))).array
+        except DataError:
+            continue
+        assert np.array_equal(read, sound)  # a bit that says nothing, such as the writer's clock
+
+
+def _with(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_a_pipe_is_refused_unopened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.nii")
+    with pytest.raises(DataError, match="a pipe or a device"):
+        formats.read(tmp_path / "x.nii")
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha", ".png", ".tif"])
+def test_what_does_not_fit_into_free_memory_is_refused_before_it_is_decoded(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guards, "PLAUSIBLE_BYTES", 1)
+    monkeypatch.setattr(guards, "free_memory_gb", lambda: 1e-7)
+    with pytest.raises(DataError, match=r"memory are free") as caught:
+        formats.read(good_file(tmp_path, ending))
+    assert caught.value.code == "TOO_LARGE"
+
+
+@pytest.mark.parametrize("lie", ["circle", "count", "strips"])
+def test_a_small_tiff_cannot_keep_a_reader_busy(tmp_path: Path, lie: str) -> None:
+    from PIL import Image
+
+    path = tmp_path / "a.tif"
+    Image.new("L", (4, 4)).save(path)
+    raw = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", raw, 4)
+    (count,) = struct.unpack_from("<H", raw, start)
+    if lie == "circle":
+        struct.pack_into("<I", raw, start + 2 + 12 * count, start)
+    elif lie == "count":
+        struct.pack_into("<I", raw, start + 2 + 12 * (count - 1) + 4, 2**31)
+    else:
+        tags = [struct.unpack_from("<H", raw, start + 2 + 12 * k)[0] for k in range(count)]
+        struct.pack_into("<I", raw, start + 2 + 12 * tags.index(257) + 8, 2**32 - 1)
+    path.write_bytes(raw)
+    for call in (formats.read_header, formats.read):
+        with pytest.raises(DataError):
+            call(path)
 
 
 def test_a_bomb_is_decoded_no_further_than_its_header_asks(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def read_label(path: Path) -> Volume:
     """
     volume, _ = _by_content(Path(path), lambda chosen, file: getattr(chosen, "read_label", chosen.read)(file))
     array = volume.array
-    if array.ndim > len(volume.grid.shape) and (array == array[..., :1]).all():
+    if array.ndim > len(volume.grid.shape) and bool((array == array[..., :1]).all()):
         array = array[..., 0]
     return replace(volume, array=_unscaled(array, volume.meta.get("slope")))
 
@@ -108,7 +108,7 @@ def _unscaled(array: NDArray[Any], slope: float | None) -> NDArray[Any]:
     """Whole numbers, where each value is one up to half a step of the scale it was stored with."""
     if slope is None or array.dtype.kind != "f" or not np.isfinite(array).all():
         return array
-    whole = np.rint(array)
+    whole: NDArray[Any] = np.rint(array)
     if abs(slope) >= 1 or np.abs(array - whole).max(initial=0) > abs(slope) / 2 + 1e-6:
         return array
     return whole.astype(np.int32)

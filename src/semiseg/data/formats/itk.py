@@ -99,8 +99,6 @@ def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None =
     Raises:
         DataError: SHEARED for a tilted 2D image, and for a sheared grid in MetaImage, which readers refuse.
     """
-    import SimpleITK
-
     check_array(path, array, grid)
     ending = path.suffix.lower()
     if ending in (".nhdr", ".mhd"):
@@ -111,24 +109,31 @@ def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None =
     if not flat or not (ending == ".nrrd" or is_orthogonal(grid.affine, axes)):
         hint = "write .nii.gz instead, which keeps the affine as it is"
         raise broken(path, f"{ending} cannot hold this sheared or tilted grid", code="SHEARED", hint=hint)
-    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(writable(array).T))
+    sitk = _sitk()
+    image = sitk.GetImageFromArray(np.ascontiguousarray(writable(array).T))
     steps, origin = lps_parts(grid)
     spacing = np.linalg.norm(steps, axis=1)
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(origin[:axes].tolist())
     image.SetDirection((steps / spacing[:, None])[:, :axes].T.ravel().tolist())
     with replacing(path) as temporary:
-        SimpleITK.WriteImage(image, str(temporary), useCompression=True)
+        sitk.WriteImage(image, str(temporary), useCompression=True)
+
+
+def _sitk() -> Any:
+    """SimpleITK, which has no types, imported when it is first needed."""
+    import SimpleITK
+
+    return SimpleITK
 
 
 def _informed(path: Path) -> tuple[_Text, Any]:
     """The checked text header, and ITK's reader once it has read the same header."""
-    import SimpleITK
-
     text = _parsed(path)
     _check_text(text)
-    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
-    reader = SimpleITK.ImageFileReader()
+    sitk = _sitk()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    reader = sitk.ImageFileReader()
     reader.SetImageIO("NrrdImageIO" if text.nrrd else "MetaImageIO")
     reader.SetFileName(str(path))
     try:
@@ -149,10 +154,8 @@ def _unpacked(text: _Text, header: Header) -> Array:
 
 def _voxels(text: _Text, reader: Any) -> Array:
     """First axis fastest, as both formats store it; components last."""
-    import SimpleITK
-
     try:
-        array = SimpleITK.GetArrayFromImage(reader.Execute())
+        array = _sitk().GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         raise _not_read(text.path, error) from error
     axes = len(reader.GetSize())
@@ -293,10 +296,8 @@ def _check_units(text: _Text, inner: Sequence[bool]) -> None:
 
 
 def _describe(text: _Text, reader: Any) -> Header:
-    import SimpleITK
-
     path, sizes, channels = text.path, list(reader.GetSize()), int(reader.GetNumberOfComponents())
-    kind = str(SimpleITK.GetPixelIDValueAsString(reader.GetPixelIDValue()))
+    kind = str(_sitk().GetPixelIDValueAsString(reader.GetPixelIDValue()))
     dtype = _dtype(path, kind)
     needed = needed_bytes(sizes, dtype.itemsize, channels)
     present = max(text.source.stat().st_size - text.start, 0)

@@ -141,7 +141,7 @@ def _opened(path: Path) -> Iterator[_File]:
 
 
 def _parse(path: Path, stream: BinaryIO) -> tuple[Any, bool, bool]:
-    """The header as nibabel's object, whether the stream is gzip, and whether the voxels are in a second file."""
+    """The header as nibabel's object; whether the stream is gzip; whether another file has the voxels."""
     import nibabel as nib
 
     start, packed = head(stream, 540, path)
@@ -280,7 +280,7 @@ def _qform(file: _File) -> NDArray[np.float64]:
     spacing[~(spacing > 0)] = 1.0  # the third of a 2D image
     spacing[2] *= -1.0 if float(raw["pixdim"][0]) < 0 else 1.0
     affine = np.eye(4)
-    affine[:3, :3] = quat2mat([scalar, *vector]) * spacing
+    affine[:3, :3] = quat2mat([scalar, *vector]) * spacing  # type: ignore[no-untyped-call]
     affine[:3, 3] = [float(raw[f"qoffset_{name}"]) for name in "xyz"]
     return affine
 

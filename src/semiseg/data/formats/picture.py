@@ -15,7 +15,7 @@ import numpy as np
 from semiseg.atomic import atomic_file
 from semiseg.data.formats.arrays import Array, sober
 from semiseg.data.formats.geometry import scaling
-from semiseg.data.formats.guards import broken, check_array, check_claim, needed_bytes
+from semiseg.data.formats.guards import broken, check_array, check_claim, check_memory, needed_bytes
 from semiseg.data.formats.sidecar import keep_spacing, spacing_beside
 from semiseg.data.volume import Grid, Header, Volume
 
@@ -47,8 +47,8 @@ class _Looks:
 
 def read_header(path: Path) -> Header:
     """Shape and type; the file is opened, not decoded."""
-    with _opened(path) as (image, _):
-        return _describe(path, image).header
+    with _opened(path) as (image, stream):
+        return _describe(path, image, stream).header
 
 
 def read(path: Path) -> Volume:
@@ -67,7 +67,7 @@ def read_label(path: Path) -> Volume:
 
 def _read(path: Path, *, indices: bool) -> Volume:
     with _opened(path) as (image, stream):
-        looks = _describe(path, image)
+        looks = _describe(path, image, stream)
         mode, kind = image.mode, image.format
         try:
             if kind == "PNG":
@@ -171,8 +171,8 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, BinaryIO]]:
             yield image, stream
 
 
-def _describe(path: Path, image: Image.Image) -> _Looks:
-    if image.mode not in _MODES or _is_deep_color(image):
+def _describe(path: Path, image: Image.Image, stream: BinaryIO) -> _Looks:
+    if image.mode not in _MODES or _is_deep_color(stream):
         hint = "save it as 8-bit RGB or as one file per channel"
         raise broken(
             path, f"pixels of the kind {image.mode!r} are not supported", code="BAD_DTYPE", hint=hint
@@ -188,6 +188,7 @@ def _describe(path: Path, image: Image.Image) -> _Looks:
     needed = needed_bytes(shape, np.dtype(dtype).itemsize, channels)
     packed = 8 * channels if image.mode in ("1", "L", "P") else 1  # may have one bit per pixel in the file
     check_claim(path, shape, needed // packed or 1, path.stat().st_size, compressed=True)
+    check_memory(path, needed, f"{image.width} x {image.height} pixels")
     spacing = spacing_beside(path, 2) or _density(image)[:: -1 if turned else 1]
     return _Looks(Header(Grid(shape, scaling(spacing)), dtype, channels, needed, None), orientation)
 
@@ -217,15 +218,13 @@ def _check_chunks(path: Path, stream: BinaryIO) -> None:
     stream.seek(back)
 
 
-def _is_deep_color(image: Image.Image) -> bool:
+def _is_deep_color(stream: BinaryIO) -> bool:
     """Whether a PNG holds 16-bit colors, which Pillow would silently cut to 8 bits."""
-    if image.format != "PNG" or image.fp is None:
-        return False
-    back = image.fp.tell()
-    image.fp.seek(0)
-    start = image.fp.read(26)
-    image.fp.seek(back)
-    return len(start) == 26 and start[24] == 16 and start[25] != 0
+    back = stream.tell()
+    stream.seek(0)
+    start = stream.read(26)
+    stream.seek(back)
+    return start.startswith(b"\x89PNG") and len(start) == 26 and start[24] == 16 and start[25] != 0
 
 
 def _density(image: Image.Image) -> list[float]:

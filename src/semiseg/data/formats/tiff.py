@@ -104,7 +104,8 @@ def _read(path: Path, *, indices: bool) -> Volume:
     check_pages(path)
     with hushed("tifffile"), TiffFile(path) as file:
         layout = _describe(path, file)
-        colormap = file.pages[0].colormap
+        page: Any = file.pages[0]
+        colormap = page.colormap
         try:
             array = np.asarray(file.series[0].asarray())
         except ValueError as error:
@@ -154,7 +155,7 @@ def _describe(path: Path, file: Any) -> _Layout:
         spatial[-2:], spacing[-2:] = spatial[:-3:-1], spacing[:-3:-1]
     grid = Grid(tuple(spatial), scaling(spacing_beside(path, len(spatial)) or spacing))
     present = None if compressed else path.stat().st_size
-    name = "uint8" if photometric == _PALETTE and channels == 3 else dtype.name
+    name = "uint8" if dtype.kind == "b" or (photometric == _PALETTE and channels == 3) else dtype.name
     needed = needed_bytes(spatial, dtype.itemsize, channels)
     header = Header(grid, name, channels, needed, present)
     bits = int(page.bitspersample)

@@ -66,7 +66,7 @@ def _pages(path: Path, stream: BinaryIO, size: int) -> Iterator[dict[int, int]]:
             if count * entry > size:
                 raise struct.error
             table = stream.read(count * entry)
-            tags = {}
+            tags: dict[int, int] = {}
             for k in range(count):
                 tags |= _tag(path, table[k * entry : (k + 1) * entry], order, word, size)
             yield tags
