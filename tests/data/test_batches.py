@@ -258,3 +258,18 @@ def test_streams_of_another_name_have_another_order():
     first, second = ([stream[i] for i in range(20)] for stream in streams)
     assert sorted(first) == sorted(second)
     assert first != second
+
+
+@pytest.mark.parametrize("name", ["crop", "default"])
+def test_crops_drawn_alike_are_not_centered_on_foreground(name):
+    batches = make(
+        name, shape=(24, 24, 24), plan={"foreground": 1.0, "patch": (4,) * 3}, sizes=(8, 1), views=()
+    )
+    alike = batches.drawn_alike((8, 16))
+    assert [(batches(k).y_l > 0).any() for k in range(4)] == [True] * 4
+    assert sum(int((alike(k).y_l > 0).flatten(1).any(1).sum()) for k in range(4)) < 8
+    assert (len(alike(0).x_l), alike(0).x_u.keys(), len(alike(0).x_u["weak"])) == (8, {"weak"}, 16)
+    assert equal(alike(3), batches.drawn_alike((8, 16))(3))
+    assert not equal(alike(3), alike(4))
+    assert batches(0).x_u == {}
+    assert batches.plan.foreground == 1.0

@@ -81,3 +81,7 @@ def test_duration(seconds: float, text: str) -> None:
 
 def test_losses_put_the_total_first_and_stop_in_time() -> None:
     assert losses({"a": 1.0, "loss": 0.123456, "b": 2.0}, most=2) == "loss 0.1235  a 1"
+
+
+def test_shares_of_classes_are_not_among_the_losses() -> None:
+    assert losses({"share/unlabeled/a": 0.1, "ce": 0.2, "loss": 0.5}) == "loss 0.5  ce 0.2"

@@ -8,7 +8,7 @@ from PIL import Image
 
 from semiseg.engine.events import Ended, Event, Started, Stepped, Validated
 from semiseg.report.files import FileLog
-from semiseg.report.progress_plot import ProgressPlot
+from semiseg.report.progress_plot import ProgressPlot, _panels, draw
 
 
 def story() -> list[Event]:
@@ -58,3 +58,23 @@ def test_a_picture_that_cannot_be_written_does_not_end_the_run(
     (tmp_path / "file").write_text("")
     ProgressPlot(tmp_path / "file" / "progress.png", tmp_path)(Ended(10, "finished", 1.0))
     assert "cannot draw" in caplog.text
+
+
+def test_shares_of_classes_have_a_panel_of_their_own(tmp_path: Path) -> None:
+    rows: list[dict[str, str | float]] = []
+    for step in (10, 20, 30):
+        shares = {"share/labels/a": 0.1, "share/labeled/a": 0.09, "share/unlabeled/a": 0.1 - step / 400}
+        gone = {"share/labels/b": 0.0, "share/labeled/b": 0.0, "share/unlabeled/b": 0.0}
+        rows.append({"event": "stepped", "step": step, "lr": 0.1, "loss": 1.0, **(shares | gone)})
+    panels = dict(_panels(rows))
+    assert panels["of the method"] == {}
+    found = panels["predicted / labels"]
+    assert found.keys() == {
+        "share/labeled/a",
+        "share/unlabeled/a",
+    }  # b has no share in the labels to compare with
+    assert found["share/unlabeled/a"] == ([10, 20, 30], pytest.approx([0.75, 0.5, 0.25]))
+    draw(tmp_path / "with.png", rows)
+    draw(tmp_path / "without.png", [{k: v for k, v in row.items() if "share" not in k} for row in rows])
+    heights = [Image.open(tmp_path / name).height for name in ("with.png", "without.png")]
+    assert heights[0] > heights[1]
