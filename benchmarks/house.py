@@ -2,11 +2,11 @@
 
     python -m benchmarks.house [--trace] [--json FILE]
 
-Counts files and lines of ``src/semiseg``, loose files at its top, and circles of imports between files, between
-folders and between the rooms of the top: by the imports that run when a module is loaded, with those inside
-functions, and with those for types only. ``--trace`` trains one iteration on ten synthetic scans and predicts
-one, and says which files had a function called until the first loss and until the NIfTI file was there, in the
-order of their first call. Rooms beside the way (``studio``, ``delivery``, ``dataset/public``) are not counted.
+Counts files and lines of ``src/semiseg``, loose files at its top, and circles of imports between files,
+folders and rooms of the top: by the imports that run when a module is loaded, with those inside functions,
+and with those for types only. ``--trace`` trains one iteration on ten synthetic scans and predicts one, and
+says which files had a function called until the first loss and until the NIfTI file was there, in the order
+of their first call. Rooms beside the way (``studio``, ``delivery``, ``dataset/public``) are not counted.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def top_room(file: str) -> str:
 
 
 def files_of_method(house: House, name: str) -> list[str]:
-    """The files one opens to read a method: its own, and those it takes something from, but for the contract."""
+    """The files one opens to read a method: its own, and those it takes something from, but ``core``."""
     rooms = ("methods/", "parts/", "losses/", "schedules.py", "ema.py")
     own = [f for f in (f"methods/{name}.py", f"methods/{name}/__init__.py") if f in house.texts]
     seen, todo = set(own), list(own)
