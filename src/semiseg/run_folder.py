@@ -172,6 +172,11 @@ class RunFolder:
             content["ended"] = manifest.now()
         write_json(path, content)
 
+    def note(self, key: str, value: Any) -> None:
+        """Add an entry to the manifest."""
+        path = self.path / "manifest.json"
+        write_json(path, {**json.loads(path.read_text()), key: value})
+
     def listeners(self) -> list[Listener]:
         """The run's own logs."""
         from semiseg.report.files import FileLog

@@ -51,7 +51,8 @@ def empty(batch: Batch) -> Batch:
     def move(tensors):
         return {name: tensor.to("meta") for name, tensor in tensors.items()}
 
-    return Batch(batch.x_l.to("meta"), batch.y_l.to("meta"), move(batch.x_u), move(batch.targets))
+    x_u, targets, pseudo = move(batch.x_u), move(batch.targets), batch.pseudo.to("meta")
+    return Batch(batch.x_l.to("meta"), batch.y_l.to("meta"), x_u, targets, pseudo)
 
 
 class Blocking(TorchDispatchMode):
@@ -184,4 +185,5 @@ def _on_gpu(batch: Batch) -> Batch:
     def move(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: tensor.cuda() for name, tensor in tensors.items()}
 
-    return Batch(batch.x_l.cuda(), batch.y_l.cuda(), move(batch.x_u), move(batch.targets))
+    x_u, targets, pseudo = move(batch.x_u), move(batch.targets), batch.pseudo.cuda()
+    return Batch(batch.x_l.cuda(), batch.y_l.cuda(), x_u, targets, pseudo)

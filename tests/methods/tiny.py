@@ -75,7 +75,9 @@ def batches(
             y_l[y_l == absent] = 0
         strong, strong2 = (weak + 0.3 * torch.randn(weak.shape, generator=generator) for _ in range(2))
         targets = make_targets(["sdf", "sdf_published"], y_l, classes)
-        return Batch(x_l, y_l, {"weak": weak, "strong": strong, "strong2": strong2}, targets)
+        sure = torch.rand(weak[:, 0].shape, generator=generator) > 0.1
+        pseudo = torch.bucketize(weak[:, 0], edges).where(sure, 255)
+        return Batch(x_l, y_l, {"weak": weak, "strong": strong, "strong2": strong2}, targets, pseudo)
 
     return at
 

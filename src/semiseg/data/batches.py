@@ -34,16 +34,21 @@ class Batches:
 
     Args:
         labeled: cases with a label, at least one.
-        unlabeled: cases without; the labeled images serve where there are none.
+        unlabeled: cases without; the labeled images serve where there are none. With ``pseudo`` their labels
+        are
+            those that a network gave them.
         plan: patch, dimension and share of foreground patches.
         augmentation: see :mod:`semiseg.data.augment`.
         sizes: labeled and unlabeled samples per iteration, over all processes.
         views: views of the unlabeled samples; empty for none.
         targets: extra targets of the labeled samples, see :mod:`semiseg.data.targets`.
+        pseudo: hand on the labels of the unlabeled samples, which must have some.
         seed: of everything random here.
         rank: of this process, among ``world``.
         world: number of processes; both sizes must be multiples of it.
-        channels_last: memory format of the images.
+
+    Attributes:
+        memory_format: of the images.
 
     Raises:
         UsageError: a target that is not known.
@@ -59,30 +64,31 @@ class Batches:
         *,
         views: Sequence[str] = ("weak",),
         targets: Sequence[str] = (),
+        pseudo: bool = False,
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
-        channels_last: bool = True,
     ) -> None:
         self.plan, self.augmentation, self.sizes = plan, augmentation, sizes
         self.views, self.seed, self.rank, self.world = tuple(views), seed, rank, world
         require_known(targets)
         self.targets = tuple(targets)
+        self.taught = {"labeled", "unlabeled"} if pseudo else {"labeled"}
         self.labeled = Stream(_items(labeled, plan), seed, "labeled")
         self.unlabeled = Stream(_items(unlabeled or labeled, plan), seed, "unlabeled")
-        formats = {2: torch.channels_last, 3: torch.channels_last_3d}
-        self.memory_format = formats[plan.dim] if channels_last else torch.contiguous_format
+        self.memory_format = torch.channels_last if plan.dim == 2 else torch.channels_last_3d
 
     def __call__(self, step: int) -> Batch:
         """The batch of an iteration, on the cases' device."""
         x_l, y_l = self._samples(self.labeled, "labeled", step, self.sizes[0], ("labeled",))
         x_u: dict[str, Tensor] = {}
+        pseudo = None
         if self.views and self.sizes[1]:
-            x_u, _ = self._samples(self.unlabeled, "unlabeled", step, self.sizes[1], self.views)
+            x_u, pseudo = self._samples(self.unlabeled, "unlabeled", step, self.sizes[1], self.views)
         if y_l is None:
             raise ValueError("a labeled case without a label reached the batches")
         targets = make_targets(self.targets, y_l, self.plan.classes)
-        return Batch(x_l["labeled"], y_l.long(), x_u, targets)
+        return Batch(x_l["labeled"], y_l.long(), x_u, targets, None if pseudo is None else pseudo.long())
 
     def _samples(
         self, stream: Stream[Item], name: str, step: int, size: int, views: Sequence[str]
@@ -90,13 +96,13 @@ class Batches:
         share = size // self.world
         first = step * size + self.rank * share
         numbers = range(first, first + share)
-        foreground = self.plan.foreground if name == "labeled" else 0.0
+        foreground = self.plan.foreground if name in self.taught else 0.0
         samples = []
         for n in numbers:
             item = stream[n]
             draws = Draws([(self.seed, name, n, "cut")])
             image, label = self.augmentation.cut(item.case, item.slice_index, draws, foreground=foreground)
-            samples.append((image, label if name == "labeled" else None))
+            samples.append((image, label if name in self.taught else None))
         images, labels = stack(samples)
         device = images.device
         warp = Draws([(self.seed, name, n, "warp") for n in numbers], device)
