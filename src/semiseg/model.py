@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from semiseg.data.plan import Plan
 from semiseg.data.preprocess import Geometry, preprocess_image
 from semiseg.data.volume import Grid
 from semiseg.errors import UsageError, unknown_name
+from semiseg.inference.accumulate import Slab
 from semiseg.inference.copies import prediction_copy
 from semiseg.inference.fit import require_settings_fit
 from semiseg.inference.predictor import AUTOCAST, predict_slabs
@@ -215,8 +216,22 @@ class Model:
             inputs.append((tuple(members), prepared))
         return PreparedScan(tuple(inputs), geometry)
 
-    def infer(self, scan: PreparedScan, *, probabilities: bool = False, entropy: bool = False) -> Assembly:
-        """The second step: all forward passes. ``result()`` of what it returns is the third."""
+    def infer(
+        self,
+        scan: PreparedScan,
+        *,
+        probabilities: bool = False,
+        entropy: bool = False,
+        also: Callable[[Slab], None] | None = None,
+    ) -> Assembly:
+        """The second step: all forward passes. ``result()`` of what it returns is the third.
+
+        Args:
+            scan: of :meth:`prepare`.
+            probabilities: as in :meth:`segment`.
+            entropy: as there.
+            also: is given every slab, too: probabilities on the networks' grid.
+        """
         assembly = Assembly(
             scan.geometry,
             self.plan,
@@ -229,6 +244,8 @@ class Model:
         with closing(mean_slabs(parts)) as slabs:
             for slab in slabs:
                 assembly.add(slab)
+                if also is not None:
+                    also(slab)
         return assembly
 
     def _groups(self) -> list[list[Member]]:

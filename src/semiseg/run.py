@@ -30,7 +30,7 @@ class Run:
 
     The folder holds ``config.yaml``, ``plan.json``, ``dataset.json``, ``splits.json``, ``manifest.json``,
     ``metrics.csv``, ``events.jsonl``, ``tb/``, ``progress.png``, ``train.log`` and
-    ``checkpoints/{last,best,final}.ckpt``.
+    ``checkpoints/{last,best,final}.ckpt``; with self-training, ``pseudo_labels/``.
     """
 
     folder: Path

@@ -243,6 +243,11 @@ class RunFolder:
         content |= facts or {}
         write_json(path, content)
 
+    def note(self, key: str, value: Any) -> None:
+        """Add an entry to the manifest."""
+        path = self.path / "manifest.json"
+        write_json(path, {**json.loads(path.read_text()), key: value})
+
     def listeners(self) -> list[Listener]:
         """The run's own logs."""
         from semiseg.report.files import FileLog

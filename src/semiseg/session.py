@@ -14,11 +14,11 @@ from lightning_fabric import Fabric
 from semiseg import methods
 from semiseg.atomic import remove_leftovers
 from semiseg.config import Config
-from semiseg.core import Batch, Clock, Method
+from semiseg.core import Batch, Clock, Method, Stage
 from semiseg.data import augment
 from semiseg.data.batches import Batches
 from semiseg.data.prefetch import Prefetch
-from semiseg.data.resident import make_resident
+from semiseg.data.resident import blank, make_resident, with_label
 from semiseg.data.store import StoredLabeledCase
 from semiseg.devices import forget_peak_memory, native_precision, peak_memory
 from semiseg.engine import checkpoint, self_check
@@ -31,9 +31,20 @@ from semiseg.engine.update import iterate
 from semiseg.errors import DeviceError, Interrupted
 from semiseg.inference.fit import require_settings_fit
 from semiseg.prepare import Prepared
+from semiseg.pseudo_labels import PseudoLabeler
 from semiseg.run import Run
 from semiseg.run_folder import RunFolder, identity
-from semiseg.training_parts import batch_sizes, described, factory, require_fit, thinned, trained_parameters
+from semiseg.side_by_side import in_words, side_by_side
+from semiseg.training_parts import (
+    StageBatches,
+    batch_sizes,
+    described,
+    factory,
+    require_fit,
+    stage_sizes,
+    thinned,
+    trained_parameters,
+)
 from semiseg.validation import Validation
 
 log = logging.getLogger("semiseg.train")
@@ -68,7 +79,11 @@ class Session:
         self.method = method.to(fabric.device)
         predictor = getattr(method, method.predictor)
         require_fit(plan.patch, predictor, *(getattr(method, name) for name in method.trainable))
-        self.network = described(predictor, make_net.description)
+        self.networks = {
+            name: described(getattr(method, name), make_net.description)
+            for name in {method.predictor, *(s.network for s in method.stages if s.network)}
+        }
+        self.labeler: PseudoLabeler | None = None
         self.batches = self._batches()
         self.mirrored = self.batches.augmentation.mirrored
         self.precision = self._formats()
@@ -88,7 +103,7 @@ class Session:
                     prepared,
                     config,
                     precision=self.precision.name,
-                    batch=self.batches.sizes,
+                    batch=self.sizes,
                     options=self.options,
                     deviations=self.method.deviations,
                     parameters=trained_parameters(self.method),
@@ -103,6 +118,7 @@ class Session:
                 loop.restore(checkpoint.load(folder.checkpoints / "last.ckpt", checkpoint.STATE))
             for text in self.notices:
                 loop.tell(Notice(loop.step, text))
+            self._label_with(loop, folder)
             forget_peak_memory(self.fabric.device)
             ended = self._guarded(loop)
             if first:
@@ -121,34 +137,66 @@ class Session:
             self.method.on_stage_start(stage.name)
             loop.build_optimizers()
             t = Clock(0, loop.total, stage.name)
-            iterate(self.fabric, self.method, self.batches(0), loop.optimizers, t, self.precision)
+            batch = self.batches.of(stage)(0)
+            iterate(self.fabric, self.method, batch, loop.optimizers, t, self.precision)
 
-    def _batches(self) -> Batches:
-        config, prepared, fabric = self.config, self.prepared, self.fabric
-        if self.method.views and not prepared.split.unlabeled:
-            self.notices.append("no unlabeled cases: the labeled images serve as unlabeled ones")
-        cases = make_resident(
+    def _label_with(self, loop: Loop, folder: RunFolder) -> None:
+        """Let the run make pseudo-labels, if its method wants some."""
+        if not any(stage.pseudo for stage in self.method.stages):
+            return
+        self.labeler = PseudoLabeler(
+            self.prepared,
+            self.config,
+            self.precision.name,
+            self.fabric,
+            folder.path,
+            self.method.stages,
+            lambda text: loop.tell(Notice(loop.step, text, warning=True)),
+        )
+        loop.label = self.labeler.make
+
+    def _batches(self) -> StageBatches:
+        config, prepared, fabric, method = self.config, self.prepared, self.fabric, self.method
+        if method.views and not prepared.split.unlabeled:
+            pseudo = any(stage.pseudo for stage in method.stages)
+            instead = "learns from labels alone" if pseudo else "the labeled images serve as unlabeled ones"
+            self.notices.append(f"no unlabeled cases: {instead}")
+        self.cases = make_resident(
             [*prepared.labeled, *prepared.unlabeled],
             fabric.device,
             memory_gb=config.data.memory_gb,
             processes=fabric.world_size if fabric.device.type == "cpu" else 1,
         )
-        self.made_ahead = bool(self.method.targets) or fabric.device.type == "cuda" or cases[0].on_disk
-        count = len(prepared.labeled)
-        return Batches(
-            cases[:count],
-            cases[count:],
-            prepared.plan,
-            augment.build(config.augment.name, prepared.plan, config.augment.options),
-            batch_sizes(config, prepared.plan, self.method, fabric.world_size),
-            views=self.method.views,
+        self.made_ahead = bool(method.targets) or fabric.device.type == "cuda" or self.cases[0].on_disk
+        self.sizes = batch_sizes(config, prepared.plan, method, fabric.world_size)
+        layouts = {2: torch.channels_last, 3: torch.channels_last_3d}
+        self.layout = layouts[prepared.plan.dim] if config.train.channels_last else torch.contiguous_format
+        return StageBatches(method.stages, int(config.train.iterations), self._batches_of)
+
+    def _batches_of(self, stage: Stage) -> Batches:
+        """Of one stage. Where there are no pseudo-labels yet, as before a run, background stands for them."""
+        config, plan, count = self.config, self.prepared.plan, len(self.prepared.labeled)
+        labeled, unlabeled = self.cases[:count], self.cases[count:]
+        if stage.pseudo is not None:
+            taught = self.labeler.taught(stage) if self.labeler else blank(unlabeled)
+            unlabeled = [with_label(case, taught[case.id]) for case in unlabeled if case.id in taught]
+        sizes = stage_sizes(stage, self.sizes, len(unlabeled))
+        batches = Batches(
+            labeled,
+            unlabeled,
+            plan,
+            augment.build(config.augment.name, plan, config.augment.options),
+            sizes,
+            views=self.method.views if sizes[1] else (),
             labeled_views=self.method.labeled_views,
             targets=self.method.targets,
+            pseudo=stage.pseudo is not None and bool(sizes[1]),
             seed=config.train.seed,
-            rank=fabric.global_rank,
-            world=fabric.world_size,
-            channels_last=config.train.channels_last,
+            rank=self.fabric.global_rank,
+            world=self.fabric.world_size,
         )
+        batches.memory_format = self.layout
+        return batches
 
     def _formats(self) -> Precision:
         """Settle number and memory format; see :mod:`semiseg.engine.self_check`."""
@@ -159,10 +207,10 @@ class Session:
             self.method,
             self.batches(0),
             self.earlier["precision"] if self.earlier else auto,
-            self.batches.memory_format,
+            self.layout,
             asked=wanted != "auto",
         )
-        self.batches.memory_format = chosen.form
+        self.layout = self.batches.of(self.method.stages[0]).memory_format = chosen.form
         self.notices += [chosen.notice] if chosen.notice else []
         return chosen.precision
 
@@ -185,7 +233,7 @@ class Session:
             config.optimizer,
             config.schedule,
             folder=folder.checkpoints if folder else None,
-            describe=self._description(),
+            describe=self._description,
             validate=validation,
             validate_every=config.validation.every or max(total // 10, 1),
             patience=config.validation.patience,
@@ -199,10 +247,11 @@ class Session:
         prepared, plan = self.prepared, self.prepared.plan
         if not prepared.split.unlabeled:
             return None
-        found = cadence(total, sum(self.batches.sizes) // self.fabric.world_size, self.config.train.log_every)
+        found = cadence(total, sum(self.sizes) // self.fabric.world_size, self.config.train.log_every)
         labels = [thinned(case.label) for case in prepared.labeled if isinstance(case, StoredLabeledCase)]
+        first = self.batches.of(self.method.stages[0])
         return CollapseMonitor(
-            self.batches.drawn_alike((found.labeled, 2 * found.labeled)),
+            first.drawn_alike((found.labeled, 2 * found.labeled)),
             list(plan.labels)[1:],
             share_spread(labels, plan.classes),
             found,
@@ -210,9 +259,9 @@ class Session:
             self.precision.autocast,
         )
 
-    def _description(self) -> dict[str, Any]:
+    def _description(self, network: str) -> dict[str, Any]:
         return {
-            "network": self.network,
+            "network": self.networks[network],
             "plan": self.prepared.plan.model_dump_json(),
             "config": self.config.model_dump_json(),
             "mirrored": list(self.mirrored),
@@ -237,8 +286,17 @@ class Session:
     def _source(self, total: int) -> AbstractContextManager[Callable[[int], Batch]]:
         """The batches, made ahead where that pays."""
         if self.made_ahead:
-            return Prefetch(self.batches, total, self.fabric.device)
+            return Prefetch(self.batches, total, self.fabric.device, self.batches.pauses)
         return nullcontext(self.batches)
+
+    def _compare(self, folder: RunFolder, loop: Loop, validation: Validation | None) -> None:
+        """Dice and seconds per scan of the networks that the method wants compared."""
+        compared = {name: getattr(self.method, name) for name in self.method.compared}
+        compared[loop.name] = loop.network  # as exported
+        found = side_by_side(compared, self.prepared, self.config, self.precision.name, validation)
+        folder.note("networks", found)
+        for name, values in found.items():
+            loop.tell(Notice(loop.step, in_words(name, values)))
 
     def _finish(self, folder: RunFolder, loop: Loop, ended: Ended, validation: Validation | None) -> None:
         """The final model, its validation, and the manifest's last entries."""
@@ -251,6 +309,8 @@ class Session:
             loop.network.load_state_dict(content["predictor"])
             validation.write(loop.network, folder.path / "validation")
         checkpoint.save(folder.checkpoints / "final.ckpt", content)
+        if self.method.compared:
+            self._compare(folder, loop, validation)
         watched = loop.monitor.report() if loop.monitor else {}
         folder.note_end(ended, memory, {**watched, "exported_iteration": content["step"]})
         for found in loop.monitor.judge.findings if loop.monitor else ():
@@ -258,12 +318,16 @@ class Session:
 
     def _exported(self, folder: RunFolder, loop: Loop, ended: Ended) -> dict[str, Any]:
         """The weights that become the final model: by validation, or the last usable ones."""
-        best, healthy = folder.checkpoints / "best.ckpt", folder.checkpoints / HEALTHY
-        if self.config.select == "best-val" and best.is_file():
-            return checkpoint.load(best, checkpoint.MODEL)
-        if ended.reason == "collapse" and healthy.is_file():
-            return checkpoint.load(healthy, checkpoint.MODEL)
-        return loop.model()
+        content = loop.model()
+        for name, wanted in (
+            ("best.ckpt", self.config.select == "best-val"),
+            (HEALTHY, ended.reason == "collapse"),
+        ):
+            if wanted and (folder.checkpoints / name).is_file():
+                chosen = checkpoint.load(folder.checkpoints / name, checkpoint.MODEL)
+                if chosen["network"] == content["network"]:  # not so before its stage was first looked at
+                    return chosen
+        return content
 
     def _told(self, folder: RunFolder, content: dict[str, Any]) -> str:
         """Which weights are exported, and where those of the last healthy check are."""

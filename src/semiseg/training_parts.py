@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 
 from semiseg import networks
 from semiseg.config import Config
-from semiseg.core import Method
+from semiseg.core import Batch, Method, Stage
+from semiseg.data.batches import Batches
 from semiseg.data.plan import Plan
 from semiseg.data.sizing import fitting_patch
+from semiseg.engine.stages import clock_at, first_steps
 from semiseg.errors import UsageError
 from semiseg.parts.averaging import Average
 
@@ -61,6 +64,55 @@ def thinned(label: NDArray[np.uint8], voxels: int = 200_000) -> torch.Tensor:
     """A copy of some rows and columns of a stored label: enough to know how much a class has."""
     step = max(1, math.ceil(math.sqrt(label.size / voxels)))
     return torch.from_numpy(np.array(label[:, ::step, ::step]))
+
+
+@dataclass
+class StageBatches:
+    """``batches(k)`` of a run whose stages read different samples; made when a stage is first asked for.
+
+    Args:
+        stages: of the method.
+        total: iterations of the run.
+        make: the batches of a stage.
+    """
+
+    stages: Sequence[Stage]
+    total: int
+    make: Callable[[Stage], Batches]
+
+    def __post_init__(self) -> None:
+        self._made: tuple[object, Batches] | None = None
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of an iteration."""
+        return self.of(clock_at(self.stages, self.total, step)[0])(step)
+
+    def of(self, stage: Stage) -> Batches:
+        """The batches of a stage, which it may share with the one before."""
+        kind = (stage.unlabeled, stage.pseudo and stage.name)
+        if self._made is None or self._made[0] != kind:
+            self._made = (kind, self.make(stage))
+        return self._made[1]
+
+    @property
+    def pauses(self) -> list[int]:
+        """Iterations whose samples are not known before the stage begins."""
+        begins = first_steps(self.stages, self.total)
+        return [step for stage, step in zip(self.stages, begins, strict=True) if stage.pseudo is not None]
+
+
+def stage_sizes(stage: Stage, sizes: tuple[int, int], pool: int) -> tuple[int, int]:
+    """Labeled and unlabeled samples per iteration of a stage: all labeled where nothing is learned from
+    others.
+
+    Args:
+        stage: of the method.
+        sizes: of the run, see :func:`batch_sizes`.
+        pool: unlabeled cases that may be read.
+    """
+    if stage.unlabeled and (stage.pseudo is None or pool):
+        return sizes
+    return sum(sizes), 0
 
 
 def trained_parameters(method: Method) -> int:

@@ -16,7 +16,7 @@ from semiseg.data.augment import la
 from semiseg.data.augment.plain import gather
 from semiseg.data.batches import Batches
 from semiseg.data.foreground import sample_foreground
-from semiseg.data.resident import Resident, make_resident
+from semiseg.data.resident import Resident, blank, make_resident, with_label
 from semiseg.data.streams import Stream
 
 CPU = torch.device("cpu")
@@ -176,7 +176,8 @@ def test_nothing_of_a_label_is_asked_for_unlabeled_samples():
     batches = make(cases=(2, 0), sizes=(1, 2))  # no unlabeled case: the labeled images serve, without labels
     batch = batches(0)
     assert set(numbers(batch.x_u["weak"])) <= {0, 1}
-    assert batch._fields == ("x_l", "y_l", "x_u", "targets", "views_l", "shifts")
+    assert batch._fields == ("x_l", "y_l", "x_u", "targets", "views_l", "shifts", "pseudo")
+    assert batch.pseudo is None
     assert batch.x_u["weak"].shape[0] == 2
     assert all(item.case.label is None for item in make().unlabeled.items)
 
@@ -273,3 +274,32 @@ def test_crops_drawn_alike_are_not_centered_on_foreground(name):
     assert not equal(alike(3), alike(4))
     assert batches(0).x_u == {}
     assert batches.plan.foreground == 1.0
+
+
+@pytest.mark.parametrize(("name", "dim"), KINDS)
+def test_pseudo_labels_come_with_their_scans_and_center_patches(name, dim):
+    images = make(name, dim, cases=(2, 3)).unlabeled.items
+    taught = {}
+    for resident in {item.case.id: item.case for item in images}.values():
+        label = np.full(resident.shape, 255, np.uint8)
+        label[4:6, 4:6, 4:6] = 2
+        taught[resident.id] = with_label(resident, label)
+    plain, other = (
+        make(name, dim, cases=(2, 3)),
+        make(name, dim, cases=(2, 3), plan={"foreground": 1.0}, pseudo=True),
+    )
+    other.unlabeled.items = [item._replace(case=taught[item.case.id]) for item in other.unlabeled.items]
+    assert plain(0).pseudo is None
+    batch = other(0)
+    assert batch.pseudo.shape == (2, *batch.x_u["weak"].shape[2:])
+    assert batch.pseudo.dtype == torch.int64
+    if name != "la" and name != "acdc":  # protocols without a share of foreground
+        assert (batch.pseudo == 2).flatten(1).any(1).all()
+
+
+def test_blank_labels_take_no_memory():
+    (item, *_) = make().unlabeled.items
+    found = blank([item.case])[item.case.id]
+    assert found.shape == item.case.shape
+    assert not any(found.strides)
+    assert with_label(item.case, found).label.shape == item.case.shape

@@ -59,6 +59,7 @@ def empty(batch: Batch) -> Batch:
         move(batch.targets),
         move(batch.views_l),
         batch.shifts,
+        batch.pseudo.to("meta"),
     )
 
 
@@ -199,4 +200,5 @@ def _on_gpu(batch: Batch) -> Batch:
         move(batch.targets),
         move(batch.views_l),
         batch.shifts,
+        batch.pseudo.cuda(),
     )

@@ -83,7 +83,9 @@ def batches(
             seen[SHIFTED] = x.roll([-s for s in SHIFT[:dim]], list(range(2, dim + 2)))
         targets = make_targets(["sdf", "sdf_published"], y_l, classes)
         shifts = {"labeled": [SHIFT[:dim]] * labeled, "unlabeled": [SHIFT[:dim]] * unlabeled}
-        return Batch(x_l, y_l, views, targets, views_l, shifts)
+        sure = torch.rand(weak[:, 0].shape, generator=generator) > 0.1
+        pseudo = torch.bucketize(weak[:, 0], edges).where(sure, 255)
+        return Batch(x_l, y_l, views, targets, views_l, shifts, pseudo)
 
     return at
 

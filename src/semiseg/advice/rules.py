@@ -76,6 +76,20 @@ RULES = (
         "with one labeled scan its runs are unstable",
         "users of the authors' code: 15 Dice instead of 85 in another run",
     ),
+    Rule(
+        lambda s: s.labeled >= 20 and s.unlabeled >= 10 * s.labeled,
+        ("self_training",),
+        +0.5,
+        "very many unlabeled scans and a teacher that knows enough",
+        "FLARE22: 50 labeled and 2000 unlabeled scans",
+    ),
+    Rule(
+        lambda s: s.labeled <= 2,
+        ("self_training",),
+        -0.5,
+        "so few labels teach a teacher whose mistakes are learned again",
+        "our reading",
+    ),
     # What is in the scans
     Rule(
         lambda s: s.dim == 3 and s.classes == 2 and 0 < s.labels.pieces <= 1.5,
@@ -144,7 +158,7 @@ RULES = (
         lambda s: s.labels.rarest_share < 0.002,
         ("unimatch",),
         -0.5,
-        "the rarest class is tiny: never sure of it, its Dice term lets it vanish",
+        "the rarest class is tiny: of it the network is never sure",
         "the authors' code; our reading",
     ),
     # Dimension

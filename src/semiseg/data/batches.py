@@ -35,17 +35,22 @@ class Batches:
 
     Args:
         labeled: cases with a label, at least one.
-        unlabeled: cases without; the labeled images serve where there are none.
+        unlabeled: cases without; the labeled images serve where there are none. With ``pseudo`` their labels
+        are
+            those that a network gave them.
         plan: patch, dimension and share of foreground patches.
         augmentation: see :mod:`semiseg.data.augment`.
         sizes: labeled and unlabeled samples per iteration, over all processes.
         views: views of the unlabeled samples; empty for none.
         labeled_views: further views of the labeled samples.
         targets: extra targets of the labeled samples, see :mod:`semiseg.data.targets`.
+        pseudo: hand on the labels of the unlabeled samples, which must have some.
         seed: of everything random here.
         rank: of this process, among ``world``.
         world: number of processes; both sizes must be multiples of it.
-        channels_last: memory format of the images.
+
+    Attributes:
+        memory_format: of the images.
 
     Raises:
         UsageError: a target that is not known.
@@ -62,10 +67,10 @@ class Batches:
         views: Sequence[str] = ("weak",),
         labeled_views: Sequence[str] = (),
         targets: Sequence[str] = (),
+        pseudo: bool = False,
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
-        channels_last: bool = True,
     ) -> None:
         self.plan, self.augmentation, self.sizes = plan, augmentation, sizes
         self.views, self.seed, self.rank, self.world = tuple(views), seed, rank, world
@@ -73,23 +78,27 @@ class Batches:
         self.wide = augmentation.widened([edge // 2 for edge in plan.patch])
         require_known(targets)
         self.targets = tuple(targets)
+        self.taught = {"labeled", "unlabeled"} if pseudo else {"labeled"}
         self.labeled = Stream(_items(labeled, plan), seed, "labeled")
         self.unlabeled = Stream(_items(unlabeled or labeled, plan), seed, "unlabeled")
-        formats = {2: torch.channels_last, 3: torch.channels_last_3d}
-        self.memory_format = formats[plan.dim] if channels_last else torch.contiguous_format
+        self.memory_format = torch.channels_last if plan.dim == 2 else torch.channels_last_3d
 
     def __call__(self, step: int) -> Batch:
         """The batch of an iteration, on the cases' device."""
         x_l, y_l, shifts_l = self._samples(self.labeled, "labeled", step, self.sizes[0], self.labeled_views)
         x_u: dict[str, Tensor] = {}
         shifts_u: list[tuple[int, ...]] = []
+        pseudo = None
         if self.views and self.sizes[1]:
-            x_u, _, shifts_u = self._samples(self.unlabeled, "unlabeled", step, self.sizes[1], self.views)
+            x_u, pseudo, shifts_u = self._samples(
+                self.unlabeled, "unlabeled", step, self.sizes[1], self.views
+            )
         if y_l is None:
             raise ValueError("a labeled case without a label reached the batches")
         targets = make_targets(self.targets, y_l, self.plan.classes)
         shifts = {name: known for name, known in (("labeled", shifts_l), ("unlabeled", shifts_u)) if known}
-        return Batch(x_l.pop(self.labeled_views[0]), y_l.long(), x_u, targets, x_l, shifts)
+        taught = None if pseudo is None else pseudo.long()
+        return Batch(x_l.pop(self.labeled_views[0]), y_l.long(), x_u, targets, x_l, shifts, taught)
 
     def drawn_alike(self, sizes: tuple[int, int]) -> Batches:
         """Other batches of the same cases, for comparing labeled with unlabeled ones.
@@ -99,6 +108,7 @@ class Batches:
         other = copy.copy(self)
         other.plan = self.plan.model_copy(update={"foreground": 0.0})
         other.sizes, other.views, other.targets, other.labeled_views = sizes, ("weak",), (), ("weak",)
+        other.taught = {"labeled"}
         other.seed, other.rank, other.world = seed_from(self.seed, "drawn alike"), 0, 1
         other.labeled = Stream(self.labeled.items, other.seed, "labeled")
         other.unlabeled = Stream(self.unlabeled.items, other.seed, "unlabeled")
@@ -112,14 +122,14 @@ class Batches:
         share = size // self.world
         first = step * size + self.rank * share
         numbers = range(first, first + share)
-        foreground = self.plan.foreground if name == "labeled" else 0.0
+        foreground = self.plan.foreground if name in self.taught else 0.0
         samples = []
         starts = []  # of two crops
         for n in numbers:
             item = stream[n]
             draws = Draws([(self.seed, name, n, "cut")])
             image, label = augmentation.cut(item.case, item.slice_index, draws, foreground=foreground)
-            samples.append((image, label if name == "labeled" else None))
+            samples.append((image, label if name in self.taught else None))
             if SHIFTED in views:
                 starts.append(augmentation.starts(item.case, Draws([(self.seed, name, n, "crops")])))
         images, labels = stack(samples)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -32,12 +32,17 @@ class Prefetch:
         batches: iteration -> batch.
         total: iterations of the run; nothing is made beyond them.
         device: of the batches.
+        pauses: iterations whose batch must not be made before it is asked for.
     """
 
     def __init__(
-        self, batches: Callable[[int], Batch], total: int, device: torch.device | str = "cpu"
+        self,
+        batches: Callable[[int], Batch],
+        total: int,
+        device: torch.device | str = "cpu",
+        pauses: Collection[int] = (),
     ) -> None:
-        self.batches, self.total = batches, total
+        self.batches, self.total, self.pauses = batches, total, frozenset(pauses)
         self._thread = ThreadPoolExecutor(1, "batches")
         self._step = -1
         self._next: Future[Batch] | None = None
@@ -54,7 +59,7 @@ class Prefetch:
         batch = waited.result()
         if self._stream is not None:
             _hand_over(batch, self._stream)
-        if step + 1 < self.total:
+        if step + 1 < self.total and step + 1 not in self.pauses:
             self._step, self._next = step + 1, self._thread.submit(self._make, step + 1)
         return batch
 
@@ -83,3 +88,5 @@ def _hand_over(batch: Batch, made_on: torch.cuda.Stream) -> None:
 def _tensors(batch: Batch) -> Iterator[Tensor]:
     named = (batch.x_u, batch.targets, batch.views_l)
     yield from (batch.x_l, batch.y_l, *(tensor for tensors in named for tensor in tensors.values()))
+    if batch.pseudo is not None:
+        yield batch.pseudo

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semiseg.data.foreground import sample_foreground
 from semiseg.machine import free_memory_gb
 
 logger = logging.getLogger("semiseg.data")
@@ -102,6 +103,17 @@ def make_resident(
         )
         for case in cases
     ]
+
+
+def with_label(case: Resident, label: NDArray[np.uint8]) -> Resident:
+    """The same scan with classes (T0, T1, T2) to learn from, where its image is; 255 where unknown."""
+    place = label if case.on_disk else _read(label, (slice(None),) * label.ndim).to(case.device)
+    return replace(case, label=place, foreground=sample_foreground(label))
+
+
+def blank(cases: Sequence[Resident]) -> dict[str, NDArray[np.uint8]]:
+    """Case -> background everywhere, at no memory: for passes before there is anything else."""
+    return {case.id: np.broadcast_to(np.uint8(0), case.shape) for case in cases}
 
 
 def _read(array: NDArray[Any], box: tuple[slice, ...]) -> Tensor:

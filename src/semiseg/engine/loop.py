@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,9 @@ from semiseg.engine.meter import Meter
 from semiseg.engine.optim import build_optimizer, fuse, lr_factor
 from semiseg.engine.parallel import any_rank
 from semiseg.engine.precision import Precision
-from semiseg.engine.signals import StopRequest
+from semiseg.engine.signals import Stopped, StopRequest
 from semiseg.engine.skips import Skips
-from semiseg.engine.stages import clock_at, hands_on_best, load_best, save_best
+from semiseg.engine.stages import clock_at, hands_on_best, leader, load_best, save_best
 from semiseg.engine.update import iterate
 from semiseg.errors import SemisegError
 
@@ -45,6 +45,11 @@ log = logging.getLogger("semiseg.train")
 
 HEALTHY = "healthy.ckpt"
 """The exported network at the last check that found it healthy on unlabeled scans."""
+Label = Callable[[Stage, nn.Module], None]
+"""Stage, and the network that has been trained so far: makes the stage's pseudo-labels, on all ranks.
+
+Raises ``Stopped`` when it was asked to stop before it was done.
+"""
 
 
 @dataclass
@@ -57,10 +62,12 @@ class Loop:
         batches: see :data:`Batches`.
         total: iterations of all stages together.
         folder: where ``last.ckpt`` and ``best.ckpt`` go; None writes nothing.
-        describe: what is stored in each checkpoint beside the weights, so that it can be used alone.
+        describe: attribute of the exported network -> what is stored in each checkpoint beside the weights,
+            so that it can be used alone.
         validate_every: iterations between validations; there is one more at the end of each stage.
         patience: validations of the last stage without a new best before the run ends.
         monitor: looks at predictions on unlabeled scans; healthy weights go to :data:`HEALTHY`.
+        label: see :data:`Label`; called before a stage that asks for pseudo-labels.
         rank_seed: added to the seed of each iteration, so that ranks draw different noise.
     """
 
@@ -73,11 +80,12 @@ class Loop:
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     folder: Path | None = None
-    describe: dict[str, Any] = field(default_factory=dict)
+    describe: Callable[[str], dict[str, Any]] = lambda name: {}
     validate: Validate | None = None
     validate_every: int = 1000
     patience: int | None = None
     monitor: CollapseMonitor | None = None
+    label: Label | None = None
     listeners: Sequence[Listener] = ()
     rank_seed: int = 0
 
@@ -92,14 +100,27 @@ class Loop:
         self.skips = Skips(self.fabric.device)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.meter = Meter(self.total)
-        predictor = getattr(self.method, self.method.predictor)
-        self.average = copy.deepcopy(predictor).requires_grad_(False) if self.train.ema else None
+        self._enter(self.clock(0)[0])
 
     @property
     def network(self) -> nn.Module:
         """The network that is validated and exported."""
-        predictor: nn.Module = getattr(self.method, self.method.predictor)
-        return predictor if self.average is None else self.average
+        return self._trained if self.average is None else self.average
+
+    @property
+    def _trained(self) -> nn.Module:
+        """The same as it was trained, not averaged."""
+        network: nn.Module = getattr(self.method, self.name)
+        return network
+
+    @property
+    def name(self) -> str:
+        """Which attribute of the method is validated and exported."""
+        return self.stage.network or self.method.predictor
+
+    def _enter(self, stage: Stage) -> None:
+        self.stage = stage
+        self.average = copy.deepcopy(self._trained).requires_grad_(False) if self.train.ema else None
 
     def run(self) -> Ended:
         """Train to the end, or to a reason to stop earlier; always leaves a checkpoint behind."""
@@ -111,7 +132,11 @@ class Loop:
         with StopRequest() as stop, self._saved_whatever_happens():
             while self.step < self.total or self.unseen:
                 if not self.unseen:
-                    self.iterate_once()
+                    try:
+                        self.iterate_once()
+                    except Stopped:
+                        reason = "interrupted"
+                        break
                     self.unseen = self._is_due()
                     if self.step % self.train.log_every == 0 or self._ends_a_stage():
                         self.tell(self._stepped())
@@ -141,7 +166,7 @@ class Loop:
         return {
             "kind": checkpoint.STATE,
             "format": 1,
-            **self.describe,
+            **self.describe(self.name),
             "step": self.step,
             "total": self.total,
             "score": self.best,
@@ -163,6 +188,7 @@ class Loop:
         self.step, self.best, self.stale = state["step"], state["score"], state["stale"]
         self.unseen = state.get("unseen", False) and self.validate is not None
         self.skips.restore(state["skipped"], state["bad_steps"])
+        self._enter(self.clock(max(self.step - 1, 0))[0])
         self.method.load_state_dict(state["method"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -205,7 +231,7 @@ class Loop:
         return {
             "kind": checkpoint.MODEL,
             "format": 1,
-            **self.describe,
+            **self.describe(self.name),
             "step": self.step,
             "score": self.best,
             "predictor": self.network.state_dict(),
@@ -228,9 +254,8 @@ class Loop:
             self.fabric, self.method, batch, self.optimizers, t, self.precision, clip=self.train.clip
         )
         if self.average is not None:
-            predictor = getattr(self.method, self.method.predictor)
-            ema_update(self.average, predictor, warm_decay(self.step, self.train.ema))
-            for mine, theirs in zip(self.average.buffers(), predictor.buffers(), strict=True):
+            ema_update(self.average, self._trained, warm_decay(t.step, self.train.ema))
+            for mine, theirs in zip(self.average.buffers(), self._trained.buffers(), strict=True):
                 mine.copy_(theirs)
         self.step += 1
         self.meter.add(logs)
@@ -240,13 +265,17 @@ class Loop:
             self._guard()
 
     def _begin(self, stage: Stage) -> None:
-        """What a stage goes on from; it has optimizers and a best score of its own."""
+        """What a stage goes on from; it has optimizers, an average and, but for rivals, a best of its own."""
         if self.step > 0:
             if stage.start_from == "best":
                 self._return_to_best(stage)
-            self.best, self.stale = None, 0
+            if stage.pseudo is not None and self.label is not None:
+                self.save()  # what follows may take long, and finds the same weights when it is done again
+                self.label(stage, self.network)
+            self.best, self.stale = self.best if stage.rival else None, 0
         self._seed(0)  # without the rank: what a stage draws must be equal on all ranks
         self.method.on_stage_start(stage.name)
+        self._enter(stage)
         self.build_optimizers()
 
     def _return_to_best(self, stage: Stage) -> None:
@@ -255,9 +284,9 @@ class Loop:
             text = f"no validated weights of {before.name}: {stage.name} goes on from the last ones"
             self.tell(Notice(self.step, text))
             return
-        content = load_best(self.fabric, self.folder, before)
+        content = load_best(self.fabric, self.folder, leader(self.method.stages, before))
         self.method.load_state_dict(content["method"])
-        for network in {self.network, getattr(self.method, self.method.predictor)}:
+        for network in {self.network, self._trained}:
             network.load_state_dict(content["predictor"])  # what was validated, averaged weights or not
 
     def _is_due(self) -> bool:
@@ -342,7 +371,9 @@ class Loop:
         checkpoint.save(folder / "best.ckpt", content)
         stage, _ = self.clock(self.step - 1)
         if hands_on_best(self.method.stages, stage):
-            save_best(folder, stage, {**content, "method": self.method.state_dict()})
+            save_best(
+                folder, leader(self.method.stages, stage), {**content, "method": self.method.state_dict()}
+            )
 
     def _reason_to_stop(self, signaled: bool, seconds: float) -> str:
         shared = self.fabric.world_size > 1

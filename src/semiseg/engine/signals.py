@@ -13,6 +13,10 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 
+class Stopped(Exception):
+    """Work inside of an iteration was ended on request; what it has done so far is on disk."""
+
+
 class StopRequest:
     """A context in which SIGINT, SIGTERM and SIGHUP raise a flag instead of an exception.
 

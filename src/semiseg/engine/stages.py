@@ -23,13 +23,26 @@ def clock_at(stages: Sequence[Stage], total: int, step: int) -> tuple[Stage, Clo
         total: iterations of all stages together.
         step: from 0 to ``total`` - 1.
     """
-    start = 0
+    begins = [*first_steps(stages, total), total]
+    place = max(i for i in range(len(stages)) if begins[i] <= step)
+    start, end = begins[place : place + 2]
+    return stages[place], Clock(step - start, end - start, stages[place].name)
+
+
+def first_steps(stages: Sequence[Stage], total: int) -> list[int]:
+    """The iteration at which each stage begins; equal to the next one's for a stage that is left out."""
+    begins = [0]
     for stage in stages[:-1]:
-        length = min(round(total * stage.share), total - start)
-        if step < start + length:
-            return stage, Clock(step - start, length, stage.name)
-        start += length
-    return stages[-1], Clock(step - start, total - start, stages[-1].name)
+        begins.append(begins[-1] + min(round(total * stage.share), total - begins[-1]))
+    return begins
+
+
+def leader(stages: Sequence[Stage], stage: Stage) -> Stage:
+    """The first of the stages whose scores compare with those of this one."""
+    place = stages.index(stage)
+    while place > 0 and stages[place].rival:
+        place -= 1
+    return stages[place]
 
 
 def hands_on_best(stages: Sequence[Stage], stage: Stage) -> bool:

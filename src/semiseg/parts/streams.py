@@ -44,7 +44,7 @@ class Streams(nn.Module):
             [torch.cat([m, *(channel_dropout(m[first:], rate=rate) for rate in rates)]) for m in maps]
         )
         logits: Tensor = main.classify(levels[-1])
-        clean, *streams = logits.split([len(x), *[len(x) - first] * len(rates)])
+        clean, *streams = torch.split(logits, [len(x), *[len(x) - first] * len(rates)])
         return SegOutput(clean, heads={f"stream{i}": z for i, z in enumerate(streams, start=1)})
 
     @property

@@ -104,7 +104,9 @@ class Default(Crop):
         return images, labels
 
     def view(self, name: str, images: Tensor, draws: Draws) -> Tensor:
-        """``weak``: small changes of intensity; ``strong``, ``strong2``: large ones, blur, holes, each anew."""
+        """``weak``: small changes of intensity; ``strong``, ``strong2``: large ones, blur, holes, each
+        anew.
+        """
         if name == "labeled":
             name = self.labeled
         return intensity.weak(images, draws) if name == "weak" else intensity.strong(images, draws)
