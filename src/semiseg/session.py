@@ -85,7 +85,7 @@ class Session:
         }
         self.labeler: PseudoLabeler | None = None
         self.batches = self._batches()
-        self.mirrored = self.batches.augmentation.mirrored
+        self.mirrored = self.batches.of(method.stages[0]).augmentation.mirrored
         self.precision = self._formats()
         self.graphs = config.train.compile == "graphs" and fabric.device.type == "cuda"
         wanted = should_compile(config.train.compile, fabric.device, int(config.train.iterations))
