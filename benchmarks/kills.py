@@ -1,10 +1,10 @@
 """Kill commands at random moments, two of them at a time in one folder, and count what becomes of them.
 
-``python benchmarks/kills.py --kills 20`` starts, for each of train, predict, evaluate, init, sweep and tune,
-two processes that write into the same folder, kills one or both of them (SIGKILL) after a random time, and does
-so again until the kills are done. Then the command runs undisturbed. Counted is how each process ended
-(finished, refused because the folder was in use, killed, or anything else, with its last line), and whether the
-undisturbed one ended well and left no half-written file.
+``python benchmarks/kills.py --kills 20`` starts, for each of train, predict, evaluate, init, sweep and
+tune, two processes that write into the same folder, kills one or both of them (SIGKILL) after a random
+time, and so on until the kills are done. Then the command runs undisturbed. Counted is how each process
+ended (finished, refused because the folder was in use, killed, or anything else, with its last line),
+and whether the undisturbed one ended well and left no half-written file.
 """
 
 from __future__ import annotations
