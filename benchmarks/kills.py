@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tests.bad_input.ground import make_ground
 
+HERE = Path(__file__).resolve().parents[1]
 SMALL = ("--set", "plan.patch=[8,8,8]", "--set", "plan.features=[2,4]", "--device", "cpu")
 TRAIN = ("train", "data", *SMALL, "-j", "0", "--iterations", "300", "--set", "train.checkpoint_minutes=0.001")
 TUNE = ("tune", "data", "--method", "mean_teacher", "--labeled", "2", "--iterations", "20", "--folds", "2")
@@ -37,7 +38,7 @@ set: {plan.patch: [8, 8, 8], plan.features: [2, 4]}
 """
 COMMANDS: dict[str, tuple[str, ...]] = {
     "train": (*TRAIN, "--run", "run", "--resume"),
-    "predict": ("predict", "-i", "many", "-m", "model", "--device", "cpu", "-o", "out"),
+    "predict": ("predict", "-i", "many", "-m", "trained", "--device", "cpu", "-o", "out"),
     "evaluate": ("evaluate", "labels", "predictions", "-o", "scores", "--overwrite", "-j", "1"),
     "init": ("init", "many", "-o", "made", "-j", "1"),
     "sweep": ("sweep", "spec.yaml", "-j", "1", "--devices", "cpu", "-o", "swept"),
@@ -66,6 +67,10 @@ def torment(name: str, folder: Path, kills: int, longest: float) -> bool:
     (folder / "many").mkdir()
     for copy in range(12):
         os.link(folder / "scans" / "scan_0_0000.nii.gz", folder / "many" / f"scan_{copy:02d}_0000.nii.gz")
+    if name == "predict":
+        trained = start("train", folder, "--run", "trained")
+        if outcome(trained) != "finished":
+            raise SystemExit("the model that predicts could not be trained")
     chance, counts = random.Random(name), Counter[str]()
     while counts["killed"] < kills:
         pair = [start(name, folder) for _ in range(2)]
@@ -85,12 +90,13 @@ def torment(name: str, folder: Path, kills: int, longest: float) -> bool:
     return last == "finished" and not left
 
 
-def start(name: str, folder: Path) -> subprocess.Popen[str]:
+def start(name: str, folder: Path, *more: str) -> subprocess.Popen[str]:
     """The command as a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "semiseg", *COMMANDS[name], "--no-progress"],
+        [sys.executable, "-m", "semiseg", *COMMANDS[name], "--no-progress", *more],
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "SEMISEG_HOME": str(folder / "home")},
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "SEMISEG_HOME": str(folder / "home"), "PYTHONPATH": str(HERE / "src")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
