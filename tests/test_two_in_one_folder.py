@@ -1,4 +1,4 @@
-"""A folder that a process works in is refused to every other command, and free again when that process is killed."""
+"""A folder that a process works in is refused to all others, and free again when that process is killed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ datasets: [data]
 methods: [supervised]
 labeled: [2]
 seeds: [0]
-bounds: []
-set: {train.iterations: 2, plan.patch: [8, 8, 8], plan.features: [2, 4]}
+bounds: false
+iterations: 2
+set: {plan.patch: [8, 8, 8], plan.features: [2, 4]}
 """
 TUNE = (
     "tune",
@@ -96,9 +97,7 @@ def test_the_second_command_is_refused(row: int, ground: Path, capsys: pytest.Ca
             assert not (ground / lock).exists()
 
 
-def test_a_sweep_of_the_same_cells_shares_the_folder(
-    ground: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_sweep_of_the_same_cells_shares_a_folder(ground: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = (
         "import sys; from pathlib import Path; from semiseg.sweeping.run import _shared\n"
         "from semiseg.sweeping.grid import grid; from semiseg.sweeping.spec import read_spec\n"

@@ -108,6 +108,6 @@ def test_what_has_no_number_is_a_dash_and_never_nan(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_told(comparison: Comparison, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UsageError, match="cannot write the comparison into") as caught:
+    with pytest.raises(UsageError, match="cannot write into") as caught:
         write(comparison, tmp_path / "file")
     assert caught.value.code == "NOT_WRITABLE"

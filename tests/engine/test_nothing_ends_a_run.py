@@ -1,4 +1,4 @@
-"""What fails beside the training does not end it; what ends it leaves the state of the last whole iteration."""
+"""What fails beside the training does not end it; what ends it leaves a state to go on from."""
 
 from __future__ import annotations
 

@@ -43,6 +43,7 @@ class _Patient(io.FileIO):
             return super().write(data) or 0
         except OSError as error:
             if self._forgiven is not None and error.errno not in self._forgiven:
+                self._forgiven = None  # told once is enough: what is left in buffers comes again at the end
                 raise
             return len(memoryview(data).cast("B"))
 

@@ -70,6 +70,8 @@ def _scored(run: Run, source: Source, place: Path, told: Told) -> RunScores:
     manifest, config = run.manifest, run.config
     curve = tuple(read_metrics(run.folder))
     entries = [entry for entry in summary["metric_per_case"] if "case" in entry]
+    if {entry["case"] for entry in entries} != set(cases):
+        raise _damaged(place / "metrics.csv", ValueError("its cases are not those of summary.json"))
     return RunScores(
         folder=run.folder,
         dataset=str(manifest["dataset"]),
@@ -115,8 +117,10 @@ def _summary(path: Path) -> dict[str, Any]:
 def _table(path: Path, classes: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Floats]]:
     """The cases of a ``metrics.csv`` and metric -> (cases, classes); an empty field is NaN."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        text = path.read_text(encoding="utf-8")
+        rows = list(csv.DictReader(text.splitlines()))
+        if not text.endswith("\n") or any(None in row or None in row.values() for row in rows):
+            raise ValueError("it is cut off, or some line is")
         cases = tuple(dict.fromkeys(row["case"] for row in rows))
         place = {(case, label): (i, k) for i, case in enumerate(cases) for k, label in enumerate(classes)}
         scores = {m: np.full((len(cases), len(classes)), np.nan) for m in METRICS if rows and m in rows[0]}

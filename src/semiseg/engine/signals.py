@@ -6,6 +6,7 @@ A second Ctrl-C stops at once. What has no loop ends on all of them as on Ctrl-C
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,6 +84,7 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
 
 def _endings() -> list[signal.Signals]:
     """SIGTERM, and SIGHUP unless it is ignored, as under ``nohup``."""
-    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
-    ignored = hang_up is None or signal.getsignal(hang_up) == signal.SIG_IGN
-    return [signal.SIGTERM, *([] if ignored else [hang_up])]
+    if sys.platform == "win32":  # which has no terminal that hangs up
+        return [signal.SIGTERM]
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [signal.SIGTERM] if ignored else [signal.SIGTERM, signal.SIGHUP]
