@@ -137,6 +137,10 @@ FORMATS: dict[str, Callable[[Path], None]] = {
 """Ending, and a word where there are several of one ending -> writer."""
 
 
+_UNREAD = (".png", ".log", ".html", ".jsonl", ".0")
+"""Endings in a run folder that nothing reads: pictures, logs, TensorBoard's events."""
+
+
 # The damage
 
 
@@ -198,9 +202,10 @@ def read_folder(path: Path) -> str:
     whole = hashlib.sha256()
     for part in (run.config, run.plan, run.manifest, run.split, run.metrics, read_run(path)):
         whole.update(repr(part).encode())
-    for network in Model.load(path, device="cpu").networks:
-        for name, value in sorted(network.state_dict().items()):
-            whole.update(name.encode() + value.numpy().tobytes())
+    for place in (path, path / "checkpoints" / "last.ckpt"):
+        for network in Model.load(place, device="cpu", precision="32").networks:
+            for name, value in sorted(network.state_dict().items()):
+                whole.update(name.encode() + value.numpy().tobytes())
     return whole.hexdigest()
 
 
@@ -291,7 +296,7 @@ def sources(only: list[str], run: Path | None, folder: Path) -> Iterator[tuple[s
         copy = folder / "run"
         shutil.copytree(run, copy)
         for path in sorted(copy.rglob("*")):
-            if path.is_file() and path.suffix not in (".png", ".log", ".html"):
+            if path.is_file() and path.suffix not in _UNREAD:
                 yield f"run: {path.relative_to(copy).as_posix()}", copy, path
 
 

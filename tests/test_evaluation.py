@@ -112,14 +112,14 @@ def test_missing_predictions_can_be_allowed(folders):
 def test_an_error_nobody_expected_stays_with_its_case(folders, monkeypatch):
     import semiseg.data.formats as formats
 
-    real = formats.read
+    real = formats.read_label
 
     def read(path):
         if path.name == "b.nii.gz":
             raise RuntimeError("boom")
         return real(path)
 
-    monkeypatch.setattr(formats, "read", read)
+    monkeypatch.setattr(formats, "read_label", read)
     found = evaluate_folders(*folders)
     assert dict(found.failed) == {"b": "RuntimeError: boom"}
 
@@ -197,7 +197,7 @@ def test_color_images_and_2d_label_maps(tmp_path):
     for folder, array in (("truth", label), ("guess", np.roll(label, 2, 1))):
         write(tmp_path / folder / "flat.png", array, grid)
     write(tmp_path / "truth" / "color.png", label, grid)
-    write(tmp_path / "guess" / "color.png", np.stack([label] * 3, -1), grid)
+    write(tmp_path / "guess" / "color.png", np.stack([label, label, 0 * label], -1), grid)
     found = evaluate_folders(tmp_path / "truth", tmp_path / "guess")
     assert found.mean("HD95") == pytest.approx(2.0)
     assert "one value per voxel" in found.failed["color"]
