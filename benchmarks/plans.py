@@ -9,7 +9,8 @@ that fit are reckoned from the cost of 20 steps, so that other work on the machi
 learning rate comes to its end. Windows of prediction have the size of the patch.
 
 `page` writes the table of trained plans, and what coarser voxels cost by themselves: labels of a dataset are
-laid on them and brought back, as training and prediction do, and compared with what they were.
+laid on them and brought back, as training and prediction do, and compared with what they were. Last come the
+plans of a made-up CT.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ from benchmarks.development import development  # noqa: E402
 from semiseg import api  # noqa: E402
 from semiseg.data.cases import LabeledCase  # noqa: E402
 from semiseg.data.dataset import Dataset  # noqa: E402
-from semiseg.data.fingerprint import fingerprint  # noqa: E402
+from semiseg.data.fingerprint import CaseFacts, ChannelFacts, Fingerprint, fingerprint  # noqa: E402
 from semiseg.data.layout import lay_out_dataset  # noqa: E402
 from semiseg.data.load import load_case, load_label  # noqa: E402
 from semiseg.data.plan import Plan  # noqa: E402
 from semiseg.data.planner import make_plan  # noqa: E402
 from semiseg.data.preprocess import preprocess_image, preprocess_label  # noqa: E402
 from semiseg.data.restore import restore_labels  # noqa: E402
+from semiseg.data.sizing import Load, Memory, budget_for, choose_view, seen  # noqa: E402
 from semiseg.engine.events import Event, Stepped  # noqa: E402
 
 WARM, COUNTED = 10, 30
@@ -159,6 +161,26 @@ def ceilings(found: list[dict[str, Any]]) -> Iterator[str]:
         yield f"| {row['dataset']} | {row['factor']:g} | {row['voxels']:.1f} | {row['dice']:.3f} |"
 
 
+def large_ct() -> Iterator[str]:
+    """Plans of a made-up CT of the trunk, by device, memory and the size of its smallest structure."""
+    yield "| plan of | networks | smallest run mm | spacing mm | patch | shows |"
+    yield "|---|---:|---:|---|---|---:|"
+    for device, gb, networks in (
+        ("cpu", 8, 1.25),
+        ("cuda", 8, 1.25),
+        ("cuda", 21.6, 1.25),
+        ("cuda", 21.6, 2),
+    ):
+        for run in (10.0, 60.0):
+            case = CaseFacts("made up", (512, 512, 400), (0.8, 0.8, 1.0), (0, 1, 2), None, (run,) * 3)
+            finest = lay_out_dataset(Fingerprint((case,), (ChannelFacts("CT", None, None),)))
+            load, memory = Load(1, 2, 4, None, networks), Memory(gb, "")
+            layout, patch = choose_view(finest, budget_for(device, 3), memory, load, fixed=False)
+            cells = [f"{device}, {gb:g} GB", f"{networks:g}", f"{run:g}"]
+            cells += [" x ".join(f"{mm:g}" for mm in layout.patch_spacing), " x ".join(map(str, patch.value))]
+            yield f"| {' | '.join(cells)} | {seen(patch.value, layout):.0%} |"
+
+
 def lines(found: list[dict[str, Any]]) -> Iterator[str]:
     """The table."""
     yield "| data | plan | spacing mm | patch | seed | s/step | steps | Dice | HD95 mm |"
@@ -195,7 +217,7 @@ def main() -> None:
         return
     rows = [json.loads((folder / "plan_scores.json").read_text(encoding="utf-8")) for folder in args.folders]
     labels = [row for root in args.labels for row in there_and_back(root)]
-    text = "\n".join([*lines(rows), "", *ceilings(labels)])
+    text = "\n".join([*lines(rows), "", *ceilings(labels), "", *large_ct()])
     command = "OMP_NUM_THREADS=1 python benchmarks/plans.py page OUT... --labels DATASET..."
     store(
         args.results, "plans", "Plans beside their neighbors", command, text, {"rows": rows, "labels": labels}

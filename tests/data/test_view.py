@@ -1,5 +1,6 @@
-"""Voxel size and patch together: what a patch shows, for the memory of a card and the networks of a method."""
+"""Voxel size and patch together, for the memory of a card and the networks of a method."""
 
+import itertools
 import math
 
 import numpy as np
@@ -107,7 +108,7 @@ def test_kernels_grow_once(mm, axes):
     strides, kernels = stages_for([24 if m > 1 else 160 for m in mm], mm, 6, exact=True)
     assert [axis for axis, k in enumerate(kernels[0]) if k == 1] == list(axes)
     assert kernels[-1] == (3, 3, 3)
-    for above, below in zip(kernels, kernels[1:], strict=False):
+    for above, below in itertools.pairwise(kernels):
         assert all(a <= b for a, b in zip(above, below, strict=True))
     assert len(strides) == len(kernels)
 

@@ -198,7 +198,7 @@ def _choose_sizes(
     need = memory(view.value, layout.patch_spacing, budget, load, network.value)
     need["prepared cases"] = cases_gb(layout, load.channels)
     why = (
-        f"estimates, planned for {load.networks:g} trained networks (a teacher counts a quarter); the cases "
+        f"estimates, planned for {load.networks:g} trained networks, a teacher counting a quarter; the cases "
         "come on top, or stay on disk when they take more than half of what is free (data.memory_gb)"
     )
     sizes: dict[str, Choice[Any]] = {

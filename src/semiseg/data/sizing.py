@@ -83,11 +83,6 @@ class Load:
     networks: float = 2.0
     """That are trained at once; one that is not counts a part."""
 
-    @property
-    def stages(self) -> int | None:
-        """How many stages were asked for."""
-        return None if self.features is None else len(self.features)
-
 
 def budget_for(device: str, dim: int) -> Budget:
     """The CPU gets what it can train in minutes, an accelerator what fits its memory."""
@@ -214,9 +209,9 @@ def choose_patch(
     Raises:
         UsageError: not even the smallest patch fits ``memory_gb``.
     """
-    sizes = [int(n) for n in median]
+    sizes, most = [int(n) for n in median], len(load.features or ()) or budget.stages
     while True:
-        strides, _ = stages_for(sizes, spacing, load.stages or budget.stages, exact=False)
+        strides, _ = stages_for(sizes, spacing, most, exact=False)
         step = NetworkPlan(strides=strides).divisor
         patch = [max(1, (n + d - 1) // d) * d for n, d in zip(sizes, step, strict=True)]
         small = math.prod(patch) <= budget.voxels
@@ -248,10 +243,8 @@ def choose_batch(
     enough = max(4, math.prod(layout.median_shape) * scans // 20 // voxels)
     held = max((n for n in range(2, budget.batch + 1) if fits(n)), default=2)
     most = min(budget.batch, held, max(4, budget.batch_voxels // voxels), enough)
-    return Choice(
-        max(2, most - most % 2),
-        "even, so that labeled and unlabeled patches share it; at most 5 % of the voxels",
-    )
+    why = "even, so that labeled and unlabeled patches share it; at most 5 % of the voxels"
+    return Choice(max(2, most - most % 2), why)
 
 
 def memory(
@@ -263,8 +256,8 @@ def memory(
 ) -> dict[str, float]:
     """Gigabytes for training ``one network``, ``two networks``, and ``as planned`` (``load.networks``)."""
     if network is None:
-        stages = load.stages or budget.stages
-        strides, kernels = stages_for(patch, spacing, stages, exact=False)
+        most = len(load.features or ()) or budget.stages
+        strides, kernels = stages_for(patch, spacing, most, exact=False)
         features = (load.features or budget.features(len(strides)))[: len(strides)]
     else:
         strides, kernels, features = network.strides, network.kernels, network.features

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from semiseg.data.plan import Choice, NetworkPlan
-from semiseg.data.sizing import SMALLEST_MAP, Budget, stages_for
+from semiseg.data.sizing import SMALLEST_MAP, Budget, fitting_patch, stages_for
 from semiseg.errors import UsageError, unknown_name
 
 Table = tuple[tuple[int, ...], ...]
@@ -101,7 +101,7 @@ def _given_strides(asked: Asked, patch: Sequence[int], budget: Budget, fixed: bo
 
 
 def _indivisible(patch: Sequence[int], divisor: Sequence[int]) -> UsageError:
-    nearest = [max(1, (2 * n + d) // (2 * d)) * d for n, d in zip(patch, divisor, strict=True)]
+    nearest = list(fitting_patch(patch, divisor))
     return UsageError(
         f"patch is {'x'.join(map(str, patch))}, but the network halves it and wants multiples of "
         f"{'x'.join(map(str, divisor))}",
