@@ -25,7 +25,17 @@ from semiseg.run_name import run_name
 from semiseg.writable import require_writable
 
 WRITTEN = (
-    *("checkpoints", "pseudo_labels", "validation", "test", "tb", "progress.png", "train.log", "events.jsonl", "metrics.csv"),
+    *(
+        "checkpoints",
+        "pseudo_labels",
+        "validation",
+        "test",
+        "tb",
+        "progress.png",
+        "train.log",
+        "events.jsonl",
+        "metrics.csv",
+    ),
     *("metrics.csv.damaged", "manifest.json", "manifest.json.damaged", "splits.json", "dataset.json"),
     *("plan.json", "config.yaml"),
 )
