@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.__about__ import __version__
+from semiseg.atomic import read_json
 from semiseg.data.volume import Grid
 
 REPORT_NAME = "prediction_report.json"
@@ -107,7 +108,7 @@ def versions() -> dict[str, str]:
 def read_record(path: Path) -> dict[str, Any] | None:
     """A ``CASE.json`` that we wrote, or None."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) and "semiseg" in content and "case" in content else None

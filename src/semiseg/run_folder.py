@@ -256,7 +256,7 @@ class RunFolder:
     def note(self, key: str, value: Any) -> None:
         """Add an entry to the manifest."""
         path = self.path / "manifest.json"
-        write_json(path, {**json.loads(path.read_text()), key: value})
+        write_json(path, {**Run(self.path).manifest, key: value})
 
     def listeners(self) -> list[Listener]:
         """The run's own logs."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semiseg.atomic import read_json
 from semiseg.comparison.arm import RunScores
 from semiseg.comparison.read import Told, Unscored, read_run
 from semiseg.comparison.result import MissingCell
@@ -121,7 +121,7 @@ def _missing_cell(sweep: Path, cell: Mapping[str, Any]) -> MissingCell:
 
 def _cells(ledger: Path) -> list[dict[str, Any]]:
     try:
-        cells = list(json.loads(ledger.read_text(encoding="utf-8"))["cells"])
+        cells = list(read_json(ledger)["cells"])
         for cell in cells:
             for key in ("dataset", "variant", "labeled", "fold", "seed", "state"):
                 cell[key]

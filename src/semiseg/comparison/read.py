@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.atomic import read_json
 from semiseg.comparison.arm import Bound, Cost, Floats, RunScores, Source
 from semiseg.errors import SemisegError, UsageError
 from semiseg.metrics.case import METRICS
@@ -106,10 +106,10 @@ def _scored(run: Run, source: Source, place: Path, told: Told) -> RunScores:
 
 def _summary(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         for key in ("labels", "convention", "nsd_tolerance_mm", "metric_per_case"):
             content[key]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, error) from None
     return dict(content)
 

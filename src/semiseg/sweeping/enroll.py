@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from semiseg.atomic import read_json
 from semiseg.claim import contents
 from semiseg.errors import SemisegError
 from semiseg.resolve import validate
@@ -58,7 +58,7 @@ def _write(ledger: Ledger, entry: Entry) -> None:
 def is_scored(folder: Path, cell: Cell) -> bool:
     """Whether the scores of a cell are there, counted as it wants them."""
     try:
-        summary = json.loads((folder / cell.scores / "summary.json").read_text(encoding="utf-8"))
+        summary = read_json(folder / cell.scores / "summary.json")
         rules = (summary["convention"], float(summary["nsd_tolerance_mm"]))
         scored = {case["case"] for case in summary["metric_per_case"]}
     except (OSError, ValueError, KeyError, TypeError):
