@@ -15,7 +15,7 @@ def test_no_damage_under_a_checksum_is_read_as_something_else(tmp_path: Path) ->
     command = [sys.executable, "benchmarks/fuzz.py", "--mutations", "12", "--results", str(tmp_path), "--only"]
     subprocess.run([*command, *only], cwd=REPOSITORY, check=True, capture_output=True)
     found = json.loads((tmp_path / "fuzz.json").read_text())["columns"]["now"]
-    assert list(found) == only
+    assert set(found) == set(only)
     for name, counts in found.items():
         assert sum(counts.values()) == 12
         assert not set(counts) & {"traceback", "hang", "died"}, name
