@@ -29,12 +29,12 @@ def draw_cases(dataset: Dataset, predictions: Mapping[str, Path], output: Path) 
         affine = image.grid.affine
         voxels, spacing = to_ras(image.array, affine)
         predicted = {
-            name: to_ras(formats.read(folder / f"{case.id}{dataset.file_ending}").array, affine)[0]
+            name: to_ras(formats.read_label(folder / f"{case.id}{dataset.file_ending}").array, affine)[0]
             for name, folder in predictions.items()
         }
         reference = None
         if isinstance(case, LabeledCase):
-            reference = to_ras(formats.read(case.label).array, affine)[0]
+            reference = to_ras(formats.read_label(case.label).array, affine)[0]
         path = output / f"{case.id}.png"
         overlay_picture(
             voxels,

@@ -59,6 +59,11 @@ def save_nifti(path: Path, array: np.ndarray = STACK, **header: object) -> None:
     path.write_bytes(head.binaryblock + bytes(4) + array.tobytes(order="F"))
 
 
+def _with_second_view(path: Path) -> None:
+    views = [Image.new("RGB", (8, 16), (value,) * 3) for value in (128, 60)]
+    views[0].save(path, format="MPO", save_all=True, append_images=views[1:])
+
+
 Write = Callable[[Path], object]
 SEEN: list[tuple[str, Write, np.ndarray, tuple[float, ...]]] = [
     ("palette.png", lambda p: palette().save(p), COLOR, (1, 1)),
@@ -67,6 +72,7 @@ SEEN: list[tuple[str, Write, np.ndarray, tuple[float, ...]]] = [
     ("palette.bmp", lambda p: palette().save(p), COLOR, (1, 1)),
     ("opaque.png", lambda p: Image.fromarray(COLOR).convert("RGBA").save(p), COLOR, (1, 1)),
     ("opaque.tif", lambda p: Image.fromarray(COLOR).convert("RGBA").save(p), COLOR, (1, 1)),
+    ("phone.jpg", _with_second_view, np.full((16, 8, 3), 128), (1, 1)),
     ("a.webp", lambda p: Image.fromarray(COLOR).save(p, lossless=True), COLOR, (1, 1)),
     ("white is 0.tif", lambda p: tifffile.imwrite(p, GRAY, photometric="miniswhite"), 255 - GRAY, (1, 1)),
     ("fax.tif", lambda p: Image.fromarray(GRAY > 5).save(p, compression="group4"), GRAY > 5, (1, 1)),

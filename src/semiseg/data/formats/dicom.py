@@ -204,6 +204,12 @@ def _stacked(series: Series) -> Stack:
     ]
     if bad:
         raise broken(bad[0].path, "rescale slope or intercept is zero or no number", code="BAD_RESCALE")
+    first = series.slices[0]
+    if first.spacing and first.detector and not np.allclose(first.spacing, first.detector, rtol=0.01):
+        text = (
+            "%s: pixels of %.4g x %.4g mm in the patient are used, not those on the detector (%.4g x %.4g mm)"
+        )
+        _log.info(text, series.where, *first.spacing, *first.detector)
     return stack(series.slices, series.where)
 
 

@@ -54,6 +54,7 @@ class Slice:
             unit says what the values mean; None where values grow with brightness.
         photometric: how values are shown, such as MONOCHROME2 or RGB.
         curved: whether a table, not a slope, leads to the unit.
+        detector: spacing on the detector, where it is said beside that in the patient (``spacing``).
         study, number: StudyInstanceUID and SeriesNumber, which join series that have one slice each.
     """
 
@@ -76,6 +77,7 @@ class Slice:
     white: int | None = None
     photometric: str = ""
     curved: bool = False
+    detector: tuple[float, float] | None = None
     study: str = ""
     number: int | None = None
 
@@ -164,6 +166,7 @@ def _check_size(path: Path, dataset: Dataset, frames: int, size: int) -> None:
 
 def _slice(path: Path, dataset: Dataset, frame: int, frames: int) -> Slice:
     spacing = _numbers(dataset, frame, "PixelMeasuresSequence", "PixelSpacing")
+    detector = _numbers(dataset, frame, "", "ImagerPixelSpacing") if spacing else ()
     spacing = spacing or _flat_spacing(dataset)
     position = _numbers(dataset, frame, "PlanePositionSequence", "ImagePositionPatient")
     if frames > 1 and not dataset.get("PerFrameFunctionalGroupsSequence"):
@@ -195,6 +198,7 @@ def _slice(path: Path, dataset: Dataset, frame: int, frames: int) -> Slice:
         white=_white(dataset),
         photometric=str(dataset.get("PhotometricInterpretation") or ""),
         curved=bool(dataset.get("ModalityLUTSequence")),
+        detector=(detector[1], detector[0]) if len(detector) == 2 else None,
         study=str(dataset.get("StudyInstanceUID") or ""),
         number=None if dataset.get("SeriesNumber") is None else int(dataset.SeriesNumber),
     )

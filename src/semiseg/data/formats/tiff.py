@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,7 @@ class _Layout:
 
 def read_header(path: Path) -> Header:
     """Shape and type from the pages' tags."""
-    from tifffile import TiffFile
-
-    check_pages(path)
-    with hushed("tifffile"), TiffFile(path) as file:
+    with _opened(path) as file:
         return _describe(path, file).header
 
 
@@ -99,10 +97,7 @@ def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None =
 
 
 def _read(path: Path, *, indices: bool) -> Volume:
-    from tifffile import TiffFile
-
-    check_pages(path)
-    with hushed("tifffile"), TiffFile(path) as file:
+    with _opened(path) as file:
         layout = _describe(path, file)
         page: Any = file.pages[0]
         colormap = page.colormap
@@ -125,6 +120,18 @@ def _read(path: Path, *, indices: bool) -> Volume:
     shape = layout.header.grid.shape
     array = np.ascontiguousarray(upright(sober(array, path), layout.orientation, len(shape) - 2))
     return Volume(array, layout.header.grid, {"format": "tiff"})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The file as tifffile sees it, once its pages were walked."""
+    from tifffile import TiffFile
+
+    with path.open("rb") as stream:
+        check_pages(path, stream)
+        stream.seek(0)
+        with hushed("tifffile"), TiffFile(stream) as file:
+            yield file
 
 
 def _describe(path: Path, file: Any) -> _Layout:

@@ -33,17 +33,16 @@ _WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES, _STRIP, _TILE = 256, 257, 258, 2
 MAX_PAGES = 100_000
 
 
-def check_pages(path: Path) -> None:
-    """Walk all pages.
+def check_pages(path: Path, stream: BinaryIO) -> None:
+    """Walk all pages of the open file ``path``.
 
     Raises:
         DataError: UNREADABLE for a chain that loops or leaves the file, ABSURD_HEADER or TRUNCATED for pages
             that the file cannot hold.
     """
     size = path.stat().st_size
-    with path.open("rb") as stream:
-        for tags in _pages(path, stream, size):
-            _check_page(path, tags, size)
+    for tags in _pages(path, stream, size):
+        _check_page(path, tags, size)
 
 
 def _pages(path: Path, stream: BinaryIO, size: int) -> Iterator[dict[int, int]]:

@@ -95,13 +95,13 @@ def _beside(folder: Path, name: str) -> Path | None:
 
 
 def _read(plan: Plan, image: Path, reference: Path, prediction: Path) -> Scene:
-    from semiseg.data.formats import read
+    from semiseg.data.formats import read, read_label
     from semiseg.data.labels import file_values
     from semiseg.metrics.values import declared_values
     from semiseg.report.cuts import to_ras
     from semiseg.report.overlay import deep
 
-    scan, truth, guess = read(image), read(reference), read(prediction)
+    scan, truth, guess = read(image), read_label(reference), read_label(prediction)
     if not scan.grid.shape == truth.grid.shape == guess.grid.shape:
         raise NoPicture("image, reference and prediction have different shapes")
     back = dict(zip(file_values(plan), plan.labels.values(), strict=True))
