@@ -70,6 +70,7 @@ def brats_values(folder: Path) -> None:
 
 def color_voxels(folder: Path) -> None:
     voxels = np.zeros(SHAPE, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    voxels["R"][::2] = 200
     nib.save(nib.Nifti1Image(voxels, np.eye(4)), image(folder))
 
 

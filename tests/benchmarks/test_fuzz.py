@@ -12,7 +12,15 @@ from tests.conftest import REPOSITORY
 
 def test_no_damage_under_a_checksum_is_read_as_something_else(tmp_path: Path) -> None:
     only = [".nii.gz label", ".png", ".tif", ".mha"]
-    command = [sys.executable, "benchmarks/fuzz.py", "--mutations", "12", "--results", str(tmp_path), "--only"]
+    command = [
+        sys.executable,
+        "benchmarks/fuzz.py",
+        "--mutations",
+        "12",
+        "--results",
+        str(tmp_path),
+        "--only",
+    ]
     subprocess.run([*command, *only], cwd=REPOSITORY, check=True, capture_output=True)
     found = json.loads((tmp_path / "fuzz.json").read_text())["columns"]["now"]
     assert set(found) == set(only)

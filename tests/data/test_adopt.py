@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import nibabel as nib
-import nrrd
 import numpy as np
 import pytest
+import SimpleITK
 from PIL import Image
 from tests.factories import blob, make_dataset
 
@@ -27,8 +27,9 @@ def scan(path: Path, seed: int, *, mask: bool = False, values: tuple[int, ...] =
     array = np.array(values)[label].astype(np.int16) if mask else image[0]
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.name.endswith(".nrrd"):
-        axes = np.diag([-1.0, -1.0, 1.0])  # LPS, the same place as the NIfTI files' RAS
-        nrrd.write(str(path), array, {"space": "left-posterior-superior", "space directions": axes})
+        image = SimpleITK.GetImageFromArray(array.T)
+        image.SetDirection([-1, 0, 0, 0, -1, 0, 0, 0, 1])  # LPS, the same place as the NIfTI files' RAS
+        SimpleITK.WriteImage(image, str(path))
     else:
         nib.save(nib.Nifti1Image(array, np.eye(4)), path)
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from tests.data.damage import (
@@ -28,10 +29,30 @@ from tests.data.damage import (
 from tests.factories import make_dataset
 
 from semiseg.data.check import check
+from semiseg.data.formats import write
+from semiseg.data.volume import Grid
 
 
 def odd_test_value(folder: Path) -> None:
     change(label(folder, "ts_00", "labelsTs"), (0, 0, 0), 7)
+
+
+def scaled(folder: Path) -> None:
+    stored = nib.Nifti1Image(load(label(folder)).astype(np.float64), np.eye(4))
+    stored.header.set_data_dtype(np.uint8)  # squeezed into 0..255 by nibabel
+    nib.save(stored, label(folder))
+
+
+def other_format(folder: Path) -> None:
+    voxels = load(image(folder))
+    write(folder / "a.nrrd", voxels, Grid(voxels.shape, np.eye(4)))
+    (folder / "a.nrrd").rename(image(folder))
+
+
+def two_forms(folder: Path) -> None:
+    stored = nib.Nifti1Image(load(image(folder)), np.eye(4))
+    stored.set_qform(np.diag([-1.0, 1, 1, 1]), 1)
+    nib.save(stored, image(folder))
 
 
 def other_channel(folder: Path) -> None:
@@ -61,6 +82,15 @@ PLANTED: list[tuple[str, str, str, Callable[[Path], object]]] = [
     ("CONSTANT_IMAGE", "error", "case_00_0000", lambda f: save(image(f), np.full(SHAPE, 3, np.int16))),
     ("SHAPE_MISMATCH", "error", "labelsTr/case_00", lambda f: save(label(f), load(label(f))[1:])),
     ("AFFINE_MISMATCH", "error", "labelsTr/case_00", lambda f: save(label(f), load(label(f)), shifted(0.1))),
+    (
+        "AFFINE_ROUNDED",
+        "warning",
+        "labelsTr/case_00",
+        lambda f: save(label(f), load(label(f)), shifted(0.01)),
+    ),
+    ("SCALED_LABEL", "warning", "labelsTr/case_00", scaled),
+    ("WRONG_ENDING", "warning", "case_00_0000.nii.gz", other_format),
+    ("TWO_FORMS", "warning", "case_00_0000.nii.gz", two_forms),
     ("NON_INTEGER_LABEL", "error", "labelsTr/case_00", lambda f: change(label(f), (0, 0, 0), 0.4)),
     ("NON_INTEGER_LABEL", "error", "labelsTr/case", lambda f: change(label(f), (0, 0, 0), np.nan)),
     ("NON_INTEGER_LABEL", "error", "labelsTr/case", lambda f: change(label(f), (0, 0, 0), np.inf)),

@@ -99,12 +99,17 @@ class _Look:
             return
         if grid is not None:
             self._same_grid(path, volume.grid, grid, self.finding.case.images[0])
+        slope = volume.meta.get("slope")
+        if slope is not None and volume.array.dtype.kind in "iu" and slope != int(slope):
+            got = f"class numbers stored as scaled integers (times {slope:g}), read as whole numbers"
+            fix = "none needed; export labels as integers without a scale factor"
+            self._report("SCALED_LABEL", path, got, "", fix, "warning")
         self.finding.values, odd = value_counts(volume.array)
         self.finding.mask = mask_digest(volume.array)
         if odd:
             got = f"values such as {', '.join(f'{v:g}' for v in odd)}"
             fix = "resample labels with nearest neighbor, or export them as whole numbers"
-            if (slope := volume.meta.get("slope")) is not None:
+            if slope is not None:
                 got += f" (stored as integers times {slope:g})"
                 fix = "export the class numbers as integers, without a scale factor"
             self._report("NON_INTEGER_LABEL", path, got, "whole numbers", fix)
