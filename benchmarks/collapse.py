@@ -32,6 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "start": {"iterations": 1},
     "as it was (weight 20, strong view)": {},
     "weight 2": {"weight": 2.0},
+    "weight 0.1 (published)": {"weight": 0.1},
     "weight 0": {"weight": 0.0},
     "weak view": {"student_view": "weak"},
     "weak view, no noise": {"student_view": "weak", "noise": 0.0},
