@@ -13,6 +13,7 @@ from semiseg.core import Batch, Clock, Method, Update
 from semiseg.engine import checkpoint
 from semiseg.engine.collapse import (
     BUDGET,
+    POOLED,
     Cadence,
     CollapseMonitor,
     Judge,
@@ -208,7 +209,7 @@ def test_looking_takes_about_one_percent(total, patches):
     crops_per_iteration = 3 * plan.labeled * plan.probes / plan.every
     assert crops_per_iteration / patches <= BUDGET
     assert plan.every % 10 == 0
-    assert 2 * plan.labeled * plan.probes * plan.pooled >= 16
+    assert 2 * plan.labeled * plan.probes * plan.pooled >= POOLED
 
 
 def test_spread_of_shares_among_labeled_scans():

@@ -40,8 +40,8 @@ BUDGET = 0.02
 about 1 % of the time."""
 FEWEST, MOST = 6, 48
 """Crops of one check, a third of them labeled."""
-POOLED = 16
-"""Unlabeled crops that a judgement rests on; where one check has fewer, the last ones are pooled."""
+POOLED = 32
+"""Unlabeled crops that are judged together; where one check has fewer, the last ones are pooled."""
 EXPECTED = 6.0
 """Unlabeled crops that should show a class, by how often labeled ones do; with fewer it is not judged."""
 LEARNED = 0.5
@@ -170,9 +170,9 @@ class Judge:
             self._forget()
         self._remember(shares)
         ratios = [self._ratio(k) for k in range(len(self.names))]
-        bad = [self._judge(k, ratio, step) for k, ratio in enumerate(ratios)]
+        bad = [self._judge(k, step) for k in range(len(self.names))]
         self.healthy = any(self.was_healthy) and not any(
-            self.was_healthy[k] and self._distance(k, ratio, latest) > HEALTHY
+            self.was_healthy[k] and self._distance(k, ratio[0], latest) > HEALTHY
             for k, (ratio, latest) in enumerate(zip(ratios, self._latest(), strict=True))
             if ratio is not None
         )
@@ -207,33 +207,39 @@ class Judge:
             }
         )
 
-    def _mean(self, kind: str, k: int) -> float:
-        return sum(check[kind][k] for check in self.window) / max(len(self.window), 1)
+    def _mean(self, kind: str, k: int, last: int | None = None) -> float:
+        checks = list(self.window)[-(last or self.pooled) :]
+        return sum(check[kind][k] for check in checks) / max(len(checks), 1)
 
-    def _ratio(self, k: int) -> float | None:
-        """Share on unlabeled crops / share in all labels seen; None where too little is known to judge."""
-        crops = sum(check["crops"][0] for check in self.window)
-        if self.crops == 0 or self.label_sums[k] <= 0 or crops * self.with_class[k] / self.crops < EXPECTED:
+    def _ratio(self, k: int, last: int | None = None) -> tuple[float, float] | None:
+        """Share on unlabeled crops of the last checks / share in all labels seen, and its standard error.
+
+        None where too little is known: no label, or too few crops that should show the class.
+        """
+        crops = sum(check["crops"][0] for check in list(self.window)[-(last or self.pooled) :])
+        if self.label_sums[k] <= 0 or crops * self.with_class[k] / self.crops < EXPECTED:
             return None
-        if len(self.window) < self.pooled:
-            return None
-        return self._mean("unlabeled", k) / (self.label_sums[k] / self.crops)
+        mean, square = self._mean("unlabeled", k, last), self._mean("squares", k, last)
+        error = math.sqrt(max(square - mean * mean, 0.0) / max(crops - 1, 1))
+        expected = self.label_sums[k] / self.crops
+        return mean / expected, error / expected
 
     def _latest(self) -> list[float]:
         means = [max(total, 1e-12) / max(self.crops, 1) for total in self.label_sums]
         return [share / mean for share, mean in zip(self.window[-1]["unlabeled"], means, strict=True)]
 
-    def _judge(self, k: int, ratio: float | None, step: int) -> Finding | None:
-        if ratio is None:
+    def _judge(self, k: int, step: int) -> Finding | None:
+        found = self._ratio(k)
+        if found is None:
             return None
         size = self._mean("labeled", k) + self._mean("labels", k)
         self.learned[k] = self.learned[k] or 2 * self._mean("overlap", k) > LEARNED * size
         if not self.learned[k] and step < self.last:
             return None
-        slack = 1 + 2 * self.spread[k]
-        vanished, doubled = ratio < 1 / (VANISHED * slack), self._at_least(k, ratio) > DOUBLED * slack
+        ratio, error = found
         if self.learned[k] and self._distance(k, ratio) <= HEALTHY:
             self.was_healthy[k] = True
+        vanished, doubled = self._vanished(k), ratio - error > DOUBLED * self._slack(k)
         self.alarms[k] = self.alarms[k] + 1 if vanished or doubled else 0
         sure = self.alarms[k] >= 2 or (self.alarms[k] and step >= self.last)
         if not sure or not (self.was_healthy[k] or step >= self.settled):
@@ -242,16 +248,17 @@ class Judge:
         kind = "vanished" if vanished else "doubled"
         return Finding(self.names[k], kind, step, *means, was_healthy=self.was_healthy[k])
 
-    def _at_least(self, k: int, ratio: float) -> float:
-        """The ratio less two standard errors of the unlabeled crops."""
-        crops = sum(check["crops"][0] for check in self.window)
-        mean = self._mean("unlabeled", k)
-        deviation = math.sqrt(max(self._mean("squares", k) - mean * mean, 0.0) / max(crops - 1, 1))
-        return ratio * (1 - 2 * deviation / mean) if mean > 0 else 0.0
+    def _vanished(self, k: int) -> bool:
+        """In all pooled checks, or in the last of them: nothing at all is soon beyond doubt."""
+        ratios = (self._ratio(k, last) for last in range(1, len(self.window) + 1))
+        return any(sum(found) < 1 / (VANISHED * self._slack(k)) for found in ratios if found)
+
+    def _slack(self, k: int) -> float:
+        return 1 + 2 * self.spread[k]
 
     def _distance(self, k: int, *ratios: float) -> float:
         """How far the worst of the ratios is from 1, as a part of the way to an alarm."""
-        slack = 1 + 2 * self.spread[k]
+        slack = self._slack(k)
         ways = [math.log(max(ratio, 1e-9)) for ratio in ratios]
         return max(
             way / math.log(DOUBLED * slack) if way > 0 else -way / math.log(VANISHED * slack) for way in ways
@@ -305,8 +312,9 @@ class CollapseMonitor:
 
     def check(self, fabric: Fabric, network: nn.Module, step: int, stage: str) -> list[Finding]:
         """Look and judge; rank 0 looks, all ranks judge. What is found for the first time."""
-        shares = self._look(network, step) if fabric.global_rank == 0 else None
-        return self.judge.add(Shares(*fabric.broadcast(shares)), step, stage)
+        mine = self._look(network, step) if fabric.global_rank == 0 else None
+        shares: Any = fabric.broadcast(mine)
+        return self.judge.add(shares, step, stage)
 
     def _look(self, network: nn.Module, step: int) -> Shares:
         classes = len(self.judge.names) + 1
@@ -322,9 +330,8 @@ class CollapseMonitor:
                 found.append(_shares_of(batch.y_l, labeled, unlabeled, classes))
         for module, training in modes.items():
             module.training = training
-        seen = zip(*found, strict=True)
-        labels, on_labeled, on_unlabeled, overlap, known = (torch.cat(part).cpu() for part in seen)
-        return Shares(labels, on_labeled, on_unlabeled, overlap, float(known.mean()))
+        parts = [torch.cat([shares[i] for shares in found]).cpu() for i in range(5)]
+        return Shares(parts[0], parts[1], parts[2], parts[3], float(parts[4].mean()))
 
     def report(self) -> dict[str, Any]:
         """For the manifest: the shares of each class at the last check, and every finding."""

@@ -113,14 +113,19 @@ labels."""
 
 
 def _relative(curves: Curves) -> Curves:
-    """Each class' predicted share over the mean share of the labels; a class without one is left out."""
+    """Each class' predicted share over that of the labels: of the same crops for labeled scans, of all for
+    unlabeled ones. A class without a label is left out.
+    """
     found: Curves = {}
     for key, (x, y) in curves.items():
         kind, name = key.removeprefix(SHARE_PREFIX).split("/", 1)
         labels = curves.get(f"{SHARE_PREFIX}labels/{name}", ([], []))[1]
         mean = sum(labels) / max(len(labels), 1)
-        if kind != "labels" and mean > 0:
+        if kind == "unlabeled" and mean > 0:
             found[key] = (x, [value / mean for value in y])
+        elif kind == "labeled" and mean > 0:
+            pairs = [(at, value / own) for at, value, own in zip(x, y, labels, strict=True) if own > 0]
+            found[key] = ([at for at, _ in pairs], [value for _, value in pairs])
     return found
 
 
