@@ -42,7 +42,7 @@ class Split(Answers):
 def views(v, step=()):
     """Own samples and partners, one after the other."""
     names = {"weak": "u_w", "strong": "u_s1", "strong2": "u_s2"}
-    prefix = "img_" if "img_u_w" in v else ""
+    prefix = "img_" if "img_u_w" in v else ""  # CrossMatch stores all steps so, UniMatch one alone
     return {
         view: torch.from_numpy(np.concatenate([v[f"{prefix}{name}"][step], v[f"{prefix}{name}_mix"][step]]))
         for view, name in names.items()

@@ -96,6 +96,8 @@ SMALL: dict[str, dict[str, object]] = {
     "dycon": {"max_patches": 128},
     "sdcl": {"pretrain_share": 0.1},
     "unimatch": {"tau": 0.5},
+    "ad_mt": {"tau": 0.5, "ema_warmup": 2, "longest_turn": 3},
+    "crossmatch": {"tau": 0.5},
 }
 """Sizes of the parts that a method brings itself, as tiny as the networks here, and thresholds that so short
 a training reaches."""

@@ -156,7 +156,7 @@ RULES = (
     ),
     Rule(
         lambda s: s.labels.rarest_share < 0.002,
-        ("unimatch",),
+        ("unimatch", "crossmatch"),
         -0.5,
         "the rarest class is tiny: of it the network is never sure",
         "the authors' code; our reading",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from semiseg.core import IGNORE, Batch, Clock, Method, NetFactory, Update
 from semiseg.losses import dice_ce, dice_loss
 from semiseg.option_values import Amount, Share
+from semiseg.parts.batch_norm import has_batch_norm
 from semiseg.parts.branches import require_split
 from semiseg.parts.cutmix import Taught, draw_boxes, paste
 from semiseg.parts.mixing import groups, half
@@ -94,7 +95,7 @@ class UniMatch(Method):
         shape, device = weak.shape[2:], weak.device
         boxes = [draw_boxes(count, shape, chance=self.cutmix, device=device) for _ in range(2)]
 
-        first = 0 if self.net.sees_batch else n
+        first = 0 if has_batch_norm(self.net) else n
         answer = self.net(torch.cat([batch.x_l, weak]), self.rates, first)
         strong = [paste(*views[name], b) for name, b in zip(("strong", "strong2"), boxes, strict=True)]
         learned = self.net(torch.cat(strong)).logits.split(count)

@@ -24,3 +24,10 @@ def frozen_running_statistics(network: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.track_running_stats = True
+
+
+def has_batch_norm(network: nn.Module) -> bool:
+    """Whether an answer in train mode depends on the other samples, so that none may be left out of a
+    pass.
+    """
+    return any(isinstance(m, _BatchNorm) for m in network.modules())

@@ -30,6 +30,10 @@ class Taught(NamedTuple):
         """The other's inside of ``boxes`` (B, *S), these outside."""
         return Taught(*(torch.where(boxes, theirs, mine) for mine, theirs in zip(self, other, strict=True)))
 
+    def rows(self, order: Tensor) -> Taught:
+        """Samples in another order, (B,) int64."""
+        return Taught(self.classes[order], self.confidence[order])
+
     def sure(self, threshold: float) -> Tensor:
         """The classes, and :data:`IGNORE` where the confidence is below the threshold."""
         return self.classes.masked_fill(self.confidence < threshold, IGNORE)

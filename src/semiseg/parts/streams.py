@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from semiseg.core import SegOutput
 from semiseg.parts.perturbations import channel_dropout
@@ -46,8 +45,3 @@ class Streams(nn.Module):
         logits: Tensor = main.classify(levels[-1])
         clean, *streams = torch.split(logits, [len(x), *[len(x) - first] * len(rates)])
         return SegOutput(clean, heads={f"stream{i}": z for i, z in enumerate(streams, start=1)})
-
-    @property
-    def sees_batch(self) -> bool:
-        """Whether an answer depends on the other samples, so that none may be left out of a pass."""
-        return any(isinstance(m, _BatchNorm) for m in self.main.modules())
