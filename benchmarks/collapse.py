@@ -61,7 +61,7 @@ def train_on(prepared: Prepared, config: Config, weights: dict[str, torch.Tensor
     """Train on from the weights; Dice of the validation list and shares of the classes afterwards."""
     session = Session(Fabric(accelerator="cpu", devices=1), prepared, config)
     for network in (session.method.net, session.method.teacher):
-        network.load_state_dict(weights)  # type: ignore[union-attr, operator]
+        network.load_state_dict(weights)  # type: ignore[union-attr]
     loop = session.loop()
     names = list(prepared.plan.labels)[1:]
     look = CollapseMonitor(
