@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from semiseg import methods
-from semiseg.core import IGNORE, Batch, Clock
+from semiseg.core import IGNORE, Clock
 from semiseg.errors import UsageError
 from semiseg.methods.bcp import BCP, Pasted, Source
 from semiseg.methods.sdcl import SDCL
