@@ -25,6 +25,13 @@ PUBLISHED = {
     "dycon": {"weight": 0.1, "fecl_weight": 0.5, "beta_max": 5.0, "beta_min": 0.5, "temperature": 0.6},
     "mcf": {"partner": "resvnet", "weight": 0.1, "beta": 0.5, "temperature": 0.1, "predict_with": "average"},
     "cml": {"labeled_weight": 1.0, "unlabeled_weight": 1.0, "discrepancy_weight": 0.2, "ratio": 2 / 3},
+    "traco_co": {
+        "weight": 1.0,
+        "threshold": 0.65,
+        "entropy_weight": 0.1,
+        "noise": 0.05,
+        "predict_with": "first",
+    },
     "sdcl": {"partner": "resvnet", "review_weight": 0.5, "rectify_weight": 0.05, "decay": 0.99, "alpha": 0.5},
     "abd": {"weight": 0.1, "displaced_weight": 2.0, "displaced_until": 2 / 3, "grid": 4, "top": 4},
     "abd_bcp": {"dice": "acdc", "grid": 4, "top": 4, "alpha": 0.5, "predict_with": "first"},
