@@ -20,6 +20,7 @@ from semiseg.engine.optim import skips_by_itself
 from tests.methods.tiny import batches, loop_for, make
 
 WAITS = {
+    "abd_bcp": "the largest component of a prediction is found on the processor",
     "bcp": "the largest component of a prediction is found on the processor",
     "cml": "the largest component of a prediction is found on the processor",
     "sdcl": "the largest component of a prediction is found on the processor",

@@ -165,7 +165,13 @@ RULES = (
     Rule(lambda s: s.dim == 2, SHAPE, -0.3, "published in 3D only", "papers"),
     Rule(lambda s: s.dim == 2, ("ict",), +0.3, "its paper on segmentation is on 2D slices", "paper"),
     Rule(lambda s: s.dim == 2, ("tcsm",), +0.3, "made for turned and flipped 2D images", "paper"),
-    Rule(lambda s: s.dim == 3, ("tcsm", "unimatch"), -0.3, "published in 2D only", "papers and codes"),
+    Rule(
+        lambda s: s.dim == 3,
+        ("tcsm", "unimatch", "abd", "abd_bcp"),
+        -0.3,
+        "published in 2D only",
+        "papers and codes",
+    ),
     # The batch and the network
     Rule(
         lambda s: s.batch < 4,

@@ -18,8 +18,10 @@ from semiseg.losses.patch_contrast import fecl, fecl_paper
 from semiseg.losses.pseudo_label import confident_pseudo_label, rectified, rectified_pseudo_label
 from semiseg.losses.pyramid import divergence_from_mean, pyramid_consistency
 from semiseg.losses.region import mixed_dice_ce, region_cross_entropy, region_dice
+from semiseg.losses.regional import regional_cross_entropy
 from semiseg.losses.separation import class_separation
 from semiseg.losses.sharpening import mutual_consistency, sharpen
+from semiseg.losses.translation import saddle_entropy, translation_consistency
 from semiseg.losses.uncertainty import uncl
 
 __all__ = [
@@ -50,10 +52,13 @@ __all__ = [
     "rectified_pseudo_label",
     "region_cross_entropy",
     "region_dice",
+    "regional_cross_entropy",
+    "saddle_entropy",
     "sharpen",
     "softmax_kl",
     "softmax_mse",
     "task_consistency",
+    "translation_consistency",
     "uncl",
     "weighted_cross_entropy",
 ]

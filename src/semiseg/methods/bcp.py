@@ -137,7 +137,7 @@ class BCP(Teacher):
         return Update(inward + outward, logs=logs)
 
     def sources(self, x_l: Tensor, y_l: Tensor, x_u: Tensor) -> list[Source]:
-        """The labeled images a and b, then the unlabeled ones with the labels that the teacher gives them."""
+        """The labeled images a and b, then the unlabeled ones a' and b' with the teacher's labels."""
         n = half(max(len(x_l), len(x_u)))
         unlabeled = groups(x_u, n)
         labeled = zip(groups(x_l, n), groups(y_l, n), strict=True)

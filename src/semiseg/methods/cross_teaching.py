@@ -47,7 +47,8 @@ class CrossTeaching(TwoNetworks):
         **two: Any,
     ) -> None:
         super().__init__(make_net, partial(make_net, network=partner, **(partner_options or {})), **two)
-        self.deviates(f"cross_teaching: {partner} with random weights, no Swin-UNet with those of ImageNet")
+        name = type(self).__module__.rpartition(".")[2]
+        self.deviates(f"{name}: {partner} with random weights, no Swin-UNet with those of ImageNet")
 
     def lesson(self, logits: Tensor, other: Tensor) -> Tensor:
         """Dice loss to the other network's classes."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from semiseg.parts.mixing import beta_factors
 
 Region = Literal["box", "boxes", "strip"]
 
@@ -65,3 +68,43 @@ def mask_of(size: Sequence[int], starts: Sequence[Sequence[int]], sides: Sequenc
     for start in starts:
         mask[tuple(slice(a, a + side) for a, side in zip(start, sides, strict=True))] = False
     return mask
+
+
+def draw_columns(
+    count: int, size: Sequence[int], concentration: float = 4.0, sides_of: Sequence[int] | None = None
+) -> Tensor:
+    """Boxes for CutMix, True inside: full depth, one share of the plane for all, each about its own center.
+
+    Half the sides are ``floor(edge sqrt(1 - b)) // 2`` with one b ~ Beta(c, c); centers are uniform from an
+    eighth of the edge to its end; what is beyond the border is cut off (Liu et al. 2022, arXiv:2203.14523).
+    All draws are from torch's CPU generator.
+
+    Args:
+        count: of boxes.
+        size: of the image, two axes or three.
+        concentration: c.
+        sides_of: the edges that the sides and centers follow, if they are not the image's own.
+
+    Returns:
+        (count, 1, *S) bool, on the CPU.
+    """
+    edges = (sides_of or size)[:2]
+    share = math.sqrt(1.0 - float(beta_factors(1, concentration, torch.empty(1, 1))))
+    centers = [[int(torch.randint(edge // 8, edge, ())) for _ in range(count)] for edge in edges]
+    halves = [int(edge * share) // 2 for edge in edges]
+    return columns(size, list(zip(*centers, strict=True)), [halves] * count)
+
+
+def columns(size: Sequence[int], centers: Sequence[Sequence[int]], halves: Sequence[Sequence[int]]) -> Tensor:
+    """(n, 1, *S) bool, True within so many voxels of each center in the first two axes, at any depth.
+
+    Args:
+        size: of the image, two axes or three.
+        centers: of each box.
+        halves: of the sides of each box: it covers ``center - half`` to ``center + half``, the end excluded.
+    """
+    masks = torch.zeros((len(centers), 1, *size), dtype=torch.bool)
+    for mask, center, half in zip(masks, centers, halves, strict=True):
+        box = [slice(max(c - h, 0), max(c + h, 0)) for c, h in zip(center, half, strict=True)]
+        mask[(0, *box)] = True
+    return masks
