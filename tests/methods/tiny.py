@@ -87,7 +87,7 @@ SMALL: dict[str, dict[str, object]] = {
     "sassnet": {"critic_width": 8},
     "dycon": {"max_patches": 128},
     "unimatch": {"tau": 0.5},
-    "ad_mt": {"tau": 0.5, "ema_warmup": 2, "longest_turn": 3},
+    "ad_mt": {"weight": 0.1, "tau": 0.5, "ema_warmup": 2, "longest_turn": 3},
     "crossmatch": {"tau": 0.5},
 }
 """Sizes of the parts that a method brings itself, as tiny as the networks here, and thresholds that so short
