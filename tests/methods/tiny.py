@@ -96,7 +96,7 @@ SMALL: dict[str, dict[str, object]] = {
     "dycon": {"max_patches": 128},
     "sdcl": {"rectify_weight": 0.0},  # its smallest value is ln K, so that the loss cannot fall by much
     "unimatch": {"tau": 0.5},
-    "ad_mt": {"tau": 0.5, "ema_warmup": 2, "longest_turn": 3},
+    "ad_mt": {"weight": 0.1, "tau": 0.5, "ema_warmup": 2, "longest_turn": 3},
     "crossmatch": {"tau": 0.5},
 }
 """Sizes of the parts that a method brings itself, as tiny as the networks here, and thresholds that so short

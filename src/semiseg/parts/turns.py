@@ -19,8 +19,8 @@ class Turns:
 
     def __init__(self, longest: int, seed: int | None = None) -> None:
         self._longest = longest
-        drawn = int(torch.randint(2**62, ())) if seed is None else seed
-        self._generator = torch.Generator().manual_seed(drawn)
+        drawn = int(torch.randint(2**62, (), device="cpu")) if seed is None else seed
+        self._generator = torch.Generator("cpu").manual_seed(drawn)
         self._ends: list[int] = []
 
     def at(self, step: int) -> int:
@@ -30,4 +30,4 @@ class Turns:
         return bisect_right(self._ends, step) % 2
 
     def _draw(self) -> int:
-        return int(torch.randint(1, self._longest + 1, (), generator=self._generator))
+        return int(torch.randint(1, self._longest + 1, (), generator=self._generator, device="cpu"))
