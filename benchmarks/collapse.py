@@ -65,7 +65,7 @@ def train_on(prepared: Prepared, config: Config, weights: dict[str, torch.Tensor
     loop = session.loop()
     names = list(prepared.plan.labels)[1:]
     look = CollapseMonitor(
-        session.batches.drawn_alike((4, 8)),
+        session.batches.of(session.method.stages[0]).drawn_alike((4, 8)),
         names,
         [0.0] * len(names),
         Cadence(every=1, labeled=4, probes=6),
