@@ -15,8 +15,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from semiseg.data.cases import Case, LabeledCase
-from semiseg.data.dataset import Dataset
+from semiseg.dataset.case import Case, LabeledCase
+from semiseg.dataset.dataset import Dataset
 
 
 def development(folder: Path, out: Path, cases: int, *, validation: bool = False) -> None:

@@ -178,13 +178,13 @@ def damaged(raw: bytes, number: int) -> bytes:
 
 def read_file(path: Path) -> str:
     """A digest of all that a reader gives for a file."""
-    from semiseg.data import formats
-    from semiseg.data.formats import dicom
+    from semiseg import images
+    from semiseg.images import dicom
 
     if path.suffix in (".dcm", ".zip"):
         volumes = [dicom.read_series(series) for series in dicom.find_series(path)]
     else:
-        volumes = [formats.read(path)]
+        volumes = [images.read(path)]
     whole = hashlib.sha256()
     for one in volumes:
         whole.update(repr((one.array.shape, one.array.dtype, np.round(one.grid.affine, 4).tolist())).encode())
@@ -195,8 +195,8 @@ def read_file(path: Path) -> str:
 def read_folder(path: Path) -> str:
     """A digest of all that can be read of a run folder: its settings, logs, scores and weights."""
     from semiseg.comparison.read import read_run
-    from semiseg.model import Model
-    from semiseg.run import load_run
+    from semiseg.prediction.model import Model
+    from semiseg.runs.run import load_run
 
     run = load_run(path)
     whole = hashlib.sha256()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from semiseg.data.cases import LabeledCase
-from semiseg.data.dataset import Dataset
-from semiseg.run import Run
+from semiseg.dataset.case import LabeledCase
+from semiseg.dataset.dataset import Dataset
+from semiseg.runs.run import Run
 
 
 def cases_of(dataset: Path, run: Run, part: str, count: int) -> list[LabeledCase]:

@@ -32,18 +32,21 @@ sys.path.insert(0, str(ROOT))
 from benchmarks._machine import store  # noqa: E402
 from benchmarks.development import development  # noqa: E402
 
-from semiseg import api  # noqa: E402
-from semiseg.data.cases import LabeledCase  # noqa: E402
-from semiseg.data.dataset import Dataset  # noqa: E402
-from semiseg.data.fingerprint import CaseFacts, ChannelFacts, Fingerprint, fingerprint  # noqa: E402
-from semiseg.data.layout import lay_out_dataset  # noqa: E402
-from semiseg.data.load import load_case, load_label  # noqa: E402
-from semiseg.data.plan import Plan  # noqa: E402
-from semiseg.data.planner import make_plan  # noqa: E402
-from semiseg.data.preprocess import preprocess_image, preprocess_label  # noqa: E402
-from semiseg.data.restore import restore_labels  # noqa: E402
-from semiseg.data.sizing import Load, Memory, budget_for, choose_view, seen  # noqa: E402
-from semiseg.engine.events import Event, Stepped  # noqa: E402
+from semiseg import evaluate, predict, train  # noqa: E402
+from semiseg.dataset.case import (  # noqa: E402
+    LabeledCase,
+    load_case,
+    load_label,
+)
+from semiseg.dataset.dataset import Dataset  # noqa: E402
+from semiseg.preparation.back import restore_labels  # noqa: E402
+from semiseg.preparation.fingerprint import CaseFacts, ChannelFacts, Fingerprint, fingerprint  # noqa: E402
+from semiseg.preparation.forward import preprocess_image, preprocess_label  # noqa: E402
+from semiseg.preparation.layout import lay_out_dataset  # noqa: E402
+from semiseg.preparation.network_size import Load, Memory, budget_for, choose_view, seen  # noqa: E402
+from semiseg.preparation.plan import Plan  # noqa: E402
+from semiseg.preparation.planner import make_plan  # noqa: E402
+from semiseg.runs.events import Event, Stepped  # noqa: E402
 
 WARM, COUNTED = 10, 30
 """Steps after which the clock starts, and stops."""
@@ -74,7 +77,7 @@ def step_seconds(data: Path, out: Path, given: dict[str, Any]) -> float:
         if isinstance(event, Stepped):
             clock[event.step] = time.process_time()
 
-    api.train(data, iterations=COUNTED, run=out, listeners=[listen], **given)
+    train(data, iterations=COUNTED, run=out, listeners=[listen], **given)
     shutil.rmtree(out)
     return (clock[COUNTED] - clock[WARM]) / (COUNTED - WARM)
 
@@ -94,9 +97,9 @@ def trained(dataset: Path, out: Path, args: argparse.Namespace) -> dict[str, Any
     }
     cost = step_seconds(data, out / "clock", given)
     steps = max(COUNTED, int(args.seconds / cost))
-    run = api.train(data, iterations=steps, run=out / "run", **given)
-    api.predict(data / "imagesTs", out / "predicted", run.folder, device="cpu")
-    scores = api.evaluate(data / "labelsTs", out / "predicted", dataset=data)
+    run = train(data, iterations=steps, run=out / "run", **given)
+    predict(data / "imagesTs", out / "predicted", run.folder, device="cpu")
+    scores = evaluate(data / "labelsTs", out / "predicted", dataset=data)
     scores.save(out / "scores")
     summary = json.loads((out / "scores" / "summary.json").read_text(encoding="utf-8"))
     plan = run.plan

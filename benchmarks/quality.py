@@ -31,9 +31,9 @@ from benchmarks._machine import store  # noqa: E402
 from benchmarks.held_out import cases_of  # noqa: E402
 
 import semiseg  # noqa: E402
-from semiseg.data.cases import LabeledCase  # noqa: E402
-from semiseg.model import QUALITY  # noqa: E402
-from semiseg.run import Run, load_run  # noqa: E402
+from semiseg.dataset.case import LabeledCase  # noqa: E402
+from semiseg.prediction.model import QUALITY  # noqa: E402
+from semiseg.runs.run import Run, load_run  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 TITLE = "Settings of prediction"

@@ -29,14 +29,14 @@ sys.path.insert(0, str(ROOT))
 from benchmarks._machine import store  # noqa: E402
 from benchmarks.held_out import cases_of  # noqa: E402
 
-from semiseg.data.load import load_case, load_label  # noqa: E402
-from semiseg.data.restore import restore_labels  # noqa: E402
+from semiseg.dataset.case import load_case, load_label  # noqa: E402
+from semiseg.evaluation.results import Evaluation, evaluate_pairs  # noqa: E402
 from semiseg.inference.predictor import autocasting  # noqa: E402
 from semiseg.inference.window import axis_weight, pad_to, sliding_window, window_starts  # noqa: E402
-from semiseg.metrics.results import Evaluation, evaluate_pairs  # noqa: E402
-from semiseg.model import Model  # noqa: E402
-from semiseg.networks._norm import InstanceNorm  # noqa: E402
-from semiseg.run import Run, load_run  # noqa: E402
+from semiseg.networks.layers import InstanceNorm  # noqa: E402
+from semiseg.prediction.model import Model  # noqa: E402
+from semiseg.preparation.back import restore_labels  # noqa: E402
+from semiseg.runs.run import Run, load_run  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 GROWTH = 1.25

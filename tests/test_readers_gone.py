@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from semiseg.engine import checkpoint
+from semiseg.networks import checkpoint
 from tests.bad_input.ground import TRAIN, make_ground
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and pipes")

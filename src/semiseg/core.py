@@ -2,12 +2,15 @@
 
 Symbols, used everywhere: B batch (Bl labeled, Bu unlabeled), C input channels, K classes with background,
 D feature channels, ``*S`` the spatial axes (two or three of them).
+
+Several networks that predict as one.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
@@ -89,7 +92,7 @@ class PseudoLabels:
     """How the unlabeled scans get labels before a stage: whole, from the network as it stands then."""
 
     scans: Literal["mean_confidence", "round_change", "entropy", "entropy_sum", "none"] = "mean_confidence"
-    """By which value scans are left out, see :mod:`semiseg.parts.reliability`."""
+    """By which value scans are left out, see :mod:`semiseg.methods.parts.reliability`."""
     keep: float = 0.9
     """Share of the scans that stay, at least four of them."""
     voxels: Literal["quantile", "fixed", "none"] = "quantile"
@@ -202,3 +205,21 @@ class Method(nn.Module):
 
     def on_stage_start(self, name: str) -> None:
         """Once per stage, such as copying the pre-trained student into the teacher."""
+
+
+class Average(nn.ModuleList):
+    """The mean of the class probabilities of its networks, which must have the same classes.
+
+    Its state is that of the networks, numbered from 0.
+    """
+
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
+        super().__init__(networks)
+        divisors = [d for network in self if (d := getattr(network, "divisor", None))]
+        if divisors:
+            self.divisor = tuple(math.lcm(*edges) for edges in zip(*divisors, strict=True))
+
+    def forward(self, x: Tensor) -> SegOutput:
+        """(B, C, *S) -> logits (B, K, *S) whose softmax is the mean, float32."""
+        log_p = torch.stack([network(x).logits.float().log_softmax(1) for network in self])
+        return SegOutput(log_p.logsumexp(0))  # the mean's logarithm plus ln n, which softmax does not see

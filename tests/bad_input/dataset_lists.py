@@ -16,8 +16,8 @@ from tests.bad_input.datasets import (
     one_label,
     split,
 )
-from tests.data import damage
-from tests.data.damage import image
+from tests.images import damage
+from tests.images.damage import image
 
 LISTS = [
     Broken(

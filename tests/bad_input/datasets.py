@@ -12,8 +12,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from tests.bad_input.ground import SHAPE
-from tests.data import damage
-from tests.data.damage import change, image, label, load, save
+from tests.images import damage
+from tests.images.damage import change, image, label, load, save
 
 
 @dataclass(frozen=True)

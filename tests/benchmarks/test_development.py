@@ -7,7 +7,7 @@ import json
 import pytest
 from benchmarks.development import development
 
-from semiseg.data.dataset import Dataset
+from semiseg.dataset.dataset import Dataset
 from tests.factories import make_dataset
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmarks import quality, windows
 from semiseg.core import SegOutput
-from semiseg.networks._norm import InstanceNorm
+from semiseg.networks.layers import InstanceNorm
 
 PATCH = (8, 8, 8)
 

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from semiseg.data.plan import Plan
+from semiseg.preparation.plan import Plan
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from typing import Any
 
 from tests.trained import make_plan
 
-from semiseg.engine.events import Started, Stepped
-from semiseg.metrics.case import Counts, Scale
-from semiseg.metrics.results import CaseResult, Evaluation
-from semiseg.report.files import FileLog
-from semiseg.resolve import resolve
-from semiseg.run import save_config
+from semiseg.evaluation.case import Counts, Scale
+from semiseg.evaluation.results import CaseResult, Evaluation
+from semiseg.runs.events import Started, Stepped
+from semiseg.runs.log import FileLog
+from semiseg.runs.run import save_config
+from semiseg.settings.resolve import resolve
 
 NAN = float("nan")
 Scores = Mapping[str, Sequence[float]]

@@ -15,9 +15,9 @@ from tests.comparison.runs import NAN, make_run, spread
 
 from semiseg.comparison.compare import compare
 from semiseg.comparison.result import Board
+from semiseg.comparison.statistics import bootstrap
 from semiseg.errors import UsageError
-from semiseg.metrics.aggregate import statistics
-from semiseg.statistics.bootstrap import bootstrap
+from semiseg.evaluation.results import statistics
 
 RNG = np.random.default_rng(0)
 BASE = RNG.uniform(0.6, 0.9, 12)

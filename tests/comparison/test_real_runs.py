@@ -11,7 +11,7 @@ from tests.factories import make_dataset
 
 import semiseg
 from semiseg.comparison.compare import compare
-from semiseg.run import Run
+from semiseg.runs.run import Run
 
 FLAGS = {
     "plan.patch": (16, 16, 16),

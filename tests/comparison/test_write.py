@@ -11,12 +11,12 @@ import pytest
 from tests.comparison.runs import NAN, make_run, spread
 
 from semiseg.comparison.compare import compare
+from semiseg.comparison.report import tables
+from semiseg.comparison.report import tables as lists
+from semiseg.comparison.report.write import FILES, as_markdown, write
 from semiseg.comparison.result import Comparison
-from semiseg.comparison.write import FILES, as_markdown, write
+from semiseg.drawing.table import csv_text, markdown
 from semiseg.errors import UsageError
-from semiseg.report import comparison_lists as lists
-from semiseg.report import comparison_tables as tables
-from semiseg.report.table import csv_text, markdown
 
 BASE = [0.70, 0.75, 0.80, 0.82, 0.85, 0.88, 0.90]
 BETTER = [value + 0.03 + 0.001 * i for i, value in enumerate(BASE)]

@@ -9,11 +9,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from semiseg.config import OptimizerConfig
 from semiseg.core import Batch, Clock, Method, SegOutput
-from semiseg.engine.optim import build_optimizer
-from semiseg.engine.precision import Precision
-from semiseg.engine.update import iterate
+from semiseg.settings.config import OptimizerConfig
+from semiseg.training.optim import build_optimizer
+from semiseg.training.precision import Precision
+from semiseg.training.update import iterate
 
 Vector = dict[str, np.ndarray]
 

@@ -9,15 +9,15 @@ import torch
 from lightning_fabric import Fabric
 from tests.golden.replay import Answers, Tiny, state
 
-from semiseg.config import OptimizerConfig, ScheduleConfig
 from semiseg.core import Batch, Clock
-from semiseg.engine.optim import build_optimizer, lr_factor
-from semiseg.engine.precision import Precision
-from semiseg.engine.update import iterate
 from semiseg.methods import ad_mt
 from semiseg.methods.ad_mt import ADMT, agree
-from semiseg.parts.cutmix import box_around
-from semiseg.parts.turns import Turns
+from semiseg.methods.parts.cutmix import box_around
+from semiseg.methods.parts.turns import Turns
+from semiseg.settings.config import OptimizerConfig, ScheduleConfig
+from semiseg.training.optim import build_optimizer, lr_factor
+from semiseg.training.precision import Precision
+from semiseg.training.update import iterate
 
 
 class Fixed:

@@ -9,13 +9,13 @@ from lightning_fabric import Fabric
 from tests.golden.replay import Answers, Tiny, state
 from tests.golden.test_unimatch import views
 
-from semiseg.config import OptimizerConfig
 from semiseg.core import Batch, Clock
-from semiseg.engine.optim import build_optimizer
-from semiseg.engine.precision import Precision
-from semiseg.engine.update import iterate
 from semiseg.methods.crossmatch import CrossMatch, swapped_box
-from semiseg.parts import streams
+from semiseg.methods.parts import streams
+from semiseg.settings.config import OptimizerConfig
+from semiseg.training.optim import build_optimizer
+from semiseg.training.precision import Precision
+from semiseg.training.update import iterate
 
 SCRIPTS = {"la": {"distillation_weight": 1.0, "include_background": False}, "acdc": {}}
 

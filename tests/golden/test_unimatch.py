@@ -8,15 +8,15 @@ import torch
 from lightning_fabric import Fabric
 from tests.golden.replay import Answers, Tiny, state
 
-from semiseg.config import OptimizerConfig
 from semiseg.core import Batch, Clock
-from semiseg.engine.optim import build_optimizer
-from semiseg.engine.precision import Precision
-from semiseg.engine.update import iterate
 from semiseg.methods import unimatch
+from semiseg.methods.parts import streams
+from semiseg.methods.parts.cutmix import Taught, sides
 from semiseg.methods.unimatch import UniMatch
-from semiseg.parts import streams
-from semiseg.parts.cutmix import Taught, sides
+from semiseg.settings.config import OptimizerConfig
+from semiseg.training.optim import build_optimizer
+from semiseg.training.precision import Precision
+from semiseg.training.update import iterate
 
 
 class Split(Answers):

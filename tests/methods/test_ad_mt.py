@@ -11,7 +11,7 @@ from semiseg import methods
 from semiseg.core import Clock
 from semiseg.errors import UsageError
 from semiseg.methods.ad_mt import agree, overruled
-from semiseg.parts.cutmix import Taught
+from semiseg.methods.parts.cutmix import Taught
 from tests.methods.tiny import TinyNet, batches, loop_for, make
 
 few = settings(max_examples=10, deadline=None)

@@ -1,4 +1,4 @@
-"""What the consistency of disturbed decoders must do for every input; the disturbances are in tests/parts."""
+"""What the consistency of disturbed decoders must do for every input; disturbances: tests/methods/parts."""
 
 from __future__ import annotations
 

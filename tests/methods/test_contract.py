@@ -11,8 +11,8 @@ import torch
 
 from semiseg import methods
 from semiseg.core import SHIFTED, Clock, Stage
-from semiseg.engine import checkpoint
-from semiseg.resolve import resolve
+from semiseg.networks import checkpoint
+from semiseg.settings.resolve import resolve
 from tests.conftest import environment_of_ranks
 from tests.factories import make_dataset
 from tests.methods.tiny import SMALL, batches, loop_for, make
@@ -154,7 +154,7 @@ def test_the_applied_gradient_is_the_mean_over_ranks(name, two_ranks):
 
 
 def test_hidden_labels_change_nothing(name, tmp_path):
-    from semiseg import experiment
+    from semiseg.training import train
 
     def weights(folder: Path, runs: Path) -> dict[str, torch.Tensor]:
         config = resolve(
@@ -169,7 +169,7 @@ def test_hidden_labels_change_nothing(name, tmp_path):
             },
             environment={},
         )
-        run = experiment.train(folder, config, runs=runs, device="cpu", workers=0)
+        run = train.train(folder, config, runs=runs, device="cpu", workers=0)
         content = checkpoint.load(run.folder / "checkpoints" / "final.ckpt", checkpoint.MODEL)
         return content["predictor"]
 

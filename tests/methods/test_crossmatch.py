@@ -9,9 +9,9 @@ from semiseg import methods
 from semiseg.core import Clock
 from semiseg.errors import UsageError
 from semiseg.methods.crossmatch import CrossMatch
-from semiseg.parts import streams
-from semiseg.parts.cutmix import Taught
-from semiseg.parts.perturbations import channel_dropout
+from semiseg.methods.parts import streams
+from semiseg.methods.parts.branches import channel_dropout
+from semiseg.methods.parts.cutmix import Taught
 from tests.methods.tiny import TinyNet, batches
 
 

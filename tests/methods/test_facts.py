@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from semiseg import methods, option_values
+from semiseg import methods
 from semiseg.core import Method
 from semiseg.errors import UsageError
-from semiseg.methods._describe import read as read_source
-from semiseg.methods._words import NUMBERS
+from semiseg.methods._catalog import NUMBERS
+from semiseg.methods._catalog import read as read_source
+from semiseg.settings import options as option_values
 from tests.methods.tiny import TinyNet, batches, loop_for, make
 
 NAMES = methods.names()

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from semiseg import methods
 from semiseg.core import Batch, Clock, Method, Update
-from semiseg.engine.optim import skips_by_itself
+from semiseg.training.optim import skips_by_itself
 from tests.methods.tiny import batches, loop_for, make
 
 WAITS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from semiseg import methods, recipes
-from semiseg.option_values import declared
-from semiseg.resolve import load_recipe, resolve
+from semiseg.settings.options import declared
+from semiseg.settings.resolve import load_recipe, resolve
 
 PUBLISHED = {
     "mean_teacher": {"weight": 0.1, "decay": 0.99, "noise": 0.1, "predict_with": "student"},

@@ -11,8 +11,8 @@ from semiseg import methods
 from semiseg.core import IGNORE, Batch, Clock
 from semiseg.errors import UsageError
 from semiseg.losses import dice_loss
+from semiseg.methods.parts.cutmix import Taught
 from semiseg.methods.unimatch import UniMatch
-from semiseg.parts.cutmix import Taught
 from tests.methods.tiny import TinyNet, batches
 
 few = settings(max_examples=10, deadline=None)

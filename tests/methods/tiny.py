@@ -10,11 +10,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semiseg import methods
-from semiseg.config import OptimizerConfig, ScheduleConfig, TrainConfig
+from semiseg.batches.targets import make_targets
 from semiseg.core import SHIFTED, Batch, Method, SegOutput
-from semiseg.data.targets import make_targets
-from semiseg.engine.loop import Loop
-from semiseg.engine.precision import Precision
+from semiseg.settings.config import OptimizerConfig, ScheduleConfig, TrainConfig
+from semiseg.training.loop import Loop
+from semiseg.training.precision import Precision
 
 SHIFT = (3, -2, 1)
 """Of the second crop of every sample."""

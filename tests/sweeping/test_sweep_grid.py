@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from tests.sweeps import tiny_dataset, tiny_spec
 
-from semiseg.sweeping.cells import Cell
-from semiseg.sweeping.grid import grid
+from semiseg.sweeping.grid import Cell, grid
 from semiseg.sweeping.spec import as_spec
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from semiseg.data.plan import NetworkPlan, Plan
-from semiseg.data.sizing import BASE_GB
-from semiseg.methods._describe import Description
+from semiseg.methods._catalog import Description
+from semiseg.preparation.network_size import BASE_GB
+from semiseg.preparation.plan import NetworkPlan, Plan
 
 CORE_RATE = {True: 50e9, False: 15e9}
 """Multiply-adds per second and CPU core in training, with and without bf16 instructions: what the runs of

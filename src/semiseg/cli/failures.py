@@ -11,8 +11,15 @@ from collections.abc import Sequence
 import typer
 
 from semiseg.cli.output import Output, plain, printable
-from semiseg.errors import DeviceError, Interrupted, SemisegError, UsageError
-from semiseg.unforeseen import first_line, is_out_of_memory, unforeseen
+from semiseg.errors import (
+    DeviceError,
+    Interrupted,
+    SemisegError,
+    UsageError,
+    first_line,
+    is_out_of_memory,
+    unforeseen,
+)
 
 LOWER_TRAINING = (
     "lower plan.batch, plan.patch or plan.features, for example --set plan.batch=2; "

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, NetFactory, Update
-from semiseg.ema import ema_update
 from semiseg.losses import cross_entropy, dice_loss
-from semiseg.methods._ramped import Ramped
-from semiseg.option_values import Amount, Count, Length, Share
-from semiseg.parts.batch_norm import has_batch_norm
-from semiseg.parts.cutmix import Taught, draw_beta_boxes, paste
-from semiseg.parts.turns import Turns
+from semiseg.methods._bases import Ramped
+from semiseg.methods.ac_mt.prototypes import has_batch_norm
+from semiseg.methods.parts.cutmix import Taught, draw_beta_boxes, paste
+from semiseg.methods.parts.turns import Turns
+from semiseg.schedules import ema_update
+from semiseg.settings.options import Amount, Count, Length, Share
 
 
 class ADMT(Ramped):

@@ -10,7 +10,7 @@ from torch import nn
 
 from semiseg.core import Batch, Clock, Method, NetFactory, PseudoLabels, Stage, Update
 from semiseg.losses import dice_ce
-from semiseg.option_values import Count, Share
+from semiseg.settings.options import Count, Share
 
 
 class SelfTraining(Method):

@@ -19,12 +19,11 @@ from typing import Any
 
 import torch
 
-from semiseg.engine.signals import StopRequest
-from semiseg.errors import Interrupted, SemisegError
+from semiseg.errors import Interrupted, SemisegError, unforeseen
+from semiseg.training.progress import StopRequest
 from semiseg.tuning.book import Book
 from semiseg.tuning.entry import Entry
 from semiseg.tuning.trial import Bench, Job, Pruned, Report, Scored, play
-from semiseg.unforeseen import unforeseen
 
 Player = Callable[[Job, Report], Scored]
 NextJob = Callable[[], tuple[Entry, Job] | None]

@@ -6,26 +6,22 @@ import functools
 import logging
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semiseg import settings
-from semiseg.claim import contents, held
-from semiseg.config import Config
 from semiseg.errors import Interrupted, UsageError
-from semiseg.machine import cores
-from semiseg.prepare import prepare
-from semiseg.run_name import run_name
+from semiseg.machine.files import contents, held
+from semiseg.machine.hardware import cores
+from semiseg.preparation.prepare import prepare
+from semiseg.runs.folder import run_name
+from semiseg.settings import environment
 from semiseg.tuning.book import JOURNAL, Book, require_optuna
 from semiseg.tuning.crew import work
 from semiseg.tuning.entry import Entry
-from semiseg.tuning.folds import fold_config
-from semiseg.tuning.outline import Outline
+from semiseg.tuning.outline import Outline, fold_config
 from semiseg.tuning.trial import Bench, Job
-from semiseg.tuning.verdict import Verdict, judge
-from semiseg.tuning.words import in_a_line, plan_words
+from semiseg.tuning.verdict import Tuned, judge
+from semiseg.tuning.write import in_a_line, plan_words
 
 log = logging.getLogger("semiseg.tune")
 
@@ -41,32 +37,6 @@ WRITTEN = (
     JOURNAL,
 )
 """What a tuning leaves in its folder: --overwrite deletes these and nothing else."""
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What a tuning found.
-
-    Attributes:
-        folder: its files, see :mod:`semiseg.tuning`.
-        outline: what was to be done.
-        entries: every trial, in their order.
-        verdict: the choice and its reason.
-        importance: name -> how much it decides whether a trial is among the best; empty for few trials.
-        config: for the final training, as ``best.yaml`` has it.
-    """
-
-    folder: Path
-    outline: Outline
-    entries: Sequence[Entry]
-    verdict: Verdict
-    importance: dict[str, float]
-    config: Config
-
-    @property
-    def best_file(self) -> Path:
-        """For ``semiseg train -c``."""
-        return self.folder / "best.yaml"
 
 
 def folder_of(outline: Outline, runs: Path) -> Path:
@@ -137,7 +107,7 @@ def _open(outline: Outline, folder: Path, *, prune: bool) -> Book:
     prepared = prepare(
         outline.dataset,
         fold_config(outline.search.config, 0),
-        settings.read().cache,
+        environment.read().cache,
         device=outline.device.partition(":")[0],
         workers=0,
         plan=outline.plan,
@@ -172,8 +142,7 @@ def _tell(book: Book, outline: Outline, trials: int, entry: Entry) -> None:
 
 
 def _finish(outline: Outline, folder: Path, book: Book, *, force: bool) -> Tuned:
-    from semiseg.tuning.figure import draw
-    from semiseg.tuning.writing import write
+    from semiseg.tuning.write import draw, write
 
     entries = book.entries()
     verdict = judge(

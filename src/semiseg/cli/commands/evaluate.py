@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from semiseg.claim import held
 from semiseg.cli import options
-from semiseg.cli.output import Output
-from semiseg.cli.progress import counted
+from semiseg.cli.output import Output, counted
+from semiseg.machine.files import held
 
 EXAMPLES = (
     "semiseg evaluate Dataset104_Heart/labelsTs predictions",
@@ -63,7 +62,8 @@ def run(
     Distances are in mm unless a published convention says otherwise. Writes summary.json and metrics.csv;
     exit 5 when some cases could not be compared.
     """
-    from semiseg.evaluation import evaluate_folders
+    from semiseg.evaluation.evaluate import evaluate_folders
+    from semiseg.evaluation.tables import rich_table, summary, write
 
     folder = output or (prediction if prediction.is_dir() else prediction.parent)
     with held(folder, "-o"):
@@ -81,19 +81,19 @@ def run(
                 workers=options.workers(workers),
                 progress=tick,
             )
-        files = evaluation.save(folder)
+        files = write(evaluation, folder)
     problem = evaluation.problem()
     report = {
-        **evaluation.summary,
+        **summary(evaluation),
         "files": files,
         "missing": evaluation.missing,
         "failed": evaluation.failed,
     }
     if problem is None:
-        out.result(report, evaluation.table())
+        out.result(report, rich_table(evaluation))
         out.text(f"written: {', '.join(map(str, files))}")
         return
-    out.text(evaluation.table())
+    out.text(rich_table(evaluation))
     out.text(f"written: {', '.join(map(str, files))}")
     problem.details.update(report)
     raise problem
@@ -102,6 +102,6 @@ def run(
 def _located(dataset: str | None) -> Path | None:
     if dataset is None:
         return None
-    from semiseg.data.locate import locate
+    from semiseg.dataset.dataset import locate
 
     return locate(dataset)

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semiseg.cli import options
-from semiseg.cli.output import Output, columns
-from semiseg.cli.progress import counted
+from semiseg.cli.output import Output, columns, counted
 from semiseg.errors import PartialError, UsageError
 
 if TYPE_CHECKING:
-    from semiseg.model import Model
-    from semiseg.prediction import PredictionReport
+    from semiseg.prediction.model import Model
+    from semiseg.prediction.record import PredictionReport
 
 EXAMPLES = (
     "semiseg predict -i scans -o predictions -m runs/…/labeled-8_fold-0_seed-0",
@@ -98,8 +97,8 @@ def run(
     where = options.device(device)
     models = [options.find_run(path) for path in model]
 
-    from semiseg.model import Model
-    from semiseg.prediction import predict
+    from semiseg.prediction.model import Model
+    from semiseg.prediction.predict import predict
 
     loaded = Model.load(models, where, precision=precision, allow_code=allow_code or ())
     if dry_run:
@@ -128,7 +127,7 @@ def inference_overrides(file: Path | None, settings: list[str]) -> dict[str, Any
     Raises:
         UsageError: ``--set`` of something that a trained model cannot change.
     """
-    from semiseg.resolve import merge, parse_settings, read_yaml
+    from semiseg.settings.resolve import merge, parse_settings, read_yaml
 
     chosen = parse_settings(settings)
     others = sorted(set(chosen) - {"inference"})
@@ -143,7 +142,7 @@ def inference_overrides(file: Path | None, settings: list[str]) -> dict[str, Any
 
 
 def _list_scans(out: Output, inputs: Path, model: Model) -> None:
-    from semiseg.scans import find_scans
+    from semiseg.prediction.scans import find_scans
 
     scans = find_scans(inputs, [channel.name for channel in model.plan.channels])
     listed = [{"id": scan.id, "files": scan.files} for scan in scans]
