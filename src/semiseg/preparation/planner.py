@@ -153,6 +153,7 @@ def make_plan(
             **layout.reasons,
             **{name: choice.reason for name, choice in choices.items()},
         },
+        "seen": found.seen(),
         **asked,
     }
     return _validated(values)
