@@ -92,7 +92,7 @@ class Band(_Frozen):
     def holds(self, value: float, count: int, *, least: float = 0.0, ratio: bool = False) -> bool:
         """Whether ``value`` is within the limits; of logarithms where ``ratio`` is set."""
         if ratio:
-            return self.log().holds(math.log(value), count, least=least)
+            return self.log().holds(math.log(max(value, TINY)), count, least=least)
         low, high = self.limits(count, least)
         return low <= value <= high
 
