@@ -104,8 +104,10 @@ def test_fewer_scans_leave_more_room():
     band = Band.of([90, 100, 110])
     rooms = [band.limits(count, 1.0)[1] - band.limits(count, 1.0)[0] for count in (1, 4, 100)]
     assert rooms == sorted(rooms, reverse=True)
-    assert band.holds(140, 1) and not band.holds(140, 100)
-    assert band.holds(60, 100, ratio=True, least=np.log(1.6)) and not band.holds(50, 100, ratio=True)
+    assert band.holds(140, 1)
+    assert not band.holds(140, 100)
+    assert band.holds(60, 100, ratio=True, least=np.log(1.6))
+    assert not band.holds(50, 100, ratio=True)
 
 
 def test_the_plan_file_keeps_what_was_seen_and_older_ones_have_none(plan, scan, tmp_path):

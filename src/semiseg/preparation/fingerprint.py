@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -197,6 +197,7 @@ def fingerprint(
     label_map: Mapping[int, int] | None = None,
     ignore_value: int | None = None,
     cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Fingerprint:
     """Measure a dataset.
 
@@ -208,6 +209,7 @@ def fingerprint(
         label_map: raw to declared label value.
         ignore_value: the declared value that is neither foreground nor background.
         cache: a folder; the result is kept there and reused while no file changes.
+        progress: told (cases done, all cases).
 
     Raises:
         DataError: no case, 2D and 3D images in one dataset, other channels than declared, or files that
@@ -224,7 +226,13 @@ def fingerprint(
     known = None if kept is None else _load(kept)
     if known is not None:
         return known
-    results = dict(each(partial(measure, ask=ask), cases, workers))
+    results: dict[Case, _Measured | SemisegError] = {}
+    if progress is not None:
+        progress(0, len(cases))
+    for case, result in each(partial(measure, ask=ask), cases, workers):
+        results[case] = result
+        if progress is not None:
+            progress(len(results), len(cases))
     raise_faults([r for case in cases if isinstance(r := results[case], SemisegError)], "measured")
     found = _joined([r for case in cases if isinstance(r := results[case], _Measured)], ask)
     if kept is not None:
