@@ -109,6 +109,8 @@ def load_case(case: Case, channels: int | None = None) -> tuple[Array, Grid, dic
             code="MISSING_FILE",
             details={"case": case.id},
         )
+    if len(case.images) > 1:
+        _require_memory(case)
     volumes = [_read(path, case.id) for path in case.images]
     first = volumes[0]
     for path, volume in zip(case.images[1:], volumes[1:], strict=True):
@@ -167,6 +169,17 @@ def case_header(case: Case) -> Header:
     for path, header in zip(case.images[1:], headers[1:], strict=True):
         _require_same_grid(header.grid, headers[0].grid, path, case.images[0], case.id)
     return headers[0]
+
+
+def _require_memory(case: Case) -> None:
+    """Readers look whether their file fits into free memory; here, whether all channels together do."""
+    from semiseg import images as formats
+    from semiseg.images.claims import check_memory, readable_bytes
+
+    first = case.images[0]
+    needed = _naming(case.id, formats.read_header, first).needed_bytes * len(case.images)
+    claim = f"its {len(case.images)} channels ({readable_bytes(needed)})"
+    _naming(case.id, lambda path: check_memory(path, needed, claim), first)
 
 
 def _read(path: Path, case: str) -> Volume:
