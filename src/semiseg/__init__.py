@@ -303,7 +303,7 @@ def compare(
 
     Args:
         runs: run folders, folders above run folders, or sweeps.
-        metric: what is tested and ranked: Dice, Jaccard, NSD, HD95, ASD, ASDReverse or ASSD.
+        metric: what is tested and ranked: Dice, Jaccard, NSD, HD95, HD95Max, ASD, ASDReverse or ASSD.
         baseline: the name of the arm that all others are tested against; None is supervised training with
             the same labels.
         alpha: level of the tests; intervals have 1 - alpha.

@@ -51,6 +51,7 @@ def make_run(
     settings: Mapping[str, Any] | None = None,
     told: Mapping[str, Any] | None = None,
     hd95: float = 2.0,
+    hd95_max: float | None = None,
     patients: Mapping[str, str] | None = None,
     labeled_cases: Sequence[str] = ("a",),
     **evaluation: Any,
@@ -71,11 +72,18 @@ def make_run(
     for step, speed in ((10, 2.0), (20, 4.0)):
         log(Stepped(step, 20, "train", 1e-3, {"loss": 1.0 / step}, speed, 0.0))
     if scores is not None:
-        evaluate(scores, hd95=hd95, **evaluation).save(folder / place)
+        evaluate(scores, hd95=hd95, hd95_max=hd95_max, **evaluation).save(folder / place)
     return folder
 
 
-def evaluate(scores: Scores, *, hd95: float = 2.0, voxels: float = 100.0, **other: Any) -> Evaluation:
+def evaluate(
+    scores: Scores,
+    *,
+    hd95: float = 2.0,
+    hd95_max: float | None = None,
+    voxels: float = 100.0,
+    **other: Any,
+) -> Evaluation:
     """An evaluation with these Dice values; where Dice is NaN, so is everything else.
 
     A reference has ``voxels``, and none where Dice is 0 or NaN.
@@ -89,7 +97,15 @@ def evaluate(scores: Scores, *, hd95: float = 2.0, voxels: float = 100.0, **othe
             known = 1.0 if dice == dice else NAN
             sizes = {"n_pred": 100.0 if dice == dice else 0.0, "n_ref": voxels if dice > 0 else 0.0}
             sizes["TP"] = known * dice * sum(sizes.values()) / 2 if dice == dice else 0.0
-            metrics[label] = {"Dice": dice, "HD95": hd95 * known, "ASSD": known, "NSD": dice, **sizes}
+            larger = {} if hd95_max is None else {"HD95Max": hd95_max * known}
+            metrics[label] = {
+                "Dice": dice,
+                "HD95": hd95 * known,
+                "ASSD": known,
+                "NSD": dice,
+                **larger,
+                **sizes,
+            }
         cases.append(
             CaseResult(
                 case,

@@ -409,3 +409,37 @@ def test_means_agree_with_the_evaluation_of_each_run(tmp_path: Path) -> None:
     for arm in found.arms:
         own = [statistics(run.scores["Dice"][:, 0]).mean for run in arm.runs]
         assert found.summary(arm.name, "Dice").mean == pytest.approx(statistics(own).mean)
+
+
+def without_column(path: Path, column: str) -> None:
+    """Make of a table what an older version wrote."""
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    at = rows[0].index(column)
+    path.write_text("".join(",".join(row[:at] + row[at + 1 :]) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize("column", ["kept", "missing"])
+def test_a_run_scored_before_there_was_hd95max_beside_a_new_one(tmp_path: Path, column: str) -> None:
+    old = make_run(tmp_path / "old", spread(BASE))
+    new = make_run(tmp_path / "new", spread(BETTER), method="mean_teacher", hd95_max=3.0)
+    if column == "missing":
+        without_column(old / "test" / "metrics.csv", "HD95Max")
+    found = compare([old, new])
+    assert found.metrics == ("Dice", "HD95", "ASSD")
+    (told,) = [line for line in found.notices if "HD95Max" in line]
+    assert told.startswith(f"HD95Max is not shown: 1 of 2 runs were scored without it, such as {old}")
+    assert found.boards[0].summary("mean_teacher", "HD95").mean == 2.0
+    with pytest.raises(UsageError, match=r"old.test has no HD95Max"):
+        compare([old, new], metric="HD95Max")
+
+
+def test_runs_that_all_have_hd95max_show_it_beside_hd95(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", spread(BASE), hd95_max=4.0)
+    make_run(tmp_path / "b", spread(BETTER), method="mean_teacher", hd95_max=3.0)
+    found = compare([tmp_path])
+    assert found.metrics == ("Dice", "HD95", "HD95Max", "ASSD")
+    assert not [line for line in found.notices if "HD95Max" in line]
+    assert found.boards[0].summary("supervised", "HD95Max").mean == 4.0
+    tested = compare([tmp_path], metric="HD95Max").boards[0]
+    assert [arm.name for arm in tested.arms] == ["supervised", "mean_teacher"]
+    assert tested.test("mean_teacher").difference == -1.0

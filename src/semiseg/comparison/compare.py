@@ -21,7 +21,7 @@ from semiseg.errors import UsageError, unknown_name
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import DISTANCES, OVERLAP
 
-SHOWN = ("Dice", "HD95", "ASSD")
+SHOWN = ("Dice", "HD95", "HD95Max", "ASSD")
 """Beside the metric that is tested; ASD where distances are in voxels, as papers have it."""
 
 
@@ -37,7 +37,7 @@ def compare(
 
     Args:
         paths: run folders, folders above run folders, sweeps.
-        metric: what is tested and ranked: Dice, Jaccard, NSD, HD95, ASD, ASDReverse or ASSD.
+        metric: what is tested and ranked: Dice, Jaccard, NSD, HD95, HD95Max, ASD, ASDReverse or ASSD.
         baseline: the arm that all others are tested against; None is supervised training with the same
             labels.
         alpha: level of the tests; intervals have 1 - alpha.
@@ -69,7 +69,7 @@ def compare(
         unit=conventions.find(run.convention).unit,
         nsd_tolerance_mm=run.nsd_tolerance_mm,
         missing=missing,
-        notices=_elsewhere(missing, boards),
+        notices=(*_left_out(found.runs), *_elsewhere(missing, boards)),
     )
 
 
@@ -172,6 +172,19 @@ def _shown(metric: str, runs: Sequence[RunScores]) -> tuple[str, ...]:
             code="NO_METRIC",
         )
     return shown
+
+
+def _left_out(runs: Sequence[RunScores]) -> list[str]:
+    """A line for each metric that only some of the runs have, as those scored by older versions lack some."""
+    lines = []
+    for metric in SHOWN:
+        without = [run for run in runs if metric not in run.scores]
+        if without and len(without) < len(runs):
+            lines.append(
+                f"{metric} is not shown: {len(without)} of {len(runs)} runs were scored without it, such as "
+                f"{without[0].folder}; `semiseg evaluate REF PRED --overwrite` adds it"
+            )
+    return lines
 
 
 def _nothing(missing: Sequence[MissingCell]) -> UsageError:

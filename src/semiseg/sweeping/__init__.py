@@ -21,7 +21,8 @@ cell of the grid has an entry, finished or not, so that what is missing can be s
      "labeled": 8, "budget": "8", "fold": 0, "seed": 0, "bound": null,
      "run": "Dataset104_Hippocampus/mean_teacher__unet__default/labeled-8_fold-0_seed-0",
      "scores": "Dataset104_Hippocampus/.../labeled-8_fold-0_seed-0/test",
-     "state": "done", "error": null, "attempts": 1, "result": {"Dice": 0.8712, "HD95": 1.52, "ASD": 0.41},
+     "state": "done", "error": null, "attempts": 1,
+     "result": {"Dice": 0.8712, "HD95": 1.52, "HD95Max": 1.66, "ASD": 0.41},
      "seconds": 181.2, "where": "node 4711 cpu", "changed": "..."}
 
 - ``labeled`` is a number of cases; ``budget`` is how it was asked for: ``8``, ``2patients`` or ``all``.

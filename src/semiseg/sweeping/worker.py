@@ -160,7 +160,7 @@ if __name__ == "__main__":
     sys.exit(main())
 
 
-METRICS = ("Dice", "HD95", "ASD")
+METRICS = ("Dice", "HD95", "HD95Max", "ASD")
 """Whose means the ledger keeps; every metric of every case is in ``metrics.csv``."""
 
 

@@ -47,7 +47,9 @@ def run(
     ] = None,
     metric: Annotated[
         str,
-        typer.Option("--metric", metavar="NAME", help="What is tested: Dice, Jaccard, NSD, HD95, ASD, ASSD."),
+        typer.Option(
+            "--metric", metavar="NAME", help="What is tested: Dice, Jaccard, NSD, HD95, HD95Max, ASD, ASSD."
+        ),
     ] = "Dice",
     alpha: Annotated[
         float, typer.Option("--alpha", metavar="A", help="Level of the tests; intervals have 1 - A.")
