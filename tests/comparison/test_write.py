@@ -12,7 +12,6 @@ from tests.comparison.runs import NAN, make_run, spread
 
 from semiseg.comparison.compare import compare
 from semiseg.comparison.report import tables
-from semiseg.comparison.report import tables as lists
 from semiseg.comparison.report.write import FILES, as_markdown, write
 from semiseg.comparison.result import Comparison
 from semiseg.drawing.table import csv_text, markdown
@@ -67,7 +66,9 @@ def test_the_best_is_bold_the_significant_marked_and_the_upper_bound_apart(compa
     table = tables.scores(comparison, board)
     cells = {row[0].text: row for row in table.rows}
     assert list(cells) == ["supervised (baseline)", "mean_teacher", "supervised, all labels"]
-    dice = {name: row[table.columns.index("Dice")] for name, row in cells.items()}
+    dice = {
+        name: row[[column.title for column in table.columns].index("Dice")] for name, row in cells.items()
+    }
     assert [name for name, cell in dice.items() if cell.best] == ["mean_teacher"]
     assert [name for name, cell in dice.items() if cell.mark] == ["mean_teacher"]
     assert dice["mean_teacher"].text == f"{board.summary('mean_teacher', 'Dice').mean:.3f} ± 0.000"
@@ -78,20 +79,26 @@ def test_classes_and_pairs_have_all_rows(comparison: Comparison) -> None:
     (board,) = comparison.boards
     by_class = tables.classes(comparison, board)
     assert [row[0].text for row in by_class.rows] == ["structure 1", "", "", "structure 2", "", ""]
-    pairs = lists.pairs(comparison, board)
+    pairs = tables.pairs(comparison, board)
     assert len(pairs.rows) == 1  # the only pair is that with the baseline: it is not told twice
     assert "| mean\\_teacher | supervised | 7 |" in markdown(pairs)
 
 
 def test_costs_and_missing_runs_are_shown(comparison: Comparison) -> None:
     (board,) = comparison.boards
-    costs = lists.costs(board)
-    assert costs.columns == ("method", "step (s)", "minutes", "peak memory (GB)", "parameters (M)")
+    costs = tables.costs(board)
+    assert tuple(column.title for column in costs.columns) == (
+        "method",
+        "step (s)",
+        "minutes",
+        "peak memory (GB)",
+        "parameters (M)",
+    )
     assert [cell.text for cell in costs.rows[0]] == ["supervised (baseline)", "0.375", "1.5", "1.50", "1.00"]
     text = as_markdown(comparison)
     assert "## Missing" in text
     assert "| ua\\_mt | 0 | 1 | training is not finished (iteration 20) | semiseg train" in text
-    assert "- method.options.weight: not set (supervised" in text
+    assert "- method.options.student_view: not set (supervised" in text
 
 
 def test_what_has_no_number_is_a_dash_and_never_nan(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from semiseg.drawing.table import Cell, Table, markdown, terminal
+from semiseg.drawing.table import Table, TableCell, heads, markdown, terminal
 from semiseg.machine.files import contents, held, replacing
 
 if TYPE_CHECKING:
@@ -159,8 +159,8 @@ def paired_differences(first: Scores, second: Scores) -> list[float]:
 
 def _table(title: str, lines: Sequence[Sequence[str]], scores: Sequence[Scores]) -> Table:
     head, *rows = lines
-    cells = tuple(tuple(map(Cell, row)) for row in rows)
-    return Table(title, tuple(head), cells, notes=(caption(scores),))
+    cells = tuple(tuple(map(TableCell, row)) for row in rows)
+    return Table(title, heads(head), cells, notes=(caption(scores),))
 
 
 def _cells(scores: Sequence[Scores], metrics: Sequence[str]) -> list[list[str]]:

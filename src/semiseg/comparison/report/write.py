@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.comparison.report import tables
-from semiseg.comparison.report import tables as lists
 from semiseg.comparison.report.examples import Example, examples_of
+from semiseg.comparison.report.format import by_value, listed
 from semiseg.comparison.report.gallery import Plate, plates_of_board, plates_of_dataset
 from semiseg.comparison.report.page import Drawn, page
 from semiseg.comparison.report.style import Rendered, rendered
-from semiseg.comparison.report.words import listed
 from semiseg.comparison.result import Arm, Board, Comparison
 from semiseg.drawing.table import Value, csv_rows, csv_text, latex, markdown
 from semiseg.errors import UsageError
@@ -47,7 +46,7 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
     content = {
         "table.csv": csv_text(tables.scores(comparison, board) for board in boards),
         "per_case.csv": csv_rows(per_case(comparison)),
-        "pairs.csv": csv_text(lists.pairs(comparison, board) for board in boards),
+        "pairs.csv": csv_text(tables.pairs(comparison, board) for board in boards),
         "table.tex": TEX_HEAD + "\n".join(latex(tables.scores(comparison, board)) for board in boards),
         "table.md": as_markdown(comparison),
         "comparison.json": json.dumps(as_dict(comparison), indent=1, allow_nan=False) + "\n",
@@ -71,8 +70,8 @@ def as_markdown(comparison: Comparison) -> str:
     parts = ["# Comparison\n"]
     for board in comparison.boards:
         found = list(tables.shown(comparison, board, per_class=True))
-        found += [lists.pairs(comparison, board)] if board.pairs else []
-        found += [papers] if (papers := lists.papers(comparison, board)) else []
+        found += [tables.pairs(comparison, board)] if board.pairs else []
+        found += [papers] if (papers := tables.papers(comparison, board)) else []
         parts += [markdown(table) for table in found]
         parts += [_bullets("Notices", board.notices), _bullets("Settings that differ", different(board))]
     parts.append(_bullets("Elsewhere", comparison.notices))
@@ -81,19 +80,11 @@ def as_markdown(comparison: Comparison) -> str:
 
 def different(board: Board) -> list[str]:
     """A line for each setting in which arms differ: its values and whose they are."""
-    lines = []
-    for found in board.differences:
-        by_value: dict[str, list[str]] = {}
-        for arm, values in found.values.items():
-            text = " and ".join(_said(found.key, value) for value in values)
-            by_value.setdefault(text, []).append(arm)
-        key = found.key.removeprefix("config.")
-        lines.append(f"{key}: " + "; ".join(f"{v} ({listed(arms)})" for v, arms in by_value.items()))
-    return lines
-
-
-def _said(key: str, value: object) -> str:
-    return "not set" if value is None else str(value)[:9] if key.endswith(".commit") else str(value)
+    return [
+        f"{found.key.removeprefix('config.')}: "
+        + "; ".join(f"{value} ({listed(arms)})" for value, arms in by_value(found).items())
+        for found in board.differences
+    ]
 
 
 def _bullets(title: str, lines: list[str] | tuple[str, ...]) -> str:

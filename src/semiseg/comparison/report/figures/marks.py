@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from semiseg.comparison.report.format import Verdict, verdict
 from semiseg.comparison.report.style import (
     BETTER,
     MUTED,
@@ -18,7 +19,6 @@ from semiseg.comparison.report.style import (
     new_figure,
     shortened,
 )
-from semiseg.comparison.report.words import Verdict, verdict
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from semiseg.comparison.report.format import p_value
 from semiseg.comparison.report.style import (
     BETTER,
     MUTED,
@@ -17,7 +18,6 @@ from semiseg.comparison.report.style import (
     new_figure,
     shortened,
 )
-from semiseg.comparison.report.words import p_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,19 +1,26 @@
-"""How numbers and metrics are written, the same in the page and in the figures.
-
-What the numbers say, in plain words, no more than they say.
-"""
+"""Numbers, metrics and outcomes as text, and the sentences of a comparison: no more than the numbers say."""
 
 from __future__ import annotations
 
+import json
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from semiseg.evaluation.case import DISTANCES
 
 if TYPE_CHECKING:
-    from semiseg.comparison.result import Arm, Board, Comparison, PairTest
+    from semiseg.comparison.result import Arm, Board, Comparison, Difference, PairTest
+    from semiseg.comparison.statistics import Interval
 
 Verdict = Literal["baseline", "bound", "better", "worse", "open", "untested"]
+VERDICTS: dict[Verdict, str] = {
+    "better": "▲ better",
+    "worse": "▼ worse",
+    "open": "no difference shown",
+    "baseline": "baseline",
+    "bound": "upper bound",
+    "untested": "not tested",
+}
 DASH = "–"
 MINUS = "\N{MINUS SIGN}"
 
@@ -56,6 +63,11 @@ def p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def span(interval: Interval, places: int, *, signed: bool = False) -> str:
+    """``0.81 to 0.84``."""
+    return " to ".join(number(end, places, signed=signed) for end in (interval.low, interval.high))
+
+
 def count(how_many: int, one: str, many: str = "") -> str:
     """``1 seed``, ``2 seeds``."""
     return f"{how_many} {one if how_many == 1 else many or one + 's'}"
@@ -66,6 +78,22 @@ def listed(names: list[str], *, most: int = 6) -> str:
     if len(names) > most:
         names = [*names[: most - 1], f"{len(names) - most + 1} more"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+
+
+def by_value(difference: Difference) -> dict[str, list[str]]:
+    """Value of a setting as text -> the arms that have it."""
+    found: dict[str, list[str]] = {}
+    for arm, values in difference.values.items():
+        text = " and ".join(_value(difference.key, value) for value in values)
+        found.setdefault(text, []).append(arm)
+    return found
+
+
+def _value(key: str, value: Any) -> str:
+    if value is None:
+        return "not set"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text[:9] if key.endswith(".commit") else text
 
 
 def sampled(board: Board) -> str:
@@ -181,8 +209,8 @@ def _gain(comparison: Comparison, test: PairTest) -> str:
     named = unit(comparison, comparison.metric)
     text = f"{number(test.difference, places, signed=True)}{f' {named}' if named else ''}"
     if not math.isnan(test.interval.low):
-        low, high = (number(v, places, signed=True) for v in (test.interval.low, test.interval.high))
-        text += f" ({100 * test.interval.level:.0f}\u00a0% interval {low} to {high})"
+        between = span(test.interval, places, signed=True)
+        text += f" ({100 * test.interval.level:.0f}\u00a0% interval {between})"
     return text
 
 
