@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -20,6 +20,9 @@ T = TypeVar("T")
 DAGGER = "†"
 STYLES = {"running": "yellow", "failed": "red", "dead": "red"}
 """State of a cell -> its color on the terminal."""
+
+SHORT = 24
+"""Characters of a name that is not broken on the terminal."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,13 @@ def terminal(table: Table) -> RichTable:
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    for column in table.columns:
-        drawn.add_column(Text(column.title), justify="right" if column.number else "left", overflow="fold")
+    for i, column in enumerate(table.columns):
+        # Short names stay whole as long as numbers (at their spaces) and long texts can be broken instead.
+        short = not column.number and all(len(row[i].text) <= SHORT for row in table.rows)
+        justify: Literal["left", "right"] = "right" if column.number else "left"
+        drawn.add_column(
+            Text(column.title), justify=justify, no_wrap=short, overflow="ellipsis" if short else "fold"
+        )
     for i, row in enumerate(table.rows):
         cells = (Text(c.text + c.mark, "bold" if c.best else STYLES.get(c.state, "")) for c in row)
         drawn.add_row(*cells, end_section=i in table.rules)
