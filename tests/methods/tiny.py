@@ -91,6 +91,7 @@ SMALL: dict[str, dict[str, object]] = {
     "dan": {"critic_width": 8},
     "sassnet": {"critic_width": 8},
     "dycon": {"max_patches": 128},
+    "tcseg": {"mix_after": 0, "weight": 0.1},  # else most of the loss grows with the run
     "sdcl": {"rectify_weight": 0.0},  # its smallest value is ln K, so that the loss cannot fall by much
 }
 """Sizes of the parts that a method brings itself, as tiny as the networks here, and the like."""

@@ -138,6 +138,13 @@ RULES = (
     Rule(lambda s: s.dim == 2, ("ict",), +0.3, "its paper on segmentation is on 2D slices", "paper"),
     Rule(lambda s: s.dim == 2, ("tcsm",), +0.3, "made for turned and flipped 2D images", "paper"),
     Rule(lambda s: s.dim == 3, ("tcsm", "abd", "abd_bcp"), -0.3, "published in 2D only", "papers"),
+    Rule(
+        lambda s: s.dim == 2 or s.classes > 2,
+        ("tcseg",),
+        -0.3,
+        "published for one structure in 3D; anything else is our reading",
+        "paper and code",
+    ),
     # The batch and the network
     Rule(
         lambda s: s.batch < 4,
