@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -110,14 +110,12 @@ class TCSeg(Teacher):
     @property
     def main(self) -> nn.Module:
         """The student for prediction."""
-        network: nn.Module = self.net.main
-        return network
+        return cast(nn.Module, self.net.main)
 
     @property
     def taught_main(self) -> nn.Module:
         """The teacher for prediction."""
-        network: nn.Module = self.teacher.main
-        return network
+        return cast(nn.Module, self.teacher.main)
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """The student on all images, the teacher on unlabeled ones, the student on boxes; one update."""
