@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from semiseg.machine import cores, cpu
+from semiseg.machine.hardware import cores, cpu
 
 
 def machine() -> dict[str, Any]:

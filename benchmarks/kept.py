@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from semiseg.comparison.collect import LEDGER
-from semiseg.run import Run, load_run
+from semiseg.comparison.read import LEDGER
+from semiseg.runs.run import Run, load_run
 
 
 def _without_host(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -27,11 +27,11 @@ import numpy as np
 import torch
 from _machine import store
 
-from semiseg.data import augment
-from semiseg.data.batches import Batches
-from semiseg.data.plan import ChannelPlan, Plan
-from semiseg.data.prefetch import Prefetch
-from semiseg.data.resident import make_resident
+from semiseg.batches import augment
+from semiseg.batches.batches import Batches
+from semiseg.batches.prefetch import Prefetch
+from semiseg.batches.resident import make_resident
+from semiseg.preparation.plan import ChannelPlan, Plan
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SHAPE = (128, 256, 256)

@@ -24,12 +24,12 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks._machine import store  # noqa: E402
 
-from semiseg.data import formats  # noqa: E402
-from semiseg.data.dataset import Dataset  # noqa: E402
-from semiseg.data.volume import Grid  # noqa: E402
-from semiseg.evaluation import evaluate_folders  # noqa: E402
-from semiseg.experiment import train  # noqa: E402
-from semiseg.resolve import resolve  # noqa: E402
+from semiseg import images  # noqa: E402
+from semiseg.dataset.dataset import Dataset  # noqa: E402
+from semiseg.evaluation.evaluate import evaluate_folders  # noqa: E402
+from semiseg.images.grid import Grid  # noqa: E402
+from semiseg.settings.resolve import resolve  # noqa: E402
+from semiseg.training.train import train  # noqa: E402
 
 SHAPE = (12, 64, 64)
 RADII = (15.0, 11.0, 9.0, 7.5, 6.0, 5.0, 4.3, 3.7, 3.2, 2.7, 2.3, 1.9, 1.5)
@@ -80,9 +80,9 @@ def dataset(folder: Path, labeled: int, unlabeled: int, test: int, seed: int) ->
         for i in range(count):
             image, label = scan(np.random.default_rng([seed, number, i]))
             case = f"scan_{part.lower()}_{i:03d}"
-            formats.write(folder / f"images{part}" / f"{case}_0000.nii.gz", image, grid)
+            images.write(folder / f"images{part}" / f"{case}_0000.nii.gz", image, grid)
             if known:
-                formats.write(folder / f"labels{part}" / f"{case}.nii.gz", label, grid)
+                images.write(folder / f"labels{part}" / f"{case}.nii.gz", label, grid)
     labels = {"background": 0, **{f"class {k:02d}": k for k in range(1, len(RADII) + 1)}}
     about = {
         "channel_names": {"0": "MRI"},

@@ -28,6 +28,10 @@ Tables of sweeps hold what has been run so far of their specification. What each
 kept in `benchmarks/results/runs`: `python benchmarks/table.py --name NAME` makes such a table again, and
 further runs join it. The table `hippocampus` is older than that: its runs were not kept, and some were made
 one by one with `semiseg train`, `predict` and `evaluate`, before `semiseg sweep` was there.
+
+All runs of the tables before `Settings of prediction` were predicted when windows could still grow beyond the
+training patch, which cost Dice and distances, and trained with labels whose ties all went to the larger class
+where the plan resampled. They compare methods with one another; the level is lower than it would be today.
 """
 ORDER = (
     "hippocampus",
@@ -38,6 +42,8 @@ ORDER = (
     "left_atrium_small",
     "left_atrium",
     "left_atrium_paper",
+    "quality",
+    "windows",
     "speed",
     "growth",
     "ranks",

@@ -16,9 +16,10 @@ import torch
 from _machine import store
 
 from semiseg.core import SegOutput
-from semiseg.data.plan import ChannelPlan, Plan
-from semiseg.data.volume import Grid
-from semiseg.model import Member, Model
+from semiseg.images.grid import Grid
+from semiseg.prediction.members import Member
+from semiseg.prediction.model import Model
+from semiseg.preparation.plan import ChannelPlan, Plan
 
 CLASSES = 10
 RESULTS = Path(__file__).resolve().parent / "results"

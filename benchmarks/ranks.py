@@ -24,14 +24,15 @@ import torch
 from _machine import store
 
 from semiseg import networks
-from semiseg.allocator import keep_freed_memory
-from semiseg.config import OptimizerConfig
 from semiseg.core import Batch, Clock
-from semiseg.engine import parallel, update
-from semiseg.engine.optim import build_optimizer
-from semiseg.engine.precision import Precision
-from semiseg.launch import launched
+from semiseg.machine.hardware import keep_freed_memory
+from semiseg.machine.processes import launched
 from semiseg.methods.mean_teacher import MeanTeacher
+from semiseg.settings.config import OptimizerConfig
+from semiseg.training import update
+from semiseg.training.optim import build_optimizer
+from semiseg.training.precision import Precision
+from semiseg.training.update import average_gradients
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -75,7 +76,7 @@ def work(ranks: int, patch: list[int], steps: int, out: Path) -> None:
 def timed_averages() -> list[float]:
     """Note how long each averaging takes, waiting for the other rank included."""
     seconds: list[float] = []
-    plain = parallel.average_gradients
+    plain = average_gradients
 
     def timed(*given: Any) -> None:
         began = time.perf_counter()

@@ -26,7 +26,7 @@ from benchmarks.speed import clock  # noqa: E402
 from benchmarks.speed.setting import Call  # noqa: E402
 
 from semiseg.networks import build  # noqa: E402
-from semiseg.networks._conv import Conv3d  # noqa: E402
+from semiseg.networks.layers import Conv3d  # noqa: E402
 
 CPU = torch.device("cpu")
 FORM = torch.channels_last_3d

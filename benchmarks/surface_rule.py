@@ -2,7 +2,7 @@
 
 Lumpy bodies of several sizes and shapes, shifted against one another by several distances. The look-up time
 of a border point is fitted as ``a + b * mean distance in voxels``, the transform's as ``c * voxels of the
-box``; the constants go into ``semiseg.metrics.surface``.
+box``; the constants go into ``semiseg.evaluation.surface``.
 
     python -m benchmarks.surface_rule            # with what is installed
     python -m benchmarks.surface_rule --plain    # as if pykdtree and edt were not
@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from benchmarks.speed.scans import lumpy
 
-from semiseg.metrics import surface
+from semiseg.evaluation import surface
 
 SHAPES = ((40, 40, 30), (96, 80, 60), (190, 140, 88))
 SHIFTS = ((1, 0, 0), (3, 2, 1), (8, 4, 4), (15, 10, 8), (30, 10, 8))

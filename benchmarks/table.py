@@ -19,13 +19,12 @@ from typing import Any
 import kept
 
 import semiseg
-from semiseg.comparison.collect import collect
 from semiseg.comparison.group import BOUNDS, with_all_labels
-from semiseg.comparison.record import as_dict
+from semiseg.comparison.read import collect
+from semiseg.comparison.report import tables
+from semiseg.comparison.report.write import as_dict, different
 from semiseg.comparison.result import Board, Comparison
-from semiseg.comparison.write import different
-from semiseg.report import comparison_tables as tables
-from semiseg.report.table import markdown
+from semiseg.drawing.table import markdown
 from semiseg.sweeping.spec import Spec, read_spec
 
 HERE = Path(__file__).parent

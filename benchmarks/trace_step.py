@@ -29,15 +29,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks._machine import machine
 from benchmarks.speed import limits
 
-from semiseg import settings
-from semiseg.allocator import keep_freed_memory
-from semiseg.data.dataset import Dataset
-from semiseg.engine.loop import Loop
-from semiseg.experiment import resolved
-from semiseg.launch import launched, repeatable
-from semiseg.prepare import prepare
-from semiseg.resolve import resolve
-from semiseg.session import Session
+from semiseg.dataset.dataset import Dataset
+from semiseg.machine.hardware import keep_freed_memory
+from semiseg.machine.processes import launched, repeatable
+from semiseg.preparation.prepare import prepare
+from semiseg.settings import environment
+from semiseg.settings.resolve import resolve
+from semiseg.training.loop import Loop
+from semiseg.training.session import Session
+from semiseg.training.train import resolved
 
 KINDS = {
     "convolution": ("conv",),
@@ -60,7 +60,7 @@ def build(args: argparse.Namespace, fabric: Any) -> Loop:
     given = {key: value for key, value in flags.items() if value is not None}
     config = resolved(resolve(recipe=args.recipe, flags=given, settings=args.set), fabric.device.type)
     prepared = prepare(
-        Dataset.open(args.dataset), config, settings.read().cache, device=fabric.device.type, workers=2
+        Dataset.open(args.dataset), config, environment.read().cache, device=fabric.device.type, workers=2
     )
     loop = Session(fabric, prepared, config).loop()
     loop.step = loop.total // 2

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from semiseg import method_page, methods
+from semiseg import methods
+from semiseg.methods import _page
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "methods"
@@ -24,8 +25,8 @@ def files() -> dict[Path, str]:
         raise SystemExit("\n".join(f"{name}: {problem}" for name in wrong for problem in wrong[name]))
     listed = "\n".join(f"    - {name}: methods/{name}.md" for name in names)
     return {
-        **{PAGES / f"{name}.md": method_page.markdown(method_page.content(name)) for name in names},
-        ROOT / "docs" / "methods.md": between(ROOT / "docs" / "methods.md", f"\n{method_page.index()}\n"),
+        **{PAGES / f"{name}.md": _page.markdown(_page.content(name)) for name in names},
+        ROOT / "docs" / "methods.md": between(ROOT / "docs" / "methods.md", f"\n{_page.index()}\n"),
         ROOT / "mkdocs.yml": between(ROOT / "mkdocs.yml", listed),
     }
 

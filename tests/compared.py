@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.config import Config
-from semiseg.run import save_config
+from semiseg.runs.run import save_config
+from semiseg.settings.config import Config
 from tests.factories import make_dataset
 from tests.trained import make_plan
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from semiseg.run import Run
+from semiseg.runs.run import Run
 from semiseg.sweeping.ledger import Entry, Ledger
 from semiseg.sweeping.run import Outcome
 from tests.conftest import environment_of_ranks
@@ -36,7 +36,7 @@ def tiny_dataset(folder: Path, **more: Any) -> Path:
 
 def run_here(spec: dict[str, Any] | Path, folder: Path, **more: Any) -> Outcome:
     """Run a sweep in this process, with one thread as the workers of :func:`command` have."""
-    from semiseg.api import sweep
+    from semiseg import sweep
 
     with one_thread():
         return sweep(spec, folder=folder, workers=0, devices="cpu", **more)
@@ -44,7 +44,7 @@ def run_here(spec: dict[str, Any] | Path, folder: Path, **more: Any) -> Outcome:
 
 def run_on(place: str, spec: dict[str, Any] | Path, folder: Path, **more: Any) -> Outcome:
     """Run a sweep elsewhere, on the CPU."""
-    from semiseg.api import sweep
+    from semiseg import sweep
 
     return sweep(spec, folder=folder, on=place, devices="cpu", **more)
 
@@ -131,7 +131,7 @@ def scores(folder: Path) -> dict[str, str]:
 
 def weights(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
     """Title -> the exported weights."""
-    from semiseg.engine import checkpoint
+    from semiseg.networks import checkpoint
 
     return {
         title: checkpoint.load(folder / entry.cell.place / "checkpoints" / "final.ckpt", checkpoint.MODEL)[

@@ -40,7 +40,7 @@ def test_flags_win_over_settings_and_both_spellings_agree(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("semiseg.experiment.train", lambda dataset, config, **_: seen.append(config))
+    monkeypatch.setattr("semiseg.training.train.train", lambda dataset, config, **_: seen.append(config))
     semiseg.train("d", seed=3, settings={"train.seed": 1, "optimizer.lr": 0.5})
     semiseg.train("d", seed=3, settings=["train.seed=1", "optimizer.lr=0.5"])
     assert seen[0] == seen[1]

@@ -14,7 +14,7 @@ from semiseg.cli import main
 from tests.bad_input import commands, configs, dataset_lists, datasets, predictions
 from tests.bad_input.datasets import Broken
 from tests.bad_input.ground import TRAIN, Bad, make_ground, snapshot
-from tests.data import damage
+from tests.images import damage
 
 Cli = Callable[[Sequence[str]], "tuple[int, str, str]"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from semiseg.config import Config
-from semiseg.settings import Settings
+from semiseg.settings.config import Config
+from semiseg.settings.environment import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -73,7 +73,7 @@ def test_generated_pages_are_up_to_date() -> None:
 
 
 def test_every_recognized_ending_is_described() -> None:
-    from semiseg.data.formats import ENDINGS
+    from semiseg.images import ENDINGS
 
     text = (ROOT / "docs" / "own-data.md").read_text("utf-8")
     assert [ending for ending in ENDINGS if f"`{ending}`" not in text] == []

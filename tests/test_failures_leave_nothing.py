@@ -57,15 +57,15 @@ def leftovers(folder: Path) -> list[str]:
 
 
 MOMENTS = [
-    (("check", "data", "-j", "1"), "semiseg.data.check.duplicates", 0),
-    (("plan", "data", "-j", "0"), "semiseg.data.fingerprint.load_case", 2),
-    (TRAIN, "semiseg.data.fingerprint.load_case", 2),
-    (TRAIN, "semiseg.data.store.preprocess_image", 2),
-    (TRAIN, "semiseg.data.store.preprocess_label", 1),
-    (PREDICT, "semiseg.model.preprocess_image", 0),
-    (PREDICT, "semiseg.saved.read_member", 0),
-    (EVALUATE, "semiseg.evaluation.pair_files", 0),
-    (("init", "scans", "-o", "made"), "semiseg.data.adopt.build", 0),
+    (("check", "data", "-j", "1"), "semiseg.dataset.check.duplicates", 0),
+    (("plan", "data", "-j", "0"), "semiseg.preparation.fingerprint.load_case", 2),
+    (TRAIN, "semiseg.preparation.fingerprint.load_case", 2),
+    (TRAIN, "semiseg.preparation.store.preprocess_image", 2),
+    (TRAIN, "semiseg.preparation.store.preprocess_label", 1),
+    (PREDICT, "semiseg.prediction.model.preprocess_image", 0),
+    (PREDICT, "semiseg.prediction.members.read_member", 0),
+    (EVALUATE, "semiseg.evaluation.evaluate.pair_files", 0),
+    (("init", "scans", "-o", "made"), "semiseg.dataset.adopt.build", 0),
 ]
 
 
@@ -97,7 +97,7 @@ def full(*_: Any, **__: Any) -> None:
 def test_a_full_disk_while_preprocessing(
     ground: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("semiseg.data.entry.Entry.write", full)
+    monkeypatch.setattr("semiseg.preparation.cache.Entry.write", full)
     before = snapshot(ground)
     assert main(list(TRAIN)) == 1
     err = capsys.readouterr().err
@@ -111,7 +111,7 @@ def test_a_full_disk_while_preprocessing(
 def test_a_full_disk_while_predicting(
     ground: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("semiseg.data.formats.write", full)
+    monkeypatch.setattr("semiseg.images.write", full)
     assert main(list(PREDICT)) == 5
     err = capsys.readouterr().err
     assert "2 of 2 scans failed" in err

@@ -39,17 +39,17 @@ def loaded_by(code: str) -> list[str]:
         *(
             "semiseg",
             "semiseg.errors",
-            "semiseg.config",
-            "semiseg.resolve",
-            "semiseg.settings",
+            "semiseg.settings.config",
+            "semiseg.settings.resolve",
+            "semiseg.settings.environment",
             "semiseg.cli",
         ),
         *(
-            "semiseg.data.plan",
-            "semiseg.data.dataset",
+            "semiseg.preparation.plan",
+            "semiseg.dataset.dataset",
             "semiseg.methods",
             "semiseg.networks",
-            "semiseg.doctor",
+            "semiseg.machine.doctor",
         ),
     ],
 )

@@ -12,8 +12,8 @@ from torch import nn
 
 from semiseg import schedules
 from semiseg.core import Clock
-from semiseg.ema import ema_update, warm_decay
 from semiseg.methods.mean_teacher import MeanTeacher
+from semiseg.schedules import ema_update, warm_decay
 from tests.methods.tiny import batches, loop_for, make
 
 few = settings(max_examples=25, deadline=None)

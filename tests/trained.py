@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semiseg.config import Config
 from semiseg.core import SegOutput
-from semiseg.data.plan import ChannelPlan, NetworkPlan, Plan
-from semiseg.engine import checkpoint
-from semiseg.resolve import validate
+from semiseg.networks import checkpoint
+from semiseg.preparation.plan import ChannelPlan, NetworkPlan, Plan
+from semiseg.settings.config import Config
+from semiseg.settings.resolve import validate
 
 
 class Thresholds(nn.Module):

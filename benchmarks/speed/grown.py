@@ -29,9 +29,9 @@ def step(folder: Path, patch: tuple[int, int, int], repeats: int) -> Point:
 def prediction(folder: Path, edge: int, patch: tuple[int, int, int]) -> Point:
     """Seconds and peak memory of one prediction of a cube of ``edge`` voxels; sized by its windows."""
     from semiseg import networks
-    from semiseg.devices import native_precision
     from semiseg.inference.predictor import Settings, predict_probabilities
     from semiseg.inference.window import window_starts
+    from semiseg.machine.hardware import native_precision
 
     base = work.resident_mb()
     torch.manual_seed(0)
@@ -56,8 +56,8 @@ def prediction(folder: Path, edge: int, patch: tuple[int, int, int]) -> Point:
 
 def metric(folder: Path, radius: int, shift: int) -> Point:
     """All metrics of two balls in a cube of 220 voxels, one ``shift`` voxels away from the other."""
-    from semiseg.metrics import evaluate
-    from semiseg.metrics.surface import border
+    from semiseg.evaluation.case import evaluate
+    from semiseg.evaluation.surface import border
 
     edge = 220
     axes = np.ogrid[:edge, :edge, :edge]
@@ -71,9 +71,9 @@ def metric(folder: Path, radius: int, shift: int) -> Point:
 def start(folder: Path, count: int) -> Point:
     """Seconds of `check`, `plan`, and `train` to its first step, without and with a cache, of tiny cases."""
     import semiseg
-    from semiseg.config import Config
-    from semiseg.data.dataset import Dataset
-    from semiseg.prepare import plan_for, split_dataset
+    from semiseg.dataset.dataset import Dataset
+    from semiseg.preparation.prepare import plan_for, split_dataset
+    from semiseg.settings.config import Config
 
     logging.disable(logging.WARNING)
     root = dataset(folder, count)
@@ -138,7 +138,7 @@ def _seconds(call: Callable[[], Any], repeats: int, warm: int = 1) -> Point:
 
 def measured(name: str, threads: int, folder: Path, *arguments: Any) -> Point:
     """One of the functions above, by name, in a process set up as `semiseg` does."""
-    from semiseg.allocator import keep_freed_memory
+    from semiseg.machine.hardware import keep_freed_memory
 
     torch.set_num_threads(threads)
     keep_freed_memory()

@@ -27,7 +27,7 @@ from benchmarks._machine import store  # noqa: E402
 from benchmarks.speed import grown  # noqa: E402
 from benchmarks.speed.run import apart  # noqa: E402
 
-from semiseg.machine import cores  # noqa: E402
+from semiseg.machine.hardware import cores  # noqa: E402
 
 Curve = dict[str, Any]
 STEEP = 1.15
@@ -92,7 +92,7 @@ def plot(result: dict[str, list[Curve]], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
-    from semiseg.report.palette import INK, colors
+    from semiseg.drawing.palette import INK, colors
 
     figure = Figure(figsize=(5.6 * len(result), 4.6), layout="constrained")
     for axes, (name, lines) in zip(

@@ -9,7 +9,7 @@ from benchmarks.speed import clock
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from semiseg.devices import native_precision
+from semiseg.machine.hardware import native_precision
 
 
 def measured(device: torch.device, *, quick: bool = False) -> dict[str, float]:

@@ -31,15 +31,16 @@ from benchmarks.speed.run import REAL  # noqa: E402
 from benchmarks.speed.setting import Setting  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from semiseg import methods, settings  # noqa: E402
-from semiseg.allocator import keep_freed_memory  # noqa: E402
-from semiseg.data.dataset import Dataset  # noqa: E402
-from semiseg.engine.loop import Loop  # noqa: E402
-from semiseg.experiment import resolved  # noqa: E402
-from semiseg.launch import launched, repeatable  # noqa: E402
-from semiseg.prepare import prepare  # noqa: E402
-from semiseg.resolve import resolve  # noqa: E402
-from semiseg.session import Session  # noqa: E402
+from semiseg import methods  # noqa: E402
+from semiseg.dataset.dataset import Dataset  # noqa: E402
+from semiseg.machine.hardware import keep_freed_memory  # noqa: E402
+from semiseg.machine.processes import launched, repeatable  # noqa: E402
+from semiseg.preparation.prepare import prepare  # noqa: E402
+from semiseg.settings import environment  # noqa: E402
+from semiseg.settings.resolve import resolve  # noqa: E402
+from semiseg.training.loop import Loop  # noqa: E402
+from semiseg.training.session import Session  # noqa: E402
+from semiseg.training.train import resolved  # noqa: E402
 
 Times = dict[str, dict[str, list[float]]]
 
@@ -51,7 +52,7 @@ def loops(args: argparse.Namespace, root: Path) -> dict[str, Loop]:
         flags = {"method.name": name, "data.labeled": args.labeled, "train.iterations": args.iterations}
         config = resolve(recipe=args.recipe, flags=flags, settings=[*args.set, "select=last"])
         config = resolved(config, args.fabric.device.type)
-        cache = settings.read().cache
+        cache = environment.read().cache
         prepared = prepare(
             Dataset.open(root), config, cache, device=args.fabric.device.type, workers=args.workers
         )

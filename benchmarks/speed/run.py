@@ -27,7 +27,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a waiting thread is no wo
 
 from benchmarks.speed import items, report, work  # noqa: E402
 
-from semiseg.machine import cores  # noqa: E402
+from semiseg.machine.hardware import cores  # noqa: E402
 
 REAL = ROOT.parent / "shared" / "data"
 

@@ -30,7 +30,7 @@ class Job:
 
     def start(self) -> tuple[Case, torch.device]:
         """Set the process up and find the case."""
-        from semiseg.allocator import keep_freed_memory
+        from semiseg.machine.hardware import keep_freed_memory
 
         torch.set_num_threads(self.threads)
         if self.malloc == "tuned":
@@ -78,7 +78,7 @@ def _share(flops: float, seconds: list[float], limit: dict[str, float]) -> dict[
 def memory_of(job: Job, side: str) -> dict[str, float]:
     """Peak memory of two calls of one side in this process: above what the imports take, in MB."""
     case, device = job.start()
-    import semiseg.session  # noqa: F401
+    import semiseg.training.session  # noqa: F401
 
     gc.collect()
     base = resident_mb()

@@ -2,12 +2,15 @@
 
 Symbols, used everywhere: B batch (Bl labeled, Bu unlabeled), C input channels, K classes with background,
 D feature channels, ``*S`` the spatial axes (two or three of them).
+
+Several networks that predict as one.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
@@ -63,6 +66,9 @@ class Batch(NamedTuple):
     shifts: Mapping[str, Sequence[tuple[int, ...]]] = {}
     """``labeled`` and ``unlabeled``, where the view :data:`SHIFTED` was asked for: by how many voxels per
     axis the second crop of each sample begins after the first."""
+    pseudo: Tensor | None = None
+    """(Bu, *S) int64, what an earlier network of this run said of ``x_u``, :data:`IGNORE` where it was
+    unsure; in stages that ask for it."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +87,27 @@ class Clock:
         return self.step / max(self.total, 1)
 
 
+@dataclass(frozen=True)
+class PseudoLabels:
+    """How the unlabeled scans get labels before a stage: whole, from the network as it stands then."""
+
+    scans: Literal["mean_confidence", "round_change", "entropy", "entropy_sum", "none"] = "mean_confidence"
+    """By which value scans are left out, see :mod:`semiseg.methods.parts.reliability`."""
+    keep: float = 0.9
+    """Share of the scans that stay, at least four of them."""
+    voxels: Literal["quantile", "fixed", "none"] = "quantile"
+    """By which threshold voxels are left out."""
+    quantile: float = 0.2
+    """Of the voxels predicted as one class, in all scans: the share that is left out at most."""
+    threshold: float = 0.9
+    """Confidence from which a voxel stays; of ``quantile`` the largest threshold."""
+
+
 class Stage(NamedTuple):
     """A part of the training with its own clock, optimizers and best score, such as pre-training.
 
-    A score of one stage is never compared with one of another: ``best.ckpt`` is the best of the stage that
-    was validated last. Patience ends a run in its last stage only.
+    A score of one stage is not compared with one of another, unless it is a ``rival``: ``best.ckpt`` is the
+    best of the stage that was validated last, and of its rivals. Patience ends a run in its last stage only.
     """
 
     name: str = "train"
@@ -96,6 +118,14 @@ class Stage(NamedTuple):
     list, those with its best score."""
     constant_lr: bool = False
     """The learning rate follows the run's warm-up, but not its schedule."""
+    unlabeled: bool = True
+    """Whether its batches have unlabeled samples; without, all of the batch is labeled."""
+    pseudo: PseudoLabels | None = None
+    """Labels that its unlabeled samples have, made when it begins."""
+    rival: bool = False
+    """It trains the same kind of network for the same task as the stage before, so that scores compare."""
+    network: str = ""
+    """The network that is validated and exported, if it is not :attr:`Method.predictor`."""
 
 
 @dataclass
@@ -148,8 +178,13 @@ class Method(nn.Module):
     """How many samples are pasted into one image that a network trains on. The batch of a plan counts images
     that a network sees, so a method that makes one of two is given twice as many samples, as it was
     published."""
+    unlabeled_per_image: int = 1
+    """How many unlabeled samples are asked for each one that is learned from: 2 where every one has a
+    partner, a second one from which a part is pasted into it."""
     targets: tuple[str, ...] = ()
     """Extra targets of the labeled images asked of the data layer."""
+    compared: tuple[str, ...] = ()
+    """Networks of which Dice and seconds per scan are told at the end of a run."""
     stages: tuple[Stage, ...] = (Stage(),)
 
     def __init__(self) -> None:
@@ -170,3 +205,21 @@ class Method(nn.Module):
 
     def on_stage_start(self, name: str) -> None:
         """Once per stage, such as copying the pre-trained student into the teacher."""
+
+
+class Average(nn.ModuleList):
+    """The mean of the class probabilities of its networks, which must have the same classes.
+
+    Its state is that of the networks, numbered from 0.
+    """
+
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
+        super().__init__(networks)
+        divisors = [d for network in self if (d := getattr(network, "divisor", None))]
+        if divisors:
+            self.divisor = tuple(math.lcm(*edges) for edges in zip(*divisors, strict=True))
+
+    def forward(self, x: Tensor) -> SegOutput:
+        """(B, C, *S) -> logits (B, K, *S) whose softmax is the mean, float32."""
+        log_p = torch.stack([network(x).logits.float().log_softmax(1) for network in self])
+        return SegOutput(log_p.logsumexp(0))  # the mean's logarithm plus ln n, which softmax does not see

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tests.bad_input.ground import SHAPE, TRAIN, Bad
 from tests.bad_input.predictions import PREDICT, without
-from tests.data.damage import load, save, shifted
+from tests.images.damage import load, save, shifted
 
 EVALUATE = ("evaluate", "labels", "predictions", "-j", "1")
 

@@ -69,6 +69,36 @@ FILES = [
         config("optimizer: {lr: 0.1}\ntrain: {iterations: 5}\noptimizer: {lr: 0.2}\n"),
         "CONFIG_DUPLICATE",
     ),
+    Bad(
+        "config: aliases that stand for billions",
+        WITH_FILE,
+        2,
+        ["mine.yaml, line", "aliases that stand for more than"],
+        config(
+            "a: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+            + "".join(f"b{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
+            + "method: {options: {weight: *a8}}\n"
+        ),
+        "CONFIG",
+    ),
+    Bad("alias of itself", WITH_FILE, 2, ["an alias stands inside"], config("a: &a [*a]"), "CONFIG"),
+    Bad(
+        "config: deep nesting",
+        WITH_FILE,
+        2,
+        ["levels deep"],
+        config("optimizer: " + "[" * 5000 + "]" * 5000),
+        "CONFIG",
+    ),
+    Bad(
+        "config: a number of 20,000 digits",
+        WITH_FILE,
+        2,
+        ["mine.yaml, line 1", "digits"],
+        config("train: {iterations: " + "9" * 20_000 + "}"),
+        "CONFIG",
+    ),
+    Bad("config: a month 13", WITH_FILE, 2, ["mine.yaml", "month"], config("train: 2020-13-01"), "CONFIG"),
     Bad("config: no such file", WITH_FILE, 2, ["mine.yaml"], None, "CONFIG_UNREADABLE"),
     Bad("config: a list", WITH_FILE, 2, ["mine.yaml", "list"], config("- 1\n- 2\n"), "CONFIG"),
     Bad("empty file", WITH_FILE, 2, ["mine.yaml"], config(""), "CONFIG"),
@@ -80,6 +110,7 @@ SETTINGS = [
     setting("no equals", "optimizer.lr", ["key=value", "'optimizer.lr'"], "USAGE"),
     setting("--set without key", "=3", ["key=value"], "USAGE"),
     setting("not a YAML value", "optimizer.lr=[1", ["optimizer.lr", "[1"], "USAGE"),
+    setting("--set deep nesting", "plan.patch=" + "[" * 99, ["plan.patch", "levels deep"], "USAGE"),
     setting("key misspelled", "optimizer.lrr=1", ["optimizer.lrr", "optimizer.lr"]),
     setting("section only", "optimizer=adam", ["optimizer", "adam"]),
     setting("iterations negative", "train.iterations=-5", ["train.iterations", "-5"]),

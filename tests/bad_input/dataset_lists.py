@@ -16,8 +16,8 @@ from tests.bad_input.datasets import (
     one_label,
     split,
 )
-from tests.data import damage
-from tests.data.damage import image
+from tests.images import damage
+from tests.images.damage import image
 
 LISTS = [
     Broken(
@@ -58,6 +58,10 @@ LISTS = [
         ["un_00"],
     ),
     Broken("splits not JSON", lambda f: split(f, "{"), "SPLITS", ["splits.json"], ["splits.json"]),
+    Broken("splits deep", lambda f: split(f, "[" * 99999), "SPLITS", ["splits.json", "deeply"], ["deeply"]),
+    Broken("splits of long numbers", lambda f: split(f, "9" * 5000), "SPLITS", ["digits"], ["digits"]),
+    Broken("splits misspelled", lambda f: split(f, '{"oder": []}'), "SPLITS", ["'oder'"], ["'order'"]),
+    Broken("splits without a list", lambda f: split(f, '{"train": 7}'), "SPLITS", ["'train'"], ["one of"]),
     Broken("splits a number", lambda f: split(f, "7"), "SPLITS", ["JSON int"], ["JSON int"]),
     Broken(
         "order a text",

@@ -12,8 +12,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from tests.bad_input.ground import SHAPE
-from tests.data import damage
-from tests.data.damage import change, image, label, load, save
+from tests.images import damage
+from tests.images.damage import change, image, label, load, save
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def brats_values(folder: Path) -> None:
 
 def color_voxels(folder: Path) -> None:
     voxels = np.zeros(SHAPE, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    voxels["R"][::2] = 200
     nib.save(nib.Nifti1Image(voxels, np.eye(4)), image(folder))
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from tests.bad_input.ground import Bad
-from tests.data.damage import load, save
+from tests.images.damage import load, save
 from tests.trained import make_plan, make_run
 
-from semiseg.data.plan import ChannelPlan
+from semiseg.preparation.plan import ChannelPlan
 
 PREDICT = ("predict", "-i", "scans", "-o", "out", "-m", "model", "--device", "cpu")
 

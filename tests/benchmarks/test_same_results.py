@@ -53,9 +53,9 @@ def test_a_step_in_bf16_stays_within_the_stated_tolerance():
 
 
 def test_the_plain_teacher_is_a_moving_average_and_the_plain_optimizer_is_ours():
-    from semiseg.config import OptimizerConfig
-    from semiseg.ema import ema_update, warm_decay
-    from semiseg.engine.optim import build_optimizer
+    from semiseg.schedules import ema_update, warm_decay
+    from semiseg.settings.config import OptimizerConfig
+    from semiseg.training.optim import build_optimizer
 
     form = step.plain_form("2d", "mean_teacher", CPU, calm=True)
     net, teacher = networks.UNet2D(dropout=False), networks.UNet2D(dropout=False)

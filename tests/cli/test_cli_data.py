@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from semiseg.data.plan import Plan
+from semiseg.preparation.plan import Plan
 
 
 @pytest.fixture
@@ -116,6 +116,37 @@ def test_plan_dry_run_writes_nothing(
     answer = cli("plan", tiny, "--dry-run", "--json", "-j", 0)
     assert (answer.code, answer.json["file"], list(tmp_path.iterdir())) == (0, None, [])
     assert Plan.model_validate(answer.json["plan"]).dim == 3
+
+
+def test_plans_of_two_datasets_lie_side_by_side(
+    cli: Callable, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Path(shutil.copytree(own, tmp_path / "Dataset002_Other"))
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    for dataset in (own, other):
+        assert cli("plan", dataset, "-j", 0).code == 0
+    assert {path.name for path in here.iterdir()} == {f"{own.name}_plan.json", "Dataset002_Other_plan.json"}
+    again = cli("plan", own, "-j", 0)
+    assert (again.code, "already exists" in again.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([], "8 GB, assumed: cuda is not in this machine"),
+        (["--set", "plan.memory_gb=24"], "24 GB, as asked"),
+    ],
+)
+def test_a_device_that_is_elsewhere_can_be_planned_for(
+    cli: Callable, tiny: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], says: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    answer = cli("plan", tiny, "--dry-run", "--device", "cuda", "-j", 0, *given)
+    assert answer.code == 0, answer.err
+    assert says in answer.out
+    assert cli("recommend", tiny, "--device", "cuda", "-j", 0).code == 0
 
 
 # --- evaluate

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from semiseg import doctor, machine
 from semiseg.cli.commands.doctor import rows
+from semiseg.machine import doctor, hardware
 
 
 def test_report_covers_what_a_bug_report_needs(cli: Any) -> None:
@@ -21,7 +21,7 @@ def test_report_covers_what_a_bug_report_needs(cli: Any) -> None:
     assert report["packages"]["torch"]
     assert "edt" in report["extras"]["fast"]
     assert report["devices"]["cpu"]["threads"] >= 1
-    assert report["cpu"]["cores"] == machine.cores()
+    assert report["cpu"]["cores"] == hardware.cores()
     assert report["folders"]["cache"]["path"].startswith(os.environ["SEMISEG_HOME"])
     assert report["problems"] == []
 

@@ -15,7 +15,7 @@ import pytest
 
 from semiseg import errors
 from semiseg.cli.failures import explain, nearest_flag
-from semiseg.unforeseen import is_out_of_memory
+from semiseg.errors import is_out_of_memory
 
 torch = pytest.importorskip("torch")
 

@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semiseg.cli import logs
-from semiseg.cli.output import Output, columns, plain, progress_wanted
-from semiseg.cli.progress import counted
+from semiseg.cli.output import Output, columns, counted, level_of, plain, printable, progress_wanted
 from semiseg.errors import UsageError
 
 
@@ -38,9 +36,22 @@ def test_plain_is_json(value: object, wanted: object) -> None:
 
 
 def test_plain_takes_pydantic_models_apart() -> None:
-    from semiseg.config import OptimizerConfig
+    from semiseg.settings.config import OptimizerConfig
 
     assert plain({"optimizer": OptimizerConfig(lr=0.5)})["optimizer"]["lr"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Grüße 肝\n\tend", "Grüße 肝\n\tend"),
+        ("liver\x1b[2J\x07", "liver\\x1b[2J\\x07"),
+        ("a\u202eb\x9bc", "a\\u202eb\\x9bc"),
+        ("a\rb", "a\\rb"),
+    ],
+)
+def test_names_from_files_cannot_steer_a_terminal(text: str, shown: str) -> None:
+    assert printable(text) == shown
 
 
 def test_columns_align_and_leave_no_trailing_blanks() -> None:
@@ -64,7 +75,7 @@ def test_listings_as_text_have_a_name_and_a_summary_per_line(cli: Callable) -> N
 
 
 def test_a_recipe_is_printed_as_the_file_it_is(cli: Callable, tmp_path: Path) -> None:
-    from semiseg.resolve import resolve
+    from semiseg.settings.resolve import resolve
 
     copy = tmp_path / "mine.yaml"
     copy.write_text(cli("recipes", "default").out)
@@ -114,11 +125,11 @@ def test_quiet_and_verbose(
 
 def test_log_level_from_the_environment(monkeypatch: pytest.MonkeyPatch, cli: Callable) -> None:
     monkeypatch.setenv("SEMISEG_LOG_LEVEL", "warning")
-    assert logs.level_of(Output()) == logging.WARNING
-    assert logs.level_of(Output(verbosity=1)) == logging.DEBUG
+    assert level_of(Output()) == logging.WARNING
+    assert level_of(Output(verbosity=1)) == logging.DEBUG
     monkeypatch.setenv("SEMISEG_LOG_LEVEL", "warnin")
     with pytest.raises(UsageError, match="WARNING"):
-        logs.level_of(Output())
+        level_of(Output())
     assert cli("methods").code == 2
 
 
@@ -180,7 +191,7 @@ def test_lines_instead_of_a_bar_come_now_and_then(
     with counted(Output(progress=False), "check") as tick:
         tick(1, 3)
         assert capsys.readouterr().err == ""
-        monkeypatch.setattr("semiseg.cli.progress.SECONDS_BETWEEN_LINES", 0.0)
+        monkeypatch.setattr("semiseg.cli.output.SECONDS_BETWEEN_LINES", 0.0)
         tick(2, 3)
     assert capsys.readouterr().err == "check: 2 of 3\n"
     with counted(Output(progress=False, verbosity=-1), "check") as tick:

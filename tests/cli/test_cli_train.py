@@ -68,7 +68,7 @@ def test_runs_go_where_the_environment_says(
         seen.update(options, config=config)
         return SimpleNamespace(folder=tmp_path, manifest={}, metrics=[], finished=True)
 
-    monkeypatch.setattr("semiseg.experiment.train", train)
+    monkeypatch.setattr("semiseg.training.train.train", train)
     monkeypatch.setenv("SEMISEG_RUNS", str(tmp_path / "all"))
     monkeypatch.setenv("SEMISEG_WORKERS", "3")
     monkeypatch.setenv("SEMISEG_DEVICE", "cuda:1")

@@ -9,12 +9,12 @@ from typing import Any
 
 from tests.trained import make_plan
 
-from semiseg.engine.events import Started, Stepped
-from semiseg.metrics.case import Scale
-from semiseg.metrics.results import CaseResult, Evaluation
-from semiseg.report.files import FileLog
-from semiseg.resolve import resolve
-from semiseg.run import save_config
+from semiseg.evaluation.case import Counts, Scale
+from semiseg.evaluation.results import CaseResult, Evaluation
+from semiseg.runs.events import Started, Stepped
+from semiseg.runs.log import FileLog
+from semiseg.runs.run import save_config
+from semiseg.settings.resolve import resolve
 
 NAN = float("nan")
 Scores = Mapping[str, Sequence[float]]
@@ -52,6 +52,7 @@ def make_run(
     told: Mapping[str, Any] | None = None,
     hd95: float = 2.0,
     patients: Mapping[str, str] | None = None,
+    labeled_cases: Sequence[str] = ("a",),
     **evaluation: Any,
 ) -> Path:
     """A run folder whose cases have these Dice values; ``scores`` None leaves it unscored."""
@@ -62,7 +63,7 @@ def make_run(
     classes = max((len(row) for row in scores.values()), default=1) if scores else 1
     make_plan(classes=classes + 1).save(folder / "plan.json")
     (folder / "manifest.json").write_text(json.dumps(manifest(labeled or 8, **(told or {}))))
-    split: dict[str, Any] = {"labeled": ["a"], "unlabeled": [], "val": [], "test": []}
+    split: dict[str, Any] = {"labeled": list(labeled_cases), "unlabeled": [], "val": [], "test": []}
     split |= {"patients": dict(patients)} if patients else {}
     (folder / "splits.json").write_text(json.dumps(split))
     log = FileLog(folder)
@@ -87,9 +88,17 @@ def evaluate(scores: Scores, *, hd95: float = 2.0, voxels: float = 100.0, **othe
         for label, dice in zip(labels, row, strict=True):
             known = 1.0 if dice == dice else NAN
             sizes = {"n_pred": 100.0 if dice == dice else 0.0, "n_ref": voxels if dice > 0 else 0.0}
+            sizes["TP"] = known * dice * sum(sizes.values()) / 2 if dice == dice else 0.0
             metrics[label] = {"Dice": dice, "HD95": hd95 * known, "ASSD": known, "NSD": dice, **sizes}
         cases.append(
-            CaseResult(case, metrics, Scale((8, 8, 8), (1.0, 1.0, 1.0)), 512, f"labels/{case}.nii.gz")
+            CaseResult(
+                case,
+                metrics,
+                Scale((8, 8, 8), (1.0, 1.0, 1.0)),
+                512,
+                Counts(500, 506, 506, 512),
+                f"labels/{case}.nii.gz",
+            )
         )
     return Evaluation(tuple(cases), labels, **other)
 

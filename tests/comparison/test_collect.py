@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from tests.comparison.runs import NAN, make_run, spread
 
-from semiseg.comparison.collect import collect
-from semiseg.comparison.read import Unscored, read_run
+from semiseg.comparison.read import Unscored, collect, read_run
 from semiseg.errors import UsageError
 
 

@@ -15,9 +15,9 @@ from tests.comparison.runs import NAN, make_run, spread
 
 from semiseg.comparison.compare import compare
 from semiseg.comparison.result import Board
+from semiseg.comparison.statistics import bootstrap
 from semiseg.errors import UsageError
-from semiseg.metrics.aggregate import statistics
-from semiseg.statistics.bootstrap import bootstrap
+from semiseg.evaluation.results import statistics
 
 RNG = np.random.default_rng(0)
 BASE = RNG.uniform(0.6, 0.9, 12)
@@ -243,6 +243,21 @@ def test_other_seeds_and_scored_training_cases_are_said(tmp_path: Path) -> None:
     found = board(tmp_path).notices
     assert "not all have the same seeds (0: mean_teacher; 0 1: supervised)" in found
     assert "supervised, seed 1: scored cases that were labeled in training: a" in found
+
+
+def test_cases_that_another_fold_was_trained_on_are_no_training_cases(tmp_path: Path) -> None:
+    folds = {0: spread(BASE), 1: {f"other {case}": dice for case, dice in spread(BASE).items()}}
+    for method in ("supervised", "mean_teacher"):
+        for fold, scores in folds.items():
+            labeled = list(folds[1 - fold])
+            make_run(
+                tmp_path / f"{method} {fold}",
+                scores,
+                method=method,
+                settings={"data.fold": fold},
+                labeled_cases=labeled,
+            )
+    assert not [line for line in board(tmp_path).notices if "labeled in training" in line]
 
 
 def test_scores_of_validation_cases_are_said_to_be_that(tmp_path: Path) -> None:

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from tests.comparison.runs import make_run, spread
 
-from semiseg.comparison.collect import collect
 from semiseg.comparison.compare import compare
 from semiseg.comparison.differences import differences, told_apart
 from semiseg.comparison.group import Group, group
+from semiseg.comparison.read import collect
 from semiseg.errors import UsageError
 from semiseg.methods import all_options
 from semiseg.methods.mean_teacher import MeanTeacher
-from semiseg.option_values import declared
-from semiseg.run import load_run
+from semiseg.runs.run import load_run
+from semiseg.settings.options import declared
 
 DICE = spread([0.9, 0.8, 0.7])
 

@@ -11,7 +11,7 @@ from tests.factories import make_dataset
 
 import semiseg
 from semiseg.comparison.compare import compare
-from semiseg.run import Run
+from semiseg.runs.run import Run
 
 FLAGS = {
     "plan.patch": (16, 16, 16),
@@ -38,7 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             device="cpu",
             workers=0,
         )
-        semiseg.predict(data / "imagesTs", run.folder / "test", run.folder, device="cpu", quality="fast")
+        semiseg.predict(data / "imagesTs", run.folder / "test", run.folder, device="cpu")
         semiseg.evaluate(data / "labelsTs", run.folder / "test", dataset=data).save(run.folder / "test")
     return root / "runs"
 

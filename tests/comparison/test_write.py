@@ -11,12 +11,12 @@ import pytest
 from tests.comparison.runs import NAN, make_run, spread
 
 from semiseg.comparison.compare import compare
+from semiseg.comparison.report import tables
+from semiseg.comparison.report import tables as lists
+from semiseg.comparison.report.write import FILES, as_markdown, write
 from semiseg.comparison.result import Comparison
-from semiseg.comparison.write import FILES, as_markdown, write
+from semiseg.drawing.table import csv_text, markdown
 from semiseg.errors import UsageError
-from semiseg.report import comparison_lists as lists
-from semiseg.report import comparison_tables as tables
-from semiseg.report.table import csv_text, markdown
 
 BASE = [0.70, 0.75, 0.80, 0.82, 0.85, 0.88, 0.90]
 BETTER = [value + 0.03 + 0.001 * i for i, value in enumerate(BASE)]
@@ -108,6 +108,6 @@ def test_what_has_no_number_is_a_dash_and_never_nan(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_told(comparison: Comparison, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UsageError, match="cannot write the comparison into") as caught:
+    with pytest.raises(UsageError, match="cannot write into") as caught:
         write(comparison, tmp_path / "file")
     assert caught.value.code == "NOT_WRITABLE"

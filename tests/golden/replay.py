@@ -9,11 +9,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from semiseg.config import OptimizerConfig
 from semiseg.core import Batch, Clock, Method, SegOutput
-from semiseg.engine.optim import build_optimizer
-from semiseg.engine.precision import Precision
-from semiseg.engine.update import iterate
+from semiseg.settings.config import OptimizerConfig
+from semiseg.training.optim import build_optimizer
+from semiseg.training.precision import Precision
+from semiseg.training.update import iterate
 
 Vector = dict[str, np.ndarray]
 
@@ -30,8 +30,19 @@ class Tiny(nn.Module):
         self.bn1 = norm(first.shape[0])
         self.conv2 = conv(last.shape[1], last.shape[0], 1)
 
+    encoder_parts = ("conv1", "bn1")
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        return [torch.relu(self.bn1(self.conv1(x)))]
+
+    def decode(self, maps: list[Tensor]) -> list[Tensor]:
+        return maps
+
+    def classify(self, features: Tensor) -> Tensor:
+        return self.conv2(features)
+
     def forward(self, x: Tensor) -> SegOutput:
-        return SegOutput(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        return SegOutput(self.classify(self.encode(x)[-1]))
 
 
 class Answers(nn.Module):

@@ -8,13 +8,13 @@ import torch
 from tests.golden.replay import Answers, Tiny, Vector, state, stepped, tensor
 from torch import Tensor
 
-from semiseg.config import OptimizerConfig, ScheduleConfig
 from semiseg.core import Batch, Clock
-from semiseg.engine.optim import lr_factor
 from semiseg.methods import abd_bcp
 from semiseg.methods.abd import ABD
 from semiseg.methods.abd_bcp import ABDBCP
-from semiseg.parts.displacement import displaced, grid_of, replace_sure, replace_unsure
+from semiseg.methods.parts.displacement import displaced, grid_of, replace_sure, replace_unsure
+from semiseg.settings.config import OptimizerConfig, ScheduleConfig
+from semiseg.training.optim import lr_factor
 
 TOTAL = 30_000
 """Iterations of the scripts."""

@@ -9,13 +9,12 @@ from tests.golden.replay import Answers
 from torch import nn
 
 from semiseg.core import Batch, Clock, SegOutput
-from semiseg.ema import ema_update, warm_decay
 from semiseg.errors import UsageError
 from semiseg.losses import dice_ce, dice_loss, entropy_map
 from semiseg.methods.ac_mt import ACMT
-from semiseg.parts.confident_learning import class_thresholds, confident_joint, label_issues
-from semiseg.parts.nearest_prototype import Spread, scan_prototypes, squared_distances, upsampled
-from semiseg.schedules import poly
+from semiseg.methods.ac_mt.confident_learning import class_thresholds, confident_joint, label_issues
+from semiseg.methods.ac_mt.prototypes import Spread, scan_prototypes, squared_distances, upsampled
+from semiseg.schedules import ema_update, poly, warm_decay
 
 FILTERS = ["both", "prune_by_class", "prune_by_noise_rate"]
 

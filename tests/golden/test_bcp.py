@@ -9,11 +9,10 @@ from tests.golden.replay import state
 from torch import nn
 
 from semiseg.core import Batch, Clock
-from semiseg.ema import ema_update
-from semiseg.losses import mixed_dice_ce, region_cross_entropy, region_dice
-from semiseg.methods.bcp import BCP
-from semiseg.parts.boxes import draw_starts, mask_of, scaled
-from semiseg.parts.components import largest_components
+from semiseg.inference.components import largest_components
+from semiseg.methods.bcp import BCP, mixed_dice_ce, region_cross_entropy, region_dice
+from semiseg.methods.parts.boxes import draw_starts, mask_of, scaled
+from semiseg.schedules import ema_update
 
 
 def corner(mask):

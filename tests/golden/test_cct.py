@@ -13,7 +13,7 @@ from tests.methods.tiny import TinyNet
 from semiseg import networks
 from semiseg.losses import softmax_mse
 from semiseg.methods.cct import CCT
-from semiseg.parts.perturbations import feature_drop, feature_noise
+from semiseg.methods.parts.branches import feature_drop, feature_noise
 
 
 def method_for(v, **options):

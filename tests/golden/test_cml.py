@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from semiseg import networks
 from semiseg.core import Batch, Clock, SegOutput
-from semiseg.losses.discrepancy import feature_discrepancy
 from semiseg.methods import cml
 from semiseg.methods.bcp import dice_ce_everywhere
-from semiseg.methods.cml import CML, exchange, other_upsampling
+from semiseg.methods.cml import CML, exchange, feature_discrepancy, other_upsampling
 
 
 def tensor(v: Vector, key: str) -> Tensor:

@@ -10,7 +10,7 @@ from tests.golden.ssl4mis import END, batch_of
 
 from semiseg.methods import deep_co_training
 from semiseg.methods.deep_co_training import DeepCoTraining
-from semiseg.parts.symmetries import turns
+from semiseg.methods.parts.transforms import turns
 
 
 def test_losses_and_gradients(golden, monkeypatch):

@@ -7,10 +7,10 @@ import pytest
 import torch
 from tests.golden.replay import Answers, Tiny, Vector, assert_weights, state, stepped, tensor
 
-from semiseg.config import OptimizerConfig
 from semiseg.core import Batch, Clock
 from semiseg.methods.dhc import DHC
-from semiseg.parts.class_weights import DifficultyWeights, DistributionWeights, class_counts, rarity
+from semiseg.methods.parts.class_weights import DifficultyWeights, DistributionWeights, class_counts, rarity
+from semiseg.settings.config import OptimizerConfig
 
 
 def test_weights_of_rare_classes(golden):

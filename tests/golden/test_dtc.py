@@ -9,10 +9,10 @@ from tests.golden.two_tasks import OneClass, iteration_of_gradients, make_batch
 
 from semiseg import schedules
 from semiseg.core import Clock
-from semiseg.engine.optim import lr_factor
 from semiseg.losses import mask_from_distance
 from semiseg.methods.dtc import DTC
-from semiseg.resolve import resolve
+from semiseg.settings.resolve import resolve
+from semiseg.training.optim import lr_factor
 
 UNIT = 150
 """Iterations of one step of the scripts' ramp."""

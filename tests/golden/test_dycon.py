@@ -14,9 +14,10 @@ from tests.methods.tiny import TinyNet
 from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, SegOutput
-from semiseg.losses import dice_ce, fecl, softmax_mse, uncl
-from semiseg.methods.dycon import DyCON
-from semiseg.parts.projection import EMBEDDINGS
+from semiseg.losses import dice_ce, softmax_mse
+from semiseg.methods.dycon import DyCON, uncl
+from semiseg.methods.dycon.contrast import fecl
+from semiseg.methods.dycon.embedding import EMBEDDINGS
 from semiseg.schedules import geometric, sigmoid_rampup
 
 RAMP = 1500

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from tests.golden.replay import Answers
 from tests.golden.ssl4mis import END, batch_of, said
 
-from semiseg.losses import complementary, concentration
-from semiseg.methods.fixmatch import FixMatch, released_pseudo_label
+from semiseg.methods.fixmatch import FixMatch, complementary, concentration, released_pseudo_label
 
 
 def threshold(v):

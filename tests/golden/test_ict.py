@@ -9,8 +9,7 @@ from tests.golden.replay import Answers, Tiny, assert_final_weights, replay, sta
 
 from semiseg.core import Batch, Clock
 from semiseg.methods import ict
-from semiseg.methods.ict import ICT
-from semiseg.parts.mixing import mixup
+from semiseg.methods.ict import ICT, mixup
 
 CODE = {"ramp": 200 * 150, "ramp_unit": 150}
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from tests.golden.replay import Tiny, assert_final_weights, draws, replay, state
 
-from semiseg.config import ScheduleConfig
-from semiseg.ema import ema_update, warm_decay
-from semiseg.engine.optim import lr_factor
 from semiseg.methods.mean_teacher import MeanTeacher
+from semiseg.schedules import ema_update, warm_decay
+from semiseg.settings.config import ScheduleConfig
+from semiseg.training.optim import lr_factor
 
 
 def test_ema_update_moves_parameters_and_no_buffer(golden):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from semiseg.metrics import evaluate
+from semiseg.evaluation.case import evaluate
 
 
 @pytest.mark.parametrize("kind", ["noisy", "clean"])

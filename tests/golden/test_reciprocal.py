@@ -12,10 +12,10 @@ from tests.golden.replay import Vector, state
 from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, SegOutput, Update
-from semiseg.engine.precision import Precision
-from semiseg.engine.update import iterate
 from semiseg.losses import dice_loss
 from semiseg.methods.reciprocal import Reciprocal
+from semiseg.training.precision import Precision
+from semiseg.training.update import iterate
 
 close = dict(rtol=1e-3, atol=1e-7)
 

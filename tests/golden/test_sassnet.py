@@ -9,9 +9,8 @@ from tests.golden.two_tasks import OneClass, make_batch
 from torch import nn
 
 from semiseg.core import Clock
-from semiseg.losses import origin_loss
+from semiseg.methods.parts.critic import Critic, origin_loss
 from semiseg.methods.sassnet import SASSNet
-from semiseg.parts.critic import Critic
 from semiseg.schedules import consistency_ramp
 
 UNIT, LENGTH = 150, 40 * 150

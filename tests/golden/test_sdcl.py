@@ -7,10 +7,10 @@ import pytest
 import torch
 from tests.golden.replay import Answers, Tiny, Vector, assert_weights, state, stepped, tensor
 
-from semiseg.config import OptimizerConfig
 from semiseg.core import Batch, Clock
 from semiseg.methods import sdcl
 from semiseg.methods.sdcl import SDCL
+from semiseg.settings.config import OptimizerConfig
 
 HERE = Clock(0, 10, "selftrain")
 

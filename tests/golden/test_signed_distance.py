@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from semiseg.data.targets import make_targets
-from semiseg.data.targets.signed_distance import signed_distance
+from semiseg.batches.targets import make_targets, signed_distance
 
 VECTORS = ["dtc__sdf_2d", "dtc__sdf_3d", "sassnet__sdf_3d"]
 

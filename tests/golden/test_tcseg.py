@@ -8,12 +8,12 @@ import torch
 from tests.golden.replay import Vector, stepped, tensor
 from torch import Tensor, nn
 
-from semiseg.config import OptimizerConfig
 from semiseg.core import Batch, Clock, SegOutput
+from semiseg.methods.parts.boxes import columns
+from semiseg.methods.parts.prototype_maps import prototype_maps
+from semiseg.methods.parts.unreliable import regions
 from semiseg.methods.tcseg import Said, TCSeg
-from semiseg.parts.boxes import columns
-from semiseg.parts.prototype_maps import prototype_maps
-from semiseg.parts.unreliable import regions
+from semiseg.settings.config import OptimizerConfig
 
 TOTAL = 20_000
 

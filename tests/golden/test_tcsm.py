@@ -11,17 +11,15 @@ import torch
 from lightning_fabric import Fabric
 from tests.golden.replay import Answers, Tiny, state
 
-from semiseg.config import OptimizerConfig
 from semiseg.core import Batch, Clock
-from semiseg.engine.optim import build_optimizer
-from semiseg.engine.precision import Precision
-from semiseg.engine.update import iterate
 from semiseg.inference.postprocess import postprocess
 from semiseg.losses import cross_entropy
+from semiseg.methods.parts.transforms import Chain, Symmetries, Zoom, flip, turns
 from semiseg.methods.tcsm import TCSM
-from semiseg.parts.symmetries import Symmetries, flip, turns
-from semiseg.parts.transform import Chain
-from semiseg.parts.zoom import Zoom
+from semiseg.settings.config import OptimizerConfig
+from semiseg.training.optim import build_optimizer
+from semiseg.training.precision import Precision
+from semiseg.training.update import iterate
 
 SKIN = (1.93, 8.06)
 """The original's class weights."""

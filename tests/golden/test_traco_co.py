@@ -8,12 +8,12 @@ import torch
 from tests.golden.replay import Answers, Tiny, Vector, assert_weights, state, stepped, tensor
 from torch import Tensor
 
-from semiseg.config import OptimizerConfig, ScheduleConfig
 from semiseg.core import SHIFTED, Batch, Clock
-from semiseg.engine.optim import lr_factor
+from semiseg.methods.parts.boxes import columns
+from semiseg.methods.parts.crops import overlap
 from semiseg.methods.traco_co import TraCoCo
-from semiseg.parts.boxes import columns
-from semiseg.parts.crops import overlap
+from semiseg.settings.config import OptimizerConfig, ScheduleConfig
+from semiseg.training.optim import lr_factor
 
 
 def bounds(boxes) -> list[int]:

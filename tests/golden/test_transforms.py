@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from semiseg.data.augment import acdc, la
-from semiseg.data.resident import Resident
-from semiseg.data.streams import Stream
+from semiseg.batches.augment import acdc, la
+from semiseg.batches.batches import Stream
+from semiseg.batches.resident import Resident
 
 
 def test_left_atrium_rotation_and_flip(golden):

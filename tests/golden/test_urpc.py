@@ -11,8 +11,7 @@ from tests.golden.branches import check
 from tests.methods.tiny import TinyNet
 
 from semiseg import networks
-from semiseg.losses import divergence_from_mean, pyramid_consistency
-from semiseg.methods.urpc import URPC
+from semiseg.methods.urpc import URPC, divergence_from_mean, pyramid_consistency
 
 SCALES = ("main", "aux1", "aux2", "aux3")
 

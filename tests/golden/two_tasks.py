@@ -10,8 +10,8 @@ from tests.golden.replay import Vector
 from tests.methods.answers import TwoTasks
 from torch import Tensor
 
+from semiseg.batches.targets import make_targets
 from semiseg.core import Batch, SegOutput
-from semiseg.data.targets import make_targets
 
 
 class OneClass(TwoTasks):

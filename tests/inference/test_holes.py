@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from semiseg.errors import UsageError
-from semiseg.inference.holes import fill
+from semiseg.inference.components import fill
 from semiseg.inference.postprocess import postprocess
 
 VALUES = {"muscle": 3, "blood": 7}

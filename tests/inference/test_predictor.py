@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from semiseg.core import SegOutput
 from semiseg.errors import UsageError
-from semiseg.inference.predictor import Settings, evaluating, grown, mirror_axes, predict_probabilities
+from semiseg.inference.predictor import Settings, evaluating, mirrored_views, predict_probabilities
 
 
 class Net(nn.Module):
@@ -38,13 +38,21 @@ def test_an_ensemble_is_the_mean_of_probabilities() -> None:
     torch.testing.assert_close(found, wanted)
 
 
-def test_mirroring_is_the_mean_over_all_flips_flipped_back() -> None:
+@pytest.mark.parametrize(
+    ("axes", "flips"),
+    [
+        ((), [()]),
+        ((0,), [(), (2,)]),
+        ((0, 2), [(), (2,), (4,), (2, 4)]),
+        ((0, 1, 2), [(), (2,), (3,), (4,), (2, 3), (2, 4), (3, 4), (2, 3, 4)]),
+    ],
+)
+def test_mirroring_is_the_mean_over_the_flips_of_the_named_axes_flipped_back(axes, flips) -> None:
     network, image = Net(3), torch.randn(1, 6, 8, 4)
-    found = predict_probabilities([network], image, dim=3, patch=(6, 8, 4), config=Settings(mirror=True))
-    flips = [(), (2,), (3,), (4,), (2, 3), (2, 4), (3, 4), (2, 3, 4)]
-    assert mirror_axes(3) == flips
+    found = predict_probabilities([network], image, dim=3, patch=(6, 8, 4), mirrored=axes)
+    assert mirrored_views(axes) == flips
     views = [expected(network, image[None].flip(f) if f else image[None]) for f in flips]
-    wanted = sum(v.flip(f) if f else v for v, f in zip(views, flips, strict=True)) / 8
+    wanted = sum(v.flip(f) if f else v for v, f in zip(views, flips, strict=True)) / len(flips)
     torch.testing.assert_close(found, wanted[0])
 
 
@@ -93,30 +101,20 @@ def test_window_batch_is_obeyed_and_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("divisor", "size", "wanted"),
+    ("size", "settings"),
     [
-        ((8, 8, 8), (35, 50, 35), (40, 56, 40)),
-        ((16, 16, 16), (35, 50, 35), (32, 48, 32)),  # 48 would be half as much again
-        ((8, 8, 8), (80, 50, 20), (32, 56, 32)),  # far too long, a little too long, short
-        ((32, 48, 32), (35, 50, 35), (32, 48, 32)),  # a network of fixed size
-        (None, (35, 50, 35), (32, 48, 32)),  # nothing is known of it
+        ((9, 8, 8), Settings()),  # a little longer than the patch
+        ((5, 20, 8), Settings()),  # shorter along one axis, longer along another
+        ((9, 9, 9), Settings(stride=(1, 1, 1))),
+        ((9, 8, 8), Settings(overlap=0.25, window_batch=1)),
     ],
 )
-def test_a_window_grows_only_where_it_makes_one_window_enough(divisor, size, wanted) -> None:
-    network = Net(3)
-    if divisor:
-        network.divisor = divisor
-    assert grown((32, 48, 32), size, [network]) == wanted
-
-
-def test_an_explicit_stride_keeps_the_window_as_it_is() -> None:
+def test_every_window_has_the_size_of_the_training_patch(size, settings) -> None:
     network, seen = Net(3), []
     network.divisor = (1, 1, 1)
     network.register_forward_pre_hook(lambda module, inputs: seen.append(tuple(inputs[0].shape[2:])))
-    image = torch.randn(1, 9, 8, 8)
-    predict_probabilities([network], image, dim=3, patch=(8, 8, 8), config=Settings(stride=(1, 1, 1)))
-    predict_probabilities([network], image, dim=3, patch=(8, 8, 8))
-    assert seen == [(8, 8, 8), (9, 8, 8)]
+    predict_probabilities([network], torch.randn(1, *size), dim=3, patch=(8, 8, 8), config=settings)
+    assert set(seen) == {(8, 8, 8)}
 
 
 @pytest.mark.parametrize(

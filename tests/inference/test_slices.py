@@ -7,8 +7,13 @@ import pytest
 import torch
 from scipy import ndimage
 
-from semiseg.inference.predictor import Settings, predict_probabilities
-from semiseg.inference.slices import nearest_index, predict_slices, resize_nearest
+from semiseg.inference.predictor import (
+    Settings,
+    nearest_index,
+    predict_probabilities,
+    predict_slices,
+    resize_nearest,
+)
 
 
 @pytest.mark.parametrize("old", [1, 5, 37, 128, 217])

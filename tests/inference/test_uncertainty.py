@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from semiseg.inference.uncertainty import entropy
+from semiseg.inference.predictor import entropy
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from semiseg.core import IGNORE
-from semiseg.losses import by_rows, entropy_map, fecl, fecl_paper, uncl
+from semiseg.losses import entropy_map
+from semiseg.methods.dycon import contrast, uncl
+from semiseg.methods.dycon.contrast import fecl, fecl_paper
 
 few = settings(max_examples=20, deadline=None)
 
@@ -174,7 +176,7 @@ def test_some_rows_at_a_time_are_as_good_as_all(scan, pairs: int, column_max: bo
     found = []
     for at_once in (pairs, 2**18):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(by_rows, "CPU_PAIRS", at_once)
+            patch.setattr(contrast, "CPU_PAIRS", at_once)
             leaf = z.clone().requires_grad_()
             loss = fecl(leaf, labels, taught=taught, column_max=column_max, threshold=0.1)
             (3.0 * loss).backward()

@@ -36,8 +36,8 @@ def split_data(fabric: Fabric, name: str) -> tuple[torch.Tensor, torch.Tensor]:
 def mean_gradient(fabric: Fabric) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradient applied by two ranks with a shared batch, and the mean of the two single gradients."""
     from semiseg.core import Clock
-    from semiseg.engine.precision import Precision
-    from semiseg.engine.update import iterate
+    from semiseg.training.precision import Precision
+    from semiseg.training.update import iterate
 
     at = batches(2, 3)
 

@@ -13,7 +13,7 @@ from semiseg.core import Clock
 from semiseg.errors import UsageError
 from semiseg.methods.abd import ABD, crossed
 from semiseg.methods.abd_bcp import ABDBCP
-from semiseg.parts.displacement import displaced, grid_of, replace_sure, replace_unsure
+from semiseg.methods.parts.displacement import displaced, grid_of, replace_sure, replace_unsure
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import TinyNet, batches, loop_for
 

@@ -14,13 +14,13 @@ from torch import nn
 
 from semiseg import methods
 from semiseg.core import Batch, Clock, SegOutput
-from semiseg.engine import checkpoint
 from semiseg.errors import UsageError
 from semiseg.losses import entropy_map, masked_mean, softmax_mse
 from semiseg.methods import ac_mt
 from semiseg.methods.ac_mt import ACMT, looks
-from semiseg.option_values import checked
-from semiseg.parts.nearest_prototype import Spread, nearest_class, scan_prototypes
+from semiseg.methods.ac_mt.prototypes import Spread, nearest_class, scan_prototypes
+from semiseg.networks import checkpoint
+from semiseg.settings.options import checked
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import TinyNet, batches, loop_for
 from tests.methods.tiny import make as make_by_name
@@ -259,7 +259,7 @@ def test_passes_in_one_batch_are_the_same_without_batch_norm(monkeypatch):
     assert asked == [8, 2]
 
 
-# 3. Confident learning (its own properties are in tests/parts).
+# 3. Confident learning (its own properties are in tests/methods/parts).
 
 
 @few

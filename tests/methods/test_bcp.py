@@ -12,14 +12,14 @@ from torch import nn
 
 from semiseg import methods
 from semiseg.core import IGNORE, Batch, Clock
-from semiseg.engine import checkpoint
-from semiseg.engine.events import Stepped
-from semiseg.engine.stages import clock_at
 from semiseg.errors import UsageError
-from semiseg.losses import mixed_dice_ce, region_cross_entropy, region_dice
-from semiseg.methods.bcp import BCP, groups
-from semiseg.parts.boxes import draw_mask, scaled
-from semiseg.resolve import resolve
+from semiseg.methods.bcp import BCP, mixed_dice_ce, region_cross_entropy, region_dice
+from semiseg.methods.ict import groups
+from semiseg.methods.parts.boxes import draw_mask, scaled
+from semiseg.networks import checkpoint
+from semiseg.runs.events import Stepped
+from semiseg.settings.resolve import resolve
+from semiseg.training.stages import clock_at
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import batches, loop_for, make
 

@@ -1,4 +1,4 @@
-"""What the consistency of disturbed decoders must do for every input; the disturbances are in tests/parts."""
+"""What the consistency of disturbed decoders must do for every input; disturbances: tests/methods/parts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_what_is_exported_is_the_plain_network():
 
 
 def test_a_network_in_one_piece_is_refused():
-    with pytest.raises(UsageError, match="cct puts further decoders"):
+    with pytest.raises(UsageError, match="cct runs encoder and decoder"):
         CCT(lambda: Pointwise(2, 3))
 
 

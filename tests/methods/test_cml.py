@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from semiseg import methods, networks
 from semiseg.core import Batch, Clock, SegOutput
 from semiseg.errors import UsageError
-from semiseg.losses.discrepancy import feature_discrepancy
-from semiseg.methods.bcp import groups, half
-from semiseg.methods.cml import CML, exchange, other_upsampling
-from semiseg.parts.boxes import draw_mask
+from semiseg.methods.cml import CML, exchange, feature_discrepancy, other_upsampling
+from semiseg.methods.ict import groups, half
+from semiseg.methods.parts.boxes import draw_mask
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import TinyNet, batches, loop_for, make
 

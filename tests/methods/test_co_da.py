@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from semiseg import methods
 from semiseg.core import Clock
 from semiseg.errors import UsageError
-from semiseg.losses import class_means, expectation_mask, weighted_cross_entropy
-from semiseg.methods.co_da import CoDA
+from semiseg.methods.co_da import CoDA, class_means, expectation_mask, weighted_cross_entropy
 from tests.golden.replay import Answers
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import TinyNet, batches

@@ -11,8 +11,8 @@ import torch
 
 from semiseg import methods
 from semiseg.core import SHIFTED, Clock, Stage
-from semiseg.engine import checkpoint
-from semiseg.resolve import resolve
+from semiseg.networks import checkpoint
+from semiseg.settings.resolve import resolve
 from tests.conftest import environment_of_ranks
 from tests.factories import make_dataset
 from tests.methods.tiny import SMALL, batches, loop_for, make
@@ -73,8 +73,9 @@ def test_only_trainable_networks_get_a_gradient(name):
 
 def test_labels_of_unlabeled_images_are_not_in_the_batch(name):
     fields = batches(2, 3)(0)._fields
-    assert fields == ("x_l", "y_l", "x_u", "targets", "views_l", "shifts")
-    assert set(make(name, 2, 3).views) <= {"weak", "strong", SHIFTED}
+    # the last is what a network of the run said
+    assert fields == ("x_l", "y_l", "x_u", "targets", "views_l", "shifts", "pseudo")
+    assert set(make(name, 2, 3).views) <= {"weak", "strong", "strong2", SHIFTED}
 
 
 def test_stages_cover_the_run(name):
@@ -153,7 +154,7 @@ def test_the_applied_gradient_is_the_mean_over_ranks(name, two_ranks):
 
 
 def test_hidden_labels_change_nothing(name, tmp_path):
-    from semiseg import experiment
+    from semiseg.training import train
 
     def weights(folder: Path, runs: Path) -> dict[str, torch.Tensor]:
         config = resolve(
@@ -168,7 +169,7 @@ def test_hidden_labels_change_nothing(name, tmp_path):
             },
             environment={},
         )
-        run = experiment.train(folder, config, runs=runs, device="cpu", workers=0)
+        run = train.train(folder, config, runs=runs, device="cpu", workers=0)
         content = checkpoint.load(run.folder / "checkpoints" / "final.ckpt", checkpoint.MODEL)
         return content["predictor"]
 

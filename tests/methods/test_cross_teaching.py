@@ -7,12 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semiseg import experiment, methods, networks
+from semiseg import methods, networks
 from semiseg.core import Batch, Clock
 from semiseg.errors import UsageError
 from semiseg.methods.cross_teaching import CrossTeaching
-from semiseg.model import Model
-from semiseg.resolve import resolve
+from semiseg.prediction.model import Model
+from semiseg.settings.resolve import resolve
+from semiseg.training import train
 from tests.factories import make_dataset
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import TinyNet
@@ -101,7 +102,7 @@ def trained(tmp_path, patch, **options):
         },
     )
     data = make_dataset(tmp_path, labeled=4, unlabeled=2, test=2)
-    return experiment.train(data, config, runs=tmp_path / "runs", device="cpu", workers=0)
+    return train.train(data, config, runs=tmp_path / "runs", device="cpu", workers=0)
 
 
 @pytest.mark.parametrize(

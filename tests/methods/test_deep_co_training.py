@@ -12,7 +12,7 @@ from semiseg.core import Clock
 from semiseg.errors import UsageError
 from semiseg.losses import softmax_mse
 from semiseg.methods.deep_co_training import DeepCoTraining, draw_turn
-from semiseg.parts.symmetries import turns
+from semiseg.methods.parts.transforms import turns
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import batches
 

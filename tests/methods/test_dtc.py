@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from semiseg import methods
+from semiseg.batches.targets import make_targets
 from semiseg.core import IGNORE, Batch, Clock
-from semiseg.data.targets import make_targets
 from semiseg.errors import UsageError
 from semiseg.losses import distance_loss, mask_from_distance, task_consistency
 from semiseg.methods.dtc import DTC

@@ -15,8 +15,15 @@ from semiseg import methods, networks
 from semiseg.core import IGNORE, Batch, Clock, SegOutput
 from semiseg.errors import UsageError
 from semiseg.methods.dycon import DyCON
-from semiseg.parts.patches import draw, patch_labels, pooled, shares
-from semiseg.parts.projection import EMBEDDINGS, Projected, Projection
+from semiseg.methods.dycon.embedding import (
+    EMBEDDINGS,
+    Projected,
+    Projection,
+    draw,
+    patch_labels,
+    pooled,
+    shares,
+)
 from semiseg.schedules import geometric
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import TinyNet, batches, loop_for, make

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from semiseg import methods, option_values
+from semiseg import methods
 from semiseg.core import Method
 from semiseg.errors import UsageError
-from semiseg.methods._describe import read as read_source
-from semiseg.methods._words import NUMBERS
+from semiseg.methods._catalog import NUMBERS
+from semiseg.methods._catalog import read as read_source
+from semiseg.settings import options as option_values
 from tests.methods.tiny import TinyNet, batches, loop_for, make
 
 NAMES = methods.names()
@@ -27,18 +29,31 @@ def networks(module: nn.Module) -> set[int]:
 
 
 @contextmanager
-def counting(method: Method) -> Iterator[list[int]]:
-    """Images times 3 if a gradient is wanted (forward and backward), else 1, of every forward pass."""
-    work: list[int] = []
+def counting(method: Method) -> Iterator[list[float]]:
+    """Images times 3 if a gradient is wanted (forward and backward), else 1, of every forward pass.
 
-    def note(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: object) -> None:
-        gradient = torch.is_grad_enabled() and any(p.requires_grad for p in module.parameters())
-        work.append(len(inputs[0]) * (3 if gradient else 1))
+    Encoder and decoder are half of it each, whether they run together or apart. Nothing is counted where a
+    method has decoders of its own.
+    """
+    work: list[float] = []
+    tiny = [m for m in method.modules() if isinstance(m, TinyNet)]
 
-    hooks = [m.register_forward_hook(note) for m in method.modules() if isinstance(m, TinyNet)]
+    def counted(
+        net: TinyNet, run: Callable[[Any], list[torch.Tensor]]
+    ) -> Callable[[Any], list[torch.Tensor]]:
+        def half(given: Any) -> list[torch.Tensor]:
+            gradient = torch.is_grad_enabled() and any(p.requires_grad for p in net.parameters())
+            work.append(len(given[0] if isinstance(given, list) else given) * (1.5 if gradient else 0.5))
+            return run(given)
+
+        return half
+
+    if all(hasattr(net, TinyNet.encoder_parts[0]) for net in tiny):
+        for net in tiny:
+            net.encode, net.decode = counted(net, net.encode), counted(net, net.decode)
     yield work
-    for hook in hooks:
-        hook.remove()
+    for net in tiny:
+        vars(net).pop("encode", None), vars(net).pop("decode", None)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,7 +84,8 @@ def test_work_is_as_measured(name):
     method, described = make(name, 2, 3), methods.description(name)
     # Without unlabeled scans the whole batch is labeled. The last of two iterations: the last stage.
     half = 2 * method.samples_per_image
-    loop = loop_for(method, batches(2, 3, labeled=half if method.views else 4, unlabeled=half), 2)
+    unlabeled = half * method.unlabeled_per_image
+    loop = loop_for(method, batches(2, 3, labeled=half if method.views else 4, unlabeled=unlabeled), 2)
     loop.iterate_once()
     with counting(method) as work:
         loop.iterate_once()

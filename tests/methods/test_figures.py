@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from semiseg import methods
-from semiseg.methods._figures import METRICS
-from semiseg.methods._words import typed, words
+from semiseg.methods._catalog import METRICS, typed, words
 
 ROWS = methods.published()
 

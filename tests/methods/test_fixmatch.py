@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from semiseg import methods
 from semiseg.core import Batch, Clock
 from semiseg.errors import UsageError
-from semiseg.losses import complementary, concentration, dice_ce
-from semiseg.methods.fixmatch import FixMatch, released_pseudo_label
+from semiseg.losses import dice_ce
+from semiseg.methods.fixmatch import FixMatch, complementary, concentration, released_pseudo_label
 from tests.golden.replay import Answers
 from tests.methods.tiny import TinyNet, batches
 

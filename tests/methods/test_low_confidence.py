@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from semiseg.core import Batch, Clock
 from semiseg.errors import UsageError
 from semiseg.losses import entropy_map, softmax_mse
-from semiseg.methods.low_confidence import LowConfidence
-from semiseg.parts.memory import Prototypes
+from semiseg.methods.low_confidence import LowConfidence, Prototypes
 from tests.methods.answers import Fixed, Pointwise
 
 few = settings(max_examples=8, deadline=None)

@@ -115,7 +115,7 @@ def test_the_dice_of_a_perfect_prediction(dice, perfect):
 
 
 def test_a_network_in_one_piece_is_refused():
-    with pytest.raises(UsageError, match="mc_net puts further decoders"):
+    with pytest.raises(UsageError, match="mc_net runs encoder and decoder"):
         MCNet(lambda: Pointwise(2, 3))
 
 

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from semiseg import methods
 from semiseg.core import Batch, Clock, Method, Update
-from semiseg.engine.optim import skips_by_itself
+from semiseg.training.optim import skips_by_itself
 from tests.methods.tiny import batches, loop_for, make
 
 WAITS = {
@@ -65,6 +65,7 @@ def empty(batch: Batch) -> Batch:
         move(batch.targets),
         move(batch.views_l),
         batch.shifts,
+        batch.pseudo.to("meta"),
     )
 
 
@@ -205,4 +206,5 @@ def _on_gpu(batch: Batch) -> Batch:
         move(batch.targets),
         move(batch.views_l),
         batch.shifts,
+        batch.pseudo.cuda(),
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from semiseg import methods, recipes
-from semiseg.option_values import declared
-from semiseg.resolve import load_recipe, resolve
+from semiseg.settings.options import declared
+from semiseg.settings.resolve import load_recipe, resolve
 
 PUBLISHED = {
     "mean_teacher": {"weight": 0.1, "decay": 0.99, "noise": 0.1, "predict_with": "student"},
@@ -39,6 +39,10 @@ PUBLISHED = {
     "dhc": {"weight": 0.1, "momentum": 0.99, "difficulty_steps": 50, "floor": 0.0, "predict_with": "average"},
     "dan": {"weight": 0.1, "critic_width": 64},
     "cross_teaching": {"weight": 0.1, "predict_with": "first"},
+    "unimatch": {"tau": 0.95, "strong_weight": 0.25, "feature_weight": 0.5, "feature_dropout": 0.5},
+    "ad_mt": {"weight": 2.0, "tau": 0.8, "longest_turn": 19, "decay": 0.99, "predict_with": "student"},
+    "crossmatch": {"tau": 0.75, "eta": 0.3, "gap": 0.5, "strong_weight": 0.25, "distillation_weight": 0.5},
+    "self_training": {"rounds": 2, "keep": 0.9, "quantile": 0.2, "threshold": 0.9, "finetune": 0.1},
     "sassnet": {"weight": 0.01, "distance_weight": 0.3, "reuse_forward": False, "critic_width": 64},
 }
 

@@ -12,11 +12,11 @@ from lightning_fabric import Fabric
 
 from semiseg import methods
 from semiseg.core import Batch, Clock, Method
-from semiseg.engine.precision import Precision
-from semiseg.engine.update import iterate
 from semiseg.errors import UsageError
 from semiseg.losses import cross_entropy, dice_loss
 from semiseg.methods.reciprocal import Reciprocal
+from semiseg.training.precision import Precision
+from semiseg.training.update import iterate
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import TinyNet, batches, loop_for
 
@@ -181,7 +181,7 @@ def test_the_loss_is_compared_under_the_same_dropout():
 
 
 def test_ranks_share_one_difference(monkeypatch):
-    monkeypatch.setattr("semiseg.parts.ranks.sum_over_ranks", lambda x: x + torch.tensor([5.0, 1.0]))
+    monkeypatch.setattr("semiseg.methods.parts.ranks.sum_over_ranks", lambda x: x + torch.tensor([5.0, 1.0]))
     method, batch = make(0, 3, 2, feedback="loss_difference"), batches(2, 3)(0)
     alone = labeled_loss(method, batch)
     h = once(method, batch, 0.1)["feedback"]

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from semiseg import methods
+from semiseg.batches.targets import make_targets
 from semiseg.core import Batch, Clock
-from semiseg.data.targets import make_targets
-from semiseg.engine.optim import lr_factor
 from semiseg.errors import UsageError
-from semiseg.losses import dice_loss, distance_loss, origin_loss
+from semiseg.losses import dice_loss, distance_loss
+from semiseg.methods.parts.critic import Critic, only_judging, origin_loss, without_trace
 from semiseg.methods.sassnet import SASSNet
-from semiseg.parts.critic import Critic, only_judging, without_trace
+from semiseg.training.optim import lr_factor
 from tests.methods.answers import TwoTasks
 from tests.methods.tiny import TinyNet, batches, loop_for
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from semiseg import methods
 from semiseg.core import Clock
 from semiseg.errors import UsageError
+from semiseg.methods.parts.boxes import columns
+from semiseg.methods.parts.prototype_maps import difference, prototype_maps
+from semiseg.methods.parts.unreliable import centers, closed, dilated, draw_element, regions
 from semiseg.methods.tcseg import Said, TCSeg
-from semiseg.parts.boxes import columns
-from semiseg.parts.prototype_maps import difference, prototype_maps
-from semiseg.parts.unreliable import centers, closed, dilated, draw_element, regions
 from tests.methods.tiny import TinyNet, batches
 
 few = settings(max_examples=10, deadline=None)

@@ -1,4 +1,4 @@
-"""What TCSM's consistency must do for every input. Transforms by themselves: tests/parts/test_geometry.py."""
+"""What TCSM's consistency must do for every input. Transforms: tests/methods/parts/test_geometry.py."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from semiseg import methods
 from semiseg.core import IGNORE, Batch, Clock
 from semiseg.errors import UsageError
 from semiseg.losses import cross_entropy, softmax_mse
+from semiseg.methods.parts.transforms import Chain, Symmetries, Zoom, symmetries_of
 from semiseg.methods.tcsm import TCSM
-from semiseg.parts.symmetries import Symmetries, symmetries_of
-from semiseg.parts.transform import Chain
-from semiseg.parts.zoom import Zoom
 from tests.methods.answers import Fixed, Pointwise
 from tests.methods.tiny import TinyNet, batches
 

@@ -14,8 +14,8 @@ from semiseg import methods
 from semiseg.core import SHIFTED, Clock
 from semiseg.errors import UsageError
 from semiseg.losses import regional_cross_entropy, saddle_entropy, translation_consistency
+from semiseg.methods.parts.boxes import columns, draw_columns
 from semiseg.methods.traco_co import TraCoCo, cleaned
-from semiseg.parts.boxes import columns, draw_columns
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import batches
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from semiseg.core import Batch, Clock
 from semiseg.losses import masked_mean, softmax_mse
-from semiseg.methods import _teacher
+from semiseg.methods import _bases
 from semiseg.methods.ua_mt import UAMT
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import TinyNet, batches
@@ -93,7 +93,7 @@ def test_passes_in_one_batch_are_the_same_without_batch_norm(monkeypatch):
     x = torch.randn(3, 1, 6, 6)
     torch.manual_seed(1)
     separate = method.uncertainty(x)
-    monkeypatch.setattr(_teacher, "one_pass_pays", lambda network, x: True)
+    monkeypatch.setattr(_bases, "one_pass_pays", lambda network, x: True)
     torch.manual_seed(1)
     torch.testing.assert_close(method.uncertainty(x), separate)
 
@@ -101,10 +101,10 @@ def test_passes_in_one_batch_are_the_same_without_batch_norm(monkeypatch):
 def test_batch_norm_keeps_the_published_groups():
     on_gpu = type("OnGpu", (), {"is_cuda": True})()
     norm = TinyNet(2, 2)
-    assert not _teacher.one_pass_pays(norm, on_gpu)
-    assert _teacher.one_pass_pays(norm.eval(), on_gpu)
-    assert _teacher.one_pass_pays(Pointwise(2, 2), on_gpu)
-    assert not _teacher.one_pass_pays(Pointwise(2, 2), torch.empty(0))
+    assert not _bases.one_pass_pays(norm, on_gpu)
+    assert _bases.one_pass_pays(norm.eval(), on_gpu)
+    assert _bases.one_pass_pays(Pointwise(2, 2), on_gpu)
+    assert not _bases.one_pass_pays(Pointwise(2, 2), torch.empty(0))
 
 
 def test_the_strong_view_goes_to_the_student_alone():
@@ -125,7 +125,7 @@ def test_passes_share_a_batch_up_to_a_limit_and_answer_alike(inputs, passes, mon
     apart = list(method.ask(x))
     seen = []
     method.teacher.register_forward_hook(lambda module, given, answer: seen.append(len(given[0])))
-    monkeypatch.setattr("semiseg.methods._teacher.one_pass_pays", lambda network, image: True)
+    monkeypatch.setattr("semiseg.methods._bases.one_pass_pays", lambda network, image: True)
     together = list(method.ask(x))
     assert len(seen) == passes
     assert max(seen) <= 8

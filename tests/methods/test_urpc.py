@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from semiseg import methods
 from semiseg.errors import UsageError
-from semiseg.losses import divergence_from_mean, pyramid_consistency
-from semiseg.methods.urpc import URPC
+from semiseg.methods.urpc import URPC, divergence_from_mean, pyramid_consistency
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import TinyNet, make
 

@@ -10,11 +10,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semiseg import methods
-from semiseg.config import OptimizerConfig, ScheduleConfig, TrainConfig
+from semiseg.batches.targets import make_targets
 from semiseg.core import SHIFTED, Batch, Method, SegOutput
-from semiseg.data.targets import make_targets
-from semiseg.engine.loop import Loop
-from semiseg.engine.precision import Precision
+from semiseg.settings.config import OptimizerConfig, ScheduleConfig, TrainConfig
+from semiseg.training.loop import Loop
+from semiseg.training.precision import Precision
 
 SHIFT = (3, -2, 1)
 """Of the second crop of every sample."""
@@ -78,11 +78,14 @@ def batches(
             y_l[y_l == absent] = 0
         views, views_l = {"weak": weak}, {}
         for x, seen in ((weak, views), (x_l, views_l)):
-            seen["strong"] = x + 0.3 * torch.randn(x.shape, generator=generator)
+            for name in ("strong", "strong2"):
+                seen[name] = x + 0.3 * torch.randn(x.shape, generator=generator)
             seen[SHIFTED] = x.roll([-s for s in SHIFT[:dim]], list(range(2, dim + 2)))
         targets = make_targets(["sdf", "sdf_published"], y_l, classes)
         shifts = {"labeled": [SHIFT[:dim]] * labeled, "unlabeled": [SHIFT[:dim]] * unlabeled}
-        return Batch(x_l, y_l, views, targets, views_l, shifts)
+        sure = torch.rand(weak[:, 0].shape, generator=generator) > 0.1
+        pseudo = torch.bucketize(weak[:, 0], edges).where(sure, 255)
+        return Batch(x_l, y_l, views, targets, views_l, shifts, pseudo)
 
     return at
 
@@ -93,8 +96,12 @@ SMALL: dict[str, dict[str, object]] = {
     "dycon": {"max_patches": 128},
     "tcseg": {"mix_after": 0, "weight": 0.1},  # else most of the loss grows with the run
     "sdcl": {"rectify_weight": 0.0},  # its smallest value is ln K, so that the loss cannot fall by much
+    "unimatch": {"tau": 0.5},
+    "ad_mt": {"weight": 0.1, "tau": 0.5, "ema_warmup": 2, "longest_turn": 3},
+    "crossmatch": {"tau": 0.5},
 }
-"""Sizes of the parts that a method brings itself, as tiny as the networks here, and the like."""
+"""Sizes of the parts that a method brings itself, as tiny as the networks here, and thresholds that so short
+a training reaches."""
 
 
 def make(name: str, dim: int, classes: int, **options: object) -> Method:

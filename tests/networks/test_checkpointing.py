@@ -9,7 +9,7 @@ import torch
 
 from semiseg import networks
 from semiseg.errors import UsageError
-from semiseg.networks._checkpointing import blocks, checkpoint_blocks
+from semiseg.networks.checkpointing import blocks, checkpoint_blocks
 
 SIZES: dict[str, dict[str, object]] = {
     "unet": {"features": (4, 8, 16)},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from semiseg.networks._dropout import Dropout
+from semiseg.networks.layers import Dropout
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

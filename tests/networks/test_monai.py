@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from semiseg import networks
-from semiseg.data.plan import NetworkPlan
 from semiseg.errors import UsageError
+from semiseg.preparation.plan import NetworkPlan
 
 MAKE = {"in_channels": 2, "classes": 3}
 SMALL = NetworkPlan(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from semiseg.networks import build
-from semiseg.networks._conv import Conv2d, Conv3d
+from semiseg.networks.layers import Conv2d, Conv3d
 
 FORMS = {2: torch.channels_last, 3: torch.channels_last_3d}
 CASES = [

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semiseg import networks
-from semiseg.data.plan import NetworkPlan
 from semiseg.errors import UsageError
-from semiseg.networks._norm import InstanceNorm, instance_norm
+from semiseg.networks.layers import InstanceNorm, instance_norm
+from semiseg.preparation.plan import NetworkPlan
 
 LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 

@@ -9,8 +9,7 @@ from tests.conftest import REPOSITORY
 
 from semiseg import methods
 from semiseg.sweeping.grid import grid
-from semiseg.sweeping.settings import config_of, name_problems
-from semiseg.sweeping.spec import read_spec
+from semiseg.sweeping.spec import config_of, name_problems, read_spec
 
 SPECS = sorted((REPOSITORY / "benchmarks" / "specs").glob("*.yaml"))
 

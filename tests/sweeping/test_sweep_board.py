@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 
 from semiseg.sweeping.board import Board
-from semiseg.sweeping.cells import Cell, Scoring
-from semiseg.sweeping.driver import Driver
 from semiseg.sweeping.executors.local import Local
+from semiseg.sweeping.grid import Cell, Scoring
 from semiseg.sweeping.ledger import Entry
-from semiseg.sweeping.progress import share_done
+from semiseg.sweeping.run import Driver
 from semiseg.sweeping.table import Lines, cell_table, result_table, summary_line, watching
+from semiseg.sweeping.worker import share_done
 
 
 def make_cell(name: str, *, variant: str = "supervised", dataset: str = "A", budget: str = "8") -> Cell:

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from tests.sweeps import tiny_dataset, tiny_spec
 
-from semiseg.sweeping.cells import Cell
-from semiseg.sweeping.grid import grid
+from semiseg.sweeping.grid import Cell, grid
 from semiseg.sweeping.spec import as_spec
 
 
@@ -148,3 +147,28 @@ def test_a_published_list_of_test_cases_is_kept(tmp_path):
     found = cells(data, bounds=False)
     assert found[0].scoring.cases == ("case_02",)
     assert Path(found[0].scoring.images).name == "imagesTr"
+
+
+@pytest.mark.parametrize(
+    ("methods", "networks"),
+    [(["mean_teacher"], 1.25), (["mean_teacher", "cps"], 2), (["supervised"], 1)],
+)
+def test_all_train_on_the_patches_of_the_most_demanding_method(methods, networks, data):
+    def planned(**more):
+        found = cells(data, methods=methods, bounds=False, **more)
+        return found, [cell.config["plan"]["networks"] for cell in found]
+
+    _, shared = planned(set={"plan.patch": None})
+    assert shared == [networks] * len(methods)
+    _, own = planned(set={"plan.networks": 3})
+    assert own == [3] * len(methods)
+    _, fixed = planned(set={"plan.patch": [16, 16, 16]})
+    assert fixed == [None] * len(methods)
+
+
+def test_another_method_trains_no_cell_again(data):
+    free = {"bounds": False, "set": {"plan.patch": None}}
+    alone = cells(data, methods=["mean_teacher"], **free)
+    both = cells(data, methods=["mean_teacher", "cps"], **free)
+    assert alone[0].config != both[0].config
+    assert alone[0].training == both[0].training

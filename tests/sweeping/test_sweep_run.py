@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from tests.sweeps import SETTINGS, entries, run_here, tiny_dataset, tiny_spec
 
-from semiseg.api import train
+from semiseg import train
 from semiseg.errors import DeviceError, Interrupted, PartialError
-from semiseg.run import load_run
-from semiseg.sweeping import cell as cell_module
+from semiseg.runs.run import load_run
+from semiseg.sweeping import worker as cell_module
 from semiseg.sweeping.ledger import Ledger
 
 BROKEN = {"method": "mean_teacher", "name": "odd", "network": "denseunet"}

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import pytest
 
-from semiseg.config import Config
 from semiseg.errors import UsageError
-from semiseg.option_values import Amount, Count, Length, Positive, Share
+from semiseg.settings.config import Config
+from semiseg.settings.options import Amount, Count, Length, Positive, Share
 from semiseg.tuning.axes import Choice, Fixed, Range, derived, parsed
 from semiseg.tuning.search import changed, make_search
 

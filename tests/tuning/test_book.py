@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from semiseg.config import Config
 from semiseg.errors import UsageError
+from semiseg.settings.config import Config
 from semiseg.tuning.axes import Choice, Range
 from semiseg.tuning.book import ATTEMPTS, JOURNAL, Book
 from semiseg.tuning.entry import better

@@ -23,17 +23,15 @@ from tests.conftest import environment_of_ranks
 from tests.factories import make_dataset
 
 import semiseg
-from semiseg.config import Config
-from semiseg.data.dataset import Dataset
-from semiseg.data.patients import PatientRule
-from semiseg.data.split import Split
-from semiseg.data.split_file import SplitFile
+from semiseg.dataset.case import PatientRule
+from semiseg.dataset.dataset import Dataset
+from semiseg.dataset.split import Split
+from semiseg.dataset.split_file import SplitFile
 from semiseg.errors import Interrupted, UsageError
-from semiseg.resolve import resolve
+from semiseg.settings.config import Config
+from semiseg.settings.resolve import resolve
 from semiseg.tuning.crew import DiedError, _Worker
-from semiseg.tuning.folds import fold_count, folded
-from semiseg.tuning.metric import Metric
-from semiseg.tuning.outline import outline
+from semiseg.tuning.outline import Metric, fold_count, folded, outline
 from semiseg.tuning.trial import Bench, Job, Pruned, play
 
 pytest.importorskip("optuna")
@@ -301,10 +299,10 @@ def test_one_patient_is_too_few(data: Path) -> None:
 
 def test_two_processes_do_not_work_in_one_folder(tuned: Any, data: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from semiseg.claim import Claim\n"
+        "import sys; from pathlib import Path; from semiseg.machine.files import Claim\n"
         "with Claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
-    lock = str(tuned.folder / "study.lock")
+    lock = str(tuned.folder / ".semiseg.lock")
     with subprocess.Popen(
         [sys.executable, "-c", code, lock],
         stdin=subprocess.PIPE,
@@ -313,7 +311,7 @@ def test_two_processes_do_not_work_in_one_folder(tuned: Any, data: Path) -> None
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(UsageError, match="another process is tuning"):
+        with pytest.raises(UsageError, match="in use by"):
             tune(data, tuned.folder, trials=3, resume=True)
         holder.communicate()
 

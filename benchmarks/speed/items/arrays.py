@@ -14,10 +14,10 @@ from benchmarks.speed.setting import Case, Setting
 from scipy import ndimage
 from torch import Tensor
 
-from semiseg.data.targets.signed_distance import signed_distance
-from semiseg.metrics import evaluate
-from semiseg.parts.components import largest_components
-from semiseg.parts.confident_learning import label_issues
+from semiseg.batches.targets import signed_distance
+from semiseg.evaluation.case import evaluate
+from semiseg.inference.components import largest_components
+from semiseg.methods.ac_mt.confident_learning import label_issues
 
 Compare = Callable[[Any, Any], str]
 

@@ -80,8 +80,8 @@ def agree(setting: Setting) -> str:
 
 def _both(setting: Setting, precision: str) -> tuple[tuple[Any, Any], torch.nn.Module]:
     """Our model as `semiseg predict` loads it, with a stored scan; and the plain network, same weights."""
-    from semiseg.engine import checkpoint
-    from semiseg.model import Model
+    from semiseg.networks import checkpoint
+    from semiseg.prediction.model import Model
 
     path = setting.work / "final.ckpt"
     session = our_session(setting, "3d", "supervised", ["train.precision=32"])

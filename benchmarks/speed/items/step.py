@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from semiseg import methods as our_methods
 from semiseg.core import Batch, Clock, Method
-from semiseg.engine.compiled import StepMarks
-from semiseg.engine.loop import Loop
-from semiseg.engine.precision import Precision
-from semiseg.launch import launch, repeatable
-from semiseg.session import Session
+from semiseg.machine.processes import launch, repeatable
+from semiseg.training.compiled import StepMarks
+from semiseg.training.loop import Loop
+from semiseg.training.precision import Precision
+from semiseg.training.session import Session
 
 PLAIN = {"supervised": training.Supervised, "mean_teacher": training.MeanTeacher, "ua_mt": training.UAMT}
 LIMITS = {"32": (1e-5, 1e-4), "bf16": (0.01, 0.5)}
@@ -130,10 +130,10 @@ def ours(setting: Setting, dim: str, method: str) -> Call:
 
 def our_session(setting: Setting, dim: str, method: str, settings: Sequence[str] = ()) -> Session:
     """A run of the protocol, put together as `semiseg train` does."""
-    from semiseg.data.dataset import Dataset
-    from semiseg.experiment import resolved
-    from semiseg.prepare import prepare
-    from semiseg.resolve import resolve
+    from semiseg.dataset.dataset import Dataset
+    from semiseg.preparation.prepare import prepare
+    from semiseg.settings.resolve import resolve
+    from semiseg.training.train import resolved
 
     three = dim == "3d"
     root = scans.folder(setting, scans.LEFT_ATRIUM if three else scans.ACDC)

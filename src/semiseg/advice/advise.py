@@ -1,4 +1,7 @@
-"""The whole answer: the facts, the ranking, and the commands to type."""
+"""The whole answer: the facts, the ranking, and the commands to type.
+
+Gather the facts: the dataset as a run would see it, its plan, its labels, the machine.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from semiseg.advice.look import look
+import numpy as np
+from scipy import ndimage
+
 from semiseg.advice.rank import Choice, rank
-from semiseg.advice.situation import Situation
-from semiseg.config import Config
-from semiseg.data.dataset import Dataset
+from semiseg.advice.situation import CORE_RATE, LabelFacts, Situation, free_gpu_gb, multiply_adds
+from semiseg.dataset.case import LabeledCase, case_header, load_label
+from semiseg.dataset.dataset import Dataset
 from semiseg.errors import UsageError
-from semiseg.prepare import plan_for, split_dataset
+from semiseg.machine.hardware import cores, cpu, free_memory_gb
+from semiseg.preparation.labels import to_classes
+from semiseg.preparation.plan import Plan
+from semiseg.preparation.prepare import plan_for, split_dataset
+from semiseg.settings.config import AUTO_ITERATIONS, Config
 
 FALLBACK = "supervised"
 
@@ -99,7 +108,80 @@ def advise(
     if advice.tight:  # see that smaller patches can be planned at all
         smaller = config.plan.model_copy(update={"memory_gb": found.memory_gb})
         config = config.model_copy(update={"plan": smaller})
-        plan_for(
-            dataset, split_dataset(dataset, config), config, device=device.partition(":")[0], workers=workers
-        )
+        plan_for(dataset, split_dataset(dataset, config), config, device=device, workers=workers)
     return advice
+
+
+MOST_LABELS = 20
+"""Labels that are looked at, the first of the labeled list."""
+
+
+def look(
+    dataset: Dataset,
+    config: Config,
+    *,
+    device: str,
+    memory_gb: float | None = None,
+    minutes: float | None = None,
+    workers: int = 0,
+) -> Situation:
+    """The situation of a training.
+
+    Args:
+        dataset: an opened dataset.
+        config: which cases are labeled, and the plan's overrides.
+        device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``, as it is.
+        memory_gb: what may be used; None is what is free.
+        minutes: what a run may take; None for as long as it takes.
+        workers: processes for measuring the images.
+    """
+    kind = device.partition(":")[0]
+    split = split_dataset(dataset, config)
+    if config.plan.networks is None:  # a plan that most methods fit
+        config = config.model_copy(update={"plan": config.plan.model_copy(update={"networks": 2.0})})
+    plan = plan_for(dataset, split, config, device=device, workers=workers)
+    rate = CORE_RATE[bool(cpu()["bf16"])] * cores() if kind == "cpu" else None
+    if memory_gb is None:
+        memory_gb = free_memory_gb() if kind == "cpu" else free_gpu_gb(device)
+    wanted = config.train.iterations
+    return Situation(
+        dataset=dataset.name,
+        dim=plan.dim,
+        channels=len(plan.channels),
+        classes=plan.classes,
+        labeled=len(split.labeled),
+        unlabeled=len(split.unlabeled),
+        labels=label_facts(split.labeled, plan),
+        patch=plan.patch,
+        batch=plan.batch,
+        plan_gb=(plan.memory_gb["one network"], plan.memory_gb["two networks"]),
+        device=device,
+        iterations=AUTO_ITERATIONS[kind] if wanted == "auto" else wanted,
+        step_seconds=None if rate is None else multiply_adds(plan) / rate,
+        memory_gb=memory_gb,
+        minutes=minutes,
+    )
+
+
+def label_facts(labeled: tuple[LabeledCase, ...], plan: Plan) -> LabelFacts:
+    """Read labels of labeled cases: sizes, missing classes, pieces."""
+    names = list(plan.labels)[1:]
+    chosen = labeled[:MOST_LABELS]
+    voxels = np.zeros(len(names), np.int64)
+    total, incomplete, pieces = 0, 0, []
+    for case in chosen:
+        label = to_classes(load_label(case, case_header(case).grid), plan, case=case.id)
+        counts = np.bincount(label.ravel(), minlength=256)[1 : len(names) + 1]
+        voxels += counts
+        total += label.size
+        incomplete += bool((counts == 0).any())
+        corners = np.ones((3,) * label.ndim)
+        pieces += [ndimage.label(label == k + 1, structure=corners)[1] for k in np.flatnonzero(counts)]
+    k = int(voxels.argmin())
+    return LabelFacts(
+        cases=len(chosen),
+        rarest=names[k],
+        rarest_share=float(voxels[k] / max(total, 1)),
+        absent=incomplete / len(chosen),
+        pieces=float(np.median(pieces)) if pieces else 0.0,
+    )

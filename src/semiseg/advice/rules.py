@@ -69,6 +69,27 @@ RULES = (
         "features of a class are learned from a single labeled scan",
         "our reading",
     ),
+    Rule(
+        lambda s: s.labeled == 1,
+        ("unimatch",),
+        -0.3,
+        "with one labeled scan its runs are unstable",
+        "users of the authors' code: 15 Dice instead of 85 in another run",
+    ),
+    Rule(
+        lambda s: s.labeled >= 20 and s.unlabeled >= 10 * s.labeled,
+        ("self_training",),
+        +0.5,
+        "very many unlabeled scans and a teacher that knows enough",
+        "FLARE22: 50 labeled and 2000 unlabeled scans",
+    ),
+    Rule(
+        lambda s: s.labeled <= 2,
+        ("self_training",),
+        -0.5,
+        "so few labels teach a teacher whose mistakes are learned again",
+        "our reading",
+    ),
     # What is in the scans
     Rule(
         lambda s: s.dim == 3 and s.classes == 2 and 0 < s.labels.pieces <= 1.5,
@@ -133,11 +154,24 @@ RULES = (
         "made for many classes; with one structure its weights say little",
         "our reading",
     ),
+    Rule(
+        lambda s: s.labels.rarest_share < 0.002,
+        ("unimatch", "crossmatch"),
+        -0.5,
+        "the rarest class is tiny: of it the network is never sure",
+        "the authors' code; our reading",
+    ),
     # Dimension
     Rule(lambda s: s.dim == 2, SHAPE, -0.3, "published in 3D only", "papers"),
     Rule(lambda s: s.dim == 2, ("ict",), +0.3, "its paper on segmentation is on 2D slices", "paper"),
     Rule(lambda s: s.dim == 2, ("tcsm",), +0.3, "made for turned and flipped 2D images", "paper"),
-    Rule(lambda s: s.dim == 3, ("tcsm", "abd", "abd_bcp"), -0.3, "published in 2D only", "papers"),
+    Rule(
+        lambda s: s.dim == 3,
+        ("tcsm", "unimatch", "abd", "abd_bcp"),
+        -0.3,
+        "published in 2D only",
+        "papers and codes",
+    ),
     Rule(
         lambda s: s.dim == 2 or s.classes > 2,
         ("tcseg",),

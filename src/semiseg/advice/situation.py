@@ -5,15 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from semiseg.data.plan import NetworkPlan, Plan
-from semiseg.data.sizing import BASE_GB
-from semiseg.methods._describe import Description
+from semiseg.methods._catalog import Description
+from semiseg.preparation.network_size import BASE_GB
+from semiseg.preparation.plan import NetworkPlan, Plan
 
-FROZEN = 0.25
-"""Memory of a network that is not trained, as a share of one that is: weights without gradient and moments,
-and no activations."""
-CRITIC = 0.25
-"""The same of what a docstring names beside its networks, such as a critic."""
 CORE_RATE = {True: 50e9, False: 15e9}
 """Multiply-adds per second and CPU core in training, with and without bf16 instructions: what the runs of
 ``docs/results.md`` took, within a factor of two."""
@@ -68,10 +63,8 @@ class Situation:
 
     def needs_gb(self, method: Description) -> float:
         """Memory for training with a method, by the number of its networks."""
-        networks, trained = method.networks or 1, method.trained or 1
         one = self.plan_gb[1] - self.plan_gb[0]
-        equal = trained + FROZEN * (networks - trained) + (CRITIC if method.more else 0)
-        return round(self.plan_gb[0] + (equal - 1) * one, 2)
+        return round(self.plan_gb[0] + (method.memory - 1) * one, 2)
 
     def needs_minutes(self, method: Description) -> float | None:
         """Minutes of a whole run with a method, by the work of its steps."""
@@ -108,10 +101,10 @@ def _per_voxel(network: NetworkPlan, channels: int) -> float:
 
 
 def free_gpu_gb(device: str) -> float | None:
-    """Memory of a GPU that nobody uses yet."""
-    if not device.startswith("cuda"):
-        return None
+    """Memory of a GPU that nobody uses yet; None where this machine has no such GPU."""
     import torch
 
+    if not device.startswith("cuda") or int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
+        return None
     free, _ = torch.cuda.mem_get_info(torch.device(device))
     return round(float(free) / 1e9 - BASE_GB["cuda"], 1)

@@ -13,4 +13,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from semiseg.cli.app import run
 
+    if argv is None:  # the process is ours
+        from semiseg.cli.streams import secure
+
+        secure()
     return run(argv)

@@ -1,10 +1,15 @@
-"""The command table, and the one place where a command starts and every failure ends."""
+"""The command table, and the one place where a command starts and every failure ends.
+
+What every command has: ``-q``, ``-v``, ``--json`` and ``--no-progress``, declared once.
+"""
 
 from __future__ import annotations
 
+import inspect
+import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -12,11 +17,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from semiseg.cli import logs
-from semiseg.cli.command import CONTEXT, with_shared_options
 from semiseg.cli.failures import exit_code_of, report
-from semiseg.cli.output import Output
-from semiseg.errors import unknown_name
+from semiseg.cli.output import Output, start_logging, stop_logging
+from semiseg.errors import Interrupted, unknown_name
+from semiseg.training.progress import ended_as_by_ctrl_c
 
 COMMANDS = {
     "init": "Make a dataset folder out of a pile of files.",
@@ -94,7 +98,7 @@ def build(output: Output) -> TyperGroup:
     ) -> None:
         """From a few labeled and many unlabeled scans to a trained, honestly evaluated segmentation model."""
         if version:
-            from semiseg import __version__
+            from semiseg.__about__ import __version__
 
             output.result({"version": __version__}, f"semiseg {__version__}")
             raise typer.Exit
@@ -113,9 +117,13 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; whatever goes wrong is told in two lines."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     output = Output.guess(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an ASCII terminal, or a file name that is not UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
-        logs.start(output)
-        code = build(output).main(args=arguments, prog_name="semiseg", standalone_mode=False)
+        start_logging(output)
+        with ended_as_by_ctrl_c():
+            code = build(output).main(args=arguments, prog_name="semiseg", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         return _close_quietly()
@@ -127,7 +135,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:
             return _close_quietly()
     finally:
-        logs.stop()
+        stop_logging()
     return code if isinstance(code, int) else 0
 
 
@@ -136,3 +144,50 @@ def _close_quietly() -> int:
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
     return 1
+
+
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+Quiet = Annotated[
+    int,
+    typer.Option("-q", "--quiet", count=True, show_default=False, help="Only warnings; twice: only errors."),
+]
+Verbose = Annotated[
+    int, typer.Option("-v", "--verbose", count=True, show_default=False, help="Debug lines, and tracebacks.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="Draw no progress bars.")]
+
+SHARED = {
+    "quiet": (Quiet, 0),
+    "verbose": (Verbose, 0),
+    "json": (Json, False),
+    "no_progress": (NoProgress, False),
+}
+
+
+def with_shared_options(function: Callable[..., None], output: Output) -> Callable[..., None]:
+    """``function(out, …)`` as a function whose signature has the shared options instead of ``out``."""
+    own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "out"]
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in SHARED.items()
+    ]
+
+    def call(**given: Any) -> None:
+        options = {name: given.pop(name) for name in SHARED}
+        output.json = options["json"]
+        output.verbosity = options["verbose"] - options["quiet"]
+        output.progress = output.progress and not options["no_progress"] and output.verbosity >= 0
+        start_logging(output)
+        try:
+            function(output, **given)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted") from None
+
+    call.__doc__ = inspect.getdoc(function)
+    call.__name__ = function.__name__
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    return call

@@ -10,9 +10,16 @@ from collections.abc import Sequence
 
 import typer
 
-from semiseg.cli.output import Output, plain
-from semiseg.errors import DeviceError, Interrupted, SemisegError, UsageError
-from semiseg.unforeseen import first_line, is_out_of_memory, unforeseen
+from semiseg.cli.output import Output, plain, printable
+from semiseg.errors import (
+    DeviceError,
+    Interrupted,
+    SemisegError,
+    UsageError,
+    first_line,
+    is_out_of_memory,
+    unforeseen,
+)
 
 LOWER_TRAINING = (
     "lower plan.batch, plan.patch or plan.features, for example --set plan.batch=2; "
@@ -31,10 +38,10 @@ def report(error: BaseException, output: Output) -> int:
     if output.json:
         sys.stdout.write(json.dumps(plain(known.as_dict()), indent=1) + "\n")
     elif isinstance(known, Interrupted):
-        sys.stderr.write("; ".join(filter(None, (known.message, known.hint))) + "\n")
+        sys.stderr.write(printable("; ".join(filter(None, (known.message, known.hint)))) + "\n")
     else:
         hint = f"hint: {known.hint}\n" if known.hint else ""
-        sys.stderr.write(f"error: {known.message}\n{hint}")
+        sys.stderr.write(printable(f"error: {known.message}\n{hint}"))
     sys.stdout.flush()
     return known.exit_code
 

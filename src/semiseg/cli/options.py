@@ -81,7 +81,7 @@ def device(given: str | None) -> str:
     Raises:
         UsageError: not the name of a device.
     """
-    from semiseg.settings import read
+    from semiseg.settings.environment import read
 
     name = given or read().device
     if not _DEVICE.fullmatch(name):
@@ -98,7 +98,7 @@ def workers(given: int | None) -> int | None:
     """``-j``, else ``SEMISEG_WORKERS``, else None: chosen from cores and free memory."""
     if given is not None:
         return given
-    from semiseg.settings import read
+    from semiseg.settings.environment import read
 
     return read().workers
 
@@ -107,7 +107,7 @@ def runs(given: Path | None) -> Path:
     """``--runs``, else the first folder of ``SEMISEG_RUNS``, else ``runs`` here."""
     if given is not None:
         return given
-    from semiseg.settings import read
+    from semiseg.settings.environment import read
 
     return (*read().runs, Path("runs"))[0]
 
@@ -136,7 +136,7 @@ def find_run(path: Path) -> Path:
     """``-m``: a path, or one below a folder of ``SEMISEG_RUNS``."""
     if path.exists() or path.is_absolute():
         return path
-    from semiseg.settings import read
+    from semiseg.settings.environment import read
 
     return next((root / path for root in read().runs if (root / path).exists()), path)
 

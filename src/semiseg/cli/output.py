@@ -1,15 +1,25 @@
-"""Where a command's words go: results on stdout (text, or one JSON object), all else on stderr."""
+"""Where a command's words go: results on stdout (text, or one JSON object), all else on stderr.
+
+A bar for work that counts: ``with counted(out, "check") as tick: …(progress=tick)``.
+
+Log lines of the ``semiseg`` tree for people, on stderr. Files of a run are the run's own business.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from semiseg.errors import unknown_name
 
 
 @dataclass
@@ -49,7 +59,7 @@ class Output:
         if self.json or text == "":
             return
         if isinstance(text, str):
-            self.write(text)
+            self.write(printable(text))
             return
         from rich.console import Console
 
@@ -60,6 +70,13 @@ class Output:
     def write(self, line: str) -> None:
         """One line, or several, on stdout."""
         sys.stdout.write(line + "\n")
+
+
+def printable(text: str) -> str:
+    """``text`` without control characters: names from files must not steer somebody's terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t " else repr(c)[1:-1] for c in text)
 
 
 def progress_wanted() -> bool:
@@ -94,3 +111,104 @@ def columns(rows: Iterable[Sequence[str]], gap: int = 2) -> str:
         cells = [cell.ljust(width + gap) for cell, width in zip(row, widths, strict=False)]
         lines.append("".join([*cells, row[-1]]).rstrip())
     return "\n".join(lines)
+
+
+Tick = Callable[[int, int], None]
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def counted(out: Output, what: str) -> Iterator[Tick]:
+    """A ``tick(done, total)`` that draws a bar on a terminal, and else a line now and then on long work."""
+    if out.verbosity < 0:
+        yield lambda done, total: None
+    elif not out.progress:
+        yield _lines(what)
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        layout = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*layout, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _lines(what: str) -> Tick:
+    said = time.monotonic()
+
+    def tick(done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
+            said = time.monotonic()
+            sys.stderr.write(f"{what}: {done} of {total}\n")
+
+    return tick
+
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_OURS = "semiseg-console"
+
+
+class _Lines(logging.Formatter):
+    """``warning: text`` for what matters, bare text for the rest, and no traceback unless debugging."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        return prefix + printable(super().format(record))
+
+
+def start_logging(output: Output) -> None:
+    """Send ``semiseg.*`` records to stderr at the asked level; calling again replaces the old handler.
+
+    Raises:
+        UsageError: ``SEMISEG_LOG_LEVEL`` names no level.
+    """
+    level = level_of(output)
+    stop_logging()
+    handler = _handler()
+    handler.setLevel(level)
+    handler.set_name(_OURS)
+    logging.getLogger("semiseg").addHandler(handler)
+    # A run's log file may want INFO while the console is quiet: the handlers choose, not the logger.
+    logging.getLogger("semiseg").setLevel(min(level, logging.INFO))
+    # Libraries' deprecation notes are for us, not for users: shown with -v only.
+    logging.captureWarnings(True)
+    logging.raiseExceptions = output.verbosity > 0  # a line that cannot be written is not worth a traceback
+    if output.verbosity > 0:
+        logging.getLogger("py.warnings").addHandler(handler)
+
+
+def stop_logging() -> None:
+    """Leave logging as :func:`start` found it."""
+    logging.captureWarnings(False)
+    logging.raiseExceptions = True
+    for name in ("semiseg", "py.warnings"):
+        logger = logging.getLogger(name)
+        for handler in [h for h in logger.handlers if h.get_name() == _OURS]:
+            logger.removeHandler(handler)
+
+
+def level_of(output: Output) -> int:
+    """``-q``/``-v`` first, else ``SEMISEG_LOG_LEVEL``, else INFO."""
+    if output.verbosity:
+        return {1: logging.DEBUG, -1: logging.WARNING}.get(max(-2, min(1, output.verbosity)), logging.ERROR)
+    name = os.environ.get("SEMISEG_LOG_LEVEL", "INFO").strip().upper() or "INFO"
+    if name not in LEVELS:
+        raise unknown_name("SEMISEG_LOG_LEVEL", name, LEVELS)
+    return int(getattr(logging, name))
+
+
+def _handler() -> logging.Handler:
+    if not sys.stderr.isatty():
+        plain = logging.StreamHandler(sys.stderr)
+        plain.setFormatter(_Lines("%(message)s"))
+        return plain
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    rich = RichHandler(
+        console=Console(stderr=True), show_time=False, show_path=False, show_level=False, markup=False
+    )
+    rich.setFormatter(_Lines("%(message)s"))
+    return rich

@@ -10,15 +10,20 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.comparison.arm import Arm, Floats, mean_of_defined
-from semiseg.comparison.result import PairTest, Ranking, Summary
-from semiseg.metrics.aggregate import statistics
-from semiseg.metrics.case import DISTANCES
-from semiseg.statistics.bootstrap import RESAMPLES, Interval, bootstrap
-from semiseg.statistics.holm import holm
-from semiseg.statistics.paired import pair
-from semiseg.statistics.ranks import cliques, critical_difference, friedman
-from semiseg.statistics.signed_rank import signed_rank
+from semiseg.comparison.result import Arm, Floats, PairTest, Ranking, Summary, mean_of_defined
+from semiseg.comparison.statistics import (
+    RESAMPLES,
+    Interval,
+    bootstrap,
+    cliques,
+    critical_difference,
+    friedman,
+    holm,
+    pair,
+    signed_rank,
+)
+from semiseg.evaluation.case import DISTANCES
+from semiseg.evaluation.results import statistics
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from semiseg.comparison.arm import Arm, RunScores, Source
 from semiseg.comparison.differences import fixed, settings, told_apart
-from semiseg.comparison.result import MissingCell
+from semiseg.comparison.result import Arm, MissingCell, RunScores, Source
 from semiseg.errors import UsageError
 
 BOUNDS = "supervised"

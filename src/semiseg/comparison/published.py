@@ -6,8 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from semiseg.comparison.arm import Arm
-from semiseg.comparison.result import Published, Summary
+from semiseg.comparison.result import Arm, Published, Summary
 from semiseg.methods import published
 
 COLUMNS = {"Dice": "dice", "Jaccard": "jaccard", "HD95": "hd95", "ASD": "asd"}

@@ -1,22 +1,26 @@
-"""One run folder read as scores, or why it has none."""
+"""One run folder read as scores, or why it has none.
+
+From what a user names (run folders, their parents, sweeps) to runs with scores and missing cells.
+"""
 
 from __future__ import annotations
 
 import csv
-import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from semiseg.comparison.arm import Bound, Cost, Floats, RunScores, Source
+from semiseg.comparison.result import Bound, Cost, Floats, MissingCell, RunScores, Source
 from semiseg.errors import SemisegError, UsageError
-from semiseg.metrics.case import METRICS
-from semiseg.report.files import read_metrics
-from semiseg.run import Run, load_run
+from semiseg.evaluation.case import METRICS
+from semiseg.machine.files import read_json
+from semiseg.runs.log import read_metrics
+from semiseg.runs.run import Run, load_run
 
 SOURCES: tuple[Source, ...] = ("test", "validation")
 
@@ -56,7 +60,10 @@ def read_run(folder: Path, told: Told | None = None) -> RunScores | Unscored:
     places = {"test": told.scores or folder / "test", "validation": folder / "validation"}
     for source in SOURCES:
         if (places[source] / "summary.json").is_file():
-            return _scored(run, source, places[source], told)
+            try:
+                return _scored(run, source, places[source], told)
+            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+                raise _unusable(run, places[source], error) from None
     return _unscored(run)
 
 
@@ -67,6 +74,8 @@ def _scored(run: Run, source: Source, place: Path, told: Told) -> RunScores:
     manifest, config = run.manifest, run.config
     curve = tuple(read_metrics(run.folder))
     entries = [entry for entry in summary["metric_per_case"] if "case" in entry]
+    if {entry["case"] for entry in entries} != set(cases):
+        raise _damaged(place / "metrics.csv", ValueError("its cases are not those of summary.json"))
     return RunScores(
         folder=run.folder,
         dataset=str(manifest["dataset"]),
@@ -101,7 +110,7 @@ def _scored(run: Run, source: Source, place: Path, told: Told) -> RunScores:
 
 def _summary(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         for key in ("labels", "convention", "nsd_tolerance_mm", "metric_per_case"):
             content[key]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -112,18 +121,29 @@ def _summary(path: Path) -> dict[str, Any]:
 def _table(path: Path, classes: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Floats]]:
     """The cases of a ``metrics.csv`` and metric -> (cases, classes); an empty field is NaN."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        text = path.read_text(encoding="utf-8")
+        rows = list(csv.DictReader(text.splitlines()))
+        if not text.endswith("\n") or any(None in row or None in row.values() for row in rows):
+            raise ValueError("it is cut off, or some line is")
         cases = tuple(dict.fromkeys(row["case"] for row in rows))
         place = {(case, label): (i, k) for i, case in enumerate(cases) for k, label in enumerate(classes)}
         scores = {m: np.full((len(cases), len(classes)), np.nan) for m in METRICS if rows and m in rows[0]}
         for row in rows:
             for metric, values in scores.items():
                 values[place[row["case"], row["class"]]] = float(row[metric] or "nan")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise _damaged(path, error) from None
     measured = (m for m, values in scores.items() if m in ALWAYS or not np.isnan(values).all())
     return cases, {metric: scores[metric] for metric in measured}
+
+
+def _unusable(run: Run, scores: Path, error: Exception) -> UsageError:
+    what = f"no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+    return UsageError(
+        f"{run.folder} has a damaged manifest.json or {scores.name}/summary.json ({what})",
+        hint="restore the file, score the predictions again, or compare without this run",
+        code="BAD_RUN",
+    )
 
 
 def _damaged(path: Path, error: Exception) -> UsageError:
@@ -180,3 +200,122 @@ def _unscored(run: Run) -> Unscored:
         return Unscored(where, "predicted, but not scored", scoring)
     predicting = f"semiseg predict -i {name}/imagesTs -o {predictions} -m {where}"
     return Unscored(where, "no scores", f"{predicting} && {scoring}")
+
+
+LEDGER = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was found."""
+
+    runs: tuple[RunScores, ...]
+    missing: tuple[MissingCell, ...]
+
+
+def collect(paths: Iterable[Path]) -> Collected:
+    """Read every run in or below the paths; a run that is named twice counts once.
+
+    Raises:
+        UsageError: a path that does not exist or holds no run, or damaged files.
+    """
+    found: dict[Path, RunScores | MissingCell] = {}
+    waiting: list[MissingCell] = []
+    for path in paths:
+        for folder, item in _entries(path):
+            if folder is None:
+                waiting += [item] if isinstance(item, MissingCell) else []
+            else:
+                found.setdefault(folder.resolve(), item)
+    runs = [item for item in found.values() if isinstance(item, RunScores)]
+    missing = [item for item in found.values() if isinstance(item, MissingCell)]
+    return Collected(tuple(runs), (*missing, *waiting))
+
+
+def _entries(path: Path) -> Iterator[tuple[Path | None, RunScores | MissingCell]]:
+    """(run folder if there is one, run or missing cell) of everything in or below a path."""
+    if not path.exists():
+        raise UsageError(f"{path} does not exist", hint="give run folders, their parent, or a sweep")
+    places = [path.parent] if path.name == LEDGER else list(_places(path))
+    if not places:
+        raise UsageError(
+            f"no run in {path}: no folder below it has a config.yaml and a manifest.json",
+            hint="give the folder that `semiseg train` printed, or one above it",
+            code="NO_RUNS",
+        )
+    for place in places:
+        if (place / LEDGER).is_file():
+            yield from _of_sweep(place)
+        else:
+            yield place, _of_run(place)
+
+
+def _places(path: Path) -> Iterator[Path]:
+    """Sweeps and run folders in or below a folder; nothing inside either is looked at again."""
+    for root, folders, files in os.walk(path):
+        if LEDGER in files or {"config.yaml", "manifest.json"} <= set(files):
+            folders.clear()
+            yield Path(root)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+
+
+def _of_run(folder: Path, told: Told | None = None) -> RunScores | MissingCell:
+    item = read_run(folder, told)
+    if not isinstance(item, Unscored):
+        return item
+    config, manifest = Run(folder).config, Run(folder).manifest
+    return MissingCell(
+        dataset=str(manifest.get("dataset", "")),
+        name=(told.variant if told else "") or config.method.name,
+        labeled=manifest.get("labeled"),
+        fold=config.data.fold,
+        seed=config.train.seed,
+        reason=item.reason,
+        command=item.command,
+        folder=folder,
+    )
+
+
+def _of_sweep(sweep: Path) -> Iterator[tuple[Path | None, RunScores | MissingCell]]:
+    for cell in _cells(sweep / LEDGER):
+        folder = sweep / cell["run"] if cell.get("run") else None
+        if cell["state"] != "done" or folder is None or not folder.is_dir():
+            yield None, _missing_cell(sweep, cell)
+            continue
+        told = Told(
+            variant=cell["variant"],
+            bound=cell.get("bound"),
+            scores=sweep / cell["scores"] if cell.get("scores") else None,
+        )
+        yield folder, _of_run(folder, told)
+
+
+def _missing_cell(sweep: Path, cell: Mapping[str, Any]) -> MissingCell:
+    error = cell.get("error") or {}
+    why = f": {error['message']}" if error.get("message") else ""
+    state = cell["state"] if cell["state"] != "done" else "done, but its run folder is gone"
+    return MissingCell(
+        dataset=cell["dataset"],
+        name=cell["variant"],
+        labeled=cell["labeled"],
+        fold=cell["fold"],
+        seed=cell["seed"],
+        reason=f"{state}{why}",
+        command=f"semiseg sweep {sweep / 'spec.yaml'}",
+        folder=sweep / cell["run"] if cell.get("run") else None,
+    )
+
+
+def _cells(ledger: Path) -> list[dict[str, Any]]:
+    try:
+        cells = list(read_json(ledger)["cells"])
+        for cell in cells:
+            for key in ("dataset", "variant", "labeled", "fold", "seed", "state"):
+                cell[key]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"cannot read the sweep {ledger}: {error}",
+            hint="`semiseg sweep SPEC.yaml` writes it anew",
+            code="BAD_SWEEP",
+        ) from None
+    return cells

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.data import formats
-from semiseg.data.volume import Grid
+from semiseg import images
+from semiseg.images.grid import Grid
 
 SHAPE = (32, 40, 32)
 SPACING_MM = 1.4
@@ -68,10 +68,10 @@ def make_phantom_dataset(
         for i in range(count):
             phantom = make_phantom(np.random.default_rng([seed, number, i]))
             case = f"phantom_{part.lower()}_{i:03d}"
-            formats.write(folder / f"images{part}" / f"{case}_0000.nii.gz", phantom.image, grid)
+            images.write(folder / f"images{part}" / f"{case}_0000.nii.gz", phantom.image, grid)
             if with_label:
                 (folder / f"labels{part}").mkdir(exist_ok=True)
-                formats.write(folder / f"labels{part}" / f"{case}.nii.gz", phantom.label, grid)
+                images.write(folder / f"labels{part}" / f"{case}.nii.gz", phantom.label, grid)
     (folder / "dataset.json").write_text(json.dumps(_dataset_json(labeled), indent=1) + "\n")
     return folder
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from semiseg.errors import unknown_name
-from semiseg.inference.holes import fill
-from semiseg.parts.components import Labels, clean
+from semiseg.inference.components import Labels, clean, fill
 
 
 def postprocess(

@@ -1,28 +1,33 @@
-"""From networks and a preprocessed image to class probabilities, for validation and prediction alike."""
+"""From networks and a preprocessed image to class probabilities, for validation and prediction alike.
+
+Inference settings that contradict a plan, found before any scan is read.
+
+Slice by slice at a fixed size: the protocol of the published 2D test scripts.
+
+How sure a prediction is, voxel by voxel.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterator, Sequence
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from math import lcm, prod
+from math import prod
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from semiseg.errors import UsageError, unknown_name
 from semiseg.inference.accumulate import Slab
-from semiseg.inference.slices import predict_slices
 from semiseg.inference.window import Predict, Weighting, slabs
 
 VOXELS_PER_FORWARD = {"cpu": 2**18, "cuda": 2**22}
 """Windows are batched up to about this many voxels. Batching large windows gains nothing on a CPU."""
-
-GROWTH = 1.25
-"""A window grows up to this factor along an axis where that makes one window enough."""
 
 AUTOCAST = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
@@ -47,10 +52,6 @@ class InferenceSettings(Protocol):
         """Windows per forward pass; None chooses for the device."""
 
     @property
-    def mirror(self) -> bool:
-        """Average over all mirrored views."""
-
-    @property
     def slice_size(self) -> tuple[int, int] | None:
         """2D only: predict whole slices resized to this."""
 
@@ -63,7 +64,6 @@ class Settings:
     stride: tuple[int, ...] | None = None
     weighting: Weighting = "gaussian"
     window_batch: int | None = None
-    mirror: bool = False
     slice_size: tuple[int, int] | None = None
 
 
@@ -74,6 +74,7 @@ def predict_slabs(
     dim: int,
     patch: Sequence[int],
     config: InferenceSettings | None = None,
+    mirrored: Sequence[int] = (),
     precision: str = "32",
 ) -> Generator[Slab, None, None]:
     """Class probabilities of a preprocessed image, averaged over networks (and mirrored views).
@@ -85,8 +86,9 @@ def predict_slabs(
         networks: one or more on one device, each (B, C, *patch) -> ``SegOutput`` (or plain logits).
         image: (C, T0, T1, T2) on any device.
         dim: 3, or 2 to treat axis T0 as a stack of slices.
-        patch: window size in voxels, ``dim`` entries; without an explicit stride it may grow (:func:`grown`).
-        config: sliding window, mirroring, or ``slice_size`` for whole resized slices.
+        patch: size of every window in voxels, ``dim`` entries: that of the training patches.
+        config: sliding window, or ``slice_size`` for whole resized slices.
+        mirrored: patch axes along which to average over mirrored views, 2 ** their number in all.
         precision: ``"32"``, or ``"bf16"`` / ``"16"`` for autocast. Probabilities are float32 always.
 
     Yields:
@@ -99,11 +101,9 @@ def predict_slabs(
     config = config or Settings()
     _check(networks, image, dim, config)
     device = _device(networks)
-    shape = image.shape[2:] if dim == 2 else image.shape[1:]
-    size = config.slice_size or (tuple(patch) if config.stride else grown(patch, shape, networks))
+    size = config.slice_size or tuple(patch)
     batch = config.window_batch or max(1, VOXELS_PER_FORWARD.get(device.type, 2**22) // prod(size))
-    flips = mirror_axes(dim) if config.mirror else [()]
-    forward = _predict(networks, flips, partial(autocasting, device, precision))
+    forward = _predict(networks, mirrored_views(mirrored), partial(autocasting, device, precision))
     with evaluating(networks):
         if config.slice_size:
             yield from predict_slices(forward, image, size, batch=batch, device=device)
@@ -127,33 +127,19 @@ def predict_probabilities(
     dim: int,
     patch: Sequence[int],
     config: InferenceSettings | None = None,
+    mirrored: Sequence[int] = (),
     precision: str = "32",
 ) -> Tensor:
     """As :func:`predict_slabs`, all at once: (K, T0, T1, T2) float32 on the CPU."""
-    parts = predict_slabs(networks, image, dim=dim, patch=patch, config=config, precision=precision)
+    parts = predict_slabs(
+        networks, image, dim=dim, patch=patch, config=config, mirrored=mirrored, precision=precision
+    )
     return torch.cat([slab.probabilities.cpu() for slab in parts], 1)
 
 
-def grown(patch: Sequence[int], size: Sequence[int], networks: Sequence[nn.Module]) -> tuple[int, ...]:
-    """The patch, enlarged along each axis where at most :data:`GROWTH` times as much covers the image.
-
-    An image a few voxels larger than the patch would need two windows per axis, eight in 3D, for what one
-    slightly larger window does several times faster. Sizes stay divisible by every network's ``divisor``; a
-    network of fixed size has that size as its divisor and so never sees another.
-    """
-    window = []
-    for axis, (edge, length) in enumerate(zip(patch, size, strict=True)):
-        divisors = [int(d[axis]) for n in networks if (d := getattr(n, "divisor", None)) is not None]
-        step = lcm(*divisors) if len(divisors) == len(networks) else edge
-        whole = -(-length // step) * step
-        window.append(whole if edge < length and whole <= GROWTH * edge else edge)
-    return tuple(window)
-
-
-def mirror_axes(dim: int) -> list[tuple[int, ...]]:
-    """Every combination of spatial axes of a (B, C, *S) tensor to flip, none included: 2 ** dim of them."""
-    axes = range(2, 2 + dim)
-    return [c for n in range(dim + 1) for c in itertools.combinations(axes, n)]
+def mirrored_views(axes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Every combination of patch axes to mirror, none included, as axes of a (B, C, *S) tensor."""
+    return [c for n in range(len(axes) + 1) for c in itertools.combinations([a + 2 for a in axes], n)]
 
 
 @contextmanager
@@ -221,3 +207,131 @@ def _check(networks: Sequence[nn.Module], image: Tensor, dim: int, config: Infer
         )
     if config.slice_size and dim != 2:
         raise UsageError("inference.slice_size is for 2D plans; this plan is 3D", hint="leave it out")
+
+
+class FitSettings(Protocol):
+    """The part of the ``inference`` section that must fit a plan."""
+
+    @property
+    def stride(self) -> tuple[int, ...] | None:
+        """Voxels between windows."""
+
+    @property
+    def slice_size(self) -> tuple[int, int] | None:
+        """Size that slices are resized to, in 2D."""
+
+    @property
+    def fill_holes(self) -> bool | tuple[str, ...]:
+        """Classes whose holes are filled."""
+
+    @property
+    def largest_component(self) -> bool | tuple[str, ...]:
+        """Classes of which one component is kept."""
+
+
+def require_settings_fit(settings: FitSettings, patch: Sequence[int], classes: Iterable[str]) -> None:
+    """Refuse settings that no scan could be predicted with.
+
+    Args:
+        settings: the ``inference`` section.
+        patch: voxels per axis of the plan's patch, two or three numbers.
+        classes: names of the foreground classes.
+
+    Raises:
+        UsageError: a stride of other axes or wider than the patch, slices of a 3D plan, an unknown class.
+    """
+    stride = settings.stride
+    if stride is not None:
+        if len(stride) != len(patch):
+            _refuse(f"stride {list(stride)} has {len(stride)} numbers, the plan's patch {len(patch)}")
+        if any(step > edge for step, edge in zip(stride, patch, strict=True)):
+            _refuse(f"stride {list(stride)} leaves gaps between windows of {list(patch)} voxels")
+    if settings.slice_size and len(patch) != 2:
+        raise UsageError(
+            "inference.slice_size is for 2D plans; this plan is 3D", hint="leave it out", code="INFERENCE"
+        )
+    known = list(classes)
+    for chosen in (settings.fill_holes, settings.largest_component):
+        for name in () if isinstance(chosen, bool) else chosen:
+            if name not in known:
+                raise unknown_name("class", name, known)
+
+
+def _refuse(what: str) -> None:
+    raise UsageError(
+        f"inference.{what}",
+        hint="give one number per axis, none above the patch, or leave it out to use inference.overlap",
+        code="INFERENCE",
+    )
+
+
+def nearest_index(old: int, new: int) -> Tensor:
+    """Which of ``old`` samples each of ``new`` samples takes, when the end points are kept in place.
+
+    The coordinate rule of an order-0 ``scipy.ndimage.zoom``: sample i reads i * (old - 1) / (new - 1),
+    rounded half up. (new,) int64.
+    """
+    if new == 1:
+        return torch.zeros(1, dtype=torch.int64)
+    scale = (old - 1) / (new - 1)
+    index = np.floor(np.arange(new) * scale + 0.5).astype(np.int64)
+    return torch.from_numpy(np.minimum(index, old - 1))
+
+
+def resize_nearest(images: Tensor, size: Sequence[int]) -> Tensor:
+    """(A, B, H, W) to (A, B, *size) by picking samples; the same tensor when nothing changes."""
+    for axis, new in enumerate(size, start=images.ndim - len(size)):
+        old = images.shape[axis]
+        if old != new:
+            images = images.index_select(axis, nearest_index(old, new).to(images.device))
+    return images
+
+
+def predict_slices(
+    predict: Predict,
+    image: Tensor,
+    size: Sequence[int],
+    *,
+    batch: int = 1,
+    device: torch.device | None = None,
+) -> Generator[Slab, None, None]:
+    """Resize each slice to ``size`` (nearest), predict it whole, and resize the result back (nearest).
+
+    Picking samples commutes with argmax, so labels taken from the result are those of the scripts, which
+    resize label slices. A slice that already has the size is not resampled.
+
+    Args:
+        predict: (B, C, *size) -> (B, K, *size) probabilities.
+        image: (C, T0, T1, T2), slices along T0.
+        size: the network's input size.
+        batch: slices per forward pass.
+        device: where ``predict`` wants its input (default: that of ``image``).
+
+    Yields:
+        Slabs that cover T0 in order.
+
+    Source: the SSL4MIS evaluation protocol for ACDC (Luo, 2020).
+    """
+    for slab in slabs(predict, resize_nearest(image, size), size, batch=batch, device=device):
+        yield Slab(slab.start, resize_nearest(slab.probabilities, image.shape[2:]))
+
+
+def entropy(probabilities: Tensor, dim: int = 0) -> Tensor:
+    """Entropy over the classes divided by ln K: 0 is certain, 1 is uniform.
+
+    With an ensemble or mirroring, ``probabilities`` are the mean over members, so that disagreement counts as
+    uncertainty (predictive entropy).
+
+    Args:
+        probabilities: (K, *S), or the K classes along ``dim``; in [0, 1], summing to 1.
+        dim: the class axis.
+
+    Returns:
+        The shape without ``dim``, float32, in [0, 1].
+    """
+    classes = probabilities.shape[dim]
+    if classes < 2:
+        return torch.zeros_like(probabilities.select(dim, 0))
+    # torch.special.entr(p) = -p ln p, with 0 at p = 0
+    nats: Tensor = torch.special.entr(probabilities.float()).sum(dim)
+    return (nats / math.log(classes)).clamp_(0, 1)

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from semiseg.losses.consistency import softmax_kl
+from semiseg.losses.agreement import softmax_kl
 
 Form = Literal["classes", "released"]
 

@@ -1,4 +1,4 @@
-"""The methods, one paper = one file. The folder is the registry: ``find("mean_teacher")``."""
+"""The methods, one paper = one file or folder. This folder is the registry: ``find("mean_teacher")``."""
 
 from __future__ import annotations
 
@@ -9,20 +9,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semiseg.errors import UsageError, unknown_name
-from semiseg.methods._describe import Description, read
-from semiseg.methods._figures import measured, published
+from semiseg.methods._catalog import Description, measured, published, read
 
 if TYPE_CHECKING:
     from semiseg.core import Method
 
-__all__ = ["check_options", "describe", "description", "find", "measured", "names", "published"]
+__all__ = ["check_options", "describe", "description", "find", "measured", "memory", "names", "published"]
 
 FOLDER = Path(__file__).parent
+SHARED = "parts"
+"""The folder of what several methods share; it is no method."""
 
 
 def names() -> list[str]:
     """The methods that come with semiseg."""
-    return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+    files = [path.stem for path in FOLDER.glob("*.py")]
+    folders = [path.parent.name for path in FOLDER.glob("*/__init__.py")]
+    return sorted(name for name in files + folders if not name.startswith("_") and name != SHARED)
+
+
+def source_of(name: str) -> Path:
+    """The file that holds the class of a method of this folder."""
+    path = FOLDER / f"{name}.py"
+    return path if path.is_file() else FOLDER / name / "__init__.py"
 
 
 def describe() -> list[dict[str, str]]:
@@ -48,7 +57,7 @@ def description(name: str) -> Description:
     if not colon:
         if name not in names():
             raise _unknown(name)
-        return read(FOLDER / f"{name}.py", name)
+        return read(source_of(name), name)
     try:
         spec = importlib.util.find_spec(module_name)
     except (ImportError, ValueError):
@@ -61,6 +70,20 @@ def description(name: str) -> Description:
             code="METHOD_IMPORT",
         )
     return found
+
+
+def memory(name: str) -> float:
+    """What training with a method holds, in trained networks; see :attr:`Description.memory`.
+
+    Raises:
+        UsageError: no such method; a class from elsewhere that has no docstring to read counts as two.
+    """
+    try:
+        return description(name).memory
+    except UsageError:
+        if ":" not in name:
+            raise
+    return Description(name).memory
 
 
 def find(name: str) -> type[Method]:
@@ -107,7 +130,10 @@ def check_options(method: type[Method], options: dict[str, object]) -> dict[str,
         UsageError: an option that the method does not have (with the nearest name), or a value that does not
             fit.
     """
-    from semiseg.option_values import checked, declared  # need pydantic, which the list of methods does not
+    from semiseg.settings.options import (  # need pydantic, which the list of methods does not
+        checked,
+        declared,
+    )
 
     known = list(declared(method))
     for option in options:
@@ -118,7 +144,7 @@ def check_options(method: type[Method], options: dict[str, object]) -> dict[str,
 
 def all_options(method: type[Method], options: dict[str, object]) -> dict[str, object]:
     """Options that passed :func:`check_options`, and the defaults of all others."""
-    from semiseg.option_values import declared
+    from semiseg.settings.options import declared
 
     return {name: option.default for name, option in declared(method).items()} | options
 

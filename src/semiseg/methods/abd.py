@@ -11,8 +11,8 @@ from torch import Tensor
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_loss
 from semiseg.methods.cross_teaching import CrossTeaching
-from semiseg.option_values import Amount, Length, Share
-from semiseg.parts.displacement import displaced, grid_of, replace_sure, replace_unsure
+from semiseg.methods.parts.displacement import displaced, grid_of, replace_sure, replace_unsure
+from semiseg.settings.options import Amount, Length, Share
 
 
 class ABD(CrossTeaching):

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
-from semiseg.losses.region import RegionDice
-from semiseg.methods._two_networks import Pair
+from semiseg.methods._bases import Pair
 from semiseg.methods.abd import crossed
-from semiseg.methods.bcp import BCP, Pasted, Source, paste
-from semiseg.option_values import Length
-from semiseg.parts.boxes import draw_mask
-from semiseg.parts.displacement import displaced, grid_of, replace_unsure
+from semiseg.methods.bcp import BCP, Pasted, RegionDice, Source, paste
+from semiseg.methods.parts.boxes import draw_mask
+from semiseg.methods.parts.displacement import displaced, grid_of, replace_unsure
+from semiseg.settings.options import Length
 
 
 class ABDBCP(BCP, Pair):

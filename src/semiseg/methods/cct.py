@@ -11,10 +11,16 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import softmax_mse
-from semiseg.methods._ramped import Ramped
-from semiseg.option_values import Share
-from semiseg.parts.branches import Branches, Perturbation, all_logits
-from semiseg.parts.perturbations import feature_drop, feature_dropout, feature_noise
+from semiseg.methods._bases import Ramped
+from semiseg.methods.parts.branches import (
+    Branches,
+    Perturbation,
+    all_logits,
+    feature_drop,
+    feature_dropout,
+    feature_noise,
+)
+from semiseg.settings.options import Share
 
 
 class CCT(Ramped):

@@ -1,4 +1,7 @@
-"""CML: two networks that must see differently and supervise each other on images pasted together."""
+"""CML: two networks that must see differently and supervise each other on images pasted together.
+
+Features pushed apart, so that two networks look at the same image in different ways.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, NetFactory, SegOutput, Stage, Update
 from semiseg.errors import UsageError
-from semiseg.losses.discrepancy import feature_discrepancy
-from semiseg.methods._two_networks import Pair
-from semiseg.methods.bcp import dice_ce_everywhere, groups, half
-from semiseg.option_values import Amount, Share
-from semiseg.parts.boxes import draw_mask
-from semiseg.parts.components import Connectivity, largest_components
+from semiseg.inference.components import Connectivity, largest_components
+from semiseg.methods._bases import Pair
+from semiseg.methods.bcp import dice_ce_everywhere
+from semiseg.methods.ict import groups, half
+from semiseg.methods.parts.boxes import draw_mask
+from semiseg.settings.options import Amount, Share
 
 NAMES = ("net", "net2")
 
@@ -186,3 +189,25 @@ def require_levels(network: nn.Module) -> None:
             f"cml compares the deepest features of its networks, and {type(network).__name__} gives none",
             hint="choose another network (`semiseg networks`), or give yours `widths` and `levels`",
         )
+
+
+def feature_discrepancy(features: Tensor, others: Tensor) -> Tensor:
+    """``1 + mean cos(f, g)`` over samples and positions, in float32 (Wu et al., CML, ACM MM 2024).
+
+    For features that are never negative, such as those of a ReLU, it cannot fall below 1.
+
+    Args:
+        features: f, (B, D, *S); a position without length counts as a right angle.
+        others: g, of the same shape; gets no gradient.
+
+    Returns:
+        A scalar in [0, 2]; 2 where both point the same way.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        cosine: Tensor = (_direction(features.float()) * _direction(others.detach().float())).sum(1)
+    return 1.0 + cosine.mean()
+
+
+def _direction(x: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return x / length.where(length > 1e-12, 1.0)  # a bound on the length alone would let the gradient explode

@@ -1,4 +1,9 @@
-"""Co-Distribution Alignment: pseudo-labels with the class shares of labeled scans, and above expectation."""
+"""Co-Distribution Alignment: pseudo-labels with the class shares of labeled scans, and above expectation.
+
+Predictions on unlabeled scans, moved to the class shares of those on labeled ones.
+
+Pseudo-labels that count only where they are as confident as can be expected of their class.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +11,13 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from semiseg.core import IGNORE, Batch, Clock, NetFactory
 from semiseg.errors import UsageError
-from semiseg.losses import class_means, expectation_mask, known_confidence, weighted_cross_entropy
-from semiseg.methods._two_networks import TwoNetworks
-from semiseg.option_values import Count, Positive, Share
-from semiseg.parts.alignment import Shares, align, share_ratio
-from semiseg.parts.facts import fact
+from semiseg.methods._bases import TwoNetworks
+from semiseg.methods.parts.ranks import fact, sum_over_ranks
+from semiseg.settings.options import Count, Positive, Share
 
 
 class CoDA(TwoNetworks):
@@ -131,3 +134,122 @@ class CoDA(TwoNetworks):
         if self.expectation == "global":
             return class_means(confidence, torch.zeros_like(classes), 1).expand(p_l.shape[1])
         return class_means(confidence, classes, p_l.shape[1])
+
+
+class Shares(nn.Module):
+    """Running means of class shares, in rows, bias-corrected so that the first batch counts in full.
+
+    A row stands for all voxels (one row), or for the voxels of one class each (K rows).
+
+    Args:
+        rows: how many.
+        classes: K.
+        momentum: of the running mean, below 1; 0 keeps the current batch alone.
+    """
+
+    total: Tensor
+    weight: Tensor
+
+    def __init__(self, rows: int, classes: int, momentum: float = 0.99) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("total", torch.zeros(rows, classes))
+        self.register_buffer("weight", torch.zeros(rows, 1))
+
+    @property
+    def mean(self) -> Tensor:
+        """(R, K) float32, rows that sum to 1, or to 0 before anything was seen."""
+        return self.total / self.weight.clamp_min(1e-12)
+
+    @property
+    def seen(self) -> Tensor:
+        """(R, 1) bool: which rows have had a voxel."""
+        return self.weight > 0
+
+    @torch.no_grad()
+    def update(self, probabilities: Tensor, rows: Tensor) -> None:
+        """Take in a batch, over the voxels of all ranks; a row without a voxel stays as it is.
+
+        Args:
+            probabilities: (B, K, *S) float32.
+            rows: (B, *S) int64, the row of each voxel; outside of [0, R) where it counts for none.
+        """
+        here = rows.flatten() == torch.arange(len(self.total), device=rows.device)[:, None]
+        p = probabilities.movedim(1, 0).flatten(1)
+        sums = torch.stack([torch.where(row, p, 0.0).sum(1) for row in here])
+        sums = sum_over_ranks(torch.cat([sums, here.sum(1, keepdim=True)], dim=1))
+        voxels = sums[:, -1:]
+        new = sums[:, :-1] / voxels.clamp_min(1.0)
+        seen = (voxels > 0) & new.isfinite().all(1, keepdim=True)  # a bad batch must not spoil the memory
+        kept = 1.0 - self.momentum
+        self.total.copy_(torch.where(seen, self.momentum * self.total + kept * new, self.total))
+        self.weight.copy_(torch.where(seen, self.momentum * self.weight + kept, self.weight))
+
+
+def share_ratio(wanted: Tensor, found: Tensor, *, limit: float = 10.0, eps: float = 1e-6) -> Tensor:
+    """``(wanted + eps) / (found + eps)`` within [1 / limit, limit] (Berthelot et al. 2020, arXiv:1911.09785).
+
+    Args:
+        wanted: (R, K) class shares on labeled scans.
+        found: (R, K) those on unlabeled scans.
+        limit: at least 1.
+        eps: keeps classes without a share from dividing by 0.
+    """
+    return ((wanted + eps) / (found + eps)).clamp(1.0 / limit, limit)
+
+
+def align(probabilities: Tensor, ratio: Tensor, rows: Tensor) -> Tensor:
+    """``r_c p_c / sum_j r_j p_j`` at every voxel, with r the ratio of the voxel's row.
+
+    Args:
+        probabilities: (B, K, *S).
+        ratio: (R, K), above 0.
+        rows: (B, *S) int64 in [0, R).
+    """
+    scaled = probabilities * ratio[rows].movedim(-1, 1)
+    return scaled / scaled.sum(1, keepdim=True)
+
+
+def class_means(values: Tensor, classes: Tensor, k: int) -> Tensor:
+    """(K,) float32: the mean value of the voxels of each class, 0 for a class without voxels.
+
+    Never above the largest of a class, as rounding would have it: at least one voxel reaches the mean.
+
+    Args:
+        values: (B, *S), at least 0.
+        classes: (B, *S) int64 in [0, K), or :data:`semiseg.core.IGNORE`.
+        k: K.
+    """
+    here = classes.flatten() == torch.arange(k, device=classes.device)[:, None]
+    members = torch.where(here, values.float().flatten(), 0.0)
+    return torch.minimum(members.sum(1) / here.sum(1).clamp_min(1), members.amax(1))
+
+
+def expectation_mask(confidence: Tensor, classes: Tensor, expectation: Tensor, *, strict: bool) -> Tensor:
+    """(B, *S) bool: where the confidence reaches what is expected of the voxel's class.
+
+    Args:
+        confidence: (B, *S).
+        classes: (B, *S) int64 in [0, K).
+        expectation: (K,).
+        strict: more than expected, not just as much; then a class of equal confidences is lost.
+    """
+    expected = expectation[classes]
+    return confidence > expected if strict else confidence >= expected
+
+
+def weighted_cross_entropy(logits: Tensor, target: Tensor, *, eps: float = 1e-8) -> Tensor:
+    """``sum(target * -log p) / (sum(target) + eps)`` in float32; 0 where the target is empty.
+
+    Args:
+        logits: (B, K, *S).
+        target: (B, K, *S): class shares times the weight of the voxel; gets no gradient.
+        eps: of the empty target.
+    """
+    target = target.detach()
+    return -(target * logits.float().log_softmax(1)).sum() / (target.sum() + eps)
+
+
+def known_confidence(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """(K,): the mean largest probability (B, K, *S) of the voxels of each true class (B, *S)."""
+    return class_means(probabilities.amax(1), labels.where(labels != IGNORE, -1), probabilities.shape[1])

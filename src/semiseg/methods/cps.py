@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from semiseg.losses import cross_entropy
-from semiseg.methods._two_networks import TwoNetworks
+from semiseg.methods._bases import TwoNetworks
 
 
 class CPS(TwoNetworks):

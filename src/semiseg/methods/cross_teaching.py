@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semiseg.core import NetFactory
 from semiseg.losses import dice_loss
-from semiseg.methods._two_networks import TwoNetworks
+from semiseg.methods._bases import TwoNetworks
 
 
 class CrossTeaching(TwoNetworks):

@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 import torch
 
 from semiseg.core import Batch, Clock, NetFactory, OptimizerFactory, Update
-from semiseg.losses import origin_loss
-from semiseg.methods._ramped import Ramped
+from semiseg.methods._bases import Ramped
+from semiseg.methods.parts.critic import Critic, only_judging, origin_loss, without_trace
+from semiseg.methods.parts.ranks import fact
 from semiseg.methods.sassnet import adam_of_the_critic
-from semiseg.option_values import Length
-from semiseg.parts.critic import Critic, only_judging, without_trace
-from semiseg.parts.facts import fact
+from semiseg.settings.options import Length
 
 
 class DAN(Ramped):

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import softmax_mse
-from semiseg.methods._ramped import Ramped
-from semiseg.parts.symmetries import Symmetry, turns
+from semiseg.methods._bases import Ramped
+from semiseg.methods.parts.transforms import Symmetry, turns
 
 
 class DeepCoTraining(Ramped):

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss
-from semiseg.methods._two_networks import TwoNetworks
-from semiseg.option_values import Amount, Length, Positive, Share
-from semiseg.parts.class_weights import DifficultyWeights, DistributionWeights
-from semiseg.parts.facts import fact
+from semiseg.methods._bases import TwoNetworks
+from semiseg.methods.parts.class_weights import DifficultyWeights, DistributionWeights
+from semiseg.methods.parts.ranks import fact
+from semiseg.settings.options import Amount, Length, Positive, Share
 
 
 class DHC(TwoNetworks):

@@ -9,9 +9,9 @@ import torch
 
 from semiseg.core import Batch, Clock, Method, NetFactory, Update
 from semiseg.losses import dice_loss, distance_loss, task_consistency
-from semiseg.option_values import Amount, Length, Positive
-from semiseg.parts.distance_head import segment_and_measure, with_distance_head
+from semiseg.methods.parts.distance_head import segment_and_measure, with_distance_head
 from semiseg.schedules import consistency_ramp
+from semiseg.settings.options import Amount, Length, Positive
 
 
 class DTC(Method):

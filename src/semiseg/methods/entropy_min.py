@@ -9,7 +9,7 @@ import torch
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import entropy_loss
-from semiseg.methods._ramped import Ramped
+from semiseg.methods._bases import Ramped
 
 
 class EntropyMin(Ramped):

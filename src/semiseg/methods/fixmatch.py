@@ -1,17 +1,22 @@
-"""FixMatch: what the network is sure of on a weakly changed scan it must say on a strongly changed one."""
+"""FixMatch: what the network is sure of on a weakly changed scan it must say on a strongly changed one.
+
+Terms of the released FixMatch for segmentation: which class a voxel surely is not.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
-from semiseg.losses import complementary, concentration, confident_pseudo_label, dice_ce
-from semiseg.methods._ramped import Ramped
-from semiseg.option_values import Share
+from semiseg.losses import confident_pseudo_label, dice_ce
+from semiseg.methods._bases import Ramped
+from semiseg.settings.options import Share
 
 
 class FixMatch(Ramped):
@@ -88,3 +93,30 @@ def released_pseudo_label(logits: Tensor, tau: float) -> Tensor:
     p = logits.float().softmax(1)
     largest, classes = p.max(1)
     return classes * (1.0 - p.amin(1) / largest > tau)
+
+
+def complementary(logits: Tensor, target_logits: Tensor) -> Tensor:
+    """Cross-entropy of ``1 - p`` to the *least* likely class of q, where ``1 - p`` serves as logits.
+
+    Its smallest value is far above 0, since logits in [0, 1] make no class sure.
+
+    Args:
+        logits: (B, K, *S), of p.
+        target_logits: (B, K, *S), of q; gets no gradient.
+    """
+    return F.cross_entropy(1.0 - logits.float().softmax(1), target_logits.argmin(1))
+
+
+def concentration(probabilities: Tensor) -> Tensor:
+    """One minus the entropy of each class map over its voxels, by the logarithm of their number; a scalar.
+
+    0 where every class is spread evenly over the image, 1 where each is in one voxel; the mean over samples
+    and classes.
+
+    Args:
+        probabilities: (B, K, *S).
+    """
+    maps = probabilities.flatten(2).clamp_min(1e-30)  # 0 log 0 = 0
+    log_share = maps.log() - maps.sum(-1, keepdim=True).log()
+    entropy = -(log_share.exp() * log_share).sum(-1)
+    return 1.0 - entropy.mean() / math.log(maps.shape[-1])

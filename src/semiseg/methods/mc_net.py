@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_loss, mutual_consistency
-from semiseg.losses.sharpening import Sharpening
-from semiseg.methods._ramped import Ramped
-from semiseg.option_values import Amount, Length, Positive
-from semiseg.parts.branches import Branches, all_logits, different_decoders
+from semiseg.losses.agreement import Sharpening
+from semiseg.methods._bases import Ramped
+from semiseg.methods.parts.branches import Branches, all_logits, different_decoders
+from semiseg.settings.options import Amount, Length, Positive
 
 DiceForm = Literal["la", "acdc", "acdc_released"]
 

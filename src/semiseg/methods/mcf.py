@@ -12,8 +12,8 @@ from torch import Tensor
 
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss, dice_loss_per_class, sharpen
-from semiseg.methods._two_networks import TwoNetworks
-from semiseg.option_values import Amount, Length, Positive
+from semiseg.methods._bases import TwoNetworks
+from semiseg.settings.options import Amount, Length, Positive
 
 
 class MCF(TwoNetworks):

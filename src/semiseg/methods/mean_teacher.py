@@ -9,8 +9,8 @@ import torch
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_ce, softmax_kl, softmax_mse
-from semiseg.methods._teacher import Teacher
-from semiseg.option_values import Count
+from semiseg.methods._bases import Teacher
+from semiseg.settings.options import Count
 
 
 class MeanTeacher(Teacher):

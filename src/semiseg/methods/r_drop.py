@@ -8,8 +8,8 @@ from torch import Tensor
 
 from semiseg.core import NetFactory
 from semiseg.losses import softmax_kl
-from semiseg.methods._two_networks import TwoNetworks
-from semiseg.option_values import Amount
+from semiseg.methods._bases import TwoNetworks
+from semiseg.settings.options import Amount
 
 
 class RDrop(TwoNetworks):

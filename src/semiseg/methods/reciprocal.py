@@ -11,8 +11,8 @@ from torch import Tensor
 from semiseg.core import Batch, Clock, Gradient, Method, NetFactory, Stage, Update
 from semiseg.errors import UsageError
 from semiseg.losses import cross_entropy, dice_ce
-from semiseg.option_values import Share
-from semiseg.parts.ranks import mean_over_ranks
+from semiseg.methods.parts.ranks import mean_over_ranks
+from semiseg.settings.options import Share
 
 Study = Generator[Update, None, Tensor]
 """The student's updates, and in the end the feedback."""

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, Update
 from semiseg.losses import masked_mean
-from semiseg.methods._two_networks import Pair
+from semiseg.methods._bases import Pair
 from semiseg.methods.bcp import BCP, Pasted, Source, paste
-from semiseg.option_values import Amount
-from semiseg.parts.boxes import draw_mask
+from semiseg.methods.parts.boxes import draw_mask
+from semiseg.settings.options import Amount
 
 
 class Corrections(NamedTuple):

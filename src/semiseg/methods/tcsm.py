@@ -13,10 +13,8 @@ from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.errors import UsageError
 from semiseg.losses import cross_entropy, dice_ce
 from semiseg.methods.mean_teacher import MeanTeacher
-from semiseg.option_values import Amount, Length, Share
-from semiseg.parts.symmetries import draw_symmetries
-from semiseg.parts.transform import Chain, Transform
-from semiseg.parts.zoom import draw_zoom
+from semiseg.methods.parts.transforms import Chain, Transform, draw_symmetries, draw_zoom
+from semiseg.settings.options import Amount, Length, Share
 
 ROLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "teacher_transformed": (("plain",), ("moved",)),

@@ -10,15 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semiseg.core import SHIFTED, Batch, Clock, NetFactory, Update
+from semiseg.inference.components import largest_components
 from semiseg.losses import dice_loss, regional_cross_entropy, saddle_entropy, translation_consistency
 from semiseg.losses.regional import Negative
 from semiseg.losses.translation import Form, Pair
-from semiseg.methods._two_networks import TwoNetworks
-from semiseg.option_values import Amount, Length, Share
-from semiseg.parts.boxes import draw_columns
-from semiseg.parts.components import largest_components
-from semiseg.parts.crops import overlap
+from semiseg.methods._bases import TwoNetworks
+from semiseg.methods.parts.boxes import draw_columns
+from semiseg.methods.parts.crops import overlap
 from semiseg.schedules import consistency_ramp
+from semiseg.settings.options import Amount, Length, Share
 
 
 class TraCoCo(TwoNetworks):

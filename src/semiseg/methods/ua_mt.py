@@ -12,8 +12,8 @@ from torch import Tensor
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_ce, entropy_map, masked_mean
 from semiseg.methods.mean_teacher import MeanTeacher
-from semiseg.option_values import Length
 from semiseg.schedules import sigmoid_rampup
+from semiseg.settings.options import Length
 
 
 class UAMT(MeanTeacher):

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 
 from semiseg.core import Batch, Clock, NetFactory, Update
-from semiseg.ema import ema_update, warm_decay
 from semiseg.losses import confident_pseudo_label, dice_ce, rectified_pseudo_label
-from semiseg.methods._teacher import Teacher
-from semiseg.option_values import Amount, Length, Share
+from semiseg.methods._bases import Teacher
+from semiseg.schedules import ema_update, warm_decay
+from semiseg.settings.options import Amount, Length, Share
 
 
 class UPC(Teacher):

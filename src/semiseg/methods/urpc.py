@@ -1,20 +1,33 @@
-"""Uncertainty Rectified Pyramid Consistency: all resolutions of the decoder should predict the same."""
+"""Uncertainty Rectified Pyramid Consistency: all resolutions of the decoder should predict the same.
+
+Predictions at several resolutions, for training only: what is exported is the network alone.
+
+How far predictions of several scales are from their mean, where they are about sure of it.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from semiseg.core import Batch, Clock, NetFactory, Update
-from semiseg.losses import pyramid_consistency
-from semiseg.methods._ramped import Ramped
-from semiseg.parts.branches import Perturbation, all_logits
-from semiseg.parts.perturbations import channel_dropout, feature_drop, feature_dropout, feature_noise
-from semiseg.parts.pyramid import Pyramid
+from semiseg.core import Batch, Clock, NetFactory, SegOutput, Update
+from semiseg.errors import UsageError
+from semiseg.methods._bases import Ramped
+from semiseg.methods.parts.branches import (
+    Perturbation,
+    all_logits,
+    channel_dropout,
+    feature_drop,
+    feature_dropout,
+    feature_noise,
+)
+from semiseg.methods.parts.ranks import fact
 
 _PERTURBATIONS: dict[str, Sequence[Perturbation]] = {
     "mixed": (partial(feature_dropout, rate=0.5), feature_drop, feature_noise),
@@ -75,3 +88,88 @@ class URPC(Ramped):
         answers = all_logits(self.net(torch.cat([batch.x_l, batch.x_u["weak"]])))
         supervised = torch.stack([self.supervised(z[:n], batch.y_l) for z in answers]).mean()
         yield self.total(supervised, pyramid_consistency([z[n:] for z in answers]).mean(), t)
+
+
+class Pyramid(nn.Module):
+    """A network with a head on each of its coarser levels, whose logits are brought to full resolution.
+
+    Heads are convolutions of size 3 and their logits repeated in 2D, of size 1 and interpolated in 3D, as in
+    the two published networks. The state is ``main.*``, the whole network, and ``coarse.*``, the heads.
+
+    Args:
+        main: a network that gives levels.
+        scales: how many resolutions predict, the full one included: the finest ones, fewer if there are
+            fewer.
+        perturbations: of the inputs of the heads, in training mode only; the first for the coarsest. If there
+            are fewer than heads they start anew.
+        method: who asks, for messages.
+
+    Raises:
+        UsageError: a network with a single level or none.
+    """
+
+    def __init__(
+        self, main: nn.Module, scales: int, perturbations: Sequence[Perturbation], method: str
+    ) -> None:
+        super().__init__()
+        widths = tuple(getattr(main, "widths", ()))[-scales:-1]
+        if not widths:
+            raise UsageError(
+                f"{method} predicts from several levels of the decoder, and {type(main).__name__} does not "
+                "give any but the last",
+                hint="choose another network (`semiseg networks`), or give yours `widths` and "
+                "SegOutput(..., levels=...)",
+            )
+        dim, classes = fact(main, "dim", method), fact(main, "classes", method)
+        conv: type[nn.Conv2d] | type[nn.Conv3d] = nn.Conv2d if dim == 2 else nn.Conv3d
+        size = 3 if dim == 2 else 1
+        self.mode = "nearest" if dim == 2 else "trilinear"
+        self.main = main
+        self.coarse = nn.ModuleList(conv(width, classes, size, padding=size // 2) for width in widths)
+        self.perturbations = tuple(perturbations[i % len(perturbations)] for i in range(len(widths)))
+
+    def forward(self, x: Tensor) -> SegOutput:
+        """(B, C, *S) -> the answer of the network, with the coarser logits (B, K, *S) as its heads."""
+        answer: SegOutput = self.main(x)
+        size = answer.logits.shape[2:]
+        heads = {}
+        levels = answer.levels[-len(self.coarse) - 1 : -1]
+        for i, (head, level, perturb) in enumerate(
+            zip(self.coarse, levels, self.perturbations, strict=True), start=1
+        ):
+            logits = head(perturb(level) if self.training else level)
+            heads[f"coarse{i}"] = F.interpolate(logits.float(), list(size), mode=self.mode)
+        return answer._replace(heads=heads)
+
+
+def divergence_from_mean(logits: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """``D_s = KL(m || p_s)`` per voxel, with m the mean of the predictions p_s.
+
+    Args:
+        logits: S times (B, K, *S).
+
+    Returns:
+        D (S, B, 1, *S), at least 0 up to rounding; p (S, B, K, *S); m (B, K, *S); all float32.
+    """
+    log_p = torch.stack([z.float().log_softmax(1) for z in logits])
+    log_m = log_p.logsumexp(0) - math.log(len(logits))
+    mean = log_m.exp()
+    return (mean * (log_m - log_p)).sum(2, keepdim=True), log_p.exp(), mean
+
+
+def pyramid_consistency(logits: Sequence[Tensor]) -> Tensor:
+    """``mean[(m - p_s)^2 exp(-D_s)] / (mean[exp(-D_s)] + 1e-8) + mean[D_s]`` for each scale s.
+
+    The squared error counts less where a scale is far from the mean, and the second term keeps that from
+    paying off. The gradient flows through all of it (Luo et al. 2022, doi:10.1016/j.media.2022.102517).
+
+    Args:
+        logits: S times (B, K, *S).
+
+    Returns:
+        (S,); 0 where all scales say the same.
+    """
+    divergence, p, mean = divergence_from_mean(logits)
+    weight = torch.exp(-divergence)
+    error = ((mean - p).square() * weight).flatten(1).mean(1) / (weight.flatten(1).mean(1) + 1e-8)
+    return error + divergence.flatten(1).mean(1)

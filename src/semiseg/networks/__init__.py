@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from semiseg.networks._factory import Factory
-from semiseg.networks._registry import describe, names
+from semiseg.networks.registry import Factory, describe, names, require
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Factory", "build", "describe", "names"]
+__all__ = ["Factory", "build", "describe", "names", "require"]
 
 
 def build(
@@ -49,7 +48,7 @@ def build(
     Raises:
         UsageError: unknown name or option, or sizes that make no network.
     """
-    from semiseg.networks._build import build as build_network
+    from semiseg.networks.registry import build as build_network
 
     return build_network(
         name,

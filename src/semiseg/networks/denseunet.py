@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semiseg.errors import UsageError
-from semiseg.networks._base import SegNetwork
-from semiseg.networks._layers import Layers, layers
-from semiseg.option_values import Length, Share
+from semiseg.networks.base import SegNetwork
+from semiseg.networks.layers import Layers, layers
+from semiseg.settings.options import Length, Share
 
 _BOTTLENECK = 4
 _LAST = 64

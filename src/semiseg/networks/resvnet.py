@@ -8,9 +8,9 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semiseg.networks._layers import Layers, layers
+from semiseg.networks.layers import Layers, layers
 from semiseg.networks.vnet import VNet
-from semiseg.option_values import Length, Share
+from semiseg.settings.options import Length, Share
 
 _BLOCKS = (3, 4, 6, 3)
 """Residual blocks per level, as in a ResNet-34."""

@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semiseg.errors import UsageError
-from semiseg.networks._base import SegNetwork, chosen_first
-from semiseg.networks._layers import Layers, layers
-from semiseg.networks._norm import InstanceNorm
-from semiseg.option_values import Share
+from semiseg.networks.base import SegNetwork, chosen_first
+from semiseg.networks.layers import InstanceNorm, Layers, layers
+from semiseg.settings.options import Share
 
 _SLOPE = 0.01
 """Of the leaky ReLU."""

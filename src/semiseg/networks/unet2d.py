@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semiseg.errors import UsageError, unknown_name
-from semiseg.networks._base import SegNetwork, chosen_first
-from semiseg.networks._dropout import Dropout
-from semiseg.networks._layers import Layers, layers
+from semiseg.networks.base import SegNetwork, chosen_first
+from semiseg.networks.layers import Dropout, Layers, layers
 
 _WIDTHS = (16, 32, 64, 128, 256)
 _SLOPE = 0.01

@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semiseg.errors import unknown_name
-from semiseg.networks._base import SegNetwork, chosen_first
-from semiseg.networks._layers import Layers, layers
-from semiseg.networks._norm import PlainInstanceNorm
-from semiseg.option_values import Share
+from semiseg.networks.base import SegNetwork, chosen_first
+from semiseg.networks.layers import Layers, PlainInstanceNorm, layers
+from semiseg.settings.options import Share
 
 _WIDTHS = (16, 32, 64, 128, 256)
 _UPS = ("linear", "nearest")

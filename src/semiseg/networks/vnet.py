@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from semiseg.core import SegOutput
 from semiseg.errors import UsageError, unknown_name
-from semiseg.networks._base import SegNetwork, chosen_first
-from semiseg.networks._layers import Layers, layers
-from semiseg.networks._norm import PlainInstanceNorm
+from semiseg.networks.base import SegNetwork, chosen_first
+from semiseg.networks.layers import Layers, PlainInstanceNorm, layers
 
 _UPS = ("transposed", "linear", "nearest")
 _NORMS = ("batch", "group", "instance", "none")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from semiseg.errors import unknown_name
-from semiseg.networks._base import SegNetwork
-from semiseg.networks._layers import Layers, layers
-from semiseg.option_values import Share
+from semiseg.networks.base import SegNetwork
+from semiseg.networks.layers import Layers, layers
+from semiseg.settings.options import Share
 
 
 class VNet2016(SegNetwork):

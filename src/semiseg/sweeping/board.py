@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from semiseg import methods
 from semiseg.errors import SemisegError
-from semiseg.sweeping.cells import Cell
+from semiseg.sweeping.grid import Cell
 from semiseg.sweeping.ledger import Entry
 
 OVER = ("done", "failed")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from semiseg.report.console import duration
+from semiseg.runs.console import duration
 from semiseg.sweeping.board import Board, cost
 from semiseg.sweeping.ledger import Entry
 

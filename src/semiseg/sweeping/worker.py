@@ -3,26 +3,47 @@
 ``python -m semiseg.sweeping.worker SWEEP CELL`` does so in a process of its own. It ends politely, with its
 training saved, on SIGTERM; with ``--watch`` also when its standard input is closed, which is what happens
 when whoever started it dies.
+
+One cell from wherever it was to its scores: train, predict the cases to be scored, compare.
+
+How far the training of a cell is.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from semiseg.errors import DeviceError, Interrupted, SemisegError
+from semiseg.errors import (
+    DeviceError,
+    Interrupted,
+    PartialError,
+    SemisegError,
+    UsageError,
+    is_out_of_memory,
+    unforeseen,
+)
+from semiseg.evaluation.evaluate import evaluate_folders
+from semiseg.evaluation.tables import write
+from semiseg.prediction.predict import predict
+from semiseg.runs.events import Listener
+from semiseg.runs.run import Run
+from semiseg.settings.config import Config
+from semiseg.settings.resolve import validate
+from semiseg.sweeping.grid import Cell, Scoring
 from semiseg.sweeping.ledger import Entry, Ledger, told
-from semiseg.sweeping.progress import share_done
-from semiseg.unforeseen import is_out_of_memory, unforeseen
+from semiseg.training.train import train
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -61,8 +82,6 @@ def work(folder: Path, cell_id: str, *, device: str = "auto", workers: int = 0) 
 def _guarded(entry: Entry, folder: Path, end: Callable[..., None], *, device: str, workers: int) -> None:
     """Run a cell and call ``end`` with the state that it is in then."""
     try:
-        from semiseg.sweeping.cell import run_cell
-
         result = run_cell(entry.cell, folder, device=device, workers=workers)
     except (Interrupted, KeyboardInterrupt):
         end("waiting")
@@ -76,7 +95,9 @@ def _guarded(entry: Entry, folder: Path, end: Callable[..., None], *, device: st
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether trying again may help: memory ran out, a device or a disk failed."""
+    """Whether trying again may help: memory ran out, a device or a disk failed, another command was there."""
+    if isinstance(error, SemisegError) and error.code == "IN_USE":
+        return True
     return isinstance(error, DeviceError | OSError) or is_out_of_memory(error)
 
 
@@ -137,3 +158,111 @@ def _wait_for_the_end_of_input() -> None:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+METRICS = ("Dice", "HD95", "ASD")
+"""Whose means the ledger keeps; every metric of every case is in ``metrics.csv``."""
+
+
+def run_cell(
+    cell: Cell, folder: Path, *, device: str = "auto", workers: int = 0, listeners: Sequence[Listener] = ()
+) -> dict[str, float | None]:
+    """Bring a cell to its end; whatever is there already is used.
+
+    Args:
+        cell: what is wanted.
+        folder: of the sweep.
+        device: auto, cpu, cuda, cuda:N or mps.
+        workers: processes that preprocess, threads that compare.
+        listeners: told about the training.
+
+    Returns:
+        Metric -> mean over the foreground classes; None where it is not defined.
+
+    Raises:
+        Interrupted: stopped while training; the state has been saved.
+        PartialError: some cases could not be predicted or compared.
+        SemisegError: anything else that a user can mend.
+    """
+    config = validate(cell.config)
+    run = train(
+        cell.root,
+        config,
+        run_folder=folder / cell.place,
+        device=device,
+        workers=workers,
+        resume=True,
+        listeners=listeners,
+    )
+    scoring, scores = cell.scoring, folder / cell.scores
+    if scoring.score == "test":  # validation cases were predicted at the end of the training
+        _predict(run, scoring, scores, device, config)
+    evaluation = evaluate_folders(
+        scoring.labels,
+        scores,
+        dataset=cell.root,
+        convention=scoring.convention,
+        nsd_tolerance_mm=scoring.nsd_tolerance,
+        cases=scoring.cases,
+        workers=max(workers, 1),
+    )
+    write(evaluation, scores)
+    problem = evaluation.problem()
+    if problem is not None:
+        raise problem
+    means = {metric: evaluation.mean(metric) for metric in METRICS}
+    return {metric: mean if mean == mean else None for metric, mean in means.items()}
+
+
+def _modules(config: Config) -> list[str]:
+    """Modules of the networks that the sweep's author named: their code may run."""
+    named = [config.network.name, *map(str, config.method.options.values())]
+    return [module for module, colon, _ in (name.partition(":") for name in named) if colon]
+
+
+def _predict(run: Run, scoring: Scoring, scores: Path, device: str, config: Config) -> None:
+    """Predict the cases that are not there yet; those that were predicted otherwise are predicted anew.
+
+    Raises:
+        PartialError: some could not be predicted.
+    """
+    call = partial(
+        predict,
+        scoring.images,
+        scores,
+        run.folder,
+        device=device,
+        cases=scoring.cases,
+        allow_code=_modules(config),
+    )
+    try:
+        report = call()
+    except UsageError as error:
+        if error.code != "OUTPUT_EXISTS":
+            raise
+        report = call(overwrite=True)
+    if report.failed:
+        first = report.failed[0]
+        raise PartialError(
+            f"{len(report.failed)} of {len(report.cases)} scans could not be predicted; "
+            f"{first.id}: {(first.error or {}).get('message', '')}",
+            hint=f"{scores / 'prediction_report.json'} lists every failure",
+            code="CASES_FAILED",
+        )
+
+
+def share_done(folder: Path, cell: Cell) -> float:
+    """The share of a cell's training that is done, by the last line of its run's ``events.jsonl``."""
+    path = folder / cell.place / "events.jsonl"
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(path.stat().st_size - 8192, 0))
+            lines = stream.read().splitlines()
+        return min(float(json.loads(lines[-1])["step"]) / cell.iterations, 1.0)
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0.0
+
+
+def shares_done(folder: Path, cells: Iterable[Cell]) -> dict[str, float]:
+    """Cell id -> :func:`share_done`."""
+    return {cell.id: share_done(folder, cell) for cell in cells}

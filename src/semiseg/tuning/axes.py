@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from semiseg import yaml_text
 from semiseg.errors import UsageError
+from semiseg.settings.resolve import read
 
 FACTOR = 10.0
 """A number is searched from a tenth to ten times of what it is now."""
@@ -136,7 +136,7 @@ def _share(value: float) -> Range:
 
 def _listed(name: str, text: str) -> Axis | Fixed:
     try:
-        value = yaml_text.read(text)
+        value = read(text)
     except yaml.YAMLError:
         raise _wrong(name, text, "wanted LOW:HIGH, LOW:HIGH:log, [A, B] or one value") from None
     if not isinstance(value, list):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semiseg.errors import UsageError
-from semiseg.report.files import drop_torn_line
+from semiseg.runs.log import drop_torn_line
 from semiseg.tuning.axes import Axis, Choice
 from semiseg.tuning.entry import Entry
 from semiseg.tuning.search import Search

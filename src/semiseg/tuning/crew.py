@@ -19,12 +19,11 @@ from typing import Any
 
 import torch
 
-from semiseg.engine.signals import StopRequest
-from semiseg.errors import Interrupted, SemisegError
+from semiseg.errors import Interrupted, SemisegError, unforeseen
+from semiseg.training.progress import StopRequest
 from semiseg.tuning.book import Book
 from semiseg.tuning.entry import Entry
 from semiseg.tuning.trial import Bench, Job, Pruned, Report, Scored, play
-from semiseg.unforeseen import unforeseen
 
 Player = Callable[[Job, Report], Scored]
 NextJob = Callable[[], tuple[Entry, Job] | None]
@@ -165,7 +164,8 @@ class _Worker:
 
 def _serve(pipe: Connection, bench: Bench, device: str, threads: int) -> None:
     """The worker process: train what comes until nothing comes any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that leads; it sends SIGTERM
+    for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
+        signal.signal(number, signal.SIG_IGN)  # both are for the one that leads; it sends SIGTERM
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(threads)

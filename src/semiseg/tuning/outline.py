@@ -1,24 +1,167 @@
-"""What a tuning would do: its cases and folds, its plan, its search. Nothing is trained here."""
+"""What a tuning would do: its cases and folds, its plan, its search. Nothing is trained here.
+
+Folds of the labeled cases: each part is held out once, and the others teach.
+
+The dataset that comes out knows the labels of the labeled cases and no others: those of unlabeled, test and
+validation cases have no path any more.
+
+What trials are ranked by: a metric of whole scans, over all classes or of one.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semiseg.config import Config
-from semiseg.data.dataset import Dataset
-from semiseg.data.plan import Plan
-from semiseg.data.split import Split
-from semiseg.experiment import resolved
-from semiseg.prepare import plan_for, split_dataset
-from semiseg.resolve import with_network
-from semiseg.tuning.folds import fold_count, folded
-from semiseg.tuning.honest import honest
-from semiseg.tuning.metric import Metric
-from semiseg.tuning.search import Search, make_search
+from semiseg.dataset.dataset import Dataset
+from semiseg.dataset.split import Split
+from semiseg.dataset.split_file import Fold, SplitFile
+from semiseg.errors import SemisegError, UsageError, unknown_name
+from semiseg.evaluation.case import DISTANCES, OVERLAP
+from semiseg.preparation.plan import Plan
+from semiseg.preparation.prepare import plan_for, split_dataset
+from semiseg.settings.config import Config
+from semiseg.settings.resolve import with_network
+from semiseg.training.train import resolved
+from semiseg.tuning.search import Search, honest, make_search
+
+FOLDS = 4
+
+
+def fold_count(dataset: Dataset, split: Split, wanted: int | None) -> int:
+    """Folds that the labeled cases allow: as many as wanted (None: 4), at most one per case or patient.
+
+    Raises:
+        UsageError: a single labeled case or patient, or fewer of them than the folds that were asked for.
+    """
+    groups = len(_groups(dataset, split))
+    unit = "labeled patients" if dataset.splits and dataset.splits.patients else "labeled cases"
+    if groups < 2:
+        raise UsageError(
+            f"tuning needs at least 2 {unit}, one to learn from and one to be scored on; got {groups}",
+            hint="label one more, or train without tuning: nothing honest can choose between settings",
+            code="TOO_FEW_LABELED",
+        )
+    if wanted is not None and not 2 <= wanted <= groups:
+        raise UsageError(
+            f"{wanted} folds of {groups} {unit}", hint=f"use 2 to {groups} folds", code="TOO_FEW_LABELED"
+        )
+    return min(wanted or FOLDS, groups)
+
+
+def folded(dataset: Dataset, split: Split, folds: int) -> Dataset:
+    """The dataset cut down to what tuning may see, with the folds as its published lists.
+
+    Args:
+        dataset: as opened.
+        split: the run's lists; its labeled cases are cut into folds, a patient's cases staying together.
+        folds: see :func:`fold_count`.
+    """
+    groups = _groups(dataset, split)
+    unlabeled = tuple(case.id for case in split.unlabeled)
+    lists = []
+    for number in range(folds):
+        held = [case for group in groups[number::folds] for case in group]
+        taught = tuple(case.id for case in split.labeled if case.id not in held)
+        lists.append(Fold(taught, unlabeled, tuple(held)))
+    return dataclasses.replace(
+        dataset,
+        annotated=split.labeled,
+        unannotated=split.unlabeled,
+        test=(),
+        notices=[],
+        splits=SplitFile(f"tuning, {folds} folds of {split.source}", tuple(lists), test=()),
+        split_faults=(),
+    )
+
+
+def fold_config(config: Config, fold: int) -> Config:
+    """The configuration of one training: lists and plan come from outside, the last weights are scored."""
+    plain = Config()
+    return config.model_copy(
+        update={
+            "data": plain.data.model_copy(update={"fold": fold}),
+            "plan": plain.plan,
+            "select": "last",  # the best on the held-out cases would be scored on what it was chosen by
+            "train": config.train.model_copy(update={"max_time": None}),
+        }
+    )
+
+
+def _groups(dataset: Dataset, split: Split) -> Sequence[Sequence[str]]:
+    """The labeled cases, those of a patient together, in the order of the list."""
+    rule = dataset.splits.patients if dataset.splits else None
+    groups: dict[str, list[str]] = {}
+    for case in split.labeled:
+        groups.setdefault((rule and rule.patient(case.id)) or case.id, []).append(case.id)
+    return list(groups.values())
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric as the folds are scored by it.
+
+    Attributes:
+        name: such as ``Dice``.
+        label: a class; empty for the mean over the foreground classes.
+        index: of the class, from 1.
+    """
+
+    name: str
+    label: str = ""
+    index: int = 0
+
+    @classmethod
+    def parse(cls, text: str, labels: list[str]) -> Metric:
+        """``Dice`` or ``HD95/left atrium``; ``labels`` are the foreground classes in their order.
+
+        Raises:
+            UsageError: there is no such metric, or no such class; names the nearest.
+        """
+        name, slash, label = text.partition("/")
+        same = {metric.lower(): metric for metric in (*OVERLAP, *DISTANCES)}
+        if name.lower() not in same:
+            raise unknown_name("metric", name, same.values())
+        if slash and label not in labels:
+            raise unknown_name("class", label, labels)
+        return cls(same[name.lower()], label, labels.index(label) + 1 if label else 0)
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.label}" if self.label else self.name
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Distances are better when they are low."""
+        return self.name not in DISTANCES
+
+    @property
+    def curve(self) -> str | None:
+        """The column of ``metrics.csv`` that follows it during training; only Dice is measured then."""
+        if self.name != "Dice":
+            return None
+        return f"val/dice/{self.label}" if self.label else "val/dice"
+
+    def read(self, run: Path) -> float:
+        """The score of a finished run on its validation list.
+
+        Raises:
+            SemisegError: no held-out case defines it.
+        """
+        summary = json.loads((run / "validation" / "summary.json").read_text())
+        means = summary["mean"][str(self.index)] if self.label else summary["foreground_mean"]
+        value = means[self.name]
+        if value is None:
+            raise SemisegError(
+                f"{run}: no held-out case has a {self}",
+                hint="choose another metric, or fewer folds, so that each holds a case with every class",
+                code="NO_SCORE",
+            )
+        return float(value)
 
 
 @dataclass(frozen=True)
@@ -124,7 +267,7 @@ def outline(
     kind = device.partition(":")[0]
     split = split_dataset(dataset, config)
     count = fold_count(dataset, split, folds)
-    plan = plan_for(dataset, split, config, device=kind, workers=workers, file=plan_file)
+    plan = plan_for(dataset, split, config, device=device, workers=workers, file=plan_file)
     config = with_network(config, plan.network.name)
     trial = config
     if iterations is not None:

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from semiseg.config import Config
-from semiseg.data.dataset import Dataset
-from semiseg.engine.events import Event, Validated
-from semiseg.experiment import train
-from semiseg.report.files import read_metrics
-from semiseg.run import Run
-from semiseg.tuning.folds import fold_config
-from semiseg.tuning.metric import Metric
+from semiseg.dataset.dataset import Dataset
+from semiseg.runs.events import Event, Stop, Validated
+from semiseg.runs.log import read_metrics
+from semiseg.runs.run import Run
+from semiseg.settings.config import Config
+from semiseg.training.train import train
+from semiseg.tuning.outline import Metric, fold_config
 
 CHECKS = 5
 """Validations of the first fold's training, at which a trial may be stopped."""
@@ -25,7 +24,7 @@ Report = Callable[[int, float], bool]
 the first fold, then one per fold that is done."""
 
 
-class Pruned(Exception):
+class Pruned(Stop):
     """The trial is not worth its remaining trainings."""
 
 
@@ -34,7 +33,7 @@ class Bench:
     """What all trials share.
 
     Attributes:
-        dataset: see :func:`semiseg.tuning.folds.folded`.
+        dataset: see :func:`semiseg.tuning.outline.folded`.
         plan: the plan file.
         folds: how many.
         metric: what a fold is scored by.
@@ -128,7 +127,7 @@ class Curve:
         """Hand on what is new.
 
         Raises:
-            Pruned: the answer was to stop. The run is left as a kill would leave it.
+            Pruned: the answer was to stop.
         """
         if isinstance(event, Validated):
             self.replay()

@@ -6,59 +6,37 @@ import functools
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semiseg import settings
-from semiseg.claim import Claim
-from semiseg.config import Config
 from semiseg.errors import Interrupted, UsageError
-from semiseg.machine import cores
-from semiseg.prepare import prepare
-from semiseg.run_name import run_name
+from semiseg.machine.files import contents, held
+from semiseg.machine.hardware import cores
+from semiseg.preparation.prepare import prepare
+from semiseg.runs.folder import run_name
+from semiseg.settings import environment
 from semiseg.tuning.book import JOURNAL, Book, require_optuna
 from semiseg.tuning.crew import work
 from semiseg.tuning.entry import Entry
-from semiseg.tuning.folds import fold_config
-from semiseg.tuning.outline import Outline
+from semiseg.tuning.outline import Outline, fold_config
 from semiseg.tuning.trial import Bench, Job
-from semiseg.tuning.verdict import Verdict, judge
-from semiseg.tuning.words import in_a_line, plan_words
-from semiseg.writable import require_writable
+from semiseg.tuning.verdict import Tuned, judge
+from semiseg.tuning.write import in_a_line, plan_words
 
 log = logging.getLogger("semiseg.tune")
 
 TRIALS = 30
-LOCK = "study.lock"
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What a tuning found.
-
-    Attributes:
-        folder: its files, see :mod:`semiseg.tuning`.
-        outline: what was to be done.
-        entries: every trial, in their order.
-        verdict: the choice and its reason.
-        importance: name -> how much it decides whether a trial is among the best; empty for few trials.
-        config: for the final training, as ``best.yaml`` has it.
-    """
-
-    folder: Path
-    outline: Outline
-    entries: Sequence[Entry]
-    verdict: Verdict
-    importance: dict[str, float]
-    config: Config
-
-    @property
-    def best_file(self) -> Path:
-        """For ``semiseg train -c``."""
-        return self.folder / "best.yaml"
+WRITTEN = (
+    "trials",
+    "trials.csv",
+    "trials.svg",
+    "best.yaml",
+    "summary.json",
+    "plan.json",
+    "study.lock",
+    JOURNAL,
+)
+"""What a tuning leaves in its folder: --overwrite deletes these and nothing else."""
 
 
 def folder_of(outline: Outline, runs: Path) -> Path:
@@ -100,8 +78,8 @@ def tune(
         SemisegError: the start itself cannot be trained.
     """
     require_optuna()
-    _make_room(folder, resume=resume, overwrite=overwrite)
-    with _claimed(folder):
+    with held(folder, "-o"):
+        _make_room(folder, resume=resume, overwrite=overwrite)
         book = _open(outline, folder, prune=prune)
         for line in plan_words(outline, trials):
             log.info(line)
@@ -129,7 +107,7 @@ def _open(outline: Outline, folder: Path, *, prune: bool) -> Book:
     prepared = prepare(
         outline.dataset,
         fold_config(outline.search.config, 0),
-        settings.read().cache,
+        environment.read().cache,
         device=outline.device.partition(":")[0],
         workers=0,
         plan=outline.plan,
@@ -164,8 +142,7 @@ def _tell(book: Book, outline: Outline, trials: int, entry: Entry) -> None:
 
 
 def _finish(outline: Outline, folder: Path, book: Book, *, force: bool) -> Tuned:
-    from semiseg.tuning.figure import draw
-    from semiseg.tuning.writing import write
+    from semiseg.tuning.write import draw, write
 
     entries = book.entries()
     verdict = judge(
@@ -191,10 +168,9 @@ def _make_room(folder: Path, *, resume: bool, overwrite: bool) -> None:
     Raises:
         UsageError: there is something else, or nobody said what to do with it.
     """
-    require_writable(folder, "--runs or --output")
-    there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    is_tuning = JOURNAL in there or there <= {LOCK, "plan.json"}
-    if there - {LOCK} and not (is_tuning and (resume or overwrite)):
+    there = {entry.name for entry in contents(folder)}
+    is_tuning = JOURNAL in there or there <= {"plan.json"}
+    if there and not (is_tuning and (resume or overwrite)):
         raise UsageError(
             f"{folder} is not empty",
             hint="--resume goes on, --overwrite begins anew, -o FOLDER goes elsewhere"
@@ -202,28 +178,9 @@ def _make_room(folder: Path, *, resume: bool, overwrite: bool) -> None:
             else "it does not look like a tuning: give another folder",
             code="RUN_EXISTS",
         )
-    folder.mkdir(parents=True, exist_ok=True)
     if overwrite:
-        with _claimed(folder):
-            for entry in folder.iterdir():
-                if entry.is_dir():
-                    shutil.rmtree(entry)
-                elif entry.name != LOCK:
-                    entry.unlink()
-
-
-@contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """One process at a time works here.
-
-    Raises:
-        UsageError: another one does.
-    """
-    with Claim(folder / LOCK) as claim:
-        if not claim.mine:
-            raise UsageError(
-                f"another process is tuning in {folder}",
-                hint="wait for it, or choose another folder with -o",
-                code="IN_USE",
-            )
-        yield
+        for entry in (folder / name for name in WRITTEN):
+            if entry.is_symlink() or not entry.is_dir():
+                entry.unlink(missing_ok=True)
+            else:
+                shutil.rmtree(entry)

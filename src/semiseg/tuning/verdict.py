@@ -13,10 +13,13 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from scipy import stats
 
+from semiseg.settings.config import Config
 from semiseg.tuning.entry import Entry, better
+from semiseg.tuning.outline import Outline
 
 
 @dataclass(frozen=True)
@@ -88,3 +91,29 @@ def standard_error(gains: Sequence[float]) -> float:
 def expected_best(count: int, folds: int) -> float:
     """The largest of ``count`` draws of t with ``folds - 1`` degrees of freedom, about; at least 1."""
     return max(1.0, float(stats.t.ppf((count - 0.375) / (count + 0.25), folds - 1)))
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a tuning found.
+
+    Attributes:
+        folder: its files, see :mod:`semiseg.tuning`.
+        outline: what was to be done.
+        entries: every trial, in their order.
+        verdict: the choice and its reason.
+        importance: name -> how much it decides whether a trial is among the best; empty for few trials.
+        config: for the final training, as ``best.yaml`` has it.
+    """
+
+    folder: Path
+    outline: Outline
+    entries: Sequence[Entry]
+    verdict: Verdict
+    importance: dict[str, float]
+    config: Config
+
+    @property
+    def best_file(self) -> Path:
+        """For ``semiseg train -c``."""
+        return self.folder / "best.yaml"

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from semiseg.cli import options
-from semiseg.cli.output import Output
-from semiseg.cli.progress import counted
+from semiseg.cli.output import Output, counted
 from semiseg.errors import DataError
 
 EXAMPLES = (
@@ -29,7 +28,7 @@ def run(
     Looks at every file: unreadable or truncated ones, geometry of image and label, label values, NaN,
     constant images, duplicates between labeled, unlabeled and test cases, and counts.
     """
-    from semiseg.data.check import check
+    from semiseg.dataset.check import check
 
     with counted(out, "check") as tick:
         report = check(dataset, fix=fix, workers=options.workers(workers), progress=tick)

@@ -11,7 +11,7 @@ import typer
 from semiseg.cli import options
 from semiseg.cli.output import Output
 from semiseg.errors import PartialError
-from semiseg.writable import require_writable
+from semiseg.machine.files import require_writable
 
 EXAMPLES = (
     "semiseg compare runs/Dataset104_Heart",
@@ -62,7 +62,7 @@ def run(
     correction, ranks, cost, published figures. A run's scores are those that `semiseg evaluate` wrote into
     RUN/test. Exit 5 when runs without scores are missing from the table.
     """
-    from semiseg.comparison.write import FILES, different
+    from semiseg.comparison.report.write import FILES, different
 
     if output is not None:
         require_writable(output, "-o")
@@ -70,8 +70,9 @@ def run(
             options.refuse_existing(*(output / name for name in FILES))
 
     from semiseg.comparison.compare import compare
-    from semiseg.report.comparison_tables import shown
-    from semiseg.report.table import terminal
+    from semiseg.comparison.report.tables import shown
+    from semiseg.comparison.report.write import as_dict, write
+    from semiseg.drawing.table import terminal
 
     found = compare(
         [options.find_run(path) for path in paths], metric=metric, baseline=baseline, alpha=alpha, seed=seed
@@ -82,10 +83,10 @@ def run(
         set_otherwise = [line for line in different(board) if not line.startswith(UNSHOWN)]
         out.text(_lines("note", board.notices) + _lines("differs", set_otherwise))
     out.text(_lines("note", found.notices))
-    files = found.save(output) if output else []
+    files = write(found, output) if output else []
     if files:
         out.text(f"written: {len(files)} files into {output}, to look at first: {files[-1]}")
-    report = {**found.as_dict(), "files": [str(path) for path in files]}
+    report = {**as_dict(found), "files": [str(path) for path in files]}
     if found.missing:
         raise PartialError(
             f"missing from the comparison: {len(found.missing)}; {found.missing[0]}",

@@ -34,7 +34,7 @@ def run(
 
     The scans are phantoms: the numbers say how the tool works, not how it does on yours.
     """
-    from semiseg.demo import run as demo
+    from semiseg.demo.demo import run as demo
 
     result = demo(
         folder,

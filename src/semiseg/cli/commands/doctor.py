@@ -13,7 +13,7 @@ EXAMPLES = ("semiseg doctor", "semiseg doctor --json > doctor.json")
 
 def run(out: Output) -> None:
     """Show versions, devices, memory, disk and optional packages; exit 1 when something needed is missing."""
-    from semiseg.doctor import examine
+    from semiseg.machine.doctor import examine
 
     report = examine()
     problems = report["problems"]

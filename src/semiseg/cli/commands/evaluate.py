@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from semiseg.cli import options
-from semiseg.cli.output import Output
-from semiseg.cli.progress import counted
-from semiseg.writable import require_writable
+from semiseg.cli.output import Output, counted
+from semiseg.machine.files import held
 
 EXAMPLES = (
     "semiseg evaluate Dataset104_Heart/labelsTs predictions",
@@ -43,7 +42,7 @@ def run(
             "--convention",
             "--legacy",
             metavar="NAME",
-            help="semiseg, uamt, ssl4mis, pymic, monai, nnunet or brats.",
+            help="semiseg, uamt, ssl4mis, pymic, monai, reloaded, nnunet or brats.",
         ),
     ] = "semiseg",
     tolerance: Annotated[
@@ -63,37 +62,38 @@ def run(
     Distances are in mm unless a published convention says otherwise. Writes summary.json and metrics.csv;
     exit 5 when some cases could not be compared.
     """
-    from semiseg.evaluation import evaluate_folders
+    from semiseg.evaluation.evaluate import evaluate_folders
+    from semiseg.evaluation.tables import rich_table, summary, write
 
     folder = output or (prediction if prediction.is_dir() else prediction.parent)
-    require_writable(folder, "-o")
-    if not overwrite:
-        options.refuse_existing(folder / "summary.json", folder / "metrics.csv")
-    with counted(out, "evaluate") as tick:
-        evaluation = evaluate_folders(
-            reference,
-            prediction,
-            dataset=_located(dataset),
-            convention=convention,
-            nsd_tolerance_mm=tolerance,
-            distances=distances,
-            allow_missing=allow_missing,
-            workers=options.workers(workers),
-            progress=tick,
-        )
-    files = evaluation.save(folder)
+    with held(folder, "-o"):
+        if not overwrite:
+            options.refuse_existing(folder / "summary.json", folder / "metrics.csv")
+        with counted(out, "evaluate") as tick:
+            evaluation = evaluate_folders(
+                reference,
+                prediction,
+                dataset=_located(dataset),
+                convention=convention,
+                nsd_tolerance_mm=tolerance,
+                distances=distances,
+                allow_missing=allow_missing,
+                workers=options.workers(workers),
+                progress=tick,
+            )
+        files = write(evaluation, folder)
     problem = evaluation.problem()
     report = {
-        **evaluation.summary,
+        **summary(evaluation),
         "files": files,
         "missing": evaluation.missing,
         "failed": evaluation.failed,
     }
     if problem is None:
-        out.result(report, evaluation.table())
+        out.result(report, rich_table(evaluation))
         out.text(f"written: {', '.join(map(str, files))}")
         return
-    out.text(evaluation.table())
+    out.text(rich_table(evaluation))
     out.text(f"written: {', '.join(map(str, files))}")
     problem.details.update(report)
     raise problem
@@ -102,6 +102,6 @@ def run(
 def _located(dataset: str | None) -> Path | None:
     if dataset is None:
         return None
-    from semiseg.data.locate import locate
+    from semiseg.dataset.dataset import locate
 
     return locate(dataset)

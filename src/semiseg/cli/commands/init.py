@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semiseg.cli import options
-from semiseg.cli.output import Output
-from semiseg.cli.progress import counted
+from semiseg.cli.output import Output, counted
 from semiseg.errors import UsageError
 
 if TYPE_CHECKING:
-    from semiseg.data.adopt import AdoptResult
+    from semiseg.dataset.adopt import AdoptResult
 
 EXAMPLES = (
     "semiseg init scans",
@@ -48,7 +47,7 @@ def run(
     Finds out which files are masks, which channels and classes there are, and which scans have no label.
     The source is never changed.
     """
-    from semiseg.data.adopt import adopt
+    from semiseg.dataset.adopt import adopt
 
     names = {"label_names": numbered("--label", label), "channel_names": numbered("--channel", channel)}
     with counted(out, "init") as tick:

@@ -1,13 +1,24 @@
-"""``semiseg methods``."""
+"""``semiseg methods``.
+
+What is known of one method, for the terminal.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
 
 import typer
+from rich.console import Group, RenderableType
+from rich.constrain import Constrain
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
+from semiseg.cli.listing import show
 from semiseg.cli.output import Output
-from semiseg.cli.registry import show
+from semiseg.methods import _page
 
 EXAMPLES = (
     "semiseg methods",
@@ -31,12 +42,94 @@ def run(
 
         show(out, "method", describe(), None)
         return
-    from semiseg.method_page import content
+    from semiseg.methods._page import content
 
     page = content(name)
     if out.json:
         out.result(page)
         return
-    from semiseg.cli.method_sheet import sheet
 
     out.text(sheet(page))
+
+
+WIDEST = 110
+"""Columns; longer lines are hard to read."""
+
+
+def sheet(page: dict[str, Any]) -> RenderableType:
+    """The content of :func:`semiseg.methods._page.content` in the order of its page."""
+    equations, rest = _page.formula(page)
+    parts: list[RenderableType] = [Text(page["name"], "bold"), _text(page["summary"]), ""]
+    parts += [_grid([(_dim(key), _text(value)) for key, value in _page.facts(page)])]
+    parts += ["", *(Padding(Text(line), (0, 2)) for line in equations)] if equations else []
+    for paragraph in (rest, *page["prose"]):
+        parts += ["", _text(paragraph)] if paragraph else []
+    if page["options"]:
+        parts += [_title("Options", "--set method.options.KEY=VALUE"), _options(page["options"])]
+    if page["published"]:
+        parts += [_title("Published figures", _page.CHECKED), *_published(page)]
+    if page["measured"]:
+        rows = [map(Text, row) for row in _page.measured(page)]
+        figures = _table(_page.MEASURED, rows, narrow=1)
+        parts += [_title("Our figures", _page.MEASURED_AS), figures]
+    return Constrain(Group(*parts), WIDEST)
+
+
+def _options(options: Sequence[dict[str, Any]]) -> Table:
+    rows = []
+    for option in options:
+        what = _text(option["description"])
+        choices = re.findall("``.+?``", option["type"])
+        if option["type"] and not (choices and all(choice in option["description"] for choice in choices)):
+            what.append_text(_dim(f" ({_plain(option['type'])})"))
+        values = map(Text, _page.default(option))
+        rows.append((Text(option["name"]), *values, what))
+    return _table(("Option", "Default", "Recipe default", "What"), rows, narrow=3)
+
+
+def _published(page: dict[str, Any]) -> list[RenderableType]:
+    """The table, with source and reason as notes below: a terminal is too narrow for them."""
+    notes: dict[str, int] = {}
+    rows = []
+    for row, source in zip(_page.published(page), page["published"], strict=True):
+        reason = f"{source['source']}. {_page.reason(source)}"
+        note = notes.setdefault(reason, len(notes) + 1)
+        rows.append([Text(cell) for cell in (*row[:6], f"{source['comparable']} ({note})")])
+    below = _grid([(_dim(f"({note})"), _text(text[:1].upper() + text[1:])) for text, note in notes.items()])
+    head = ("Data", "Labels", *_page.FIGURES, "Compare")
+    return [_table(head, rows), "", below]
+
+
+def _title(text: str, more: str) -> RenderableType:
+    return Padding(Text.assemble((text, "bold"), "  ", (more, "dim")), (1, 0, 0, 0))
+
+
+def _grid(rows: Iterable[Sequence[RenderableType]]) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    for row in rows:
+        grid.add_row(*row)
+    return grid
+
+
+def _table(head: Sequence[str], rows: Iterable[Iterable[RenderableType]], *, narrow: int = 0) -> Table:
+    """A table without lines; the first ``narrow`` columns are as wide as their cells."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for number, name in enumerate(head):
+        table.add_column(name, no_wrap=number < narrow and number != 2, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _text(text: str) -> Text:
+    """A paragraph on one line, code without its backticks."""
+    return Text(_plain(re.sub(r"\s*\n\s*", " ", text)))
+
+
+def _dim(text: str) -> Text:
+    return Text(text, "dim")
+
+
+def _plain(text: str) -> str:
+    return text.replace("``", "")

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from semiseg.cli.listing import show
 from semiseg.cli.output import Output
-from semiseg.cli.registry import show
 
 EXAMPLES = ("semiseg networks", "semiseg networks vnet")
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semiseg.cli import options
-from semiseg.cli.output import Output, columns
-from semiseg.cli.progress import counted
+from semiseg.cli.output import Output, columns, counted
 from semiseg.errors import PartialError, UsageError
 
 if TYPE_CHECKING:
-    from semiseg.model import Model
-    from semiseg.prediction import PredictionReport
+    from semiseg.prediction.model import Model
+    from semiseg.prediction.record import PredictionReport
 
 EXAMPLES = (
     "semiseg predict -i scans -o predictions -m runs/…/labeled-8_fold-0_seed-0",
@@ -56,14 +55,26 @@ def run(
     ] = False,
     mirror: Annotated[
         bool | None,
-        typer.Option("--mirror/--no-mirror", help="Average over mirrored views.  [default: as trained]"),
+        typer.Option(
+            "--mirror/--no-mirror",
+            help="Average over views mirrored as in training.  [default: as configured]",
+        ),
     ] = None,
     quality: Annotated[
-        str, typer.Option("--quality", metavar="NAME", help="fast, balanced or best.")
+        str, typer.Option("--quality", metavar="NAME", help="balanced, or best: mirrored, too.")
     ] = "balanced",
     precision: Annotated[
         str, typer.Option("--precision", metavar="NAME", help="auto, 32, bf16 or 16.")
     ] = "auto",
+    allow_code: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-code",
+            metavar="MODULE",
+            show_default=False,
+            help="Import this module where the model names a network of it; may be repeated.",
+        ),
+    ] = None,
     config: options.Config = None,
     settings: options.Set = None,
     device: options.Device = None,
@@ -86,10 +97,10 @@ def run(
     where = options.device(device)
     models = [options.find_run(path) for path in model]
 
-    from semiseg.model import Model
-    from semiseg.prediction import predict
+    from semiseg.prediction.model import Model
+    from semiseg.prediction.predict import predict
 
-    loaded = Model.load(models, where, precision=precision)
+    loaded = Model.load(models, where, precision=precision, allow_code=allow_code or ())
     if dry_run:
         _list_scans(out, inputs, loaded)
         return
@@ -116,7 +127,7 @@ def inference_overrides(file: Path | None, settings: list[str]) -> dict[str, Any
     Raises:
         UsageError: ``--set`` of something that a trained model cannot change.
     """
-    from semiseg.resolve import merge, parse_settings, read_yaml
+    from semiseg.settings.resolve import merge, parse_settings, read_yaml
 
     chosen = parse_settings(settings)
     others = sorted(set(chosen) - {"inference"})
@@ -131,7 +142,7 @@ def inference_overrides(file: Path | None, settings: list[str]) -> dict[str, Any
 
 
 def _list_scans(out: Output, inputs: Path, model: Model) -> None:
-    from semiseg.scans import find_scans
+    from semiseg.prediction.scans import find_scans
 
     scans = find_scans(inputs, [channel.name for channel in model.plan.channels])
     listed = [{"id": scan.id, "files": scan.files} for scan in scans]

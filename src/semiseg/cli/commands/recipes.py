@@ -33,7 +33,7 @@ def run(
         return
     if name not in known:
         raise unknown_name("recipe", name, known)
-    from semiseg.resolve import load_recipe
+    from semiseg.settings.resolve import load_recipe
 
     text = (recipes.FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     out.result({"name": name, "settings": load_recipe(name)}, text.rstrip("\n"))

@@ -38,22 +38,22 @@ def run(
     Looks at images and at the labels of the labeled cases only. The rules are guesses that name their
     evidence; figures measured with semiseg count for more than published ones.
     """
-    from semiseg.resolve import resolve
+    from semiseg.settings.resolve import resolve
 
     flags = options.given_flags(
         data__labeled=labeled, data__labeled_patients=labeled_patients, data__fold=fold, train__seed=seed
     )
     resolved = resolve(settings=settings or (), flags=flags)
     where, processes = options.device(device), options.workers(workers)
-    if where != "cpu":
-        from semiseg.devices import select_device
+    if where == "auto":  # any other need not be in this machine
+        from semiseg.machine.hardware import select_device
 
         where = str(select_device(where))
 
     from semiseg.advice.advise import advise
     from semiseg.advice.words import text
-    from semiseg.data.dataset import Dataset
-    from semiseg.machine import cores
+    from semiseg.dataset.dataset import Dataset
+    from semiseg.machine.hardware import cores
 
     words = [dataset]
     for flag, value in (

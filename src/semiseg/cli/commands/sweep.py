@@ -139,7 +139,7 @@ def _list_cells(out: Output, board: Board, folder: Path) -> None:
 
 def _with_options(spec: Spec, slurm: list[str], ray: list[str]) -> Spec:
     """The specification with ``--set-slurm`` and ``--set-ray`` laid over it."""
-    from semiseg import yaml_text
+    from semiseg.settings.resolve import read
 
     changed = {}
     for name, settings in (("slurm", slurm), ("ray", ray)):
@@ -150,6 +150,6 @@ def _with_options(spec: Spec, slurm: list[str], ray: list[str]) -> Spec:
                 raise UsageError(
                     f"--set-{name} wants key=value, got {setting!r}", hint=f"such as --set-{name} cpus=4"
                 )
-            given[key] = yaml_text.read(value)
+            given[key] = read(value)
         changed[name] = given
     return spec.model_copy(update=changed)

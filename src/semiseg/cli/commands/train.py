@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semiseg.cli import logs, options
-from semiseg.cli.output import Output
+from semiseg.cli import options
+from semiseg.cli.output import Output, start_logging
 
 if TYPE_CHECKING:
-    from semiseg.run import Run
+    from semiseg.runs.run import Run
 
 EXAMPLES = (
     "semiseg train Dataset104_Heart --method mean_teacher --labeled 8",
@@ -71,7 +71,7 @@ def run(
 
     Labels of unlabeled and test cases are never opened. Ctrl-C saves; --resume goes on from there.
     """
-    from semiseg.resolve import resolve
+    from semiseg.settings.resolve import resolve
 
     if resume and overwrite:
         raise options.contradiction("--resume", "--overwrite")
@@ -89,16 +89,16 @@ def run(
     options.require_method(resolved.method.name)
     where, processes = options.device(device), options.workers(workers)
     first = _is_first_process(out)
-    from semiseg.data.dataset import Dataset
+    from semiseg.dataset.dataset import Dataset
 
     opened = Dataset.open(dataset)
     if dry_run and first:
-        from semiseg.cli.planning import plan_of, plan_text
+        from semiseg.cli.commands.plan import plan_of, plan_text
 
         split, planned = plan_of(opened, resolved, device=where, workers=processes, file=plan)
         out.text("\n".join(plan_text(split, planned)))
 
-    from semiseg.experiment import train
+    from semiseg.training.train import train
 
     trained = train(
         opened,
@@ -136,7 +136,7 @@ def _listeners(out: Output) -> list[Any]:
     """What shows the training on the terminal: nothing with -q."""
     if out.verbosity < 0:
         return []
-    from semiseg.report.console import Console
+    from semiseg.runs.console import Console
 
     return [Console(out.progress)]
 
@@ -157,5 +157,5 @@ def _is_first_process(out: Output) -> bool:
     if rank == "0":
         return True
     out.verbosity, out.progress = min(out.verbosity, -2), False
-    logs.start(out)
+    start_logging(out)
     return False

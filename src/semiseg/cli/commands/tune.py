@@ -92,7 +92,7 @@ def run(
     Labels of unlabeled and test cases are never opened. Where the best trial's lead is within the noise
     between the folds, the settings stay as they are. Ctrl-C saves; --resume goes on from there.
     """
-    from semiseg.resolve import resolve
+    from semiseg.settings.resolve import resolve
 
     if resume and overwrite:
         raise options.contradiction("--resume", "--overwrite")
@@ -110,13 +110,11 @@ def run(
     from semiseg.tuning.book import require_optuna
 
     require_optuna()
-    from semiseg.data.dataset import Dataset
-    from semiseg.devices import select_device
-    from semiseg.machine import cores
-    from semiseg.tuning import words
+    from semiseg.dataset.dataset import Dataset
+    from semiseg.machine.hardware import cores, select_device
     from semiseg.tuning.outline import outline
     from semiseg.tuning.tune import folder_of, tune
-    from semiseg.tuning.writing import summary
+    from semiseg.tuning.write import plan_words, result_words, summary, table
 
     planned = outline(
         Dataset.open(dataset),
@@ -134,7 +132,7 @@ def run(
     if dry_run:
         out.result(
             {"dry_run": True, "folder": folder, **planned.as_dict()},
-            "\n".join([*words.plan_words(planned, trials), f"folder: {folder}"]),
+            "\n".join([*plan_words(planned, trials), f"folder: {folder}"]),
         )
         return
     tuned = tune(
@@ -148,4 +146,4 @@ def run(
         resume=resume,
         overwrite=overwrite,
     )
-    out.result(summary(tuned), "\n".join([columns(words.table(tuned)), "", *words.result_words(tuned)]))
+    out.result(summary(tuned), "\n".join([columns(table(tuned)), "", *result_words(tuned)]))

@@ -7,9 +7,9 @@ import time
 from collections import deque
 
 from semiseg.errors import Interrupted, UsageError
-from semiseg.machine import cores, free_memory_gb
-from semiseg.sweeping.executors import Ended, Job
-from semiseg.sweeping.process import Worker
+from semiseg.machine.hardware import cores, free_memory_gb
+from semiseg.sweeping.executors.base import Ended
+from semiseg.sweeping.executors.process import Job, Worker
 from semiseg.sweeping.worker import work
 
 CORES, GB = 4, 4.0
@@ -120,7 +120,7 @@ def devices_here(wanted: str) -> list[str]:
         raise UsageError("--devices names none", hint="use auto, cpu, cuda, or a list such as cuda:0,cuda:1")
     import torch
 
-    from semiseg.devices import select_device
+    from semiseg.machine.hardware import select_device
 
     found: list[str] = []
     for name in names:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from semiseg.errors import SemisegError, UsageError
-from semiseg.sweeping.executors import Ended, Job, missing_extra, one_kind
+from semiseg.sweeping.executors.base import Ended, missing_extra, one_kind
 from semiseg.sweeping.executors.local import CORES
-from semiseg.sweeping.process import run_here
+from semiseg.sweeping.executors.process import Job, run_here
 
 
 class Ray:

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from semiseg.errors import UsageError
-from semiseg.sweeping.executors import Ended, Job, missing_extra, one_kind
-from semiseg.sweeping.process import run_here
+from semiseg.sweeping.executors.base import Ended, missing_extra, one_kind
+from semiseg.sweeping.executors.process import Job, run_here
 
 SECONDS_BETWEEN_LOOKS = 2.0
 DEFAULTS = {"cpus_per_task": 4, "mem_gb": 16, "timeout_min": 24 * 60, "name": "semiseg"}

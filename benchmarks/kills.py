@@ -1,0 +1,122 @@
+"""Kill commands at random moments, two of them at a time in one folder, and count what becomes of them.
+
+``python benchmarks/kills.py --kills 20`` starts, for each of train, predict, evaluate, init, sweep and
+tune, two processes that write into the same folder, kills one or both of them (SIGKILL) after a random
+time, and so on until the kills are done. Then the command runs undisturbed. Counted is how each process
+ended (finished, refused because the folder was in use, killed, or anything else, with its last line),
+and whether the undisturbed one ended well and left no half-written file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.bad_input.ground import make_ground
+
+HERE = Path(__file__).resolve().parents[1]
+SMALL = ("--set", "plan.patch=[8,8,8]", "--set", "plan.features=[2,4]", "--device", "cpu")
+TRAIN = ("train", "data", *SMALL, "-j", "0", "--iterations", "300", "--set", "train.checkpoint_minutes=0.001")
+TUNE = ("tune", "data", "--method", "mean_teacher", "--labeled", "2", "--iterations", "20", "--folds", "2")
+SPEC = """
+name: kills
+datasets: [data]
+methods: [supervised, mean_teacher]
+labeled: [2]
+seeds: [0]
+bounds: false
+iterations: 20
+set: {plan.patch: [8, 8, 8], plan.features: [2, 4]}
+"""
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "train": (*TRAIN, "--run", "run", "--resume"),
+    "predict": ("predict", "-i", "many", "-m", "trained", "--device", "cpu", "-o", "out"),
+    "evaluate": ("evaluate", "labels", "predictions", "-o", "scores", "--overwrite", "-j", "1"),
+    "init": ("init", "many", "-o", "made", "-j", "1"),
+    "sweep": ("sweep", "spec.yaml", "-j", "1", "--devices", "cpu", "-o", "swept"),
+    "tune": (*TUNE, "--trials", "4", *SMALL, "-o", "tuned", "--resume"),
+}
+
+
+def main() -> int:
+    """Print a line of counts per command; exit 1 where an undisturbed run failed after the kills."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20, help="of each command")
+    parser.add_argument("--only", action="append", choices=list(COMMANDS), help="these commands")
+    parser.add_argument("--longest", type=float, default=12.0, help="seconds before a kill, at most")
+    given = parser.parse_args()
+    bad = 0
+    for name in given.only or COMMANDS:
+        with tempfile.TemporaryDirectory(prefix="semiseg-kills-") as folder:
+            bad += not torment(name, Path(folder), given.kills, given.longest)
+    return int(bad > 0)
+
+
+def torment(name: str, folder: Path, kills: int, longest: float) -> bool:
+    """Kill so often, run once to the end, and print what came of it."""
+    make_ground(folder)
+    (folder / "spec.yaml").write_text(SPEC)
+    (folder / "many").mkdir()
+    for copy in range(12):
+        os.link(folder / "scans" / "scan_0_0000.nii.gz", folder / "many" / f"scan_{copy:02d}_0000.nii.gz")
+    if name == "predict":
+        trained = start("train", folder, "--run", "trained")
+        if outcome(trained) != "finished":
+            raise SystemExit("the model that predicts could not be trained")
+    chance, counts = random.Random(name), Counter[str]()
+    while counts["killed"] < kills:
+        pair = [start(name, folder) for _ in range(2)]
+        time.sleep(chance.uniform(0.2, longest))
+        for process in pair[: chance.choice((1, 2))]:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+        for process in pair:
+            counts[outcome(process)] += 1
+        if name == "init" and (folder / "made").is_dir():  # it is done once: begin anew
+            (folder / "made").rename(folder / f"made-{sum(counts.values())}")
+    last = outcome(start(name, folder))
+    left = [path for path in folder.rglob("*") if path.name.endswith((".tmp", ".partial"))]
+    told = ", ".join(f"{count} {how}" for how, count in sorted(counts.items()))
+    sys.stdout.write(f"{name}: {told}; then {last}, {len(left)} half-written files left\n")
+    sys.stdout.flush()
+    return last == "finished" and not left
+
+
+def start(name: str, folder: Path, *more: str) -> subprocess.Popen[str]:
+    """The command as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "semiseg", *COMMANDS[name], "--no-progress", *more],
+        cwd=folder,
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "SEMISEG_HOME": str(folder / "home"), "PYTHONPATH": str(HERE / "src")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def outcome(process: subprocess.Popen[str]) -> str:
+    """How a process ended, in a word or with its last line."""
+    _, err = process.communicate(timeout=600)
+    if process.returncode == 0:
+        return "finished"
+    if process.returncode == -signal.SIGKILL:
+        return "killed"
+    if "in use by" in err and "Traceback" not in err:
+        return "refused (in use)"
+    if "TARGET_EXISTS" in err or "exists and is not empty" in err:
+        return "refused (done already)"
+    errors = [line for line in err.splitlines() if line.strip()]
+    return f"ended with {process.returncode}: {errors[-1] if errors else 'no word'}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Stored cases to the batch of an iteration: samples, augmentation, targets."""

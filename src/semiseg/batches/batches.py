@@ -1,0 +1,188 @@
+"""Batches: a pure function of (seed, iteration).
+
+Endless streams of cases, as pure functions of a number: nothing to rewind, nothing to save.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from semiseg.batches.augment import Augmentation
+from semiseg.batches.augment.draws import Draws, seed_from
+from semiseg.batches.augment.plain import stack
+from semiseg.batches.resident import Resident
+from semiseg.batches.targets import make_targets, require_known
+from semiseg.core import SHIFTED, Batch
+from semiseg.preparation.plan import Plan
+
+
+class Item(NamedTuple):
+    """What a stream hands out: a case in 3D, one slice of a case in 2D."""
+
+    case: Resident
+    slice_index: int | None
+
+
+class Batches:
+    """``batches(k)`` is the batch of iteration k.
+
+    Labeled and unlabeled samples are two endless streams of their own. The samples of iteration k are numbers
+    ``k * size`` and following; with several processes each takes its share of them, and every sample has
+    its own random generator, so one process and many see the same samples.
+
+    Args:
+        labeled: cases with a label, at least one.
+        unlabeled: cases without; the labeled images serve where there are none. With ``pseudo`` their labels
+        are
+            those that a network gave them.
+        plan: patch, dimension and share of foreground patches.
+        augmentation: see :mod:`semiseg.batches.augment`.
+        sizes: labeled and unlabeled samples per iteration, over all processes.
+        views: views of the unlabeled samples; empty for none.
+        labeled_views: further views of the labeled samples.
+        targets: extra targets of the labeled samples, see :mod:`semiseg.batches.targets`.
+        pseudo: hand on the labels of the unlabeled samples, which must have some.
+        seed: of everything random here.
+        rank: of this process, among ``world``.
+        world: number of processes; both sizes must be multiples of it.
+
+    Attributes:
+        memory_format: of the images.
+
+    Raises:
+        UsageError: a target that is not known.
+    """
+
+    def __init__(
+        self,
+        labeled: Sequence[Resident],
+        unlabeled: Sequence[Resident],
+        plan: Plan,
+        augmentation: Augmentation,
+        sizes: tuple[int, int],
+        *,
+        views: Sequence[str] = ("weak",),
+        labeled_views: Sequence[str] = (),
+        targets: Sequence[str] = (),
+        pseudo: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.plan, self.augmentation, self.sizes = plan, augmentation, sizes
+        self.views, self.seed, self.rank, self.world = tuple(views), seed, rank, world
+        self.labeled_views = ("labeled", *labeled_views)
+        self.wide = augmentation.widened([edge // 2 for edge in plan.patch])
+        require_known(targets)
+        self.targets = tuple(targets)
+        self.taught = {"labeled", "unlabeled"} if pseudo else {"labeled"}
+        self.labeled = Stream(_items(labeled, plan), seed, "labeled")
+        self.unlabeled = Stream(_items(unlabeled or labeled, plan), seed, "unlabeled")
+        self.memory_format = torch.channels_last if plan.dim == 2 else torch.channels_last_3d
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of an iteration, on the cases' device."""
+        x_l, y_l, shifts_l = self._samples(self.labeled, "labeled", step, self.sizes[0], self.labeled_views)
+        x_u: dict[str, Tensor] = {}
+        shifts_u: list[tuple[int, ...]] = []
+        pseudo = None
+        if self.views and self.sizes[1]:
+            x_u, pseudo, shifts_u = self._samples(
+                self.unlabeled, "unlabeled", step, self.sizes[1], self.views
+            )
+        if y_l is None:
+            raise ValueError("a labeled case without a label reached the batches")
+        targets = make_targets(self.targets, y_l, self.plan.classes)
+        shifts = {name: known for name, known in (("labeled", shifts_l), ("unlabeled", shifts_u)) if known}
+        taught = None if pseudo is None else pseudo.long()
+        return Batch(x_l.pop(self.labeled_views[0]), y_l.long(), x_u, targets, x_l, shifts, taught)
+
+    def drawn_alike(self, sizes: tuple[int, int]) -> Batches:
+        """Other batches of the same cases, for comparing labeled with unlabeled ones.
+
+        All crops are random and ``weak``: none is centered on foreground. Not shared out among processes.
+        """
+        other = copy.copy(self)
+        other.plan = self.plan.model_copy(update={"foreground": 0.0})
+        other.sizes, other.views, other.targets, other.labeled_views = sizes, ("weak",), (), ("weak",)
+        other.taught = {"labeled"}
+        other.seed, other.rank, other.world = seed_from(self.seed, "drawn alike"), 0, 1
+        other.labeled = Stream(self.labeled.items, other.seed, "labeled")
+        other.unlabeled = Stream(self.unlabeled.items, other.seed, "unlabeled")
+        return other
+
+    def _samples(
+        self, stream: Stream[Item], name: str, step: int, size: int, views: Sequence[str]
+    ) -> tuple[dict[str, Tensor], Tensor | None, list[tuple[int, ...]]]:
+        """Views, labels, and how far the second crop of each sample is from the first, if it is a view."""
+        augmentation = self.wide if SHIFTED in views else self.augmentation
+        share = size // self.world
+        first = step * size + self.rank * share
+        numbers = range(first, first + share)
+        foreground = self.plan.foreground if name in self.taught else 0.0
+        samples = []
+        starts = []  # of two crops
+        for n in numbers:
+            item = stream[n]
+            draws = Draws([(self.seed, name, n, "cut")])
+            image, label = augmentation.cut(item.case, item.slice_index, draws, foreground=foreground)
+            samples.append((image, label if name in self.taught else None))
+            if SHIFTED in views:
+                starts.append(augmentation.starts(item.case, Draws([(self.seed, name, n, "crops")])))
+        images, labels = stack(samples)
+        device = images.device
+        warp = Draws([(self.seed, name, n, "warp") for n in numbers], device)
+        images, labels = augmentation.warp(images, labels, warp)
+        seen = {}
+        for view in views:
+            if view != SHIFTED:
+                draws = Draws([(self.seed, name, n, view) for n in numbers], device)
+                seen[view] = augmentation.view(view, images, draws)
+        shifts: list[tuple[int, ...]] = []
+        if SHIFTED in views:
+            at, moved_to = [a for a, _ in starts], [b for _, b in starts]
+            moved = self._crops(seen[views[0]], moved_to)
+            seen = {view: self._crops(wide, at) for view, wide in seen.items()} | {SHIFTED: moved}
+            labels = None if labels is None else self._crops(labels[:, None], at)[:, 0]
+            shifts = [tuple(b - a for a, b in zip(*pair, strict=True)) for pair in starts]
+        form = self.memory_format
+        return {view: x.contiguous(memory_format=form) for view, x in seen.items()}, labels, shifts
+
+    def _crops(self, images: Tensor, starts: Sequence[Sequence[int]]) -> Tensor:
+        """(B, C, *patch), of each image the patch that begins there."""
+        boxes = [
+            tuple(slice(a, a + edge) for a, edge in zip(start, self.plan.patch, strict=True))
+            for start in starts
+        ]
+        return torch.stack([image[(slice(None), *box)] for image, box in zip(images, boxes, strict=True)])
+
+
+def _items(cases: Sequence[Resident], plan: Plan) -> list[Item]:
+    if plan.dim == 3:
+        return [Item(case, None) for case in cases]
+    return [Item(case, i) for case in cases for i in range(case.shape[0])]
+
+
+T = TypeVar("T")
+
+
+class Stream(Generic[T]):
+    """Pass after pass over the items, each pass in a fresh order that depends only on (seed, name, pass)."""
+
+    def __init__(self, items: Sequence[T], seed: int, name: str) -> None:
+        self.items = items
+        self._seed, self._name = seed, name
+        self._pass, self._order = -1, [0]
+
+    def __getitem__(self, n: int) -> T:
+        number, place = divmod(n, len(self.items))
+        if number != self._pass:
+            generator = torch.Generator().manual_seed(seed_from(self._seed, self._name, number))
+            order: list[int] = torch.randperm(len(self.items), generator=generator).tolist()
+            self._pass, self._order = number, order
+        return self.items[self._order[place]]

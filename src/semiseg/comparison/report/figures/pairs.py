@@ -1,0 +1,134 @@
+"""Every arm against every other: the share of cases that it wins, and whether that is more than chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from semiseg.comparison.report.style import (
+    BETTER,
+    MUTED,
+    ON_COLOR,
+    RULE,
+    TWO_COLUMNS,
+    WORSE,
+    drawing,
+    new_figure,
+    shortened,
+)
+from semiseg.comparison.report.words import p_value
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from semiseg.comparison.result import Board, Comparison, PairTest
+
+CELL = (0.25, 0.5)
+"""Smallest and largest edge of a cell in inches."""
+NAMES = 1.5
+
+
+def lacking(board: Board) -> str:
+    """Why the figure cannot be drawn; blank when it can."""
+    return "" if board.pairs else "There is only one method."
+
+
+@drawing
+def draw(comparison: Comparison, board: Board) -> Figure:
+    """A matrix: the row's share of won cases below the diagonal, Holm's p above it; see :func:`lacking`.
+
+    Args:
+        comparison: gives alpha: p below it are bold.
+        board: with the tests of all its pairs.
+    """
+    tests = {frozenset((test.a, test.b)): test for test in board.pairs}
+    paired = {name for pair in tests for name in pair}
+    names = [arm.name for arm in board.arms if arm.name in paired]
+    cell = min(CELL[1], max(CELL[0], (TWO_COLUMNS - NAMES) / len(names)))
+    side = cell * len(names)
+    figure = new_figure(max(NAMES + side + 0.1, 3.4), side + NAMES * 0.75)
+    axis = figure.add_subplot()
+    small = min(7.0, cell * 72 / 4.6)
+    for i, row in enumerate(names):
+        for j, column in enumerate(names):
+            test = tests.get(frozenset((row, column)))
+            if test is not None:
+                _draw_cell(axis, (i, j), row, test, comparison.alpha, small)
+    _frame(axis, names)
+    return figure
+
+
+def _draw_cell(
+    axis: Axes, place: tuple[int, int], row: str, test: PairTest, alpha: float, size: float
+) -> None:
+    from matplotlib.patches import Rectangle
+
+    i, j = place
+    known = not math.isnan(test.p_holm)
+    if i < j:
+        weight = "bold" if known and test.p_holm < alpha else "normal"
+        color = ON_COLOR if weight == "bold" else MUTED
+        text = p_value(test.p_holm).replace("< 0.", "<.").replace("0.", ".", 1).removesuffix(".000")
+        face = "#ffffff"
+    else:
+        rate = test.win_rate if test.a == row else 1 - test.win_rate
+        weight, color, face = "normal", ON_COLOR, _shade(rate)
+        text = "–" if math.isnan(rate) else f"{100 * rate:.0f}"
+    axis.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=face, edgecolor=RULE, linewidth=0.5))
+    axis.text(
+        j,
+        i,
+        text,
+        ha="center",
+        va="center",
+        fontsize=size,
+        color=color if face != "#ffffff" else _plain(color),
+        fontweight=weight,
+    )
+
+
+def _plain(color: str) -> str:
+    """Text on paper follows the page, text on a colored cell does not."""
+    from semiseg.drawing.palette import INK
+
+    return INK if color == ON_COLOR else color
+
+
+def _shade(rate: float) -> str:
+    """White at one half, towards blue where the row wins, towards vermilion where it loses."""
+    from matplotlib.colors import to_hex, to_rgb
+
+    if math.isnan(rate):
+        return "#eeeeee"
+    strong = to_rgb(BETTER if rate > 0.5 else WORSE)
+    share = 0.7 * abs(rate - 0.5) * 2
+    red, green, blue = (1 - share * (1 - part) - 0.02 for part in strong)
+    return to_hex((red, green, blue))
+
+
+def _frame(axis: Axes, names: list[str]) -> None:
+    labels = [shortened(name, 20) for name in names]
+    axis.set_xlim(-0.52, len(names) - 0.48)
+    axis.set_ylim(len(names) - 0.48, -0.52)
+    axis.set_aspect("equal")
+    axis.set_xticks(range(len(names)), labels, rotation=90 if len(names) > 4 else 45, ha="center")
+    if len(names) <= 4:
+        for label in axis.get_xticklabels():
+            label.set_horizontalalignment("left")
+    axis.set_yticks(range(len(names)), labels)
+    axis.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    axis.spines[:].set_visible(False)
+    axis.set_xlabel(
+        "below: cases that the row wins against the column, in %\nabove: p (Holm), bold where significant"
+    )
+
+
+def shares(board: Board) -> Mapping[tuple[str, str], float]:
+    """(row, column) -> share of cases that the row wins; for those who read the figure by ear."""
+    found: dict[tuple[str, str], float] = {}
+    for test in board.pairs:
+        found[test.a, test.b] = test.win_rate
+        found[test.b, test.a] = 1 - test.win_rate
+    return found

@@ -1,0 +1,185 @@
+"""All figures of a comparison: their names, captions and descriptions, or why one cannot be drawn."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from semiseg.comparison.report.figures import boxes, budget, critical_difference, curves, differences, pairs
+from semiseg.comparison.report.figures.marks import label_of
+from semiseg.comparison.report.words import count, digits, listed, number, p_value, sampled, titled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from semiseg.comparison.result import Board, Comparison
+
+
+@dataclass(frozen=True)
+class Plate:
+    """One figure of the report."""
+
+    name: str
+    """Of its files, unique in the report."""
+    kind: str
+    """Which figure: ``boxes``, ``differences`` …"""
+    metric: str
+    """The one that it shows, of those that the reader may choose from; blank for the others."""
+    caption: str
+    alternative: str
+    """The same in words, for those who do not see it."""
+    draw: Callable[[], Figure]
+    lacking: str = ""
+    """Why there is no figure; blank when there is."""
+
+
+def plates_of_board(comparison: Comparison, board: Board) -> Iterator[Plate]:
+    """The figures of one dataset and number of labels, in the order of the page."""
+    place = _place(comparison, board)
+    yield _differences(comparison, board, place)
+    for metric in comparison.metrics:
+        yield _boxes(comparison, board, place, metric)
+    yield _critical_difference(comparison, board, place)
+    yield _pairs(comparison, board, place)
+    for quantity in (curves.DICE, curves.LOSS):
+        yield _curves(comparison, board, place, quantity)
+
+
+def plates_of_dataset(comparison: Comparison, dataset: str) -> Iterator[Plate]:
+    """The figures over all numbers of labels of a dataset."""
+    prefix = f"{slug(dataset)}_" if len(comparison.datasets) > 1 else ""
+    why = budget.lacking(comparison, dataset)
+    boards = comparison.budgets(dataset)
+    for metric in comparison.metrics:
+        lines = [
+            f"{name}: "
+            + ", ".join(f"{number(mean, digits(metric))} with {labels}" for labels, mean, _ in points)
+            for name in budget.names_of(boards)
+            if (points := budget.points_of(boards, name, metric))
+        ]
+        yield Plate(
+            f"{prefix}budget_{slug(metric)}",
+            "budget",
+            metric,
+            f"{metric} against the number of labeled cases; bars are the SD over seeds.",
+            f"{titled(comparison, metric)} by number of labels. {'; '.join(lines)}.",
+            lambda metric=metric: budget.draw(comparison, dataset, metric),  # type: ignore[misc]
+            why,
+        )
+
+
+def slug(text: str) -> str:
+    """What may stand in a file name or an id, anywhere."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") or "unnamed"
+
+
+def _place(comparison: Comparison, board: Board) -> str:
+    """Beginning of the names of a board's files; blank where there is but one board."""
+    if len(comparison.boards) == 1:
+        return ""
+    dataset = f"{slug(board.dataset)}_" if len(comparison.datasets) > 1 else ""
+    return f"{dataset}{slug(board.budget)}_"
+
+
+def _differences(comparison: Comparison, board: Board, place: str) -> Plate:
+    metric, level = comparison.metric, round(100 * (1 - comparison.alpha))
+    told = [
+        f"{test.a} {number(test.difference, digits(metric), signed=True)}, p {p_value(test.p_holm)}"
+        for test in board.against_baseline
+    ]
+    return Plate(
+        f"{place}differences",
+        "differences",
+        "",
+        f"Mean difference in {metric} to {board.baseline}, case by case, with its {level} % interval over "
+        "cases and the p value of Wilcoxon's signed-rank test after Holm's correction.",
+        f"Differences in {metric} to {board.baseline}: {'; '.join(told)}.",
+        lambda: differences.draw(comparison, board),
+        differences.lacking(board),
+    )
+
+
+def _boxes(comparison: Comparison, board: Board, place: str, metric: str) -> Plate:
+    medians = []
+    for arm in board.arms:
+        values = arm.per_case(metric)
+        known = values[~np.isnan(values)]
+        medians.append(
+            f"{label_of(board, arm)} {number(float(np.median(known)), digits(metric))}"
+            if known.size
+            else f"{label_of(board, arm)} not defined"
+        )
+    return Plate(
+        f"{place}boxes_{slug(metric)}",
+        "boxes",
+        metric,
+        f"{titled(comparison, metric)} of every case, the mean over classes and seeds: quartiles, whiskers "
+        "to the farthest case within 1.5 times the box, the mean as a diamond.",
+        f"{titled(comparison, metric)} per case. Medians: {', '.join(medians)}.",
+        lambda: boxes.draw(comparison, board, metric),
+    )
+
+
+def _critical_difference(comparison: Comparison, board: Board, place: str) -> Plate:
+    ranking = board.ranking
+    ranks = ", ".join(
+        f"{name} {rank:.2f}" for name, rank in ranking.mean_ranks.items() if not math.isnan(rank)
+    )
+    groups = "; ".join(listed(list(clique), most=30) for clique in ranking.cliques) or "none"
+    return Plate(
+        f"{place}critical-difference",
+        "critical_difference",
+        "",
+        f"Mean ranks in {ranking.metric} over {count(ranking.n, sampled(board))}, 1 is best. A bar joins "
+        "methods whose ranks differ by less than Nemenyi's critical difference "
+        f"(Friedman's test: p {_relation(ranking.p)}).",
+        f"Mean ranks, best first: {ranks}. Groups without a significant difference: {groups}.",
+        lambda: critical_difference.draw(comparison, board),
+        critical_difference.lacking(board),
+    )
+
+
+def _pairs(comparison: Comparison, board: Board, place: str) -> Plate:
+    return Plate(
+        f"{place}pairs",
+        "pairs",
+        "",
+        f"Every method against every other, case by case, in {comparison.metric}; p values are corrected for "
+        f"{count(len(board.pairs), 'pair')}.",
+        "Matrix of the shares of won cases and of the corrected p values; the table below has its numbers.",
+        lambda: pairs.draw(comparison, board),
+        pairs.lacking(board),
+    )
+
+
+def _curves(comparison: Comparison, board: Board, place: str, quantity: str) -> Plate:
+    dice = quantity == curves.DICE
+    ends = []
+    for arm in board.arms:
+        last = [curve[1][-1] for run in arm.runs if (curve := curves.curve_of(run, quantity))[0].size]
+        if last:
+            ends.append(f"{label_of(board, arm)} {np.mean(last):.3g}")
+    caption = (
+        "Dice on the validation cases; the baseline is gray."
+        if dice
+        else ("Each method's own training loss: its course can be compared, its height cannot.")
+    )
+    return Plate(
+        f"{place}curves_{'validation' if dice else 'loss'}",
+        "curves_dice" if dice else "curves_loss",
+        "",
+        f"{caption} One thin line per run, the mean as a thick one.",
+        f"{'Validation Dice' if dice else 'Training loss'} at the end: {', '.join(ends)}.",
+        lambda: curves.draw(comparison, board, quantity),
+        curves.lacking(board, quantity),
+    )
+
+
+def _relation(p: float) -> str:
+    text = p_value(p)
+    return text if text.startswith("<") else f"= {text}"

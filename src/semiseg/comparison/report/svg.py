@@ -1,0 +1,99 @@
+"""A matplotlib figure as an SVG element inside an HTML page, in the page's colors.
+
+The stand-alone SVG file keeps its own colors; here ink, rules and paper become the page's, so that a figure
+follows light and dark. Styles become presentation attributes, since the page's content policy allows no
+inline style. Ids that nothing refers to go away, the others get a prefix: a page has many figures.
+"""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from semiseg.comparison.report.html import Markup, trusted
+from semiseg.comparison.report.style import THEMED
+
+_XLINK = "{http://www.w3.org/1999/xlink}"
+_REFERENCE = re.compile(r"#([^)]+)")
+_NUMBER = re.compile(r"(\.\d{2})\d+")
+_DROPPED = ("font-family",)
+"""The page says which font; matplotlib's is wide, so that others fit where it stood."""
+
+
+SCALE = 1.3 * 4 / 3
+"""Points to CSS pixels, somewhat larger than in print."""
+
+
+def inline_svg(svg: bytes, name: str, alternative: str, *, class_: str = "") -> Markup:
+    """The figure as one ``<svg>`` element.
+
+    Args:
+        svg: the file that matplotlib wrote.
+        name: unique in the page; prefix of the ids.
+        alternative: what the picture shows, for those who do not see it.
+        class_: of the element.
+    """
+    root = ElementTree.fromstring(svg)
+    _simplify(root, name)
+    width, height = (float(root.attrib.pop(key).removesuffix("pt")) for key in ("width", "height"))
+    root.set("width", f"{width * SCALE:.0f}")
+    root.set("height", f"{height * SCALE:.0f}")
+    root.set("class", class_)
+    root.set("role", "img")
+    root.set("aria-label", alternative)
+    return trusted(ElementTree.tostring(root, encoding="unicode", short_empty_elements=False))
+
+
+def _simplify(root: ElementTree.Element, name: str) -> None:
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if _local(child.tag) in ("metadata", "style"):
+                parent.remove(child)
+    used = {
+        match
+        for element in root.iter()
+        for key, value in element.attrib.items()
+        if key in (f"{_XLINK}href", "clip-path")
+        for match in _REFERENCE.findall(value)
+    }
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        element.attrib = dict(_attributes(element, name, used))
+        element.tail = None
+        if element.tag != "text":
+            element.text = None
+    _drop_empty(root)
+
+
+def _attributes(element: ElementTree.Element, name: str, used: set[str]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for key, value in element.attrib.items():
+        if key == "style":
+            found += _styles(value)
+        elif key == "id":
+            found += [("id", f"{name}-{value}")] if value in used else []
+        elif key in (f"{_XLINK}href", "clip-path"):
+            # A data: picture inside the figure is no reference to an element.
+            own = value if value.startswith("data:") else _REFERENCE.sub(rf"#{name}-\1", value)
+            found.append((_local(key), own))
+        elif key in ("d", "x", "y", "points", "transform"):
+            found.append((key, _NUMBER.sub(r"\1", " ".join(value.split()))))
+        else:
+            found.append((_local(key), value))
+    return [(key, value) for key, value in found if key not in _DROPPED]
+
+
+def _styles(style: str) -> list[tuple[str, str]]:
+    pairs = (entry.partition(":")[::2] for entry in style.split(";") if entry.strip())
+    return [(key.strip(), THEMED.get(value.strip().lower(), value.strip())) for key, value in pairs]
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]
+
+
+def _drop_empty(element: ElementTree.Element) -> None:
+    for child in list(element):
+        _drop_empty(child)
+        if child.tag in ("g", "defs") and len(child) == 0:
+            element.remove(child)

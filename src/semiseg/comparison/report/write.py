@@ -1,0 +1,214 @@
+"""The files of a comparison.
+
+Comparison in, files out: the page, and every figure for a paper.
+
+A comparison as JSON types: everything but the values of single cases, which are in ``per_case.csv``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from semiseg.comparison.report import tables
+from semiseg.comparison.report import tables as lists
+from semiseg.comparison.report.examples import Example, examples_of
+from semiseg.comparison.report.gallery import Plate, plates_of_board, plates_of_dataset
+from semiseg.comparison.report.page import Drawn, page
+from semiseg.comparison.report.style import Rendered, rendered
+from semiseg.comparison.report.words import listed
+from semiseg.comparison.result import Arm, Board, Comparison
+from semiseg.drawing.table import Value, csv_rows, csv_text, latex, markdown
+from semiseg.errors import UsageError
+from semiseg.machine.files import atomic_file, held, write_text
+
+log = logging.getLogger("semiseg.compare")
+
+FILES = ("table.csv", "per_case.csv", "pairs.csv", "table.tex", "table.md", "comparison.json", "report.html")
+TEX_HEAD = "% \\usepackage{booktabs} in the preamble; \\resizebox{\\linewidth}{!}{...} where too wide\n"
+
+
+def write(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write every file of :data:`FILES`, and the figures, each whole or not at all.
+
+    Returns:
+        What was written, the report last.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    log.info("writing tables and figures into %s", folder)
+    boards = comparison.boards
+    content = {
+        "table.csv": csv_text(tables.scores(comparison, board) for board in boards),
+        "per_case.csv": csv_rows(per_case(comparison)),
+        "pairs.csv": csv_text(lists.pairs(comparison, board) for board in boards),
+        "table.tex": TEX_HEAD + "\n".join(latex(tables.scores(comparison, board)) for board in boards),
+        "table.md": as_markdown(comparison),
+        "comparison.json": json.dumps(as_dict(comparison), indent=1, allow_nan=False) + "\n",
+    }
+    try:
+        with held(folder, "-o"):
+            for name, text in content.items():
+                write_text(folder / name, text)
+            report, *figures = write_report(comparison, folder)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the comparison into {folder}: {error.strerror or error}",
+            hint="choose another output folder with -o",
+            code="NOT_WRITABLE",
+        ) from error
+    return [*(folder / name for name in content), *figures, report]
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """Every table and every notice."""
+    parts = ["# Comparison\n"]
+    for board in comparison.boards:
+        found = list(tables.shown(comparison, board, per_class=True))
+        found += [lists.pairs(comparison, board)] if board.pairs else []
+        found += [papers] if (papers := lists.papers(comparison, board)) else []
+        parts += [markdown(table) for table in found]
+        parts += [_bullets("Notices", board.notices), _bullets("Settings that differ", different(board))]
+    parts.append(_bullets("Elsewhere", comparison.notices))
+    return "\n".join(part for part in parts if part)
+
+
+def different(board: Board) -> list[str]:
+    """A line for each setting in which arms differ: its values and whose they are."""
+    lines = []
+    for found in board.differences:
+        by_value: dict[str, list[str]] = {}
+        for arm, values in found.values.items():
+            text = " and ".join(_said(found.key, value) for value in values)
+            by_value.setdefault(text, []).append(arm)
+        key = found.key.removeprefix("config.")
+        lines.append(f"{key}: " + "; ".join(f"{v} ({listed(arms)})" for v, arms in by_value.items()))
+    return lines
+
+
+def _said(key: str, value: object) -> str:
+    return "not set" if value is None else str(value)[:9] if key.endswith(".commit") else str(value)
+
+
+def _bullets(title: str, lines: list[str] | tuple[str, ...]) -> str:
+    return f"## {title}\n\n" + "".join(f"- {line}\n" for line in lines) if lines else ""
+
+
+MOST_EXAMPLES = 40
+"""Arms with pictures, over all boards: three of about 15 kB each."""
+
+
+def write_report(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write ``report.html`` and ``figures/NAME.svg`` and ``.pdf``, each whole or not at all.
+
+    The page comes last, so that whoever sees it finds the figures that it names.
+
+    Args:
+        comparison: from :func:`semiseg.comparison.compare.compare`.
+        folder: made when it does not exist; files of the same name are replaced.
+
+    Returns:
+        What was written, the page first.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    boards = {i: _drawn(plates_of_board(comparison, board)) for i, board in enumerate(comparison.boards)}
+    datasets = {name: _drawn(plates_of_dataset(comparison, name)) for name in comparison.datasets}
+    written = []
+    for entry, drawing in (pair for pairs in (*boards.values(), *datasets.values()) for pair in pairs):
+        if drawing is not None:
+            written += _save(drawing, folder / "figures" / entry.name)
+    report = folder / "report.html"
+    write_text(report, page(comparison, Drawn(boards, datasets, _Pictures(comparison))))
+    return [report, *written]
+
+
+def _drawn(plates: Iterable[Plate]) -> list[tuple[Plate, Rendered | None]]:
+    return [(plate, None if plate.lacking else rendered(plate.draw())) for plate in plates]
+
+
+def _save(drawing: Rendered, stem: Path) -> list[Path]:
+    paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("svg", "pdf")]
+    for path, content in zip(paths, (drawing.svg, drawing.pdf), strict=True):
+        with atomic_file(path) as stream:
+            stream.write(content)
+    return paths
+
+
+class _Pictures:
+    """Pictures of arms, as many as a page should hold."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        self._metric = comparison.metric
+        self._left = MOST_EXAMPLES
+
+    def __call__(self, board: Board, name: str) -> list[Example] | None:
+        if self._left <= 0:
+            return None
+        self._left -= 1
+        return examples_of(board.arm(name), self._metric)
+
+
+ROW = ("dataset", "budget", "method", "fold", "seed", "case", "class")
+"""What names a row of ``per_case.csv``."""
+
+
+def as_dict(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as ``comparison.json`` and ``--json`` have it; NaN and infinity become None."""
+    content: dict[str, Any] = _plain(comparison)
+    return content
+
+
+def per_case(comparison: Comparison) -> list[dict[str, Value]]:
+    """A row for each run, case and class with every metric; runs that stand on two boards come twice."""
+    rows: list[dict[str, Value]] = []
+    for board in comparison.boards:
+        for arm in board.arms:
+            for run in arm.runs:
+                for i, case in enumerate(run.cases):
+                    for k, label in enumerate(run.classes):
+                        place = (board.dataset, board.budget, arm.name, run.fold, run.seed, case, label)
+                        scored = {metric: float(values[i, k]) for metric, values in run.scores.items()}
+                        rows.append({**dict(zip(ROW, place, strict=True)), **scored})
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Arm):
+        return _arm(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _arm(arm: Arm) -> dict[str, Any]:
+    """An arm without what its run folders hold anyway."""
+    runs = [
+        {
+            "folder": str(run.folder),
+            "fold": run.fold,
+            "seed": run.seed,
+            "iterations": run.iterations,
+            "batch": run.plan.get("batch"),
+            "cost": _plain(run.cost),
+            "commit": (run.manifest.get("git") or {}).get("commit"),
+        }
+        for run in arm.runs
+    ]
+    known = {name: getattr(arm, name) for name in ("name", "method", "labeled", "bound", "replicates")}
+    return {**known, "cost": _plain(arm.cost), "runs": runs}

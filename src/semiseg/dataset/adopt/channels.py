@@ -1,0 +1,105 @@
+"""Which files are channels of one case, and what the channels are called."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from semiseg.dataset.adopt.draft import Draft
+from semiseg.dataset.adopt.listing import MODALITIES, Entry, load, words
+
+_NUMBER = re.compile(r"(.+)_(\d{4})")
+_MOST_CHANNELS = 16
+_DICOM_NAMES = {"CT": "CT", "MR": "MRI", "PT": "PET"}
+_AIR = -500
+"""No MRI goes this low; CT has air at -1000."""
+
+
+def read_channel_numbers(images: Sequence[Entry], labels: Sequence[Entry]) -> bool:
+    """Recognize nnU-Net's ``_0000`` suffixes and move them from key to channel; False when they are names.
+
+    ``amos_0001 ... amos_0100`` are numbered cases: numbers are channels only when they start at 0 and every
+    case has the same few, or when the labels are named without them.
+    """
+    matches = [_NUMBER.fullmatch(entry.key) for entry in images]
+    if not images or not all(matches):
+        return False
+    groups: dict[tuple[str, ...], set[int]] = defaultdict(set)
+    for entry, match in zip(images, matches, strict=True):
+        if match:
+            groups[(*entry.folders, entry.part, match[1])].add(int(match[2]))
+    numbers = set().union(*groups.values())
+    label_keys = {entry.key for entry in labels}
+    named_without = bool(label_keys & {group[-1] for group in groups})
+    named_with = bool(label_keys & {entry.key for entry in images})
+    consecutive = numbers == set(range(len(numbers))) and len(numbers) <= _MOST_CHANNELS
+    if named_with or not consecutive or not (named_without or len(groups) > 1):
+        return False
+    for entry, match in zip(images, matches, strict=True):
+        if match:
+            entry.key, entry.channel = match[1], match[2]
+    return True
+
+
+def channel_order(images: Iterable[Entry]) -> list[str]:
+    """The channel words in use, numbers by size, sequences in their usual order."""
+    used = {entry.channel for entry in images if entry.channel is not None}
+    known = list(MODALITIES)
+    return sorted(used, key=lambda word: (known.index(word) if word in known else len(known), word))
+
+
+def settle_channels(images: Sequence[Entry], labels: Sequence[Entry]) -> list[str]:
+    """Decide what the channels are; afterwards ``entry.channel`` is None where there is only one.
+
+    Returns:
+        the channel words in channel order, empty for one unnamed channel.
+    """
+    for entry in labels:
+        entry.channel = None
+    read_channel_numbers(images, labels)
+    order = channel_order(images)
+    per_case: dict[tuple[str, ...], set[str | None]] = defaultdict(set)
+    for entry in images:
+        per_case[(*entry.folders, entry.part, entry.key)].add(entry.channel)
+    if all(len(channels) == 1 for channels in per_case.values()):
+        for entry in images:
+            entry.channel = None
+        return order if len(order) == 1 and order[0] in MODALITIES else []
+    return order
+
+
+def name_channels(order: Sequence[str], images: Sequence[Entry], draft: Draft, root: Path) -> tuple[str, ...]:
+    """One name per channel: from sequence words, DICOM, folder names or, last, the values."""
+    if draft.colors:
+        draft.decisions.append("channels R, G and B: the images are color pictures")
+        return ("R", "G", "B")
+    if order and all(word in MODALITIES for word in order):
+        names = tuple(MODALITIES[word] for word in order)
+        if len(set(names)) == len(names):
+            draft.decisions.append(f"channels {', '.join(names)}: from the file names")
+            return names
+        return tuple(word.upper() for word in order)
+    if len(order) > 1:
+        draft.decisions.append(f"{len(order)} channels from the file names; rename them in dataset.json")
+        return tuple(f"channel {number}" for number in range(len(order)))
+    name, why = _only_channel(images, root)
+    draft.decisions.append(f"one channel, {name}: {why}")
+    return (name,)
+
+
+def _only_channel(images: Sequence[Entry], root: Path) -> tuple[str, str]:
+    dicom = {entry.modality for entry in images if entry.modality}
+    if len(dicom) == 1:
+        modality = dicom.pop() or ""
+        return _DICOM_NAMES.get(modality, modality), "as DICOM says"
+    said = {word for entry in images for word in words(entry.shown)} | set(words(root.name))
+    if "ct" in said and not said & {"mr", "mri"}:
+        return "CT", "as file or folder names say"
+    if said & {"mr", "mri"} and "ct" not in said:
+        return "MRI", "as file or folder names say"
+    lowest = min((float(load(entry.source).array.min()) for entry in images[:3]), default=0.0)
+    if lowest <= _AIR:
+        return "CT", f"the lowest value is {lowest:g}, as of air in CT"
+    return "image", "nothing tells the modality; write CT if these are Hounsfield units"

@@ -1,0 +1,115 @@
+"""What a dataset is going to be, before anything is written.
+
+From the values in the masks to classes: names, consecutive numbers, and a ``label_map`` where needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from semiseg.images.dicom import Series
+
+Part = Literal["train", "unlabeled", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the voxels of one channel or label come from.
+
+    Attributes:
+        path: the file, or the folder or zip of a DICOM series.
+        frame: index along the fourth axis of a 4D file.
+        series: the DICOM series, when it is one.
+    """
+
+    path: Path
+    frame: int | None = None
+    series: Series | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass
+class Item:
+    """One case to be written."""
+
+    id: str
+    part: Part
+    images: tuple[Source, ...]
+    label: Source | None = None
+
+
+@dataclass
+class Draft:
+    """All cases to be written, and what was decided on the way.
+
+    Attributes:
+        channel_names: one per channel.
+        label_names: raw value -> class name, where the source says so.
+        colors: whether images are RGB pictures, three channels in one file.
+        decisions: what was found out, one sentence each.
+        notices: what was left out, one sentence each.
+    """
+
+    items: list[Item]
+    channel_names: tuple[str, ...] = ()
+    label_names: dict[int, str] = field(default_factory=dict)
+    colors: bool = False
+    decisions: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+
+def some(names: list[str], most: int = 5) -> str:
+    """A list of names, shortened."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+_VOID = 255
+"""Marks pixels that nobody judged, in data sets whose classes are numbered 0, 1, 2, ..."""
+
+
+def classes(
+    values: Iterable[frozenset[int]], names: Mapping[int, str], draft: Draft
+) -> tuple[dict[str, int], dict[int, int]]:
+    """Declare the classes.
+
+    Args:
+        values: the values in each mask.
+        names: raw value -> class name, where the source says so.
+        draft: gets the decisions.
+
+    Returns:
+        ``labels`` for dataset.json (background 0, consecutive, maybe ``ignore``) and ``label_map``.
+    """
+    found = set().union(*values) | set(names)
+    void = _unjudged(found - {0}, names)
+    raw = sorted(found - {0} - void)
+    if not raw:
+        draft.notices.append("no mask with a class in it: rename the class 'foreground' in dataset.json")
+        return {"background": 0, "foreground": 1}, {}
+    labels = {names.get(0, "background"): 0}
+    for number, value in enumerate(raw, start=1):
+        usual = "foreground" if len(raw) == 1 else f"structure {number}"
+        name = names.get(value, usual)
+        labels[name if name not in labels else f"{name} {value}"] = number
+    label_map = {value: number for number, value in enumerate(raw, start=1) if value != number}
+    for value in void:
+        labels["ignore"] = len(raw) + 1
+        if value != len(raw) + 1:
+            label_map[value] = len(raw) + 1
+        draft.decisions.append(f"value {value} marks voxels to ignore")
+    shown = ", ".join(f"{value} = {name}" for value, name in zip([0, *raw], labels, strict=False))
+    draft.decisions.append(f"classes: {shown}")
+    if label_map:
+        draft.decisions.append(f"label_map {label_map} (value in the files: declared value)")
+    return labels, label_map
+
+
+def _unjudged(found: set[int], names: Mapping[int, str]) -> set[int]:
+    """-1, and 255 when the other values count 1, 2, ... without a gap."""
+    void = {value for value in found if value == -1 and value not in names}
+    rest = found - void - {_VOID}
+    if _VOID in found and _VOID not in names and rest and rest == set(range(1, len(rest) + 1)):
+        void.add(_VOID)
+    return void if len(void) < 2 else {-1}

@@ -1,0 +1,205 @@
+"""Writing the dataset folder: built beside its place under a hidden name, then moved there in one step.
+
+Several scans of one patient: said in ``splits.json``, so that no split cuts the patient in two.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from semiseg.dataset.adopt.draft import Draft, Item, Source, some
+from semiseg.dataset.adopt.listing import load, look, single_channel
+from semiseg.dataset.check.case import Voxels
+from semiseg.dataset.files import PHOTO_ENDINGS
+from semiseg.images import ending_of, write
+
+_KEPT = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
+"""Endings of single files that can be copied as they are."""
+_PICTURES = (".png", ".bmp", ".jpg", ".jpeg", ".webp")
+_FOLDERS = {"train": "Tr", "val": "Tr", "unlabeled": "Un", "test": "Ts"}
+
+
+def choose_ending(draft: Draft) -> str:
+    """The one ending of the new dataset: that of all files if they agree, else PNG or .nii.gz."""
+    sources = [
+        source for item in draft.items for source in (*item.images, *([item.label] if item.label else []))
+    ]
+    endings = {_ending(source) for source in sources}
+    if len(endings) == 1 and endings <= set(_KEPT):
+        return endings.pop()
+    ending = ".png" if endings <= set(_PICTURES) else ".nii.gz"
+    kinds = ", ".join(sorted(kind or "DICOM" for kind in endings))
+    draft.decisions.append(f"all files become {ending} (found: {kinds})")
+    return ending
+
+
+def _ending(source: Source) -> str:
+    if source.frame is not None:
+        return "4D"
+    return "" if source.series is not None else ending_of(source.path) or ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where one file of the dataset goes, and from where."""
+
+    source: Source
+    place: Path
+    is_label: bool
+    color: int | None = None
+    """Which color channel to take, where colors are split into files."""
+
+
+def targets(draft: Draft, ending: str) -> list[Target]:
+    """All image and label files to be written, with places relative to the dataset folder."""
+    split_colors = draft.colors and ending not in PHOTO_ENDINGS
+    return [target for item in draft.items for target in _targets(item, ending, split_colors)]
+
+
+def _targets(item: Item, ending: str, split_colors: bool) -> list[Target]:
+    folder = _FOLDERS[item.part]
+    sources: list[tuple[Source, int | None]] = [(source, None) for source in item.images]
+    if split_colors:
+        sources = [(item.images[0], color) for color in range(3)]
+    files = [
+        Target(source, Path(f"images{folder}") / f"{item.id}_{number:04d}{ending}", False, color)
+        for number, (source, color) in enumerate(sources)
+    ]
+    if item.label:
+        files.append(Target(item.label, Path(f"labels{folder}") / f"{item.id}{ending}", True))
+    return files
+
+
+def build(
+    target: Path,
+    files: Sequence[Target],
+    documents: dict[str, str],
+    colors: bool,
+    link: bool,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Write everything or nothing.
+
+    Args:
+        target: the dataset folder; absent or empty, and held by the caller.
+        files: images and labels.
+        documents: text files by name.
+        colors: whether images are RGB.
+        link: hard-link files that need no conversion, where the file system can.
+        workers: files at a time.
+        progress: called with (files done, files in all).
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    for left in target.parent.iterdir():  # by a process that was killed: nobody else holds this target
+        if left.name.startswith(f".{target.name}.") and left.name.endswith(".partial"):
+            shutil.rmtree(left, ignore_errors=True)
+    try:
+        for folder in {"imagesTr", "labelsTr", "imagesUn", *(str(file.place.parent) for file in files)}:
+            (work / folder).mkdir(parents=True)
+        with ThreadPoolExecutor(workers) as pool:
+            jobs = [pool.submit(_make, file, work, colors, link) for file in files]
+            try:
+                for done, job in enumerate(as_completed(jobs), start=1):
+                    job.result()
+                    if progress:
+                        progress(done, len(jobs))
+            finally:
+                for job in jobs:
+                    job.cancel()
+        for name, text in documents.items():
+            (work / name).write_text(text, encoding="utf-8")
+        if target.is_dir():
+            target.rmdir()  # empty, as was checked; Windows cannot rename onto it
+        work.rename(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _make(file: Target, root: Path, colors: bool, link: bool) -> None:
+    place = root / file.place
+    if _can_copy(file, colors):
+        if link:
+            with suppress(OSError):
+                os.link(file.source.path.resolve(), place)
+                return
+        shutil.copyfile(file.source.path, place)
+        return
+    volume = load(file.source, label=file.is_label)
+    array = (
+        _label_array(volume.array)
+        if file.is_label
+        else _image_array(volume.array, volume.grid.shape, file, colors)
+    )
+    write(place, array, volume.grid, {k: v for k, v in volume.meta.items() if k != "format"})
+
+
+def _can_copy(file: Target, colors: bool) -> bool:
+    source = file.source
+    if source.series is not None or source.frame is not None or file.color is not None:
+        return False
+    path = source.path
+    if (
+        ending_of(path) != ending_of(file.place)
+        or path.with_name(path.name.rsplit(".", 1)[0] + ".json").is_file()
+    ):
+        return False
+    if ending_of(path) not in PHOTO_ENDINGS:
+        return True
+    return look(source).channels == (3 if colors and not file.is_label else 1)
+
+
+def _label_array(array: Voxels) -> Voxels:
+    gray = single_channel(array)
+    whole = np.rint(array if gray is None else gray).astype(np.int64)
+    return whole.astype(
+        np.min_scalar_type(int(whole.max(initial=0))) if whole.min(initial=0) >= 0 else np.int16
+    )
+
+
+def _image_array(array: Voxels, shape: tuple[int, ...], file: Target, colors: bool) -> Voxels:
+    has_colors = array.ndim > len(shape)
+    if file.color is not None:
+        return array[..., file.color] if has_colors else array
+    if colors:
+        return array[..., :3] if has_colors else np.stack([array] * 3, axis=-1)
+    return array[..., 0] if has_colors else array
+
+
+_PATTERN = r"((?:patient|subject|sub|pat)[-_]?[A-Za-z]*\d+)"
+"""``patient001_frame01``, ``sub-01_ses-2``: the words that ACDC, BIDS and their kin begin names with."""
+
+
+def patient_rule(draft: Draft) -> str | None:
+    """The regular expression for ``group_by_patient``, when names tell patients and some have several scans.
+
+    Where a patient already has scans with and without a mask, or in training and test, nothing is written
+    (every split would be refused) and a notice names them.
+    """
+    lists: dict[str, set[str]] = defaultdict(set)
+    scans: dict[str, int] = defaultdict(int)
+    for item in draft.items:
+        match = re.match(_PATTERN, item.id, re.IGNORECASE)
+        if match is None:
+            return None
+        lists[match[1]].add(item.part)
+        scans[match[1]] += 1
+    if all(count == 1 for count in scans.values()):
+        return None
+    torn = sorted(patient for patient, parts in lists.items() if len(parts) > 1)
+    if torn:
+        draft.notices.append(f"{len(torn)} patients have scans in more than one list: {some(torn)}")
+        return None
+    draft.decisions.append("cases of one patient, told by the beginning of their names, are kept together")
+    return f"(?i:{_PATTERN})"

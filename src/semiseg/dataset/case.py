@@ -1,0 +1,217 @@
+"""A case: one scan, with or without a label. The type says which, so nothing can read a label by accident.
+
+Which patient a case belongs to, so that no patient is cut in two by a split.
+
+A case from its files: channels stacked, grids compared. The one door through which voxels come in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiseg.errors import DataError, SemisegError
+from semiseg.images.grid import Grid, Header, Volume
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scan without a label field.
+
+    Attributes:
+        id: the file name without channel suffix and ending.
+        images: one file per channel, in channel order (a single file for RGB).
+    """
+
+    id: str
+    images: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class LabeledCase(Case):
+    """A scan whose label may be opened."""
+
+    label: Path
+
+    def without_label(self) -> Case:
+        """The same scan with its label path dropped."""
+        return Case(self.id, self.images)
+
+
+def plain(case: Case) -> Case:
+    """``case`` as a :class:`Case` that has no label field."""
+    return case.without_label() if isinstance(case, LabeledCase) else case
+
+
+@dataclass(frozen=True)
+class PatientRule:
+    """Case id -> patient: the first ``prefix`` characters, or the one group of ``pattern``."""
+
+    text: str
+    prefix: int = 0
+    pattern: re.Pattern[str] | None = None
+
+    @classmethod
+    def parse(cls, given: object) -> PatientRule | str:
+        """From ``group_by_patient``: a number, a regular expression with one group, or a sentence that says
+        "first N characters". Returns what is wrong as a text when it is none of these.
+        """
+        if isinstance(given, int) and not isinstance(given, bool):
+            return cls(str(given), prefix=given) if given > 0 else f"{given}"
+        if not isinstance(given, str):
+            return f"{given!r}"
+        sentence = re.search(r"first\s+(\d+)\s+characters", given, re.IGNORECASE)
+        if sentence and int(sentence[1]) > 0:
+            return cls(given, prefix=int(sentence[1]))
+        try:
+            pattern = re.compile(given)
+        except re.error as error:
+            return f"{given!r} ({error})"
+        return cls(given, pattern=pattern) if pattern.groups == 1 else f"{given!r}"
+
+    def patient(self, case: str) -> str | None:
+        """The patient of ``case``, or None when the rule does not fit its name."""
+        if self.pattern is None:
+            return case[: self.prefix] if len(case) >= self.prefix else None
+        match = self.pattern.match(case)
+        return match[1] if match else None
+
+
+Array = NDArray[Any]
+T = TypeVar("T")
+
+
+def load_case(case: Case, channels: int | None = None) -> tuple[Array, Grid, dict[str, Any]]:
+    """Read the images of a case; its label, if it has one, is not touched.
+
+    Args:
+        case: one file per channel, or one color file.
+        channels: wanted of one picture: gray saved in color is one channel where one is wanted, and three
+            where three are. By default, what the files hold.
+
+    Returns:
+        ``image`` (C, *S) in file order and the files' own type, the grid of the first channel, and the meta
+        that a writer needs to give the file back as it came.
+
+    Raises:
+        DataError: an unreadable file, or channels that lie on different grids; names the case.
+    """
+    if not case.images:
+        raise DataError(
+            f"{case.id}: no image file",
+            hint="name one file per channel",
+            code="MISSING_FILE",
+            details={"case": case.id},
+        )
+    volumes = [_read(path, case.id) for path in case.images]
+    first = volumes[0]
+    for path, volume in zip(case.images[1:], volumes[1:], strict=True):
+        _require_same_grid(volume.grid, first.grid, path, case.images[0], case.id)
+    found = [channel for volume in volumes for channel in _channels(volume)]
+    if len(volumes) == 1 and channels is not None:
+        found = as_seen(found, channels)
+    return np.stack(found), first.grid, dict(first.meta)
+
+
+def as_seen(found: list[Array], wanted: int) -> list[Array]:
+    """The channels of one picture in the number ``wanted``, where it shows the same in that number."""
+    if wanted == 1 and len(found) == 3 and all(np.array_equal(found[0], other) for other in found[1:]):
+        return found[:1]
+    if wanted == 3 and len(found) == 1 and found[0].ndim == 2:
+        return found * 3
+    return found
+
+
+def load_label(case: LabeledCase, grid: Grid) -> Array:
+    """Read the label of a labeled case.
+
+    Args:
+        case: whose label may be opened.
+        grid: the image's; the label must lie on it (float noise below 1e-3 mm is accepted).
+
+    Returns:
+        (*S), the values of the file.
+
+    Raises:
+        DataError: unreadable, colored, or on another grid; names the case.
+    """
+    from semiseg import images as formats
+
+    volume = _naming(case.id, formats.read_label, case.label)
+    _require_same_grid(volume.grid, grid, case.label, case.images[0], case.id)
+    if volume.array.shape != volume.grid.shape:
+        raise DataError(
+            f"{case.id}: the label {case.label.name} is a color image, wanted one value per pixel",
+            hint="save it as a gray image whose values are the class numbers",
+            code="LABEL_COLOR",
+            details={"case": case.id, "file": str(case.label)},
+        )
+    return volume.array
+
+
+def case_header(case: Case) -> Header:
+    """The header of the first channel, without reading voxels; the other channels' grids must agree.
+
+    Raises:
+        DataError: an unreadable header, or channels on different grids; names the case.
+    """
+    from semiseg import images as formats
+
+    headers = [_naming(case.id, formats.read_header, path) for path in case.images]
+    for path, header in zip(case.images[1:], headers[1:], strict=True):
+        _require_same_grid(header.grid, headers[0].grid, path, case.images[0], case.id)
+    return headers[0]
+
+
+def _read(path: Path, case: str) -> Volume:
+    from semiseg import images as formats
+
+    return _naming(case, formats.read, path)
+
+
+def _naming(case: str, reader: Callable[[Path], T], path: Path) -> T:
+    """``reader(path)``, with the case named in its errors and lost files told like broken ones."""
+    try:
+        return reader(path)
+    except SemisegError as error:
+        if case not in error.message:
+            error.message = f"{case}: {error.message}"
+            error.args = (error.message,)
+        error.details.setdefault("case", case)
+        raise
+    except OSError as error:
+        raise DataError(
+            f"{case}: cannot read {path}: {error.strerror or error}",
+            hint="see that the file is there and may be read; `semiseg check` lists every such file",
+            code="UNREADABLE",
+            details={"case": case, "file": str(path)},
+        ) from None
+
+
+def _channels(volume: Volume) -> list[Array]:
+    """(*S) is one channel; colors stand last, as (H, W, 3)."""
+    if volume.array.ndim == len(volume.grid.shape):
+        return [volume.array]
+    return list(np.moveaxis(volume.array, -1, 0))
+
+
+def _require_same_grid(grid: Grid, wanted: Grid, path: Path, reference: Path, case: str) -> None:
+    gap = grid.corner_gap_mm(wanted)
+    if grid.matches(wanted):
+        return
+    what = f"shape {grid.shape}, wanted {wanted.shape}"
+    if grid.shape == wanted.shape:
+        voxels = wanted.corner_gap_voxels(grid)
+        what = f"its corners lie up to {gap:.3g} mm away ({voxels:.2g} voxels; {grid.unlike(wanted)})"
+    raise DataError(
+        f"{case}: {path.name} does not lie on the grid of {reference.name}: {what}",
+        hint="resample it onto the image, or mend its header; `semiseg check` finds all such cases",
+        code="GEOMETRY",
+        details={"case": case, "file": str(path)},
+    )

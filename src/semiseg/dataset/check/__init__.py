@@ -1,0 +1,188 @@
+"""``semiseg check``: everything that is wrong with a dataset folder, found before hours are spent on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from semiseg.dataset.case import Case
+from semiseg.dataset.check.all_cases import (
+    duplicates,
+    label_problems,
+    mixed_dimensions,
+    propose_label_map,
+    roles,
+    too_few,
+    twins,
+    write_label_map,
+)
+from semiseg.dataset.check.case import Finding, examine
+from semiseg.dataset.dataset import locate
+from semiseg.dataset.description import read_description
+from semiseg.dataset.files import Scan, num_training, scan
+from semiseg.dataset.problem import Problem
+from semiseg.dataset.split import split_problems
+from semiseg.dataset.split_file import read_split_file
+
+__all__ = [
+    "Problem",
+    "Report",
+    "check",
+]
+
+CAUSES = ("DATASET_JSON", "REGIONS", "MISSING_FOLDER", "SPLITS")
+"""Problems that others follow from: to be read, and mended, first."""
+
+
+@dataclass
+class Report:
+    """The result of :func:`check`.
+
+    Attributes:
+        dataset: the folder.
+        problems: all of them, errors first, then by case.
+        notices: what was skipped or assumed.
+        counts: cases per kind.
+        proposed_label_map: raw value -> declared value, when ``fix`` would write it.
+        fixed: what ``fix`` changed.
+    """
+
+    dataset: Path
+    problems: list[Problem] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    proposed_label_map: dict[int, int] = field(default_factory=dict)
+    fixed: list[str] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[Problem]:
+        """Problems that stop training."""
+        return [problem for problem in self.problems if problem.severity == "error"]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the dataset can be used; warnings do not count."""
+        return not self.errors
+
+    def as_dict(self) -> dict[str, Any]:
+        """The ``--json`` form; with errors also ``code``, ``message`` and ``hint`` of the first."""
+        first = self.errors[0] if self.errors else None
+        return {
+            "ok": self.ok,
+            "code": first.code if first else "OK",
+            "message": first.sentence(with_fix=False) if first else "",
+            "hint": first.fix if first else "",
+            "dataset": str(self.dataset),
+            "counts": self.counts,
+            "problems": [problem.as_dict() for problem in self.problems],
+            "notices": self.notices,
+            "proposed_label_map": {str(k): v for k, v in self.proposed_label_map.items()},
+            "fixed": self.fixed,
+        }
+
+    def as_text(self) -> str:
+        """One line per problem and notice, with a summary first and a verdict last."""
+        counts = ", ".join(f"{number} {kind}" for kind, number in self.counts.items())
+        errors, warnings = len(self.errors), len(self.problems) - len(self.errors)
+        verdict = f"{_plural(errors, 'error')}, {_plural(warnings, 'warning')}"
+        return "\n".join(
+            [
+                f"{self.dataset.name}: {counts or 'no cases'}",
+                *(problem.as_line() for problem in self.problems),
+                *(f"notice {notice}" for notice in self.notices),
+                *(f"fixed {change}" for change in self.fixed),
+                f"OK ({verdict})" if self.ok else f"not usable yet: {verdict}",
+            ]
+        )
+
+
+def check(
+    dataset_folder: str | Path,
+    *,
+    fix: bool = False,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Look at every file of a dataset and report all problems at once. Opens labels: this is not training.
+
+    Args:
+        dataset_folder: path, name or nnU-Net id, as for ``Dataset.open``.
+        fix: write a proposed ``label_map`` into ``dataset.json``.
+        workers: cases read at the same time; by default up to 8.
+        progress: called with (cases done, cases in all).
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    root = locate(dataset_folder)
+    description, faults = read_description(root)
+    report = Report(root, list(faults))
+    found = scan(root, description)
+    report.problems += found.problems
+    report.notices += found.notices
+    report.counts = {
+        "labeled": len(found.annotated),
+        "unlabeled": len(found.unannotated),
+        "test": len(found.test),
+    }
+    if description.file_ending:
+        report.problems += too_few(found)
+        count = num_training(description, found)
+        report.problems += [count] if count else []
+    splits, split_faults = read_split_file(root)
+    report.problems += split_faults
+    if splits is not None and not split_faults and description.file_ending:
+        # too_few has told of a folder without any label
+        some = [
+            p for p in split_problems(*_by_id(found), splits) if found.annotated or p.code != "NO_LABELED"
+        ]
+        report.problems += some
+    cases: list[Case] = [*found.annotated, *found.unannotated, *found.test]
+    findings = _examine_all(cases, len(description.channel_names), root, workers, progress)
+    report.problems += [problem for finding in findings for problem in finding.problems]
+    role = roles(found, splits)
+    report.problems += duplicates(findings, role) + twins(findings, role) + mixed_dimensions(findings)
+    if description.labels:
+        proposal = propose_label_map(findings, description)
+        if proposal and fix and not faults:
+            write_label_map(root, proposal)
+            report.fixed.append(f"dataset.json: label_map {proposal} (value in the files: class)")
+            description = replace(description, label_map={**description.label_map, **proposal})
+            proposal = {}
+        report.proposed_label_map = proposal
+        report.problems += label_problems(findings, description, proposal, root)
+    report.problems.sort(key=lambda p: (p.severity != "error", p.code not in CAUSES, p.case, p.file))
+    return report
+
+
+def _by_id(found: Scan) -> tuple[dict[str, Case], dict[str, Case]]:
+    training: dict[str, Case] = {c.id: c for c in (*found.annotated, *found.unannotated)}
+    return training, {c.id: c for c in found.test}
+
+
+def _examine_all(
+    cases: Sequence[Case],
+    channels: int,
+    root: Path,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> list[Finding]:
+    """Threads, not processes: reading, inflating, hashing and counting release the interpreter lock."""
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+        futures = [pool.submit(examine, case, channels, root) for case in cases]
+        try:
+            for done, _ in enumerate(as_completed(futures), start=1):
+                if progress:
+                    progress(done, len(cases))
+        except BaseException:  # Ctrl-C must not wait for the rest
+            pool.shutdown(cancel_futures=True)
+            raise
+        return [future.result() for future in futures]
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}" + ("" if count == 1 else "s")

@@ -1,0 +1,232 @@
+"""Label values over the whole dataset, and the ``label_map`` that would put them right.
+
+What only shows when all cases are seen together: the same scan twice, mixed 2D and 3D, too few labels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from semiseg.dataset.case import LabeledCase
+from semiseg.dataset.check.case import Finding, histogram
+from semiseg.dataset.description import FILE, Description
+from semiseg.dataset.files import Scan, relative
+from semiseg.dataset.problem import Problem
+from semiseg.dataset.split_file import SplitFile
+from semiseg.errors import UsageError
+from semiseg.machine.files import read_json, write_text
+
+
+def declared_values(description: Description) -> set[int]:
+    """Values that a label file may hold once ``label_map`` is applied."""
+    ignore = description.ignore_value
+    return {*description.labels.values(), *([] if ignore is None else [ignore])}
+
+
+def propose_label_map(findings: Sequence[Finding], description: Description) -> dict[int, int]:
+    """A map from the values in the files to the declared ones, when there is only one sensible choice.
+
+    Values keep their order: with classes 0-3 declared, files that hold 0, 1, 2 and 4 get ``{4: 3}``. Nothing
+    is proposed when the numbers of values differ, because then a person has to say which class is which.
+    """
+    found = {value for finding in findings for value in finding.values or {}} - {0}
+    declared = declared_values(description) - {0}
+    known = description.label_map
+    if all(known.get(value, value) in {*declared, 0} for value in found):
+        return {}
+    if description.ignore_value is not None and len(found) == len(declared) - 1:
+        declared -= {description.ignore_value}  # no file uses it
+    if len(found) != len(declared) or min(found) < 0:
+        return {}
+    pairs = zip(sorted(found), sorted(declared), strict=True)
+    return {value: target for value, target in pairs if value != target}
+
+
+def label_problems(
+    findings: Sequence[Finding], description: Description, proposal: Mapping[int, int], root: Path
+) -> list[Problem]:
+    """Unexpected values and empty labels per case, classes that no case has."""
+    problems = []
+    for finding in findings:
+        if finding.values is not None and isinstance(finding.case, LabeledCase):
+            problems += _of_case(finding, finding.case, description, proposal, root)
+    return problems + _unused_classes(findings, description, bool(proposal))
+
+
+def _of_case(
+    finding: Finding,
+    case: LabeledCase,
+    description: Description,
+    proposal: Mapping[int, int],
+    root: Path,
+) -> list[Problem]:
+    values = finding.values or {}
+    file = relative(case.label, root)
+    mapped = {description.label_map.get(value, value) for value in values}
+    allowed = declared_values(description)
+    if mapped - allowed:
+        wanted = ", ".join(map(str, sorted(allowed))) + " (labels of dataset.json)"
+        got = f"values and voxels {{{histogram(values)}}}"
+        return [Problem("LABEL_VALUES", got, wanted, _fix(proposal), case.id, file)]
+    if not mapped - {0, description.ignore_value}:
+        fix = "fine if nothing is to be found in this scan; if it was never annotated, remove the label file"
+        return [Problem("EMPTY_LABEL", "only background", "a class", fix, case.id, file, "warning")]
+    return []
+
+
+def _fix(proposal: Mapping[int, int]) -> str:
+    if proposal:
+        text = json.dumps({str(k): v for k, v in proposal.items()})
+        return f'`semiseg check --fix` adds "label_map": {text} to dataset.json'
+    return 'declare the value under "labels" of dataset.json, or map it with "label_map": {"VALUE": CLASS}'
+
+
+def _unused_classes(findings: Sequence[Finding], description: Description, unmapped: bool) -> list[Problem]:
+    found = {
+        description.label_map.get(value, value)
+        for finding in findings
+        if isinstance(finding.case, LabeledCase)
+        for value in finding.values or {}
+    }
+    if not found or unmapped:
+        return []
+    return [
+        Problem(
+            "MISSING_CLASS",
+            f"no label file with class {name!r} (value {value})",
+            "every class in at least one case",
+            "remove the class from labels, or check that its value is right",
+            file=FILE,
+            severity="warning",
+        )
+        for name, value in description.labels.items()
+        if value not in found and value != 0
+    ]
+
+
+def write_label_map(root: Path, label_map: Mapping[int, int]) -> None:
+    """Add ``label_map`` to ``dataset.json``, keeping everything else; the file is replaced in one step.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    try:
+        _write(root, label_map)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {root / FILE}: {error.strerror or error}",
+            hint="check permissions and free space",
+            code="CANNOT_WRITE",
+        ) from error
+
+
+def _write(root: Path, label_map: Mapping[int, int]) -> None:
+    path = root / FILE
+    content = read_json(path)
+    content["label_map"] = {**content.get("label_map", {}), **{str(k): v for k, v in label_map.items()}}
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def roles(found: Scan, splits: SplitFile | None) -> dict[str, str]:
+    """Case id -> labeled, unlabeled, val or test, by folder and then by the published lists."""
+    role = {case.id: "unlabeled" for case in found.unannotated}
+    role |= {case.id: "labeled" for case in found.annotated}
+    role |= {case.id: "test" for case in found.test}
+    if splits is not None:
+        role |= {name: "val" for fold in splits.folds for name in fold.val}
+        role |= {name: "test" for name in splits.test or ()}
+    return role
+
+
+def duplicates(findings: Sequence[Finding], role: Mapping[str, str]) -> list[Problem]:
+    """Cases whose decoded images are equal. Across lists that is a leak, within one a waste."""
+    same: dict[str, list[str]] = defaultdict(list)
+    for finding in findings:
+        if finding.digest is not None:
+            same[finding.digest].append(finding.case.id)
+    problems = []
+    for cases in same.values():
+        if len(cases) < 2:
+            continue
+        lists = {role.get(case, "unlabeled") for case in cases}
+        listed = ", ".join(f"{case} ({role.get(case, 'unlabeled')})" for case in cases)
+        problems.append(
+            Problem(
+                "DUPLICATE_CONTENT",
+                f"the same voxels in {listed}",
+                "every scan once",
+                "remove all but one; keep it in test if it is there",
+                case=cases[0],
+                severity="error" if len(lists) > 1 else "warning",
+            )
+        )
+    return problems
+
+
+def twins(findings: Sequence[Finding], role: Mapping[str, str]) -> list[Problem]:
+    """Cases whose masks are equal after cropping though their images are not: one acquisition twice.
+
+    With few labels such a pair puts a labeled scan among the unlabeled ones, or a training scan into the test
+    list. Only labels of labeled cases are compared: no other case has one.
+    """
+    same: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        if finding.mask is not None:
+            same[finding.mask].append(finding)
+    problems = []
+    for pair in same.values():
+        if len({finding.digest for finding in pair}) < 2:  # equal images are told of already
+            continue
+        lists = {role.get(finding.case.id, "unlabeled") for finding in pair}
+        listed = ", ".join(f"{f.case.id} ({role.get(f.case.id, 'unlabeled')})" for f in pair)
+        problems.append(
+            Problem(
+                "DUPLICATE_MASK",
+                f"the same mask, to the voxel, in {listed}",
+                "every acquisition once",
+                "look at both scans; if they show one acquisition, keep one of them",
+                case=pair[0].case.id,
+                severity="error" if "test" in lists and len(lists) > 1 else "warning",
+            )
+        )
+    return problems
+
+
+def mixed_dimensions(findings: Sequence[Finding]) -> list[Problem]:
+    """2D and 3D images in one dataset."""
+    by: dict[int, list[str]] = defaultdict(list)
+    for finding in findings:
+        if finding.dim:
+            by[finding.dim].append(finding.case.id)
+    if len(by) < 2:
+        return []
+    few = min(by, key=lambda dim: len(by[dim]))
+    some = ", ".join(by[few][:5])
+    counts = " and ".join(f"{len(cases)} {dim}D cases" for dim, cases in sorted(by.items()))
+    fix = f"take out the {few}D cases ({some})"
+    return [Problem("MIXED_DIMENSIONS", counts, "all 2D or all 3D", fix, case=by[few][0])]
+
+
+def too_few(found: Scan) -> list[Problem]:
+    """Nothing to learn from, or nothing that semi-supervised training adds."""
+    labeled, problems = len(found.annotated), []
+    if labeled == 0:
+        fix = "put the label of at least one training case into labelsTr as CASE plus the file ending"
+        problems.append(Problem("NO_LABELED", "no case with a label", "at least one", fix))
+    if labeled == 1:
+        fix = "label a second case, so that one can be kept for validation"
+        got = "one labeled case only"
+        case = found.annotated[0].id
+        problems.append(Problem("ONE_LABELED", got, "two or more", fix, case, severity="warning"))
+    if not found.unannotated:
+        fix = "put scans without labels into imagesUn"
+        if labeled > 1:
+            fix += f", or use fewer labels with `semiseg train --labeled K` (K below {labeled})"
+        got = "no case without a label"
+        problems.append(
+            Problem("NO_UNLABELED", got, "unlabeled scans to learn from", fix, severity="warning")
+        )
+    return problems

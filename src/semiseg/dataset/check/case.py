@@ -1,0 +1,269 @@
+"""One case by itself: can each file be read, do they lie on one grid, do the voxels make sense.
+
+Looking at voxels: is there anything in this image, and which values does this label hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiseg.dataset.case import Case, LabeledCase, as_seen
+from semiseg.dataset.files import relative
+from semiseg.dataset.problem import Problem, Severity
+from semiseg.errors import DataError
+from semiseg.images import read, read_label
+from semiseg.images.grid import GEOMETRY_TOLERANCE_MM, GEOMETRY_TOLERANCE_VOXELS, Grid, Volume
+
+_CODES = {"BAD_SPACING": "SPACING", "MISSING_FILE": "MISSING_FILE"}
+"""Reader codes that ``check`` reports under another word."""
+
+
+@dataclass
+class Finding:
+    """What was found in one case.
+
+    Attributes:
+        digest: hash of the decoded images, None when they are constant or unreadable.
+        values: label value -> voxels, None without a readable label.
+        mask: hash of the cropped label map, None without one that says anything.
+        dim: axes of the first image, 0 when unreadable.
+    """
+
+    case: Case
+    problems: list[Problem] = field(default_factory=list)
+    digest: str | None = None
+    values: dict[int, int] | None = None
+    mask: str | None = None
+    dim: int = 0
+
+
+def examine(case: Case, channels: int, root: Path) -> Finding:
+    """Read every file of ``case`` and collect what is wrong with it.
+
+    Args:
+        case: its images, and its label when it is a :class:`LabeledCase`.
+        channels: the number of ``channel_names``, 0 when unknown.
+        root: the dataset folder, for readable file names.
+    """
+    look = _Look(case, root)
+    grid = look.images(channels)
+    if isinstance(case, LabeledCase):
+        look.label(case.label, grid)
+    return look.finding
+
+
+class _Look:
+    def __init__(self, case: Case, root: Path) -> None:
+        self.finding = Finding(case)
+        self.root = root
+
+    def images(self, channels: int) -> Grid | None:
+        """Check all channels; the grid that the others and the label must match."""
+        first: tuple[Grid, Path] | None = None
+        digest, constant, complete = hashlib.sha256(), [], True
+        for path in self.finding.case.images:
+            volume = self._open(path, read)
+            if volume is None:
+                complete = False
+                continue
+            self._colors(path, volume, channels)
+            self._told_by_file(path, volume)
+            if first is None:
+                first = volume.grid, path
+                self.finding.dim = len(volume.grid.shape)
+            else:
+                self._same_grid(path, volume.grid, *first)
+            numbers = non_finite(volume.array)
+            if numbers:
+                fix = "replace them with the background value, or export the scan again"
+                self._report("NAN", path, numbers, "finite numbers", fix)
+            elif is_constant(volume.array):
+                constant.append(path)
+            add_content(digest, volume.array)
+        self._constant(constant)
+        if complete and len(constant) < len(self.finding.case.images):
+            self.finding.digest = digest.hexdigest()
+        return first[0] if first else None
+
+    def label(self, path: Path, grid: Grid | None) -> None:
+        volume = self._open(path, read_label)
+        if volume is None:
+            return
+        if _colors(volume) > 1:
+            fix = "save the label as one gray channel that holds the class numbers"
+            self._report("RGB", path, f"a label with {_colors(volume)} color channels", "one channel", fix)
+            return
+        if grid is not None:
+            self._same_grid(path, volume.grid, grid, self.finding.case.images[0])
+        slope = volume.meta.get("slope")
+        if slope is not None and volume.array.dtype.kind in "iu" and slope != int(slope):
+            got = f"class numbers stored as scaled integers (times {slope:g}), read as whole numbers"
+            fix = "none needed; export labels as integers without a scale factor"
+            self._report("SCALED_LABEL", path, got, "", fix, "warning")
+        self.finding.values, odd = value_counts(volume.array)
+        self.finding.mask = mask_digest(volume.array)
+        if odd:
+            got = f"values such as {', '.join(f'{v:g}' for v in odd)}"
+            fix = "resample labels with nearest neighbor, or export them as whole numbers"
+            if slope is not None:
+                got += f" (stored as integers times {slope:g})"
+                fix = "export the class numbers as integers, without a scale factor"
+            self._report("NON_INTEGER_LABEL", path, got, "whole numbers", fix)
+
+    def _open(self, path: Path, reader: Callable[[Path], Volume]) -> Volume | None:
+        try:
+            return reader(path)
+        except DataError as error:
+            why = error.message.removeprefix(f"{path}: ")
+            self._report(_CODES.get(error.code, error.code), path, why, "", error.hint)
+        except MemoryError:
+            fix = "use a machine with more memory, or fewer workers"
+            self._report("TOO_LARGE", path, "an image that does not fit into memory", "", fix)
+        return None
+
+    def _colors(self, path: Path, volume: Volume, channels: int) -> None:
+        alone = len(self.finding.case.images) == 1
+        found = list(np.moveaxis(volume.array, -1, 0)) if _colors(volume) > 1 else [volume.array]
+        if alone and channels in (1, 3):
+            found = as_seen(found, channels)
+        if alone and channels == 3 and len(found) != 3:
+            got, wanted = f"one file with {len(found)} channels", "3, one per entry of channel_names"
+            self._report("RGB", path, got, wanted, "save it as RGB, or add the other channels")
+        elif len(found) > 1 and not (alone and channels == 3):
+            wanted = "one gray channel per file"
+            fix = "save it as gray, or name three channels in channel_names to use the colors"
+            self._report("RGB", path, f"{len(found)} color channels in one file", wanted, fix)
+
+    def _told_by_file(self, path: Path, volume: Volume) -> None:
+        """What the file says of itself that other tools may read otherwise."""
+        gap = volume.meta.get("form_gap_mm", 0.0)
+        if gap > GEOMETRY_TOLERANCE_VOXELS * min(volume.grid.spacing):
+            got = f"a qform that puts voxels up to {gap:.3g} mm from where the sform puts them"
+            fix = "fine if your viewers use the sform as we do; a prediction carries both forms of its scan"
+            self._report("TWO_FORMS", path, got, "one place for each voxel", fix, "warning")
+        content = volume.meta.get("content")
+        if content is not None:
+            got, fix = f"a {content} file under another ending", "rename it; it is read as what it holds"
+            self._report("WRONG_ENDING", path, got, f"the ending {content}", fix, "warning")
+
+    def _same_grid(self, path: Path, grid: Grid, wanted: Grid, reference: Path) -> None:
+        other = relative(reference, self.root)
+        if grid.shape != wanted.shape:
+            fix = "resample it onto the image (labels with nearest neighbor), or pair it with the right image"
+            self._report("SHAPE_MISMATCH", path, _size(grid), f"{_size(wanted)} as {other}", fix)
+        elif not grid.matches(wanted):
+            gap = grid.corner_gap_mm(wanted)
+            got = f"a grid up to {gap:.3g} mm away from {other} (spacing {_mm(grid)}; {grid.unlike(wanted)})"
+            fix = "if the voxels do match, copy the image's affine; otherwise resample it onto the image"
+            self._report("AFFINE_MISMATCH", path, got, f"the same affine (spacing {_mm(wanted)})", fix)
+        elif (gap := grid.corner_gap_mm(wanted)) > GEOMETRY_TOLERANCE_MM:
+            part = wanted.corner_gap_voxels(grid)
+            got = f"{grid.unlike(wanted)} as {other} has: up to {gap:.3g} mm or {part:.2g} voxels away"
+            fix = "none needed: numbers were rounded on writing, and the image's grid is used"
+            self._report("AFFINE_ROUNDED", path, got, "", fix, "warning")
+
+    def _constant(self, paths: list[Path]) -> None:
+        total = len(self.finding.case.images)
+        for path in paths:
+            # One empty channel among several is a missing sequence, which some data sets fill with zeros.
+            severity: Severity = "error" if len(paths) == total else "warning"
+            fix = "export the scan again, or leave the case out"
+            self._report("CONSTANT_IMAGE", path, "the same value in every voxel", "an image", fix, severity)
+
+    def _report(
+        self, code: str, path: Path, got: str, wanted: str, fix: str, severity: Severity = "error"
+    ) -> None:
+        file = relative(path, self.root)
+        self.finding.problems.append(Problem(code, got, wanted, fix, self.finding.case.id, file, severity))
+
+
+def _colors(volume: Volume) -> int:
+    return int(volume.array.shape[-1]) if volume.array.ndim > len(volume.grid.shape) else 1
+
+
+def _size(grid: Grid) -> str:
+    return " x ".join(map(str, grid.shape)) + " voxels"
+
+
+def _mm(grid: Grid) -> str:
+    return " x ".join(f"{s:.4g}" for s in grid.spacing) + " mm"
+
+
+Voxels = NDArray[Any]
+
+FEWEST_OF_A_MASK = 100
+"""Masks with fewer foreground voxels are equal by chance too easily to tell of one acquisition."""
+
+
+def non_finite(array: Voxels) -> str:
+    """``12 NaN and 3 infinite voxels``, or an empty text when every voxel is a number."""
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return ""
+    nan, inf = int(np.isnan(array).sum()), int(np.isinf(array).sum())
+    counts = [f"{count} {word}" for count, word in ((nan, "NaN"), (inf, "infinite")) if count]
+    return f"{' and '.join(counts)} of {array.size} voxels"
+
+
+def is_constant(array: Voxels) -> bool:
+    """Whether all voxels are equal (NaN is equal to nothing)."""
+    return array.size == 0 or bool((array == array.flat[0]).all())
+
+
+def add_content(digest: hashlib._Hash, array: Voxels) -> None:
+    """Add shape and values to a hash; the type they are stored with does not matter."""
+    digest.update(repr(array.shape).encode())
+    for part in array:  # one slab at a time: a float copy of the whole would double the memory
+        digest.update(np.ascontiguousarray(part, dtype=np.float32).tobytes())
+
+
+def mask_digest(array: Voxels) -> str | None:
+    """Hash of a label map cropped to its foreground, so that padding and cropping of the scan do not matter.
+
+    None where it has fewer than :data:`FEWEST_OF_A_MASK` foreground voxels or is a plain box.
+    """
+    foreground = array != 0
+    if np.count_nonzero(foreground) < FEWEST_OF_A_MASK:
+        return None
+    box = []
+    for axis in range(array.ndim):
+        others = tuple(a for a in range(array.ndim) if a != axis)
+        found = np.flatnonzero(foreground.any(axis=others))
+        box.append(slice(int(found[0]), int(found[-1]) + 1))
+    cropped = array[tuple(box)]
+    if is_constant(cropped):
+        return None
+    digest = hashlib.sha256()
+    add_content(digest, cropped)
+    return digest.hexdigest()
+
+
+def value_counts(array: Voxels) -> tuple[dict[int, int], list[float]]:
+    """Whole values with their voxel counts, and up to five values that are not whole numbers."""
+    odd: list[float] = []
+    if array.dtype.kind == "f":
+        whole = np.rint(array)
+        good = np.isfinite(array) & (array == whole)  # exactly, as training wants it
+        if not good.all():
+            odd = [float(value) for value in np.unique(array[~good])[:5]]
+        array = whole[good].astype(np.int64)
+    if array.size == 0:
+        return {}, odd
+    low, high = int(array.min()), int(array.max())
+    if high - low < 1 << 16:
+        counts = np.bincount(array.ravel().astype(np.int64) - low)
+        return {low + int(i): int(counts[i]) for i in np.flatnonzero(counts)}, odd
+    values, times = np.unique(array, return_counts=True)
+    return {int(v): int(n) for v, n in zip(values, times, strict=True)}, odd
+
+
+def histogram(counts: dict[int, int], most: int = 8) -> str:
+    """``0: 1200, 255: 33``, shortened when there are many values."""
+    shown = ", ".join(f"{value}: {count}" for value, count in list(counts.items())[:most])
+    return shown + (f" and {len(counts) - most} more" if len(counts) > most else "")

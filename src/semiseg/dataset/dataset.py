@@ -1,0 +1,244 @@
+"""A dataset folder: nnU-Net v2's layout plus ``imagesUn`` for scans without a label.
+
+Opening one lists file names and reads two small JSON files. No image and no label is opened, and a case
+without a label has no label field, so nothing downstream can read one by accident.
+
+From what a user typed (a path, ``Dataset104_Hippocampus``, ``104``) to a dataset folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from semiseg.dataset.case import Case, LabeledCase
+from semiseg.dataset.description import Description, read_description
+from semiseg.dataset.files import Scan, num_training, scan
+from semiseg.dataset.problem import Problem, raise_if_any
+from semiseg.dataset.split import Budget, Split, make_split
+from semiseg.dataset.split_file import SplitFile, read_split_file
+from semiseg.errors import DataError, UsageError
+
+__all__ = [
+    "Case",
+    "Dataset",
+    "LabeledCase",
+    "Split",
+]
+
+log = logging.getLogger("semiseg.data")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset folder as its file names and ``dataset.json`` describe it.
+
+    Attributes:
+        root: the folder.
+        name: its name.
+        channel_names: one per input channel.
+        labels: class name -> value in the label files (after ``label_map``), by value, without ``ignore``.
+        ignore_value: the value that masks the loss, or None.
+        label_map: raw value in a label file -> declared value.
+        file_ending: of images and labels, with the dot.
+        annotated: imagesTr cases with a label, in the published order if there is one, else by id.
+        unannotated: imagesTr cases without a label, then imagesUn.
+        test: imagesTs cases, with labels where labelsTs has them.
+        notices: what a user should be told, one sentence each.
+        splits: the published lists, if any.
+    """
+
+    root: Path
+    name: str
+    channel_names: tuple[str, ...]
+    labels: dict[str, int]
+    ignore_value: int | None
+    label_map: dict[int, int]
+    file_ending: str
+    annotated: tuple[LabeledCase, ...]
+    unannotated: tuple[Case, ...]
+    test: tuple[Case | LabeledCase, ...]
+    notices: list[str]
+    splits: SplitFile | None = None
+    split_faults: tuple[Problem, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def open(cls, folder: str | int | Path) -> Dataset:
+        """Open a dataset by path, or by name or nnU-Net id under ``$SEMISEG_DATA`` and ``$nnUNet_raw``.
+
+        Raises:
+            UsageError: there is no such folder; names the nearest one.
+            DataError: ``dataset.json`` or the files do not fit; names every problem at once.
+        """
+        root = locate(folder)
+        description, faults = read_description(root)
+        raise_if_any(faults, str(root))
+        found = scan(root, description)
+        raise_if_any(found.problems, str(root))
+        splits, split_faults = read_split_file(root)
+        return cls(
+            root=root,
+            name=root.resolve().name,
+            channel_names=description.channel_names,
+            labels=dict(description.labels),
+            ignore_value=description.ignore_value,
+            label_map=dict(description.label_map),
+            file_ending=description.file_ending,
+            annotated=_published_order(found.annotated, splits),
+            unannotated=tuple(found.unannotated),
+            test=tuple(found.test),
+            notices=_notices(description, found),
+            splits=splits,
+            split_faults=tuple(split_faults),
+        )
+
+    def split(
+        self,
+        labeled: int | None = None,
+        fold: int = 0,
+        seed: int = 0,
+        *,
+        labeled_patients: int | None = None,
+    ) -> Split:
+        """The labeled, unlabeled, validation and test cases of a run.
+
+        Cases that have a label but are not chosen become plain :class:`Case` objects: their label path is
+        dropped. Without a split file the labeled cases are drawn by ``seed`` and there is no validation list.
+
+        Args:
+            labeled: how many cases to use as labeled, the first ones of the published order; None for all.
+            fold: which fold of the split file.
+            seed: orders the annotated cases where no order is published.
+            labeled_patients: instead of ``labeled``: all cases of the first so many patients.
+
+        Raises:
+            UsageError: a number that does not fit, or that cuts a patient in two (names the nearest that do).
+            DataError: the split file is broken, names unknown cases, or puts a case or patient in two lists.
+        """
+        raise_if_any(self.split_faults, str(self.root))
+        training: dict[str, Case] = {c.id: c for c in (*self.annotated, *self.unannotated)}
+        test: dict[str, Case] = {c.id: c for c in self.test}
+        budget = Budget(labeled, labeled_patients)
+        split = make_split(training, test, self.splits, budget=budget, fold=fold, seed=seed)
+        listed = {c.id for c in (*split.labeled, *split.unlabeled, *split.val, *split.test)}
+        unused = len({*training, *test} - listed)
+        if unused:
+            log.info("%d cases are in no list of %s and are not used", unused, split.source)
+        return split
+
+
+def _published_order(annotated: Sequence[LabeledCase], splits: SplitFile | None) -> tuple[LabeledCase, ...]:
+    place = {name: index for index, name in enumerate((splits.order if splits else None) or ())}
+    return tuple(sorted(annotated, key=lambda case: (place.get(case.id, len(place)), case.id)))
+
+
+def _notices(description: Description, found: Scan) -> list[str]:
+    notices = list(found.notices)
+    warnings = [p for p in found.problems if p.severity == "warning"]
+    count = num_training(description, found)
+    notices += [p.as_line().removeprefix("warning ") for p in warnings]
+    if count is not None:
+        notices.append(count.as_line().removeprefix("error "))
+    for notice in notices:
+        log.info(notice)
+    return notices
+
+
+ROOT_VARIABLES = ("SEMISEG_DATA", "nnUNet_raw")
+"""Environment variables that name folders of datasets (several, separated as in PATH)."""
+
+
+def roots() -> list[Path]:
+    """The existing folders named by ``SEMISEG_DATA`` and ``nnUNet_raw``, in that order."""
+    named = [part for name in ROOT_VARIABLES for part in os.environ.get(name, "").split(os.pathsep) if part]
+    return [path for path in (Path(part).expanduser() for part in named) if path.is_dir()]
+
+
+def locate(name: str | int | Path) -> Path:
+    """The dataset folder that ``name`` means.
+
+    A path that exists wins; a bare name or an nnU-Net id (``104``, ``Dataset104``, the full name) is then
+    looked up under ``$SEMISEG_DATA`` and ``$nnUNet_raw``.
+
+    Raises:
+        UsageError: nothing found (with the nearest name), or an id that several folders carry.
+    """
+    path = Path(str(name)).expanduser()
+    if path.name == "dataset.json" and path.is_file():
+        return path.parent
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise DataError(
+            f"{path} is a file, wanted a dataset folder",
+            hint="give the folder that holds dataset.json; `semiseg init` makes one from a pile of scans",
+            code="NOT_A_FOLDER",
+        )
+    bare = len(path.parts) == 1
+    found = [folder for root in roots() for folder in _named(root, str(name))] if bare else []
+    if len(found) > 1 and len({folder.resolve() for folder in found}) > 1:
+        raise UsageError(
+            f"{name} names {len(found)} datasets: {', '.join(map(str, found))}",
+            hint="give the full path",
+            code="AMBIGUOUS_DATASET",
+        )
+    if found:
+        return found[0]
+    raise _not_found(path, bare)
+
+
+def _named(root: Path, name: str) -> list[Path]:
+    if (root / name).is_dir():
+        return [root / name]
+    number = re.fullmatch(r"(?:Dataset)?(\d{1,3})", name)
+    if not number:
+        return []
+    prefix = f"Dataset{int(number[1]):03d}_"
+    return sorted(folder for folder in root.iterdir() if folder.is_dir() and folder.name.startswith(prefix))
+
+
+def _not_found(path: Path, bare: bool) -> UsageError:
+    parent = path.parent
+    while not parent.is_dir() and parent != parent.parent:
+        parent = parent.parent
+    places = [parent, *(roots() if bare else [])]
+    siblings = [f for place in places for f in _folders(place)]
+    # The first folder that does not exist is where the typo is, not always the last one.
+    missing = path.parts[len(parent.parts)] if len(path.parts) > len(parent.parts) else path.name
+    if str(parent) == "." and path.parts:
+        missing = path.parts[0]
+    lower = {folder.name.lower(): folder for folder in reversed(siblings)}
+    near = difflib.get_close_matches(missing.lower(), lower, n=1, cutoff=0.5)
+    guess = _with_rest(lower[near[0]], path, missing) if near else None
+    return UsageError(
+        f"no dataset folder {str(path)!r}." + (f" Did you mean {guess}?" if guess else ""),
+        hint=_where_looked(places, bare),
+        code="NO_DATASET",
+        details={"got": str(path), "near": str(guess) if guess else None},
+    )
+
+
+def _with_rest(near: Path, path: Path, missing: str) -> Path:
+    """The mended folder with what followed the typo, where that exists."""
+    rest = path.parts[path.parts.index(missing) + 1 :]
+    return near.joinpath(*rest) if near.joinpath(*rest).is_dir() else near
+
+
+def _where_looked(places: list[Path], bare: bool) -> str:
+    known = [f.name for place in places for f in _folders(place) if (f / "dataset.json").is_file()]
+    there = f"; datasets there: {', '.join(known[:8])}" if known else ""
+    unset = [v for v in ROOT_VARIABLES if bare and not os.environ.get(v)]
+    also = f"; set {' or '.join(unset)} to search another folder" if unset else ""
+    return f"looked in {', '.join(map(str, places))}{there}{also}"
+
+
+def _folders(place: Path) -> Iterable[Path]:
+    try:
+        return sorted(f for f in place.iterdir() if f.is_dir() and not f.name.startswith("."))
+    except OSError:
+        return []

@@ -1,0 +1,266 @@
+"""``dataset.json``: what a dataset folder says of itself. Every fault is found before any is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from semiseg.dataset.problem import Problem
+from semiseg.images import ENDINGS
+from semiseg.machine.files import read_json
+
+FILE = "dataset.json"
+IGNORE_NAME = "ignore"
+_EXAMPLE = (
+    '{"channel_names": {"0": "MRI"}, "labels": {"background": 0, "tumor": 1}, "numTraining": 20, '
+    '"file_ending": ".nii.gz"}'
+)
+
+
+@dataclass(frozen=True)
+class Description:
+    """The parsed ``dataset.json``.
+
+    Attributes:
+        channel_names: one per input channel; the name chooses the normalization.
+        labels: class name -> value, in the order of the values, background first, without ``ignore``.
+        ignore_value: the value that masks the loss, or None.
+        label_map: raw value in a label file -> declared value.
+        file_ending: of images and labels, with the dot.
+        num_training: the declared number of training cases, None when absent.
+        mapping: case id -> files, when the folder is not to be scanned.
+        free: every other key, untouched.
+    """
+
+    channel_names: tuple[str, ...]
+    labels: dict[str, int]
+    file_ending: str
+    ignore_value: int | None = None
+    label_map: dict[int, int] = field(default_factory=dict)
+    num_training: int | None = None
+    mapping: dict[str, Any] | None = None
+    free: dict[str, Any] = field(default_factory=dict)
+
+
+_KNOWN = ("channel_names", "labels", "file_ending", "label_map", "numTraining", "dataset")
+
+
+def read_description(root: Path) -> tuple[Description, list[Problem]]:
+    """Read ``root/dataset.json`` as far as it can be understood.
+
+    Returns:
+        the description, with empty fields where a fault left nothing usable, and all faults.
+    """
+    empty = Description((), {}, "")
+    try:
+        raw = read_json(root / FILE)
+    except FileNotFoundError:
+        return empty, [_missing_file(root)]
+    except OSError as error:
+        return empty, [_fault(f"a file that cannot be read ({error.strerror})", "a readable file", "")]
+    except ValueError as error:
+        return empty, [_fault(f"text that is not JSON ({error})", "a JSON object", f"write {_EXAMPLE}")]
+    if not isinstance(raw, dict):
+        return empty, [_fault(f"a JSON {type(raw).__name__}", "a JSON object", f"write {_EXAMPLE}")]
+    faults: list[Problem] = []
+    labels, ignore = _labels(raw, faults.append)
+    description = Description(
+        channel_names=_channel_names(raw, faults.append),
+        labels=labels,
+        file_ending=_file_ending(raw, faults.append),
+        ignore_value=ignore,
+        label_map=_label_map(
+            raw, {*labels.values(), *([ignore] if ignore is not None else [])}, faults.append
+        ),
+        num_training=_num_training(raw, faults.append),
+        mapping=_mapping(raw, faults.append),
+        free={key: value for key, value in raw.items() if key not in _KNOWN},
+    )
+    return description, faults
+
+
+Report = Callable[[Problem], None]
+
+
+def _fault(got: str, wanted: str, fix: str, code: str = "DATASET_JSON") -> Problem:
+    return Problem(code, got, wanted, fix, file=FILE)
+
+
+def _missing_file(root: Path) -> Problem:
+    inside = sorted(p.parent.name for p in root.glob(f"*/{FILE}"))[:5]
+    fix = f"run `semiseg init {root}` to make one"
+    if inside:
+        fix = f"give one of the datasets inside: {', '.join(inside)}"
+    elif (root.resolve().parent / FILE).is_file():
+        fix = f"give the dataset folder, which is the one above: {root.parent}"
+    return _fault(f"no {FILE} in {root}", f"a {FILE} that names channels and labels", fix)
+
+
+def _object(raw: Mapping[str, Any], key: str, wanted: str, report: Report) -> dict[str, Any] | None:
+    if key not in raw:
+        report(_fault(f"no key {key!r}", wanted, f"add it, as in {_EXAMPLE}"))
+        return None
+    if not isinstance(raw[key], dict) or not raw[key]:
+        report(_fault(f"{key} = {raw[key]!r}", wanted, f"write it as in {_EXAMPLE}"))
+        return None
+    return dict(raw[key])
+
+
+def _channel_names(raw: Mapping[str, Any], report: Report) -> tuple[str, ...]:
+    wanted = 'channel_names such as {"0": "T1", "1": "FLAIR"}'
+    names = _object(raw, "channel_names", wanted, report)
+    if names is None:
+        if "modality" in raw:
+            report(_decathlon("modality"))
+        return ()
+    expected = [str(index) for index in range(len(names))]
+    if sorted(names) != sorted(expected):
+        report(_fault(f"channel_names keys {list(names)}", f"{expected}", "number the channels from 0"))
+        return ()
+    if not all(isinstance(name, str) and name and name.isprintable() for name in names.values()):
+        report(_fault(f"channel_names {names}", "a printable text for each channel", "name each channel"))
+        return ()
+    return tuple(names[index] for index in expected)
+
+
+def _decathlon(key: str) -> Problem:
+    return _fault(
+        f"{key} as the Medical Segmentation Decathlon writes it",
+        "the nnU-Net form",
+        "run `semiseg init` on this folder: it converts it",
+    )
+
+
+def _labels(raw: Mapping[str, Any], report: Report) -> tuple[dict[str, int], int | None]:
+    """Class name -> value sorted by value, and the value of ``ignore``."""
+    names = _object(raw, "labels", 'labels such as {"background": 0, "liver": 1}', report)
+    if names is None:
+        return {}, None
+    if all(key.isdigit() for key in names) and all(isinstance(v, str) for v in names.values()):
+        report(_decathlon("labels"))
+        return {}, None
+    regions = [name for name, value in names.items() if isinstance(value, list)]
+    if regions:
+        report(
+            _fault(
+                f"regions (lists of labels) for {', '.join(regions)}",
+                "one whole number per class",
+                "regions are not supported: give each class its own value and merge classes after prediction",
+                code="REGIONS",
+            )
+        )
+    hidden = [name for name in names if not name.isprintable()]
+    if hidden:
+        report(_fault(f"the class name {hidden[0]!r}", "letters that can be seen", "rename the class"))
+        return {}, None
+    wrong = [n for n, v in names.items() if isinstance(v, bool) or not isinstance(v, int | list)]
+    for name in wrong:
+        report(
+            _fault(f"label {name!r} = {names[name]!r}", "a whole number", "write the number without quotes")
+        )
+    values = {n: v for n, v in names.items() if isinstance(v, int) and not isinstance(v, bool)}
+    if regions or wrong or not _check_values(values, report):
+        return {}, None  # what the files hold cannot be compared with this
+    ignore = values.pop(IGNORE_NAME, None)
+    return dict(sorted(values.items(), key=lambda item: item[1])), ignore
+
+
+def _check_values(values: Mapping[str, int], report: Report) -> bool:
+    faults = []
+    shared = {v: [n for n in values if values[n] == v] for v in values.values()}
+    for value, names in shared.items():
+        if len(names) > 1:
+            faults.append(
+                _fault(f"value {value} for {' and '.join(names)}", "one value per class", "renumber them")
+            )
+    if 0 not in shared:
+        faults.append(
+            _fault(f"no class with value 0 in {dict(values)}", '"background": 0', "add the background")
+        )
+    elif sorted(shared) != list(range(len(shared))):
+        faults.append(
+            _fault(
+                f"label values {sorted(shared)}",
+                f"consecutive values {list(range(len(shared)))}",
+                'renumber labels from 0 and add e.g. "label_map": {"4": 3} for the values in the files',
+            )
+        )
+    if values.get(IGNORE_NAME, max(values.values())) != max(values.values()):
+        faults.append(
+            _fault(
+                f"ignore = {values[IGNORE_NAME]}",
+                f"the highest value, {max(values.values())}",
+                "give ignore the highest value",
+            )
+        )
+    if not set(values) - {IGNORE_NAME} or len(set(shared) - {0, values.get(IGNORE_NAME)}) == 0:
+        faults.append(
+            _fault(f"labels {dict(values)}", "background and at least one class", "add the class to segment")
+        )
+    for fault in faults:
+        report(fault)
+    return not faults
+
+
+def _file_ending(raw: Mapping[str, Any], report: Report) -> str:
+    ending = raw.get("file_ending")
+    if ending in ENDINGS:
+        return str(ending)
+    got = "no key 'file_ending'" if "file_ending" not in raw else f"file_ending = {ending!r}"
+    dotted = f".{ending}" if f".{ending}" in ENDINGS else ".nii.gz"
+    report(_fault(got, f"one of {', '.join(ENDINGS)}", f'write "file_ending": "{dotted}"'))
+    return ""
+
+
+def _label_map(raw: Mapping[str, Any], declared: set[int], report: Report) -> dict[int, int]:
+    given = raw.get("label_map") or {}
+    wanted = 'label_map such as {"255": 1}: value in the files -> declared value'
+    try:
+        pairs = {int(key): value for key, value in given.items()}
+    except (AttributeError, ValueError):
+        report(_fault(f"label_map = {given!r}", wanted, "write whole numbers"))
+        return {}
+    bad = {k: v for k, v in pairs.items() if isinstance(v, bool) or not isinstance(v, int)}
+    unknown = {k: v for k, v in pairs.items() if k not in bad and declared and v not in declared}
+    if bad:
+        report(_fault(f"label_map {bad}", wanted, "write whole numbers"))
+    if unknown:
+        report(
+            _fault(f"label_map {unknown}", f"targets among the labels {sorted(declared)}", "mend label_map")
+        )
+    return {k: v for k, v in pairs.items() if k not in bad and k not in unknown}
+
+
+def _num_training(raw: Mapping[str, Any], report: Report) -> int | None:
+    number = raw.get("numTraining")
+    if number is None:
+        return None
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        report(_fault(f"numTraining = {number!r}", "a whole number", "write the number of training cases"))
+        return None
+    return number
+
+
+def _mapping(raw: Mapping[str, Any], report: Report) -> dict[str, Any] | None:
+    given = raw.get("dataset")
+    if given is None:
+        return None
+    wanted = 'dataset such as {"case_1": {"images": ["a.nii.gz"], "label": "b.nii.gz"}}'
+    if not isinstance(given, dict):
+        report(_fault(f"dataset = a {type(given).__name__}", wanted, "write an object"))
+        return None
+    wrong = [name for name, files in given.items() if not _is_entry(files)]
+    if wrong:
+        report(
+            _fault(f"unusable entries for {', '.join(wrong[:5])}", wanted, "give images, and a label if any")
+        )
+    return {name: files for name, files in given.items() if name not in wrong}
+
+
+def _is_entry(files: Any) -> bool:
+    if not isinstance(files, dict) or not isinstance(files.get("images"), list) or not files["images"]:
+        return False
+    texts = [*files["images"], *([files["label"]] if files.get("label") is not None else [])]
+    return all(isinstance(text, str) for text in texts)

@@ -1,0 +1,320 @@
+"""Who is labeled, unlabeled, validation and test: four disjoint lists, fixed before anything is opened.
+
+The labeled list comes from the published order where there is one. It depends on file names only as far as
+the first K cases need a label, so deleting the labels of unlabeled and test cases changes nothing.
+
+A split while it is being decided.
+
+What can be wrong with the lists of a split, told all at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from semiseg.dataset.case import Case, LabeledCase, PatientRule, plain
+from semiseg.dataset.problem import Problem, raise_if_any
+from semiseg.dataset.split_file import Fold, SplitFile
+from semiseg.errors import DataError, UsageError
+
+FLAG_CODES = ("LABELED", "FOLD")
+"""Problems of what was asked for (exit 2), as opposed to problems of the data (exit 3)."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The lists of one run. Only ``labeled`` and ``val`` cases have a label to open."""
+
+    labeled: tuple[LabeledCase, ...]
+    unlabeled: tuple[Case, ...]
+    val: tuple[LabeledCase, ...]
+    test: tuple[Case, ...]
+    source: str
+    patients: Mapping[str, str] = field(default_factory=dict)
+    """Case -> patient, where the split file says whose each case is."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Case ids per list, where the lists come from, and whose the cases are, if that is known."""
+        told = {"patients": dict(self.patients)} if self.patients else {}
+        return {**self._ids(), "source": self.source, **told}
+
+    def sha256(self) -> str:
+        """Hash of the four lists of ids, in order."""
+        return hashlib.sha256(json.dumps(self._ids(), sort_keys=True).encode()).hexdigest()
+
+    def _ids(self) -> dict[str, list[str]]:
+        lists = {"labeled": self.labeled, "unlabeled": self.unlabeled, "val": self.val, "test": self.test}
+        return {name: [case.id for case in cases] for name, cases in lists.items()}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many labels a run may use: K cases, or all cases of N patients, or (neither) every label."""
+
+    cases: int | None = None
+    patients: int | None = None
+
+
+def make_split(
+    training: Mapping[str, Case],
+    test: Mapping[str, Case],
+    file: SplitFile | None,
+    *,
+    budget: Budget = Budget(),
+    fold: int = 0,
+    seed: int = 0,
+) -> Split:
+    """Decide the four lists.
+
+    Args:
+        training: id -> case of imagesTr and imagesUn; annotated ones are :class:`LabeledCase`.
+        test: id -> case of imagesTs.
+        file: the published lists; without one, the annotated cases in an order drawn from ``seed``.
+        budget: how many labels to use.
+        fold: index into the file's folds.
+        seed: used only without a published order.
+
+    Raises:
+        UsageError: the budget or fold does not fit (every reason at once).
+        DataError: the split file contradicts itself or the folder (every reason at once).
+    """
+    draft, source = _draft(training, test, file, budget, fold, seed)
+    only_flags = all(problem.code in FLAG_CODES for problem in draft.problems)
+    raise_if_any(draft.problems, f"split ({source})", UsageError if only_flags else DataError)
+    known = {**test, **training}
+    return Split(
+        labeled=tuple(_labeled_only(known[case] for case in draft.labeled)),
+        unlabeled=tuple(plain(known[case]) for case in draft.unlabeled),
+        val=tuple(_labeled_only(known[case] for case in draft.val)),
+        test=tuple(plain(known[case]) for case in draft.test),
+        source=source,
+        patients=_patients(draft, file),
+    )
+
+
+def _patients(draft: Draft, file: SplitFile | None) -> dict[str, str]:
+    rule = file.patients if file else None
+    if rule is None:
+        return {}
+    cases = (*draft.labeled, *draft.unlabeled, *draft.val, *draft.test)
+    return {case: patient for case in cases if (patient := rule.patient(case))}
+
+
+def split_problems(training: Mapping[str, Case], test: Mapping[str, Case], file: SplitFile) -> list[Problem]:
+    """Everything wrong with any fold of ``file``, for ``check``."""
+    found: dict[Problem, None] = {}
+    for fold in range(len(file.folds)):
+        draft, _ = _draft(training, test, file, Budget(), fold, 0)
+        found.update(dict.fromkeys(draft.problems))
+    return list(found)
+
+
+def _draft(
+    training: Mapping[str, Case],
+    test: Mapping[str, Case],
+    file: SplitFile | None,
+    budget: Budget,
+    fold: int,
+    seed: int,
+) -> tuple[Draft, str]:
+    draft = Draft()
+    file = file or SplitFile("")
+    lists = _fold(file, fold, draft)
+    draft.val = list(lists.val)
+    draft.test = sorted(test) if file.test is None else list(file.test)
+    annotated = {name for name, case in {**test, **training}.items() if isinstance(case, LabeledCase)}
+    source = f"{file.source or 'no split file'}, seeded order (seed {seed})"
+    if lists.labeled is not None:
+        draft.order = list(lists.labeled)
+        source = f"{file.source}, fold {fold}" if len(file.folds) > 1 else f"{file.source}, published order"
+    else:
+        free = (annotated & training.keys()) - {*draft.val, *draft.test}
+        draft.order = _seeded(free, seed, file.patients)
+    named = {*draft.order, *draft.val, *draft.test}
+    draft.others_listed = lists.unlabeled is not None
+    draft.others = sorted(training.keys() - named) if lists.unlabeled is None else list(lists.unlabeled)
+    _choose(draft, budget, annotated, file.patients)
+    check_known(draft, {*training, *test})
+    check_disjoint(draft)
+    check_labels(draft, annotated)
+    if file.patients is not None:
+        check_patients(draft, file.patients, budget.cases)
+    return draft, source
+
+
+def _fold(file: SplitFile, fold: int, draft: Draft) -> Fold:
+    if 0 <= fold < len(file.folds):
+        return file.folds[fold]
+    last = len(file.folds) - 1
+    wanted = "0, the only fold there is" if last == 0 else f"0 to {last}"
+    draft.report("FOLD", f"fold {fold}", wanted, "choose one of the folds of the split file")
+    return file.folds[0]
+
+
+def _seeded(cases: Iterable[str], seed: int, patients: PatientRule | None) -> list[str]:
+    """Shuffle by hash: a case keeps its place when others lose their labels; patients stay together."""
+
+    def key(case: str) -> tuple[str, str, str]:
+        patient = (patients.patient(case) if patients else None) or case
+        return _digest(seed, patient), patient, _digest(seed, case)
+
+    return sorted(cases, key=key)
+
+
+def _digest(seed: int, text: str) -> str:
+    return hashlib.sha256(f"{seed}:{text}".encode()).hexdigest()
+
+
+def _choose(draft: Draft, budget: Budget, annotated: set[str], patients: PatientRule | None) -> None:
+    if budget.cases is not None and budget.patients is not None:
+        draft.report("LABELED", "both a number of cases and of patients", "one of them", "give one of them")
+    if budget.cases is not None:
+        _choose_cases(draft, budget.cases)
+    elif budget.patients is not None:
+        _choose_patients(draft, budget.patients, patients)
+    else:
+        draft.labeled = [case for case in draft.order if case in annotated]
+        if not draft.labeled:
+            fix = "put the label of at least one case into labelsTr"
+            listed = f" among those that are listed ({some(draft.order)})" if draft.order else ""
+            draft.report("NO_LABELED", f"no training case with a label{listed}", "at least one", fix)
+
+
+def _choose_cases(draft: Draft, count: int) -> None:
+    if not 1 <= count <= len(draft.order):
+        fix = "choose a number in that range"
+        draft.report("LABELED", f"labeled = {count}", f"1 to {len(draft.order)} cases", fix)
+    draft.labeled = draft.order[: max(count, 0)]
+
+
+def _choose_patients(draft: Draft, count: int, patients: PatientRule | None) -> None:
+    if patients is None:
+        fix = 'add e.g. "group_by_patient": 10 (leading characters of the case id) to splits.json'
+        draft.report("LABELED", f"{count} patients", "a split file that says which case is whose", fix)
+        return
+    listed = list(dict.fromkeys(patients.patient(case) for case in draft.order))
+    if not 1 <= count <= len(listed):
+        fix = "choose a number in that range"
+        draft.report("LABELED", f"{count} labeled patients", f"1 to {len(listed)} patients", fix)
+    chosen = set(listed[: max(count, 0)])
+    draft.labeled = [case for case in draft.order if patients.patient(case) in chosen]
+
+
+def _labeled_only(cases: Iterable[Case]) -> Iterable[LabeledCase]:
+    return (case for case in cases if isinstance(case, LabeledCase))
+
+
+@dataclass
+class Draft:
+    """Ids per list while they are being decided, and what is wrong so far."""
+
+    order: list[str] = field(default_factory=list)
+    labeled: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    others_listed: bool = False
+    val: list[str] = field(default_factory=list)
+    test: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def unlabeled(self) -> list[str]:
+        """Sorted unless the file lists them: whether a case beyond the budget has a label changes nothing."""
+        chosen = set(self.labeled)
+        cases = [*self.others, *(case for case in self.order if case not in chosen)]
+        return cases if self.others_listed else sorted(cases)
+
+    @property
+    def lists(self) -> dict[str, list[str]]:
+        """The four lists of a split."""
+        return {"labeled": self.labeled, "unlabeled": self.unlabeled, "val": self.val, "test": self.test}
+
+    def report(self, code: str, got: str, wanted: str, fix: str = "mend the split file") -> None:
+        """Note a problem; all of them are told together."""
+        self.problems.append(Problem(code, got, wanted, fix))
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def check_known(draft: Draft, known: set[str]) -> None:
+    """Lists name cases whose images are there."""
+    listed = {"order": draft.order, "unlabeled": draft.others, "val": draft.val, "test": draft.test}
+    for name, cases in listed.items():
+        strangers = [case for case in cases if case not in known]
+        if strangers:
+            got = f"{some(strangers)} in the list {name}"
+            draft.report("UNKNOWN_CASE", got, "ids of cases whose images are in the folder")
+
+
+def check_disjoint(draft: Draft) -> None:
+    """No case is in two lists, or twice in one."""
+    for name, cases in {"order": draft.order, "unlabeled": draft.others, "val": draft.val}.items():
+        twice = [case for case, times in Counter(cases).items() if times > 1]
+        if twice:
+            draft.report("CASE_IN_TWO_LISTS", f"{some(twice)} twice in the list {name}", "each case once")
+    for first, second, shared in _shared({name: set(cases) for name, cases in draft.lists.items()}):
+        got = f"{some(shared)} in both {first} and {second}"
+        draft.report("CASE_IN_TWO_LISTS", got, "each case in one list")
+
+
+def check_labels(draft: Draft, annotated: set[str]) -> None:
+    """Labeled and validation cases have labels."""
+    for name, cases in {"labeled": draft.labeled, "val": draft.val}.items():
+        missing = [case for case in cases if case not in annotated]
+        if missing:
+            fix = "add the labels to labelsTr, or take the cases out of the list"
+            draft.report(
+                "MISSING_LABEL", f"no label for {some(missing)}", f"a label for each {name} case", fix
+            )
+
+
+def check_patients(draft: Draft, rule: PatientRule, count: int | None) -> None:
+    """All cases of a patient are in one list; where ``count`` cases cut one, the nearest that do not."""
+    of = {case: rule.patient(case) for cases in draft.lists.values() for case in cases}
+    nameless = sorted(case for case, patient in of.items() if patient is None)
+    if nameless:
+        got = f"{some(nameless)}, which group_by_patient does not fit"
+        draft.report("PATIENT", got, "ids that name their patient", "mend group_by_patient in splits.json")
+    sets = {name: {p for c in cases if (p := of[c]) is not None} for name, cases in draft.lists.items()}
+    for first, second, shared in _shared(sets):
+        got = f"patient {some(shared)} in both {first} and {second}"
+        wanted = "all cases of a patient in one list"
+        if count is not None and (first, second) == ("labeled", "unlabeled"):
+            near = _nearest_whole(draft, of, count)
+            fix = (
+                f"use {' or '.join(map(str, near))} labeled cases"
+                if near
+                else "mend the order in splits.json"
+            )
+            draft.report("LABELED", f"labeled = {count} cuts {got}", wanted, fix)
+        else:
+            draft.report("PATIENT_IN_TWO_LISTS", got, wanted)
+
+
+def _nearest_whole(draft: Draft, of: Mapping[str, str | None], count: int) -> list[int]:
+    """The nearest smaller and larger K that keep every patient whole."""
+    others = {of[case] for case in draft.others}
+    whole = [
+        k
+        for k in range(1, len(draft.order) + 1)
+        if not {of[c] for c in draft.order[:k]} & ({of[c] for c in draft.order[k:]} | others)
+    ]
+    below, above = [k for k in whole if k < count], [k for k in whole if k > count]
+    return below[-1:] + above[:1]
+
+
+def _shared(sets: Mapping[str, set[str]]) -> Iterable[tuple[str, str, list[str]]]:
+    names = list(sets)
+    for index, first in enumerate(names):
+        for second in names[index + 1 :]:
+            shared = sorted(sets[first] & sets[second])
+            if shared:
+                yield first, second, shared

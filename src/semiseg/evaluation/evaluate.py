@@ -1,0 +1,293 @@
+"""Predicted label maps on disk against reference label maps: read, compared, and no bad case in the way."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from semiseg.errors import DataError, SemisegError
+from semiseg.evaluation import conventions
+from semiseg.evaluation.case import check_tolerance, evaluate
+from semiseg.evaluation.files import declared_values, pair_files
+from semiseg.evaluation.results import (
+    CaseResult,
+    Evaluation,
+    case_result,
+    completed,
+    evaluate_pairs,
+    foreground,
+)
+
+if TYPE_CHECKING:
+    from semiseg.images.grid import Volume
+    from semiseg.preparation.plan import Plan
+
+__all__ = ["CaseResult", "Evaluation", "evaluate_folders", "evaluate_pairs"]
+
+log = logging.getLogger("semiseg.evaluation")
+
+
+class Labeling(Protocol):
+    """What is asked of a dataset: its classes (:class:`semiseg.dataset.dataset.Dataset` has them)."""
+
+    @property
+    def labels(self) -> Mapping[str, int]:
+        """Class name -> declared value."""
+
+    @property
+    def label_map(self) -> Mapping[int, int]:
+        """Raw value in a file -> declared value."""
+
+    @property
+    def ignore_value(self) -> int | None:
+        """The value that no metric counts."""
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """What the values of the files mean. ``labels`` None: whatever values are found."""
+
+    labels: Mapping[str, int] | None = None
+    ignore: int | None = None
+    reference_map: Mapping[int, int] = field(default_factory=dict)
+    prediction_map: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How to count, the same for every case."""
+
+    classes: _Classes
+    convention: str
+    nsd_tolerance_mm: float
+    distances: bool
+
+
+def evaluate_folders(
+    reference: str | Path,
+    prediction: str | Path,
+    *,
+    dataset: Labeling | str | Path | None = None,
+    labels: Mapping[str, int] | None = None,
+    convention: str = "semiseg",
+    nsd_tolerance_mm: float = 1.0,
+    distances: bool = True,
+    allow_missing: bool = False,
+    cases: Collection[str] | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Compare a folder of predictions with a folder of references, or one file with another.
+
+    Cases are matched by name without the ending, so that ``case_01.nii.gz`` meets ``case_01.nrrd``. A case
+    that is missing, unreadable or on another grid is reported in ``failed`` and does not stop the others; end
+    a command with :meth:`Evaluation.problem`.
+
+    Args:
+        reference: folder of label maps, or one label map.
+        prediction: the same for the predictions.
+        dataset: a dataset (or a folder with a ``dataset.json``) whose class names, ignore value and
+            ``label_map`` are used. By default the ``dataset.json`` beside a ``labels*`` reference folder.
+        labels: class name -> value, instead of the dataset's; the name ``ignore`` marks the ignore value.
+            With neither, every value found is a class named by its number.
+        convention: how distances and empty masks count (:mod:`semiseg.evaluation.conventions`).
+        nsd_tolerance_mm: the tolerance of NSD.
+        distances: False skips the surface metrics.
+        allow_missing: cases without a prediction are listed in ``missing`` only, and do not fail.
+        cases: ids of the cases to compare; None for all.
+        workers: threads; by default one per core, at most 8.
+        progress: called with (cases done, all cases) after each case.
+
+    Returns:
+        The evaluation of all cases that could be compared, by case id.
+
+    Raises:
+        UsageError: a path that does not exist, a file against a folder, an unknown convention or a bad
+            tolerance.
+        DataError: no label map in a folder, no case in common, a broken ``dataset.json``.
+    """
+    from semiseg.images import ending_of
+
+    conventions.find(convention)
+    check_tolerance(nsd_tolerance_mm)
+    reference, prediction = Path(reference), Path(prediction)
+    pairs = pair_files(reference, prediction, ending_of)
+    pairs = pairs if cases is None else pairs.only(cases)
+    classes, notices = _classes(dataset, labels, reference)
+    rule = _Rule(classes, convention, nsd_tolerance_mm, distances)
+    outcomes = _run(pairs.files, rule, workers, progress)
+    results = [o for o in outcomes.values() if isinstance(o, _Compared)]
+    found = {str(v): v for v in sorted({v for o in results for v in o.values} - {0})}
+    known = foreground(found if classes.labels is None else classes.labels, classes.ignore)
+    failed = {**pairs.failed, **{case: o for case, o in outcomes.items() if isinstance(o, str)}}
+    if not allow_missing:
+        failed |= {case: f"no prediction in {prediction}" for case in pairs.missing}
+    return Evaluation(
+        cases=tuple(completed(o.result, known, convention, nsd_tolerance_mm, distances) for o in results),
+        labels=known,
+        convention=convention,
+        nsd_tolerance_mm=nsd_tolerance_mm,
+        failed=dict(sorted(failed.items())),
+        missing=pairs.missing,
+        extra=pairs.extra,
+        notices=(*notices, *_undeclared(results, known, classes)),
+    )
+
+
+def _classes(
+    dataset: Labeling | str | Path | None, labels: Mapping[str, int] | None, reference: Path
+) -> tuple[_Classes, list[str]]:
+    """What the values mean, and a notice where a dataset.json was found rather than given."""
+    notices: list[str] = []
+    if dataset is None and labels is None:
+        folder = reference if reference.is_dir() else reference.parent
+        if folder.name.startswith("labels") and (folder.parent / "dataset.json").is_file():
+            dataset = folder.parent
+            notices.append(f"class names from {folder.parent / 'dataset.json'}")
+    if isinstance(dataset, str | Path):
+        dataset = _described(dataset)
+    if dataset is None:
+        if labels is None:
+            return _Classes(), notices
+        return _Classes({n: v for n, v in labels.items() if n != "ignore"}, labels.get("ignore")), notices
+    chosen = dict(labels or dataset.labels)
+    ignore = chosen.pop("ignore", dataset.ignore_value)
+    to_declared = dict(dataset.label_map)
+    return _Classes(chosen, ignore, to_declared, {**to_declared, **_undone(dataset)}), notices
+
+
+def _described(dataset: str | Path) -> Labeling:
+    from semiseg.dataset.dataset import locate
+    from semiseg.dataset.description import read_description
+    from semiseg.dataset.problem import raise_if_any
+
+    path = Path(dataset)
+    root = path.parent if path.is_file() else locate(dataset)
+    description, faults = read_description(root)
+    raise_if_any(faults, str(root))
+    return description
+
+
+def _undone(dataset: Labeling) -> dict[int, int]:
+    """Value in a prediction that semiseg wrote -> declared value.
+
+    It undoes what prediction did, which is not always the inverse of ``label_map``: where that has none,
+    predictions hold declared values.
+    """
+    from semiseg.preparation.labels import file_values
+
+    if not dataset.label_map:
+        return {}
+    declared = dict(dataset.labels)
+    return dict(zip(file_values(cast("Plan", dataset)), declared.values(), strict=True))
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A case that could be compared, and the values that its two files hold."""
+
+    result: CaseResult
+    values: frozenset[int]
+
+
+def _run(
+    files: dict[str, tuple[Path, Path]],
+    rule: _Rule,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> dict[str, _Compared | str]:
+    """Case -> what came of it, or the message why nothing did."""
+    threads = workers or min(8, _cores())
+    outcomes: dict[str, _Compared | str] = {}
+    # Threads, not processes: decompression, look-ups and transforms all release the interpreter's lock.
+    with ThreadPoolExecutor(max_workers=max(1, min(threads, len(files)))) as pool:
+        waiting = {pool.submit(_attempt, case, *pair, rule): case for case, pair in files.items()}
+        try:
+            for done, future in enumerate(as_completed(waiting), start=1):
+                outcomes[waiting[future]] = future.result()
+                if progress:
+                    progress(done, len(files))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return {case: outcomes[case] for case in files}
+
+
+def _attempt(case: str, reference: Path, prediction: Path, rule: _Rule) -> _Compared | str:
+    try:
+        return _compare(case, reference, prediction, rule)
+    except SemisegError as error:
+        message = error.message
+    except Exception as error:  # one bad case must not stop the others
+        log.debug("case %s", case, exc_info=True)
+        message = f"{type(error).__name__}: {error}"
+    log.warning("case %s: %s", case, message)
+    return message
+
+
+def _compare(case: str, reference: Path, prediction: Path, rule: _Rule) -> _Compared:
+    from semiseg.images import read_label
+
+    truth, guess = read_label(reference), read_label(prediction)
+    _check_grids(truth, guess, reference, prediction)
+    classes = rule.classes
+    wanted, values = declared_values(truth.array, reference, classes.reference_map)
+    given, more = declared_values(guess.array, prediction, classes.prediction_map)
+    labels = {str(v): v for v in values | more} if classes.labels is None else classes.labels
+    labels = foreground(labels, classes.ignore)
+    metrics = evaluate(
+        given,
+        wanted,
+        truth.grid.spacing,
+        labels,
+        rule.convention,
+        rule.nsd_tolerance_mm,
+        classes.ignore,
+        rule.distances,
+    )
+    files = (reference, prediction)
+    result = case_result(case, metrics, given, wanted, truth.grid.spacing, labels, classes.ignore, files)
+    return _Compared(result, frozenset(values | more))
+
+
+def _check_grids(truth: Volume, guess: Volume, reference: Path, prediction: Path) -> None:
+    for volume, path in ((truth, reference), (guess, prediction)):
+        if volume.array.ndim != len(volume.grid.shape):
+            raise DataError(
+                f"{path} has shape {volume.array.shape}; a label map has one value per voxel",
+                hint="write it as a gray-level image whose values are the labels",
+                code="NOT_A_LABEL_MAP",
+            )
+    if truth.grid.matches(guess.grid):
+        return
+    if truth.grid.shape != guess.grid.shape:
+        what = f"{prediction} has shape {guess.grid.shape}, its reference {truth.grid.shape}"
+    else:
+        gap = truth.grid.corner_gap_mm(guess.grid)
+        what = f"{prediction} lies up to {gap:.4g} mm away from its reference {reference}"
+        what += f" ({guess.grid.unlike(truth.grid)})"
+    raise DataError(what, hint="resample the prediction to the grid of the reference", code="GRID_MISMATCH")
+
+
+def _undeclared(results: list[_Compared], labels: Mapping[str, int], classes: _Classes) -> list[str]:
+    """One notice for each value that some file holds and no class has."""
+    known = {0, classes.ignore, *labels.values()}
+    if classes.labels is not None:
+        known |= set(classes.labels.values())
+    odd = sorted({v for o in results for v in o.values} - known)
+    return [
+        f"value {v} is in {sum(v in o.values for o in results)} cases and is no declared class: "
+        "counted as background"
+        for v in odd
+    ]
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

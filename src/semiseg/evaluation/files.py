@@ -1,0 +1,158 @@
+"""Which prediction belongs to which reference: the same name, whatever the ending.
+
+The values of a label map: whole numbers, raw ones turned into declared ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiseg.errors import DataError, UsageError
+
+EndingOf = Callable[[Path], str | None]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Files by case id.
+
+    Attributes:
+        files: case -> (reference, prediction).
+        missing: cases with a reference only.
+        extra: cases with a prediction only.
+        failed: case -> message, where a folder has several files for it.
+    """
+
+    files: dict[str, tuple[Path, Path]]
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def only(self, cases: Collection[str]) -> Pairs:
+        """The same for some of the cases; one that is nowhere fails."""
+        known = {*self.files, *self.missing, *self.failed}
+        nowhere = {case: "no reference" for case in sorted(set(cases) - known)}
+        return Pairs(
+            files={case: pair for case, pair in self.files.items() if case in cases},
+            missing=tuple(case for case in self.missing if case in cases),
+            extra=tuple(case for case in self.extra if case in cases),
+            failed={case: text for case, text in self.failed.items() if case in cases} | nowhere,
+        )
+
+
+def pair_files(reference: Path, prediction: Path, ending_of: EndingOf) -> Pairs:
+    """Match two folders, or two files, by case id.
+
+    Args:
+        reference: a folder of label maps, or one file.
+        prediction: the same for the predictions.
+        ending_of: the image ending of a file name, or None for other files, which are passed over.
+
+    Raises:
+        UsageError: a path that does not exist, or a file against a folder.
+        DataError: no label map in a folder, or no case in common.
+    """
+    for path in (reference, prediction):
+        if not path.exists():
+            raise UsageError(f"{path} does not exist", hint="give two folders or two files", code="NOT_FOUND")
+    if reference.is_file() and prediction.is_file():
+        ending = ending_of(reference)
+        case = reference.name[: -len(ending)] if ending else reference.name
+        return Pairs({case: (reference, prediction)})
+    if reference.is_file() or prediction.is_file():
+        raise UsageError(
+            f"{reference} and {prediction} are a file and a folder", hint="give two folders or two files"
+        )
+    wanted, twice = _listing(reference, ending_of)
+    given, twice_given = _listing(prediction, ending_of)
+    ids = set(wanted) | set(twice)
+    failed = {c: m for c, m in {**twice_given, **twice}.items() if c in ids}
+    both = sorted((set(wanted) & set(given)) - set(failed))
+    if not both and not failed:
+        raise DataError(
+            f"no case in common: {reference} has {_some(wanted)}, {prediction} has {_some(given)}",
+            hint="a prediction has the name of its reference; only the ending may differ",
+            code="NO_COMMON_CASES",
+        )
+    return Pairs(
+        files={case: (wanted[case], given[case]) for case in both},
+        missing=tuple(sorted(ids - set(given) - set(failed))),
+        extra=tuple(sorted((set(given) | set(twice_given)) - ids)),
+        failed=failed,
+    )
+
+
+def _listing(folder: Path, ending_of: EndingOf) -> tuple[dict[str, Path], dict[str, str]]:
+    """(case -> its file, case -> message for cases with several files)."""
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        ending = ending_of(path)
+        if ending and path.is_file() and not path.name.startswith("."):
+            files.setdefault(path.name[: -len(ending)], []).append(path)
+    if not files:
+        inside = sorted(p.name for p in folder.glob("labels*") if p.is_dir())
+        raise DataError(
+            f"no label map in {folder}",
+            hint=f"did you mean {folder / inside[-1]}?" if inside else "give the folder that holds the files",
+            code="NO_FILES",
+        )
+    one = {case: paths[0] for case, paths in files.items() if len(paths) == 1}
+    several = {
+        case: f"several files in {folder}: {', '.join(p.name for p in paths)}"
+        for case, paths in files.items()
+        if len(paths) > 1
+    }
+    return one, several
+
+
+def _some(cases: Mapping[str, Any]) -> str:
+    names = sorted(cases)
+    return ", ".join(names[:3]) + (f", ... ({len(names)})" if len(names) > 3 else "")
+
+
+def declared_values(
+    array: NDArray[Any], path: Path, to_declared: Mapping[int, int]
+) -> tuple[NDArray[Any], set[int]]:
+    """The label map with declared values, and the values it then holds.
+
+    Args:
+        array: any shape; floats are taken when they are whole numbers.
+        path: named in errors.
+        to_declared: raw value -> declared value; what it does not name stays as it is.
+
+    Raises:
+        DataError: a value that is not a whole number (code ``LABEL_VALUES``).
+    """
+    whole = array
+    if array.dtype.kind not in "iu":
+        with np.errstate(invalid="ignore"):
+            whole = array.astype(np.int64)
+        odd = array[whole != array]
+        if odd.size:
+            raise DataError(
+                f"{path} holds {odd.flat[0]}; label values are whole numbers",
+                hint="write the label map, not the probabilities",
+                code="LABEL_VALUES",
+            )
+    values = distinct(whole)
+    changes = {raw: new for raw, new in to_declared.items() if raw in values and raw != new}
+    if not changes:
+        return whole, values
+    mapped = whole.astype(np.int64)
+    for raw, new in changes.items():
+        mapped[whole == raw] = new
+    return mapped, {to_declared.get(v, v) for v in values}
+
+
+def distinct(array: NDArray[Any]) -> set[int]:
+    """The values of an integer array, without a sort for the usual small ones."""
+    if array.size and int(array.min()) >= 0 and int(array.max()) < 2**16:
+        counts = np.bincount(array.ravel(order="K").astype(np.int64))
+        return {int(v) for v in np.flatnonzero(counts)}
+    return {int(v) for v in np.unique(array)}

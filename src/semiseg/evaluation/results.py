@@ -1,0 +1,315 @@
+"""What an evaluation found: every case, the means, the failures; written as summary.json and metrics.csv.
+
+From the metrics of cases to means: per case first, then over cases, then over classes.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from semiseg.errors import DataError, PartialError, unknown_name
+from semiseg.evaluation import conventions
+from semiseg.evaluation.case import (
+    METRICS,
+    ClassMetrics,
+    Counts,
+    Labels,
+    Scale,
+    check_tolerance,
+    class_metrics,
+    evaluate,
+    without_distances,
+)
+
+log = logging.getLogger("semiseg.metrics")
+
+
+class HasSpacing(Protocol):
+    """All that is asked of a grid here: :class:`semiseg.images.grid.Grid` has it."""
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Millimeters along each array axis."""
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One case: class name -> metrics, and where its two label maps came from."""
+
+    case: str
+    metrics: Mapping[str, ClassMetrics]
+    scale: Scale
+    total: int
+    """Voxels that were compared (without ignored ones)."""
+    background: Counts
+    """The counts of the background: every voxel that no class has."""
+    reference_file: str | None = None
+    prediction_file: str | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of several cases.
+
+    Attributes:
+        cases: those that could be compared, in the order given.
+        labels: class name -> value, foreground only.
+        convention: the name of the counting rule.
+        nsd_tolerance_mm: the tolerance of NSD.
+        failed: case -> message, for cases that could not be compared (missing predictions included).
+        missing: cases with a reference and no prediction.
+        extra: cases with a prediction and no reference; they are reported, not failed.
+        notices: what a reader of the numbers should know.
+    """
+
+    cases: tuple[CaseResult, ...]
+    labels: Mapping[str, int]
+    convention: str = "semiseg"
+    nsd_tolerance_mm: float = 1.0
+    failed: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    def rows(self, label: str) -> list[ClassMetrics]:
+        """The metrics of one class, one entry per case."""
+        return [dict(case.metrics[label]) for case in self.cases]
+
+    def stats(self, metric: str, label: str) -> Stats:
+        """Mean, SD and number of defined values of one metric of one class.
+
+        Raises:
+            UsageError: there is no such metric or class.
+        """
+        if metric not in METRICS:
+            raise unknown_name("metric", metric, METRICS)
+        if label not in self.labels:
+            raise unknown_name("class", label, self.labels)
+        return statistics(row[metric] for row in self.rows(label) if metric in row)
+
+    def class_means(self, metric: str) -> dict[str, float]:
+        """Class name -> mean over cases; NaN for a class that no case defines."""
+        return {label: self.stats(metric, label).mean for label in self.labels}
+
+    def mean(self, metric: str = "Dice") -> float:
+        """The mean of the class means over the foreground classes.
+
+        A class without a mean is left out, or makes the whole mean NaN where the convention says so.
+        """
+        if metric not in METRICS:
+            raise unknown_name("metric", metric, METRICS)
+        rule = conventions.find(self.convention)
+        return over_classes(self.class_means(metric).values(), rule.undefined_class)
+
+    def dataset_iou(self, background: bool = False) -> dict[str, float]:
+        """Class name -> intersection over union of the voxels of all cases together (dataset-level IoU).
+
+        Their mean is the mIoU of tables such as those of CaDIS or Cityscapes. A large case weighs more than a
+        small one, and a class counts once however few cases have it.
+
+        Args:
+            background: whether the background is a class, too (first, under the name ``background``).
+
+        Returns:
+            values in [0, 1]; NaN for a class that no label map of any case has.
+        """
+        counts = {name: np.sum([_counts(row) for row in self.rows(name)], axis=0) for name in self.labels}
+        if background:
+            counts = {"background": np.sum([case.background[:3] for case in self.cases], axis=0)} | counts
+        return {name: _iou(found) for name, found in counts.items()}
+
+    def empties(self, label: str) -> dict[str, int]:
+        """How many cases had an empty mask of the class, by kind."""
+        return empties(self.rows(label))
+
+    @property
+    def unit(self) -> str:
+        """The unit of HD95, ASD and ASSD: ``mm`` or ``voxel``."""
+        return conventions.find(self.convention).unit
+
+    def problem(self) -> PartialError | None:
+        """The error to end a command with when some cases failed, or None."""
+        if not self.failed:
+            return None
+        first, message = next(iter(self.failed.items()))
+        return PartialError(
+            f"{len(self.failed)} of {len(self.failed) + len(self.cases)} cases could not be evaluated; "
+            f"{first}: {message}",
+            hint="the other cases are evaluated and saved; summary.json lists every failure",
+            code="CASES_FAILED",
+            details={"failed": dict(self.failed)},
+        )
+
+
+def completed(
+    result: CaseResult,
+    labels: Iterable[str],
+    convention: str,
+    nsd_tolerance_mm: float,
+    distances: bool = True,
+) -> CaseResult:
+    """The same case with an entry for every class: one that neither map holds is empty in both."""
+    nothing = Counts(tp=0, n_pred=0, n_ref=0, total=result.total)
+    rule = conventions.find(convention)
+    empty = class_metrics(nothing, None, result.scale, rule, nsd_tolerance_mm)
+    if not distances:
+        empty = without_distances(empty)
+    metrics = {label: result.metrics.get(label) or empty for label in labels}
+    return replace(result, metrics=metrics)
+
+
+def _counts(row: ClassMetrics) -> tuple[float, float, float]:
+    return row["TP"], row["n_pred"], row["n_ref"]
+
+
+def _iou(counts: Any) -> float:
+    """Of summed (TP, n_pred, n_ref); NaN without voxels, and without cases (a scalar 0)."""
+    if np.ndim(counts) == 0:
+        return math.nan
+    tp, n_pred, n_ref = (float(n) for n in counts)
+    union = n_pred + n_ref - tp
+    return tp / union if union else math.nan
+
+
+def foreground(labels: Mapping[str, int], ignore: int | None = None) -> dict[str, int]:
+    """The classes that get metrics: all but background (0) and the ignore value."""
+    return {name: int(value) for name, value in labels.items() if value not in (0, ignore)}
+
+
+def evaluate_pairs(
+    pairs: Iterable[tuple[str, Labels, Labels, HasSpacing]],
+    labels: Mapping[str, int],
+    *,
+    convention: str = "semiseg",
+    nsd_tolerance_mm: float = 1.0,
+    ignore: int | None = None,
+    distances: bool = True,
+) -> Evaluation:
+    """Evaluate label maps in memory, as validation during training does.
+
+    Args:
+        pairs: (case, prediction (*S), reference (*S), grid); a generator is read one case at a time, so that
+            no more than one case is held.
+        labels: class name -> value; background (0) is left out.
+        convention: see :func:`semiseg.evaluation.case.evaluate`, like the rest.
+        nsd_tolerance_mm: the tolerance of NSD.
+        ignore: the reference value that counts nowhere.
+        distances: False skips the surface metrics.
+
+    Returns:
+        The evaluation; a case that cannot be compared is in ``failed`` and does not stop the others.
+
+    Raises:
+        UsageError: unknown convention, or a negative tolerance.
+    """
+    conventions.find(convention)
+    check_tolerance(nsd_tolerance_mm)
+    classes = foreground(labels, ignore)
+    results: list[CaseResult] = []
+    failed: dict[str, str] = {}
+    for case, prediction, reference, grid in pairs:
+        try:
+            metrics = evaluate(
+                prediction, reference, grid.spacing, classes, convention, nsd_tolerance_mm, ignore, distances
+            )
+        except DataError as error:
+            log.warning("case %s: %s", case, error.message)
+            failed[case] = error.message
+            continue
+        results.append(case_result(case, metrics, prediction, reference, grid.spacing, classes, ignore))
+    return Evaluation(tuple(results), classes, convention, nsd_tolerance_mm, failed)
+
+
+def case_result(
+    case: str,
+    metrics: Mapping[str, ClassMetrics],
+    prediction: Labels,
+    reference: Labels,
+    spacing: Sequence[float],
+    classes: Mapping[str, int],
+    ignore: int | None,
+    files: tuple[Path, Path] | None = None,
+) -> CaseResult:
+    """Wrap the metrics of one case; ``files`` are (reference, prediction)."""
+    values = list(classes.values())
+    ours, theirs = (~np.isin(labels, values) for labels in (prediction, reference))
+    total = int(reference.size)
+    if ignore is not None:
+        known = reference != ignore
+        ours, theirs = ours & known, theirs & known
+        total = int(np.count_nonzero(known))
+    tp, n_pred, n_ref = (int(np.count_nonzero(mask)) for mask in (ours & theirs, ours, theirs))
+    return CaseResult(
+        case=case,
+        metrics=metrics,
+        scale=Scale(tuple(reference.shape), tuple(float(s) for s in spacing)),
+        total=total,
+        background=Counts(tp, n_pred, n_ref, total),
+        reference_file=str(files[0]) if files else None,
+        prediction_file=str(files[1]) if files else None,
+    )
+
+
+def each_value(evaluation: Evaluation) -> Iterator[tuple[CaseResult, str, int, ClassMetrics]]:
+    """(case, class, label value, metrics), case by case."""
+    for case in evaluation.cases:
+        for label, value in evaluation.labels.items():
+            yield case, label, value, dict(case.metrics[label])
+
+
+AGGREGATION = (
+    "Every metric is computed per case and class on the whole volume. 'mean' is the mean over cases for each "
+    "class and 'foreground_mean' the mean of those class means over the foreground classes. Undefined values "
+    "(null) are left out of a mean and counted: 'counted' says how many cases each mean holds. "
+    "'dataset_level' is computed from the voxels of all cases together."
+)
+
+
+class Stats(NamedTuple):
+    """The values of one metric over cases."""
+
+    mean: float
+    sd: float
+    """Of the sample (n - 1); NaN for fewer than two values."""
+    counted: int
+    """How many values were defined."""
+
+
+def statistics(values: Iterable[float]) -> Stats:
+    """Mean and SD of the values that are not NaN; NaN when there are none, never a warning."""
+    known = np.array([v for v in values if not math.isnan(v)], dtype=np.float64)
+    if not known.size:
+        return Stats(math.nan, math.nan, 0)
+    spread = math.nan
+    if known.size > 1 and np.isfinite(known).all():
+        spread = float(known.std(ddof=1))
+    return Stats(float(known.mean()), spread, int(known.size))
+
+
+def over_classes(class_means: Iterable[float], undefined_class: str) -> float:
+    """The mean of class means; a NaN among them is left out, or makes the mean NaN (``undefined_class``)."""
+    means = list(class_means)
+    if undefined_class == "nan" and any(math.isnan(mean) for mean in means):
+        return math.nan
+    return statistics(means).mean
+
+
+def empties(rows: Iterable[Mapping[str, float]]) -> dict[str, int]:
+    """How often a mask of the class was empty, from the counts of each case."""
+    counts = {"both_empty": 0, "empty_prediction": 0, "empty_reference": 0, "neither_empty": 0}
+    kind = {
+        (False, False): "both_empty",
+        (False, True): "empty_prediction",
+        (True, False): "empty_reference",
+        (True, True): "neither_empty",
+    }
+    for row in rows:
+        counts[kind[row["n_pred"] > 0, row["n_ref"] > 0]] += 1
+    return counts

@@ -1,0 +1,191 @@
+"""An evaluation as summary.json, as metrics.csv and as a table on the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semiseg.errors import UsageError
+from semiseg.evaluation import conventions
+from semiseg.evaluation.case import COUNTS, METRICS, ClassMetrics
+from semiseg.evaluation.results import AGGREGATION, Evaluation, Stats, each_value, over_classes, statistics
+from semiseg.machine.files import held, write_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLUMNS = ("Dice", "Jaccard", "HD95", "HD95Max", "ASD", "ASSD", "NSD", "VolumeError")
+"""Of the terminal table, where the convention has them; the files hold every metric."""
+
+
+def summary(evaluation: Evaluation) -> dict[str, Any]:
+    """nnU-Net's skeleton with our metrics beside; NaN and infinity become None, as JSON has neither."""
+    stats = _all_stats(evaluation)
+    keys = {label: str(value) for label, value in evaluation.labels.items()}
+    means = {keys[label]: {m: s.mean for m, s in by_metric.items()} for label, by_metric in stats.items()}
+    whole: dict[str, Any] = {
+        "foreground_mean": _with_iou(_foreground_mean(stats, evaluation.convention)),
+        "mean": {key: _with_iou(values) for key, values in means.items()},
+        "metric_per_case": [
+            {
+                "case": case.case,
+                "reference_file": case.reference_file,
+                "prediction_file": case.prediction_file,
+                "metrics": {keys[label]: _with_iou(dict(row)) for label, row in case.metrics.items()},
+            }
+            for case in evaluation.cases
+        ],
+        "sd": {keys[label]: {m: s.sd for m, s in row.items()} for label, row in stats.items()},
+        "counted": {keys[label]: {m: s.counted for m, s in row.items()} for label, row in stats.items()},
+        "empties": {keys[label]: evaluation.empties(label) for label in evaluation.labels},
+        "dataset_level": _dataset_level(evaluation),
+        "labels": dict(evaluation.labels),
+        "cases": len(evaluation.cases),
+        "convention": evaluation.convention,
+        "convention_source": conventions.find(evaluation.convention).source,
+        "unit": evaluation.unit,
+        "nsd_tolerance_mm": evaluation.nsd_tolerance_mm,
+        "aggregation": AGGREGATION,
+        "failed": dict(evaluation.failed),
+        "missing": list(evaluation.missing),
+        "extra": list(evaluation.extra),
+        "notices": list(evaluation.notices),
+    }
+    plain: dict[str, Any] = _json_safe(whole)
+    return plain
+
+
+def metrics_csv(evaluation: Evaluation) -> str:
+    """One row per case and class; an undefined value is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "class", "label", *METRICS])
+    for case, label, value, row in each_value(evaluation):
+        writer.writerow([case.case, label, value, *(_csv_field(m, row) for m in METRICS)])
+    return text.getvalue()
+
+
+def rich_table(evaluation: Evaluation) -> Table:
+    """Mean ± SD for each class; ``(n)`` marks a cell whose mean holds fewer cases than were compared."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    stats = _all_stats(evaluation)
+    shown = [m for m in _columns(evaluation) if any(m in row for row in stats.values())]
+    unit = f"; distances in {evaluation.unit}, NSD at {evaluation.nsd_tolerance_mm:g} mm"
+    table = Table(
+        title=f"{len(evaluation.cases)} cases, convention {evaluation.convention}",
+        caption=f"mean ± SD over cases, (n) where only n of them count; empty: cases with an empty mask"
+        f"{unit if 'HD95' in shown else ''}; VolumeError is relative and signed",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("class", overflow="fold")
+    for column in ("empty", *shown):
+        table.add_column(column, justify="right", no_wrap=True)
+    for label, row in stats.items():
+        found = evaluation.empties(label)
+        empty = sum(found.values()) - found["neither_empty"]
+        cells = (_cell(row.get(m), len(evaluation.cases)) for m in shown)
+        table.add_row(escape(label), str(empty), *cells)
+    if len(stats) > 1:
+        means = _foreground_mean(stats, evaluation.convention)
+        table.add_section()
+        table.add_row("mean", "", *(_number(means[m]) for m in shown))
+    return table
+
+
+def _columns(evaluation: Evaluation) -> list[str]:
+    """Papers in voxels print the directed ASD, all others the symmetric one; a table has room for one."""
+    spare = "ASSD" if evaluation.unit == "voxel" else "ASD"
+    return [m for m in COLUMNS if m != spare]
+
+
+def write(evaluation: Evaluation, folder: str | Path) -> tuple[Path, Path]:
+    """Write ``summary.json`` and ``metrics.csv`` into ``folder``, each whole or not at all.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    text = json.dumps(summary(evaluation), indent=2, allow_nan=False) + "\n"
+    paths = folder / "summary.json", folder / "metrics.csv"
+    try:
+        with held(folder, "-o"):
+            write_text(paths[0], text)
+            write_text(paths[1], metrics_csv(evaluation))
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the evaluation into {folder}: {error.strerror or error}",
+            hint="choose another output folder with -o",
+            code="NOT_WRITABLE",
+        ) from error
+    return paths
+
+
+def _all_stats(evaluation: Evaluation) -> dict[str, dict[str, Stats]]:
+    stats = {}
+    for label in evaluation.labels:
+        rows = evaluation.rows(label)
+        present = [m for m in METRICS if any(m in row for row in rows)]
+        stats[label] = {m: statistics(row[m] for row in rows if m in row) for m in present}
+    return stats
+
+
+def _foreground_mean(stats: dict[str, dict[str, Stats]], convention: str) -> ClassMetrics:
+    present = [m for m in METRICS if any(m in row for row in stats.values())]
+    rule = conventions.find(convention).undefined_class
+    return {m: over_classes((row[m].mean for row in stats.values() if m in row), rule) for m in present}
+
+
+def _dataset_level(evaluation: Evaluation) -> dict[str, Any]:
+    """IoU of the voxels of all cases together, per class and their means (mIoU)."""
+    found = evaluation.dataset_iou(background=True)
+    foreground = {name: value for name, value in found.items() if name in evaluation.labels}
+    return {
+        "IoU": {str(evaluation.labels.get(name, 0)): value for name, value in found.items()},
+        "mIoU": statistics(foreground.values()).mean,
+        "mIoU_with_background": statistics(found.values()).mean,
+    }
+
+
+def _with_iou(row: ClassMetrics) -> ClassMetrics:
+    """Add nnU-Net's name of the Jaccard index."""
+    return {**row, "IoU": row["Jaccard"]} if "Jaccard" in row else row
+
+
+def _json_safe(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _json_safe(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_json_safe(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _csv_field(metric: str, row: ClassMetrics) -> str:
+    value = row.get(metric, math.nan)
+    if math.isnan(value):
+        return ""
+    return str(int(value)) if metric in COUNTS else repr(value)
+
+
+def _cell(stats: Stats | None, cases: int) -> str:
+    if stats is None or not stats.counted:
+        return "-"
+    lines = [_number(stats.mean)]
+    if not math.isnan(stats.sd):
+        lines.append(f"± {_number(stats.sd)}")
+    if stats.counted != cases:
+        lines.append(f"({stats.counted})")
+    return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"

@@ -1,0 +1,76 @@
+"""Unpack a zip into a folder that no member can leave, and no more than the archive can honestly hold."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from semiseg.images.claims import broken, readable_bytes
+
+MAX_MEMBERS = 200_000
+MAX_PLAUSIBLE_RATIO = 100
+"""No scan shrinks more; zeros shrink a thousand times."""
+PLAUSIBLE_BYTES = 64 << 20
+"""Below this a zip may shrink as much as it likes."""
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Extract every file of ``archive`` below ``folder``.
+
+    Raises:
+        DataError: BAD_ARCHIVE for absolute or ``..`` members, links, encryption, damage, or more bytes than
+            the archive can hold (a zip bomb).
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = [member for member in opened.infolist() if not member.is_dir()]
+            _check_sizes(archive, members, folder)
+            targets = [(member, folder / _safe_name(archive, member)) for member in members]
+            for member, target in targets:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with opened.open(member) as source, target.open("xb") as out:
+                    _copy(source, out, member.file_size, archive)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as error:
+        why = f"cannot be unpacked ({type(error).__name__}: {error})"
+        raise broken(
+            archive, why, code="BAD_ARCHIVE", hint="make the zip again, or unpack it yourself"
+        ) from error
+
+
+def _safe_name(archive: Path, member: zipfile.ZipInfo) -> PurePosixPath:
+    """The member's relative path, if it is one that stays inside."""
+    text = member.orig_filename.replace("\\", "/")
+    name = PurePosixPath(text)
+    outside = name.is_absolute() or ".." in name.parts or (len(text) > 1 and text[1] == ":")
+    if outside or "\0" in text or not name.parts:
+        why = "has a member that would be written outside its folder"
+        raise broken(archive, why, code="BAD_ARCHIVE", hint="do not trust this archive; ask for a clean one")
+    if (member.external_attr >> 16) & 0o170000 == 0o120000:
+        why = "has a symbolic link as member"
+        raise broken(archive, why, code="BAD_ARCHIVE", hint="zip the files themselves")
+    return name
+
+
+def _check_sizes(archive: Path, members: list[zipfile.ZipInfo], folder: Path) -> None:
+    total = sum(member.file_size for member in members)
+    size = archive.stat().st_size
+    free = shutil.disk_usage(folder).free
+    if len(members) > MAX_MEMBERS or total > max(MAX_PLAUSIBLE_RATIO * size, PLAUSIBLE_BYTES):
+        why = f"claims {len(members)} files of {readable_bytes(total)} in {readable_bytes(size)}"
+        raise broken(archive, why, code="BAD_ARCHIVE", hint="do not trust this archive; ask for a clean one")
+    if total > free:
+        why = f"needs {readable_bytes(total)}, {readable_bytes(free)} are free in {folder.parent}"
+        raise broken(archive, why, code="BAD_ARCHIVE", hint="free some space or set TMPDIR")
+
+
+def _copy(source: IO[bytes], out: IO[bytes], size: int, archive: Path) -> None:
+    """Copy exactly what the member's entry says; a longer stream is a lie."""
+    left = size
+    while piece := source.read(min(1 << 20, left + 1)):
+        left -= len(piece)
+        if left < 0:
+            raise broken(archive, "holds more than it says", code="BAD_ARCHIVE")
+        out.write(piece)

@@ -1,0 +1,99 @@
+"""Bytes to arrays and back: index order with the first axis fastest, native byte order, sober types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiseg.images.claims import broken
+
+Array = NDArray[Any]
+
+
+def shaped(
+    data: bytearray | bytes | memoryview,
+    dtype: np.dtype[Any],
+    shape: Sequence[int],
+    channels: int,
+    path: Path,
+) -> Array:
+    """Lay raw bytes out as ``shape`` (first axis fastest), colors (stored innermost) as the last axis."""
+    full = (channels, *shape) if channels > 1 else tuple(shape)
+    array = np.frombuffer(data, dtype).reshape(full, order="F")
+    return sober(np.moveaxis(array, 0, -1) if channels > 1 else array, path)
+
+
+def sober(array: Array, path: Path) -> Array:
+    """Integers stay as they are, floats become float32, booleans uint8; native byte order."""
+    kind = array.dtype.kind
+    if kind in "ui":
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+    if kind == "f":
+        return array.astype(np.float32, copy=False)
+    if kind == "b":
+        return array.astype(np.uint8)
+    why = f"holds values of type {array.dtype}, wanted integers or floats"
+    raise broken(path, why, hint="convert it to a real-valued image", code="BAD_DTYPE")
+
+
+def rescale(array: Array, slope: float, intercept: float) -> Array:
+    """``array * slope + intercept``: integers where both are whole numbers, float32 otherwise.
+
+    Computed in int64 or float64 slab by slab, so that nothing overflows and memory stays small.
+    """
+    if slope == 1 and intercept == 0:
+        return array
+    whole = array.dtype.kind in "ui" and float(slope).is_integer() and float(intercept).is_integer()
+    if whole and max(abs(slope), abs(intercept)) < 2**31 and array.dtype.itemsize <= 4:
+        ends = [
+            int(array.min()) * int(slope) + int(intercept),
+            int(array.max()) * int(slope) + int(intercept),
+        ]
+        out = np.empty_like(array, dtype=_integer(min(ends), max(ends)))
+        for k in range(array.shape[-1]):
+            out[..., k] = array[..., k].astype(np.int64) * int(slope) + int(intercept)
+        return out
+    out = np.empty_like(array, dtype=np.float32)
+    for k in range(array.shape[-1]):
+        out[..., k] = array[..., k].astype(np.float64) * slope + intercept
+    return out
+
+
+def writable(array: Array) -> Array:
+    """The array in a type that files have: booleans become uint8, half precision float32."""
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+        return array.astype(np.float32)
+    return array
+
+
+def raw_bytes(array: Array) -> bytes:
+    """Little-endian bytes with the first axis fastest."""
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(order="F")
+
+
+def _integer(low: int, high: int) -> np.dtype[Any]:
+    for name in ("int16", "int32"):
+        info = np.iinfo(name)
+        if info.min <= low and high <= info.max:
+            return np.dtype(name)
+    return np.dtype(np.int64)
+
+
+def is_orthogonal(affine: Array, axes: int, tolerance: float = 1e-4) -> bool:
+    """Whether the first ``axes`` columns stand upright on each other (no shear)."""
+    columns = affine[:3, :axes] / np.linalg.norm(affine[:3, :axes], axis=0)
+    return bool(np.abs(columns.T @ columns - np.eye(axes)).max() <= tolerance)
+
+
+def squeezed(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape without trailing axes of length 1 beyond the third."""
+    sizes = [int(n) for n in shape]
+    while len(sizes) > 3 and sizes[-1] == 1:
+        sizes.pop()
+    return tuple(sizes)

@@ -1,0 +1,107 @@
+"""Soft Dice and its sum with cross-entropy: the supervised loss of every method here.
+
+Cross-entropy with weights of the classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semiseg.core import IGNORE
+from semiseg.errors import UsageError
+
+
+def dice_loss(
+    probabilities: Tensor,
+    target: Tensor,
+    *,
+    include_background: bool = True,
+    squared: bool = True,
+    weights: Sequence[float] | Tensor | None = None,
+    smooth: float = 1e-5,
+) -> Tensor:
+    """One minus soft Dice, one ratio per class over the whole batch, averaged over the classes.
+
+    ``1 - (2 sum(p y) + e) / (sum(p^2) + sum(y^2) + e)`` (Milletari et al. 2016, arXiv:1606.04797, in the form
+    of the left-atrium and ACDC codes). The ratio is joint over the batch: averaging the ratios of single
+    samples would change the gradient. An absent class that is not predicted costs nothing.
+
+    Args:
+        probabilities: (B, K, *S) in [0, 1].
+        target: (B, *S) int64 in [0, K), :data:`IGNORE` where nothing is known.
+        include_background: count class 0. ``False`` with K = 2 is the left-atrium loss.
+        squared: squares in the denominator; ``False`` is ``sum(p) + sum(y)``.
+        weights: one factor per counted class; the divisor stays the number of classes, as published.
+        smooth: e above.
+
+    Returns:
+        A scalar in [0, 1] (without weights).
+    """
+    loss = dice_loss_per_class(probabilities, target, squared=squared, smooth=smooth)
+    if not include_background:
+        loss = loss[1:]
+    if weights is not None:
+        loss = loss * torch.as_tensor(weights, dtype=loss.dtype, device=loss.device)
+    return loss.mean()
+
+
+def dice_loss_per_class(
+    probabilities: Tensor, target: Tensor, *, squared: bool = True, smooth: float = 1e-5
+) -> Tensor:
+    """(K,), one ratio for each class; arguments as in :func:`dice_loss`."""
+    classes = probabilities.shape[1]
+    probabilities = probabilities.float()
+    known = target != IGNORE
+    onehot = F.one_hot(target.where(known, 0), classes).movedim(-1, 1).to(probabilities.dtype)
+    mask = known.unsqueeze(1)
+    p, y = probabilities * mask, onehot * mask
+    axes = [0, *range(2, p.ndim)]
+    overlap = (p * y).sum(axes)
+    size = ((p * p) if squared else p).sum(axes) + y.sum(axes)  # y^2 == y
+    return 1.0 - (2.0 * overlap + smooth) / (size + smooth)
+
+
+def dice_ce(logits: Tensor, target: Tensor, *, include_background: bool = True) -> Tensor:
+    """``0.5 * (cross-entropy + dice_loss)``, computed in float32 whatever the precision of the logits.
+
+    Args:
+        logits: (B, K, *S).
+        target: (B, *S) int64 in [0, K), or :data:`IGNORE`. With every voxel ignored the loss is 0.
+        include_background: passed to :func:`dice_loss`.
+    """
+    log_p = logits.float().log_softmax(1)
+    known = (target != IGNORE).sum().clamp_min(1)
+    cross_entropy = F.nll_loss(log_p, target, ignore_index=IGNORE, reduction="sum") / known
+    return 0.5 * (cross_entropy + dice_loss(log_p.exp(), target, include_background=include_background))
+
+
+def cross_entropy(
+    logits: Tensor, target: Tensor, *, weights: Sequence[float] | Tensor | None = None
+) -> Tensor:
+    """``sum(w_y (-log p_y)) / sum(w_y)`` over the known voxels, in float32; 0 if none is known.
+
+    Args:
+        logits: (B, K, *S).
+        target: (B, *S) int64 in [0, K), or :data:`IGNORE`.
+        weights: one factor per class; None is 1 for each.
+
+    Raises:
+        UsageError: another number of weights than classes.
+    """
+    classes = logits.shape[1]
+    if weights is not None and len(weights) != classes:
+        raise UsageError(
+            f"{len(weights)} class weights for {classes} classes",
+            hint="give one weight per class, background first",
+        )
+    log_p = logits.float().log_softmax(1)
+    given = [1.0] * classes if weights is None else weights
+    factors = torch.as_tensor(given, dtype=log_p.dtype, device=log_p.device)
+    total = F.nll_loss(log_p, target, factors, ignore_index=IGNORE, reduction="sum")
+    known = target != IGNORE
+    divisor = (factors[target.where(known, 0)] * known).sum()
+    return total / torch.where(divisor > 0, divisor, 1.0)

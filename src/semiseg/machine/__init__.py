@@ -1,0 +1,1 @@
+"""What this computer has and does: files written whole, hardware, processes, provenance."""

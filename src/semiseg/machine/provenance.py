@@ -1,0 +1,70 @@
+"""Who made a run, with what, from what: versions, git state, hardware, hashes, protocol, deviations."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from semiseg.__about__ import __version__
+from semiseg.machine import hardware as machine
+
+PACKAGES = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom", "monai", "lightning-fabric", "edt")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, git state of a source checkout, command line and hardware."""
+    return {
+        "semiseg": __version__,
+        "git": git_state(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "hardware": hardware(),
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """CPU model, cores, threads used by torch, and GPU names."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "cpu": machine.cpu()["name"],
+        "cores": machine.cores(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+    }
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit and whether the tree is modified, when this package runs from a git checkout."""
+    folder = Path(__file__).resolve().parent.parent
+    git = shutil.which("git")
+    if git is None or not (folder.parent.parent / ".git").exists():
+        return None
+
+    def ask(*words: str) -> str:
+        result = subprocess.run([git, "-C", str(folder), *words], capture_output=True, text=True, check=False)
+        return result.stdout.strip()
+
+    commit = ask("rev-parse", "HEAD")
+    return {"commit": commit, "modified": bool(ask("status", "--porcelain"))} if commit else None
+
+
+def now() -> str:
+    """The time, ISO 8601 with the zone."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

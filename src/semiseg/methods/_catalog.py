@@ -1,0 +1,343 @@
+"""What a method says of itself, read from its source text: nothing is imported, torch least of all.
+
+The class docstring has a form: summary line, formula paragraph, ``Paper:``, then one line
+``Networks: 2 (1 trained). Views: weak. Work: 1.2.``, prose, ``Args:``. The pages of the documentation and
+``semiseg methods NAME`` are made of it.
+
+A class in a source file, read without importing it: which one, its constructor, its targets.
+
+The type of an option in words that say what may be typed.
+
+Figures by method: what was published (``published.csv``) and what was measured here (``measured.csv``).
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import functools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+def find_class(path: Path, name: str = "") -> ast.ClassDef | None:
+    """The class called ``name``, else the one whose docstring has ``Paper:``, else the last."""
+    classes = [node for node in _parse(path).body if isinstance(node, ast.ClassDef)]
+    if name:
+        classes = [node for node in classes if node.name == name]
+    described = [node for node in classes if "Paper: " in (ast.get_docstring(node) or "")]
+    return next(iter([*described, *reversed(classes)]), None)
+
+
+def keyword_only(node: ast.ClassDef, path: Path) -> Iterator[tuple[str, str, Any]]:
+    """Name, annotation and default of the constructor's keyword-only arguments, its own first.
+
+    A default that is no literal is given as its source text.
+    """
+    told: set[str] = set()
+    for kind in lineage(node, path):
+        for item in _constructor(kind):
+            for argument, default in zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True):
+                if argument.arg not in told:
+                    told.add(argument.arg)
+                    annotation = ast.unparse(argument.annotation) if argument.annotation else ""
+                    yield argument.arg, annotation, _value(default)
+
+
+def lineage(node: ast.ClassDef, path: Path) -> Iterator[ast.ClassDef]:
+    """The class, and the bases beside it whose options it has because it passes ``**more`` on.
+
+    So does a class without a constructor of its own.
+    """
+    yield node
+    own = _constructor(node)
+    base = _base(node, path) if not own or own[0].args.kwarg else None
+    if base:
+        yield from lineage(*base)
+
+
+def targets(node: ast.ClassDef) -> tuple[str, ...]:
+    """Every name in a tuple that is assigned to ``targets``, on the class or on an instance."""
+    names: dict[str, None] = {}
+    for item in ast.walk(node):
+        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value and "targets" in _assigned(item):
+            for part in ast.walk(item.value):
+                if isinstance(part, ast.Tuple):
+                    names |= {str(e.value): None for e in part.elts if isinstance(e, ast.Constant)}
+    return tuple(names)
+
+
+def _parse(path: Path) -> ast.Module:
+    return _tree(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _tree(text: str) -> ast.Module:
+    """Of the text, not of the path: the bases of all methods are the same few, and a file may change."""
+    return ast.parse(text)
+
+
+def _constructor(node: ast.ClassDef) -> list[ast.FunctionDef]:
+    return [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
+
+
+def _base(node: ast.ClassDef, path: Path) -> tuple[ast.ClassDef, Path] | None:
+    """The first base class that is in the same file, or is imported from a file of the folder of methods."""
+    modules = {
+        alias.name: item.module.rpartition(".")[2]
+        for item in _parse(path).body
+        if isinstance(item, ast.ImportFrom) and item.module
+        for alias in item.names
+    }
+    here = {item.name: item for item in _parse(path).body if isinstance(item, ast.ClassDef)}
+    folder = path.parent.parent if path.name == "__init__.py" else path.parent
+    for base in node.bases:
+        if isinstance(base, ast.Name) and base.id in here:
+            return here[base.id], path
+        if isinstance(base, ast.Name) and base.id in modules:
+            beside = folder / f"{modules[base.id]}.py"
+            if beside.is_file() and (found := find_class(beside, base.id)):
+                return found, beside
+    return None
+
+
+def _assigned(item: ast.Assign | ast.AnnAssign) -> set[str]:
+    places = item.targets if isinstance(item, ast.Assign) else [item.target]
+    return {place.id if isinstance(place, ast.Name) else getattr(place, "attr", "") for place in places}
+
+
+def _value(default: ast.expr | None) -> Any:
+    if default is None:
+        return None
+    try:
+        return ast.literal_eval(default)
+    except ValueError:
+        return ast.unparse(default)
+
+
+FACTS = re.compile(
+    r"Paper: (?P<paper>.+?)\.? "
+    r"Networks: (?P<networks>\d+) \((?P<trained>\d+) trained\)(?P<more>[^.]*)\. "
+    r"Views: (?P<views>.+?)\. "
+    r"Work: (?P<work>\d+\.\d)\."
+)
+SOURCE = re.compile(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d+/\S*[^\s.,;)]|https://\S*[^\s.,;)]")
+
+
+FROZEN = 0.25
+"""Memory of a network that is not trained, as a share of one that is: weights without gradient and moments,
+and no activations."""
+CRITIC = 0.25
+"""The same of what a docstring names beside its networks, such as a critic."""
+VIEW = 0.25
+"""The same of each further view of the unlabeled images."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A keyword argument of the constructor."""
+
+    name: str
+    type: str
+    """The annotation as it stands in the source."""
+    default: Any
+    """The value; where it is no literal, its source text."""
+    description: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """A method as its docstring and its signature tell it; what they do not tell is empty."""
+
+    name: str
+    summary: str = ""
+    formula: str = ""
+    """The paragraph, with its double backticks."""
+    paper: str = ""
+    networks: int | None = None
+    trained: int | None = None
+    more: str = ""
+    """What is said of further networks, such as a critic."""
+    views: str = ""
+    work: float | None = None
+    """Cost of a step in steps of supervised training, each with the batch that a plan gives it."""
+    targets: tuple[str, ...] = ()
+    prose: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
+
+    @property
+    def counted(self) -> str:
+        """``2 (1 trained)``."""
+        return "" if self.networks is None else f"{self.networks} ({self.trained} trained){self.more}"
+
+    @property
+    def memory(self) -> float:
+        """What a training step holds, in trained networks: 1.25 with a teacher, 2 where nothing is said."""
+        if self.networks is None or self.trained is None:
+            return 2.0
+        views = max(len(self.default_views) - 1, 0)
+        idle = FROZEN * (self.networks - self.trained) + CRITIC * bool(self.more) + VIEW * views
+        return self.trained + idle
+
+    @property
+    def default_views(self) -> tuple[str, ...]:
+        """The views that the defaults ask for: what stands outside the parentheses."""
+        named = re.sub(r"\(.*?\)", "", self.views)
+        return tuple(name for name in re.findall(r"\w+", named) if name not in ("and", "none"))
+
+    def problems(self) -> list[str]:
+        """Where the docstring does not have the form; empty if it does."""
+        wrong = []
+        if not self.summary.endswith("."):
+            wrong.append("the docstring begins with one line that ends in a period")
+        if not self.formula.startswith("``"):
+            wrong.append("the second paragraph is the formula, in ``double backticks``")
+        if self.networks is None:
+            wrong.append(
+                "one paragraph is `Paper: NAME, AUTHORS, VENUE YEAR, arXiv:... or doi:....`, then on its own "
+                "line `Networks: 2 (1 trained). Views: weak. Work: 1.2.`"
+            )
+        elif not (SOURCE.search(self.paper) and re.search(r"\b(19|20)\d\d\b", SOURCE.sub("", self.paper))):
+            wrong.append("`Paper:` has a year, and one of arXiv:..., doi:... and https://...")
+        silent = [option.name for option in self.options if not option.description]
+        if silent:
+            wrong.append(f"`Args:` has a line on each option; none on {', '.join(silent)}")
+        return wrong
+
+
+def read(path: Path, name: str, class_name: str = "") -> Description:
+    """The method of a source file: the class called ``class_name``, else the one with ``Paper:``."""
+    node = find_class(path, class_name)
+    if node is None:
+        return Description(name)
+    text, _, _ = (ast.get_docstring(node) or "").partition("\nArgs:\n")
+    summary, *paragraphs = [part.strip() for part in re.split(r"\n\s*\n", text)]
+    formula = paragraphs.pop(0) if paragraphs and paragraphs[0].startswith("``") else ""
+    facts: dict[str, str] = {}
+    for paragraph in paragraphs:
+        if paragraph.startswith("Paper: ") and (match := FACTS.fullmatch(one_line(paragraph))):
+            facts = match.groupdict()
+    described: dict[str, str] = {}
+    for kind in lineage(node, path):
+        described = _arguments(kind) | described
+    return Description(
+        name,
+        summary=one_line(summary),
+        formula=one_line(formula),
+        paper=facts.get("paper", ""),
+        networks=int(facts["networks"]) if facts else None,
+        trained=int(facts["trained"]) if facts else None,
+        more=facts.get("more", ""),
+        views=facts.get("views", ""),
+        work=float(facts["work"]) if facts else None,
+        targets=targets(node),
+        prose=tuple(part for part in paragraphs if not part.startswith(("Paper: ", "Raises:"))),
+        options=tuple(
+            Option(argument, kind, default, described.get(argument, ""))
+            for argument, kind, default in keyword_only(node, path)
+        ),
+    )
+
+
+def one_line(text: str) -> str:
+    """Text of several lines as one."""
+    return " ".join(text.split())
+
+
+def _arguments(node: ast.ClassDef) -> dict[str, str]:
+    """Name -> description, of the Google-style ``Args:`` section of a class."""
+    _, _, section = (ast.get_docstring(node) or "").partition("\nArgs:\n")
+    section = re.split(r"\n(?=\S)", section)[0]  # up to the next section
+    entries = re.split(r"\n(?=    \w)", "\n" + section)
+    pairs = (entry.strip().partition(":") for entry in entries if entry.strip())
+    return {name.strip(): one_line(description) for name, _, description in pairs}
+
+
+NUMBERS = {
+    "Share": "number from 0 to 1",
+    "Amount": "number, 0 or more",
+    "Positive": "number above 0",
+    "Count": "whole number, 0 or more",
+    "Length": "whole number, 1 or more",
+    "float": "number",
+    "int": "whole number",
+    "bool": "true or false",
+    "str": "text",
+}
+
+
+def typed(value: Any) -> str:
+    """A default as it would be typed after ``--set method.options.KEY=``."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, tuple | list):
+        return f"[{','.join(map(typed, value))}]"
+    return str(value)
+
+
+def words(annotation: str) -> str:
+    """``Length | None`` -> "whole number, 1 or more, or ``null``"; unknown types stay as they are."""
+    return _words(ast.parse(annotation, mode="eval").body) if annotation else ""
+
+
+def _words(node: ast.expr) -> str:
+    match node:
+        case ast.Constant(value=None):
+            return "``null``"
+        case ast.Name(id=name) if name in NUMBERS:
+            return NUMBERS[name]
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return f"{_words(left)}, or {_words(right)}"
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=values):
+            choices = [f"``{typed(ast.literal_eval(v))}``" for v in _items(values)]
+            return " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
+        case ast.Subscript(value=ast.Name(id="tuple" | "list"), slice=values):
+            return f"[{', '.join(map(_words, _items(values)))}]"
+        case ast.Subscript(value=ast.Name(id="Mapping")):
+            return "{name: value, …}"
+        case ast.Constant(value=value) if value is ...:
+            return "…"
+    return ast.unparse(node)
+
+
+def _items(node: ast.expr) -> list[ast.expr]:
+    return node.elts if isinstance(node, ast.Tuple) else [node]
+
+
+FOLDER = Path(__file__).parent
+METRICS = ("dice", "jaccard", "hd95", "asd")
+
+Row = dict[str, str]
+
+
+def published(method: str | None = None) -> list[Row]:
+    """Rows of ``published.csv``, of one method or of all; Dice and Jaccard in percent.
+
+    Columns: ``method`` (also of methods that semiseg does not have), ``dataset``, ``labeled``, ``unlabeled``
+    (in ``unit``: scans, patients or percent of the training scans), one per metric (empty: not given),
+    ``unchecked`` (the metrics that were not compared with their source), ``setting``, ``source``,
+    ``comparable`` (``yes`` or ``no``: with an honest run of semiseg) and ``why``.
+    """
+    return _rows("published.csv", method)
+
+
+def measured(method: str | None = None) -> list[Row]:
+    """Rows of ``measured.csv``, which ``benchmarks/page.py`` writes; Dice in percent, distances in mm.
+
+    A row is the mean of ``seeds`` runs of one ``table`` of docs/results.md, which has their settings;
+    ``batch`` is how many images a network sees per step (empty: not recorded), ``*_sd`` the deviation over
+    seeds (empty for one seed), ``*_gain`` the mean difference from the supervised runs of the same command,
+    labels, iterations and seeds.
+    """
+    return _rows("measured.csv", method)
+
+
+def _rows(name: str, method: str | None) -> list[Row]:
+    path = FOLDER / name
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if method in (None, row["method"])]

@@ -1,0 +1,217 @@
+"""All that is known of one method, and its page of the documentation. Reads source text, never torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import yaml
+
+from semiseg import methods, recipes
+from semiseg.methods._catalog import METRICS, Row, typed, words
+
+TARGETS = {
+    "sdf": "signed distances of the labeled scans",
+    "sdf_published": "signed distances of the labeled scans, 0 where a class is absent",
+}
+LINK = re.compile(
+    r"arXiv:(?P<arxiv>\d{4}\.\d{4,5})|doi:(?P<doi>10\.\d+/\S*[^\s.,;)])|(?P<web>https://\S*[^\s.,;)])"
+)
+WHERE = {"arxiv": "https://arxiv.org/abs/", "doi": "https://doi.org/", "web": ""}
+DAGGER = "†"
+CHECKED = f"Dice and Jaccard in percent. {DAGGER} not checked against the source."
+FIGURES = ("Dice", "Jaccard", "95HD", "ASD")
+
+
+def content(name: str) -> dict[str, Any]:
+    """Everything about a method, for ``--json``; text keeps its ``double backticks``.
+
+    Args:
+        name: of a method, or ``package.module:Class``.
+
+    Raises:
+        UsageError: no such method.
+    """
+    method = methods.description(name)
+    recipe = yaml.safe_load((recipes.FOLDER / "default.yaml").read_text(encoding="utf-8"))
+    overlay = recipe.get("methods", {}).get(name) or {}
+    changed = overlay.get("method", {}).get("options", {})
+    return {
+        "name": name,
+        "summary": method.summary,
+        "formula": method.formula,
+        "paper": method.paper,
+        "links": [_address(match) for match in LINK.finditer(method.paper)],
+        "networks": method.networks,
+        "trained": method.trained,
+        "counted": method.counted,
+        "views": method.views,
+        "work": method.work,
+        "targets": list(method.targets),
+        "prose": list(method.prose),
+        "options": [
+            {
+                "name": option.name,
+                "type": words(option.type),
+                "default": option.default,
+                "description": re.sub(r"\bNone\b", "``null``", option.description),  # as one types it
+                **({"default_recipe": changed[option.name]} if option.name in changed else {}),
+            }
+            for option in method.options
+        ],
+        "published": methods.published(name),
+        "measured": methods.measured(name),
+    }
+
+
+def facts(page: dict[str, Any]) -> list[tuple[str, str]]:
+    """The facts as rows of a table, those that are known."""
+    work = (
+        "" if page["work"] is None else f"{page['work']} × a supervised step with the batch of the same plan"
+    )
+    targets = [f"``{name}``: {TARGETS[name]}" if name in TARGETS else name for name in page["targets"]]
+    rows = [
+        ("Paper", page["paper"]),
+        ("Networks", page["counted"]),
+        ("Views of unlabeled scans", page["views"]),
+        ("Work per step", work),
+        ("Extra targets", "; ".join(targets)),
+    ]
+    return [(key, value) for key, value in rows if value]
+
+
+def formula(page: dict[str, Any]) -> tuple[list[str], str]:
+    """The equations that the formula paragraph begins with, and the sentence that goes on after them."""
+    lines, rest = [], str(page["formula"])
+    while match := re.match(r"[\s,]*``(.+?)``", rest):
+        lines.append(match[1])
+        rest = rest[match.end() :]
+    return lines, rest.strip(" ,.:;") and rest.strip(" ,:;")
+
+
+def default(option: dict[str, Any]) -> tuple[str, str]:
+    """The default as one types it, and the recipe's where it is another ("" where not)."""
+    return typed(option["default"]), typed(option["default_recipe"]) if "default_recipe" in option else ""
+
+
+def published(page: dict[str, Any]) -> list[list[str]]:
+    """Published figures as rows: data, labels, four metrics, source, the number of a reason."""
+    numbers = {why: number for number, why in enumerate(reasons(page), 1)}
+    return [
+        [
+            ", ".join(filter(None, (row["dataset"], row["setting"]))),
+            _labels(row),
+            *(f"{row[metric]}{DAGGER if metric in row['unchecked'].split() else ''}" for metric in METRICS),
+            row["source"],
+            f"{row['comparable']} ({numbers[reason(row)]})",
+        ]
+        for row in page["published"]
+    ]
+
+
+def reasons(page: dict[str, Any]) -> list[str]:
+    """Why published figures can be compared with honest runs of ours, or cannot; each once."""
+    return list(dict.fromkeys(map(reason, page["published"])))
+
+
+def reason(row: Row) -> str:
+    """Whether a published figure can be compared with honest runs of ours, and why."""
+    return f"{'Comparable' if row['comparable'] == 'yes' else 'Not comparable'}: {row['why']}."
+
+
+def measured(page: dict[str, Any]) -> list[list[str]]:
+    """Our own figures as rows: table, labeled scans, iterations, seeds, Dice, 95HD, gains over supervised."""
+    return [
+        [
+            *(row[key] for key in ("table", "labeled", "iterations", "seeds")),
+            *(" ± ".join(filter(None, (row[key], row[f"{key}_sd"]))) for key in ("dice", "hd95")),
+            *(row[f"{key}_gain"] for key in ("dice", "hd95")),
+        ]
+        for row in page["measured"]
+    ]
+
+
+MEASURED = (
+    "Table",
+    "Labeled",
+    "Iterations",
+    "Seeds",
+    "Dice",
+    "95HD",
+    "Dice vs. supervised",
+    "95HD vs. supervised",
+)
+
+MEASURED_AS = "Dice in percent, 95HD in mm; mean ± SD over seeds. Settings differ from table to table."
+
+
+def markdown(page: dict[str, Any]) -> str:
+    """The page of the documentation, ``docs/methods/NAME.md``."""
+    equations, rest = formula(page)
+    parts = [f"# {page['name']}", page["summary"], table(("", ""), facts(page))]
+    parts += ["\n".join(["```", *equations, "```"]), rest] if equations else []
+    parts += page["prose"]
+    if page["options"]:
+        rows = [[f"`{o['name']}`", o["type"], *_codes(default(o)), o["description"]] for o in page["options"]]
+        parts += [
+            "## Options",
+            f"Set with `--set method.options.KEY=VALUE`. {RECIPE}",
+            table(("Option", "Value", "Default", "Recipe `default`", "What"), rows),
+        ]
+    if page["published"]:
+        head = ("Data", "Labeled / unlabeled", *FIGURES, "Source", "Comparable with an honest run")
+        why = [f"{number}. {text}" for number, text in enumerate(reasons(page), 1)]
+        parts += ["## Published figures", CHECKED, table(head, published(page)), "\n".join(why)]
+    if page["measured"]:
+        parts += [
+            "## Our figures",
+            MEASURED_AS + " [Commands](../results.md).",
+            table(MEASURED, measured(page)),
+        ]
+    return "\n\n".join(_linked(_cited(part), page["name"]) for part in parts if part) + "\n"
+
+
+RECIPE = "The defaults are the paper's, or what the text above says; the recipe for own data changes some."
+
+
+def index() -> str:
+    """The table of all methods for ``docs/methods.md``."""
+    rows = []
+    for entry in methods.describe():
+        name = entry["name"]
+        cells = (entry["summary"], entry["paper"], entry["networks"], entry["work"])
+        rows.append((f"[`{name}`](methods/{name}.md)", *cells))
+    return _cited(table(("Method", "What it does", "Paper", "Networks", "Work"), rows))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; one without a head has an empty one, since Markdown wants it."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+
+
+def _codes(values: Iterable[str]) -> list[str]:
+    return [f"`{value}`" if value else "" for value in values]
+
+
+def _labels(row: Row) -> str:
+    counts = " / ".join(filter(None, (row["labeled"], row["unlabeled"])))
+    return counts + {"scans": "", "percent": " %"}.get(row["unit"], f" {row['unit']}")
+
+
+def _cited(text: str) -> str:
+    """Markdown of our docstrings: single backticks, papers as links."""
+    text = re.sub(r":\w+:`~?(.+?)`", r"`\1`", text).replace("``", "`") if "```" not in text else text
+    return LINK.sub(lambda match: f"[{match[0]}]({_address(match)})", text)
+
+
+def _linked(text: str, name: str) -> str:
+    """The names of other methods as links to their pages."""
+    others = "|".join(other for other in methods.names() if other != name)
+    return re.sub(rf"(?<!\[)`({others})`", r"[`\1`](\1.md)", text)
+
+
+def _address(match: re.Match[str]) -> str:
+    kind = match.lastgroup or ""
+    return WHERE[kind] + match[kind]

@@ -1,0 +1,213 @@
+"""What networks there are, read from the source files: listing them must not cost an import of torch.
+
+From a name and options to a network, with the user's mistakes caught before Python's own TypeError.
+
+``make_net``: fresh networks of one size, of the kind that was chosen for the run or of another.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semiseg.errors import unknown_name
+from semiseg.networks.options import check_options
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Our own networks: the files with a class of the file's name (but for case and underscores) and a paper.
+
+    ``monai:Class`` and ``package.module:Class`` can be built, too.
+    """
+    return sorted(p.stem for p in _FOLDER.glob("*.py") if not p.stem.startswith("_") and _is_network(p.stem))
+
+
+def require(name: str) -> None:
+    """Refuse a name that none of our networks has; those of other packages are found when they are built.
+
+    Raises:
+        UsageError: names the nearest.
+    """
+    if ":" not in name and name not in names():
+        raise unknown_name(
+            "network",
+            name,
+            names(),
+            hint=f"known: {', '.join(names())}, or monai:CLASS (any MONAI network), or package.module:CLASS",
+        )
+
+
+def describe() -> list[dict[str, Any]]:
+    """One entry per network: ``name``, ``summary``, ``dims``, ``paper``, ``options`` (name -> default).
+
+    The text is the class's docstring: its first line, and its line that starts with ``Paper:``.
+    """
+    return [_describe(name) for name in names()]
+
+
+def class_of(tree: ast.Module, name: str) -> ast.ClassDef:
+    """The network's class in its file: its name is the file's, but for case and underscores."""
+    wanted = name.replace("_", "").lower()
+    return next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name.lower() == wanted)
+
+
+def class_name(name: str) -> str:
+    """The class that the file ``name`` offers."""
+    return class_of(_parse(name), name).name
+
+
+def _is_network(name: str) -> bool:
+    wanted = name.replace("_", "").lower()
+    classes = [n for n in _parse(name).body if isinstance(n, ast.ClassDef) and n.name.lower() == wanted]
+    return any("Paper:" in (ast.get_docstring(n) or "") for n in classes)
+
+
+@functools.cache
+def _parse(name: str) -> ast.Module:
+    return ast.parse((_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+
+
+def _describe(name: str) -> dict[str, Any]:
+    node = class_of(_parse(name), name)
+    lines = (ast.get_docstring(node) or "").splitlines()
+    return {
+        "name": name,
+        "summary": lines[0] if lines else "",
+        "dims": _dims(node),
+        "paper": _paper(lines),
+        "options": _options(node),
+    }
+
+
+def _paper(lines: list[str]) -> str:
+    """The paragraph that starts with ``Paper:``, on one line."""
+    start = next((i for i, line in enumerate(lines) if line.startswith("Paper:")), len(lines))
+    rest = lines[start:]
+    end = next((i for i, line in enumerate(rest) if not line.strip()), len(rest))
+    return " ".join(line.strip() for line in rest[:end]).removeprefix("Paper:").strip()
+
+
+def _dims(node: ast.ClassDef) -> list[int]:
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == "dims" and item.value:
+            return list(ast.literal_eval(item.value))
+    return [2, 3]
+
+
+def _options(node: ast.ClassDef) -> dict[str, str]:
+    init = next(n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
+    pairs = zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)
+    return {arg.arg: ast.unparse(default) for arg, default in pairs if default and arg.arg != "heads"}
+
+
+_COMMON = ("dim", "in_channels", "classes", "heads")
+_PLANNED = ("features", "strides", "kernels")
+
+
+def build(
+    name: str,
+    *,
+    dim: int,
+    in_channels: int,
+    classes: int,
+    heads: Mapping[str, int] | None,
+    plan: Any,
+    patch: Sequence[int],
+    options: Mapping[str, Any],
+) -> nn.Module:
+    """See :func:`semiseg.networks.build`."""
+    from semiseg.settings.options import checked  # needs pydantic, which the list of networks does not
+
+    if ":" in name:
+        from semiseg.networks.outside import build_outside
+
+        return build_outside(
+            name,
+            dim=dim,
+            in_channels=in_channels,
+            classes=classes,
+            heads=heads,
+            plan={**planned(plan), "patch": tuple(patch)},
+            options=options,
+        )
+    require(name)
+    network: type[nn.Module] = getattr(importlib.import_module(f"semiseg.networks.{name}"), class_name(name))
+    allowed = [p for p in inspect.signature(network).parameters if p not in _COMMON]
+    check_options(name, options, allowed, network)
+    sized = {key: value for key, value in planned(plan).items() if key in allowed}
+    given = sized | checked(f"network {name!r}", network, options)
+    return network(dim=dim, in_channels=in_channels, classes=classes, heads=heads, **given)
+
+
+def planned(plan: Any) -> dict[str, Any]:
+    """What a plan says of a network's size; empty entries are left to the network's defaults."""
+    found = {key: getattr(plan, key, None) for key in _PLANNED}
+    return {key: value for key, value in found.items() if value}
+
+
+@dataclass(frozen=True)
+class Factory:
+    """What a method makes its networks with; see :data:`semiseg.core.NetFactory`.
+
+    Each network remembers in ``described`` how to build it again: ``{"name": ..., "options": ...}``, without
+    its extra heads, which serve training only.
+    """
+
+    name: str
+    """Of the run's network."""
+    dim: int
+    in_channels: int
+    classes: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the run's network."""
+    plan: Any = None
+    """As in :func:`semiseg.networks.build`, of this network and of others."""
+    patch: Sequence[int] = ()
+    """As there."""
+    checkpointing: bool = False
+    """See :mod:`semiseg.networks.checkpointing`; it is of the training, so no network remembers it."""
+
+    def __call__(
+        self, heads: Mapping[str, int] | None = None, *, network: str | None = None, **options: Any
+    ) -> nn.Module:
+        """A fresh network.
+
+        Args:
+            heads: extra outputs, name -> channels.
+            network: another one than the run's, by name; it has only the options given here.
+            options: to be changed in the run's network.
+        """
+        chosen: dict[str, Any] = self.description if network is None else {"name": network, "options": {}}
+        chosen["options"].update(options)
+        net = build(
+            chosen["name"],
+            dim=self.dim,
+            in_channels=self.in_channels,
+            classes=self.classes,
+            heads=heads,
+            plan=self.plan,
+            patch=self.patch,
+            options=chosen["options"],
+        )
+        if self.checkpointing:
+            from semiseg.networks.checkpointing import checkpoint_blocks
+
+            checkpoint_blocks(net)
+        object.__setattr__(net, "described", chosen)  # no part of its state
+        return net
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Of the run's network."""
+        return {"name": self.name, "options": dict(self.options)}

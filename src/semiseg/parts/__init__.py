@@ -1,1 +1,0 @@
-"""What methods are built of besides losses: one mechanism per file."""

@@ -1,0 +1,1 @@
+"""Scans to label maps on disk: which scans, which networks, and a record of each."""

@@ -1,0 +1,273 @@
+"""One run of predicting: where each result goes, what need not be done again, one scan from end to end."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from semiseg import images
+from semiseg.__about__ import __version__
+from semiseg.errors import DeviceError, SemisegError, UsageError
+from semiseg.images.grid import Grid
+from semiseg.machine.files import require_writable, write_json
+from semiseg.prediction.assembly import Assembly, Segmentation
+from semiseg.prediction.model import Model, PreparedScan
+from semiseg.prediction.record import (
+    CaseResult,
+    Outputs,
+    class_sizes,
+    grid_dict,
+    inputs_state,
+    is_complete,
+    read_record,
+    versions,
+)
+from semiseg.prediction.scans import Scan, stem_of
+
+log = logging.getLogger("semiseg.prediction")
+
+T = TypeVar("T")
+
+_FILE_NAME = re.compile(r"\.[A-Za-z]{2,4}$")
+"""What a folder is hardly ever called."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A scan and where its results go."""
+
+    scan: Scan
+    outputs: Outputs
+
+
+class Ready(NamedTuple):
+    """A scan that waits for its forward passes."""
+
+    scan: PreparedScan
+    grid: Grid
+    meta: dict[str, Any]
+
+
+class Inferred(NamedTuple):
+    """A scan whose forward passes are done."""
+
+    assembly: Assembly
+    grid: Grid
+    meta: dict[str, Any]
+    began: float
+    """When they began."""
+
+
+class Job:
+    """A model with its options, applied to many scans.
+
+    Args:
+        model: with its final settings.
+        uncertainty: also write entropy maps.
+    """
+
+    def __init__(self, model: Model, uncertainty: bool) -> None:
+        self.model = model
+        self.uncertainty = uncertainty
+        self.channels = [channel.name for channel in model.plan.channels]
+        self.device = str(model.device)
+        self.model_dict: dict[str, Any] = {"id": model.id, "members": [dict(m.source) for m in model.members]}
+        self.options: dict[str, Any] = {
+            **model.settings.model_dump(mode="json", exclude={"window_batch"}),
+            "precision": model.precision,
+            "mirrored_axes": [list(model.mirrored(member)) for member in model.members],
+        }
+
+    def lay_out(self, scans: Sequence[Scan], inputs: Path, output: Path) -> list[Task]:
+        """Say where each result goes.
+
+        Raises:
+            UsageError: one output file for several scans, or a place where inputs would be overwritten.
+        """
+        single = images.ending_of(output) is not None and not output.is_dir()
+        if single and len(scans) != 1:
+            raise UsageError(
+                f"output {output} is one file, the input holds {len(scans)} scans", hint="give -o a folder"
+            )
+        if single or not output.is_file():
+            require_writable(output.parent if single else output, "-o")
+        else:
+            raise UsageError(
+                f"output {output} is a file of no image format known here",
+                hint=f"give -o a folder, or a name that ends in {', '.join(images.ENDINGS)}",
+            )
+        if inputs.is_file() and not output.exists() and _FILE_NAME.search(output.name) and not single:
+            raise UsageError(
+                f"output {output} looks like a file of a format that is not known here",
+                hint=f"give -o a folder, or a name that ends in {', '.join(images.ENDINGS)}",
+            )
+        tasks = [Task(scan, self._outputs(scan, output, single)) for scan in scans]
+        sources = {file.resolve() for scan in scans for file in scan.files}
+        written = {
+            p.resolve() for task in tasks for p in (*task.outputs.files().values(), task.outputs.record)
+        }
+        taken = {inputs.resolve(), *(file.parent for file in sources)}
+        same_folder = inputs.is_dir() and not single and output.resolve() in taken
+        if same_folder or sources & written:
+            raise UsageError(
+                f"output {output} lies among the input scans, which must not be overwritten or mixed with "
+                "predictions",
+                hint="give -o another folder",
+                code="OUTPUT_IS_INPUT",
+            )
+        return tasks
+
+    def skip_finished(
+        self, tasks: Sequence[Task], *, overwrite: bool, resume: bool
+    ) -> dict[Task, CaseResult]:
+        """The scans that need no work, because the same model has predicted them in the same way.
+
+        Raises:
+            UsageError: files are in the way that are not such predictions, and may not be overwritten.
+        """
+        skipped: dict[Task, CaseResult] = {}
+        foreign: list[str] = []
+        if overwrite:
+            return skipped
+        for task in tasks:
+            outputs = task.outputs
+            present = [p for p in (*outputs.files().values(), outputs.record) if p.exists()]
+            if not task.scan.ending or not present:
+                continue
+            record = read_record(outputs.record)
+            if not resume or record is None or not self._is_ours(record):
+                foreign.append(str(present[0]))
+            elif is_complete(record, outputs, inputs_state(task.scan.files)):
+                written = {kind: str(path) for kind, path in outputs.files().items()}
+                skipped[task] = CaseResult(task.scan.id, "skipped", 0.0, written, record.get("sizes") or {})
+        if foreign:
+            more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+            raise UsageError(
+                f"{foreign[0]}{more} exist and were not made by this model with these options",
+                hint="give -o another folder, or --overwrite to replace them",
+                code="OUTPUT_EXISTS",
+                details={"files": foreign},
+            )
+        return skipped
+
+    def prepare(self, task: Task) -> Ready:
+        """Read one scan and make the networks' input of it, in any thread.
+
+        Raises:
+            DataError: a scan that cannot be used.
+        """
+        image, grid, meta = task.scan.load()
+        return Ready(self.model.prepare(image, grid), grid, meta)
+
+    def infer(self, task: Task, ready: Callable[[], Ready]) -> Inferred | CaseResult:
+        """The forward passes of one scan, or what went wrong with it.
+
+        Args:
+            task: the scan.
+            ready: gives what :meth:`prepare` made of it, or raises what that raised.
+
+        Raises:
+            DeviceError: the device cannot do it, so that the next scan would fail alike.
+        """
+        began = time.monotonic()
+
+        def work() -> Inferred:
+            scan, grid, meta = ready()
+            return Inferred(self.model.infer(scan, entropy=self.uncertainty), grid, meta, began)
+
+        return self._guarded(task, began, work)
+
+    def finish(self, task: Task, inferred: Inferred | CaseResult) -> CaseResult:
+        """Post-process and write what :meth:`infer` found, in any thread; a failure is handed on.
+
+        Raises:
+            DeviceError: as there.
+        """
+        if isinstance(inferred, CaseResult):
+            return inferred
+        assembly, grid, meta, began = inferred
+
+        def work() -> CaseResult:
+            sizes = self._write(task, assembly.result(), grid, meta, began)
+            written = {kind: str(path) for kind, path in task.outputs.files().items()}
+            return CaseResult(task.scan.id, "done", _since(began), written, sizes)
+
+        return self._guarded(task, began, work)
+
+    def _guarded(self, task: Task, began: float, work: Callable[[], T]) -> T | CaseResult:
+        """What ``work`` returns, or the scan's failure; what concerns all scans is raised."""
+        name = task.scan.id
+        try:
+            return work()
+        except DeviceError:
+            raise
+        except SemisegError as error:
+            log.warning("%s failed: %s", name, error.message)
+            return self._failed(name, began, error)
+        except Exception as error:
+            log.warning("%s failed: %s: %s", name, type(error).__name__, error)
+            log.debug("where it happened", exc_info=True)
+            text = f"{name}: unexpected {type(error).__name__}: {error}"
+            return self._failed(name, began, SemisegError(text, hint="-v shows where", code="INTERNAL"))
+
+    def _write(
+        self, task: Task, found: Segmentation, grid: Grid, meta: dict[str, Any], began: float
+    ) -> dict[str, float]:
+        """All files of one scan or none; the record says ``writing`` until the others are whole."""
+        outputs = task.outputs
+        sizes = class_sizes(found.labels, self.model.label_values, grid)
+        record = self._record(task, grid) | {"sizes": sizes, "unit": "mL" if len(grid.shape) == 3 else "mm2"}
+        try:
+            write_json(outputs.record, record | {"status": "writing"})
+            images.write(outputs.labels, found.labels, grid, meta)
+            if outputs.entropy is not None and found.entropy is not None:
+                images.write(outputs.entropy, found.entropy, grid, meta)
+            written = {kind: path.stat().st_size for kind, path in outputs.files().items()}
+            write_json(
+                outputs.record, record | {"status": "done", "bytes": written, "seconds": _since(began)}
+            )
+        except BaseException:
+            for path in (*outputs.files().values(), outputs.record):
+                path.unlink(missing_ok=True)
+            raise
+        return sizes
+
+    def _record(self, task: Task, grid: Grid) -> dict[str, Any]:
+        scan = task.scan
+        return {
+            "case": scan.id,
+            "semiseg": __version__,
+            "versions": versions(),
+            "model": self.model_dict,
+            "options": self.options,
+            "device": self.device,
+            "inputs": [str(scan.shown)] if scan.shown else [str(file) for file in scan.files],
+            "inputs_state": inputs_state(scan.files),
+            "outputs": {kind: path.name for kind, path in task.outputs.files().items()},
+            "label_values": self.model.label_values,
+            "grid": grid_dict(grid),
+            # PNG and TIFF readers look for this key in CASE.json
+            "spacing": list(grid.spacing),
+        }
+
+    def _is_ours(self, record: dict[str, Any]) -> bool:
+        model = record.get("model")
+        same = isinstance(model, dict) and model.get("id") == self.model_dict["id"]
+        return same and record.get("options") == self.options
+
+    def _outputs(self, scan: Scan, output: Path, single: bool) -> Outputs:
+        labels = output if single else output / f"{scan.id}{scan.ending}"
+        return Outputs.place(labels, stem_of(output) if single else scan.id, uncertainty=self.uncertainty)
+
+    def _failed(self, name: str, began: float, error: SemisegError) -> CaseResult:
+        told = {key: value for key, value in error.as_dict().items() if key != "ok"}
+        return CaseResult(name, "failed", _since(began), error=told)
+
+
+def _since(began: float) -> float:
+    return round(time.monotonic() - began, 3)

@@ -1,0 +1,277 @@
+"""A trained model: networks, the plan they were trained with, and how to apply them to a scan."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from semiseg.errors import UsageError, unknown_name
+from semiseg.images.grid import Grid
+from semiseg.inference.accumulate import Slab
+from semiseg.inference.copies import prediction_copy
+from semiseg.inference.predictor import AUTOCAST, predict_slabs, require_settings_fit
+from semiseg.prediction.assembly import Assembly, Segmentation, Slabs, mean_slabs
+from semiseg.prediction.members import Member, digest, require_same, trusted
+from semiseg.preparation.forward import preprocess_image
+from semiseg.preparation.geometry import Geometry
+from semiseg.preparation.labels import file_values
+from semiseg.preparation.plan import Plan
+from semiseg.settings.config import InferenceConfig
+from semiseg.settings.resolve import validate
+
+__all__ = ["QUALITY", "Member", "Model", "PreparedScan"]
+
+QUALITY: dict[str, dict[str, Any]] = {
+    "balanced": {},
+    "best": {"mirror": True},
+}
+"""Named settings of time against accuracy, measured by benchmarks/quality.py; ``balanced`` is what the model
+was validated with, ``best`` adds the mirrored views that its training has seen."""
+
+
+class PreparedScan(NamedTuple):
+    """A scan as the networks take it."""
+
+    inputs: tuple[tuple[tuple[Member, ...], NDArray[np.float32]], ...]
+    """Members that see the same input, and that input, (C, T0, T1, T2)."""
+    geometry: Geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """One network or an ensemble, ready to predict.
+
+    Attributes:
+        members: at least one; all have the same classes and the same voxel grid, but each may have its own
+            intensity statistics and patch, as the folds of a cross-validation do.
+        settings: sliding window and post-processing.
+        device: where the networks are.
+        precision: ``32``, ``bf16`` or ``16``.
+        copies: id of a network -> its prediction copy, made when it is first needed.
+    """
+
+    members: tuple[Member, ...]
+    settings: InferenceConfig = field(default_factory=InferenceConfig)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: str = "32"
+    copies: dict[int, nn.Module] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise UsageError("a model needs at least one network", hint="use -m RUN_FOLDER", code="NO_MODEL")
+        if self.precision not in AUTOCAST:
+            raise unknown_name("precision", self.precision, ["auto", *AUTOCAST])
+        first, *others = self.members
+        for other in others:
+            require_same(first, other)
+        for member in self.members:
+            require_settings_fit(self.settings, member.plan.patch, list(member.plan.labels)[1:])
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str | Sequence[Path | str],
+        device: str | torch.device = "auto",
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        precision: str = "auto",
+        allow_code: Collection[str] = (),
+    ) -> Model:
+        """Read a model from run folders or checkpoints; several make an ensemble.
+
+        Args:
+            path: a run folder (its ``final`` checkpoint, else ``best``, else ``last``), a ``.ckpt`` file, or
+                several of them.
+            device: see :func:`semiseg.machine.hardware.select_device`.
+            overrides: keys of the ``inference`` section, over what the run was configured with.
+            precision: ``32``, ``bf16`` or ``16``; ``auto`` is what is fastest on the device, if the networks
+                answer there as they do in float32.
+            allow_code: modules that may be imported where a checkpoint names a network of other code.
+
+        Raises:
+            UsageError: missing, damaged or foreign checkpoints, code that is not allowed, or members that do
+                not fit together.
+        """
+        from semiseg.machine.hardware import native_precision, select_device
+        from semiseg.prediction.members import read_member
+
+        paths = [path] if isinstance(path, Path | str) else list(path)
+        if not paths:
+            raise UsageError("no model was given", hint="use -m RUN_FOLDER", code="NO_MODEL")
+        where = select_device(device)
+        read = [read_member(Path(p), allow_code) for p in paths]
+        members = tuple(member for member, _ in read)
+        for member in members:
+            layout = torch.channels_last if member.plan.dim == 2 else torch.channels_last_3d
+            member.network.to(where).to(memory_format=layout).eval()  # type: ignore[call-overload]
+        copies: dict[int, nn.Module] = {}
+        if precision == "auto":
+            precision, copies = trusted(members, native_precision(where))
+        model = cls(members, read[0][1], where, precision, copies)
+        return model.with_settings(**(overrides or {}))
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        networks: Sequence[nn.Module],
+        settings: InferenceConfig | None = None,
+        *,
+        precision: str = "32",
+        mirrored: tuple[int, ...] = (),
+    ) -> Model:
+        """A model of networks in memory, such as the one in training."""
+        device = next((p.device for network in networks for p in network.parameters()), torch.device("cpu"))
+        members = tuple(Member(plan, network, mirrored=mirrored) for network in networks)
+        return cls(members, settings or InferenceConfig(), device, precision)
+
+    @property
+    def plan(self) -> Plan:
+        """The first member's plan; classes, axes and spacing are those of all."""
+        return self.members[0].plan
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """All networks."""
+        return tuple(member.network for member in self.members)
+
+    @property
+    def id(self) -> str:
+        """The same for the same weights in the same order-free set of members (16 hex digits)."""
+        digests = sorted(str(m.source.get("sha256") or digest(m.network)) for m in self.members)
+        return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
+
+    @property
+    def label_values(self) -> dict[str, int]:
+        """Class name -> value in the predictions, background included."""
+        return dict(zip(self.plan.labels, file_values(self.plan), strict=True))
+
+    def mirrored(self, member: Member) -> tuple[int, ...]:
+        """The patch axes along which the member's mirrored views are averaged: none its training lacked."""
+        return member.mirrored if self.settings.mirror else ()
+
+    def with_settings(self, **overrides: Any) -> Model:
+        """The same model with other keys of the ``inference`` section.
+
+        Raises:
+            UsageError: an unknown key or a value that does not fit.
+        """
+        if not overrides:
+            return self
+        tree = self.settings.model_dump() | overrides
+        return replace(self, settings=validate({"inference": tree}).inference)
+
+    def segment(
+        self, image: NDArray[Any], grid: Grid, *, probabilities: bool = False, entropy: bool = False
+    ) -> Segmentation:
+        """Predict one scan.
+
+        Args:
+            image: (C, *S), any numeric type, as the files hold it.
+            grid: where the voxels lie.
+            probabilities: also return class probabilities.
+            entropy: also return the uncertainty map.
+
+        Raises:
+            DataError: an image that does not fit the plan.
+            DeviceError: one window does not fit into memory.
+            SemisegError: the network's answer is not finite.
+        """
+        prepared = self.prepare(image, grid)
+        return self.infer(prepared, probabilities=probabilities, entropy=entropy).result()
+
+    def segment_prepared(
+        self,
+        image: NDArray[np.float32],
+        geometry: Geometry,
+        *,
+        probabilities: bool = False,
+        entropy: bool = False,
+    ) -> Segmentation:
+        """As :meth:`segment` for a scan that was already preprocessed with :attr:`plan`, as in validation.
+
+        Args:
+            image: (C, T0, T1, T2) float32.
+            geometry: the scan's.
+            probabilities: also return class probabilities.
+            entropy: also return the uncertainty map.
+        """
+        prepared = PreparedScan(((self.members, image),), geometry)
+        return self.infer(prepared, probabilities=probabilities, entropy=entropy).result()
+
+    def prepare(self, image: NDArray[Any], grid: Grid) -> PreparedScan:
+        """The first step of :meth:`segment`; it needs no network, and may run in another thread."""
+        inputs = []
+        for members in self._groups():
+            prepared, geometry = preprocess_image(image, grid, members[0].plan)
+            inputs.append((tuple(members), prepared))
+        return PreparedScan(tuple(inputs), geometry)
+
+    def infer(
+        self,
+        scan: PreparedScan,
+        *,
+        probabilities: bool = False,
+        entropy: bool = False,
+        also: Callable[[Slab], None] | None = None,
+    ) -> Assembly:
+        """The second step: all forward passes. ``result()`` of what it returns is the third.
+
+        Args:
+            scan: of :meth:`prepare`.
+            probabilities: as in :meth:`segment`.
+            entropy: as there.
+            also: is given every slab, too: probabilities on the networks' grid.
+        """
+        assembly = Assembly(
+            scan.geometry,
+            self.plan,
+            self.label_values,
+            self.settings,
+            entropy=entropy,
+            probabilities=probabilities,
+        )
+        parts = [(len(members), self._slabs(members, image)) for members, image in scan.inputs]
+        with closing(mean_slabs(parts)) as slabs:
+            for slab in slabs:
+                assembly.add(slab)
+                if also is not None:
+                    also(slab)
+        return assembly
+
+    def _groups(self) -> list[list[Member]]:
+        """Members that see the same input through the same windows and mirrors."""
+        groups: dict[Any, list[Member]] = {}
+        for member in self.members:
+            key = (member.plan.channels, member.plan.patch, self.mirrored(member))
+            groups.setdefault(key, []).append(member)
+        return list(groups.values())
+
+    def _slabs(self, members: Sequence[Member], image: NDArray[np.float32]) -> Slabs:
+        return predict_slabs(
+            [self._copy(member) for member in members],
+            torch.from_numpy(np.ascontiguousarray(image)),
+            dim=self.plan.dim,
+            patch=members[0].plan.patch,
+            config=self.settings,
+            mirrored=self.mirrored(members[0]),
+            precision=self.precision,
+        )
+
+    def _copy(self, member: Member) -> nn.Module:
+        """The network's prediction copy, made once."""
+        key = id(member.network)
+        if key not in self.copies:
+            plan = member.plan
+            made, _ = prediction_copy(member.network, len(plan.channels), plan.patch, self.precision)
+            self.copies[key] = made
+        return self.copies[key]

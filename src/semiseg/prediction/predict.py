@@ -1,0 +1,227 @@
+"""Predict files, folders and DICOM series: label maps in each scan's own grid, and a record of each.
+
+Scans on their way through three stages: read and prepare, forward passes, finish and write.
+
+While the network works on one scan, a thread prepares the next and another writes the one before. At most
+``ahead`` prepared scans wait, and one result is being written, so that memory does not grow with the number
+of scans.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from semiseg import images
+from semiseg.errors import DataError, unknown_name
+from semiseg.machine.files import held, write_json
+from semiseg.prediction.job import Job, Ready, Task
+from semiseg.prediction.model import QUALITY, Model
+from semiseg.prediction.record import REPORT_NAME, CaseResult, PredictionReport
+from semiseg.prediction.scans import Scan, find_scans
+
+__all__ = [
+    "CaseResult",
+    "PredictionReport",
+    "predict",
+]
+
+log = logging.getLogger("semiseg.prediction")
+
+Progress = Callable[[int, int], None]
+"""Called with (scans dealt with, scans in all)."""
+
+
+def predict(
+    inputs: str | Path,
+    output: str | Path,
+    model: Model | str | Path | Sequence[str | Path],
+    *,
+    device: str = "auto",
+    overwrite: bool = False,
+    resume: bool = True,
+    uncertainty: bool = False,
+    mirror: bool | None = None,
+    quality: str = "balanced",
+    precision: str = "auto",
+    overrides: Mapping[str, Any] | None = None,
+    cases: Collection[str] | None = None,
+    allow_code: Collection[str] = (),
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> PredictionReport:
+    """Segment scans with a trained model.
+
+    One bad scan does not stop the others: it is listed in ``report.failed``. While the network is busy, the
+    next scan is read and prepared, and the one before is written. Every file appears whole or not at all.
+
+    Args:
+        inputs: an image, a folder of images (``CASE_0000.nii.gz`` for several channels), a dataset folder
+            (its ``imagesTs``), a DICOM file or folder, or a zip of DICOM.
+        output: a folder, or one image file when there is one scan. Label maps keep the scan's grid and file
+            ending (NIfTI for DICOM); ``CASE.json`` tells how each was made.
+        model: a run folder, a checkpoint, several of them (an ensemble), or a loaded model.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; for a model that is not loaded yet.
+        overwrite: replace what is there. Otherwise files that we did not write are never touched.
+        resume: leave scans that the same model has predicted in the same way; False refuses them.
+        uncertainty: also write ``CASE_entropy.nii.gz``, 0 certain to 1 uniform.
+        mirror: average over views mirrored along the axes that the run's training mirrored, and no others;
+            None as the run was configured.
+        quality: ``balanced`` (as validated) or ``best`` (with ``mirror``).
+        precision: auto, 32, bf16 or 16; for a model that is not loaded yet.
+        overrides: keys of the ``inference`` section, strongest.
+        cases: ids of the scans to predict; None for all that are there.
+        allow_code: modules that may be imported where a checkpoint names a network of other code; for a model
+            that is not loaded yet.
+        workers: scans read and prepared ahead, each in a thread (default 1; 0 does one thing after another).
+        progress: told after every scan.
+
+    Raises:
+        UsageError: paths or options that cannot be meant, a model that cannot be used.
+        DataError: nothing to predict, or no scan of a name in ``cases``.
+        DeviceError: the device is missing, or one window does not fit into its memory.
+    """
+    began = time.monotonic()
+    if quality not in QUALITY:
+        raise unknown_name("quality", quality, QUALITY)
+    if not isinstance(model, Model):
+        model = Model.load(model, device, precision=precision, allow_code=allow_code)
+    changed = QUALITY[quality] | ({} if mirror is None else {"mirror": mirror}) | dict(overrides or {})
+    model = model.with_settings(**changed)
+    tell_unmirrored(model)
+    job = Job(model, uncertainty)
+    inputs, output = Path(inputs), Path(output)
+    tasks = job.lay_out(_chosen(find_scans(inputs, job.channels), cases, inputs), inputs, output)
+    single = images.ending_of(output) is not None and not output.is_dir()
+    with held(output, "-o", beside=single):
+        results = job.skip_finished(tasks, overwrite=overwrite, resume=resume)
+        finished = False
+
+        def done(task: Task, result: CaseResult) -> None:
+            results[task] = result
+            if progress is not None:
+                progress(len(results), len(tasks))
+
+        try:
+            run_all(job, [t for t in tasks if t not in results], 1 if workers is None else workers, done)
+            finished = True
+        finally:
+            told = [results[task] for task in tasks if task in results]
+            seconds = time.monotonic() - began
+            report = PredictionReport(
+                output, job.model_dict, job.options, job.device, told, seconds, not finished
+            )
+            if images.ending_of(output) is None:
+                write_json(output / REPORT_NAME, report.as_dict())
+    return report
+
+
+def tell_unmirrored(model: Model) -> None:
+    """A line where mirrored views are asked for and some network has never seen any."""
+    without = [member for member in model.members if not member.mirrored]
+    if model.settings.mirror and without:
+        who = "this model was" if len(model.members) == 1 else f"{len(without)} of {len(model.members)} were"
+        log.warning("%s trained without mirrored images: no mirrored views are averaged there", who)
+
+
+def _chosen(scans: list[Scan], cases: Collection[str] | None, inputs: Path) -> list[Scan]:
+    if cases is None:
+        return scans
+    if missing := sorted(set(cases) - {scan.id for scan in scans}):
+        raise DataError(
+            f"no scan {missing[0]} in {inputs}",
+            hint="name cases by their file names, without channel number and ending",
+            code="NO_SCANS",
+            details={"missing": missing},
+        )
+    return [scan for scan in scans if scan.id in set(cases)]
+
+
+Done = Callable[[Task, CaseResult], None]
+"""Told once for each scan, in order, from the thread that called :func:`run_all`."""
+
+
+def run_all(job: Job, tasks: Sequence[Task], ahead: int, done: Done) -> None:
+    """Predict scans. What goes wrong with one of them is in its result and stops no other.
+
+    After an interrupt the result that is being written is finished, and told like the others.
+
+    Args:
+        job: the model and its options.
+        tasks: scans and where their results go.
+        ahead: scans prepared in advance; 0 does everything in this thread.
+        done: told of every result.
+
+    Raises:
+        DeviceError: the device cannot do it, so that the next scan would fail alike.
+    """
+    if ahead < 1:
+        for task in tasks:
+            done(task, job.finish(task, job.infer(task, partial(job.prepare, task))))
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
+        writing = _Writing(done)
+        try:
+            for task, ready in _prepared(job, tasks, ahead):
+                writing.collect(wait_for=0)
+                inferred = job.infer(task, ready)
+                writing.collect(wait_for=1)
+                writing.add(task, pool.submit(job.finish, task, inferred))
+            writing.collect(wait_for=1)
+        finally:
+            writing.settle()
+
+
+class _Writing:
+    """The results that are being finished and written: none or one."""
+
+    def __init__(self, done: Done) -> None:
+        self._done = done
+        self._waiting: deque[tuple[Task, Future[CaseResult]]] = deque()
+
+    def add(self, task: Task, future: Future[CaseResult]) -> None:
+        self._waiting.append((task, future))
+
+    def collect(self, wait_for: int) -> None:
+        """Tell of results that are there, and of ``wait_for`` that may still have to come."""
+        while self._waiting and (wait_for > 0 or self._waiting[0][1].done()):
+            task, future = self._waiting[0]
+            wait([future])  # an interrupt here leaves it in the row
+            self._waiting.popleft()
+            wait_for -= 1
+            self._done(task, future.result())
+
+    def settle(self) -> None:
+        """After an error elsewhere: let what has begun be whole, and tell of it."""
+        for task, future in self._waiting:
+            if future.exception() is None:
+                self._done(task, future.result())
+        self._waiting.clear()
+
+
+def _prepared(job: Job, tasks: Sequence[Task], ahead: int) -> Iterator[tuple[Task, Callable[[], Ready]]]:
+    """Each task with a call that gives its input (or raises), once; the next ones are being prepared."""
+    waiting: deque[tuple[Task, list[Future[Ready]]]] = deque()
+    rest = iter(tasks)
+    with ThreadPoolExecutor(ahead, thread_name_prefix="read") as pool:
+        try:
+            while True:
+                while len(waiting) <= ahead and (task := next(rest, None)) is not None:
+                    waiting.append((task, [pool.submit(job.prepare, task)]))
+                if not waiting:
+                    return
+                task, held = waiting.popleft()
+                yield task, partial(_taken, held)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _taken(held: list[Future[Ready]]) -> Ready:
+    """Whoever takes it is the only one to hold it."""
+    return held.pop().result()

@@ -1,0 +1,143 @@
+"""What a prediction leaves beside its label map: who made it, from what, and what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiseg.__about__ import __version__
+from semiseg.images.grid import Grid
+from semiseg.machine.files import read_json
+
+REPORT_NAME = "prediction_report.json"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where one scan's results go."""
+
+    labels: Path
+    entropy: Path | None
+    record: Path
+
+    @classmethod
+    def place(cls, labels: Path, stem: str, *, uncertainty: bool) -> Outputs:
+        """Beside the label map: ``CASE_entropy.nii.gz`` and ``CASE.json``."""
+        folder = labels.parent
+        doubt = folder / f"{stem}_entropy.nii.gz" if uncertainty else None
+        return cls(labels, doubt, folder / f"{stem}.json")
+
+    def files(self) -> dict[str, Path]:
+        """What is written, the record aside, by kind."""
+        return {"labels": self.labels, **({"entropy": self.entropy} if self.entropy else {})}
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What became of one scan."""
+
+    id: str
+    status: Literal["done", "skipped", "failed"]
+    seconds: float = 0.0
+    outputs: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, float] = field(default_factory=dict)
+    """Foreground class -> milliliters (square millimeters for a 2D image)."""
+    error: dict[str, Any] | None = None
+    """``code``, ``message``, ``hint`` and ``details`` of a failure."""
+
+
+@dataclass(frozen=True)
+class PredictionReport:
+    """A finished (or interrupted) prediction of one or many scans."""
+
+    output: Path
+    model: dict[str, Any]
+    options: dict[str, Any]
+    device: str
+    cases: list[CaseResult]
+    seconds: float
+    interrupted: bool = False
+
+    @property
+    def done(self) -> list[CaseResult]:
+        """Predicted now."""
+        return [case for case in self.cases if case.status == "done"]
+
+    @property
+    def skipped(self) -> list[CaseResult]:
+        """Left as they were, because the same model had predicted them before."""
+        return [case for case in self.cases if case.status == "skipped"]
+
+    @property
+    def failed(self) -> list[CaseResult]:
+        """Not predicted; each says why."""
+        return [case for case in self.cases if case.status == "failed"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of ``prediction_report.json``."""
+        return {
+            "semiseg": __version__,
+            "versions": versions(),
+            "output": str(self.output),
+            "model": self.model,
+            "options": self.options,
+            "device": self.device,
+            "seconds": round(self.seconds, 2),
+            "interrupted": self.interrupted,
+            "counts": {"done": len(self.done), "skipped": len(self.skipped), "failed": len(self.failed)},
+            "files": [file for case in self.cases for file in case.outputs.values()],
+            "cases": [asdict(case) for case in self.cases],
+        }
+
+
+def versions() -> dict[str, str]:
+    """Of what computes a prediction."""
+    import torch
+
+    return {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A ``CASE.json`` that we wrote, or None."""
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and "semiseg" in content and "case" in content else None
+
+
+def is_complete(record: Mapping[str, Any], outputs: Outputs, inputs: str) -> bool:
+    """Whether all files of the record are there, unchanged in size, and made from the input as it is now."""
+    if record.get("status") != "done" or record.get("inputs_state") != inputs:
+        return False
+    written = record.get("bytes") or {}
+    return all(
+        path.is_file() and path.stat().st_size == written.get(k) for k, path in outputs.files().items()
+    )
+
+
+def inputs_state(files: Sequence[Path]) -> str:
+    """One word that changes when a file is replaced (by size and time; nothing is read)."""
+    state = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
+    return hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
+
+
+def grid_dict(grid: Grid) -> dict[str, Any]:
+    """The grid as JSON."""
+    return {"shape": list(grid.shape), "spacing": list(grid.spacing), "affine": grid.affine.tolist()}
+
+
+def class_sizes(labels: NDArray[Any], values: Mapping[str, int], grid: Grid) -> dict[str, float]:
+    """Class name -> volume in mL, or area in mm² of a 2D image, of every class but the first (background)."""
+    counts = np.bincount(labels.reshape(-1), minlength=max(values.values()) + 1)
+    unit = float(np.prod(grid.spacing)) / (1000.0 if len(grid.shape) == 3 else 1.0)
+    names = list(values)[1:]
+    return {name: round(float(counts[values[name]]) * unit, 4) for name in names}

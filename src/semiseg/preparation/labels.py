@@ -1,0 +1,115 @@
+"""Label values: from what is in a file to class indices, and back to what the user wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiseg.errors import DataError
+from semiseg.preparation.plan import Plan
+
+IGNORE = 255
+"""Equal to ``semiseg.core.IGNORE``; spelled again so that worker processes need not import torch."""
+
+
+def to_classes(label: NDArray[Any], plan: Plan, *, case: str = "") -> NDArray[np.uint8]:
+    """File values to class indices 0..K-1 and :data:`IGNORE`.
+
+    ``plan.label_map`` is applied first; what it does not name stays as it is.
+
+    Args:
+        label: any shape, integers (or floats that are whole numbers).
+        plan: labels, label_map and ignore_value.
+        case: named in errors.
+
+    Raises:
+        DataError: a value that is not a whole number or not declared (code ``LABEL_VALUES``); the hint
+            proposes a ``label_map``.
+    """
+    whole = _as_integers(label)
+    found = _distinct(whole)
+    known = {value: k for k, value in enumerate(plan.labels.values())}
+    if plan.ignore_value is not None:
+        known[plan.ignore_value] = IGNORE
+    declared = {raw: plan.label_map.get(int(raw), raw) if float(raw).is_integer() else raw for raw in found}
+    odd = [raw for raw in found if declared[raw] not in known]
+    if odd:
+        raise _undeclared(odd, found, plan, case)
+    classes = np.zeros(label.shape, np.uint8)
+    for raw in found:
+        if known[declared[raw]]:
+            classes[whole == raw] = known[declared[raw]]
+    return classes
+
+
+def file_values(plan: Plan) -> tuple[int, ...]:
+    """The value that each class gets in a prediction: the user's own, as it was before ``label_map``.
+
+    Where several raw values mean one class, or two classes would get the same value, nothing can be undone
+    and the declared values are used.
+    """
+    raw: dict[int, list[int]] = {}
+    for value, declared in plan.label_map.items():
+        raw.setdefault(declared, []).append(value)
+    declared_values = tuple(plan.labels.values())
+    back = tuple(raw[v][0] if len(raw.get(v, ())) == 1 else v for v in declared_values)
+    return back if len(set(back)) == len(back) else declared_values
+
+
+def smallest_unsigned(values: Iterable[int]) -> np.dtype[Any]:
+    """The smallest unsigned type that holds all values."""
+    return np.min_scalar_type(max(values))
+
+
+def _as_integers(label: NDArray[Any]) -> NDArray[Any]:
+    """The label as integers where it holds whole numbers stored as floats, otherwise as it is."""
+    if label.dtype.kind != "f" or not np.isfinite(label).all():
+        return label
+    whole = label.astype(np.int32)
+    return whole if np.array_equal(whole, label) else label
+
+
+def _distinct(label: NDArray[Any]) -> list[Any]:
+    """The distinct values, ascending; without sorting the voxels where they are small integers."""
+    small = label.dtype.kind in "iu" and label.size and int(label.min()) >= 0 and int(label.max()) < 2**16
+    if not small:
+        return list(np.unique(label).tolist())
+    counts = np.zeros(2**16, np.int64)
+    for slab in label:  # counting makes 8 bytes of every voxel, so not of all at once
+        counts += np.bincount(slab.ravel(), minlength=2**16)
+    return list(np.flatnonzero(counts).tolist())
+
+
+def _undeclared(odd: list[Any], found: list[Any], plan: Plan, case: str) -> DataError:
+    where = f"{case}: " if case else ""
+    declared = sorted({*plan.labels.values(), *([] if plan.ignore_value is None else [plan.ignore_value])})
+    proposal = propose_label_map(found, declared)
+    hint = (
+        f'if these are the same classes in order, add "label_map": {proposal} to dataset.json '
+        "(`semiseg check --fix` writes it)"
+        if proposal
+        else "mend the label file, or declare the value under labels in dataset.json"
+    )
+    return DataError(
+        f"{where}the label holds {_listed(odd)}, wanted only the declared values {declared}",
+        hint=hint,
+        code="LABEL_VALUES",
+        details={"case": case, "values": odd[:50], "declared": declared, "label_map": proposal},
+    )
+
+
+def propose_label_map(found: list[Any], declared: list[int]) -> dict[int, int]:
+    """Found to declared values in ascending order, where their number fits; otherwise empty."""
+    if not all(float(value).is_integer() for value in found) or len(found) > len(declared):
+        return {}
+    odd = sorted(int(v) for v in found if v not in declared)
+    free = [v for v in sorted(declared) if v not in found]
+    return dict(zip(odd, free, strict=False))
+
+
+def _listed(values: list[Any], most: int = 10) -> str:
+    shown = ", ".join(f"{value:g}" for value in values[:most])
+    return f"{shown} and {len(values) - most} more values" if len(values) > most else shown

@@ -1,0 +1,436 @@
+"""Second half of planning: voxel size and patch together, stages, batch, for a budget of time and memory.
+
+The rules follow nnU-Net (Isensee et al., Nature Methods 2021, doi:10.1038/s41592-020-01008-z): start from the
+median scan, rounded up to what the stages halve, and shrink until it fits; where the patch then shows too
+little of a scan, take coarser voxels; halve an axis while it keeps 4 voxels and its voxels are not more than
+twice as large as the finest; do not mix across slices that are much farther apart. `benchmarks/plans.py`
+measures the two limits of coarser voxels, ``seen`` and ``across``.
+
+The network part of a plan: what was asked for, completed, and checked against the patch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from semiseg.errors import UsageError, unknown_name
+from semiseg.preparation.layout import Layout
+from semiseg.preparation.plan import Choice, NetworkPlan
+
+SMALLEST_MAP = 4
+"""Voxels per axis that every feature map keeps (unless the patch itself has fewer)."""
+BYTES = {"cpu": 52, "cuda": 32}
+"""Memory per voxel and feature of a stage, with everything a backward pass needs: float32 on the CPU,
+bfloat16 elsewhere. Measured on the default U-Net, with a fifth on top for passing gradients."""
+BASE_GB = {"cpu": 0.5, "cuda": 0.7}
+"""What the libraries take before the first patch."""
+ASSUMED_GB = 8.0
+"""Memory that is planned for where nothing is known (nnU-Net's target)."""
+CARD_SHARE = 0.9
+"""Of an accelerator's memory; the rest is left to its driver, to fragments and to a screen."""
+CASES_SHARE = 0.5
+"""Prepared cases that take less than this share of an accelerator's memory stay there during training."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much a device can do in reasonable time."""
+
+    device: str
+    first: int
+    """Features at full resolution; each stage doubles them."""
+    cap: int
+    stages: int
+    voxels: int
+    """Most voxels per patch."""
+    batch: int
+    """Most patches per iteration."""
+    batch_voxels: int
+    """Most voxels per iteration, where that leaves at least four patches."""
+    seen: float
+    """Share of the median scan that a patch should show; voxels grow until it does."""
+    across: float
+    """Fewest voxels that coarsening leaves along a straight line in the structure where it is shortest."""
+
+    def features(self, stages: int) -> tuple[int, ...]:
+        """16, 32, 64, 128, 128, ..."""
+        return tuple(min(self.first * 2**i, self.cap) for i in range(stages))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What training may take, and where the figure is from."""
+
+    gb: float
+    why: str
+    holds_cases: bool = False
+    """Whether the prepared cases come out of it, too."""
+
+    def room(self, cases_gb: float) -> float:
+        """What is left for networks and patches."""
+        beside = self.holds_cases and cases_gb < CASES_SHARE * self.gb
+        return self.gb - cases_gb if beside else self.gb
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the patch is weighed with."""
+
+    channels: int
+    classes: int
+    batch: int
+    features: tuple[int, ...] | None = None
+    networks: float = 2.0
+    """That are trained at once; one that is not counts a part."""
+
+
+def budget_for(device: str, dim: int) -> Budget:
+    """The CPU gets what it can train in minutes, an accelerator what fits its memory."""
+    if device.startswith("cpu"):
+        if dim == 2:
+            return Budget("cpu", 16, 128, 5, 32_000, batch=12, batch_voxels=262_144, seen=0.5, across=4)
+        return Budget("cpu", 16, 128, 4, 170_000, batch=4, batch_voxels=1 << 62, seen=0.5, across=4)
+    if dim == 2:
+        return Budget("cuda", 32, 512, 8, 1024**2, batch=32, batch_voxels=1 << 62, seen=0.25, across=8)
+    return Budget("cuda", 32, 320, 6, 160**3, batch=8, batch_voxels=1 << 62, seen=0.25, across=8)
+
+
+def memory_for(device: str, asked: float | None) -> Memory:
+    """What is asked for, else most of the accelerator's memory, else :data:`ASSUMED_GB`."""
+    if asked is not None:
+        return Memory(asked, f"{asked:g} GB, as asked")
+    if device.startswith("cpu"):
+        return Memory(ASSUMED_GB, f"{ASSUMED_GB:g} GB, assumed")
+    from semiseg.machine.hardware import accelerator
+
+    card = accelerator(device)
+    if card is None:
+        why = f"{ASSUMED_GB:g} GB, assumed: {device} is not in this machine (say plan.memory_gb)"
+        return Memory(ASSUMED_GB, why)
+    gb = round(CARD_SHARE * card.memory_gb, 1)
+    return Memory(gb, f"{gb:g} of the {card.memory_gb:.3g} GB of {card.name}, prepared cases included", True)
+
+
+def stages_for(
+    patch: Sequence[int], spacing: Sequence[float], most: int, *, exact: bool
+) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    """Strides and kernels of a U-Net on this patch.
+
+    Args:
+        patch: voxels per axis.
+        spacing: mm per axis; halving evens out what is anisotropic before it touches the coarse axis.
+        most: no more stages than this.
+        exact: halve an axis only where that leaves no remainder.
+    """
+    sizes, mm = [float(n) for n in patch], list(spacing)
+    strides, kernels = [(1,) * len(sizes)], [_kernel(sizes, mm, (1,) * len(sizes))]
+    while len(strides) < most:
+        can = [n / 2 >= SMALLEST_MAP and not (exact and n % 2) for n in sizes]
+        finest = min((m for m, yes in zip(mm, can, strict=True) if yes), default=0.0)
+        stride = tuple(2 if yes and m <= 2 * finest else 1 for m, yes in zip(mm, can, strict=True))
+        if max(stride) == 1:
+            break
+        sizes = [n / s for n, s in zip(sizes, stride, strict=True)]
+        mm = [m * s for m, s in zip(mm, stride, strict=True)]
+        strides.append(stride)
+        kernels.append(_kernel(sizes, mm, kernels[-1]))
+    return tuple(strides), tuple(kernels)
+
+
+def choose_view(
+    finest: Layout, budget: Budget, limit: Memory, load: Load, *, fixed: bool
+) -> tuple[Layout, Choice[tuple[int, ...]]]:
+    """Voxel size and patch together: as fine as the scans, unless a patch would show too little of them.
+
+    Args:
+        finest: the layout with the finest voxels that are sensible.
+        budget: of the device; its ``seen`` says what share of the median scan a patch should show.
+        limit: memory.
+        load: what the patch is weighed with.
+        fixed: the voxel size is given and stays.
+
+    Returns:
+        The layout with its voxels and their reason, and the patch.
+    """
+
+    def view(layout: Layout) -> tuple[float, Layout, tuple[int, ...]]:
+        room = limit.room(cases_gb(layout, load.channels))
+        patch = choose_patch(layout.median_shape, layout.patch_spacing, budget, room, load)
+        return seen(patch, layout), layout, patch
+
+    before, layout, patch = best = view(finest)
+    coarser = None if fixed or before >= budget.seen else finest.coarser(budget.across)
+    while coarser is not None:
+        best = max(best, view(coarser), key=lambda found: found[0])  # the first of equals: the finer
+        coarser = coarser.coarser(budget.across) if best[0] < budget.seen else None
+    share, layout, patch = best
+    why = layout.reasons["spacing"]
+    if layout is not finest:
+        own = " x ".join(f"{mm:g}" for mm in finest.patch_spacing)
+        why = f"coarser than the scans' {own} mm: a patch shows {share:.0%} of the median, not {before:.0%}"
+    small = ""
+    if share < budget.seen:
+        small = "; a coarser spacing would show more"
+        if not fixed:
+            run = " x ".join(f"{mm:.2g}" for mm in layout.runs[3 - layout.dim :])
+            why += f"; not coarser still, for some labeled structure is only {run} mm across"
+    median = " x ".join(map(str, layout.median_shape))
+    reason = f"shows {share:.0%} of the median scan of {median} voxels; within {_limits(budget, limit, load)}"
+    layout = replace(layout, reasons={**layout.reasons, "spacing": why})
+    return layout, Choice(patch, reason + small)
+
+
+def _limits(budget: Budget, limit: Memory, load: Load) -> str:
+    if budget.device == "cpu":
+        return "what a CPU trains in minutes"
+    weighed = f"weighed for {load.batch} patches and {load.networks:g} trained networks"
+    return f"{limit.why}; {weighed} (more with network.checkpointing=true and plan.patch)"
+
+
+def seen(patch: Sequence[int], layout: Layout) -> float:
+    """Share of the median scan that a patch shows."""
+    return math.prod(min(n / m, 1.0) for n, m in zip(patch, layout.median_shape, strict=True))
+
+
+def cases_gb(layout: Layout, channels: int) -> float:
+    """Gigabytes of the prepared cases: float32 images and, at most, as many labels."""
+    voxels = float(layout.stored_shapes.prod(1, dtype=float).sum())
+    return round(voxels * (4 * channels + 1) / 1e9, 2)
+
+
+def choose_patch(
+    median: Sequence[int], spacing: Sequence[float], budget: Budget, memory_gb: float, load: Load
+) -> tuple[int, ...]:
+    """The largest patch that the budget and the memory allow, no larger than the median scan needs.
+
+    The median scan is rounded up to what the stages can halve: prediction pads it as training does. The
+    longest axis is shortened first, step by step.
+
+    Raises:
+        UsageError: not even the smallest patch fits ``memory_gb``.
+    """
+    sizes, most = [int(n) for n in median], len(load.features or ()) or budget.stages
+    while True:
+        strides, _ = stages_for(sizes, spacing, most, exact=False)
+        step = NetworkPlan(strides=strides).divisor
+        patch = [max(1, (n + d - 1) // d) * d for n, d in zip(sizes, step, strict=True)]
+        small = math.prod(patch) <= budget.voxels
+        if small and memory(patch, spacing, budget, load)["as planned"] <= memory_gb:
+            return tuple(patch)
+        longest = max(range(len(patch)), key=lambda a: (patch[a], -a))
+        if patch[longest] <= 2 * SMALLEST_MAP:
+            need = memory(patch, spacing, budget, load)["as planned"]
+            raise UsageError(
+                f"memory_gb is {memory_gb:g}, but the smallest patch needs {need:.2g} GB",
+                hint="give more memory, or fewer features or a smaller batch",
+                code="PLAN_MEMORY",
+            )
+        sizes = list(patch)
+        sizes[longest] -= step[longest]
+
+
+def choose_batch(
+    patch: Sequence[int], layout: Layout, budget: Budget, load: Load, network: NetworkPlan, room_gb: float
+) -> Choice[int]:
+    """An even number of patches: labeled and unlabeled share it; at most 5 % of all voxels."""
+
+    def fits(patches: int) -> bool:
+        need = memory(patch, layout.patch_spacing, budget, replace(load, batch=patches), network)
+        return need["as planned"] <= room_gb
+
+    voxels = math.prod(patch)
+    scans = int(layout.shapes[:, 0].sum()) if layout.dim == 2 else len(layout.shapes)
+    enough = max(4, math.prod(layout.median_shape) * scans // 20 // voxels)
+    held = max((n for n in range(2, budget.batch + 1) if fits(n)), default=2)
+    most = min(budget.batch, held, max(4, budget.batch_voxels // voxels), enough)
+    why = "even, so that labeled and unlabeled patches share it; at most 5 % of the voxels"
+    return Choice(max(2, most - most % 2), why)
+
+
+def memory(
+    patch: Sequence[int],
+    spacing: Sequence[float],
+    budget: Budget,
+    load: Load,
+    network: NetworkPlan | None = None,
+) -> dict[str, float]:
+    """Gigabytes for training ``one network``, ``two networks``, and ``as planned`` (``load.networks``)."""
+    if network is None:
+        most = len(load.features or ()) or budget.stages
+        strides, kernels = stages_for(patch, spacing, most, exact=False)
+        features = (load.features or budget.features(len(strides)))[: len(strides)]
+    else:
+        strides, kernels, features = network.strides, network.kernels, network.features
+    voxels, maps, size = float(math.prod(patch)), 0.0, 1
+    for stride, width in zip(strides, features, strict=True):
+        size *= math.prod(stride)
+        maps += voxels / size * width
+    image = voxels * (load.channels + 3 * load.classes) * 4
+    per_patch = maps * BYTES[budget.device] + image
+    weights = 16 * _parameters(features, strides, kernels, load.channels)
+    one = (load.batch * per_patch + weights) / 1e9
+    base = BASE_GB[budget.device]
+    counts = {"one network": 1.0, "two networks": 2.0, "as planned": load.networks}
+    return {name: round(base + count * one, 2) for name, count in counts.items()}
+
+
+def fitting_patch(patch: Sequence[int], divisor: Sequence[int]) -> tuple[int, ...]:
+    """The nearest patch that ``divisor`` divides."""
+    return tuple(max(1, math.floor(n / d + 0.5)) * d for n, d in zip(patch, divisor, strict=True))
+
+
+def _kernel(sizes: Sequence[float], mm: Sequence[float], before: Sequence[int]) -> tuple[int, ...]:
+    """3 along an axis from the stage on where its voxels are even with the others; deeper stages keep it."""
+    rows = zip(sizes, mm, before, strict=True)
+    return tuple(3 if k == 3 or (n > 1 and m <= 2 * min(mm)) else 1 for n, m, k in rows)
+
+
+def _parameters(
+    features: Sequence[int], strides: Sequence[Sequence[int]], kernels: Sequence[Sequence[int]], channels: int
+) -> int:
+    """Weights of the default U-Net: two convolutions down and two up per stage, and the up-sampling."""
+    total, before = 0, channels
+    for i, (width, stride, kernel) in enumerate(zip(features, strides, kernels, strict=True)):
+        total += math.prod(kernel) * width * (before + width)
+        if i:
+            total += math.prod(stride) * width * before + math.prod(kernels[i - 1]) * before * 3 * before
+        before = width
+    return total
+
+
+Table = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user says about the network; empty where the planner decides."""
+
+    name: str = "unet"
+    features: tuple[int, ...] | None = None
+    strides: Table = ()
+    kernels: Table = ()
+
+
+def asked_network(network: Any, others: dict[str, Any]) -> Asked:
+    """Gather ``network`` (a name, a mapping or a NetworkPlan) and the loose keys, which win.
+
+    Takes ``features``, ``strides`` and ``kernels`` out of ``others``.
+
+    Raises:
+        UsageError: an unknown key, or values that are no sizes.
+    """
+    keys = ("name", "features", "strides", "kernels")
+    values: dict[str, Any] = {}
+    if isinstance(network, NetworkPlan):
+        values = network.model_dump()
+    elif isinstance(network, Mapping):
+        values = dict(network)
+    elif network is not None:
+        values = {"name": str(network)}
+    for name in values:
+        if name not in keys:
+            raise unknown_name("network setting", str(name), keys)
+    values.update({name: others.pop(name) for name in keys[1:] if name in others})
+    features = values.get("features")
+    return Asked(
+        name=values.get("name") or "unet",
+        features=_sizes("features", features) if features else None,
+        strides=tuple(_sizes("strides", row) for row in values.get("strides") or ()),
+        kernels=tuple(_sizes("kernels", row) for row in values.get("kernels") or ()),
+    )
+
+
+def plan_network(
+    asked: Asked, patch: Sequence[int], spacing: Sequence[float], budget: Budget, *, fixed: bool
+) -> Choice[NetworkPlan]:
+    """Complete the network for this patch.
+
+    Args:
+        asked: what is given.
+        patch: voxels per axis.
+        spacing: mm per axis.
+        budget: of the device.
+        fixed: the patch was given too, so it must fit as it is.
+
+    Raises:
+        UsageError: the patch cannot be halved as often as the network wants; names the nearest that can.
+    """
+    if asked.strides:
+        return _given_strides(asked, patch, budget, fixed)
+    most = len(asked.features) if asked.features else budget.stages
+    strides, kernels = stages_for(patch, spacing, most, exact=True)
+    ideal, _ = stages_for(patch, spacing, most, exact=False)
+    real, wanted = _divisor(strides), _divisor(ideal)
+    slack = 1 if asked.features else 2  # one halving less than could be is worth no complaint
+    if any(slack * d < w for d, w in zip(real, wanted, strict=True)):
+        raise _indivisible(patch, wanted)
+    if asked.features and len(strides) < len(asked.features):
+        raise _too_deep(asked.features, patch, len(strides))
+    features = asked.features or budget.features(len(strides))
+    kernels = asked.kernels or kernels
+    _require_rows("kernels", kernels, features, patch)
+    plan = NetworkPlan(name=asked.name, features=features, strides=strides, kernels=kernels)
+    maps = " x ".join(str(n // d) for n, d in zip(patch, real, strict=True))
+    capped = len(strides) == budget.stages and not asked.features
+    limit = f"{budget.stages} stages on this device" if capped else f"{SMALLEST_MAP} voxels per axis"
+    return Choice(plan, f"{len(strides)} stages, the smallest map {maps}; limit: {limit}")
+
+
+def _given_strides(asked: Asked, patch: Sequence[int], budget: Budget, fixed: bool) -> Choice[NetworkPlan]:
+    features = asked.features or budget.features(len(asked.strides))
+    kernels = asked.kernels or ((3,) * len(patch),) * len(features)
+    _require_rows("strides", asked.strides, features, patch)
+    _require_rows("kernels", kernels, features, patch)
+    divisor = _divisor(asked.strides)
+    if fixed and any(n % d for n, d in zip(patch, divisor, strict=True)):
+        raise _indivisible(patch, divisor)
+    plan = NetworkPlan(name=asked.name, features=features, strides=asked.strides, kernels=kernels)
+    return Choice(plan, "strides as asked")
+
+
+def _indivisible(patch: Sequence[int], divisor: Sequence[int]) -> UsageError:
+    nearest = list(fitting_patch(patch, divisor))
+    return UsageError(
+        f"patch is {'x'.join(map(str, patch))}, but the network halves it and wants multiples of "
+        f"{'x'.join(map(str, divisor))}",
+        hint=f"the nearest patch that fits is {','.join(map(str, nearest))}",
+        code="PLAN_PATCH",
+        details={"patch": list(patch), "divisor": list(divisor), "nearest": nearest},
+    )
+
+
+def _too_deep(features: Sequence[int], patch: Sequence[int], stages: int) -> UsageError:
+    return UsageError(
+        f"features has {len(features)} stages, but a patch of {'x'.join(map(str, patch))} allows {stages}: "
+        f"every feature map keeps at least {SMALLEST_MAP} voxels per axis",
+        hint=f"give at most {stages} features, or a larger patch",
+        code="PLAN_FEATURES",
+        details={"patch": list(patch), "stages": stages},
+    )
+
+
+def _require_rows(name: str, rows: Table, features: Sequence[int], patch: Sequence[int]) -> None:
+    if len(rows) != len(features) or any(len(row) != len(patch) for row in rows):
+        raise UsageError(
+            f"{name} is {[list(row) for row in rows]}, wanted {len(features)} stages of {len(patch)} axes",
+            hint="one row per entry of features, one number per axis of the patch",
+            code="PLAN_NETWORK",
+        )
+
+
+def _sizes(name: str, values: Any) -> tuple[int, ...]:
+    given = tuple(values) if isinstance(values, list | tuple) else (values,)
+    if not given or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in given):
+        raise UsageError(
+            f"{name} holds {values!r}, wanted whole numbers above 0",
+            hint="such as features 16,32,64,128",
+            code="PLAN_NETWORK",
+        )
+    return given
+
+
+def _divisor(strides: Table) -> tuple[int, ...]:
+    return NetworkPlan(strides=strides).divisor

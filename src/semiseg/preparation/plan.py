@@ -1,0 +1,189 @@
+"""The plan: a small JSON file that says how scans become network input. A person can read and edit it.
+
+Axes: a scan is first turned to ``orientation`` (axes R, A, S for ``"RAS"``), then its axes are put in the
+order ``axes``. In 2D the slice axis comes first, so that stored arrays are always (C, T0, T1, T2): a 3D plan
+cuts its patch from all three axes, a 2D plan cuts (T1, T2) patches from single slices along T0.
+
+A plan in words: every choice on a line of its own, with its reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from semiseg.errors import UsageError
+
+Scheme = Literal["zscore", "ct", "none", "rescale_to_0_1", "rgb_to_0_1"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Choice(Generic[T]):
+    """A value of a plan, and in one line why it is this one."""
+
+    value: T
+    reason: str = "as asked"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ChannelPlan(_Frozen):
+    """How one input channel is normalized.
+
+    ``zscore`` uses each image's own mean and standard deviation; ``ct`` clips to [p005, p995] and applies the
+    dataset's mean and std; ``none`` leaves values alone; ``rescale_to_0_1`` is per-image min-max;
+    ``rgb_to_0_1`` divides by 255. The statistics come from labeled and unlabeled images, never from test.
+    ``clip`` cuts gray values off before any of these: the window of a CT, such as [-125, 275] HU.
+    """
+
+    name: str
+    scheme: Scheme
+    mean: float = 0.0
+    std: float = 1.0
+    p005: float = 0.0
+    p995: float = 0.0
+    clip: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.clip is not None and not self.clip[0] < self.clip[1]:
+            raise ValueError(f"clip is {list(self.clip)}, wanted the lower value first")
+        return self
+
+
+class NetworkPlan(_Frozen):
+    """Size of the default network: one entry per resolution stage, the first at full resolution."""
+
+    name: str = "unet"
+    features: tuple[int, ...] = (32, 64, 128, 256)
+    strides: tuple[tuple[int, ...], ...] = ()
+    """Down-sampling factor per axis when entering each stage; the first is all ones."""
+    kernels: tuple[tuple[int, ...], ...] = ()
+    """Convolution kernel per axis in each stage (1 across slices while they are much thicker)."""
+
+    @property
+    def divisor(self) -> tuple[int, ...]:
+        """What each patch edge must be divisible by."""
+        product = [1] * (len(self.strides[0]) if self.strides else 0)
+        for stride in self.strides:
+            product = [p * s for p, s in zip(product, stride, strict=True)]
+        return tuple(product)
+
+
+class Plan(_Frozen):
+    """Everything between a file and a patch, made by ``semiseg plan`` or written by hand."""
+
+    version: Literal[1] = 1
+    dataset: str = ""
+    dim: Literal[2, 3]
+    orientation: Literal["RAS", "native"] = "RAS"
+    axes: tuple[int, int, int] = (0, 1, 2)
+    """Stored axis i is oriented axis ``axes[i]``; the slice axis first when ``dim`` is 2."""
+    spacing: tuple[float | None, float | None, float | None]
+    """Target mm per *stored* axis; None keeps the scan's own spacing along it (always for slices in 2D)."""
+    crop: Literal["none", "nonzero"] = "none"
+    """``nonzero`` crops to the box of voxels that are not exactly 0 in some channel; never uses a label."""
+    channels: tuple[ChannelPlan, ...]
+    labels: dict[str, int]
+    """Class name -> value in the label files, in class order; class k of the network is the k-th entry."""
+    label_map: dict[int, int] = Field(default_factory=dict)
+    """Raw value in a file -> declared value, for files with 255 or 1/2/4 (``check --fix`` writes it)."""
+    ignore_value: int | None = None
+    """The declared value that masks the loss (nnU-Net's ``ignore``), not one of the classes."""
+    patch: tuple[int, ...]
+    """Voxels per axis of a training patch: three entries in 3D, two in 2D."""
+    batch: int = Field(4, ge=1)
+    """Patches per iteration, labeled and unlabeled together."""
+    foreground: float = Field(1 / 3, ge=0, le=1)
+    """Share of labeled patches that are centered on a foreground voxel."""
+    network: NetworkPlan = NetworkPlan()
+    memory_gb: dict[str, float] = Field(default_factory=dict)
+    """Estimates: training ``one network``, ``two networks``, ``as planned``; and the ``prepared cases``."""
+    reasons: dict[str, str] = Field(default_factory=dict)
+    """Why each choice was made, one line each; nothing reads it but people."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.patch) != self.dim:
+            raise ValueError(f"patch has {len(self.patch)} entries, but dim is {self.dim}")
+        if sorted(self.axes) != [0, 1, 2]:
+            raise ValueError(f"axes must order 0, 1, 2, got {self.axes}")
+        names = [*self.labels, *(channel.name for channel in self.channels)]
+        if not all(name.isprintable() for name in names):
+            raise ValueError("the name of a class or channel has characters that cannot be seen")
+        if len(set(self.labels.values())) != len(self.labels):
+            raise ValueError("two classes have the same label value")
+        return self
+
+    @property
+    def classes(self) -> int:
+        """K, with background."""
+        return len(self.labels)
+
+    def save(self, path: Path) -> None:
+        """Write as indented JSON."""
+        path.write_text(self.model_dump_json(indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Plan:
+        """Read and validate a ``plan.json``.
+
+        Raises:
+            UsageError: unreadable, not JSON, or a key or value that does not fit; all problems at once.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise UsageError(
+                f"cannot read plan {path}: {error.strerror}",
+                hint=f"`semiseg plan DATASET -o {path}` writes one",
+                code="PLAN_UNREADABLE",
+            ) from None
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or 'plan'}: {e['msg']}" for e in error.errors()
+            )
+            raise UsageError(
+                f"plan {path} is not valid: {problems}",
+                hint="delete it and run `semiseg plan` again, or mend the named keys",
+                code="PLAN_INVALID",
+            ) from None
+
+
+def explain(plan: Plan) -> list[str]:
+    """Every choice of a plan with its reason, one line each, in the order they depend on each other."""
+    size = " x ".join
+    target = size("own" if mm is None else f"{mm:g}" for mm in plan.spacing)
+    network = plan.network
+    schemes = ", ".join(map(_scheme, plan.channels))
+    values = {
+        "dataset": plan.dataset or "(not named)",
+        "labels": ", ".join(f"{name} = {value}" for name, value in plan.labels.items()),
+        "dim": f"{plan.dim}D",
+        "orientation": plan.orientation,
+        "axes": f"{plan.axes}",
+        "spacing": f"{target} mm",
+        "crop": plan.crop,
+        "channels": schemes,
+        "patch": f"{size(map(str, plan.patch))} voxels",
+        "batch": f"{plan.batch} patches",
+        "foreground": f"{plan.foreground:.0%} of the labeled patches are centered on foreground",
+        "network": f"{network.name}, features {'-'.join(map(str, network.features))}, patch divisible by "
+        f"{size(map(str, network.divisor)) or '1'}",
+        "memory_gb": ", ".join(f"{name} {gb:g} GB" for name, gb in plan.memory_gb.items()) or "not estimated",
+    }
+    return [
+        f"{name}: {value}" + (f" ({plan.reasons[name]})" if name in plan.reasons else "")
+        for name, value in values.items()
+    ]
+
+
+def _scheme(channel: ChannelPlan) -> str:
+    window = f" within {channel.clip[0]:g} to {channel.clip[1]:g}" if channel.clip else ""
+    return f"{channel.name}: {channel.scheme}{window}"

@@ -1,0 +1,320 @@
+"""Making and filling the folder of a run.
+
+What a run is called: ``METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from semiseg.errors import SemisegError, UsageError
+from semiseg.machine import provenance
+from semiseg.machine.files import contents, held, require_writable, write_json
+from semiseg.networks import checkpoint
+from semiseg.preparation.prepare import Prepared
+from semiseg.runs.events import Ended, Listener
+from semiseg.runs.run import FREE_IN_BETWEEN, Run, damaged, differences, load_run, save_config
+from semiseg.settings.config import Config, DataConfig
+
+WRITTEN = (
+    *(
+        "checkpoints",
+        "pseudo_labels",
+        "validation",
+        "test",
+        "tb",
+        "progress.png",
+        "train.log",
+        "events.jsonl",
+        "metrics.csv",
+    ),
+    *("metrics.csv.damaged", "manifest.json", "manifest.json.damaged", "splits.json", "dataset.json"),
+    *("plan.json", "config.yaml"),
+)
+"""What a run, and the commands that use it, leave in its folder: --overwrite deletes these and nothing else.
+The last one is what tells a run from another folder."""
+
+IDENTITY = ("split_sha256", "data_sha256")
+"""Keys of the manifest."""
+
+log = logging.getLogger("semiseg.train")
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """An earlier run in the same folder."""
+
+    run: Run
+
+    @cached_property
+    def known(self) -> dict[str, Any]:
+        """What going on needs of ``manifest.json``; of ``last.ckpt`` where the manifest is damaged.
+
+        Raises:
+            UsageError: neither has it.
+        """
+        try:
+            found = self.run.manifest
+            return {key: found[key] for key in (*IDENTITY, "precision", "sessions")}
+        except (SemisegError, KeyError) as error:
+            state = checkpoint.load(self.run.folder / "checkpoints" / "last.ckpt", checkpoint.STATE)
+            if "identity" not in state:  # of an older version
+                raise damaged(self.run.folder / "manifest.json", error) from None
+        log.warning(
+            "%s is damaged: last.ckpt has what is needed to go on, and the manifest is written anew",
+            self.run.folder / "manifest.json",
+        )
+        reason = "finished" if state["step"] >= state["total"] else "unknown"
+        return {**state["identity"], "sessions": [{"reason": reason}], "rebuilt": True}
+
+    @property
+    def finished(self) -> bool:
+        """As :attr:`Run.finished`."""
+        return self.run.ended_for_good(self.known["sessions"])
+
+    def resumed_config(self, wanted: Config) -> Config:
+        """The stored configuration, with the few settings that may change.
+
+        Raises:
+            UsageError: the resumed run was asked to be a different one; names every difference.
+        """
+        stored = self.run.config
+        wrong = differences(stored, wanted)
+        if wrong:
+            raise UsageError(
+                f"{self.run.folder} was started with other settings: {'; '.join(wrong)}",
+                hint="resume with the same flags, or start another run with --run FOLDER or --overwrite",
+                code="RESUME_DIFFERS",
+            )
+        free = wanted.train.model_dump(include=FREE_IN_BETWEEN)
+        return stored.model_copy(update={"train": stored.train.model_copy(update=free)})
+
+    def goes_on(self, config: Config) -> bool:
+        """Whether there is something left to train; after a collapse, if ``warn`` is asked for now."""
+        if not self.finished:
+            return True
+        last = self.known["sessions"][-1]["reason"]
+        return last == "collapse" and config.train.on_collapse == "warn"
+
+
+class RunFolder:
+    """``RUNS/DATASET/METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``.
+
+    Args:
+        root: parent of all runs, or the folder itself if ``exact``.
+        dataset: its name.
+        config: of the run.
+        exact: use ``root`` as it is.
+    """
+
+    def __init__(self, root: Path, dataset: str, config: Config, *, exact: bool) -> None:
+        self.path = root if exact else root / dataset / run_name(config)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints are."""
+        return self.path / "checkpoints"
+
+    def stored_run(self) -> StoredRun | None:
+        """What can be resumed here: a run with a checkpoint, or a finished one."""
+        if not any((self.checkpoints / name).is_file() for name in ("last.ckpt", "final.ckpt")):
+            return None
+        return StoredRun(load_run(self.path))
+
+    def require_free(self, *, overwrite: bool, resume: bool = False) -> None:
+        """Refuse to touch what is there.
+
+        A run that was killed before its first checkpoint has nothing to lose and nothing to resume:
+        ``resume`` lets it start anew.
+
+        Raises:
+            UsageError: the folder is not empty and is not a run that may be overwritten.
+        """
+        require_writable(self.path, "--runs or --run")
+        there = {entry.name for entry in contents(self.path)}
+        if not there:
+            return
+        just_begun = there <= {"checkpoints", "train.log"}
+        is_run = just_begun or (self.path / "config.yaml").is_file()
+        if is_run and (overwrite or (resume and not any(self.checkpoints.glob("*.ckpt")))):
+            return
+        raise UsageError(
+            f"{self.path} is not empty",
+            hint="--resume goes on, --overwrite starts anew, --run FOLDER goes elsewhere"
+            if is_run
+            else "it does not look like a run: give another folder",
+            code="RUN_EXISTS",
+        )
+
+    def require_same_data(self, stored: StoredRun, prepared: Prepared) -> None:
+        """Refuse to resume a run on other data.
+
+        Raises:
+            UsageError: images, labels or lists are not those that the run was started with.
+        """
+        now = identity(prepared)
+        if any(stored.known[key] != value for key, value in now.items()):
+            raise UsageError(
+                f"the data has changed since {self.path} was started",
+                hint="restore the files and lists, or start another run with --run FOLDER or --overwrite",
+                code="RESUME_DIFFERS",
+            )
+
+    def make(self) -> None:
+        """A folder in place of an earlier run (see :meth:`require_free`); what no run writes stays in it.
+
+        Raises:
+            UsageError: another process predicts into it.
+        """
+        for entry in (self.path / name for name in WRITTEN):
+            if entry.is_symlink() or not entry.is_dir():
+                entry.unlink(missing_ok=True)
+                continue
+            with held(entry, "--run"):
+                shutil.rmtree(entry)
+        self.checkpoints.mkdir(parents=True)
+
+    def write(
+        self,
+        prepared: Prepared,
+        config: Config,
+        *,
+        precision: str,
+        batch: tuple[int, int],
+        options: Mapping[str, object] | None = None,
+        deviations: Sequence[str] = (),
+        parameters: int | None = None,
+    ) -> None:
+        """Everything that is known before the first iteration.
+
+        Args:
+            prepared: the data.
+            config: of the run; its deviations are the recipe's.
+            precision: the number format that training uses.
+            batch: labeled and unlabeled samples of an iteration.
+            options: all of the method's, defaults included.
+            deviations: the method's own, listed after those.
+            parameters: numbers that training changes.
+        """
+        old = self.path / "manifest.json"
+        if old.is_file():  # of a resumed run, and damaged
+            old.replace(old.with_name("manifest.json.damaged"))
+        save_config(config, self.path / "config.yaml")
+        prepared.plan.save(self.path / "plan.json")
+        shutil.copyfile(prepared.dataset.root / "dataset.json", self.path / "dataset.json")
+        write_json(self.path / "splits.json", prepared.split.as_dict())
+        content = {
+            **provenance.environment(),
+            "dataset": prepared.dataset.name,
+            **identity(prepared),
+            "method": config.method.name,
+            "method_options": json.loads(json.dumps(dict(options or {}), default=_name)),
+            "batch": {"labeled": batch[0], "unlabeled": batch[1]},
+            "labeled": len(prepared.split.labeled),
+            "validation": len(prepared.split.val),
+            "selection": config.select if prepared.split.val else "last",
+            "protocol": config.protocol,
+            "deviations": list(dict.fromkeys([*config.deviations, *deviations])),
+            "precision": precision,
+            "parameters": parameters,
+            "started": provenance.now(),
+            "ended": None,
+            "sessions": [],
+            "checkpoints": {},
+        }
+        write_json(self.path / "manifest.json", content)
+
+    def note_end(
+        self, ended: Ended, memory: Mapping[str, float | None], facts: Mapping[str, Any] | None = None
+    ) -> None:
+        """Add this session to the manifest, with what :func:`semiseg.machine.hardware.peak_memory` says.
+
+        Args:
+            ended: how the loop ended.
+            memory: GB.
+            facts: entries about the whole run, known at its end.
+        """
+        path = self.path / "manifest.json"
+        content = Run(self.path).manifest
+        session = {"step": ended.step, "reason": ended.reason, "seconds": round(ended.seconds, 1), **memory}
+        content["sessions"].append({"ended": provenance.now(), **session})
+        files = sorted(self.checkpoints.glob("*.ckpt"))
+        content["checkpoints"] = {file.name: checkpoint.sha256(file) for file in files}
+        if ended.reason != "interrupted":
+            content["ended"] = provenance.now()
+        content |= facts or {}
+        write_json(path, content)
+
+    def note(self, key: str, value: Any) -> None:
+        """Add an entry to the manifest."""
+        path = self.path / "manifest.json"
+        write_json(path, {**Run(self.path).manifest, key: value})
+
+    def listeners(self) -> list[Listener]:
+        """The run's own logs."""
+        from semiseg.runs.log import FileLog
+        from semiseg.runs.progress_plot import ProgressPlot
+        from semiseg.runs.tensorboard import TensorBoardLog
+
+        plot = ProgressPlot(self.path / "progress.png", self.path)
+        return [FileLog(self.path), TensorBoardLog(self.path / "tb"), plot]
+
+    @contextmanager
+    def logging(self, rank: int) -> Iterator[None]:
+        """``train.log`` while the run lasts, with time, rank and process."""
+        if rank:
+            yield
+            return
+        handler = _LogFile(self.path / "train.log")
+        form = f"%(asctime)s rank {rank} pid %(process)d %(levelname)s %(name)s: %(message)s"
+        handler.setFormatter(logging.Formatter(form, datefmt="%Y-%m-%dT%H:%M:%S%z"))
+        logger = logging.getLogger("semiseg")
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written, as on a full disk, stops nothing and says nothing."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        pass
+
+
+def identity(prepared: Prepared) -> dict[str, str]:
+    """What tells the data of one run from those of another."""
+    return dict(zip(IDENTITY, (prepared.split.sha256(), prepared.data_hash()), strict=True))
+
+
+def _name(value: object) -> str:
+    """Of a function, or of an object's type: the same in every run, as its address is not."""
+    return str(getattr(value, "__qualname__", type(value).__qualname__))
+
+
+def run_name(config: Config, *, variant: str = "") -> str:
+    """The place of a run below its dataset's folder.
+
+    Args:
+        config: of the run, with the network's name.
+        variant: stands for the method, where several runs of one method differ in their settings.
+    """
+    network = config.network.name.replace(":", "-").replace("/", "-")
+    method = variant or config.method.name.replace(":", "-")
+    kind = f"{method}__{network}__{Path(config.recipe).stem}"
+    return f"{kind}/labeled-{budget(config.data)}_fold-{config.data.fold}_seed-{config.train.seed}"
+
+
+def budget(data: DataConfig) -> str:
+    """How many labels were asked for: ``8``, ``2patients`` or ``all``."""
+    return f"{data.labeled_patients}patients" if data.labeled_patients else str(data.labeled or "all")

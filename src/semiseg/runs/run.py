@@ -1,0 +1,154 @@
+"""A run folder: what is in it, and how to use it again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from semiseg.errors import UsageError
+from semiseg.machine.files import read_json
+from semiseg.preparation.plan import Plan
+from semiseg.settings.config import Config
+from semiseg.settings.resolve import read_yaml, validate
+
+if TYPE_CHECKING:
+    from semiseg.evaluation.results import Evaluation
+    from semiseg.prediction.model import Model
+    from semiseg.prediction.record import PredictionReport
+
+FREE_IN_BETWEEN = {"max_time", "checkpoint_minutes", "log_every", "on_collapse"}
+"""Settings of ``train`` that a resumed run may change."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run on disk.
+
+    The folder holds ``config.yaml``, ``plan.json``, ``dataset.json``, ``splits.json``, ``manifest.json``,
+    ``metrics.csv``, ``events.jsonl``, ``tb/``, ``progress.png``, ``train.log`` and
+    ``checkpoints/{last,best,final}.ckpt``; with self-training, ``pseudo_labels/``.
+    """
+
+    folder: Path
+
+    @property
+    def config(self) -> Config:
+        """The resolved configuration."""
+        return validate(read_yaml(self.folder / "config.yaml"))
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that the run used."""
+        return Plan.load(self.folder / "plan.json")
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Versions, hashes, hardware, protocol and how the run ended."""
+        return _json(self.folder / "manifest.json")
+
+    @property
+    def split(self) -> dict[str, Any]:
+        """Case ids: labeled, unlabeled, val, test."""
+        return _json(self.folder / "splits.json")
+
+    @property
+    def metrics(self) -> list[dict[str, str]]:
+        """The rows of ``metrics.csv``; none before the first one was logged."""
+        from semiseg.runs.log import read_rows
+
+        return read_rows(self.folder / "metrics.csv")
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a final model and nothing left to train; ``--max-time`` leaves something."""
+        return self.ended_for_good(self.manifest.get("sessions") or [])
+
+    def ended_for_good(self, sessions: Sequence[Mapping[str, Any]]) -> bool:
+        """:attr:`finished`, by the ``sessions`` of a manifest."""
+        written = (self.folder / "checkpoints" / "final.ckpt").is_file()
+        return written and not (sessions and sessions[-1].get("reason") == "max-time")
+
+    def model(self, device: str = "auto", allow_code: Collection[str] = ()) -> Model:
+        """The exported network; ``allow_code`` as for :meth:`semiseg.prediction.model.Model.load`."""
+        from semiseg.prediction.model import Model
+
+        return Model.load(self.folder, device, allow_code=allow_code)
+
+    def predict(self, inputs: str | Path, output: str | Path, **options: Any) -> PredictionReport:
+        """Segment a file, folder, DICOM series or zip (see :func:`semiseg.prediction.predict.predict`)."""
+        from semiseg.prediction.predict import predict
+
+        return predict(Path(inputs), Path(output), self.folder, **options)
+
+    def evaluate(self, reference: str | Path, prediction: str | Path, **options: Any) -> Evaluation:
+        """Scores with this run's class names; see :func:`semiseg.evaluation.evaluate.evaluate_folders`."""
+        from semiseg.evaluation.evaluate import evaluate_folders
+
+        return evaluate_folders(Path(reference), Path(prediction), dataset=self.plan, **options)
+
+
+def load_run(folder: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    folder = Path(folder)
+    missing = [name for name in ("config.yaml", "plan.json") if not (folder / name).is_file()]
+    if missing:
+        raise UsageError(
+            f"{folder} is not a run folder: no {' and no '.join(missing)}",
+            hint="give the folder that `semiseg train` printed, which ends in labeled-K_fold-F_seed-S",
+            code="NOT_A_RUN",
+        )
+    return Run(folder)
+
+
+def differences(stored: Config, wanted: Config) -> list[str]:
+    """Settings in which a resumed run would differ, leaving out those that may change in between."""
+    free = {f"train.{name}" for name in FREE_IN_BETWEEN}
+    if wanted.select is None:  # "whatever suits", which the stored run has decided
+        free.add("select")
+    before, after = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
+    keys = sorted({*before, *after} - free)
+    return [f"{k}: {before.get(k)} before, {after.get(k)} now" for k in keys if before.get(k) != after.get(k)]
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree of settings as dotted keys."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            leaves.update(flat(value, f"{prefix}{key}."))
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise ValueError("it holds no JSON object")
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from None
+    return content
+
+
+def damaged(path: Path, error: Exception) -> UsageError:
+    """The error for a file of a run folder that cannot be used."""
+    what = f"it has no {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
+    return UsageError(
+        f"cannot read {path}: {what}",
+        hint="the run folder is damaged: restore the file, or train again with --overwrite",
+        code="BAD_RUN",
+    )
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write the resolved configuration as YAML, every key present."""
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))

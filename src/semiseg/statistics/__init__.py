@@ -1,1 +1,0 @@
-"""Statistics of paired scores: intervals, tests, ranks. They know numbers, not runs."""

@@ -1,0 +1,467 @@
+"""One training put together: network, method, batches, precision, loop, and what it leaves behind.
+
+What a training is made of: its networks, the samples of its batches, and whether a patch fits.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+
+from semiseg import methods, networks
+from semiseg.batches import augment
+from semiseg.batches.batches import Batches
+from semiseg.batches.prefetch import Prefetch
+from semiseg.batches.resident import blank, make_resident, with_label
+from semiseg.core import Average, Batch, Clock, Method, Stage
+from semiseg.errors import DeviceError, Interrupted, UsageError
+from semiseg.inference.predictor import require_settings_fit
+from semiseg.machine.files import remove_leftovers
+from semiseg.machine.hardware import forget_peak_memory, native_precision, peak_memory
+from semiseg.networks import checkpoint
+from semiseg.preparation.network_size import fitting_patch
+from semiseg.preparation.plan import Plan
+from semiseg.preparation.prepare import Prepared
+from semiseg.preparation.store import StoredLabeledCase
+from semiseg.runs.events import Ended, Listener, Notice
+from semiseg.runs.folder import RunFolder, identity
+from semiseg.runs.run import Run
+from semiseg.settings.config import Config
+from semiseg.training import self_check
+from semiseg.training.collapse import CollapseMonitor, cadence, share_spread
+from semiseg.training.compiled import StepMarks, compile_networks, networks_of, should_compile
+from semiseg.training.loop import HEALTHY, Loop
+from semiseg.training.precision import Precision
+from semiseg.training.pseudo_labels import PseudoLabeler
+from semiseg.training.side_by_side import in_words, side_by_side
+from semiseg.training.stages import clock_at, first_steps
+from semiseg.training.update import iterate
+from semiseg.training.validation import Validation
+
+log = logging.getLogger("semiseg.train")
+
+
+@dataclass
+class Session:
+    """The objects of one training, put together."""
+
+    fabric: Fabric
+    prepared: Prepared
+    config: Config
+    earlier: Mapping[str, Any] | None = None
+    """What is known of a resumed run; see :attr:`semiseg.runs.folder.StoredRun.known`."""
+
+    def __post_init__(self) -> None:
+        config, plan, fabric = self.config, self.prepared.plan, self.fabric
+        require_settings_fit(config.inference, plan.patch, list(plan.labels)[1:])
+        self.notices = list(self.prepared.dataset.notices)
+        if config.select == "best-val" and not self.prepared.split.val:
+            self.notices.append("no validation list to choose weights by: the last ones are exported")
+        make_net = factory(config, plan)
+        kind = methods.find(config.method.name)
+        options = methods.check_options(kind, config.method.options)
+        self.options = methods.all_options(kind, options)
+        torch.manual_seed(config.train.seed)
+        layout = torch.channels_last if plan.dim == 2 else torch.channels_last_3d
+        build: Callable[..., Method] = kind
+        method = build(make_net, **options)
+        if config.train.channels_last:
+            self_check.to_format(method, layout)
+        self.method = method.to(fabric.device)
+        predictor = getattr(method, method.predictor)
+        require_fit(plan.patch, predictor, *(getattr(method, name) for name in method.trainable))
+        self.networks = {
+            name: described(getattr(method, name), make_net.description)
+            for name in {method.predictor, *(s.network for s in method.stages if s.network)}
+        }
+        self.labeler: PseudoLabeler | None = None
+        self.batches = self._batches()
+        self.mirrored = self.batches.of(method.stages[0]).augmentation.mirrored
+        self.precision = self._formats()
+        self.graphs = config.train.compile == "graphs" and fabric.device.type == "cuda"
+        wanted = should_compile(config.train.compile, fabric.device, int(config.train.iterations))
+        if wanted and not config.network.checkpointing:  # the compiler keeps what it likes
+            compile_networks(networks_of(self.method), graphs=self.graphs)
+            self.notices.append("the networks are compiled: the first iterations take minutes")
+
+    def run(self, folder: RunFolder, listeners: Sequence[Listener]) -> Run:
+        """Train to the end, or to where the run stops, and write what it leaves behind."""
+        prepared, config = self.prepared, self.config
+        first = self.fabric.global_rank == 0
+        with folder.logging(self.fabric.global_rank):
+            if first and (self.earlier is None or "rebuilt" in self.earlier):
+                folder.write(
+                    prepared,
+                    config,
+                    precision=self.precision.name,
+                    batch=self.sizes,
+                    options=self.options,
+                    deviations=self.method.deviations,
+                    parameters=trained_parameters(self.method),
+                )
+            validation = None
+            if prepared.split.val:
+                validation = Validation(prepared, config, self.precision.name, self.mirrored)
+            loop = self.loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
+            if self.earlier is not None:
+                if first:
+                    remove_leftovers(folder.checkpoints)
+                loop.restore(checkpoint.load(folder.checkpoints / "last.ckpt", checkpoint.STATE))
+            for text in self.notices:
+                loop.tell(Notice(loop.step, text))
+            self._label_with(loop, folder)
+            forget_peak_memory(self.fabric.device)
+            ended = self._guarded(loop)
+            if first:
+                self._finish(folder, loop, ended, validation)
+        if ended.reason == "interrupted":
+            raise Interrupted(
+                f"stopped at iteration {ended.step} of {loop.total}; everything is saved in {folder.path}",
+                hint="the same command with --resume goes on from there",
+            )
+        return Run(folder.path)
+
+    def try_once(self) -> None:
+        """One iteration of each stage of the real thing, to see that it fits."""
+        loop = self.loop()
+        for stage in self.method.stages:
+            self.method.on_stage_start(stage.name)
+            loop.build_optimizers()
+            t = Clock(0, loop.total, stage.name)
+            batch = self.batches.of(stage)(0)
+            iterate(self.fabric, self.method, batch, loop.optimizers, t, self.precision)
+
+    def _label_with(self, loop: Loop, folder: RunFolder) -> None:
+        """Let the run make pseudo-labels, if its method wants some."""
+        if not any(stage.pseudo for stage in self.method.stages):
+            return
+        self.labeler = PseudoLabeler(
+            self.prepared,
+            self.config,
+            self.precision.name,
+            self.fabric,
+            folder.path,
+            self.method.stages,
+            lambda text: loop.tell(Notice(loop.step, text, warning=True)),
+        )
+        loop.label = self.labeler.make
+
+    def _batches(self) -> StageBatches:
+        config, prepared, fabric, method = self.config, self.prepared, self.fabric, self.method
+        if method.views and not prepared.split.unlabeled:
+            pseudo = any(stage.pseudo for stage in method.stages)
+            instead = "learns from labels alone" if pseudo else "the labeled images serve as unlabeled ones"
+            self.notices.append(f"no unlabeled cases: {instead}")
+        self.cases = make_resident(
+            [*prepared.labeled, *prepared.unlabeled],
+            fabric.device,
+            memory_gb=config.data.memory_gb,
+            processes=fabric.world_size if fabric.device.type == "cpu" else 1,
+        )
+        self.made_ahead = bool(method.targets) or fabric.device.type == "cuda" or self.cases[0].on_disk
+        self.sizes = batch_sizes(config, prepared.plan, method, fabric.world_size)
+        layouts = {2: torch.channels_last, 3: torch.channels_last_3d}
+        self.layout = layouts[prepared.plan.dim] if config.train.channels_last else torch.contiguous_format
+        return StageBatches(method.stages, int(config.train.iterations), self._batches_of)
+
+    def _batches_of(self, stage: Stage) -> Batches:
+        """Of one stage. Where there are no pseudo-labels yet, as before a run, background stands for them."""
+        config, plan, count = self.config, self.prepared.plan, len(self.prepared.labeled)
+        labeled, unlabeled = self.cases[:count], self.cases[count:]
+        if stage.pseudo is not None:
+            taught = self.labeler.taught(stage) if self.labeler else blank(unlabeled)
+            unlabeled = [with_label(case, taught[case.id]) for case in unlabeled if case.id in taught]
+        sizes = stage_sizes(stage, self.sizes, len(unlabeled))
+        batches = Batches(
+            labeled,
+            unlabeled,
+            plan,
+            augment.build(config.augment.name, plan, config.augment.options),
+            sizes,
+            views=self.method.views if sizes[1] else (),
+            labeled_views=self.method.labeled_views,
+            targets=self.method.targets,
+            pseudo=stage.pseudo is not None and bool(sizes[1]),
+            seed=config.train.seed,
+            rank=self.fabric.global_rank,
+            world=self.fabric.world_size,
+        )
+        batches.memory_format = self.layout
+        return batches
+
+    def _formats(self) -> Precision:
+        """Settle number and memory format; see :mod:`semiseg.training.self_check`."""
+        wanted = self.config.train.precision
+        auto = native_precision(self.fabric.device) if wanted == "auto" else wanted
+        chosen = self_check.choose(
+            self.fabric,
+            self.method,
+            self.batches(0),
+            self.earlier["precision"] if self.earlier else auto,
+            self.layout,
+            asked=wanted != "auto",
+        )
+        self.layout = self.batches.of(self.method.stages[0]).memory_format = chosen.form
+        self.notices += [chosen.notice] if chosen.notice else []
+        return chosen.precision
+
+    def loop(
+        self,
+        folder: RunFolder | None = None,
+        listeners: Sequence[Listener] = (),
+        validation: Validation | None = None,
+    ) -> Loop:
+        """The training loop over all of it; without a folder nothing is written."""
+        config = self.config
+        total = int(config.train.iterations)
+        return Loop(
+            self.fabric,
+            self.method,
+            self.batches,
+            self.precision,
+            total,
+            config.train,
+            config.optimizer,
+            config.schedule,
+            folder=folder.checkpoints if folder else None,
+            describe=self._description,
+            validate=validation,
+            validate_every=config.validation.every or max(total // 10, 1),
+            patience=config.validation.patience,
+            monitor=self._monitor(total) if folder else None,
+            listeners=listeners,
+            rank_seed=self.fabric.global_rank,
+        )
+
+    def _monitor(self, total: int) -> CollapseMonitor | None:
+        """Whoever has unlabeled scans is watched on them, trained on or not."""
+        prepared, plan = self.prepared, self.prepared.plan
+        if not prepared.split.unlabeled:
+            return None
+        found = cadence(total, sum(self.sizes) // self.fabric.world_size, self.config.train.log_every)
+        labels = [thinned(case.label) for case in prepared.labeled if isinstance(case, StoredLabeledCase)]
+        first = self.batches.of(self.method.stages[0])
+        return CollapseMonitor(
+            first.drawn_alike((found.labeled, 2 * found.labeled)),
+            list(plan.labels)[1:],
+            share_spread(labels, plan.classes),
+            found,
+            total,
+            self.precision.autocast,
+        )
+
+    def _description(self, network: str) -> dict[str, Any]:
+        return {
+            "network": self.networks[network],
+            "plan": self.prepared.plan.model_dump_json(),
+            "config": self.config.model_dump_json(),
+            "mirrored": list(self.mirrored),
+            "identity": {**identity(self.prepared), "precision": self.precision.name},
+            "in_channels": len(self.prepared.plan.channels),
+            "classes": self.prepared.plan.classes,
+        }
+
+    def _guarded(self, loop: Loop) -> Ended:
+        try:
+            with self._source(loop.total) as batches:
+                loop.batches = StepMarks(batches) if self.graphs else batches
+                return loop.run()
+        except torch.cuda.OutOfMemoryError as error:
+            raise DeviceError(
+                f"out of memory on {self.fabric.device} at iteration {loop.step}",
+                hint="lower one of: plan.patch, batch.labeled and batch.unlabeled, plan.features; or trade "
+                "time for memory by --set network.checkpointing=true",
+                code="OUT_OF_MEMORY",
+            ) from error
+
+    def _source(self, total: int) -> AbstractContextManager[Callable[[int], Batch]]:
+        """The batches, made ahead where that pays."""
+        if self.made_ahead:
+            return Prefetch(self.batches, total, self.fabric.device, self.batches.pauses)
+        return nullcontext(self.batches)
+
+    def _compare(self, folder: RunFolder, loop: Loop, validation: Validation | None) -> None:
+        """Dice and seconds per scan of the networks that the method wants compared."""
+        compared = {name: getattr(self.method, name) for name in self.method.compared}
+        compared[loop.name] = loop.network  # as exported
+        found = side_by_side(compared, self.prepared, self.config, self.precision.name, validation)
+        folder.note("networks", found)
+        for name, values in found.items():
+            loop.tell(Notice(loop.step, in_words(name, values)))
+
+    def _finish(self, folder: RunFolder, loop: Loop, ended: Ended, validation: Validation | None) -> None:
+        """The final model, its validation, and the manifest's last entries."""
+        memory = peak_memory(self.fabric.device)
+        if ended.reason == "interrupted":
+            folder.note_end(ended, memory)
+            return
+        content = self._exported(folder, loop, ended)
+        if validation is not None:
+            loop.network.load_state_dict(content["predictor"])
+            validation.write(loop.network, folder.path / "validation")
+        checkpoint.save(folder.checkpoints / "final.ckpt", content)
+        if self.method.compared:
+            self._compare(folder, loop, validation)
+        watched = loop.monitor.report() if loop.monitor else {}
+        folder.note_end(ended, memory, {**watched, "exported_iteration": content["step"]})
+        for found in loop.monitor.judge.findings if loop.monitor else ():
+            loop.tell(Notice(ended.step, f"{found.text} ({self._told(folder, content)})", warning=True))
+
+    def _exported(self, folder: RunFolder, loop: Loop, ended: Ended) -> dict[str, Any]:
+        """The weights that become the final model: by validation, or the last usable ones."""
+        content = loop.model()
+        for name, wanted in (
+            ("best.ckpt", self.config.select == "best-val"),
+            (HEALTHY, ended.reason == "collapse"),
+        ):
+            if wanted and (folder.checkpoints / name).is_file():
+                chosen = checkpoint.load(folder.checkpoints / name, checkpoint.MODEL)
+                if chosen["network"] == content["network"]:  # not so before its stage was first looked at
+                    return chosen
+        return content
+
+    def _told(self, folder: RunFolder, content: dict[str, Any]) -> str:
+        """Which weights are exported, and where those of the last healthy check are."""
+        healthy = folder.checkpoints / HEALTHY
+        if not healthy.is_file():
+            return f"the weights of iteration {content['step']} are exported"
+        step = checkpoint.load(healthy, checkpoint.MODEL)["step"]
+        if step == content["step"]:
+            return f"exported: iteration {step}, the last healthy check"
+        return f"exported: iteration {content['step']}; the last healthy check, iteration {step}: {healthy}"
+
+
+def factory(config: Config, plan: Plan) -> networks.Factory:
+    """What makes the networks of a training."""
+    return networks.Factory(
+        config.network.name,
+        dim=plan.dim,
+        in_channels=len(plan.channels),
+        classes=plan.classes,
+        options=config.network.options,
+        plan=plan.network,
+        patch=plan.patch,
+        checkpointing=config.network.checkpointing,
+    )
+
+
+def batch_sizes(config: Config, plan: Plan, method: Method, world: int) -> tuple[int, int]:
+    """Labeled and unlabeled samples per iteration: half of the plan's batch each, or all labeled.
+
+    A method that pastes samples together gets so many more that its networks see the planned batch. Numbers
+    of the configuration are samples, whatever is made of them.
+
+    Raises:
+        UsageError: sizes that cannot be shared out among the processes.
+    """
+    semi, batch = bool(method.views), plan.batch * method.samples_per_image
+    labeled = config.batch.labeled or max(batch // 2 if semi else batch, 1)
+    unlabeled = max(batch - labeled, 1) * method.unlabeled_per_image
+    if config.batch.unlabeled is not None:
+        unlabeled = config.batch.unlabeled
+    sizes = (labeled, unlabeled if semi else 0)
+    if any(size % world for size in sizes):
+        raise UsageError(
+            f"{sizes[0]} labeled and {sizes[1]} unlabeled samples cannot be shared by {world} processes",
+            hint=f"use multiples of {world}: --set batch.labeled={world} --set batch.unlabeled={world}",
+            code="BATCH_SHARES",
+        )
+    return sizes
+
+
+def thinned(label: NDArray[np.uint8], voxels: int = 200_000) -> torch.Tensor:
+    """A copy of some rows and columns of a stored label: enough to know how much a class has."""
+    step = max(1, math.ceil(math.sqrt(label.size / voxels)))
+    return torch.from_numpy(np.array(label[:, ::step, ::step]))
+
+
+@dataclass
+class StageBatches:
+    """``batches(k)`` of a run whose stages read different samples; made when a stage is first asked for.
+
+    Args:
+        stages: of the method.
+        total: iterations of the run.
+        make: the batches of a stage.
+    """
+
+    stages: Sequence[Stage]
+    total: int
+    make: Callable[[Stage], Batches]
+
+    def __post_init__(self) -> None:
+        self._made: tuple[object, Batches] | None = None
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of an iteration."""
+        return self.of(clock_at(self.stages, self.total, step)[0])(step)
+
+    def of(self, stage: Stage) -> Batches:
+        """The batches of a stage, which it may share with the one before."""
+        kind = (stage.unlabeled, stage.pseudo and stage.name)
+        if self._made is None or self._made[0] != kind:
+            self._made = (kind, self.make(stage))
+        return self._made[1]
+
+    @property
+    def pauses(self) -> list[int]:
+        """Iterations whose samples are not known before the stage begins."""
+        begins = first_steps(self.stages, self.total)
+        return [step for stage, step in zip(self.stages, begins, strict=True) if stage.pseudo is not None]
+
+
+def stage_sizes(stage: Stage, sizes: tuple[int, int], pool: int) -> tuple[int, int]:
+    """Labeled and unlabeled samples per iteration of a stage: all labeled where nothing is learned from
+    others.
+
+    Args:
+        stage: of the method.
+        sizes: of the run, see :func:`batch_sizes`.
+        pool: unlabeled cases that may be read.
+    """
+    if stage.unlabeled and (stage.pseudo is None or pool):
+        return sizes
+    return sum(sizes), 0
+
+
+def trained_parameters(method: Method) -> int:
+    """How many numbers the optimizers change; one that two networks share counts once."""
+    networks = (getattr(method, name) for name in method.trainable)
+    distinct = {id(p): p.numel() for net in networks for p in net.parameters() if p.requires_grad}
+    return sum(distinct.values())
+
+
+def described(network: torch.nn.Module, unknown: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of its network, to build it again; ``unknown`` of one that does not tell."""
+    if not isinstance(network, Average):
+        return dict(getattr(network, "described", unknown))
+    members = [described(member, unknown) for member in network]
+    return {**members[0], "average_of": members}
+
+
+def require_fit(patch: Sequence[int], *trained: torch.nn.Module) -> None:
+    """Compare the patch with what the networks can halve.
+
+    Raises:
+        UsageError: an edge that is not divisible; names the nearest patch that is.
+    """
+    divisors = [divisor for network in trained if (divisor := getattr(network, "divisor", None))]
+    needed = [math.lcm(*edges) for edges in zip(*divisors, strict=True)] or [1] * len(patch)
+    if any(p % d for p, d in zip(patch, needed, strict=True)):
+        nearest = list(fitting_patch(patch, needed))
+        names = {told["name"] for network in trained if (told := getattr(network, "described", None))}
+        which = " and ".join(sorted(names)) or "the network"
+        raise UsageError(
+            f"patch {list(patch)} does not fit {which}: its edges must be divisible by {needed}",
+            hint=f"use --set 'plan.patch={nearest}'",
+            code="PATCH_DIVISOR",
+        )

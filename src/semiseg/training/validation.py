@@ -1,0 +1,81 @@
+"""Validation on whole scans, in their own grid, along the very path that prediction takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from semiseg import images
+from semiseg.core import IGNORE
+from semiseg.dataset.case import LabeledCase, load_case, load_label
+from semiseg.evaluation.results import Evaluation, evaluate_pairs
+from semiseg.evaluation.tables import write as save
+from semiseg.images.grid import Grid
+from semiseg.prediction.model import Model
+from semiseg.preparation.labels import to_classes
+from semiseg.preparation.prepare import Prepared
+from semiseg.settings.config import Config
+from semiseg.training.compiled import eager
+
+
+class Validation:
+    """``validation(network)`` scores a network on the validation list.
+
+    Args:
+        prepared: the run's data; images and labels of its validation list are opened here.
+        config: sliding window and post-processing.
+        precision: number format of the forward passes.
+        mirrored: patch axes that training mirrors, for ``inference.mirror``.
+    """
+
+    def __init__(
+        self, prepared: Prepared, config: Config, precision: str, mirrored: tuple[int, ...] = ()
+    ) -> None:
+        self.plan, self.config, self.precision = prepared.plan, config, precision
+        self.cases, self.mirrored = prepared.split.val, mirrored
+        self.labels = {name: k for k, name in enumerate(prepared.plan.labels) if k}
+
+    def __call__(self, network: nn.Module) -> dict[str, float]:
+        """Mean Dice over the foreground classes (``dice``) and of each (``dice/CLASS``)."""
+        scores = self._evaluate(network, None).class_means("Dice")
+        found = [value for value in scores.values() if value == value]
+        mean = float(np.mean(found)) if found else 0.0
+        return {"dice": mean, **{f"dice/{name}": value for name, value in scores.items()}}
+
+    def write(self, network: nn.Module, folder: Path) -> None:
+        """Predictions as NIfTI, ``summary.json`` and ``metrics.csv``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save(self._evaluate(network, folder), folder)
+
+    def _evaluate(self, network: nn.Module, folder: Path | None) -> Evaluation:
+        model = Model.of(
+            self.plan,
+            [network],
+            self.config.inference,
+            precision=self.precision,
+            mirrored=self.mirrored,
+        )
+        pairs = (self._pair(model, case, folder) for case in self.cases)
+        with eager():  # windows and slices come in other numbers than patches
+            return evaluate_pairs(pairs, self.labels, ignore=IGNORE, distances=folder is not None)
+
+    def _pair(
+        self, model: Model, case: LabeledCase, folder: Path | None
+    ) -> tuple[str, NDArray[np.uint8], NDArray[np.uint8], Grid]:
+        image, grid, meta = load_case(case, len(self.plan.channels))
+        labels = model.segment(image, grid).labels
+        if folder is not None:
+            images.write(folder / f"{case.id}.nii.gz", labels, grid, meta)
+        reference = to_classes(load_label(case, grid), self.plan, case=case.id)
+        return case.id, _classes(labels, list(model.label_values.values())), reference, grid
+
+
+def _classes(labels: NDArray[Any], values: list[int]) -> NDArray[np.uint8]:
+    """Predicted label values back to class indices."""
+    table = np.zeros(max(values) + 1, np.uint8)
+    table[values] = np.arange(len(values))
+    return np.asarray(table[labels])

@@ -1,0 +1,89 @@
+"""The paragraph in plain words says what the tests say, and no more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.compared import dices, scored_run, trio
+
+from semiseg.comparison.compare import compare
+from semiseg.comparison.report.words import reading_of
+from semiseg.comparison.result import Comparison
+
+
+def words(comparison: Comparison) -> str:
+    return " ".join(reading_of(comparison, comparison.boards[0])).replace("\u00a0", " ")
+
+
+def test_who_wins_by_how_much_and_who_is_not_told_apart(tmp_path: Path) -> None:
+    found = compare([*trio(tmp_path), scored_run(tmp_path, "supervised", dices(0.78), labeled=None)])
+    text = words(found)
+    test = found.boards[0].test("mean_teacher")
+    assert test is not None
+    assert text.startswith("On 8 test cases, 1 of 2 methods beat supervised in Dice after Holm's correction")
+    assert "(α = 0.05): mean_teacher." in text
+    assert "No difference was shown for ua_mt, which is not evidence that there is none." in text
+    assert f"Its gain is +{test.difference:.3f} (95 % interval" in text
+    assert f"better in {test.wins} cases of 8" in text
+    assert "% of the way from supervised with 8 labels to supervised training with all 20." in text
+    assert "One seed" not in text
+
+
+def test_one_seed_is_said_to_be_one(tmp_path: Path) -> None:
+    text = words(compare(trio(tmp_path, seeds=1)))
+    assert "One seed only: the spread between seeds is unknown" in text
+
+
+def test_a_method_that_does_worse_is_named(tmp_path: Path) -> None:
+    runs = [scored_run(tmp_path, name, dices(mean)) for name, mean in (("supervised", 0.8), ("tcsm", 0.6))]
+    text = words(compare(runs))
+    assert "tcsm does not beat supervised" in text
+    assert "1 did worse: tcsm." in text
+    assert "gain" not in text
+
+
+def test_with_too_few_cases_what_was_seen_is_told(tmp_path: Path) -> None:
+    four = [f"c{n}" for n in range(4)]
+    runs = [
+        scored_run(tmp_path, name, dices(mean, cases=4), cases=four)
+        for name, mean in (("supervised", 0.8), ("tcsm", 0.61))
+    ]
+    text = words(compare(runs))
+    assert "too few cases for a test to show anything at this level: tcsm −0.1" in text
+    assert "better in 0 of 4" in text
+    assert "No difference was shown" not in text
+
+
+def test_for_a_distance_less_is_better(tmp_path: Path) -> None:
+    runs = [scored_run(tmp_path, name, dices(mean)) for name, mean in (("supervised", 0.6), ("ict", 0.8))]
+    text = words(compare(runs, metric="HD95"))
+    assert "ict beats supervised in HD95" in text
+    assert "Its gain is −2.00 mm" in text
+
+
+def test_methods_that_are_equal_in_every_case_are_not_tested(tmp_path: Path) -> None:
+    runs = [scored_run(tmp_path, name, dices(0.7)) for name in ("supervised", "mean_teacher")]
+    text = words(compare(runs))
+    assert "could not be tested: mean_teacher" in text
+    assert "equal in every case" in text
+
+
+def test_without_a_baseline_nothing_is_claimed(tmp_path: Path) -> None:
+    runs = [scored_run(tmp_path, name, dices(mean)) for name, mean in (("ict", 0.6), ("upc", 0.8))]
+    text = words(compare(runs))
+    assert text.startswith("There is no baseline, so that nothing was tested against one.")
+
+
+@pytest.mark.parametrize("held", [8, 6])
+def test_patients_are_counted_where_they_are_what_is_tested(tmp_path: Path, held: int) -> None:
+    runs = [scored_run(tmp_path, name, dices(mean)) for name, mean in (("supervised", 0.6), ("ict", 0.8))]
+    found = compare(runs)
+    board = found.boards[0]
+    tests = tuple(replace(test, n=held, wins=held) for test in board.against_baseline)
+    board = replace(board, against_baseline=tests, ranking=replace(board.ranking, n=held))
+    text = words(replace(found, boards=(board,)))
+    assert f"better in {held} {'cases' if held == 8 else 'patients'} of {held}" in text
+    assert np.isfinite(board.ranking.n)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from semiseg.runs.console import Console, duration, losses
+from semiseg.runs.events import Ended, Event, Notice, Started, Stepped, Validated
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def story(start: int = 0, total: int = 200) -> list[Event]:
+    steps: list[Event] = [
+        Stepped(i, total, "train", 0.01, {"ce": 0.2, "loss": 1 / i}, 2.5, (total - i) / 2.5)
+        for i in range(start + 2, total + 1, 2)
+    ]
+    return [Started(start, total), *steps, Ended(total, "finished", 80.0)]
+
+
+def test_without_a_terminal_one_line_per_five_percent() -> None:
+    stream = io.StringIO()
+    console = Console(progress=True, stream=stream)
+    for event in story():
+        console(event)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 21
+    assert lines[0] == "train 10/200 (5 %)  loss 0.1  ce 0.2  2.50 it/s, 1 min 16 s left"
+    assert lines[-1] == "finished at iteration 200 after 1 min 20 s"
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_a_resumed_run_says_where_it_goes_on() -> None:
+    stream = io.StringIO()
+    console = Console(progress=False, stream=stream, label="mean teacher")
+    for event in story(start=100):
+        console(event)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "mean teacher: going on at iteration 100 of 200"
+    assert len(lines) == 12
+
+
+def test_validation_and_warnings_are_shown() -> None:
+    stream = io.StringIO()
+    console = Console(progress=False, stream=stream)
+    console(Validated(50, {"dice": 0.5, "dice/liver": 0.61}, best=True))
+    console(Notice(50, "mind the gap", warning=True))
+    assert stream.getvalue().splitlines() == [
+        "iteration 50: validation Dice 0.500 (liver 0.610), best so far",
+        "warning: mind the gap",
+    ]
+
+
+def test_on_a_terminal_a_bar_that_gives_the_cursor_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "140")
+    stream = Terminal()
+    console = Console(progress=True, stream=stream)
+    for event in story()[:-1]:
+        console(event)
+    console(Notice(200, "odd [thing]", warning=True))
+    console(Ended(200, "finished", 80.0))
+    text = stream.getvalue()
+    assert "200/200" in text
+    assert "2.50 it/s" in text
+    assert "odd [thing]" in text
+    assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l") >= 0
+    console.close()  # twice does no harm
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (59.6, "1 min 00 s"), (3600, "1 h 00 min"), (9000, "2 h 30 min"), (float("inf"), "?")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_losses_put_the_total_first_and_stop_in_time() -> None:
+    assert losses({"a": 1.0, "loss": 0.123456, "b": 2.0}, most=2) == "loss 0.1235  a 1"
+
+
+def test_shares_of_classes_are_not_among_the_losses() -> None:
+    assert losses({"share/unlabeled/a": 0.1, "ce": 0.2, "loss": 0.5}) == "loss 0.5  ce 0.2"
