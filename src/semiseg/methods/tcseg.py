@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss, regional_cross_entropy
 from semiseg.methods._bases import Teacher
-from semiseg.methods.ict import beta_factors
 from semiseg.methods.parts.boxes import columns, draw_columns
 from semiseg.methods.parts.branches import Branches, all_features, all_logits, different_decoders
-from semiseg.methods.parts.mixing import groups, half
+from semiseg.methods.parts.mixing import beta_factors, groups, half
 from semiseg.methods.parts.prototype_maps import class_thresholds, difference, prototype_maps
 from semiseg.methods.parts.unreliable import centers, draw_element, regions
 from semiseg.settings.options import Amount, Count, Length, Share

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from semiseg.methods.ict import beta_factors
+from semiseg.methods.parts.mixing import beta_factors
 
 Region = Literal["box", "boxes", "strip"]
 
