@@ -40,7 +40,7 @@ class HasSpacing(Protocol):
 
 
 @dataclass(frozen=True)
-class CaseResult:
+class CaseScores:
     """One case: class name -> metrics, and where its two label maps came from."""
 
     case: str
@@ -69,7 +69,7 @@ class Evaluation:
         notices: what a reader of the numbers should know.
     """
 
-    cases: tuple[CaseResult, ...]
+    cases: tuple[CaseScores, ...]
     labels: Mapping[str, int]
     convention: str = "semiseg"
     nsd_tolerance_mm: float = 1.0
@@ -149,12 +149,12 @@ class Evaluation:
 
 
 def completed(
-    result: CaseResult,
+    result: CaseScores,
     labels: Iterable[str],
     convention: str,
     nsd_tolerance_mm: float,
     distances: bool = True,
-) -> CaseResult:
+) -> CaseScores:
     """The same case with an entry for every class: one that neither map holds is empty in both."""
     nothing = Counts(tp=0, n_pred=0, n_ref=0, total=result.total)
     rule = conventions.find(convention)
@@ -212,7 +212,7 @@ def evaluate_pairs(
     conventions.find(convention)
     check_tolerance(nsd_tolerance_mm)
     classes = foreground(labels, ignore)
-    results: list[CaseResult] = []
+    results: list[CaseScores] = []
     failed: dict[str, str] = {}
     for case, prediction, reference, grid in pairs:
         try:
@@ -236,7 +236,7 @@ def case_result(
     classes: Mapping[str, int],
     ignore: int | None,
     files: tuple[Path, Path] | None = None,
-) -> CaseResult:
+) -> CaseScores:
     """Wrap the metrics of one case; ``files`` are (reference, prediction)."""
     values = list(classes.values())
     ours, theirs = (~np.isin(labels, values) for labels in (prediction, reference))
@@ -246,7 +246,7 @@ def case_result(
         ours, theirs = ours & known, theirs & known
         total = int(np.count_nonzero(known))
     tp, n_pred, n_ref = (int(np.count_nonzero(mask)) for mask in (ours & theirs, ours, theirs))
-    return CaseResult(
+    return CaseScores(
         case=case,
         metrics=metrics,
         scale=Scale(tuple(reference.shape), tuple(float(s) for s in spacing)),
@@ -257,7 +257,7 @@ def case_result(
     )
 
 
-def each_value(evaluation: Evaluation) -> Iterator[tuple[CaseResult, str, int, ClassMetrics]]:
+def each_value(evaluation: Evaluation) -> Iterator[tuple[CaseScores, str, int, ClassMetrics]]:
     """(case, class, label value, metrics), case by case."""
     for case in evaluation.cases:
         for label, value in evaluation.labels.items():

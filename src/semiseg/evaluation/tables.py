@@ -12,7 +12,7 @@ from semiseg.errors import UsageError
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import COUNTS, METRICS, ClassMetrics
 from semiseg.evaluation.results import AGGREGATION, Evaluation, Stats, each_value, over_classes, statistics
-from semiseg.machine.files import held, write_text
+from semiseg.machine.files import held, plain, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -54,8 +54,8 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "extra": list(evaluation.extra),
         "notices": list(evaluation.notices),
     }
-    plain: dict[str, Any] = _json_safe(whole)
-    return plain
+    content: dict[str, Any] = plain(whole)
+    return content
 
 
 def metrics_csv(evaluation: Evaluation) -> str:
@@ -155,16 +155,6 @@ def _dataset_level(evaluation: Evaluation) -> dict[str, Any]:
 def _with_iou(row: ClassMetrics) -> ClassMetrics:
     """Add nnU-Net's name of the Jaccard index."""
     return {**row, "IoU": row["Jaccard"]} if "Jaccard" in row else row
-
-
-def _json_safe(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _json_safe(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_json_safe(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _whole_counts(row: ClassMetrics) -> dict[str, float]:

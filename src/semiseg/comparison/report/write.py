@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from semiseg.comparison.report.style import Rendered, rendered
 from semiseg.comparison.result import Arm, Board, Comparison
 from semiseg.drawing.table import Value, csv_rows, csv_text, latex, markdown
 from semiseg.errors import UsageError
-from semiseg.machine.files import atomic_file, held, write_text
+from semiseg.machine.files import atomic_file, held, plain, write_text
 
 log = logging.getLogger("semiseg.compare")
 
@@ -153,7 +151,8 @@ ROW = ("dataset", "budget", "method", "fold", "seed", "case", "class")
 
 def as_dict(comparison: Comparison) -> dict[str, Any]:
     """The comparison as ``comparison.json`` and ``--json`` have it; NaN and infinity become None."""
-    content: dict[str, Any] = _plain(comparison)
+    boards = [{**vars(board), "arms": [_arm(arm) for arm in board.arms]} for board in comparison.boards]
+    content: dict[str, Any] = plain({**vars(comparison), "boards": boards})
     return content
 
 
@@ -171,22 +170,6 @@ def per_case(comparison: Comparison) -> list[dict[str, Value]]:
     return rows
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Arm):
-        return _arm(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    return value
-
-
 def _arm(arm: Arm) -> dict[str, Any]:
     """An arm without what its run folders hold anyway."""
     runs = [
@@ -196,10 +179,10 @@ def _arm(arm: Arm) -> dict[str, Any]:
             "seed": run.seed,
             "iterations": run.iterations,
             "batch": run.plan.get("batch"),
-            "cost": _plain(run.cost),
+            "cost": run.cost,
             "commit": (run.manifest.get("git") or {}).get("commit"),
         }
         for run in arm.runs
     ]
     known = {name: getattr(arm, name) for name in ("name", "method", "labeled", "bound", "replicates")}
-    return {**known, "cost": _plain(arm.cost), "runs": runs}
+    return {**known, "cost": arm.cost, "runs": runs}
