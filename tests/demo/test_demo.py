@@ -77,9 +77,9 @@ def test_the_whole_demo_in_miniature(tmp_path: Path, caplog: pytest.LogCaptureFi
         )
     assert list(result.runs) == ["supervised", "mean_teacher"]
     assert all((run / "test" / "phantom_ts_000.nii.gz").is_file() for run in result.runs.values())
-    (board,) = result.comparison.boards
-    assert [arm.name for arm in board.arms] == ["supervised", "mean_teacher"]
-    assert board.cases == ("phantom_ts_000",)
+    (group,) = result.comparison.groups
+    assert [arm.name for arm in group.arms] == ["supervised", "mean_teacher"]
+    assert group.cases == ("phantom_ts_000",)
     assert result.report == folder / "comparison" / "report.html"
     report = result.report.read_text("utf-8")
     assert "Synthetic phantoms, no patients" in report

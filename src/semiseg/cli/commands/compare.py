@@ -99,11 +99,11 @@ def show(out: Output, found: Comparison, *, per_class: bool = False) -> None:
     from semiseg.comparison.report.write import different
     from semiseg.drawing.table import terminal
 
-    for board in found.boards:
-        for table in shown(found, board, per_class=per_class):
+    for group in found.groups:
+        for table in shown(found, group, per_class=per_class):
             out.text(terminal(table))
-        set_otherwise = [line for line in different(board) if not line.startswith(UNSHOWN)]
-        out.text(_lines("note", board.notices) + _lines("differs", set_otherwise))
+        set_otherwise = [line for line in different(group) if not line.startswith(UNSHOWN)]
+        out.text(_lines("note", group.notices) + _lines("differs", set_otherwise))
     out.text(_lines("note", found.notices))
 
 

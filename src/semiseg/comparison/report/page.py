@@ -24,7 +24,7 @@ from semiseg.drawing.palette import colors
 from semiseg.evaluation.case import DISTANCES
 
 if TYPE_CHECKING:
-    from semiseg.comparison.result import Board, Comparison, RunScores
+    from semiseg.comparison.result import ArmGroup, Comparison, RunScores
 
 HEADINGS = {
     "differences": "Difference to the baseline",
@@ -40,10 +40,10 @@ HEADINGS = {
 class Drawn:
     """What the page shows beside numbers."""
 
-    boards: Mapping[int, list[tuple[Plate, Rendered | None]]]
-    """Index of a board -> its figures."""
+    groups: Mapping[int, list[tuple[Plate, Rendered | None]]]
+    """Index of a group -> its figures."""
     datasets: Mapping[str, list[tuple[Plate, Rendered | None]]]
-    examples: Callable[[Board, str], list[Example] | None]
+    examples: Callable[[ArmGroup, str], list[Example] | None]
     """Pictures of an arm; None where there would be too many."""
 
 
@@ -52,7 +52,7 @@ def page(comparison: Comparison, drawn: Drawn) -> str:
     style, script = _own("page.css"), _own("page.js")
     # Names of methods, variants and cases come from users' files: all that is not Markup is escaped.
     house = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    runs = {run.folder: run for board in comparison.boards for arm in board.arms for run in arm.runs}
+    runs = {run.folder: run for group in comparison.groups for arm in group.arms for run in arm.runs}
     made: dict[str, Counter[str]] = {}
     for run in runs.values():
         for key, value in _facts_of(run):
@@ -65,7 +65,7 @@ def page(comparison: Comparison, drawn: Drawn) -> str:
         script=Markup(script),
         facts=_facts(comparison),
         notes=_notes(comparison),
-        boards=[_board(comparison, board, drawn, i) for i, board in enumerate(comparison.boards)],
+        groups=[_group(comparison, group, drawn, i) for i, group in enumerate(comparison.groups)],
         datasets=drawn.datasets,
         level=tables.level(comparison),
         runs=list(runs.values()),
@@ -86,7 +86,7 @@ def page(comparison: Comparison, drawn: Drawn) -> str:
 
 def title_of(comparison: Comparison) -> str:
     """``11 methods on Dataset104_Hippocampus``."""
-    names = {arm.name for board in comparison.boards for arm in board.arms if arm.bound != "upper"}
+    names = {arm.name for group in comparison.groups for arm in group.arms if arm.bound != "upper"}
     return f"{count(len(names), 'method')} on {listed(list(comparison.datasets)) or 'no dataset'}"
 
 
@@ -109,14 +109,14 @@ def _policy(style: str, script: str) -> str:
 
 def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
     """What was compared, in a few words each."""
-    boards = comparison.boards
-    runs = [run for board in boards for arm in board.arms for run in arm.runs]
+    groups = comparison.groups
+    runs = [run for group in groups for arm in group.arms for run in arm.runs]
     distances = any(metric in DISTANCES for metric in comparison.metrics)
-    yield "labels", _distinct(board.budget for board in boards)
-    yield "baseline", _distinct(board.baseline or DASH for board in boards)
-    own = (arm for board in boards for arm in board.arms if arm.bound != "upper")
+    yield "labels", _distinct(group.budget for group in groups)
+    yield "baseline", _distinct(group.baseline or DASH for group in groups)
+    own = (arm for group in groups for arm in group.arms if arm.bound != "upper")
     yield "seeds per method", _range(len(arm.seeds) for arm in own)
-    yield "cases scored", _distinct(f"{len(board.cases)} {board.source}" for board in boards)
+    yield "cases scored", _distinct(f"{len(group.cases)} {group.source}" for group in groups)
     yield "iterations", _range(run.iterations for run in runs)
     yield "protocol", _distinct(str(run.manifest.get("protocol") or DASH) for run in runs)
     yield "weights", _distinct(str(run.manifest.get("selection") or DASH) for run in runs)
@@ -135,41 +135,41 @@ def _range(values: Iterable[int]) -> str:
 
 def _notes(comparison: Comparison) -> list[str]:
     """Notices, none twice."""
-    several = len(comparison.boards) > 1
+    several = len(comparison.groups) > 1
     own = (
-        f"{_title(board)}: {text}" if several else text
-        for board in comparison.boards
-        for text in board.notices
+        f"{_title(group)}: {text}" if several else text
+        for group in comparison.groups
+        for text in group.notices
     )
     return list(dict.fromkeys([*comparison.notices, *own]))
 
 
-def _title(board: Board) -> str:
-    return f"{board.dataset}, {board.budget}"
+def _title(group: ArmGroup) -> str:
+    return f"{group.dataset}, {group.budget}"
 
 
-def _board(comparison: Comparison, board: Board, drawn: Drawn, index: int) -> dict[str, Any]:
-    """The section of a board."""
-    examples = {arm.name: drawn.examples(board, arm.name) for arm in board.arms}
+def _group(comparison: Comparison, group: ArmGroup, drawn: Drawn, index: int) -> dict[str, Any]:
+    """The section of a group."""
+    examples = {arm.name: drawn.examples(group, arm.name) for arm in group.arms}
     return {
-        "title": _title(board),
-        "budget": board.budget,
-        "reading": " ".join(reading_of(comparison, board)),
-        "tables": [(metric, tables.of_metric(comparison, board, metric)) for metric in comparison.metrics],
-        "classes": tables.classes(comparison, board) if len(board.classes) > 1 else None,
-        "papers": tables.papers(comparison, board),
-        "pairs": tables.pairs(comparison, board) if board.pairs else None,
-        "figures": drawn.boards[index],
-        "legend": list(zip(board.classes, colors(len(board.classes)), strict=True)),
-        "examples": [(arm, found) for arm in board.arms if (found := examples[arm.name]) is not None],
+        "title": _title(group),
+        "budget": group.budget,
+        "reading": " ".join(reading_of(comparison, group)),
+        "tables": [(metric, tables.of_metric(comparison, group, metric)) for metric in comparison.metrics],
+        "classes": tables.classes(comparison, group) if len(group.classes) > 1 else None,
+        "papers": tables.papers(comparison, group),
+        "pairs": tables.pairs(comparison, group) if group.pairs else None,
+        "figures": drawn.groups[index],
+        "legend": list(zip(group.classes, colors(len(group.classes)), strict=True)),
+        "examples": [(arm, found) for arm in group.arms if (found := examples[arm.name]) is not None],
         "left_out": [name for name, found in examples.items() if found is None],
-        "settings": list(_settings(board)),
+        "settings": list(_settings(group)),
     }
 
 
-def _settings(board: Board) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def _settings(group: ArmGroup) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """(setting, its values and whose they are), the value of most arms last."""
-    for found in board.differences:
+    for found in group.differences:
         arms = by_value(found)
         usual = next((value for value, names in arms.items() if 2 * len(names) > len(found.values)), None)
         shown = sorted(arms.items(), key=lambda item: item[0] == usual)

@@ -23,119 +23,119 @@ from semiseg.comparison.report.format import (
 from semiseg.drawing.table import DAGGER, Column, Table, TableCell, Value, heads, table_of
 
 if TYPE_CHECKING:
-    from semiseg.comparison.result import Arm, Board, Comparison, PairTest, Published
+    from semiseg.comparison.result import Arm, ArmGroup, Comparison, PairTest, Published
     from semiseg.comparison.statistics import Interval
 
     ArmColumn = tuple[Column | str, Callable[[Arm], TableCell]]
 
 
-def shown(comparison: Comparison, board: Board, *, per_class: bool = False) -> Sequence[Table]:
-    """The tables of a board that a reader sees first."""
-    by_class = [classes(comparison, board)] if per_class and len(board.classes) > 1 else []
-    found = [scores(comparison, board), *by_class, costs(board), missing(board)]
+def shown(comparison: Comparison, group: ArmGroup, *, per_class: bool = False) -> Sequence[Table]:
+    """The tables of a group that a reader sees first."""
+    by_class = [classes(comparison, group)] if per_class and len(group.classes) > 1 else []
+    found = [scores(comparison, group), *by_class, costs(group), missing(group)]
     return [table for table in found if table is not None]
 
 
-def scores(comparison: Comparison, board: Board) -> Table:
+def scores(comparison: Comparison, group: ArmGroup) -> Table:
     """A row per arm: the metrics, the test against the baseline, the rank, the paper's figure."""
     metric, others = comparison.metric, comparison.metrics[1:]
     places, ci = digits(metric), f"{level(comparison)} CI"
-    figures = published(board, metric)
-    marks = {t.a: DAGGER for t in board.against_baseline if t.p_holm < comparison.alpha}
+    figures = published(group, metric)
+    marks = {t.a: DAGGER for t in group.against_baseline if t.p_holm < comparison.alpha}
     columns: list[ArmColumn] = [
-        ("method", partial(name_cell, board)),
+        ("method", partial(name_cell, group)),
         ("runs", lambda arm: TableCell(str(len(arm.runs)), {"runs": len(arm.runs)})),
-        (titled(comparison, metric), _mean(board, metric, marks)),
-        (ci, _interval(board, metric)),
+        (titled(comparison, metric), _mean(group, metric, marks)),
+        (ci, _interval(group, metric)),
     ]
-    if board.against_baseline:
+    if group.against_baseline:
         columns += [
-            (f"Δ {board.baseline}", _of_test(board, _difference)),
-            (ci, _of_test(board, lambda test: interval_cell(test.interval, places, "difference"))),
-            ("p (Holm)", _of_test(board, _p)),
-            ("wins", _of_test(board, _win_rate)),
+            (f"Δ {group.baseline}", _of_test(group, _difference)),
+            (ci, _of_test(group, lambda test: interval_cell(test.interval, places, "difference"))),
+            ("p (Holm)", _of_test(group, _p)),
+            ("wins", _of_test(group, _win_rate)),
         ]
-    columns += [("rank", partial(_rank, board))] if len(board.ranking.mean_ranks) > 1 else []
-    columns += [(titled(comparison, other), _mean(board, other)) for other in others]
+    columns += [("rank", partial(_rank, group))] if len(group.ranking.mean_ranks) > 1 else []
+    columns += [(titled(comparison, other), _mean(group, other)) for other in others]
     if figures:
         columns += [
             ("published", lambda arm: _published(figures.get(arm.name, []))),
             ("gap", lambda arm: _gap(figures.get(arm.name, []))),
         ]
-    notes = _notes(comparison, board, bool(board.against_baseline), bool(figures))
-    return table_of(headline(board), board.arms, columns, notes, rules_of(board))
+    notes = _notes(comparison, group, bool(group.against_baseline), bool(figures))
+    return table_of(headline(group), group.arms, columns, notes, rules_of(group))
 
 
-def of_metric(comparison: Comparison, board: Board, metric: str) -> Table:
-    """One metric of a board as the page has it: sortable, what belongs together in one cell."""
+def of_metric(comparison: Comparison, group: ArmGroup, metric: str) -> Table:
+    """One metric of a group as the page has it: sortable, what belongs together in one cell."""
     down = not lower_is_better(metric)
-    figures = published(board, metric)
+    figures = published(group, metric)
     columns: list[ArmColumn] = [
-        (Column("method", number=False, key="method"), partial(_arm, board)),
+        (Column("method", number=False, key="method"), partial(_arm, group)),
         (
             Column(titled(comparison, metric), True, f"{metric}_mean", down, "mean ± SD, interval"),
-            _mean(board, metric),
+            _mean(group, metric),
         ),
     ]
     if metric == comparison.metric:
         columns += [
-            (Column("difference", True, "difference", down, "to baseline"), _of_test(board, _difference)),
-            (Column("p", True, "p_holm", below="Holm"), _of_test(board, _p)),
-            (Column("verdict", number=False, key="verdict"), partial(_verdict, board, comparison.alpha)),
-            (Column("wins", True, "win_rate", True, f"{sampled(board)}s"), _of_test(board, _wins)),
-            (Column("rank", True, "mean_rank", below="mean"), partial(_rank, board)),
+            (Column("difference", True, "difference", down, "to baseline"), _of_test(group, _difference)),
+            (Column("p", True, "p_holm", below="Holm"), _of_test(group, _p)),
+            (Column("verdict", number=False, key="verdict"), partial(_verdict, group, comparison.alpha)),
+            (Column("wins", True, "win_rate", True, f"{sampled(group)}s"), _of_test(group, _wins)),
+            (Column("rank", True, "mean_rank", below="mean"), partial(_rank, group)),
         ]
     if figures:
         head = Column("published", True, "published", down, "ours minus it")
         columns.append((head, lambda arm: _published(figures.get(arm.name, []))))
     columns.append((Column("seeds", True, "seeds", True), _seeds))
     title = (
-        f"{board.dataset}, {board.budget}: mean {metric} ± SD over seeds (where there are several), "
+        f"{group.dataset}, {group.budget}: mean {metric} ± SD over seeds (where there are several), "
         f"{level(comparison)} interval over cases"
     )
-    tested = f"Rank: mean over {sampled(board)}s, 1 is best."
+    tested = f"Rank: mean over {sampled(group)}s, 1 is best."
     note = tested if metric == comparison.metric else f"Only {comparison.metric} was tested."
-    return table_of(title, board.arms, [*columns, *_costs(board)], [note])
+    return table_of(title, group.arms, [*columns, *_costs(group)], [note])
 
 
-def classes(comparison: Comparison, board: Board) -> Table:
+def classes(comparison: Comparison, group: ArmGroup) -> Table:
     """The metrics of every class, a block of arms for each."""
     rows = []
-    for label in board.classes:
-        first, *others = (_mean(board, metric, label=label) for metric in comparison.metrics)
-        makers = [first, _interval(board, comparison.metric, label), *others]
-        for i, arm in enumerate(board.arms):
-            named = TableCell(label if i == 0 else "", {"class": label}), name_cell(board, arm)
+    for label in group.classes:
+        first, *others = (_mean(group, metric, label=label) for metric in comparison.metrics)
+        makers = [first, _interval(group, comparison.metric, label), *others]
+        for i, arm in enumerate(group.arms):
+            named = TableCell(label if i == 0 else "", {"class": label}), name_cell(group, arm)
             rows.append((*named, *(make(arm) for make in makers)))
     tested, *rest = (titled(comparison, metric) for metric in comparison.metrics)
     columns = heads(("class", "method", tested, f"{level(comparison)} CI", *rest), left=2)
     notes = ("Mean ± SD over the runs of a method; CI: bootstrap over cases.",)
-    rules = range(len(board.arms) - 1, len(rows), len(board.arms))
-    return Table(f"By class: {headline(board)}", columns, tuple(rows), notes, frozenset(rules))
+    rules = range(len(group.arms) - 1, len(rows), len(group.arms))
+    return Table(f"By class: {headline(group)}", columns, tuple(rows), notes, frozenset(rules))
 
 
-def _notes(comparison: Comparison, board: Board, tested: bool, figures: bool) -> tuple[str, ...]:
-    rank = board.ranking
+def _notes(comparison: Comparison, group: ArmGroup, tested: bool, figures: bool) -> tuple[str, ...]:
+    rank = group.ranking
     notes = [
         f"Mean ± SD over the runs of a method; CI: bootstrap over cases. Convention {comparison.convention}."
     ]
-    if any(s.undefined for s in board.summaries if s.label is None):
+    if any(s.undefined for s in group.summaries if s.label is None):
         notes.append("(n): only n cases have a defined value.")
     if tested:
         notes.append(
-            f"{DAGGER} differs from {board.baseline}: Wilcoxon signed-rank on {comparison.metric}, Holm's "
+            f"{DAGGER} differs from {group.baseline}: Wilcoxon signed-rank on {comparison.metric}, Holm's "
             f"correction, p < {comparison.alpha:g}. Wins: cases in which it is better, ties half."
         )
     if len(rank.mean_ranks) > 1 and rank.n:
-        notes.append(f"Rank: mean over {count(rank.n, 'case')}; {_ranks_differ(comparison, board)}.")
+        notes.append(f"Rank: mean over {count(rank.n, 'case')}; {_ranks_differ(comparison, group)}.")
     if figures:
         notes.append("‡ not comparable with this run.")
     return tuple(notes)
 
 
-def _ranks_differ(comparison: Comparison, board: Board) -> str:
+def _ranks_differ(comparison: Comparison, group: ArmGroup) -> str:
     """What the ranks say, in the order of the tests: whether any differ, then from which difference on."""
-    rank = board.ranking
+    rank = group.ranking
     width = f"those more than {rank.critical_difference:.2f} apart differ (Nemenyi)"
     if math.isnan(rank.p):
         return width if not rank.why_not or len(rank.mean_ranks) == 2 else f"not tested: {rank.why_not}"
@@ -144,24 +144,24 @@ def _ranks_differ(comparison: Comparison, board: Board) -> str:
     return f"{width}, after Friedman p {p_value(rank.p)}"
 
 
-def pairs(comparison: Comparison, board: Board) -> Table:
+def pairs(comparison: Comparison, group: ArmGroup) -> Table:
     """Every test of two arms, those against the baseline first; each block is a family of its own."""
     titles = ("a", "b", "n", "a - b", f"{level(comparison)} CI", "p", "p (Holm)", "win/tie/loss", "effect")
-    tests = [("baseline", test) for test in board.against_baseline]
-    if len(board.pairs) > 1 or not tests:  # a single pair needs no second line
-        tests += [("all pairs", test) for test in board.pairs]
-    rows = tuple(_pair(board, family, test, comparison.alpha) for family, test in tests)
-    rules = frozenset({len(board.against_baseline) - 1} - {-1, len(rows) - 1})
+    tests = [("baseline", test) for test in group.against_baseline]
+    if len(group.pairs) > 1 or not tests:  # a single pair needs no second line
+        tests += [("all pairs", test) for test in group.pairs]
+    rows = tuple(_pair(group, family, test, comparison.alpha) for family, test in tests)
+    rules = frozenset({len(group.against_baseline) - 1} - {-1, len(rows) - 1})
     notes = (
         f"{comparison.metric}, case by case, runs of an arm averaged first. Wilcoxon signed-rank, two-sided; "
         "Holm's correction within each block; bold below alpha. Effect: rank-biserial correlation, "
         "positive where a is better.",
     )
-    return Table(f"Pairs: {headline(board)}", heads(titles, left=2), rows, notes, rules)
+    return Table(f"Pairs: {headline(group)}", heads(titles, left=2), rows, notes, rules)
 
 
-def _pair(board: Board, family: str, test: PairTest, alpha: float) -> tuple[TableCell, ...]:
-    where: dict[str, Value] = {"dataset": board.dataset, "budget": board.budget, "family": family}
+def _pair(group: ArmGroup, family: str, test: PairTest, alpha: float) -> tuple[TableCell, ...]:
+    where: dict[str, Value] = {"dataset": group.dataset, "budget": group.budget, "family": family}
     counts: dict[str, Value] = {"wins": test.wins, "ties": test.ties, "losses": test.losses}
     return (
         TableCell(test.a, {**where, "metric": test.metric, "a": test.a}),
@@ -176,18 +176,18 @@ def _pair(board: Board, family: str, test: PairTest, alpha: float) -> tuple[Tabl
     )
 
 
-def costs(board: Board) -> Table | None:
+def costs(group: ArmGroup) -> Table | None:
     """What a run of each arm took; None when nothing was recorded."""
-    columns = _costs(board)
+    columns = _costs(group)
     if not columns:
         return None
     hardware = {
-        str((run.manifest.get("hardware") or {}).get("cpu")) for arm in board.arms for run in arm.runs
+        str((run.manifest.get("hardware") or {}).get("cpu")) for arm in group.arms for run in arm.runs
     }
     notes = ["Medians over runs, as they were logged."]
     notes += ["The runs were made on different machines."] if len(hardware) > 1 else []
     return table_of(
-        "Cost", board.arms, [("method", partial(name_cell, board)), *columns], notes, rules_of(board)
+        "Cost", group.arms, [("method", partial(name_cell, group)), *columns], notes, rules_of(group)
     )
 
 
@@ -200,9 +200,9 @@ COSTS = (
 """Head of a column, field of a cost, decimals, factor."""
 
 
-def _costs(board: Board) -> list[ArmColumn]:
+def _costs(group: ArmGroup) -> list[ArmColumn]:
     """A column for each cost that any arm recorded."""
-    found = {arm.name: arm.cost for arm in board.arms}
+    found = {arm.name: arm.cost for arm in group.arms}
 
     def cell(name: str, places: int, scale: float, arm: Arm) -> TableCell:
         value = getattr(found[arm.name], name)
@@ -215,16 +215,16 @@ def _costs(board: Board) -> list[ArmColumn]:
     ]
 
 
-def papers(comparison: Comparison, board: Board) -> Table | None:
+def papers(comparison: Comparison, group: ArmGroup) -> Table | None:
     """Every published figure of the same method, dataset and number of labels; None when there is none."""
-    if not board.published:
+    if not group.published:
         return None
     rows = []
-    for p in board.published:
+    for p in group.published:
         places = digits(p.metric)
         rows.append(
             (
-                TableCell(p.arm, {"dataset": board.dataset, "budget": board.budget, "method": p.arm}),
+                TableCell(p.arm, {"dataset": group.dataset, "budget": group.budget, "method": p.arm}),
                 TableCell(titled(comparison, p.metric) if not math.isnan(p.gap) else p.metric),
                 TableCell(p.setting),
                 TableCell(p.source, {"setting": p.setting, "source": p.source}),
@@ -239,18 +239,18 @@ def papers(comparison: Comparison, board: Board) -> Table | None:
     return Table("Published", columns, tuple(rows), ("Gap: ours minus theirs, in the same unit.",))
 
 
-def missing(board: Board) -> Table | None:
+def missing(group: ArmGroup) -> Table | None:
     """Runs that should be there; None when all are."""
-    if not board.missing:
+    if not group.missing:
         return None
-    texts = ((c.name, str(c.fold), str(c.seed), c.reason, c.command or DASH) for c in board.missing)
+    texts = ((c.name, str(c.fold), str(c.seed), c.reason, c.command or DASH) for c in group.missing)
     columns = heads(("method", "fold", "seed", "why", "command"), left=5)
     return Table("Missing", columns, tuple(tuple(map(TableCell, row)) for row in texts))
 
 
-def headline(board: Board) -> str:
+def headline(group: ArmGroup) -> str:
     """What a table is about: dataset, labels, cases."""
-    return f"{board.dataset}, {board.budget}, {count(len(board.cases), f'{board.source} case')}"
+    return f"{group.dataset}, {group.budget}, {count(len(group.cases), f'{group.source} case')}"
 
 
 def level(comparison: Comparison) -> str:
@@ -258,28 +258,28 @@ def level(comparison: Comparison) -> str:
     return f"{100 * (1 - comparison.alpha):g} %"
 
 
-def name_cell(board: Board, arm: Arm) -> TableCell:
+def name_cell(group: ArmGroup, arm: Arm) -> TableCell:
     """The name of an arm, and what identifies its row in a CSV."""
-    note = " (baseline)" if arm.name == board.baseline else ""
-    values: dict[str, Value] = {"dataset": board.dataset, "budget": board.budget, "method": arm.name}
+    note = " (baseline)" if arm.name == group.baseline else ""
+    values: dict[str, Value] = {"dataset": group.dataset, "budget": group.budget, "method": arm.name}
     return TableCell(f"{arm.name}{note}", {**values, "labeled": arm.labeled, "bound": arm.bound})
 
 
-def _arm(board: Board, arm: Arm) -> TableCell:
+def _arm(group: ArmGroup, arm: Arm) -> TableCell:
     """Its name, and its method where the name does not say it."""
     about = () if arm.method == arm.name or arm.bound == "upper" else (arm.method,)
-    state = "baseline" if arm.name == board.baseline else ""
+    state = "baseline" if arm.name == group.baseline else ""
     return TableCell(arm.name, {"method": arm.name}, small=about, state=state)
 
 
 def _mean(
-    board: Board, metric: str, marks: Mapping[str, str] | None = None, label: str | None = None
+    group: ArmGroup, metric: str, marks: Mapping[str, str] | None = None, label: str | None = None
 ) -> Callable[[Arm], TableCell]:
     """Mean ± SD and how many cases count where not all do; the interval as small print."""
-    places, best = digits(metric), best_of(board, metric, label)
+    places, best = digits(metric), best_of(group, metric, label)
 
     def cell(arm: Arm) -> TableCell:
-        found = board.summary(arm.name, metric, label)
+        found = group.summary(arm.name, metric, label)
         interval = found.interval
         spread = "" if math.isnan(found.sd) else f" ± {number(found.sd, places)}"
         left_out = f" ({found.cases})" if found.undefined else ""
@@ -299,8 +299,8 @@ def _mean(
     return cell
 
 
-def _interval(board: Board, metric: str, label: str | None = None) -> Callable[[Arm], TableCell]:
-    return lambda arm: interval_cell(board.summary(arm.name, metric, label).interval, digits(metric))
+def _interval(group: ArmGroup, metric: str, label: str | None = None) -> Callable[[Arm], TableCell]:
+    return lambda arm: interval_cell(group.summary(arm.name, metric, label).interval, digits(metric))
 
 
 def interval_cell(found: Interval, places: int, name: str = "") -> TableCell:
@@ -312,9 +312,9 @@ def interval_cell(found: Interval, places: int, name: str = "") -> TableCell:
     return TableCell(f"[{low}, {high}]", values)
 
 
-def _of_test(board: Board, make: Callable[[PairTest], TableCell]) -> Callable[[Arm], TableCell]:
+def _of_test(group: ArmGroup, make: Callable[[PairTest], TableCell]) -> Callable[[Arm], TableCell]:
     """A cell about an arm's test against the baseline; blank where there is none."""
-    return lambda arm: TableCell("") if (test := board.test(arm.name)) is None else make(test)
+    return lambda arm: TableCell("") if (test := group.test(arm.name)) is None else make(test)
 
 
 def _difference(test: PairTest) -> TableCell:
@@ -339,13 +339,13 @@ def _wins(test: PairTest) -> TableCell:
     return TableCell(f"{test.wins} of {test.n}", {"win_rate": test.win_rate}, small=ties)
 
 
-def _verdict(board: Board, alpha: float, arm: Arm) -> TableCell:
-    found = verdict(board, arm, alpha)
+def _verdict(group: ArmGroup, alpha: float, arm: Arm) -> TableCell:
+    found = verdict(group, arm, alpha)
     return TableCell(VERDICTS[found], {"verdict": found}, state=f"verdict {found}")
 
 
-def _rank(board: Board, arm: Arm) -> TableCell:
-    rank = board.ranking.mean_ranks.get(arm.name, math.nan)
+def _rank(group: ArmGroup, arm: Arm) -> TableCell:
+    rank = group.ranking.mean_ranks.get(arm.name, math.nan)
     return TableCell("" if arm.bound == "upper" else number(rank, 2), {"mean_rank": rank})
 
 
@@ -354,10 +354,10 @@ def _seeds(arm: Arm) -> TableCell:
     return TableCell(str(len(arm.seeds)), {"seeds": len(arm.seeds)}, small=folds)
 
 
-def published(board: Board, metric: str) -> dict[str, list[Published]]:
+def published(group: ArmGroup, metric: str) -> dict[str, list[Published]]:
     """Arm -> its published figures in a metric, the comparable ones first."""
     found: dict[str, list[Published]] = {}
-    for figure in sorted(board.published, key=lambda p: not p.comparable):
+    for figure in sorted(group.published, key=lambda p: not p.comparable):
         if figure.metric == metric:
             found.setdefault(figure.arm, []).append(figure)
     return found
@@ -382,17 +382,17 @@ def _gap(figures: Sequence[Published]) -> TableCell:
     return TableCell(text, {"gap": figures[0].gap}, mark="" if figures[0].comparable else "‡")
 
 
-def best_of(board: Board, metric: str, label: str | None = None) -> str:
+def best_of(group: ArmGroup, metric: str, label: str | None = None) -> str:
     """The arm with the best mean, bounds above aside; blank when there is no contest."""
-    own = [board.summary(arm.name, metric, label) for arm in board.arms if arm.bound != "upper"]
+    own = [group.summary(arm.name, metric, label) for arm in group.arms if arm.bound != "upper"]
     known = [summary for summary in own if not math.isnan(summary.mean)]
     if len(known) < 2:
         return ""
     return (min if lower_is_better(metric) else max)(known, key=lambda summary: summary.mean).arm
 
 
-def rules_of(board: Board) -> frozenset[int]:
+def rules_of(group: ArmGroup) -> frozenset[int]:
     """Lines that part the baseline and the upper bounds from the rest."""
-    own = [i for i, arm in enumerate(board.arms) if arm.bound != "upper"]
-    rules = {own[-1]} if len(own) < len(board.arms) else set()
-    return frozenset(rules | ({0} if board.baseline and len(own) > 1 else set()))
+    own = [i for i, arm in enumerate(group.arms) if arm.bound != "upper"]
+    rules = {own[-1]} if len(own) < len(group.arms) else set()
+    return frozenset(rules | ({0} if group.baseline and len(own) > 1 else set()))
