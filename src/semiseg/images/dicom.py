@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from semiseg.images.dicom_geometry import Stack, orientation_groups, stack
 from semiseg.images.dicom_pixels import stored_frames
 from semiseg.images.dicom_slices import Slice, slices_of
 from semiseg.images.grid import Header, Volume
+from semiseg.machine.scratch import Scratch
 
 _log = logging.getLogger("semiseg.data")
 
@@ -44,7 +44,7 @@ class Series:
     description: str = field(repr=False)
     where: Path
     slices: tuple[Slice, ...] = field(repr=False)
-    unpacked: Any = field(default=None, repr=False, compare=False)
+    unpacked: Scratch | None = field(default=None, repr=False, compare=False)
     """The temporary folder of a zip, which lives as long as its series."""
 
     @property
@@ -64,16 +64,16 @@ def find_series(path: Path) -> list[Series]:
             ABSURD_HEADER for a broken DICOM file.
     """
     path = Path(path)
-    unpacked: Any = None
+    unpacked: Scratch | None = None
     if path.is_dir():
         files, root = _files_below(path), path
     else:
         check_file(path)
         files, root = [path], path
         if path.suffix.lower() == ".zip":
-            unpacked = tempfile.TemporaryDirectory(prefix="semiseg-dicom-")
-            unpack(path, Path(unpacked.name))
-            files = _files_below(Path(unpacked.name))
+            unpacked = Scratch()
+            unpack(path, unpacked.path)
+            files = _files_below(unpacked.path)
     wanted = files == [path]
     found = [one for file in files for one in slices_of(file, wanted=wanted)]
     kept = _without_copies([one for one in found if not one.localizer])

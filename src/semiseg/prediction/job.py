@@ -15,7 +15,7 @@ from semiseg.__about__ import __version__
 from semiseg.errors import DeviceError, SemisegError, UsageError
 from semiseg.images.grid import Grid
 from semiseg.machine.files import require_writable, write_json
-from semiseg.prediction.assembly import Assembly, Segmentation
+from semiseg.prediction.assembly import Assembly
 from semiseg.prediction.model import Model, PreparedScan
 from semiseg.prediction.record import (
     CaseResult,
@@ -25,9 +25,11 @@ from semiseg.prediction.record import (
     inputs_state,
     is_complete,
     read_record,
+    unlike_in,
     versions,
 )
 from semiseg.prediction.scans import Scan, stem_of
+from semiseg.preparation.unlike import Unlike, unlike
 
 log = logging.getLogger("semiseg.prediction")
 
@@ -51,6 +53,8 @@ class Ready(NamedTuple):
     scan: PreparedScan
     grid: Grid
     meta: dict[str, Any]
+    unlike: list[Unlike]
+    """In what it is unlike the training scans."""
 
 
 class Inferred(NamedTuple):
@@ -59,6 +63,7 @@ class Inferred(NamedTuple):
     assembly: Assembly
     grid: Grid
     meta: dict[str, Any]
+    unlike: list[Unlike]
     began: float
     """When they began."""
 
@@ -82,6 +87,10 @@ class Job:
             "precision": model.precision,
             "mirrored_axes": [list(model.mirrored(member)) for member in model.members],
         }
+        plans = [member.plan for member in model.members]
+        self.plan = next((plan for plan in plans if plan.seen is not None), model.plan)
+        if self.plan.seen is None:
+            log.debug("the plan does not tell what its training scans look like: no scan is compared")
 
     def lay_out(self, scans: Sequence[Scan], inputs: Path, output: Path) -> list[Task]:
         """Say where each result goes.
@@ -144,7 +153,9 @@ class Job:
                 foreign.append(str(present[0]))
             elif is_complete(record, outputs, inputs_state(task.scan.files)):
                 written = {kind: str(path) for kind, path in outputs.files().items()}
-                skipped[task] = CaseResult(task.scan.id, "skipped", 0.0, written, record.get("sizes") or {})
+                skipped[task] = CaseResult(
+                    task.scan.id, "skipped", 0.0, written, record.get("sizes") or {}, unlike_in(record)
+                )
         if foreign:
             more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
             raise UsageError(
@@ -162,7 +173,7 @@ class Job:
             DataError: a scan that cannot be used.
         """
         image, grid, meta = task.scan.load()
-        return Ready(self.model.prepare(image, grid), grid, meta)
+        return Ready(self.model.prepare(image, grid), grid, meta, unlike(self.plan, image, grid))
 
     def infer(self, task: Task, ready: Callable[[], Ready]) -> Inferred | CaseResult:
         """The forward passes of one scan, or what went wrong with it.
@@ -177,8 +188,8 @@ class Job:
         began = time.monotonic()
 
         def work() -> Inferred:
-            scan, grid, meta = ready()
-            return Inferred(self.model.infer(scan, entropy=self.uncertainty), grid, meta, began)
+            scan, grid, meta, found = ready()
+            return Inferred(self.model.infer(scan, entropy=self.uncertainty), grid, meta, found, began)
 
         return self._guarded(task, began, work)
 
@@ -190,14 +201,14 @@ class Job:
         """
         if isinstance(inferred, CaseResult):
             return inferred
-        assembly, grid, meta, began = inferred
 
         def work() -> CaseResult:
-            sizes = self._write(task, assembly.result(), grid, meta, began)
+            sizes = self._write(task, inferred)
             written = {kind: str(path) for kind, path in task.outputs.files().items()}
-            return CaseResult(task.scan.id, "done", _since(began), written, sizes)
+            found = [one.as_dict() for one in inferred.unlike]
+            return CaseResult(task.scan.id, "done", _since(inferred.began), written, sizes, found)
 
-        return self._guarded(task, began, work)
+        return self._guarded(task, inferred.began, work)
 
     def _guarded(self, task: Task, began: float, work: Callable[[], T]) -> T | CaseResult:
         """What ``work`` returns, or the scan's failure; what concerns all scans is raised."""
@@ -215,13 +226,16 @@ class Job:
             text = f"{name}: unexpected {type(error).__name__}: {error}"
             return self._failed(name, began, SemisegError(text, hint="-v shows where", code="INTERNAL"))
 
-    def _write(
-        self, task: Task, found: Segmentation, grid: Grid, meta: dict[str, Any], began: float
-    ) -> dict[str, float]:
+    def _write(self, task: Task, inferred: Inferred) -> dict[str, float]:
         """All files of one scan or none; the record says ``writing`` until the others are whole."""
-        outputs = task.outputs
+        outputs, grid, meta, began = task.outputs, inferred.grid, inferred.meta, inferred.began
+        found = inferred.assembly.result()
         sizes = class_sizes(found.labels, self.model.label_values, grid)
-        record = self._record(task, grid) | {"sizes": sizes, "unit": "mL" if len(grid.shape) == 3 else "mm2"}
+        record = self._record(task, grid) | {
+            "sizes": sizes,
+            "unit": "mL" if len(grid.shape) == 3 else "mm2",
+            "unlike": [one.as_dict() for one in inferred.unlike],
+        }
         try:
             write_json(outputs.record, record | {"status": "writing"})
             images.write(outputs.labels, found.labels, grid, meta)

@@ -119,7 +119,21 @@ def predict(
             )
             if images.ending_of(output) is None:
                 write_json(output / REPORT_NAME, report.as_dict())
+            tell_unlike(report)
     return report
+
+
+def tell_unlike(report: PredictionReport) -> None:
+    """A line for each kind of difference to the training scans, with how many scans and an example."""
+    for kind, cases in report.unlike.items():
+        first = cases[0]
+        text = next(one["text"] for one in first.unlike if one["kind"] == kind)
+        told = f"{first.id}: {text}"
+        if len(report.cases) == 1:
+            log.warning("unlike the training scans in %s: %s", kind, told)
+        else:
+            count = f"{len(cases)} of {len(report.cases)} scans"
+            log.warning("%s unlike the training scans in %s, such as %s", count, kind, told)
 
 
 def tell_unmirrored(model: Model) -> None:

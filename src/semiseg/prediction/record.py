@@ -50,6 +50,8 @@ class CaseResult:
     outputs: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, float] = field(default_factory=dict)
     """Foreground class -> milliliters (square millimeters for a 2D image)."""
+    unlike: list[dict[str, Any]] = field(default_factory=list)
+    """In what the scan is unlike the training scans: ``kind``, ``text``, ``value``, ``seen``."""
     error: dict[str, Any] | None = None
     """``code``, ``message``, ``hint`` and ``details`` of a failure."""
 
@@ -81,6 +83,15 @@ class PredictionReport:
         """Not predicted; each says why."""
         return [case for case in self.cases if case.status == "failed"]
 
+    @property
+    def unlike(self) -> dict[str, list[CaseResult]]:
+        """Kind -> scans that are unlike the training scans in it; now or when they were predicted."""
+        kinds: dict[str, list[CaseResult]] = {}
+        for case in self.cases:
+            for one in case.unlike:
+                kinds.setdefault(one["kind"], []).append(case)
+        return kinds
+
     def as_dict(self) -> dict[str, Any]:
         """The content of ``prediction_report.json``."""
         return {
@@ -93,6 +104,7 @@ class PredictionReport:
             "seconds": round(self.seconds, 2),
             "interrupted": self.interrupted,
             "counts": {"done": len(self.done), "skipped": len(self.skipped), "failed": len(self.failed)},
+            "unlike": {kind: [case.id for case in cases] for kind, cases in self.unlike.items()},
             "files": [file for case in self.cases for file in case.outputs.values()],
             "cases": [asdict(case) for case in self.cases],
         }
@@ -112,6 +124,13 @@ def read_record(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) and "semiseg" in content and "case" in content else None
+
+
+def unlike_in(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a record says of a scan that is unlike the training scans."""
+    found = record.get("unlike")
+    entries = found if isinstance(found, list) else []
+    return [one for one in entries if isinstance(one, dict) and {"kind", "text"} <= one.keys()]
 
 
 def is_complete(record: Mapping[str, Any], outputs: Outputs, inputs: str) -> bool:
