@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,24 @@ MAX_PLAUSIBLE_RATIO = 100
 """No scan shrinks more; zeros shrink a thousand times."""
 PLAUSIBLE_BYTES = 64 << 20
 """Below this a zip may shrink as much as it likes."""
+
+
+class Unpacked:
+    """The files of a zip in a temporary folder, which is deleted with this object.
+
+    Raises:
+        DataError: as :func:`unpack`.
+    """
+
+    def __init__(self, archive: Path) -> None:
+        self.archive = archive
+        self._folder = tempfile.TemporaryDirectory(prefix="semiseg-zip-")
+        self.folder = Path(self._folder.name)
+        unpack(archive, self.folder)
+
+    def cleanup(self) -> None:
+        """Delete the folder now."""
+        self._folder.cleanup()
 
 
 def unpack(archive: Path, folder: Path) -> None:

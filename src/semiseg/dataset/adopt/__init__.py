@@ -14,8 +14,17 @@ from typing import Any
 from semiseg.dataset.adopt.decathlon import draft_decathlon, read_lists
 from semiseg.dataset.adopt.draft import Draft, classes
 from semiseg.dataset.adopt.listing import list_source
+from semiseg.dataset.adopt.names import words
 from semiseg.dataset.adopt.pile import draft_pile
-from semiseg.dataset.adopt.write import Target, build, choose_ending, patient_rule, targets
+from semiseg.dataset.adopt.write import (
+    SOURCES,
+    Target,
+    build,
+    choose_ending,
+    patient_rule,
+    sources_csv,
+    targets,
+)
 from semiseg.dataset.dataset import roots
 from semiseg.dataset.description import FILE, read_description
 from semiseg.errors import DataError, UsageError
@@ -74,11 +83,11 @@ def adopt(
 
     Understands NIfTI, NRRD, MetaImage, pictures, TIFF and DICOM; flat or nested; masks told by name, or by
     holding few whole numbers; channels told by ``_0000`` or sequence words; Medical Segmentation Decathlon
-    folders. Folders named test go to ``imagesTs``, scans without a mask to ``imagesUn``, a validation folder
+    folders; zips. ``sources.csv`` says which file became which. Folders named test go to ``imagesTs``, scans without a mask to ``imagesUn``, a validation folder
     to ``splits.json``. The source is never changed.
 
     Args:
-        source: the folder (or a zip or file of DICOM) to adopt.
+        source: the folder (or a zip, or a DICOM file) to adopt.
         target: the dataset folder to make; absent or empty. By default ``DatasetNNN_Name`` beside the
             source. When the source already has the right layout, only its ``dataset.json`` is written.
         link: hard-link files that need no conversion instead of copying them.
@@ -141,6 +150,7 @@ def _adopt(
         if in_place:
             _write_beside(root, documents)
         else:
+            documents[SOURCES] = sources_csv(files, draft.channel_names)
             build(folder, files, documents, draft.colors, link, workers, progress)
     except OSError as error:
         raise UsageError(
@@ -270,6 +280,6 @@ def _free_name(source: Path) -> Path:
         if (match := re.match(r"\.?Dataset(\d+)", folder.name))  # with a dot: being made
     }
     number = next(n for n in range(_FIRST_NUMBER, 100_000) if n not in taken)
-    parts = re.findall(r"[A-Za-z0-9]+", source.resolve().name.split(".")[0])
+    parts = words(source.resolve().name.split(".")[0], keep_case=True)
     name = "".join(part[:1].upper() + part[1:] for part in parts) or "Mine"
     return parent / f"Dataset{number:03d}_{name}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
-from semiseg.dataset.adopt.listing import clean_id, in_threads, look, look_for_labels
+from semiseg.dataset.adopt.looks import in_threads, look, look_for_labels
+from semiseg.dataset.adopt.names import clean_id, printable
 from semiseg.errors import DataError
 from semiseg.images import ending_of
 from semiseg.machine.files import read_json
@@ -90,7 +93,12 @@ def _item(root: Path, entry: Any, part: Part, missing: list[str]) -> Item | None
         return None
     case = clean_id(name[: -len(ending_of(paths[0]) or "")])
     settled: Part = part if label is not None or part == "test" else "unlabeled"
-    return Item(case, settled, tuple(Source(path) for path in found), Source(label) if label else None)
+    sources = tuple(_source(root, path) for path in found)
+    return Item(case, settled, sources, _source(root, label) if label else None)
+
+
+def _source(root: Path, path: Path) -> Source:
+    return Source(path, shown=printable(os.path.relpath(path, root)))
 
 
 def _present(path: Path) -> list[Path]:
@@ -108,7 +116,7 @@ def _split_frames(draft: Draft, content: Mapping[str, Any], workers: int | None)
         if looks.trouble:
             draft.notices.append(f"left out {item.id}: {looks.trouble}")
         elif looks.frames > 1:
-            item.images = tuple(Source(item.images[0].path, frame) for frame in range(looks.frames))
+            item.images = tuple(replace(item.images[0], frame=frame) for frame in range(looks.frames))
     draft.items = [item for item, looks in zip(draft.items, seen, strict=True) if not looks.trouble]
     counts = {len(item.images) for item in draft.items}
     if len(counts) > 1:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from semiseg.images.archive import Unpacked
 from semiseg.images.dicom import Series
 
 Part = Literal["train", "unlabeled", "val", "test"]
@@ -23,11 +24,15 @@ class Source:
         path: the file, or the folder or zip of a DICOM series.
         frame: index along the fourth axis of a 4D file.
         series: the DICOM series, when it is one.
+        shown: the path that people know, relative to the folder that was read; inside a zip goes on behind it.
+        archive: the zip that the file was unpacked from, with the folder that lives as long as this.
     """
 
     path: Path
     frame: int | None = None
     series: Series | None = field(default=None, compare=False, repr=False)
+    shown: str = field(default="", compare=False)
+    archive: Unpacked | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass

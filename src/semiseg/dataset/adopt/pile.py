@@ -5,25 +5,19 @@ Which mask belongs to which scan, and what the case is called.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from semiseg.dataset.adopt.channels import name_channels, settle_channels
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
-from semiseg.dataset.adopt.listing import (
-    Entry,
-    Listing,
-    Looks,
-    Mask,
-    clean_id,
-    has_colors,
-    in_threads,
-    look,
-    look_for_labels,
-)
+from semiseg.dataset.adopt.listing import Entry, Listing, without_previews
+from semiseg.dataset.adopt.looks import Looks, Mask, has_colors, in_threads, look, look_for_labels
+from semiseg.dataset.adopt.names import clean_id, numbered, without_role
 from semiseg.errors import DataError
-from semiseg.images import ending_of, picture
 
 
 def draft_pile(root: Path, listing: Listing, workers: int | None) -> tuple[Draft, dict[str, frozenset[int]]]:
@@ -36,6 +30,8 @@ def draft_pile(root: Path, listing: Listing, workers: int | None) -> tuple[Draft
         DataError: no images, names that cannot be told apart, or labels that fit no image.
     """
     draft = Draft([], notices=list(listing.notices))
+    if listing.broken:
+        raise listing.broken[0][2]
     entries = _usable(listing.entries, draft, workers)
     images = [(entry, seen) for entry, seen in entries if entry.role == "image"]
     labels = [entry for entry, _ in entries if entry.role == "label"]
@@ -76,11 +72,10 @@ def _usable(entries: Sequence[Entry], draft: Draft, workers: int | None) -> list
         if looks.trouble:
             draft.notices.append(f"left out {entry.shown}: {looks.trouble}")
     usable = [(entry, looks) for entry, looks in zip(entries, seen, strict=True) if not looks.trouble]
-    pictures = [entry.shown for entry, _ in usable if ending_of(entry.source.path) in picture.ENDINGS]
-    if not pictures or 2 * len(pictures) >= len(usable):
-        return usable
-    draft.notices.append(f"left out {len(pictures)} pictures beside volumes: {some(pictures)}")
-    return [(entry, looks) for entry, looks in usable if entry.shown not in set(pictures)]
+    kept, pictures = without_previews([entry for entry, _ in usable])
+    if pictures:
+        draft.notices.append(f"left out {len(pictures)} pictures beside volumes: {some(pictures)}")
+    return [(entry, looks) for entry, looks in usable if entry in kept]
 
 
 def _labels_by_content(
@@ -142,7 +137,7 @@ def _items(
 def _frames(entry: Entry, seen: Looks) -> list[Source]:
     if seen.frames == 1:
         return [entry.source]
-    return [Source(entry.source.path, frame) for frame in range(seen.frames)]
+    return [replace(entry.source, frame=frame) for frame in range(seen.frames)]
 
 
 def _frame_channels(items: Sequence[Item], draft: Draft) -> None:
@@ -186,15 +181,17 @@ def _by_both(entry: Entry) -> str:
 def name_cases(entries: Sequence[Entry]) -> dict[str, str]:
     """Shown path -> case id: the shortest way of naming under which no two files are the same thing.
 
+    Names that are the same only once they are safe file names (``a+b`` and ``a b``) are numbered.
+
     Raises:
         DataError: two files cannot be told apart by any part of their paths.
     """
-    for naming in (_plain, _by_part, _by_folder, _by_both):
-        names = {entry.shown: clean_id(naming(entry)) for entry in entries}
-        things = Counter((names[e.shown].lower(), e.role, e.channel) for e in entries)
-        if all(times == 1 for times in things.values()):
+    ways = (_plain, _by_part, _by_folder, _by_both)
+    cleaned = [{entry.shown: clean_id(naming(entry)) for entry in entries} for naming in ways]
+    for names in (*cleaned, *(_numbered(entries, naming) for naming in ways)):
+        clash = next((thing for thing, times in _things(entries, names).items() if times > 1), None)
+        if clash is None:
             return names
-    clash = next(thing for thing, times in things.items() if times > 1)
     same = [e.shown for e in entries if (names[e.shown].lower(), e.role, e.channel) == clash]
     raise DataError(
         f"{some(same)} would all be the {clash[1]} of case {clash[0]!r}",
@@ -202,6 +199,16 @@ def name_cases(entries: Sequence[Entry]) -> dict[str, str]:
         code="AMBIGUOUS_NAMES",
         details={"files": same},
     )
+
+
+def _numbered(entries: Sequence[Entry], naming: Naming) -> dict[str, str]:
+    raw = {entry.shown: unicodedata.normalize("NFC", naming(entry)) for entry in entries}
+    ids = numbered(raw.values(), {name: clean_id(name) for name in raw.values()})
+    return {shown: ids[name] for shown, name in raw.items()}
+
+
+def _things(entries: Sequence[Entry], names: Mapping[str, str]) -> Counter[tuple[str, str, str | None]]:
+    return Counter((names[e.shown].lower(), e.role, e.channel) for e in entries)
 
 
 def pair(images: Mapping[str, Entry], labels: Mapping[str, Entry], draft: Draft) -> dict[str, Entry]:
@@ -221,8 +228,9 @@ def pair(images: Mapping[str, Entry], labels: Mapping[str, Entry], draft: Draft)
     for name in labels:
         match = lower.get(name.lower()) or _nearest(name, images)
         (found[match] if match else alone).append(name)
-    if labels and not found:
-        found, alone = _without_common_end(images, labels)
+    for way in (_without_common_end, _without_roles, _by_number):
+        if labels and not found:
+            found, alone = way(images, labels)
     if labels and not found:
         shown = some([labels[name].shown for name in alone], 3)
         raise DataError(
@@ -267,6 +275,43 @@ def _without_common_end(
     for name in labels:
         case = short.get(_cut_end(name, list(labels)))
         (found[case] if case else alone).append(name)
+    return found, alone
+
+
+def _without_roles(
+    images: Mapping[str, Entry], labels: Mapping[str, Entry]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Match ``label0001`` with ``img0001``."""
+    short: dict[str, list[str]] = defaultdict(list)
+    for name in images:
+        short[without_role(name).lower()].append(name)
+    return _matched(labels, lambda name: short.get(without_role(name).lower(), []))
+
+
+def _by_number(
+    images: Mapping[str, Entry], labels: Mapping[str, Entry]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Match ``label0001`` with ``PANCREAS_0001``: the last number of each name, where no two scans share one."""
+    short: dict[str, list[str]] = defaultdict(list)
+    for name in images:
+        short[_last_number(name)].append(name)
+    return _matched(labels, lambda name: short.get(_last_number(name), []) if _last_number(name) else [])
+
+
+def _last_number(name: str) -> str:
+    found = re.findall(r"[0-9]+", name)
+    return found[-1].lstrip("0") or "0" if found else ""
+
+
+def _matched(
+    labels: Iterable[str], fitting: Callable[[str], list[str]]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Labels by the one image that fits; those that none or several fit are alone."""
+    found: dict[str, list[str]] = defaultdict(list)
+    alone: list[str] = []
+    for name in labels:
+        cases = fitting(name)
+        (found[cases[0]] if len(cases) == 1 else alone).append(name)
     return found, alone
 
 
