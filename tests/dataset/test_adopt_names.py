@@ -100,8 +100,8 @@ def test_a_zip_is_read_as_the_folder_it_holds(tmp_path: Path) -> None:
     assert [case.id for case in dataset.annotated] == ["Anna"]
     assert [case.id for case in dataset.unannotated] == ["Bernd", "Clara", "Dora"]
     assert {row["source"] for row in rows(folder)} == {
-        "all.zip/Anna/scan.nii.gz", "all.zip/Anna/seg.nii.gz", "all.zip/Bernd/scan.nii.gz",
-        "all.zip/Clara", "all.zip/Dora",
+        "all.zip/top/Anna/scan.nii.gz", "all.zip/top/Anna/seg.nii.gz", "all.zip/top/Bernd/scan.nii.gz",
+        "all.zip/top/Clara", "all.zip/top/Dora",
     }  # fmt: skip
 
 

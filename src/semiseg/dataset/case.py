@@ -8,7 +8,7 @@ A case from its files: channels stacked, grids compared. The one door through wh
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -109,12 +109,22 @@ def load_case(case: Case, channels: int | None = None) -> tuple[Array, Grid, dic
             code="MISSING_FILE",
             details={"case": case.id},
         )
-    volumes = [_read(path, case.id) for path in case.images]
-    first = volumes[0]
-    for path, volume in zip(case.images[1:], volumes[1:], strict=True):
-        _require_same_grid(volume.grid, first.grid, path, case.images[0], case.id)
-    found = [channel for volume in volumes for channel in _channels(volume)]
-    if len(volumes) == 1 and channels is not None:
+    return stacked(case.id, [(path, _read(path, case.id)) for path in case.images], channels)
+
+
+def stacked(
+    name: str, files: Sequence[tuple[Path, Volume]], channels: int | None = None
+) -> tuple[Array, Grid, dict[str, Any]]:
+    """The channels of case ``name`` as one array, as :func:`load_case` returns them.
+
+    Raises:
+        DataError: channels that lie on different grids; names the case.
+    """
+    reference, first = files[0]
+    for path, volume in files[1:]:
+        _require_same_grid(volume.grid, first.grid, path, reference, name)
+    found = [channel for _, volume in files for channel in _channels(volume)]
+    if len(files) == 1 and channels is not None:
         found = as_seen(found, channels)
     return np.stack(found), first.grid, dict(first.meta)
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from semiseg import images
 from semiseg.__about__ import __version__
+from semiseg.dataset.adopt.names import printable
 from semiseg.errors import DeviceError, SemisegError, UsageError
 from semiseg.images.grid import Grid
 from semiseg.machine.files import require_writable, write_json
@@ -246,7 +247,8 @@ class Job:
             "model": self.model_dict,
             "options": self.options,
             "device": self.device,
-            "inputs": [str(scan.shown)] if scan.shown else [str(file) for file in scan.files],
+            "inputs": [printable(str(path)) for path in scan.shown or scan.files],
+            **({"series_instance_uid": list(scan.series)} if scan.series else {}),
             "inputs_state": inputs_state(scan.files),
             "outputs": {kind: path.name for kind, path in task.outputs.files().items()},
             "label_values": self.model.label_values,

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from semiseg.dataset.adopt.draft import Part, Source, some
-from semiseg.dataset.adopt.names import folder_case, folder_part, folder_role, printable, take_apart
+from semiseg.dataset.adopt.names import (
+    MODALITIES,
+    folder_case,
+    folder_part,
+    folder_role,
+    printable,
+    take_apart,
+    words,
+)
 from semiseg.errors import DataError
 from semiseg.images import ending_of, picture
 from semiseg.images.archive import Unpacked
@@ -56,7 +64,7 @@ class Listing:
     """All entries, and what was passed over.
 
     Attributes:
-        broken: DICOM files that cannot be read: the folder, its name, and why.
+        broken: zips and folders of DICOM files that cannot be read: the path, its name, and why.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -86,18 +94,16 @@ class _Place:
         return printable("/".join(part for part in (self.shown, inner) if part not in ("", ".")))
 
 
-def list_source(source: Path) -> Listing:
-    """Walk ``source`` (a folder, or one file) and the zips in it.
+def list_source(source: Path, *, only: Sequence[Path] | None = None) -> Listing:
+    """Walk ``source`` (a folder, or one file) and the zips in it; of a folder, ``only`` these files.
 
     Hidden files, macOS leftovers and folders of predictions are skipped with a notice.
-
-    Raises:
-        DataError: BAD_ARCHIVE for a zip that cannot be unpacked.
     """
     listing = Listing()
     alone = source.is_file()
     place = _Place(source.parent if alone else source)
-    zips = _list_place(place, [source] if alone else _files(source), listing, alone=alone)
+    files = [source] if alone else _files(source) if only is None else list(only)
+    zips = _list_place(place, files, listing, alone=alone)
     for path in zips:
         _list_zip(place, path, listing)
     _decide_roles(listing.entries)
@@ -168,10 +174,16 @@ def _described(source: Source, shown: str, stem: str, parts: tuple[str, ...]) ->
 
 def _list_zip(outer: _Place, path: Path, listing: Listing) -> None:
     """What a zip holds, as if it lay in a folder of the zip's name."""
-    unpacked = Unpacked(path)
+    try:
+        unpacked = Unpacked(path)
+    except DataError as error:
+        listing.broken.append((path, path.stem, error))
+        return
     files = [file for file in _files(unpacked.folder) if "__MACOSX" not in file.parts]
     above = path.relative_to(outer.root).with_suffix("").parts
-    place = _Place(_inner(unpacked.folder, files), outer.show(path), above, unpacked)
+    inner = _inner(unpacked.folder, files)
+    shown = "/".join([outer.show(path), *inner.relative_to(unpacked.folder).parts])
+    place = _Place(inner, printable(shown), above, unpacked)
     before = len(listing.entries)
     nested = _list_place(place, files, listing)
     if nested:
@@ -224,11 +236,13 @@ def _dicom_entries(place: _Place, found: list[Series], *, alone: bool) -> list[E
         if not parts:
             parts = (series.files[0].stem if alone else place.root.resolve().name,)
         stem, single = "", all(len(found[i].files) == 1 for i in twins)
-        if len(twins) > 1:
+        told = _told(series) if len({_told(found[i]) for i in twins}) == len(twins) > 1 else None
+        if len(twins) > 1 and told is None:
             stem = series.files[0].stem if single else f"series{twins.index(number) + 1}"
         source = Source(series.where, series=series, shown=shown, archive=place.archive)
         entry = _described(source, shown, stem, parts)
         entry.role, entry.modality = "image", series.modality
+        entry.channel = told or entry.channel
         if (
             stem and not single
         ):  # the folder is part of the name, or series of different patients would share it
@@ -237,6 +251,12 @@ def _dicom_entries(place: _Place, found: list[Series], *, alone: bool) -> list[E
             entry.stem = parts[-1]
         entries.append(entry)
     return entries
+
+
+def _told(series: Series) -> str | None:
+    """The one sequence word of the series' description, which tells the series of one folder apart."""
+    found = {word for word in words(series.description) if word in MODALITIES}
+    return found.pop() if len(found) == 1 else None
 
 
 def without_previews(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:

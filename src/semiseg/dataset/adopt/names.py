@@ -96,6 +96,33 @@ def take_apart(stem: str) -> Stem:
     return Stem(key, is_label, modality)
 
 
+def take_channel(name: str, known: Mapping[tuple[str, ...], str]) -> tuple[str, str] | None:
+    """Find the words of a channel in a name: best at its end, the longest first.
+
+    Args:
+        name: of a file without its ending, or of a folder.
+        known: the words of a channel -> what is returned for it.
+
+    Returns:
+        the name without these words, and the channel; None where no words or those of several channels are in it.
+    """
+    name = unicodedata.normalize("NFC", name)
+    spans = _spans(name)
+    said = [word.lower() for _, _, word in spans]
+    found = [
+        (start, len(wanted), channel)
+        for wanted, channel in sorted(known.items(), key=lambda item: -len(item[0]))
+        for start in range(len(said) - len(wanted), -1, -1)
+        if wanted and tuple(said[start : start + len(wanted)]) == wanted
+    ]
+    last = next((hit for hit in found if hit[0] + hit[1] == len(said)), None)
+    if last is None and len({channel for *_, channel in found}) != 1:
+        return None
+    start, count, channel = last or found[0]
+    before, after = name[: spans[start][0]], name[spans[start + count - 1][1] :]
+    return " ".join(part for part in (before.strip(" ._-"), after.strip(" ._-")) if part), channel
+
+
 def without_role(key: str) -> str:
     """``img0001`` and ``label0001`` as ``0001``: a role word glued to the number of the case is dropped."""
     match = re.fullmatch(r"([A-Za-z]+)(\d+)", key)

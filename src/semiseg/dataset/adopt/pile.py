@@ -178,20 +178,36 @@ def _by_both(entry: Entry) -> str:
     return f"{entry.part}_{_by_folder(entry)}"
 
 
-def name_cases(entries: Sequence[Entry]) -> dict[str, str]:
+def case_ids(entries: Sequence[Entry]) -> tuple[dict[str, str], tuple[str, str, str | None] | None]:
     """Shown path -> case id: the shortest way of naming under which no two files are the same thing.
 
     Names that are the same only once they are safe file names (``a+b`` and ``a b``) are numbered.
 
-    Raises:
-        DataError: two files cannot be told apart by any part of their paths.
+    Returns:
+        the ids, and what is there twice (id, role, channel) where no way of naming helps.
     """
     ways = (_plain, _by_part, _by_folder, _by_both)
     cleaned = [{entry.shown: clean_id(naming(entry)) for entry in entries} for naming in ways]
+    best: dict[str, str] = {}
+    least = Counter({("", "", None): len(entries)})
     for names in (*cleaned, *(_numbered(entries, naming) for naming in ways)):
-        clash = next((thing for thing, times in _things(entries, names).items() if times > 1), None)
-        if clash is None:
-            return names
+        surplus = _things(entries, names) - Counter(set(_things(entries, names)))
+        if not best or surplus.total() < least.total():
+            best, least = names, surplus
+        if not surplus:
+            break
+    return best, next(iter(least), None)
+
+
+def name_cases(entries: Sequence[Entry]) -> dict[str, str]:
+    """As :func:`case_ids`.
+
+    Raises:
+        DataError: two files cannot be told apart by any part of their paths.
+    """
+    names, clash = case_ids(entries)
+    if clash is None:
+        return names
     same = [e.shown for e in entries if (names[e.shown].lower(), e.role, e.channel) == clash]
     raise DataError(
         f"{some(same)} would all be the {clash[1]} of case {clash[0]!r}",
@@ -254,14 +270,15 @@ def pair(images: Mapping[str, Entry], labels: Mapping[str, Entry], draft: Draft)
 
 def _nearest(name: str, images: Mapping[str, Entry]) -> str | None:
     """The longest image name that begins the label's, or the only one that the label's name begins."""
-    inside = sorted((case for case in images if _begins(case, name)), key=len)
-    around = [case for case in images if _begins(name, case)]
+    inside = sorted((case for case in images if begins(case, name)), key=len)
+    around = [case for case in images if begins(name, case)]
     if inside:
         return inside[-1]
     return around[0] if len(around) == 1 else None
 
 
-def _begins(short: str, long: str) -> bool:
+def begins(short: str, long: str) -> bool:
+    """Whether one name begins with the other as a whole word."""
     return long.lower().startswith(short.lower()) and not long[len(short) : len(short) + 1].isalnum()
 
 
