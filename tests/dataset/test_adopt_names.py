@@ -15,9 +15,10 @@ from tests.factories import blob
 from tests.images import synthetic_dicom as made
 
 from semiseg.dataset.adopt import adopt
-from semiseg.dataset.adopt.names import clean_id, printable, take_apart
+from semiseg.dataset.adopt.names import clean_id, take_apart
 from semiseg.dataset.dataset import Dataset
 from semiseg.errors import DataError
+from semiseg.machine.files import printable
 
 
 def pile(root: Path, *names: str) -> Path:

@@ -27,6 +27,7 @@ from semiseg.evaluation.case import (
     evaluate,
     without_distances,
 )
+from semiseg.machine.files import printable
 
 log = logging.getLogger("semiseg.metrics")
 
@@ -252,8 +253,8 @@ def case_result(
         scale=Scale(tuple(reference.shape), tuple(float(s) for s in spacing)),
         total=total,
         background=Counts(tp, n_pred, n_ref, total),
-        reference_file=str(files[0]) if files else None,
-        prediction_file=str(files[1]) if files else None,
+        reference_file=printable(str(files[0])) if files else None,
+        prediction_file=printable(str(files[1])) if files else None,
     )
 
 

@@ -78,6 +78,34 @@ class Grid:
         return np.asarray(gaps[:3], dtype=np.float64)
 
 
+def turned(array: NDArray[Any], grid: Grid, wanted: Grid) -> NDArray[Any] | None:
+    """``array`` (*S) of ``grid`` with its axes in the order and direction of ``wanted``.
+
+    None where flips and a change of axes do not bring one grid onto the other.
+    """
+    if len(grid.shape) != len(wanted.shape) or sorted(grid.shape) != sorted(wanted.shape):
+        return None
+    steps = np.linalg.pinv(wanted.affine[:3, :3]) @ grid.affine[:3, : len(grid.shape)]
+    order = np.abs(steps[: len(grid.shape)]).argmax(0)
+    if len(set(order)) < len(order):
+        return None
+    back = np.argsort(order)
+    flips = [bool(steps[axis, back[axis]] < 0) for axis in range(len(back))]
+    affine = grid.affine.copy()
+    affine[:3, : len(back)] = grid.affine[:3, back]
+    for axis, flip in enumerate(flips):
+        if flip:
+            affine[:3, 3] += affine[:3, axis] * (grid.shape[back[axis]] - 1)
+            affine[:3, axis] *= -1
+    if len(back) == 2:
+        affine[:3, 2] = wanted.affine[:3, 2]
+    if not Grid(tuple(grid.shape[axis] for axis in back), affine).matches(wanted):
+        return None
+    extra = tuple(range(len(back), array.ndim))
+    moved = array.transpose((*back, *extra))
+    return moved[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+
+
 def _digits(values: Iterable[float]) -> str:
     return " x ".join(f"{value:.8g}" for value in values)
 

@@ -13,15 +13,14 @@ from semiseg.dataset.adopt.listing import Entry
 from semiseg.dataset.adopt.names import (
     MODALITIES,
     clean_id,
-    folder_role,
-    printable,
     take_apart,
     take_channel,
     words,
 )
-from semiseg.dataset.adopt.pile import begins, case_ids
+from semiseg.dataset.adopt.pile import case_ids
 from semiseg.dataset.files import PHOTO_ENDINGS
 from semiseg.errors import DataError
+from semiseg.machine.files import printable
 
 _log = logging.getLogger("semiseg.data")
 
@@ -37,27 +36,6 @@ class Group:
     name: str
     entries: tuple[Entry, ...]
     error: DataError | None = None
-
-
-def without_masks(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """(scans, masks): masks lie in a folder of masks, or are named like masks and lie beside their scan."""
-    labels = [entry for entry in entries if entry.role == "label"]
-    scans = [entry for entry in entries if entry.role != "label"]
-    if not scans:
-        return list(entries), []
-    masks = [entry for entry in labels if _in_label_folder(entry) or any(_beside(entry, s) for s in scans)]
-    left = {id(entry) for entry in masks}
-    return [entry for entry in entries if id(entry) not in left], masks
-
-
-def _in_label_folder(entry: Entry) -> bool:
-    return any(folder_role(part) == "label" for part in Path(entry.shown).parts[:-1])
-
-
-def _beside(mask: Entry, scan: Entry) -> bool:
-    if mask.folders != scan.folders:
-        return False
-    return not mask.key or begins(mask.key, scan.key) or begins(scan.key, mask.key)
 
 
 def group(

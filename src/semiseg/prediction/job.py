@@ -12,10 +12,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from semiseg import images
 from semiseg.__about__ import __version__
-from semiseg.dataset.adopt.names import printable
 from semiseg.errors import DeviceError, SemisegError, UsageError
 from semiseg.images.grid import Grid
-from semiseg.machine.files import require_writable, write_json
+from semiseg.machine.files import printable, require_writable, write_json
 from semiseg.prediction.assembly import Assembly, Segmentation
 from semiseg.prediction.model import Model, PreparedScan
 from semiseg.prediction.record import (
@@ -252,6 +251,7 @@ class Job:
             "inputs_state": inputs_state(scan.files),
             "outputs": {kind: path.name for kind, path in task.outputs.files().items()},
             "label_values": self.model.label_values,
+            **({"label_map": self.model.plan.label_map} if self.model.plan.label_map else {}),
             "grid": grid_dict(grid),
             # PNG and TIFF readers look for this key in CASE.json
             "spacing": list(grid.spacing),

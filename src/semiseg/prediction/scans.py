@@ -16,13 +16,15 @@ from semiseg import images
 from semiseg.dataset.adopt.draft import Source
 from semiseg.dataset.adopt.listing import Entry, Listing, list_source, without_previews
 from semiseg.dataset.adopt.looks import load, look
-from semiseg.dataset.adopt.names import folder_role, printable
+from semiseg.dataset.adopt.names import folder_role
+from semiseg.dataset.adopt.pile import without_masks
 from semiseg.dataset.case import Case, load_case, stacked
 from semiseg.dataset.description import FILE, read_description
 from semiseg.errors import DataError, UsageError
 from semiseg.images.dicom import find_series
 from semiseg.images.grid import Grid
-from semiseg.prediction.grouping import Group, group, same_names, without_masks
+from semiseg.machine.files import printable
+from semiseg.prediction.grouping import Group, group, same_names
 
 Loaded = tuple[NDArray[Any], Grid, dict[str, Any]]
 """(C, *S), where its voxels lie, and what a writer needs to give the file back as it came."""

@@ -10,10 +10,10 @@ from typing import Any
 
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
 from semiseg.dataset.adopt.looks import in_threads, look, look_for_labels
-from semiseg.dataset.adopt.names import clean_id, printable
+from semiseg.dataset.adopt.names import clean_id
 from semiseg.errors import DataError
 from semiseg.images import ending_of
-from semiseg.machine.files import read_json
+from semiseg.machine.files import printable, read_json
 
 _PARTS: tuple[tuple[str, Part], ...] = (
     ("training", "train"),

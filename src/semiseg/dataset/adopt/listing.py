@@ -13,7 +13,6 @@ from semiseg.dataset.adopt.names import (
     folder_case,
     folder_part,
     folder_role,
-    printable,
     take_apart,
     words,
 )
@@ -22,6 +21,7 @@ from semiseg.images import ending_of, picture
 from semiseg.images.archive import Unpacked
 from semiseg.images.dicom import Series, series_in
 from semiseg.images.dicom_slices import is_dicom
+from semiseg.machine.files import printable
 
 _QUIET = (
     ".json", ".raw", ".zraw", ".img", ".txt", ".csv", ".tsv", ".md", ".cfg", ".xml", ".pdf", ".bval", ".bvec",
@@ -114,7 +114,7 @@ def list_source(source: Path, *, only: Sequence[Path] | None = None) -> Listing:
 def _list_place(place: _Place, files: Sequence[Path], listing: Listing, *, alone: bool = False) -> list[Path]:
     """Add what the files of one place are; returns the zips among them."""
     hidden, strange, maybe_dicom, zips = [], [], [], []
-    predicted = {path.parent for path in files if path.name == _PREDICTED}
+    predicted = {path.parent for path in files if path.name == _PREDICTED} - {place.root}
     for path in files:
         shown = place.show(path)
         if any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(shown).parts):

@@ -196,9 +196,3 @@ def numbered(names: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
         taken[free.lower()] = name
         result[name] = free
     return result
-
-
-def printable(text: str) -> str:
-    """A path that can be written as UTF-8 and shown on one line, whatever bytes its name has."""
-    shown = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)

@@ -10,13 +10,13 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from semiseg.dataset.adopt.channels import name_channels, settle_channels
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
 from semiseg.dataset.adopt.listing import Entry, Listing, without_previews
 from semiseg.dataset.adopt.looks import Looks, Mask, has_colors, in_threads, look, look_for_labels
-from semiseg.dataset.adopt.names import clean_id, numbered, without_role
+from semiseg.dataset.adopt.names import clean_id, folder_role, numbered, without_role
 from semiseg.errors import DataError
 
 
@@ -157,6 +157,34 @@ def _part(said: Part, has_label: bool) -> Part:
 
 def _shown(source: Source | None, labels: Sequence[Entry]) -> str:
     return next(entry.shown for entry in labels if entry.source == source)
+
+
+def without_masks(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """(scans, masks): masks lie in a folder of masks, or are named like masks and lie beside their scan."""
+    labels = [entry for entry in entries if entry.role == "label"]
+    scans = [entry for entry in entries if entry.role != "label"]
+    if not scans:
+        return list(entries), []
+    masks = [entry for entry in labels if _in_label_folder(entry) or any(_beside(entry, s) for s in scans)]
+    left = {id(entry) for entry in masks}
+    return [entry for entry in entries if id(entry) not in left], masks
+
+
+def without_scans(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries without scans that lie beside their masks; all of them where none is named like a mask."""
+    labels = [entry for entry in entries if entry.role == "label"]
+    scans = {id(e) for e in entries if e.role != "label" and any(_beside(mask, e) for mask in labels)}
+    return [entry for entry in entries if id(entry) not in scans]
+
+
+def _in_label_folder(entry: Entry) -> bool:
+    return any(folder_role(part) == "label" for part in PurePosixPath(entry.shown).parts[:-1])
+
+
+def _beside(mask: Entry, scan: Entry) -> bool:
+    if mask.folders != scan.folders:
+        return False
+    return not mask.key or begins(mask.key, scan.key) or begins(scan.key, mask.key)
 
 
 Naming = Callable[[Entry], str]

@@ -21,10 +21,10 @@ import numpy as np
 
 from semiseg.dataset.adopt.draft import Draft, Item, Source, some
 from semiseg.dataset.adopt.looks import load, look, single_channel
-from semiseg.dataset.adopt.names import printable
 from semiseg.dataset.check.case import Voxels
 from semiseg.dataset.files import PHOTO_ENDINGS
 from semiseg.images import ending_of, write
+from semiseg.machine.files import printable
 
 _KEPT = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
 """Endings of single files that can be copied as they are."""

@@ -19,7 +19,7 @@ from semiseg.dataset.files import relative
 from semiseg.dataset.problem import Problem, Severity
 from semiseg.errors import DataError
 from semiseg.images import read, read_label
-from semiseg.images.grid import GEOMETRY_TOLERANCE_MM, GEOMETRY_TOLERANCE_VOXELS, Grid, Volume
+from semiseg.images.grid import GEOMETRY_TOLERANCE_MM, GEOMETRY_TOLERANCE_VOXELS, Grid, Volume, turned
 
 _CODES = {"BAD_SPACING": "SPACING", "MISSING_FILE": "MISSING_FILE"}
 """Reader codes that ``check`` reports under another word."""
@@ -155,6 +155,11 @@ class _Look:
 
     def _same_grid(self, path: Path, grid: Grid, wanted: Grid, reference: Path) -> None:
         other = relative(reference, self.root)
+        if not grid.matches(wanted) and turned(np.broadcast_to(0, grid.shape), grid, wanted) is not None:
+            fix = "none needed: it is turned as it is read; tools that ignore the affine will not"
+            got = f"its axes in another order or direction than those of {other}"
+            self._report("AXES_TURNED", path, got, "", fix, "warning")
+            return
         if grid.shape != wanted.shape:
             fix = "resample it onto the image (labels with nearest neighbor), or pair it with the right image"
             self._report("SHAPE_MISMATCH", path, _size(grid), f"{_size(wanted)} as {other}", fix)
