@@ -25,6 +25,7 @@ from semiseg.dataset.adopt.write import (
     sources_csv,
     targets,
 )
+from semiseg.dataset.check.case import MOST_CLASSES
 from semiseg.dataset.dataset import roots
 from semiseg.dataset.description import FILE, read_description
 from semiseg.errors import DataError, UsageError
@@ -76,6 +77,7 @@ def adopt(
     link: bool = False,
     channel_names: Mapping[int, str] | None = None,
     label_names: Mapping[int, str] | None = None,
+    max_classes: int = MOST_CLASSES,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AdoptResult:
@@ -93,6 +95,7 @@ def adopt(
         link: hard-link files that need no conversion instead of copying them.
         channel_names: channel index -> name, where you know better.
         label_names: value in the masks -> class name, where you know better.
+        max_classes: masks with more values are refused, unless each has a name.
         workers: files read or written at a time.
         progress: called with (files done, files in all).
 
@@ -108,7 +111,7 @@ def adopt(
             stack.enter_context(held(goal, "-o", beside=True))
             _require_empty(goal)
         names = (channel_names or {}, label_names or {})
-        return _adopt(root, goal, stack, names, link=link, workers=workers, progress=progress)
+        return _adopt(root, goal, stack, names, max_classes, link=link, workers=workers, progress=progress)
 
 
 def _adopt(
@@ -116,6 +119,7 @@ def _adopt(
     goal: Path | None,
     stack: ExitStack,
     names: tuple[Mapping[int, str], Mapping[int, str]],
+    max_classes: int,
     *,
     link: bool,
     workers: int | None,
@@ -128,12 +132,12 @@ def _adopt(
     if goal is None and lists is None and (root / FILE).is_file():
         raise _already_described(root)
     if lists is not None:
-        draft, values = draft_decathlon(root, lists, workers)
+        draft, values = draft_decathlon(root, lists, workers, max_classes)
     else:
         listing = list_source(root)
         if not listing.entries:
             raise _nothing(root, listing.notices)
-        draft, values = draft_pile(root, listing, workers)
+        draft, values = draft_pile(root, listing, workers, label_names, max_classes)
     draft.label_names |= dict(label_names)
     _rename_channels(draft, channel_names)
     labels, label_map = classes(values.values(), draft.label_names, draft)
@@ -253,6 +257,7 @@ def _fits_already(root: Path, files: list[Target]) -> bool:
     """Whether every file lies where it would be put (scans without a mask may stay in imagesTr)."""
     return all(
         file.source.series is None
+        and file.source.recode is None
         and file.source.frame is None
         and file.source.path in (root / file.place, root / _in_training_folder(file.place))
         for file in files

@@ -10,6 +10,7 @@ from typing import Any
 
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
 from semiseg.dataset.adopt.looks import in_threads, look, look_for_labels
+from semiseg.dataset.adopt.masks import settle_masks
 from semiseg.dataset.adopt.names import clean_id
 from semiseg.errors import DataError
 from semiseg.images import ending_of
@@ -35,7 +36,7 @@ def read_lists(root: Path) -> dict[str, Any] | None:
 
 
 def draft_decathlon(
-    root: Path, content: Mapping[str, Any], workers: int | None
+    root: Path, content: Mapping[str, Any], workers: int | None, most_classes: int
 ) -> tuple[Draft, dict[str, frozenset[int]]]:
     """The cases that the lists name; 4D images become one channel per frame.
 
@@ -61,14 +62,13 @@ def draft_decathlon(
     _split_frames(draft, content, workers)
     labeled = [item for item in draft.items if item.label]
     masks = in_threads(look_for_labels, [item.label for item in labeled if item.label], workers)
-    values = {}
-    for item, mask in zip(labeled, masks, strict=True):
-        if mask.trouble:
-            draft.notices.append(f"left out the label of {item.id}: {mask.trouble}")
-            item.label, item.part = None, "unlabeled"
+    found = settle_masks({i.id: mask for i, mask in zip(labeled, masks, strict=True)}, draft, most_classes)
+    for item in labeled:
+        if item.label and item.id in found:
+            item.label = replace(item.label, recode=draft.recode)
         else:
-            values[item.id] = mask.values
-    return draft, values
+            item.label, item.part = None, "unlabeled"
+    return draft, found
 
 
 def _label_names(content: Mapping[str, Any]) -> dict[int, str]:

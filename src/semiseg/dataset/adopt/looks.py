@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from semiseg.dataset.adopt.draft import Source
+from semiseg.dataset.adopt.draft import Color, Source, pack
+from semiseg.dataset.adopt.masks import Mask
 from semiseg.dataset.check.case import Voxels, value_counts
 from semiseg.errors import DataError
 from semiseg.images import ending_of, nifti, read, read_header, read_label
@@ -17,7 +18,9 @@ from semiseg.images.dicom import read_series
 from semiseg.images.grid import Volume
 
 MOST_VALUES = 64
-"""A mask with more different values is no label map."""
+"""A file with more different values is no mask that its content alone could tell."""
+_MOST_COLORS = 4096
+_LOSSY = (".jpg", ".jpeg", ".webp")
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -65,28 +68,30 @@ def load(source: Source, *, label: bool = False) -> Volume:
     return read_label(source.path) if label else read(source.path)
 
 
-@dataclass(frozen=True)
-class Mask:
-    """Whether a file is a label map, and its values."""
-
-    values: frozenset[int] = frozenset()
-    trouble: str = ""
-
-
 def look_for_labels(source: Source) -> Mask:
-    """Read a file and say whether it holds few whole numbers."""
+    """Read a file and say which whole numbers, or colors, it holds."""
     try:
-        array = single_channel(load(source, label=True).array)
+        volume = load(source, label=True)
     except DataError as error:
-        return Mask(trouble=error.message.removeprefix(f"{source.path}: "))
+        return Mask(trouble="cannot be read", detail=f" ({error.message.removeprefix(f'{source.path}: ')})")
+    lossy = source.series is None and ending_of(source.path) in _LOSSY
+    array = single_channel(volume.array)
     if array is None:
-        return Mask(trouble="it is colored, wanted one gray channel with class numbers")
+        return Mask(colors=_colors(volume.array), lossy=lossy)
     counts, odd = value_counts(array)
     if odd:
-        return Mask(trouble=f"it holds values that are not whole numbers, such as {odd[0]:g}")
-    if len(counts) > MOST_VALUES:
-        return Mask(trouble=f"it holds {len(counts)} different values, more than a label map")
-    return Mask(frozenset(counts))
+        return Mask(trouble="values that are not whole numbers", detail=f", such as {odd[0]:g}")
+    return Mask(counts, lossy=lossy)
+
+
+def _colors(array: Voxels) -> dict[Color, int]:
+    """Color -> pixels; of very many colors some, which are enough to see that they are no classes."""
+    packed, times = np.unique(pack(array[..., :3]), return_counts=True)
+    most = np.argsort(-times, kind="stable")[:_MOST_COLORS]
+    return {
+        (int(p) >> 16, int(p) >> 8 & 255, int(p) & 255): int(n)
+        for p, n in zip(packed[most], times[most], strict=True)
+    }
 
 
 def single_channel(array: Voxels) -> Voxels | None:

@@ -15,13 +15,27 @@ from pathlib import Path, PurePosixPath
 from semiseg.dataset.adopt.channels import name_channels, settle_channels
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
 from semiseg.dataset.adopt.listing import Entry, Listing, without_previews
-from semiseg.dataset.adopt.looks import Looks, Mask, has_colors, in_threads, look, look_for_labels
+from semiseg.dataset.adopt.looks import MOST_VALUES, Looks, has_colors, in_threads, look, look_for_labels
+from semiseg.dataset.adopt.masks import Mask, settle_masks
 from semiseg.dataset.adopt.names import clean_id, folder_role, numbered, without_role
 from semiseg.errors import DataError
 
 
-def draft_pile(root: Path, listing: Listing, workers: int | None) -> tuple[Draft, dict[str, frozenset[int]]]:
+def draft_pile(
+    root: Path,
+    listing: Listing,
+    workers: int | None,
+    label_names: Mapping[int, str],
+    most_classes: int,
+) -> tuple[Draft, dict[str, frozenset[int]]]:
     """Work out the cases of a pile.
+
+    Args:
+        root: the folder.
+        listing: what lies in it.
+        workers: files read at a time.
+        label_names: value -> class name, where the user said so.
+        most_classes: more are refused.
 
     Returns:
         the draft, and the label values of each labeled case id.
@@ -29,7 +43,7 @@ def draft_pile(root: Path, listing: Listing, workers: int | None) -> tuple[Draft
     Raises:
         DataError: no images, names that cannot be told apart, or labels that fit no image.
     """
-    draft = Draft([], notices=list(listing.notices))
+    draft = Draft([], label_names=dict(label_names), notices=list(listing.notices))
     if listing.broken:
         raise listing.broken[0][2]
     entries = _usable(listing.entries, draft, workers)
@@ -41,7 +55,10 @@ def draft_pile(root: Path, listing: Listing, workers: int | None) -> tuple[Draft
     if not labels:
         labels, masks = _labels_by_content(images, workers, draft)
         images = [(entry, seen) for entry, seen in images if entry.shown not in masks]
-    labels = _true_labels(labels, masks, draft)
+    found = settle_masks(masks, draft, most_classes)
+    labels = [entry for entry in labels if entry.shown in found]
+    for entry in labels:
+        entry.source = replace(entry.source, recode=draft.recode)
     images = _without_series_over_time(images, draft)
     if not images:
         raise DataError(
@@ -54,7 +71,7 @@ def draft_pile(root: Path, listing: Listing, workers: int | None) -> tuple[Draft
     draft.colors = any(seen.channels > 1 and has_colors(entry.source) for entry, seen in images)
     draft.channel_names = name_channels(order, scans, draft, root)
     draft.items = _items(images, labels, order, draft)
-    values = {item.id: masks[_shown(item.label, labels)].values for item in draft.items if item.label}
+    values = {item.id: found[_shown(item.label, labels)] for item in draft.items if item.label}
     return draft, values
 
 
@@ -84,7 +101,7 @@ def _labels_by_content(
     """No name tells a mask: take files of few whole numbers for masks, if other files are not like that."""
     whole = [e for e, seen in images if not seen.dtype.startswith("float") and not e.source.series]
     found = in_threads(look_for_labels, _sources(whole), workers)
-    masks = {e.shown: mask for e, mask in zip(whole, found, strict=True) if not mask.trouble}
+    masks = {e.shown: mask for e, mask in zip(whole, found, strict=True) if _is_map(mask)}
     if not masks or len(masks) == len(images):
         return [], {}
     draft.decisions.append(f"{len(masks)} files hold a few whole numbers and are taken for masks")
@@ -94,11 +111,8 @@ def _labels_by_content(
     return labels, masks
 
 
-def _true_labels(labels: Sequence[Entry], masks: Mapping[str, Mask], draft: Draft) -> list[Entry]:
-    for entry in labels:
-        if masks[entry.shown].trouble:
-            draft.notices.append(f"left out {entry.shown}, named like a mask: {masks[entry.shown].trouble}")
-    return [entry for entry in labels if not masks[entry.shown].trouble]
+def _is_map(mask: Mask) -> bool:
+    return not mask.trouble and 0 < len(mask.values) <= MOST_VALUES
 
 
 def _without_series_over_time(images: list[tuple[Entry, Looks]], draft: Draft) -> list[tuple[Entry, Looks]]:

@@ -170,7 +170,7 @@ def _make(file: Target, root: Path, colors: bool, link: bool) -> None:
         return
     volume = load(file.source, label=file.is_label)
     array = (
-        _label_array(volume.array)
+        _label_array(volume.array, file.source)
         if file.is_label
         else _image_array(volume.array, volume.grid.shape, file, colors)
     )
@@ -179,7 +179,7 @@ def _make(file: Target, root: Path, colors: bool, link: bool) -> None:
 
 def _can_copy(file: Target, colors: bool) -> bool:
     source = file.source
-    if source.series is not None or source.frame is not None or file.color is not None:
+    if source.series is not None or source.frame is not None or file.color is not None or source.recode:
         return False
     path = source.path
     if (
@@ -192,7 +192,9 @@ def _can_copy(file: Target, colors: bool) -> bool:
     return look(source).channels == (3 if colors and not file.is_label else 1)
 
 
-def _label_array(array: Voxels) -> Voxels:
+def _label_array(array: Voxels, source: Source) -> Voxels:
+    if source.recode is not None:
+        return source.recode(array)
     gray = single_channel(array)
     whole = np.rint(array if gray is None else gray).astype(np.int64)
     return whole.astype(
