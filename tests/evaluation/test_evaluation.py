@@ -14,7 +14,7 @@ from tests.factories import blob, make_dataset
 from semiseg.errors import DataError, UsageError
 from semiseg.evaluation.case import evaluate
 from semiseg.evaluation.evaluate import evaluate_folders
-from semiseg.evaluation.tables import write
+from semiseg.evaluation.tables import rich_table, write
 from semiseg.images.grid import Grid
 
 AFFINE = np.diag([0.8, 0.9, 3.0, 1.0])
@@ -323,3 +323,48 @@ def test_values_that_may_be_raw_or_declared_are_told(folders):
     )
     told = evaluate_folders(truth, guess, dataset=truth.parent).notices
     assert any("several values of the files mean one class" in notice for notice in told)
+
+
+@pytest.mark.parametrize(
+    ("ending", "spacing", "unit"),
+    [
+        (".png", None, "px"),
+        (".png", [0.5, 0.5], "mm"),
+        (".tif", None, "px"),
+        (".bmp", None, "px"),
+        (".nii.gz", None, "mm"),
+    ],
+)
+def test_pixels_without_a_spacing_are_no_millimeters(tmp_path, ending, spacing, unit):
+    from semiseg.images import read
+    from semiseg.images import write as write_image
+
+    label = blob((18, 16), 3, 1, np.random.default_rng(1))[1]
+    for folder in ("truth", "guess"):
+        write_image(
+            tmp_path / folder / f"a{ending}",
+            np.roll(label, folder == "guess", 0),
+            Grid((18, 16), np.eye(4), "px"),
+        )
+        if spacing:
+            (tmp_path / folder / "a.json").write_text(json.dumps({"spacing": spacing}))
+    assert read(tmp_path / "guess" / f"a{ending}").grid.unit == unit
+    found = evaluate_folders(tmp_path / "truth", tmp_path / "guess")
+    assert (found.unit, found.summary["unit"]) == (unit, unit)
+    assert f"distances in {unit}, NSD at 1 {unit}" in str(rich_table(found).caption)
+
+
+def test_a_stack_without_a_spacing_has_no_milliliters(tmp_path):
+    from semiseg.images import write as write_image
+
+    label = blob((6, 18, 16), 2, 1, np.random.default_rng(1))[1]
+    for folder in ("truth", "guess"):
+        write_image(tmp_path / folder / "a.tif", label, Grid((6, 18, 16), np.eye(4), "px"))
+    found = evaluate_folders(tmp_path / "truth", tmp_path / "guess", labels={"ball": 1, "other": 2})
+    assert found.unit == "px"
+    assert all(np.isnan(row["VolumeErrorML"]) for row in found.cases[0].metrics.values())
+    save(tmp_path / "truth" / "b.nii.gz", label)
+    save(tmp_path / "guess" / "b.nii.gz", label)
+    found = evaluate_folders(tmp_path / "truth", tmp_path / "guess")
+    assert found.unit == "mm"
+    assert any("1 of 2 cases have no spacing" in notice for notice in found.notices)

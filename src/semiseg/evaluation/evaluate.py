@@ -21,6 +21,7 @@ from semiseg.evaluation.results import (
     completed,
     evaluate_pairs,
     foreground,
+    spacing_unit,
 )
 from semiseg.machine.files import printable, read_json
 
@@ -129,6 +130,7 @@ def evaluate_folders(
     failed = {**pairs.failed, **{case: o for case, o in outcomes.items() if isinstance(o, str)}}
     if not allow_missing:
         failed |= {case: f"no prediction in {prediction}" for case in pairs.missing}
+    unit, mixed = spacing_unit(o.result for o in results)
     return Evaluation(
         cases=tuple(completed(o.result, known, convention, nsd_tolerance_mm, distances) for o in results),
         labels=known,
@@ -137,7 +139,8 @@ def evaluate_folders(
         failed=dict(sorted(failed.items())),
         missing=pairs.missing,
         extra=pairs.extra,
-        notices=(*notices, *pairs.notices, *_undeclared(results, known, classes)),
+        notices=(*notices, *pairs.notices, *mixed, *_undeclared(results, known, classes)),
+        spacing_unit=unit,
     )
 
 
@@ -251,9 +254,11 @@ def _compare(case: str, reference: Path, prediction: Path, rule: _Rule) -> _Comp
         rule.nsd_tolerance_mm,
         classes.ignore,
         rule.distances,
+        truth.grid.unit,
     )
     files = (reference, prediction)
-    result = case_result(case, metrics, given, wanted, truth.grid.spacing, labels, classes.ignore, files)
+    space = truth.grid.spacing
+    result = case_result(case, metrics, given, wanted, space, labels, classes.ignore, files, truth.grid.unit)
     return _Compared(result, frozenset(values | more))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,10 +29,12 @@ class Grid:
         shape: voxels per array axis; two axes for a plain 2D image, three for a volume.
         affine: (4, 4) float64, index (i, j, k, 1) -> RAS+ millimeters (nibabel's convention). For a 2D image
             the third column is the unit normal, so that the matrix stays invertible.
+        unit: ``px`` where no file says how large a pixel is; "millimeters" are then pixels.
     """
 
     shape: tuple[int, ...]
     affine: Affine
+    unit: Literal["mm", "px"] = "mm"
 
     @property
     def spacing(self) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""PNG, BMP, JPEG and WebP through Pillow, as viewers show them: arrays (rows, columns), 1 mm unless said."""
+"""PNG, BMP, JPEG and WebP through Pillow, as viewers show them: arrays (rows, columns), 1 px unless said."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None =
     check_upright(path, grid)
     with atomic_file(path) as stream:
         Image.fromarray(np.ascontiguousarray(array)).save(stream, format=plugin)
-    keep_spacing(path, grid.spacing)
+    keep_spacing(path, grid)
 
 
 def check_upright(path: Path, grid: Grid) -> None:
@@ -188,8 +188,11 @@ def _describe(path: Path, image: Image.Image, stream: BinaryIO) -> _Looks:
     packed = 8 * channels if image.mode in ("1", "L", "P") else 1  # may have one bit per pixel in the file
     check_claim(path, shape, needed // packed or 1, path.stat().st_size, compressed=True)
     check_memory(path, needed, f"{image.width} x {image.height} pixels")
-    spacing = spacing_beside(path, 2) or _density(image)[:: -1 if turned else 1]
-    return _Looks(Header(Grid(shape, scaling(spacing)), dtype, channels, needed, None), orientation)
+    known = spacing_beside(path, 2)
+    if known is None and (density := _density(image)):
+        known = density[:: -1 if turned else 1]
+    grid = Grid(shape, scaling(known or [1.0, 1.0]), "mm" if known else "px")
+    return _Looks(Header(grid, dtype, channels, needed, None), orientation)
 
 
 def _palette_mode(image: Image.Image) -> str:
@@ -226,16 +229,16 @@ def _is_deep_color(stream: BinaryIO) -> bool:
     return start.startswith(b"\x89PNG") and len(start) == 26 and start[24] == 16 and start[25] != 0
 
 
-def _density(image: Image.Image) -> list[float]:
+def _density(image: Image.Image) -> list[float] | None:
     """Spacing in mm (rows, columns) from the picture's own density, where it is more than a default."""
     dpi = image.info.get("dpi")
-    return spacing_from_dpi(float(dpi[1]), float(dpi[0])) if dpi else [1.0, 1.0]
+    return spacing_from_dpi(float(dpi[1]), float(dpi[0])) if dpi else None
 
 
-def spacing_from_dpi(rows: float, columns: float) -> list[float]:
-    """Spacing in mm for dots per inch; 1 mm for none, nonsense, and what software writes unasked."""
+def spacing_from_dpi(rows: float, columns: float) -> list[float] | None:
+    """Spacing in mm for dots per inch; None for none, nonsense, and what software writes unasked."""
     values = (rows, columns)
     nonsense = any(not 0 < v < float("inf") for v in values)
     if nonsense or any(abs(v - dpi) < 0.5 for v in values for dpi in _SCREEN_DPI) or values == (1.0, 1.0):
-        return [1.0, 1.0]
+        return None
     return [25.4 / v for v in values]

@@ -92,7 +92,7 @@ def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None =
     photometric = "rgb" if array.ndim > len(grid.shape) else "minisblack"
     with atomic_file(path) as stream, TiffWriter(stream, bigtiff=array.nbytes > 2**31) as writer:
         writer.write(array, photometric=photometric, compression="zlib", metadata=None)
-    keep_spacing(path, grid.spacing)
+    keep_spacing(path, grid)
 
 
 def _read(path: Path, *, indices: bool) -> Volume:
@@ -156,10 +156,11 @@ def _describe(path: Path, file: Any) -> _Layout:
         channels = 3
     orientation = int(page.tags["Orientation"].value) if "Orientation" in page.tags else 1
     spatial = [n for n, a in pairs if a != "S"]
-    spacing = _spacing(file, len(spatial))
+    spacing, known = _spacing(file, len(spatial))
     if orientation >= 5:
         spatial[-2:], spacing[-2:] = spatial[:-3:-1], spacing[:-3:-1]
-    grid = Grid(tuple(spatial), scaling(spacing_beside(path, len(spatial)) or spacing))
+    beside = spacing_beside(path, len(spatial))
+    grid = Grid(tuple(spatial), scaling(beside or spacing), "mm" if beside or known else "px")
     present = None if compressed else path.stat().st_size
     name = "uint8" if dtype.kind == "b" or (photometric == _PALETTE and channels == 3) else dtype.name
     needed = needed_bytes(spatial, dtype.itemsize, channels)
@@ -208,12 +209,14 @@ def _colored(array: Array, colormap: Any) -> Array:
     return colors[0][array] if _is_gray(colormap) else np.moveaxis(colors[:, array], 0, -1)
 
 
-def _spacing(file: Any, axes: int) -> list[float]:
-    """Spacing in mm (slices, rows, columns) from OME's or ImageJ's words or the resolution tags."""
+def _spacing(file: Any, axes: int) -> tuple[list[float], bool]:
+    """Spacing in mm (slices, rows, columns) from OME's or ImageJ's words or the resolution tags, if any says it."""
     found = _from_ome(file.ome_metadata) if file.is_ome else None
     if found is None and file.is_imagej:
         found = _from_imagej(file)
-    return (found or [1.0, *_plane(file.pages[0].tags)])[3 - axes :]
+    if found is None and (plane := _plane(file.pages[0].tags)):
+        found = [1.0, *plane]
+    return (found or [1.0] * 3)[3 - axes :], found is not None
 
 
 def _from_ome(text: str | None) -> list[float] | None:
@@ -242,11 +245,11 @@ def _from_imagej(file: Any) -> list[float] | None:
     return [depth or 1.0, *(scale / pixels for pixels in plane)]
 
 
-def _plane(tags: Any) -> list[float]:
+def _plane(tags: Any) -> list[float] | None:
     """From the resolution tags, where they hold a physical unit and no default."""
     unit = _UNITS.get(int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 1)
     if unit is None or "XResolution" not in tags or "YResolution" not in tags:
-        return [1.0, 1.0]
+        return None
     rows, columns = (_ratio(tags[name].value) * 25.4 / unit for name in ("YResolution", "XResolution"))
     return spacing_from_dpi(rows, columns)
 

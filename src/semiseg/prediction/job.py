@@ -25,6 +25,7 @@ from semiseg.prediction.record import (
     inputs_state,
     is_complete,
     read_record,
+    size_unit,
     versions,
 )
 from semiseg.prediction.scans import Scan, stem_of
@@ -221,7 +222,7 @@ class Job:
         """All files of one scan or none; the record says ``writing`` until the others are whole."""
         outputs = task.outputs
         sizes = class_sizes(found.labels, self.model.label_values, grid)
-        record = self._record(task, grid) | {"sizes": sizes, "unit": "mL" if len(grid.shape) == 3 else "mm2"}
+        record = self._record(task, grid) | {"sizes": sizes, "unit": size_unit(grid)}
         try:
             write_json(outputs.record, record | {"status": "writing"})
             images.write(outputs.labels, found.labels, grid, meta)
@@ -254,7 +255,7 @@ class Job:
             **({"label_map": self.model.plan.label_map} if self.model.plan.label_map else {}),
             "grid": grid_dict(grid),
             # PNG and TIFF readers look for this key in CASE.json
-            "spacing": list(grid.spacing),
+            **({"spacing": list(grid.spacing)} if grid.unit == "mm" else {}),
         }
 
     def _is_ours(self, record: dict[str, Any]) -> bool:
