@@ -140,3 +140,17 @@ def test_nothing_false_follows_a_first_fault(tmp_path: Path) -> None:
     assert "LABEL_VALUES" in codes
     assert not codes & {"MISSING_CLASS", "EMPTY_LABEL"}
     assert any("blurred by JPEG" in problem.fix for problem in check(folder).problems)
+
+
+def test_colors_of_masks_are_kept(tmp_path: Path) -> None:
+    source = pile(tmp_path / "pile", BALL.astype(np.uint8))
+    for file in (source / "masks").iterdir():
+        image = Image.fromarray(BALL.astype(np.uint8)).convert("P")
+        image.putpalette([0, 0, 0, 200, 10, 30])
+        image.save(file)
+    folder = adopt(source, tmp_path / "Dataset").folder
+    assert Dataset.open(folder).colors == {"background": "#000000", "foreground": "#c80a1e"}
+    assert read_label(Dataset.open(folder).annotated[0].label).meta["palette"][1] == (200, 10, 30)
+    red = adopt(pile(tmp_path / "red", colored(BLACK, RED)), tmp_path / "Red").folder
+    assert Dataset.open(red).colors == {"background": "#000000", "red": "#ff0000"}
+    assert Image.open(Dataset.open(red).annotated[0].label).convert("RGB").getpixel((22, 30)) == RED

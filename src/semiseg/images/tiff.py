@@ -14,7 +14,7 @@ import numpy as np
 from semiseg.images.arrays import Array, sober, writable
 from semiseg.images.claims import broken, check_array, check_claim, hushed, needed_bytes, not_3d
 from semiseg.images.grid import Grid, Header, Volume, scaling
-from semiseg.images.picture import check_upright, require_opaque, spacing_from_dpi, upright
+from semiseg.images.picture import check_upright, flat_palette, require_opaque, spacing_from_dpi, upright
 from semiseg.images.sidecar import keep_spacing, spacing_beside
 from semiseg.images.tiff_pages import check_pages
 from semiseg.machine.files import atomic_file
@@ -81,6 +81,8 @@ def read_label(path: Path) -> Volume:
 def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None = None) -> None:
     """Write deflate-compressed TIFF; spacing other than 1 mm goes into ``CASE.json`` beside it.
 
+    ``meta["palette"]`` (index -> color) says in which colors 8-bit class numbers are shown.
+
     Raises:
         DataError: SHEARED for a turned grid, which pictures cannot hold.
     """
@@ -90,8 +92,12 @@ def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None =
     check_upright(path, grid)
     array = np.ascontiguousarray(writable(array))
     photometric = "rgb" if array.ndim > len(grid.shape) else "minisblack"
+    palette, colormap = (meta or {}).get("palette"), None
+    if palette and photometric != "rgb" and array.dtype == np.uint8:
+        photometric = "palette"
+        colormap = np.array(flat_palette(palette), np.uint16).reshape(256, 3).T * np.uint16(257)
     with atomic_file(path) as stream, TiffWriter(stream, bigtiff=array.nbytes > 2**31) as writer:
-        writer.write(array, photometric=photometric, compression="zlib", metadata=None)
+        writer.write(array, photometric=photometric, colormap=colormap, compression="zlib", metadata=None)
     keep_spacing(path, grid)
 
 
@@ -118,7 +124,11 @@ def _read(path: Path, *, indices: bool) -> Volume:
         array = _colored(array, colormap)
     shape = layout.header.grid.shape
     array = np.ascontiguousarray(upright(sober(array, path), layout.orientation, len(shape) - 2))
-    return Volume(array, layout.header.grid, {"format": "tiff"})
+    meta: dict[str, Any] = {"format": "tiff"}
+    if indices and layout.photometric == _PALETTE and colormap is not None:
+        shown = (np.asarray(colormap) >> 8).T.tolist()
+        meta["palette"] = {index: (r, g, b) for index, (r, g, b) in enumerate(shown)}
+    return Volume(array, layout.header.grid, meta)
 
 
 @contextmanager

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from semiseg import images
 from semiseg.__about__ import __version__
+from semiseg.drawing.palette import of_classes
 from semiseg.errors import DeviceError, SemisegError, UsageError
 from semiseg.images.grid import Grid
 from semiseg.machine.files import printable, require_writable, write_json
@@ -225,9 +229,10 @@ class Job:
         record = self._record(task, grid) | {"sizes": sizes, "unit": size_unit(grid)}
         try:
             write_json(outputs.record, record | {"status": "writing"})
-            images.write(outputs.labels, found.labels, grid, meta)
+            palette = of_classes(self.model.label_values, self.model.plan.colors)
+            images.write(outputs.labels, found.labels, grid, meta | {"palette": palette})
             if outputs.entropy is not None and found.entropy is not None:
-                images.write(outputs.entropy, found.entropy, grid, meta)
+                images.write(outputs.entropy, _for_file(found.entropy, outputs.entropy), grid, meta)
             written = {kind: path.stat().st_size for kind, path in outputs.files().items()}
             write_json(
                 outputs.record, record | {"status": "done", "bytes": written, "seconds": _since(began)}
@@ -270,6 +275,11 @@ class Job:
     def _failed(self, name: str, began: float, error: SemisegError) -> CaseResult:
         told = {key: value for key, value in error.as_dict().items() if key != "ok"}
         return CaseResult(name, "failed", _since(began), error=told)
+
+
+def _for_file(entropy: NDArray[np.float32], path: Path) -> NDArray[Any]:
+    """Entropy as the format has it: 16 bits in a PNG, black for certain and white for uniform."""
+    return (entropy * 65535).round().astype(np.uint16) if path.suffix == ".png" else entropy
 
 
 def _since(began: float) -> float:

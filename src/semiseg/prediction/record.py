@@ -30,9 +30,10 @@ class Outputs:
 
     @classmethod
     def place(cls, labels: Path, stem: str, *, uncertainty: bool) -> Outputs:
-        """Beside the label map: ``CASE_entropy.nii.gz`` and ``CASE.json``."""
+        """Beside the label map: ``CASE_entropy.nii.gz`` (``.png`` for pictures) and ``CASE.json``."""
         folder = labels.parent
-        doubt = folder / f"{stem}_entropy.nii.gz" if uncertainty else None
+        ending = ".png" if labels.suffix.lower() in (".png", ".bmp") else ".nii.gz"
+        doubt = folder / f"{stem}_entropy{ending}" if uncertainty else None
         return cls(labels, doubt, folder / f"{stem}.json")
 
     def files(self) -> dict[str, Path]:

@@ -236,6 +236,12 @@ def _documents(
     }
     if label_map:
         content["label_map"] = {str(value): number for value, number in label_map.items()}
+    raw = {number: value for value, number in label_map.items()}
+    shown = {name: draft.palette.get(raw.get(number, number)) for name, number in labels.items()}
+    if any(shown.values()):
+        content["colors"] = {
+            name: "#{:02x}{:02x}{:02x}".format(*color) for name, color in shown.items() if color
+        }
     documents = {FILE: json.dumps(content, indent=1, ensure_ascii=False) + "\n"}
     splits: dict[str, Any] = {}
     if counts["val"]:

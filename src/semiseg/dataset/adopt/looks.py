@@ -81,7 +81,7 @@ def look_for_labels(source: Source) -> Mask:
     counts, odd = value_counts(array)
     if odd:
         return Mask(trouble="values that are not whole numbers", detail=f", such as {odd[0]:g}")
-    return Mask(counts, lossy=lossy)
+    return Mask(counts, palette=volume.meta.get("palette", {}), lossy=lossy)
 
 
 def _colors(array: Voxels) -> dict[Color, int]:

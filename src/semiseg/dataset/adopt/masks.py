@@ -25,6 +25,7 @@ class Mask:
     Attributes:
         counts: value -> pixels.
         colors: color -> pixels of a colored one, whose ``counts`` are empty.
+        palette: value -> color, where the file has one.
         lossy: whether the format changes values when saved.
         trouble: why it is no label map, without numbers, so that files with the same trouble are told together.
         detail: of this file.
@@ -32,6 +33,7 @@ class Mask:
 
     counts: Mapping[int, int] = field(default_factory=dict)
     colors: Mapping[Color, int] = field(default_factory=dict)
+    palette: Mapping[int, Color] = field(default_factory=dict)
     lossy: bool = False
     trouble: str = ""
     detail: str = ""
@@ -81,7 +83,16 @@ def settle_masks(masks: Mapping[str, Mask], draft: Draft, most_classes: int) -> 
             code="LOSSY_LABELS",
         )
     _require_few(set(together), draft, most_classes)
+    draft.palette = next((_used(mask) for mask in usable.values() if mask.palette), {})
     return {name: mask.values for name, mask in usable.items()}
+
+
+def _used(mask: Mask) -> dict[int, Color]:
+    """The colors of a palette that is more than gray values by another name."""
+    used = {
+        value: tuple(color) for value, color in mask.palette.items() if value in mask.counts or value < 32
+    }
+    return {} if all(color == (v, v, v) for v, color in used.items()) else used
 
 
 def _is_plain(values: frozenset[int]) -> bool:

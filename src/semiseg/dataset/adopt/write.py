@@ -174,7 +174,10 @@ def _make(file: Target, root: Path, colors: bool, link: bool) -> None:
         if file.is_label
         else _image_array(volume.array, volume.grid.shape, file, colors)
     )
-    write(place, array, volume.grid, {k: v for k, v in volume.meta.items() if k != "format"})
+    meta = {k: v for k, v in volume.meta.items() if k != "format"}
+    if file.is_label and file.source.recode is not None:
+        meta["palette"] = {number: color for color, number in file.source.recode.colors.items()}
+    write(place, array, volume.grid, meta)
 
 
 def _can_copy(file: Target, colors: bool) -> bool:
