@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, Self, TypeVar
+from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -97,6 +97,8 @@ class Plan(_Frozen):
     """Raw value in a file -> declared value, for files with 255 or 1/2/4 (``check --fix`` writes it)."""
     ignore_value: int | None = None
     """The declared value that masks the loss (nnU-Net's ``ignore``), not one of the classes."""
+    colors: dict[str, Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]] = Field(default_factory=dict)
+    """Class name -> ``#rrggbb`` in which predicted pictures show it; classes without one get usual colors."""
     patch: tuple[int, ...]
     """Voxels per axis of a training patch: three entries in 3D, two in 2D."""
     batch: int = Field(4, ge=1)

@@ -150,6 +150,7 @@ def make_plan(
         "labels": dataset.labels,
         "label_map": dataset.label_map,
         "ignore_value": dataset.ignore_value,
+        "colors": dataset.colors,
         **{name: choice.value for name, choice in choices.items()},
         "reasons": {
             "dataset": whence,
