@@ -247,7 +247,7 @@ def case_result(
     files: tuple[Path, Path] | None = None,
     unit: str = "mm",
 ) -> CaseResult:
-    """Wrap the metrics of one case; ``files`` are (reference, prediction), ``unit`` is that of the spacing."""
+    """Wrap the metrics of one case; ``files`` are (reference, prediction), ``unit`` is the spacing's."""
     values = list(classes.values())
     ours, theirs = (~np.isin(labels, values) for labels in (prediction, reference))
     total = int(reference.size)

@@ -85,8 +85,8 @@ def adopt(
 
     Understands NIfTI, NRRD, MetaImage, pictures, TIFF and DICOM; flat or nested; masks told by name, or by
     holding few whole numbers; channels told by ``_0000`` or sequence words; Medical Segmentation Decathlon
-    folders; zips. ``sources.csv`` says which file became which. Folders named test go to ``imagesTs``, scans without a mask to ``imagesUn``, a validation folder
-    to ``splits.json``. The source is never changed.
+    folders; zips. Folders named test go to ``imagesTs``, scans without a mask to ``imagesUn``, a validation
+    folder to ``splits.json``. ``sources.csv`` says which file became which. The source is never changed.
 
     Args:
         source: the folder (or a zip, or a DICOM file) to adopt.
