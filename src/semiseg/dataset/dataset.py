@@ -43,6 +43,8 @@ class Dataset:
         name: its name.
         channel_names: one per input channel.
         labels: class name -> value in the label files (after ``label_map``), by value, without ``ignore``.
+        regions: name -> values, where classes overlap; ``labels`` are then the single values.
+        regions_class_order: the value that each region is painted with in a prediction.
         ignore_value: the value that masks the loss, or None.
         label_map: raw value in a label file -> declared value.
         file_ending: of images and labels, with the dot.
@@ -66,6 +68,8 @@ class Dataset:
     notices: list[str]
     splits: SplitFile | None = None
     split_faults: tuple[Problem, ...] = field(default=(), repr=False)
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    regions_class_order: tuple[int, ...] = ()
 
     @classmethod
     def open(cls, folder: str | int | Path) -> Dataset:
@@ -95,6 +99,8 @@ class Dataset:
             notices=_notices(description, found),
             splits=splits,
             split_faults=tuple(split_faults),
+            regions=dict(description.regions),
+            regions_class_order=description.regions_class_order,
         )
 
     def split(

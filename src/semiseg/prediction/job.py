@@ -220,7 +220,7 @@ class Job:
     ) -> dict[str, float]:
         """All files of one scan or none; the record says ``writing`` until the others are whole."""
         outputs = task.outputs
-        sizes = class_sizes(found.labels, self.model.label_values, grid)
+        sizes = class_sizes(found.labels, self.model.structures, grid)
         record = self._record(task, grid) | {"sizes": sizes, "unit": "mL" if len(grid.shape) == 3 else "mm2"}
         try:
             write_json(outputs.record, record | {"status": "writing"})
@@ -250,6 +250,7 @@ class Job:
             "inputs_state": inputs_state(scan.files),
             "outputs": {kind: path.name for kind, path in task.outputs.files().items()},
             "label_values": self.model.label_values,
+            **({"regions": self.model.structures} if self.model.plan.regions else {}),
             "grid": grid_dict(grid),
             # PNG and TIFF readers look for this key in CASE.json
             "spacing": list(grid.spacing),

@@ -135,9 +135,11 @@ def grid_dict(grid: Grid) -> dict[str, Any]:
     return {"shape": list(grid.shape), "spacing": list(grid.spacing), "affine": grid.affine.tolist()}
 
 
-def class_sizes(labels: NDArray[Any], values: Mapping[str, int], grid: Grid) -> dict[str, float]:
-    """Class name -> volume in mL, or area in mm² of a 2D image, of every class but the first (background)."""
-    counts = np.bincount(labels.reshape(-1), minlength=max(values.values()) + 1)
+def class_sizes(
+    labels: NDArray[Any], structures: Mapping[str, Sequence[int]], grid: Grid
+) -> dict[str, float]:
+    """Class or region -> volume in mL, or area in mm² of a 2D image, from the values that it has."""
+    most = max(value for values in structures.values() for value in values)
+    counts = np.bincount(labels.reshape(-1), minlength=most + 1)
     unit = float(np.prod(grid.spacing)) / (1000.0 if len(grid.shape) == 3 else 1.0)
-    names = list(values)[1:]
-    return {name: round(float(counts[values[name]]) * unit, 4) for name in names}
+    return {name: round(float(counts[list(v)].sum()) * unit, 4) for name, v in structures.items()}
