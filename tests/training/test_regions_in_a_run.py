@@ -12,6 +12,7 @@ from tests.factories import make_dataset
 
 from semiseg import methods
 from semiseg.advice.advise import advise
+from semiseg.dataset.adopt import adopt
 from semiseg.dataset.check import check
 from semiseg.dataset.dataset import Dataset
 from semiseg.errors import UsageError
@@ -146,6 +147,13 @@ def test_check_and_advice_take_regions(data):
     assert report.ok, report.as_text()
     ranking = advise(Dataset.open(data), config("supervised"), device="cpu").ranking
     assert {choice.method for choice in ranking} == set(methods.names(regions=True))
+
+
+def test_init_keeps_what_is_said_of_regions(data, tmp_path):
+    made = adopt(data, tmp_path / "copy", workers=1)
+    old = json.loads((data / "dataset.json").read_text())
+    assert {key: made.dataset[key] for key in old} == old
+    assert Dataset.open(tmp_path / "copy").regions == REGIONS
 
 
 def test_label_files_hold_only_values_of_regions(data, tmp_path):
