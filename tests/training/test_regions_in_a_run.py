@@ -12,11 +12,14 @@ from tests.factories import make_dataset
 
 from semiseg import methods
 from semiseg.advice.advise import advise
+from semiseg.comparison.compare import compare
 from semiseg.dataset.adopt import adopt
+from semiseg.dataset.case import load_case
 from semiseg.dataset.check import check
 from semiseg.dataset.dataset import Dataset
 from semiseg.errors import UsageError
 from semiseg.evaluation.evaluate import evaluate_folders
+from semiseg.evaluation.tables import write
 from semiseg.prediction.model import Model
 from semiseg.prediction.predict import predict
 from semiseg.settings.resolve import resolve
@@ -120,11 +123,18 @@ def test_predictions_are_scored_by_region(runs, data, tmp_path):
     assert 0 <= uncertain.min() < uncertain.max() <= 1
 
 
+def test_runs_are_compared_by_region(runs, data):
+    folders = [runs(method).folder for method in ("supervised", "mean_teacher")]
+    for folder in folders:
+        predict(data, folder / "test", folder, device="cpu")
+        write(evaluate_folders(data / "labelsTs", folder / "test", workers=1), folder / "test")
+    (board,) = compare(folders, baseline="supervised").boards
+    assert list(board.classes) == list(REGIONS)
+
+
 def test_the_label_map_is_painted_from_the_probabilities(runs, data):
     model = Model.load(runs("supervised").folder, "cpu")
     case = Dataset.open(data).test[0]
-    from semiseg.dataset.case import load_case
-
     image, grid, _ = load_case(case, 1)
     found = model.segment(image, grid, probabilities=True)
     assert found.probabilities is not None

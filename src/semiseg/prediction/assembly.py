@@ -87,10 +87,9 @@ class Assembly:
         settings = self._settings
         background, *_ = values = file_values(self._plan)
         members = {name: [values[k] for k in places] for name, places in self._plan.structures.items()}
-        painted = [values[k] for k in self._plan.head.painted] or [value for value, *_ in members.values()]
         labels = postprocess(
             self._labels.result(),
-            dict(zip(members, painted, strict=True)),
+            {name: values[k] for name, k in self._plan.written.items()},
             regions=members if self._plan.regions else None,
             fill_holes=settings.fill_holes,
             largest_component=settings.largest_component,

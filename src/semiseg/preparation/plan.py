@@ -146,13 +146,21 @@ class Plan(_Frozen):
         return {name: (k,) for k, name in enumerate(self.labels) if k}
 
     @property
+    def written(self) -> dict[str, int]:
+        """Structure -> the place in :attr:`labels` of the value that predictions have there."""
+        place = {value: k for k, value in enumerate(self.labels.values())}
+        if self.regions:
+            return {n: place[v] for n, v in zip(self.regions, self.regions_class_order, strict=True)}
+        return {name: k for name, (k,) in self.structures.items()}
+
+    @property
     def head(self) -> Head:
         """What the channels of the network mean."""
         from semiseg.core import Head  # imports torch, which planning does not need
 
-        place = {value: k for k, value in enumerate(self.labels.values())}
-        regions = tuple(self.structures.values()) if self.regions else ()
-        return Head(len(self.labels), regions, tuple(place[v] for v in self.regions_class_order))
+        if not self.regions:
+            return Head(len(self.labels))
+        return Head(len(self.labels), tuple(self.structures.values()), tuple(self.written.values()))
 
     def save(self, path: Path) -> None:
         """Write as indented JSON."""

@@ -130,7 +130,7 @@ class PseudoLabeler:
         if _facts(record).get("network") == network:
             return
         began = time.monotonic()
-        head, structures = model.plan.head, model.plan.structures
+        plan, head = model.plan, model.plan.head
         seen = _Seen(head)
         scan = PreparedScan(((model.members, np.array(case.image)),), case.geometry)
         found = model.infer(scan, also=seen.add).result()
@@ -138,8 +138,8 @@ class PseudoLabeler:
         settings = self.config.inference
         labels = postprocess(
             labels,
-            dict(zip(structures, head.painted or range(1, head.classes), strict=True)),
-            regions=structures if head.regions else None,
+            plan.written,
+            regions=plan.structures if plan.regions else None,
             fill_holes=settings.fill_holes,
             largest_component=settings.largest_component,
             minimum_mm3=settings.minimum_mm3,
