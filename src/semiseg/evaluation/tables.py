@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from semiseg.errors import UsageError
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import COUNTS, METRICS, ClassMetrics
-from semiseg.evaluation.results import AGGREGATION, Evaluation, Stats, each_value, over_classes, statistics
+from semiseg.evaluation.results import (
+    AGGREGATION,
+    Evaluation,
+    Stats,
+    each_value,
+    key_of,
+    over_classes,
+    statistics,
+)
 from semiseg.machine.files import held, write_text
 
 if TYPE_CHECKING:
@@ -25,7 +33,7 @@ COLUMNS = ("Dice", "Jaccard", "HD95", "HD95Max", "ASD", "ASSD", "NSD", "VolumeEr
 def summary(evaluation: Evaluation) -> dict[str, Any]:
     """nnU-Net's skeleton with our metrics beside; NaN and infinity become None, as JSON has neither."""
     stats = _all_stats(evaluation)
-    keys = {label: str(value) for label, value in evaluation.labels.items()}
+    keys = {label: key_of(value) for label, value in evaluation.labels.items()}
     means = {keys[label]: {m: s.mean for m, s in by_metric.items()} for label, by_metric in stats.items()}
     whole: dict[str, Any] = {
         "foreground_mean": _with_iou(_foreground_mean(stats, evaluation.convention)),
@@ -151,7 +159,7 @@ def _dataset_level(evaluation: Evaluation) -> dict[str, Any]:
     found = evaluation.dataset_iou(background=True)
     foreground = {name: value for name, value in found.items() if name in evaluation.labels}
     return {
-        "IoU": {str(evaluation.labels.get(name, 0)): value for name, value in found.items()},
+        "IoU": {key_of(evaluation.labels.get(name, 0)): value for name, value in found.items()},
         "mIoU": statistics(foreground.values()).mean,
         "mIoU_with_background": statistics(found.values()).mean,
     }
@@ -165,7 +173,7 @@ def _with_iou(row: ClassMetrics) -> ClassMetrics:
 def _json_safe(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): _json_safe(v) for k, v in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_json_safe(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
