@@ -182,6 +182,34 @@ def test_a_worker_that_is_killed_is_missed(data: Path, tmp_path: Path) -> None:
     assert not worker.process.is_alive()
 
 
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(signal.SIGTERM, Interrupted), (signal.SIGHUP, Interrupted), (signal.SIGKILL, DiedError)],
+)
+def test_a_worker_that_a_scheduler_ends_while_it_starts_is_not_to_blame(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    error: type[Exception],
+) -> None:
+    shared, job = bench(data, tmp_path / "t", prune=True)
+    worker = _Worker(shared, "cpu", 1)
+    start = _Worker._start
+
+    def ended_at_once(self: _Worker) -> Any:
+        pipe = start(self)
+        os.kill(self.process.pid, number)
+        return pipe
+
+    monkeypatch.setattr(_Worker, "_start", ended_at_once)
+    try:
+        with pytest.raises(error):
+            worker(job, lambda place, score: False)
+    finally:
+        worker.close()
+
+
 @pytest.mark.slow
 def test_a_killed_worker_costs_an_attempt_and_no_trial(tuned: Any, data: Path, tmp_path: Path) -> None:
     killed: list[int] = []

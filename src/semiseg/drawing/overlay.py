@@ -28,7 +28,7 @@ def draw_cut(
     window: tuple[float, float],
     prediction: Array,
     reference: Array | None,
-    values: Sequence[int],
+    values: Sequence[int | Sequence[int]],
 ) -> None:
     """Draw one slice and its contours.
 
@@ -39,7 +39,7 @@ def draw_cut(
         window: intensities shown as black and as white.
         prediction: (X, Y, Z) label values.
         reference: the same, or None.
-        values: label values of the classes, one color each.
+        values: label values of the classes, one color each; a region has several.
     """
     axis.imshow(
         cut.of(image), cmap="gray", vmin=window[0], vmax=window[1],
@@ -60,17 +60,17 @@ def intensity_window(image: Array) -> tuple[float, float]:
 
 
 def _draw_contours(
-    axis: Axes, cut: Cut, prediction: Array, reference: Array | None, values: Sequence[int]
+    axis: Axes, cut: Cut, prediction: Array, reference: Array | None, values: Sequence[int | Sequence[int]]
 ) -> None:
     """Predictions below, references above them with a dark rim, so that both show where they coincide."""
     palette = colors(len(values))
     for color, value in zip(palette, values, strict=True):
-        _contour(axis, cut, prediction == value, color, linewidths=1.7)
+        _contour(axis, cut, np.isin(prediction, value), color, linewidths=1.7)
     if reference is None:
         return
     for color, value in zip(palette, values, strict=True):
-        _contour(axis, cut, reference == value, "black", linewidths=1.7)
-        _contour(axis, cut, reference == value, color, linewidths=1.3, linestyles=[DASHES])
+        _contour(axis, cut, np.isin(reference, value), "black", linewidths=1.7)
+        _contour(axis, cut, np.isin(reference, value), color, linewidths=1.3, linestyles=[DASHES])
 
 
 def _contour(axis: Axes, cut: Cut, mask: Array, color: str, **style: Any) -> None:
@@ -132,7 +132,7 @@ def best_cut(
     view: View,
     telling: Sequence[Array],
     shown: Iterable[Array],
-    values: Sequence[int],
+    values: Sequence[int | Sequence[int]],
     spacing: Sequence[float],
 ) -> Cut:
     """The slice of ``telling`` label maps that shows the most, cropped when the structures are small in it.
@@ -154,12 +154,12 @@ def best_cut(
     return Cut(view, index, telling[0].shape[view.axis], box, (spacing[across], spacing[down]))
 
 
-def _telling_index(volumes: Sequence[Array], values: Sequence[int], axis: int) -> int:
+def _telling_index(volumes: Sequence[Array], values: Sequence[int | Sequence[int]], axis: int) -> int:
     """Where the areas of all classes, relative to the largest of each, have the largest sum."""
     others = tuple(a for a in range(3) if a != axis)
     score = np.zeros(volumes[0].shape[axis])
     for value in values:
-        area = np.sum([(volume == value).sum(axis=others) for volume in volumes], axis=0)
+        area = np.sum([np.isin(volume, value).sum(axis=others) for volume in volumes], axis=0)
         score += area / max(float(area.max()), 1.0)
     return int(np.argmax(score)) if score.any() else len(score) // 2
 

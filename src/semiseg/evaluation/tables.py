@@ -11,7 +11,15 @@ from semiseg.drawing.table import Table, TableCell, Value, csv_rows, heads, term
 from semiseg.errors import UsageError
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import COUNTS, METRICS, ClassMetrics
-from semiseg.evaluation.results import AGGREGATION, Evaluation, Stats, each_value, over_classes, statistics
+from semiseg.evaluation.results import (
+    AGGREGATION,
+    Evaluation,
+    Stats,
+    each_value,
+    key_of,
+    over_classes,
+    statistics,
+)
 from semiseg.machine.files import held, plain, write_text
 
 if TYPE_CHECKING:
@@ -24,7 +32,7 @@ COLUMNS = ("Dice", "Jaccard", "HD95", "HD95Max", "ASD", "ASSD", "NSD", "VolumeEr
 def summary(evaluation: Evaluation) -> dict[str, Any]:
     """nnU-Net's skeleton with our metrics beside; NaN and infinity become None, as JSON has neither."""
     stats = _all_stats(evaluation)
-    keys = {label: str(value) for label, value in evaluation.labels.items()}
+    keys = {label: key_of(value) for label, value in evaluation.labels.items()}
     means = {keys[label]: {m: s.mean for m, s in by_metric.items()} for label, by_metric in stats.items()}
     whole: dict[str, Any] = {
         "foreground_mean": _with_iou(_foreground_mean(stats, evaluation.convention)),
@@ -47,6 +55,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "convention": evaluation.convention,
         "convention_source": conventions.find(evaluation.convention).source,
         "unit": evaluation.unit,
+        "spacing_unit": evaluation.spacing_unit,
         "nsd_tolerance_mm": evaluation.nsd_tolerance_mm,
         "aggregation": AGGREGATION,
         "failed": dict(evaluation.failed),
@@ -85,7 +94,9 @@ def table(evaluation: Evaluation) -> Table:
     if len(stats) > 1:
         means = _foreground_mean(stats, evaluation.convention)
         rows.append(["mean", "", *(_number(means[m]) for m in shown)])
-    unit = f"; distances in {evaluation.unit}, NSD at {evaluation.nsd_tolerance_mm:g} mm"
+    unit = (
+        f"; distances in {evaluation.unit}, NSD at {evaluation.nsd_tolerance_mm:g} {evaluation.spacing_unit}"
+    )
     return Table(
         f"{cases} cases, convention {evaluation.convention}",
         heads(("class", "empty", *shown)),
@@ -146,7 +157,7 @@ def _dataset_level(evaluation: Evaluation) -> dict[str, Any]:
     found = evaluation.dataset_iou(background=True)
     foreground = {name: value for name, value in found.items() if name in evaluation.labels}
     return {
-        "IoU": {str(evaluation.labels.get(name, 0)): value for name, value in found.items()},
+        "IoU": {key_of(evaluation.labels.get(name, 0)): value for name, value in found.items()},
         "mIoU": statistics(foreground.values()).mean,
         "mIoU_with_background": statistics(found.values()).mean,
     }

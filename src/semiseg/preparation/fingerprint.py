@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,9 @@ from semiseg.machine.files import atomic_file
 from semiseg.preparation.cache import sealed, unsealed
 from semiseg.preparation.forward import scheme_for
 from semiseg.preparation.geometry import orientation
+from semiseg.preparation.look import Look
+from semiseg.preparation.seen import Seen
+from semiseg.preparation.unlike import looks
 from semiseg.preparation.workers import each, raise_faults, told
 
 SAMPLE = 10_000
@@ -78,7 +81,7 @@ log = logging.getLogger("semiseg.data")
 
 MOST_IMAGES = 50
 """Labeled, and again unlabeled, images whose voxels are read; evenly spread over the lists. Headers: all."""
-_FORM = 3
+_FORM = 4
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ class CaseFacts:
     run: tuple[float, ...] | None = None
     """Millimeters that a line along each axis stays inside a labeled structure on average (two thirds of a
     ball's diameter), of the class where it is shortest; None where no label was read or has any."""
+    looks: tuple[tuple[float, ...], ...] | None = None
+    """Each channel's gray values, as :meth:`Look.as_row` gives them; None where the voxels were not read."""
 
     def size(self, cropped: bool) -> tuple[int, ...]:
         """Voxels per axis, of the whole scan or of the box of its nonzero voxels (where known)."""
@@ -128,6 +133,15 @@ class Fingerprint:
         """Whether the images are 2D."""
         return len(self.cases[0].shape) == 2
 
+    def seen(self) -> Seen:
+        """What the scans look like, to compare others with."""
+        grids = []
+        for case in self.cases:
+            order = case.ras or range(len(case.shape))
+            grids.append(([case.shape[axis] for axis in order], [case.spacing[axis] for axis in order]))
+        read = [case.looks for case in self.cases if case.looks is not None]
+        return Seen.of(grids, [[Look.from_row(row) for row in rows] for rows in read])
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return dataclasses.asdict(self)
@@ -141,6 +155,8 @@ class Fingerprint:
 
         def case(part: Mapping[str, Any]) -> CaseFacts:
             values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in part.items()}
+            if values.get("looks") is not None:
+                values["looks"] = tuple(map(tuple, values["looks"]))
             return CaseFacts(**values)
 
         channels = [
@@ -167,6 +183,8 @@ class _Ask:
     """Raw to declared label value."""
     background: frozenset[int]
     """Declared values that are no foreground."""
+    regions: tuple[tuple[int, ...], ...] = ()
+    """Declared values of each structure, where one is made of several."""
 
     @property
     def ct(self) -> bool:
@@ -180,7 +198,9 @@ def fingerprint(
     *,
     label_map: Mapping[int, int] | None = None,
     ignore_value: int | None = None,
+    regions: tuple[tuple[int, ...], ...] = (),
     cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Fingerprint:
     """Measure a dataset.
 
@@ -191,7 +211,9 @@ def fingerprint(
         workers: processes; 0 works in this one.
         label_map: raw to declared label value.
         ignore_value: the declared value that is neither foreground nor background.
+        regions: declared values of each structure, where one is made of several.
         cache: a folder; the result is kept there and reused while no file changes.
+        progress: told (cases done, all cases).
 
     Raises:
         DataError: no case, 2D and 3D images in one dataset, other channels than declared, or files that
@@ -203,12 +225,18 @@ def fingerprint(
     labeled = [case.id for case in cases if isinstance(case, LabeledCase)]
     others = [case.id for case in cases if not isinstance(case, LabeledCase)]
     read = frozenset([*_spread(labeled), *_spread(others)])
-    ask = _Ask(tuple(channel_names), read, dict(label_map or {}), frozenset(background))
+    ask = _Ask(tuple(channel_names), read, dict(label_map or {}), frozenset(background), regions)
     kept = None if cache is None else cache / f"fingerprint-{_key(cases, ask)}.json"
     known = None if kept is None else _load(kept)
     if known is not None:
         return known
-    results = dict(each(partial(measure, ask=ask), cases, workers))
+    results: dict[Case, _Measured | SemisegError] = {}
+    if progress is not None:
+        progress(0, len(cases))
+    for case, result in each(partial(measure, ask=ask), cases, workers):
+        results[case] = result
+        if progress is not None:
+            progress(len(results), len(cases))
     raise_faults([r for case in cases if isinstance(r := results[case], SemisegError)], "measured")
     found = _joined([r for case in cases if isinstance(r := results[case], _Measured)], ask)
     if kept is not None:
@@ -241,11 +269,12 @@ def _measure(case: Case, ask: _Ask) -> _Measured:
             code="CHANNELS",
         )
     body = [sample(channel[channel > channel.mean(dtype=np.float64)]) for channel in image]
-    facts = dataclasses.replace(facts, nonzero=_nonzero_share(image))
+    rows = tuple(look.as_row() for look in looks(image, grid))
+    facts = dataclasses.replace(facts, nonzero=_nonzero_share(image), looks=rows)
     foreground = []
     if isinstance(case, LabeledCase):
         label = _declared(load_label(case, grid), ask)
-        facts = dataclasses.replace(facts, run=_shortest_run(label, grid.spacing))
+        facts = dataclasses.replace(facts, run=_run(label, grid.spacing, ask.regions))
         if ask.ct:
             foreground = [sample(channel[label > 0]) for channel in image]
     return _Measured(facts, body, foreground)
@@ -261,6 +290,16 @@ def _declared(label: NDArray[Any], ask: _Ask) -> NDArray[np.uint16]:
     table[np.isin(table, list(ask.background))] = 0
     declared: NDArray[np.uint16] = table[raw]
     return declared
+
+
+def _run(
+    label: NDArray[np.uint16], spacing: Sequence[float], regions: Sequence[Sequence[int]]
+) -> tuple[float, ...] | None:
+    if not regions:
+        return _shortest_run(label, spacing)
+    masks = (np.isin(label, members).astype(np.uint16) for members in regions)
+    found = [run for mask in masks if (run := _shortest_run(mask, spacing)) is not None]
+    return tuple(map(min, zip(*found, strict=True))) if found else None
 
 
 def _shortest_run(label: NDArray[np.uint16], spacing: Sequence[float]) -> tuple[float, ...] | None:
@@ -315,6 +354,7 @@ def _key(cases: Sequence[Case], ask: _Ask) -> str:
     """Changes with any image's name, size or time, and with any label's that would be opened."""
     rows: list[Any] = [_FORM, ask.channels, sorted(ask.voxels)]
     rows += [sorted(ask.mapping.items()), sorted(ask.background)]
+    rows += [ask.regions] if ask.regions else []
     for case in cases:
         opened = [
             *case.images,

@@ -7,7 +7,7 @@ How each channel is normalized: by its name, as in nnU-Net, or as the user says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ def make_plan(
     device: str = "cpu",
     workers: int = 0,
     cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
     **overrides: Any,
 ) -> Plan:
     """Plan a dataset from its labeled and unlabeled training images. Test images are not looked at.
@@ -94,6 +95,7 @@ def make_plan(
             not be in this machine.
         workers: processes for measuring; 0 works in this one.
         cache: a folder that keeps the fingerprint.
+        progress: told (scans measured, all scans); not at all where the fingerprint is known.
         **overrides: any of :data:`OVERRIDES`; ``channels`` takes schemes or whole channel plans,
             ``network`` a name or a network plan, ``features`` the channels per stage.
 
@@ -113,7 +115,9 @@ def make_plan(
         workers,
         label_map=dataset.label_map,
         ignore_value=dataset.ignore_value,
+        regions=tuple(dataset.regions.values()),
         cache=cache,
+        progress=progress,
     )
     crop = _choose_crop(found, asked.pop("crop", None))
     layout = lay_out_dataset(
@@ -125,7 +129,8 @@ def make_plan(
         cropped=crop.value == "nonzero",
     )
     channels = Choice(*choose_channels(found, asked.pop("channels", None)))
-    load = Load(len(dataset.channel_names), len(dataset.labels), batch or 4, network.features, networks)
+    outputs = len(dataset.regions or dataset.labels)
+    load = Load(len(dataset.channel_names), outputs, batch or 4, network.features, networks)
     layout, sizes = _choose_sizes(
         layout,
         network,
@@ -145,14 +150,18 @@ def make_plan(
         "axes": layout.axes,
         "spacing": layout.target,
         "labels": dataset.labels,
+        "regions": dataset.regions,
+        "regions_class_order": dataset.regions_class_order,
         "label_map": dataset.label_map,
         "ignore_value": dataset.ignore_value,
+        "colors": dataset.colors,
         **{name: choice.value for name, choice in choices.items()},
         "reasons": {
             "dataset": whence,
             **layout.reasons,
             **{name: choice.reason for name, choice in choices.items()},
         },
+        "seen": found.seen(),
         **asked,
     }
     return _validated(values)

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from semiseg import methods
@@ -19,6 +20,9 @@ from semiseg.settings import environment
 from semiseg.settings.config import Config
 
 log = logging.getLogger("semiseg.prepare")
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is done, cases done, all cases)."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,11 @@ def plan_for(
     device: str,
     workers: int,
     file: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Plan:
     """The plan of a run: from a file, or made from the data with the configuration's overrides.
+
+    ``progress`` is told (scans measured, all scans).
 
     Raises:
         UsageError: an unreadable plan file, or overrides that do not fit the data or one another.
@@ -88,7 +95,13 @@ def plan_for(
     if file is None:
         wanted.setdefault("networks", methods.memory(config.method.name))
         return make_plan(
-            dataset, split, device=device, workers=workers, cache=environment.read().cache, **wanted
+            dataset,
+            split,
+            device=device,
+            workers=workers,
+            cache=environment.read().cache,
+            progress=progress,
+            **wanted,
         )
     plan = Plan.load(file)
     _require_same_data(plan, dataset, file)
@@ -98,12 +111,14 @@ def plan_for(
 
 
 def _require_same_data(plan: Plan, dataset: Dataset, file: Path) -> None:
-    """A plan of other channels or label values cannot be meant; other names can."""
+    """A plan of other channels, label values or regions cannot be meant; other names can."""
     for what, planned, there in (
         ("channels", [channel.name for channel in plan.channels], list(dataset.channel_names)),
         ("label values", sorted(plan.labels.values()), sorted(dataset.labels.values())),
+        ("regions", list(plan.regions.values()), list(dataset.regions.values())),
+        ("painted values", list(plan.regions_class_order), list(dataset.regions_class_order)),
     ):
-        if len(planned) != len(there) or (what == "label values" and planned != there):
+        if len(planned) != len(there) or (what != "channels" and planned != there):
             raise UsageError(
                 f"plan {file} was made for other data: its {what} are {planned}, "
                 f"those of {dataset.name} {there}",
@@ -121,7 +136,7 @@ def prepare(
     workers: int,
     plan: Plan | None = None,
     plan_file: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Prepared:
     """Split, plan and preprocess. Validation and test cases are not stored.
 
@@ -133,12 +148,14 @@ def prepare(
         workers: processes.
         plan: use this one (a resumed run) instead of planning.
         plan_file: see :func:`plan_for`.
-        progress: told (cases done, all cases).
+        progress: told (what is done, cases done, all cases).
     """
     split = split_dataset(dataset, config)
     if plan is None:
-        plan = plan_for(dataset, split, config, device=device, workers=workers, file=plan_file)
-    stored = build_store((*split.labeled, *split.unlabeled), plan, cache, workers=workers, progress=progress)
+        tick = partial(progress, "reading scans") if progress else None
+        plan = plan_for(dataset, split, config, device=device, workers=workers, file=plan_file, progress=tick)
+    tick = partial(progress, "preparing scans") if progress else None
+    stored = build_store((*split.labeled, *split.unlabeled), plan, cache, workers=workers, progress=tick)
     _require_distinct(split, stored)
     return Prepared(dataset, split, plan, stored)
 

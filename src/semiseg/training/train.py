@@ -19,7 +19,7 @@ from semiseg.machine.hardware import cores, keep_freed_memory
 from semiseg.machine.processes import launched, repeatable
 from semiseg.preparation.plan import NetworkPlan, Plan
 from semiseg.preparation.prepare import Prepared, prepare
-from semiseg.runs.events import Listener
+from semiseg.runs.events import Listener, Preparing, tell
 from semiseg.runs.folder import RunFolder
 from semiseg.runs.run import Run
 from semiseg.settings import environment
@@ -58,7 +58,8 @@ def train(
         workers: preprocessing processes; None for the number of cores.
         resume: go on where an interrupted run stopped; starts anew where there is none.
         overwrite: delete an earlier run in the same folder.
-        listeners: called with every event, beside the run folder's own logs.
+        listeners: called with every event, beside the run folder's own logs; with what is done before the
+            run begins, too.
         dry_run: prepare everything and do one iteration, but write no run folder.
 
     Returns:
@@ -77,8 +78,11 @@ def train(
             config = with_network(config, Plan.load(plan_file).network.name)
         config = resolved(config, fabric.device.type)
         require_names(config)
+        if opened.regions:
+            methods.require_regions(config.method.name)
         folder = RunFolder(run_folder or runs, opened.name, config, exact=run_folder is not None)
         with nullcontext() if dry_run else _held(fabric, folder):
+            tell_first = functools.partial(_tell, fabric, listeners, set())
             stored = folder.stored_run() if resume else None
             if stored is not None:
                 config = stored.resumed_config(config)
@@ -96,11 +100,13 @@ def train(
                 workers=workers,
                 plan=stored.run.plan if stored else None,
                 plan_file=plan_file,
+                progress=lambda what, done, count: tell_first(Preparing(what, done, count)),
             )
             prepared = _on_first_rank(fabric, prepare_here)
             config = config.model_copy(update={"select": config.select or _selection(prepared)})
             if stored is not None:
                 folder.require_same_data(stored, prepared)
+            tell_first(Preparing("setting up networks and batches"))
             session = Session(fabric, prepared, config, stored.known if stored else None)
             if dry_run:
                 session.try_once()
@@ -148,6 +154,12 @@ def _held(fabric: Fabric, folder: RunFolder) -> Iterator[None]:
         if told:
             raise UsageError(told["message"], hint=told["hint"], code=told["code"], details=told["details"])
         yield
+
+
+def _tell(fabric: Fabric, listeners: Sequence[Listener], failed: set[int], event: Preparing) -> None:
+    """What is done before there is a loop; rank 0 alone tells it."""
+    if fabric.global_rank == 0:
+        tell(listeners, event, failed)
 
 
 def _selection(prepared: Prepared) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from semiseg.cli import options
-from semiseg.cli.output import Output
+from semiseg.cli.output import Output, Tick, counted
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.split import Split
 from semiseg.machine.files import require_writable
@@ -69,7 +69,8 @@ def run(
     resolved = resolve(recipe=recipe, file=config, settings=settings or (), flags=flags)
     where = options.device(device)
 
-    split, plan = plan_of(opened, resolved, device=where, workers=options.workers(workers))
+    with counted(out, "reading scans") as tick:
+        split, plan = plan_of(opened, resolved, device=where, workers=options.workers(workers), progress=tick)
     if not dry_run:
         plan.save(output)
     written = "" if dry_run else f"written: {output}; change it and train with --plan {output}"
@@ -78,7 +79,13 @@ def run(
 
 
 def plan_of(
-    dataset: Dataset, config: Config, *, device: str, workers: int | None, file: Path | None = None
+    dataset: Dataset,
+    config: Config,
+    *,
+    device: str,
+    workers: int | None,
+    file: Path | None = None,
+    progress: Tick | None = None,
 ) -> tuple[Split, Plan]:
     """The split and the plan with which ``semiseg train`` would run."""
     from semiseg.machine.hardware import select_device
@@ -88,7 +95,9 @@ def plan_of(
         device = select_device(device).type
     split = split_dataset(dataset, config)
     workers = cores() if workers is None else workers
-    return split, plan_for(dataset, split, config, device=device, workers=workers, file=file)
+    return split, plan_for(
+        dataset, split, config, device=device, workers=workers, file=file, progress=progress
+    )
 
 
 def plan_text(split: Split, plan: Plan) -> Iterator[str]:

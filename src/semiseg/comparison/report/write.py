@@ -1,9 +1,4 @@
-"""The files of a comparison.
-
-Comparison in, files out: the page, and every figure for a paper.
-
-A comparison as JSON types: everything but the values of single cases, which are in ``per_case.csv``.
-"""
+"""The files of a comparison: tables, figures, the page, and JSON without the values of single cases."""
 
 from __future__ import annotations
 
