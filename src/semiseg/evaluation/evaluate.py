@@ -15,7 +15,7 @@ from semiseg.evaluation import conventions
 from semiseg.evaluation.case import Value, check_tolerance, evaluate, values_of
 from semiseg.evaluation.files import declared_values, pair_files
 from semiseg.evaluation.results import (
-    CaseResult,
+    CaseScores,
     Evaluation,
     case_result,
     completed,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from semiseg.images.grid import Volume
     from semiseg.preparation.plan import Plan
 
-__all__ = ["CaseResult", "Evaluation", "evaluate_folders", "evaluate_pairs"]
+__all__ = ["CaseScores", "Evaluation", "evaluate_folders", "evaluate_pairs"]
 
 log = logging.getLogger("semiseg.evaluation")
 
@@ -208,7 +208,7 @@ def _undone(dataset: Labeling) -> dict[int, int]:
 class _Compared:
     """A case that could be compared, and the values that its two files hold."""
 
-    result: CaseResult
+    result: CaseScores
     values: frozenset[int]
 
 

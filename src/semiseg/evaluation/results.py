@@ -43,7 +43,7 @@ class HasSpacing(Protocol):
 
 
 @dataclass(frozen=True)
-class CaseResult:
+class CaseScores:
     """One case: class name -> metrics, and where its two label maps came from."""
 
     case: str
@@ -73,7 +73,7 @@ class Evaluation:
         spacing_unit: ``px`` where no file of any case says how large its pixels are.
     """
 
-    cases: tuple[CaseResult, ...]
+    cases: tuple[CaseScores, ...]
     labels: Mapping[str, Value]
     convention: str = "semiseg"
     nsd_tolerance_mm: float = 1.0
@@ -155,12 +155,12 @@ class Evaluation:
 
 
 def completed(
-    result: CaseResult,
+    result: CaseScores,
     labels: Iterable[str],
     convention: str,
     nsd_tolerance_mm: float,
     distances: bool = True,
-) -> CaseResult:
+) -> CaseScores:
     """The same case with an entry for every class: one that neither map holds is empty in both."""
     nothing = Counts(tp=0, n_pred=0, n_ref=0, total=result.total)
     rule = conventions.find(convention)
@@ -219,7 +219,7 @@ def evaluate_pairs(
     conventions.find(convention)
     check_tolerance(nsd_tolerance_mm)
     classes = foreground(labels, ignore)
-    results: list[CaseResult] = []
+    results: list[CaseScores] = []
     failed: dict[str, str] = {}
     for case, prediction, reference, grid in pairs:
         try:
@@ -249,7 +249,7 @@ def case_result(
     ignore: int | None,
     files: tuple[Path, Path] | None = None,
     unit: str = "mm",
-) -> CaseResult:
+) -> CaseScores:
     """Wrap the metrics of one case; ``files`` are (reference, prediction), ``unit`` is the spacing's."""
     values = sorted({v for value in classes.values() for v in values_of(value)})
     ours, theirs = (~np.isin(labels, values) for labels in (prediction, reference))
@@ -259,7 +259,7 @@ def case_result(
         ours, theirs = ours & known, theirs & known
         total = int(np.count_nonzero(known))
     tp, n_pred, n_ref = (int(np.count_nonzero(mask)) for mask in (ours & theirs, ours, theirs))
-    return CaseResult(
+    return CaseScores(
         case=case,
         metrics=metrics,
         scale=Scale(tuple(reference.shape), tuple(float(s) for s in spacing), unit),
@@ -270,7 +270,7 @@ def case_result(
     )
 
 
-def spacing_unit(cases: Iterable[CaseResult]) -> tuple[str, tuple[str, ...]]:
+def spacing_unit(cases: Iterable[CaseScores]) -> tuple[str, tuple[str, ...]]:
     """The unit of the cases' spacing, and a notice where they differ and ``mm`` is taken."""
     units = [case.scale.unit for case in cases]
     count = units.count("px")
@@ -279,7 +279,7 @@ def spacing_unit(cases: Iterable[CaseResult]) -> tuple[str, tuple[str, ...]]:
     return "mm", (f"{count} of {len(units)} cases have no spacing: a pixel of theirs counts as 1 mm",)
 
 
-def each_value(evaluation: Evaluation) -> Iterator[tuple[CaseResult, str, str, ClassMetrics]]:
+def each_value(evaluation: Evaluation) -> Iterator[tuple[CaseScores, str, str, ClassMetrics]]:
     """(case, class, label value, metrics), case by case."""
     for case in evaluation.cases:
         for label, value in evaluation.labels.items():

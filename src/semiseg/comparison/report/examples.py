@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semiseg.comparison.report.words import lower_is_better
+from semiseg.comparison.report.format import lower_is_better
 from semiseg.drawing.overlay import Array
 from semiseg.errors import SemisegError
 
