@@ -94,9 +94,8 @@ def table(evaluation: Evaluation) -> Table:
     if len(stats) > 1:
         means = _foreground_mean(stats, evaluation.convention)
         rows.append(["mean", "", *(_number(means[m]) for m in shown)])
-    unit = (
-        f"; distances in {evaluation.unit}, NSD at {evaluation.nsd_tolerance_mm:g} {evaluation.spacing_unit}"
-    )
+    tolerance = f"{evaluation.nsd_tolerance_mm:g} {evaluation.spacing_unit}"
+    unit = f"; distances in {evaluation.unit}, NSD at {tolerance}"
     return Table(
         f"{cases} cases, convention {evaluation.convention}",
         heads(("class", "empty", *shown)),

@@ -84,6 +84,12 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, default=str) + "\n")
 
 
+def printable(text: str) -> str:
+    """A path that can be written as UTF-8 and shown on one line, whatever bytes its name has."""
+    shown = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
+
+
 def plain(value: Any) -> Any:
     """``value`` as JSON knows it: paths as text, NaN and infinity as null, arrays and sets as lists."""
     if isinstance(value, Mapping):
@@ -101,12 +107,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, Iterable) and not isinstance(value, Path):
         return [plain(item) for item in value]
     return str(value)
-
-
-def printable(text: str) -> str:
-    """A path that can be written as UTF-8 and shown on one line, whatever bytes its name has."""
-    shown = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
 
 
 def read_json(path: Path) -> Any:

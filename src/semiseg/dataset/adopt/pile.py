@@ -56,11 +56,7 @@ def draft_pile(
         entry.source = replace(entry.source, recode=draft.recode)
     images = _without_series_over_time(images, draft)
     if not images:
-        raise DataError(
-            f"no scan found in {root}, only {len(labels)} masks",
-            hint="give the folder that holds both scans and masks",
-            code="NO_IMAGES",
-        )
+        raise _no_scan(root, len(labels), draft)
     scans = [entry for entry, _ in images]
     order = settle_channels(scans, labels)
     draft.colors = any(seen.channels > 1 and has_colors(entry.source) for entry, seen in images)
@@ -68,6 +64,24 @@ def draft_pile(
     draft.items = _items(images, labels, order, draft)
     values = {item.id: found[_shown(item.label, labels)] for item in draft.items if item.label}
     return draft, values
+
+
+def _no_scan(root: Path, masks: int, draft: Draft) -> DataError:
+    """The error where only masks are left, or nothing that can be read."""
+    left_out = [notice for notice in draft.notices if notice.startswith("left out ")]
+    if masks or not left_out:
+        return DataError(
+            f"no scan found in {root}, only {masks} masks",
+            hint="give the folder that holds both scans and masks",
+            code="NO_IMAGES",
+        )
+    more = f" (and {len(left_out) - 1} more)" if left_out[1:] else ""
+    return DataError(
+        f"no scan in {root} can be used: {left_out[0]}{more}",
+        hint="mend what is told of the files, or give another folder",
+        code="NO_IMAGES",
+        details={"left_out": left_out},
+    )
 
 
 def _sources(entries: Sequence[Entry]) -> list[Source]:
