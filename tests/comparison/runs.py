@@ -10,7 +10,7 @@ from typing import Any
 from tests.trained import make_plan
 
 from semiseg.evaluation.case import Counts, Scale
-from semiseg.evaluation.results import CaseResult, Evaluation
+from semiseg.evaluation.results import CaseScores, Evaluation
 from semiseg.runs.events import Started, Stepped
 from semiseg.runs.log import FileLog
 from semiseg.runs.run import save_config
@@ -107,7 +107,7 @@ def evaluate(
                 **sizes,
             }
         cases.append(
-            CaseResult(
+            CaseScores(
                 case,
                 metrics,
                 Scale((8, 8, 8), (1.0, 1.0, 1.0)),

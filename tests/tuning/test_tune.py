@@ -85,7 +85,7 @@ def test_the_folder_holds_what_the_docs_say(tuned: Any) -> None:
     with (tuned.folder / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["state"] for row in rows] == ["done"] * 3
-    assert float(rows[0]["weight"]) == 20.0  # of the recipe, not of the class
+    assert float(rows[0]["weight"]) == 0.1  # where the search starts
     assert float(rows[0]["score"]) == pytest.approx((float(rows[0]["fold_0"]) + float(rows[0]["fold_1"])) / 2)
     ElementTree.parse(tuned.folder / "trials.svg")
     summary = json.loads((tuned.folder / "summary.json").read_text())
@@ -128,7 +128,7 @@ def test_force_takes_the_best_and_no_lead_keeps_the_start(tuned: Any, data: Path
         assert forced.config.method.options["weight"] == best.values["weight"]
         assert forced.config.optimizer.lr == best.values["optimizer.lr"]
     if kept.verdict.chosen is None:
-        assert kept.config.method.options["weight"] == 20.0
+        assert kept.config.method.options["weight"] == 0.1
     assert told(kept) == told(forced)
 
 

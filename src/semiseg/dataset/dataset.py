@@ -43,6 +43,8 @@ class Dataset:
         name: its name.
         channel_names: one per input channel.
         labels: class name -> value in the label files (after ``label_map``), by value, without ``ignore``.
+        regions: name -> values, where classes overlap; ``labels`` are then the single values.
+        regions_class_order: the value that each region is painted with in a prediction.
         ignore_value: the value that masks the loss, or None.
         label_map: raw value in a label file -> declared value.
         file_ending: of images and labels, with the dot.
@@ -51,6 +53,7 @@ class Dataset:
         test: imagesTs cases, with labels where labelsTs has them.
         notices: what a user should be told, one sentence each.
         splits: the published lists, if any.
+        colors: class name -> ``#rrggbb`` in which pictures of label maps show it.
     """
 
     root: Path
@@ -66,6 +69,9 @@ class Dataset:
     notices: list[str]
     splits: SplitFile | None = None
     split_faults: tuple[Problem, ...] = field(default=(), repr=False)
+    colors: dict[str, str] = field(default_factory=dict)
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    regions_class_order: tuple[int, ...] = ()
 
     @classmethod
     def open(cls, folder: str | int | Path) -> Dataset:
@@ -95,6 +101,9 @@ class Dataset:
             notices=_notices(description, found),
             splits=splits,
             split_faults=tuple(split_faults),
+            colors=dict(description.colors),
+            regions=dict(description.regions),
+            regions_class_order=description.regions_class_order,
         )
 
     def split(

@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from semiseg import images
 from semiseg.__about__ import __version__
+from semiseg.drawing.palette import of_classes
 from semiseg.errors import DeviceError, SemisegError, UsageError
 from semiseg.images.grid import Grid
-from semiseg.machine.files import require_writable, write_json
+from semiseg.machine.files import printable, require_writable, write_json
 from semiseg.prediction.assembly import Assembly
 from semiseg.prediction.model import Model, PreparedScan
 from semiseg.prediction.record import (
@@ -25,6 +29,7 @@ from semiseg.prediction.record import (
     inputs_state,
     is_complete,
     read_record,
+    size_unit,
     unlike_in,
     versions,
 )
@@ -230,17 +235,18 @@ class Job:
         """All files of one scan or none; the record says ``writing`` until the others are whole."""
         outputs, grid, meta, began = task.outputs, inferred.grid, inferred.meta, inferred.began
         found = inferred.assembly.result()
-        sizes = class_sizes(found.labels, self.model.label_values, grid)
+        sizes = class_sizes(found.labels, self.model.structures, grid)
         record = self._record(task, grid) | {
             "sizes": sizes,
-            "unit": "mL" if len(grid.shape) == 3 else "mm2",
+            "unit": size_unit(grid),
             "unlike": [one.as_dict() for one in inferred.unlike],
         }
         try:
             write_json(outputs.record, record | {"status": "writing"})
-            images.write(outputs.labels, found.labels, grid, meta)
+            palette = of_classes(self.model.label_values, self.model.plan.colors)
+            images.write(outputs.labels, found.labels, grid, meta | {"palette": palette})
             if outputs.entropy is not None and found.entropy is not None:
-                images.write(outputs.entropy, found.entropy, grid, meta)
+                images.write(outputs.entropy, _for_file(found.entropy, outputs.entropy), grid, meta)
             written = {kind: path.stat().st_size for kind, path in outputs.files().items()}
             write_json(
                 outputs.record, record | {"status": "done", "bytes": written, "seconds": _since(began)}
@@ -260,13 +266,16 @@ class Job:
             "model": self.model_dict,
             "options": self.options,
             "device": self.device,
-            "inputs": [str(scan.shown)] if scan.shown else [str(file) for file in scan.files],
+            "inputs": [printable(str(path)) for path in scan.shown or scan.files],
+            **({"series_instance_uid": list(scan.series)} if scan.series else {}),
             "inputs_state": inputs_state(scan.files),
             "outputs": {kind: path.name for kind, path in task.outputs.files().items()},
             "label_values": self.model.label_values,
+            **({"label_map": self.model.plan.label_map} if self.model.plan.label_map else {}),
+            **({"regions": self.model.structures} if self.model.plan.regions else {}),
             "grid": grid_dict(grid),
             # PNG and TIFF readers look for this key in CASE.json
-            "spacing": list(grid.spacing),
+            **({"spacing": list(grid.spacing)} if grid.unit == "mm" else {}),
         }
 
     def _is_ours(self, record: dict[str, Any]) -> bool:
@@ -281,6 +290,11 @@ class Job:
     def _failed(self, name: str, began: float, error: SemisegError) -> CaseResult:
         told = {key: value for key, value in error.as_dict().items() if key != "ok"}
         return CaseResult(name, "failed", _since(began), error=told)
+
+
+def _for_file(entropy: NDArray[np.float32], path: Path) -> NDArray[Any]:
+    """Entropy as the format has it: 16 bits in a PNG, black for certain and white for uniform."""
+    return (entropy * 65535).round().astype(np.uint16) if path.suffix == ".png" else entropy
 
 
 def _since(began: float) -> float:

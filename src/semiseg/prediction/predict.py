@@ -70,7 +70,8 @@ def predict(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; for a model that is not loaded yet.
         overwrite: replace what is there. Otherwise files that we did not write are never touched.
         resume: leave scans that the same model has predicted in the same way; False refuses them.
-        uncertainty: also write ``CASE_entropy.nii.gz``, 0 certain to 1 uniform.
+        uncertainty: also write ``CASE_entropy.nii.gz``, 0 certain to 1 uniform (of PNG and BMP scans a 16-bit
+            PNG, black to white).
         mirror: average over views mirrored along the axes that the run's training mirrored, and no others;
             None as the run was configured.
         quality: ``balanced`` (as validated) or ``best`` (with ``mirror``).

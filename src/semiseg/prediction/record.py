@@ -30,9 +30,10 @@ class Outputs:
 
     @classmethod
     def place(cls, labels: Path, stem: str, *, uncertainty: bool) -> Outputs:
-        """Beside the label map: ``CASE_entropy.nii.gz`` and ``CASE.json``."""
+        """Beside the label map: ``CASE_entropy.nii.gz`` (``.png`` for pictures) and ``CASE.json``."""
         folder = labels.parent
-        doubt = folder / f"{stem}_entropy.nii.gz" if uncertainty else None
+        ending = ".png" if labels.suffix.lower() in (".png", ".bmp") else ".nii.gz"
+        doubt = folder / f"{stem}_entropy{ending}" if uncertainty else None
         return cls(labels, doubt, folder / f"{stem}.json")
 
     def files(self) -> dict[str, Path]:
@@ -49,7 +50,7 @@ class CaseResult:
     seconds: float = 0.0
     outputs: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, float] = field(default_factory=dict)
-    """Foreground class -> milliliters (square millimeters for a 2D image)."""
+    """Foreground class -> milliliters (square millimeters for a 2D image, pixels where none has a size)."""
     unlike: list[dict[str, Any]] = field(default_factory=list)
     """In what the scan is unlike the training scans: ``kind``, ``text``, ``value``, ``seen``."""
     error: dict[str, Any] | None = None
@@ -151,12 +152,29 @@ def inputs_state(files: Sequence[Path]) -> str:
 
 def grid_dict(grid: Grid) -> dict[str, Any]:
     """The grid as JSON."""
-    return {"shape": list(grid.shape), "spacing": list(grid.spacing), "affine": grid.affine.tolist()}
+    return {
+        "shape": list(grid.shape),
+        "spacing": list(grid.spacing),
+        "unit": grid.unit,
+        "affine": grid.affine.tolist(),
+    }
 
 
-def class_sizes(labels: NDArray[Any], values: Mapping[str, int], grid: Grid) -> dict[str, float]:
-    """Class name -> volume in mL, or area in mm² of a 2D image, of every class but the first (background)."""
-    counts = np.bincount(labels.reshape(-1), minlength=max(values.values()) + 1)
-    unit = float(np.prod(grid.spacing)) / (1000.0 if len(grid.shape) == 3 else 1.0)
-    names = list(values)[1:]
-    return {name: round(float(counts[values[name]]) * unit, 4) for name in names}
+def size_unit(grid: Grid) -> str:
+    """The unit of :func:`class_sizes`: pixels (voxels) where no file says how large they are."""
+    if grid.unit == "px":
+        return "px"
+    return "mL" if len(grid.shape) == 3 else "mm2"
+
+
+def class_sizes(
+    labels: NDArray[Any], structures: Mapping[str, Sequence[int]], grid: Grid
+) -> dict[str, float]:
+    """Class or region -> volume in mL, or area in mm² of a 2D image, from the values that it has.
+
+    Pixels, where no file says how large they are.
+    """
+    most = max(value for values in structures.values() for value in values)
+    counts = np.bincount(labels.reshape(-1), minlength=most + 1)
+    unit = float(np.prod(grid.spacing)) / (1000.0 if size_unit(grid) == "mL" else 1.0)
+    return {name: round(float(counts[list(v)].sum()) * unit, 4) for name, v in structures.items()}

@@ -78,6 +78,8 @@ def train(
             config = with_network(config, Plan.load(plan_file).network.name)
         config = resolved(config, fabric.device.type)
         require_names(config)
+        if opened.regions:
+            methods.require_regions(config.method.name)
         folder = RunFolder(run_folder or runs, opened.name, config, exact=run_folder is not None)
         with nullcontext() if dry_run else _held(fabric, folder):
             tell_first = functools.partial(_tell, fabric, listeners, set())

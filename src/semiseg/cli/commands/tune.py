@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from semiseg.cli import options
-from semiseg.cli.output import Output, columns
+from semiseg.cli.output import Output
 
 EXAMPLES = (
     "semiseg tune Dataset104_Heart --method mean_teacher --labeled 8 --iterations 500",
@@ -111,6 +111,7 @@ def run(
 
     require_optuna()
     from semiseg.dataset.dataset import Dataset
+    from semiseg.drawing.table import terminal
     from semiseg.machine.hardware import cores, select_device
     from semiseg.tuning.outline import outline
     from semiseg.tuning.tune import folder_of, tune
@@ -146,4 +147,5 @@ def run(
         resume=resume,
         overwrite=overwrite,
     )
-    out.result(summary(tuned), "\n".join([columns(table(tuned)), "", *result_words(tuned)]))
+    out.text(terminal(table(tuned)))
+    out.result(summary(tuned), "\n".join(result_words(tuned)))

@@ -1,33 +1,36 @@
-"""A pile of scans and masks, flat or nested: who is a case, which mask is whose, what is test.
-
-Which mask belongs to which scan, and what the case is called.
-"""
+"""A pile of scans and masks, flat or nested: who is a case, which mask is whose, what is test."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from semiseg.dataset.adopt.channels import name_channels, settle_channels
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
-from semiseg.dataset.adopt.listing import (
-    Entry,
-    Listing,
-    Looks,
-    Mask,
-    clean_id,
-    has_colors,
-    in_threads,
-    look,
-    look_for_labels,
-)
+from semiseg.dataset.adopt.listing import Entry, Listing, without_previews
+from semiseg.dataset.adopt.looks import MOST_VALUES, Looks, has_colors, in_threads, look, look_for_labels
+from semiseg.dataset.adopt.masks import Mask, settle_masks
+from semiseg.dataset.adopt.pairing import name_cases, pair
 from semiseg.errors import DataError
-from semiseg.images import ending_of, picture
 
 
-def draft_pile(root: Path, listing: Listing, workers: int | None) -> tuple[Draft, dict[str, frozenset[int]]]:
+def draft_pile(
+    root: Path,
+    listing: Listing,
+    workers: int | None,
+    label_names: Mapping[int, str],
+    most_classes: int,
+) -> tuple[Draft, dict[str, frozenset[int]]]:
     """Work out the cases of a pile.
+
+    Args:
+        root: the folder.
+        listing: what lies in it.
+        workers: files read at a time.
+        label_names: value -> class name, where the user said so.
+        most_classes: more are refused.
 
     Returns:
         the draft, and the label values of each labeled case id.
@@ -35,7 +38,9 @@ def draft_pile(root: Path, listing: Listing, workers: int | None) -> tuple[Draft
     Raises:
         DataError: no images, names that cannot be told apart, or labels that fit no image.
     """
-    draft = Draft([], notices=list(listing.notices))
+    draft = Draft([], label_names=dict(label_names), notices=list(listing.notices))
+    if listing.broken:
+        raise listing.broken[0][2]
     entries = _usable(listing.entries, draft, workers)
     images = [(entry, seen) for entry, seen in entries if entry.role == "image"]
     labels = [entry for entry, _ in entries if entry.role == "label"]
@@ -45,7 +50,10 @@ def draft_pile(root: Path, listing: Listing, workers: int | None) -> tuple[Draft
     if not labels:
         labels, masks = _labels_by_content(images, workers, draft)
         images = [(entry, seen) for entry, seen in images if entry.shown not in masks]
-    labels = _true_labels(labels, masks, draft)
+    found = settle_masks(masks, draft, most_classes)
+    labels = [entry for entry in labels if entry.shown in found]
+    for entry in labels:
+        entry.source = replace(entry.source, recode=draft.recode)
     images = _without_series_over_time(images, draft)
     if not images:
         raise _no_scan(root, len(labels), draft)
@@ -54,7 +62,7 @@ def draft_pile(root: Path, listing: Listing, workers: int | None) -> tuple[Draft
     draft.colors = any(seen.channels > 1 and has_colors(entry.source) for entry, seen in images)
     draft.channel_names = name_channels(order, scans, draft, root)
     draft.items = _items(images, labels, order, draft)
-    values = {item.id: masks[_shown(item.label, labels)].values for item in draft.items if item.label}
+    values = {item.id: found[_shown(item.label, labels)] for item in draft.items if item.label}
     return draft, values
 
 
@@ -90,11 +98,10 @@ def _usable(entries: Sequence[Entry], draft: Draft, workers: int | None) -> list
         if looks.trouble:
             draft.notices.append(f"left out {entry.shown}: {looks.trouble}")
     usable = [(entry, looks) for entry, looks in zip(entries, seen, strict=True) if not looks.trouble]
-    pictures = [entry.shown for entry, _ in usable if ending_of(entry.source.path) in picture.ENDINGS]
-    if not pictures or 2 * len(pictures) >= len(usable):
-        return usable
-    draft.notices.append(f"left out {len(pictures)} pictures beside volumes: {some(pictures)}")
-    return [(entry, looks) for entry, looks in usable if entry.shown not in set(pictures)]
+    kept, pictures = without_previews([entry for entry, _ in usable])
+    if pictures:
+        draft.notices.append(f"left out {len(pictures)} pictures beside volumes: {some(pictures)}")
+    return [(entry, looks) for entry, looks in usable if entry in kept]
 
 
 def _labels_by_content(
@@ -103,7 +110,7 @@ def _labels_by_content(
     """No name tells a mask: take files of few whole numbers for masks, if other files are not like that."""
     whole = [e for e, seen in images if not seen.dtype.startswith("float") and not e.source.series]
     found = in_threads(look_for_labels, _sources(whole), workers)
-    masks = {e.shown: mask for e, mask in zip(whole, found, strict=True) if not mask.trouble}
+    masks = {e.shown: mask for e, mask in zip(whole, found, strict=True) if _is_map(mask)}
     if not masks or len(masks) == len(images):
         return [], {}
     draft.decisions.append(f"{len(masks)} files hold a few whole numbers and are taken for masks")
@@ -113,11 +120,8 @@ def _labels_by_content(
     return labels, masks
 
 
-def _true_labels(labels: Sequence[Entry], masks: Mapping[str, Mask], draft: Draft) -> list[Entry]:
-    for entry in labels:
-        if masks[entry.shown].trouble:
-            draft.notices.append(f"left out {entry.shown}, named like a mask: {masks[entry.shown].trouble}")
-    return [entry for entry in labels if not masks[entry.shown].trouble]
+def _is_map(mask: Mask) -> bool:
+    return not mask.trouble and 0 < len(mask.values) <= MOST_VALUES
 
 
 def _without_series_over_time(images: list[tuple[Entry, Looks]], draft: Draft) -> list[tuple[Entry, Looks]]:
@@ -156,7 +160,7 @@ def _items(
 def _frames(entry: Entry, seen: Looks) -> list[Source]:
     if seen.frames == 1:
         return [entry.source]
-    return [Source(entry.source.path, frame) for frame in range(seen.frames)]
+    return [replace(entry.source, frame=frame) for frame in range(seen.frames)]
 
 
 def _frame_channels(items: Sequence[Item], draft: Draft) -> None:
@@ -176,114 +180,3 @@ def _part(said: Part, has_label: bool) -> Part:
 
 def _shown(source: Source | None, labels: Sequence[Entry]) -> str:
     return next(entry.shown for entry in labels if entry.source == source)
-
-
-Naming = Callable[[Entry], str]
-
-
-def _plain(entry: Entry) -> str:
-    return entry.key or (entry.folders[-1] if entry.folders else entry.stem)
-
-
-def _by_part(entry: Entry) -> str:
-    return f"{entry.part}_{_plain(entry)}"
-
-
-def _by_folder(entry: Entry) -> str:
-    return "_".join([*entry.folders, *([entry.key] if entry.key else [])]) or entry.stem
-
-
-def _by_both(entry: Entry) -> str:
-    return f"{entry.part}_{_by_folder(entry)}"
-
-
-def name_cases(entries: Sequence[Entry]) -> dict[str, str]:
-    """Shown path -> case id: the shortest way of naming under which no two files are the same thing.
-
-    Raises:
-        DataError: two files cannot be told apart by any part of their paths.
-    """
-    for naming in (_plain, _by_part, _by_folder, _by_both):
-        names = {entry.shown: clean_id(naming(entry)) for entry in entries}
-        things = Counter((names[e.shown].lower(), e.role, e.channel) for e in entries)
-        if all(times == 1 for times in things.values()):
-            return names
-    clash = next(thing for thing, times in things.items() if times > 1)
-    same = [e.shown for e in entries if (names[e.shown].lower(), e.role, e.channel) == clash]
-    raise DataError(
-        f"{some(same)} would all be the {clash[1]} of case {clash[0]!r}",
-        hint="give each scan its own name or folder, and merge several masks of a scan into one file",
-        code="AMBIGUOUS_NAMES",
-        details={"files": same},
-    )
-
-
-def pair(images: Mapping[str, Entry], labels: Mapping[str, Entry], draft: Draft) -> dict[str, Entry]:
-    """Image case id -> its label. Equal ids first, then one name beginning with the other.
-
-    Args:
-        images: case id -> one of its images.
-        labels: id from the label's own name -> label.
-        draft: gets a notice for every label left alone.
-
-    Raises:
-        DataError: no label fits any image, or several fit one.
-    """
-    lower = {name.lower(): name for name in images}
-    found: dict[str, list[str]] = defaultdict(list)
-    alone: list[str] = []
-    for name in labels:
-        match = lower.get(name.lower()) or _nearest(name, images)
-        (found[match] if match else alone).append(name)
-    if labels and not found:
-        found, alone = _without_common_end(images, labels)
-    if labels and not found:
-        shown = some([labels[name].shown for name in alone], 3)
-        raise DataError(
-            f"none of the {len(labels)} labels ({shown}) fits the name of an image",
-            hint="give scan and mask the same name, e.g. images/case_1.nii.gz and labels/case_1.nii.gz",
-            code="UNPAIRED_LABELS",
-        )
-    several = {case: masks for case, masks in found.items() if len(masks) > 1}
-    for case, masks in several.items():
-        shown = some([labels[name].shown for name in masks])
-        raise DataError(
-            f"{len(several)} cases have several masks, such as {case}: {shown}",
-            hint="merge the masks of a scan into one file, one value per class",
-            code="SEVERAL_LABELS",
-        )
-    if alone:
-        shown = some([labels[name].shown for name in alone])
-        draft.notices.append(f"left out {len(alone)} labels without an image: {shown}")
-    return {case: labels[names[0]] for case, names in found.items()}
-
-
-def _nearest(name: str, images: Mapping[str, Entry]) -> str | None:
-    """The longest image name that begins the label's, or the only one that the label's name begins."""
-    inside = sorted((case for case in images if _begins(case, name)), key=len)
-    around = [case for case in images if _begins(name, case)]
-    if inside:
-        return inside[-1]
-    return around[0] if len(around) == 1 else None
-
-
-def _begins(short: str, long: str) -> bool:
-    return long.lower().startswith(short.lower()) and not long[len(short) : len(short) + 1].isalnum()
-
-
-def _without_common_end(
-    images: Mapping[str, Entry], labels: Mapping[str, Entry]
-) -> tuple[dict[str, list[str]], list[str]]:
-    """Match ``001_b`` with ``001_a`` when all masks end alike and all scans end alike."""
-    short = {_cut_end(name, list(images)): name for name in images}
-    found: dict[str, list[str]] = defaultdict(list)
-    alone: list[str] = []
-    for name in labels:
-        case = short.get(_cut_end(name, list(labels)))
-        (found[case] if case else alone).append(name)
-    return found, alone
-
-
-def _cut_end(name: str, names: Sequence[str]) -> str:
-    ends = {other.rpartition("_")[2] for other in names}
-    return name.rpartition("_")[0] if len(ends) == 1 and "_" in name else name
