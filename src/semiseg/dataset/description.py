@@ -14,6 +14,10 @@ from semiseg.machine.files import read_json
 
 FILE = "dataset.json"
 IGNORE_NAME = "ignore"
+NO_CLASS = "no class"
+"""Stands in the place of the background where ``"background": null`` says that there is none."""
+UNDECLARED = -1
+"""What a value becomes that a file may not hold."""
 _EXAMPLE = (
     '{"channel_names": {"0": "MRI"}, "labels": {"background": 0, "tumor": 1}, "numTraining": 20, '
     '"file_ending": ".nii.gz"}'
@@ -26,7 +30,8 @@ class Description:
 
     Attributes:
         channel_names: one per input channel; the name chooses the normalization.
-        labels: class name -> value, in the order of the values, background first, without ``ignore``.
+        labels: class name -> value, in the order of the values, background first, without ``ignore``. With
+            ``"background": null`` the first is :data:`NO_CLASS`, and ``label_map`` leads from files there.
         ignore_value: the value that masks the loss, or None.
         label_map: raw value in a label file -> declared value.
         file_ending: of images and labels, with the dot.
@@ -47,7 +52,16 @@ class Description:
     free: dict[str, Any] = field(default_factory=dict)
 
 
-_KNOWN = ("channel_names", "labels", "file_ending", "label_map", "numTraining", "dataset", "colors")
+_KNOWN = (
+    "channel_names",
+    "labels",
+    "file_ending",
+    "label_map",
+    "numTraining",
+    "dataset",
+    "colors",
+    "background",
+)
 
 
 def read_description(root: Path) -> tuple[Description, list[Problem]]:
@@ -69,20 +83,43 @@ def read_description(root: Path) -> tuple[Description, list[Problem]]:
         return empty, [_fault(f"a JSON {type(raw).__name__}", "a JSON object", f"write {_EXAMPLE}")]
     faults: list[Problem] = []
     labels, ignore = _labels(raw, faults.append)
+    declared = {*labels.values(), *([ignore] if ignore is not None else [])}
+    label_map = _label_map(raw, declared, faults.append)
+    if "background" in raw:
+        if raw["background"] is not None:
+            got = f"background = {raw['background']!r}"
+            fix = "write null where no class is background, or take the key away"
+            faults.append(_fault(got, '"background": null', fix))
+        labels, ignore, label_map = _without_background(labels, ignore, label_map)
     description = Description(
         channel_names=_channel_names(raw, faults.append),
         labels=labels,
         file_ending=_file_ending(raw, faults.append),
         ignore_value=ignore,
-        label_map=_label_map(
-            raw, {*labels.values(), *([ignore] if ignore is not None else [])}, faults.append
-        ),
+        label_map=label_map,
         num_training=_num_training(raw, faults.append),
         mapping=_mapping(raw, faults.append),
         colors=_colors(raw, labels, faults.append),
         free={key: value for key, value in raw.items() if key not in _KNOWN},
     )
     return description, faults
+
+
+def _without_background(
+    labels: Mapping[str, int], ignore: int | None, label_map: Mapping[int, int]
+) -> tuple[dict[str, int], int | None, dict[int, int]]:
+    """Every class one value higher, below them one that no file holds, and the map that leads there.
+
+    So the class of value 0 is trained, predicted and scored like the others, and all that is said of the
+    background is said of nothing. The values in files stay: predictions hold them, too.
+    """
+    if not labels:
+        return {}, ignore, dict(label_map)
+    declared = [*labels.values(), *([ignore] if ignore is not None else [])]
+    raised = {value: value + 1 for value in declared} | {max(declared) + 1: UNDECLARED}
+    raised |= {raw: value + 1 for raw, value in label_map.items()}
+    shifted = {NO_CLASS: 0} | {name: value + 1 for name, value in labels.items()}
+    return shifted, None if ignore is None else ignore + 1, raised
 
 
 Report = Callable[[Problem], None]
