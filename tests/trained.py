@@ -35,7 +35,8 @@ def make_plan(
 ) -> Plan:
     names = ["background", *(f"structure {k}" for k in range(1, classes))]
     if isinstance(channels, int):
-        channels = tuple(ChannelPlan(name=f"MRI{c}", scheme="none") for c in range(channels))
+        sequences = ["MRI"] if channels == 1 else [f"MRI{c}" for c in range(channels)]
+        channels = tuple(ChannelPlan(name=name, scheme="none") for name in sequences)
     fields: dict[str, Any] = {
         "dim": dim,
         "spacing": (None, None, None),

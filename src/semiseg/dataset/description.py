@@ -14,6 +14,10 @@ from semiseg.machine.files import read_json
 
 FILE = "dataset.json"
 IGNORE_NAME = "ignore"
+NO_CLASS = "no class"
+"""Stands in the place of the background where ``"background": null`` says that there is none."""
+UNDECLARED = -1
+"""What a value becomes that a file may not hold."""
 _EXAMPLE = (
     '{"channel_names": {"0": "MRI"}, "labels": {"background": 0, "tumor": 1}, "numTraining": 20, '
     '"file_ending": ".nii.gz"}'
@@ -27,7 +31,8 @@ class Description:
     Attributes:
         channel_names: one per input channel; the name chooses the normalization.
         labels: class name -> value, in the order of the values, background first, without ``ignore``. Where
-            there are regions: the values that they are made of, named ``value 1`` and so on.
+            there are regions: the values that they are made of, named ``value 1`` and so on. With
+            ``"background": null`` the first is :data:`NO_CLASS`, and ``label_map`` leads from files there.
         regions: name -> values, in the order of the file; empty where every class has one value.
         regions_class_order: the value that each region is painted with in a prediction.
         ignore_value: the value that masks the loss, or None.
@@ -54,7 +59,7 @@ class Description:
 
 _KNOWN = (
     *("channel_names", "labels", "regions_class_order", "file_ending", "label_map", "numTraining", "dataset"),
-    "colors",
+    *("colors", "background"),
 )
 
 
@@ -78,6 +83,19 @@ def read_description(root: Path) -> tuple[Description, list[Problem]]:
     faults: list[Problem] = []
     found = _labels(raw, faults.append)
     labels, ignore = found.labels, found.ignore
+    declared = {*labels.values(), *([ignore] if ignore is not None else [])}
+    label_map = _label_map(raw, declared, faults.append)
+    if "background" in raw:
+        if raw["background"] is not None:
+            got = f"background = {raw['background']!r}"
+            fix = "write null where no class is background, or take the key away"
+            faults.append(_fault(got, '"background": null', fix))
+        elif found.regions:
+            got = '"background": null beside regions'
+            fix = "voxels of no region are background: take the key away"
+            faults.append(_fault(got, "one of the two", fix))
+        else:
+            labels, ignore, label_map = _without_background(labels, ignore, label_map)
     description = Description(
         channel_names=_channel_names(raw, faults.append),
         labels=labels,
@@ -85,15 +103,30 @@ def read_description(root: Path) -> tuple[Description, list[Problem]]:
         regions_class_order=found.order,
         file_ending=_file_ending(raw, faults.append),
         ignore_value=ignore,
-        label_map=_label_map(
-            raw, {*labels.values(), *([ignore] if ignore is not None else [])}, faults.append
-        ),
+        label_map=label_map,
         num_training=_num_training(raw, faults.append),
         mapping=_mapping(raw, faults.append),
         colors=_colors(raw, labels, faults.append),
         free={key: value for key, value in raw.items() if key not in _KNOWN},
     )
     return description, faults
+
+
+def _without_background(
+    labels: Mapping[str, int], ignore: int | None, label_map: Mapping[int, int]
+) -> tuple[dict[str, int], int | None, dict[int, int]]:
+    """Every class one value higher, below them one that no file holds, and the map that leads there.
+
+    So the class of value 0 is trained, predicted and scored like the others, and all that is said of the
+    background is said of nothing. The values in files stay: predictions hold them, too.
+    """
+    if not labels:
+        return {}, ignore, dict(label_map)
+    declared = [*labels.values(), *([ignore] if ignore is not None else [])]
+    raised = {value: value + 1 for value in declared} | {max(declared) + 1: UNDECLARED}
+    raised |= {raw: value + 1 for raw, value in label_map.items()}
+    shifted = {NO_CLASS: 0} | {name: value + 1 for name, value in labels.items()}
+    return shifted, None if ignore is None else ignore + 1, raised
 
 
 Report = Callable[[Problem], None]
@@ -183,7 +216,7 @@ def _labels(raw: Mapping[str, Any], report: Report) -> _Labels:
     overlapping = any(len(members) > 1 for members in regions.values())
     values = {n: v for n, v in names.items() if _is_value(v)}
     if overlapping:
-        values, regions = _without_background(values, regions)
+        values, regions = _values_of_regions(values, regions)
     if wrong or not _check_values(values, report):
         return _Labels()  # what the files hold cannot be compared with this
     ignore = values.pop(IGNORE_NAME, None)
@@ -202,7 +235,7 @@ def _is_region(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_value, value)) and 0 < len(set(value)) == len(value)
 
 
-def _without_background(
+def _values_of_regions(
     values: Mapping[str, int], regions: Mapping[str, tuple[int, ...]]
 ) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
     """The values that regions are made of as classes of their own, and the regions alone."""

@@ -307,8 +307,7 @@ def _told_of_maps(classes: _Classes, prediction: Path) -> list[str]:
             return []
         return [
             "several values of the files mean one class (label_map): references are mapped, predictions "
-            "are read as `semiseg predict` writes them, with declared values where no raw value alone is the "
-            "class"
+            "are read as `semiseg predict` writes them: declared values where no raw value alone is the class"
         ]
     folder = prediction if prediction.is_dir() else prediction.parent
     for path in sorted(folder.glob("*.json"))[:3]:

@@ -286,7 +286,7 @@ def _declared(label: NDArray[Any], ask: _Ask) -> NDArray[np.uint16]:
     table = np.arange(np.iinfo(np.uint16).max + 1, dtype=np.uint16)
     for value, meant in ask.mapping.items():
         if 0 <= value < len(table):
-            table[value] = meant
+            table[value] = max(meant, 0)
     table[np.isin(table, list(ask.background))] = 0
     declared: NDArray[np.uint16] = table[raw]
     return declared

@@ -56,6 +56,10 @@ def file_values(plan: Plan) -> tuple[int, ...]:
         raw.setdefault(declared, []).append(value)
     declared_values = tuple(plan.labels.values())
     back = tuple(raw[v][0] if len(raw.get(v, ())) == 1 else v for v in declared_values)
+    if (
+        plan.label_map.get(0) and 0 not in raw
+    ):  # files hold no background: 0 is a class, and it needs another value
+        back = (max(*back, *plan.label_map) + 1, *back[1:])
     return back if len(set(back)) == len(back) else declared_values
 
 
@@ -86,7 +90,9 @@ def _distinct(label: NDArray[Any]) -> list[Any]:
 def _undeclared(odd: list[Any], found: list[Any], plan: Plan, case: str) -> DataError:
     where = f"{case}: " if case else ""
     declared = sorted({*plan.labels.values(), *([] if plan.ignore_value is None else [plan.ignore_value])})
-    proposal = propose_label_map(found, declared)
+    if plan.label_map.get(0):  # no background: what files hold is what the map names
+        declared = sorted(raw for raw, value in plan.label_map.items() if value in declared)
+    proposal = {} if plan.label_map.get(0) else propose_label_map(found, declared)
     hint = (
         f'if these are the same classes in order, add "label_map": {proposal} to dataset.json '
         "(`semiseg check --fix` writes it)"

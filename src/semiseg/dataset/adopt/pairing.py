@@ -72,7 +72,7 @@ def case_ids(entries: Sequence[Entry]) -> tuple[dict[str, str], tuple[str, str, 
     ways = (_plain, _by_part, _by_folder, _by_both)
     cleaned = [{entry.shown: clean_id(naming(entry)) for entry in entries} for naming in ways]
     best: dict[str, str] = {}
-    least: Counter[tuple[str, str, str | None]] = Counter({("", "", None): len(entries)})
+    least: Counter[tuple[str, str, str | None]] = Counter()
     for names in (*cleaned, *(_numbered(entries, naming) for naming in ways)):
         surplus = _things(entries, names) - Counter(set(_things(entries, names)))
         if not best or surplus.total() < least.total():

@@ -32,6 +32,8 @@ def propose_label_map(findings: Sequence[Finding], description: Description) -> 
     Values keep their order: with classes 0-3 declared, files that hold 0, 1, 2 and 4 get ``{4: 3}``. Nothing
     is proposed when the numbers of values differ, because then a person has to say which class is which.
     """
+    if description.label_map.get(0):  # no background: maps are written by hand
+        return {}
     found = {value for finding in findings for value in finding.values or {}} - {0}
     declared = declared_values(description) - {0}
     known = description.label_map
@@ -68,7 +70,10 @@ def _of_case(
     mapped = {description.label_map.get(value, value) for value in values}
     allowed = declared_values(description)
     if mapped - allowed:
-        wanted = ", ".join(map(str, sorted(allowed))) + " (labels of dataset.json)"
+        raised = 1 if description.label_map.get(0) else 0
+        wanted = (
+            ", ".join(str(v - raised) for v in sorted(allowed) if v >= raised) + " (labels of dataset.json)"
+        )
         got = f"values and voxels {{{histogram(values)}}}"
         fix = _BLURRED if two_ends(values) else _fix(proposal)
         return [Problem("LABEL_VALUES", got, wanted, fix, case.id, file)]
