@@ -18,13 +18,13 @@ import yaml
 
 from semiseg.errors import Interrupted, PartialError, SemisegError
 from semiseg.machine.files import LOCK, Claim, in_use, require_writable, write_text
+from semiseg.machine.stopping import StopRequest
 from semiseg.sweeping.board import Board
 from semiseg.sweeping.executors import Ended, Executor, Job
 from semiseg.sweeping.grid import Cell, grid
 from semiseg.sweeping.ledger import Entry, Ledger, enroll, foreseen, snapshot, write_snapshot
 from semiseg.sweeping.spec import Spec
 from semiseg.sweeping.worker import share_done, shares_done
-from semiseg.training.progress import StopRequest
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from semiseg.errors import Interrupted, SemisegError, unforeseen
-from semiseg.training.progress import StopRequest
+from semiseg.machine.stopping import StopRequest
 from semiseg.tuning.book import Book
 from semiseg.tuning.entry import Entry
 from semiseg.tuning.trial import Bench, Job, Pruned, Report, Scored, play
