@@ -115,6 +115,15 @@ def unknown_name(kind: str, got: str, known: Iterable[str], *, hint: str = "") -
     )
 
 
+def missing_extra(extra: str, package: str, wanted_by: str) -> UsageError:
+    """The error for a package that only an extra of semiseg installs."""
+    return UsageError(
+        f"{wanted_by} needs {package}, which is not installed",
+        hint=f'pip install "semiseg[{extra}]"',
+        code="MISSING_EXTRA",
+    )
+
+
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|not enough memory|can't allocate memory|cannot allocate memory", re.I
 )

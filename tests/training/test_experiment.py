@@ -165,6 +165,7 @@ def test_two_dimensions(network, tmp_path):
     assert all(torch.isfinite(value.float()).all() for value in weights(run).values())
 
 
+@pytest.mark.usefixtures("monai")
 def test_a_network_of_monai(data, tmp_path):
     flags = {"network.name": "monai:SegResNet", "network.options": {"init_filters": 8, "blocks_down": [1, 1]}}
     flags["network.options"]["blocks_up"] = [1]

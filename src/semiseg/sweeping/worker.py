@@ -156,10 +156,6 @@ def _wait_for_the_end_of_input() -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 METRICS = ("Dice", "HD95", "ASD")
 """Whose means the ledger keeps; every metric of every case is in ``metrics.csv``."""
 
@@ -266,3 +262,7 @@ def share_done(folder: Path, cell: Cell) -> float:
 def shares_done(folder: Path, cells: Iterable[Cell]) -> dict[str, float]:
     """Cell id -> :func:`share_done`."""
     return {cell.id: share_done(folder, cell) for cell in cells}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -114,11 +114,15 @@ def require_names(config: Config) -> None:
     """Refuse what no method, network or augmentation is called, before any scan is opened.
 
     Raises:
-        UsageError: an unknown name, or an option that it does not have (with the nearest).
+        UsageError: an unknown name, an option that it does not have (with the nearest), or a network (also a
+            method's ``partner``) of MONAI where MONAI is not installed.
     """
-    methods.check_options(methods.find(config.method.name), config.method.options)
+    method = methods.find(config.method.name)
+    options = methods.check_options(method, config.method.options)
     augment.find(config.augment.name, config.augment.options)
-    networks.require(config.network.name)
+    named = methods.all_options(method, options).get("partner", "")
+    for name in (config.network.name, *([named] if isinstance(named, str) and named else [])):
+        networks.require(name)
 
 
 def resolved(config: Config, device_type: str) -> Config:

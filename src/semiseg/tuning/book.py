@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, missing_extra
 from semiseg.runs.log import drop_torn_line
 from semiseg.tuning.axes import Axis, Choice
 from semiseg.tuning.entry import Entry
@@ -41,11 +41,7 @@ def require_optuna() -> None:
     try:
         import optuna  # noqa: F401
     except ImportError:
-        raise UsageError(
-            "tuning needs Optuna, which is not installed",
-            hint='pip install "semiseg[hpo]"',
-            code="MISSING_PACKAGE",
-        ) from None
+        raise missing_extra("hpo", "Optuna", "tuning") from None
 
 
 class Book:

@@ -41,15 +41,6 @@ class Executor(Protocol):
         """End all workers at once."""
 
 
-def missing_extra(extra: str, package: str) -> UsageError:
-    """The error for an executor whose package is not installed."""
-    return UsageError(
-        f"--on {extra} needs the package {package}, which is not installed",
-        hint=f"python -m pip install 'semiseg[{extra}]'",
-        code="MISSING_EXTRA",
-    )
-
-
 def one_kind(devices: str) -> str:
     """``--devices`` where the place gives out the devices itself.
 

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from semiseg.errors import SemisegError, UsageError
-from semiseg.sweeping.executors.base import Ended, missing_extra, one_kind
+from semiseg.errors import SemisegError, UsageError, missing_extra
+from semiseg.sweeping.executors.base import Ended, one_kind
 from semiseg.sweeping.executors.local import CORES
 from semiseg.sweeping.executors.process import Job, run_here
 
@@ -33,7 +33,7 @@ class Ray:
         try:
             import ray
         except ImportError:
-            raise missing_extra("ray", "ray") from None
+            raise missing_extra("ray", "Ray", f"--on {address}") from None
         self._ray: Any = ray
         kind = one_kind(devices)
         self._connect(address)

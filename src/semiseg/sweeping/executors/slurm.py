@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from semiseg.errors import UsageError
-from semiseg.sweeping.executors.base import Ended, missing_extra, one_kind
+from semiseg.errors import UsageError, missing_extra
+from semiseg.sweeping.executors.base import Ended, one_kind
 from semiseg.sweeping.executors.process import Job, run_here
 
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -37,7 +37,7 @@ class Slurm:
         try:
             import submitit
         except ImportError:
-            raise missing_extra("slurm", "submitit") from None
+            raise missing_extra("slurm", "submitit", "--on slurm") from None
         kind = one_kind(devices)
         given = {**DEFAULTS, **({} if kind == "cpu" else {"gpus_per_node": 1}), **options}
         self._cluster = given.pop("cluster", None)
