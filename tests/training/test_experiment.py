@@ -57,7 +57,7 @@ def with_validation(folder: Path) -> Path:
 def train(data: Path, run: Path, flags: dict[str, object] | None = None, **options: object) -> Run:
     recipe = options.pop("recipe", None)
     config = resolve(recipe=recipe, flags=SMALL | (flags or {}), environment={})
-    return experiment.train(data, config, run_folder=run, device="cpu", workers=0, **options)
+    return experiment.train(data, config, run=run, device="cpu", workers=0, **options)
 
 
 def weights(run: Run, name: str = "final.ckpt") -> dict[str, torch.Tensor]:

@@ -184,7 +184,7 @@ def run_cell(
     run = train(
         cell.root,
         config,
-        run_folder=folder / cell.place,
+        run=folder / cell.place,
         device=device,
         workers=workers,
         resume=True,

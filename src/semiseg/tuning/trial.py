@@ -153,8 +153,8 @@ def _train(bench: Bench, job: Job, fold: int, folder: Path, curve: Curve) -> Non
     train(
         bench.dataset,
         config.model_copy(update={"validation": validation}),
-        run_folder=folder,
-        plan_file=bench.plan,
+        run=folder,
+        plan=bench.plan,
         device=bench.device,
         workers=0,  # the cases are in the store already
         resume=True,
