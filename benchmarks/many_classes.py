@@ -69,7 +69,7 @@ def scan(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return (100 * (image + rng.normal(0, 0.07, SHAPE))).astype(np.float32), label
 
 
-def dataset(folder: Path, labeled: int, unlabeled: int, test: int) -> Path:
+def dataset(folder: Path, labeled: int, unlabeled: int, test: int, seed: int) -> Path:
     """A dataset folder; the truth of unlabeled scans is never written."""
     grid = Grid(SHAPE, np.diag([4.0, 1.0, 1.0, 1.0]))
     for number, (part, count, known) in enumerate(
@@ -78,7 +78,7 @@ def dataset(folder: Path, labeled: int, unlabeled: int, test: int) -> Path:
         for kind in ["images", *["labels"] * known]:
             (folder / f"{kind}{part}").mkdir(parents=True)
         for i in range(count):
-            image, label = scan(np.random.default_rng([number, i]))
+            image, label = scan(np.random.default_rng([seed, number, i]))
             case = f"scan_{part.lower()}_{i:03d}"
             images.write(folder / f"images{part}" / f"{case}_0000.nii.gz", image, grid)
             if known:
@@ -145,13 +145,16 @@ def main() -> None:
     parser.add_argument("--labeled", type=int, default=3)
     parser.add_argument("--unlabeled", type=int, default=16)
     parser.add_argument("--test", type=int, default=6)
+    parser.add_argument("--scans", type=int, default=0, help="seed of the scans")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--name", default="many_classes")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        root = dataset(Path(work) / "Dataset001_Ellipsoids", args.labeled, args.unlabeled, args.test)
-        label = scan(np.random.default_rng([0, 0]))[1]
+        root = dataset(
+            Path(work) / "Dataset001_Ellipsoids", args.labeled, args.unlabeled, args.test, args.scans
+        )
+        label = scan(np.random.default_rng([args.scans, 0, 0]))[1]
         sizes = {f"class {k:02d}": int((label == k).sum()) for k in range(1, len(RADII) + 1)}
         rows: dict[str, dict[str, list[float]]] = {}
         for method in args.methods:
@@ -163,6 +166,8 @@ def main() -> None:
         f"{'s' * (args.seeds > 1)}; voxels are those of one labeled scan.\n\n{table(rows, sizes)}"
     )
     extra = "".join(f" --set {setting}" for setting in args.set)
+    extra += f" --scans {args.scans}" if args.scans else ""
+    extra += f" --methods {' '.join(args.methods)}" if args.methods != list(METHODS) else ""
     command = f"python benchmarks/many_classes.py --iterations {args.iterations} --seeds {args.seeds}{extra}"
     figures: dict[str, Any] = {"rows": rows, "voxels": sizes}
     store(args.results, args.name, "Many classes of very different size", command, text, figures)

@@ -51,6 +51,7 @@ ORDER = (
     "start_up",
     "larger_than_memory",
     "prediction_memory",
+    "unlike",
 )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import semiseg
+from semiseg.runs.events import Preparing
 from semiseg.settings.flags import configured
 from tests.factories import make_dataset
 
@@ -32,7 +33,10 @@ def test_from_dataset_to_scores(tmp_path: Path) -> None:
     )
     assert isinstance(run, semiseg.Run)
     assert (run.config.data.labeled, run.plan.patch) == (2, (16, 16, 16))
-    assert [type(event).__name__ for event in (events[0], events[-1])] == ["Started", "Ended"]
+    order = list(dict.fromkeys(type(event).__name__ for event in events))
+    assert order == ["Preparing", "Started", "Begun", "Stepped", "Ended"]
+    told = list(dict.fromkeys(event.what for event in events if isinstance(event, Preparing)))
+    assert told == ["reading scans", "preparing scans", "setting up networks and batches"]
     assert semiseg.load_run(run.folder).finished
     report = semiseg.predict(folder / "imagesTs", tmp_path / "out", run.folder, device="cpu")
     assert len(report.done) == 2

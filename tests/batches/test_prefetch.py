@@ -51,6 +51,18 @@ def test_same_batches_in_any_order(steps):
             assert torch.equal(ours.targets["sdf"], theirs.targets["sdf"])
 
 
+def test_a_batch_whose_samples_are_not_known_yet_is_not_made_ahead():
+    recorder = Recorder()
+    with Prefetch(recorder, 4, pauses=[2]) as ahead:
+        assert ahead(0) == 0
+        assert ahead(1) == 1
+        time.sleep(0.02)
+        assert recorder.made == [0, 1]
+        assert ahead(2) == 2
+        assert ahead(3) == 3
+    assert recorder.made == [0, 1, 2, 3]
+
+
 def test_one_batch_ahead_in_a_thread_of_its_own_and_none_beyond_the_run():
     recorder = Recorder()
     with Prefetch(recorder, 4) as ahead:

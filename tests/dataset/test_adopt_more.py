@@ -12,7 +12,7 @@ import pytest
 from tests.factories import blob
 
 from semiseg.dataset.adopt import adopt
-from semiseg.dataset.adopt.listing import clean_id, folder_part, folder_role, take_apart
+from semiseg.dataset.adopt.names import clean_id, folder_part, folder_role, take_apart
 from semiseg.dataset.check import check
 from semiseg.dataset.dataset import Dataset
 from semiseg.errors import DataError, UsageError
@@ -164,7 +164,7 @@ def test_file_names(stem: str, key: str, is_label: bool, modality: str | None) -
     [
         ("labelsTr", "label", "train"),
         ("imagesTs", "image", "test"),
-        ("myTraining_Label248", "label", None),
+        ("myTraining_Label248", "label", "train"),
         ("ISIC-2017_Training_Part1_GroundTruth", "label", "train"),
         ("unlabelled", None, "unlabeled"),
         ("validation", None, "val"),
@@ -176,5 +176,5 @@ def test_folder_names(name: str, role: str | None, part: str | None) -> None:
 
 
 def test_ids_are_safe_file_names() -> None:
-    assert clean_id("Müller, Hans/1 (2)") == "M_ller_Hans_1_2"
+    assert clean_id("Müller, Hans/1 (2)") == "Müller_Hans_1_2"
     assert clean_id("...") == "case"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import nibabel as nib
@@ -13,6 +14,7 @@ from tests.factories import blob, make_dataset
 from semiseg.errors import DataError, UsageError
 from semiseg.evaluation.case import evaluate
 from semiseg.evaluation.evaluate import evaluate_folders
+from semiseg.evaluation.tables import rich_table, write
 from semiseg.images.grid import Grid
 
 AFFINE = np.diag([0.8, 0.9, 3.0, 1.0])
@@ -205,6 +207,7 @@ def test_color_images_and_2d_label_maps(tmp_path):
 
 def test_refusals(folders, tmp_path):
     truth, guess = folders
+    (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="does not exist"):
         evaluate_folders(truth, tmp_path / "nowhere")
     with pytest.raises(UsageError, match="a file and a folder"):
@@ -214,7 +217,8 @@ def test_refusals(folders, tmp_path):
     with pytest.raises(UsageError, match="tolerance"):
         evaluate_folders(truth, guess, nsd_tolerance_mm=-1)
     with pytest.raises(DataError, match="no label map in"):
-        evaluate_folders(truth, tmp_path)
+        evaluate_folders(truth, tmp_path / "empty")
+    assert set(evaluate_folders(truth, tmp_path).failed) == {"a", "b", "c"}, "the references themselves"
     for path in guess.iterdir():
         path.rename(path.with_name(f"x{path.name}"))
     with pytest.raises(DataError, match="no case in common"):
@@ -227,3 +231,140 @@ def test_some_of_the_cases(folders):
     found = evaluate_folders(truth, guess, cases=["b", "d"])
     assert [c.case for c in found.cases] == ["b"]
     assert found.failed == {"d": "no reference"}, "what was not asked for is not missed"
+
+
+@pytest.mark.parametrize(
+    ("reference", "prediction", "case"),
+    [
+        ("Patient 21/seg.nii.gz", "Patient_21.nii.gz", "Patient_21"),
+        ("Patient 21/seg.nii.gz", "Patient 21.nii.gz", "Patient_21"),
+        ("Patient 21/seg.nii.gz", "Patient 21/pred_seg.nii.gz", None),
+        ("p1_seg.nii.gz", "p1.nii.gz", "p1_seg"),
+        ("label0001.nii.gz", "img0001.nii.gz", "label0001"),
+        ("p1_gt.nii.gz", "P1_T1.nii.gz", "p1_gt"),
+        ("Mu\u0308ller_seg.nii.gz", "M\u00fcller.nii.gz", "Mu\u0308ller_seg"),
+    ],
+)
+def test_names_are_matched_as_init_matches_them(tmp_path, reference, prediction, case):
+    label = blob((18, 16, 10), 3, 1, np.random.default_rng(1))[1]
+    save(tmp_path / "truth" / reference, label)
+    save(
+        tmp_path / "truth" / "other.nii.gz" if "/" not in reference else tmp_path / "truth/Q/seg.nii.gz",
+        label,
+    )
+    save(tmp_path / "guess" / prediction, label)
+    if case is None:
+        with pytest.raises(DataError, match="no case in common"):
+            evaluate_folders(tmp_path / "truth", tmp_path / "guess")
+        return
+    found = evaluate_folders(tmp_path / "truth", tmp_path / "guess", allow_missing=True)
+    assert [c.case for c in found.cases] == [case]
+    assert found.mean("Dice") == 1
+
+
+def test_scans_beside_their_masks_are_no_references(tmp_path):
+    image, label = blob((18, 16, 10), 3, 1, np.random.default_rng(1))
+    save(tmp_path / "truth" / "p1.nii.gz", image[0])
+    save(tmp_path / "truth" / "p1_seg.nii.gz", label)
+    save(tmp_path / "guess" / "p1.nii.gz", label)
+    found = evaluate_folders(tmp_path / "truth", tmp_path / "guess")
+    assert not found.failed
+    assert found.mean("Dice") == 1
+    assert "such as p1 with p1_seg" in found.notices[0]
+
+
+@pytest.mark.parametrize(
+    ("order", "flips"), [((2, 0, 1), ()), ((1, 0, 2), (0,)), ((0, 1, 2), (0, 1, 2)), ((2, 1, 0), (1,))]
+)
+def test_the_same_anatomy_in_another_axis_order_is_turned(folders, order, flips):
+    truth, guess = folders
+    before = evaluate_folders(truth, guess)
+    for path in guess.iterdir():
+        image = nib.load(path)
+        array = np.asarray(image.dataobj)
+        array = array[tuple(slice(None, None, -1) if k in flips else slice(None) for k in range(3))]
+        flipped = np.diag([-1.0 if k in flips else 1.0 for k in range(3)] + [1.0])
+        flipped[:3, 3] = [image.shape[k] - 1 if k in flips else 0 for k in range(3)]
+        back = np.zeros((4, 4))
+        back[3, 3] = 1
+        back[list(order), range(3)] = 1
+        save(path, array.transpose(order), image.affine @ flipped @ back)
+    after = evaluate_folders(truth, guess)
+    assert not after.failed
+    assert [c.metrics for c in after.cases] == [c.metrics for c in before.cases]
+
+
+def test_a_name_that_is_not_utf8_does_not_end_it(folders, tmp_path):
+    truth, guess = folders
+    for folder in folders:
+        os.rename(os.fsencode(folder / "b.nii.gz"), os.fsencode(folder) + b"/M\xfcller.nii.gz")
+    os.rename(os.fsencode(guess / "c.nii.gz"), os.fsencode(guess) + b"/M\xf6ller.nii.gz")
+    found = evaluate_folders(truth, guess)
+    assert [c.case for c in found.cases] == ["M\\udcfcller", "a"]
+    assert (list(found.failed), found.extra) == (["c"], ("M\\udcf6ller",))
+    write(found, tmp_path / "scores")
+    assert "udcfc" in (tmp_path / "scores" / "metrics.csv").read_text()
+
+
+def test_values_that_may_be_raw_or_declared_are_told(folders):
+    truth, guess = folders
+    record = {"semiseg": "0", "case": "a", "label_values": {"background": 0}, "label_map": {"1": 1, "2": 1}}
+    (guess / "a.json").write_text(json.dumps(record))
+    assert any("give --dataset" in notice for notice in evaluate_folders(truth, guess).notices)
+    (truth.parent / "dataset.json").write_text(
+        json.dumps(
+            {
+                "channel_names": {"0": "MRI"},
+                "labels": {"background": 0, "ball": 1},
+                "label_map": {"1": 1, "2": 1},
+                "file_ending": ".nii.gz",
+            }
+        )
+    )
+    told = evaluate_folders(truth, guess, dataset=truth.parent).notices
+    assert any("several values of the files mean one class" in notice for notice in told)
+
+
+@pytest.mark.parametrize(
+    ("ending", "spacing", "unit"),
+    [
+        (".png", None, "px"),
+        (".png", [0.5, 0.5], "mm"),
+        (".tif", None, "px"),
+        (".bmp", None, "px"),
+        (".nii.gz", None, "mm"),
+    ],
+)
+def test_pixels_without_a_spacing_are_no_millimeters(tmp_path, ending, spacing, unit):
+    from semiseg.images import read
+    from semiseg.images import write as write_image
+
+    label = blob((18, 16), 3, 1, np.random.default_rng(1))[1]
+    for folder in ("truth", "guess"):
+        write_image(
+            tmp_path / folder / f"a{ending}",
+            np.roll(label, folder == "guess", 0),
+            Grid((18, 16), np.eye(4), "px"),
+        )
+        if spacing:
+            (tmp_path / folder / "a.json").write_text(json.dumps({"spacing": spacing}))
+    assert read(tmp_path / "guess" / f"a{ending}").grid.unit == unit
+    found = evaluate_folders(tmp_path / "truth", tmp_path / "guess")
+    assert (found.unit, found.summary["unit"]) == (unit, unit)
+    assert f"distances in {unit}, NSD at 1 {unit}" in str(rich_table(found).caption)
+
+
+def test_a_stack_without_a_spacing_has_no_milliliters(tmp_path):
+    from semiseg.images import write as write_image
+
+    label = blob((6, 18, 16), 2, 1, np.random.default_rng(1))[1]
+    for folder in ("truth", "guess"):
+        write_image(tmp_path / folder / "a.tif", label, Grid((6, 18, 16), np.eye(4), "px"))
+    found = evaluate_folders(tmp_path / "truth", tmp_path / "guess", labels={"ball": 1, "other": 2})
+    assert found.unit == "px"
+    assert all(np.isnan(row["VolumeErrorML"]) for row in found.cases[0].metrics.values())
+    save(tmp_path / "truth" / "b.nii.gz", label)
+    save(tmp_path / "guess" / "b.nii.gz", label)
+    found = evaluate_folders(tmp_path / "truth", tmp_path / "guess")
+    assert found.unit == "mm"
+    assert any("1 of 2 cases have no spacing" in notice for notice in found.notices)

@@ -9,7 +9,8 @@ from tests.golden.replay import Answers, Tiny, assert_final_weights, replay, sta
 
 from semiseg.core import Batch, Clock
 from semiseg.methods import ict
-from semiseg.methods.ict import ICT, mixup
+from semiseg.methods.ict import ICT
+from semiseg.methods.parts.mixing import mixup
 
 CODE = {"ramp": 200 * 150, "ramp_unit": 150}
 

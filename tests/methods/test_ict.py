@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from semiseg import methods
 from semiseg.core import Batch, Clock
 from semiseg.errors import UsageError
-from semiseg.methods.ict import ICT, beta_factors, mixup
+from semiseg.methods.ict import ICT
+from semiseg.methods.parts.mixing import beta_factors, mixup
 from tests.methods.answers import Fixed, Pointwise
 
 few = settings(max_examples=8, deadline=None)

@@ -23,6 +23,7 @@ WAITS = {
     "abd_bcp": "the largest component of a prediction is found on the processor",
     "bcp": "the largest component of a prediction is found on the processor",
     "cml": "the largest component of a prediction is found on the processor",
+    "tcseg": "the region in which predictions differ is found on the processor, in every other iteration",
     "sdcl": "the largest component of a prediction is found on the processor",
 }
 """Methods that wait, and why. Turned off in the tests, so that nothing else hides behind it."""
@@ -35,6 +36,10 @@ def without_components(monkeypatch):
     """The one allowed wait is left out."""
     for module in ("bcp", "cml"):
         monkeypatch.setattr(f"semiseg.methods.{module}.largest_components", lambda labels, *_, **__: labels)
+    monkeypatch.setattr("semiseg.methods.tcseg.regions", lambda unreliable, _: unreliable)
+    monkeypatch.setattr(
+        "semiseg.methods.tcseg.centers", lambda regions: [[4] * (regions.ndim - 1)] * len(regions)
+    )
 
 
 @pytest.fixture

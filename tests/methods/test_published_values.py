@@ -32,6 +32,7 @@ PUBLISHED = {
         "noise": 0.05,
         "predict_with": "first",
     },
+    "tcseg": {"weight": 1.0, "high": 0.85, "low": 0.1, "tolerance": 0.05, "mix_after": 100, "decay": 0.99},
     "sdcl": {"partner": "resvnet", "review_weight": 0.5, "rectify_weight": 0.05, "decay": 0.99, "alpha": 0.5},
     "abd": {"weight": 0.1, "displaced_weight": 2.0, "displaced_until": 2 / 3, "grid": 4, "top": 4},
     "abd_bcp": {"dice": "acdc", "grid": 4, "top": 4, "alpha": 0.5, "predict_with": "first"},

@@ -94,6 +94,7 @@ SMALL: dict[str, dict[str, object]] = {
     "dan": {"critic_width": 8},
     "sassnet": {"critic_width": 8},
     "dycon": {"max_patches": 128},
+    "tcseg": {"mix_after": 0, "weight": 0.1},  # else most of the loss grows with the run
     "sdcl": {"rectify_weight": 0.0},  # its smallest value is ln K, so that the loss cannot fall by much
     "unimatch": {"tau": 0.5},
     "ad_mt": {"weight": 0.1, "tau": 0.5, "ema_warmup": 2, "longest_turn": 3},

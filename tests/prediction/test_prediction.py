@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 from tests.trained import make_plan, make_run
 
 from semiseg import images
@@ -132,13 +133,34 @@ def test_pictures_keep_their_spacing_file(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_plan(dim=2))
     report = predict(folder, out, run, device="cpu")
     assert report.failed == []
-    found = images.read(out / "a.png")
+    found = images.read_label(out / "a.png")
     np.testing.assert_array_equal(found.array, truth(3, (14, 11)))
     assert found.grid.spacing == (0.5, 0.25)
     record = json.loads((out / "a.json").read_text())
     assert record["unit"] == "mm2"
     assert record["sizes"]["structure 1"] == pytest.approx(truth(3, (14, 11)).sum() * 0.125)
     assert [case.status for case in predict(folder, out, run, device="cpu").cases] == ["skipped"]
+
+
+@pytest.mark.parametrize("ending", [".png", ".bmp", ".tif"])
+@pytest.mark.parametrize("chosen", [{}, {"structure 1": "#ff0000"}])
+def test_predicted_pictures_show_their_classes(tmp_path: Path, ending: str, chosen: dict[str, str]) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    picture = truth(3, (14, 11)) * np.uint8(1)
+    Image.fromarray(picture).save(folder / f"a{ending}")
+    plan = make_plan(dim=2, classes=3, colors=chosen)
+    report = predict(folder, out, make_run(tmp_path / "run", plan), device="cpu", uncertainty=True)
+    assert report.failed == []
+    label = next(p for p in out.iterdir() if p.stem == "a" and p.suffix != ".json")
+    np.testing.assert_array_equal(images.read_label(label).array, truth(3, (14, 11)))
+    shown = images.read(label).array[truth(3, (14, 11)) == 1]
+    assert {tuple(color) for color in shown.tolist()} == {(255, 0, 0) if chosen else (0xE6, 0x9F, 0)}
+    doubt = out / ("a_entropy.nii.gz" if ending == ".tif" else "a_entropy.png")
+    assert images.read(doubt).array.shape == (14, 11)
+    record = json.loads((out / "a.json").read_text())
+    assert (record["unit"], record["grid"]["unit"], "spacing" in record) == ("px", "px", False)
+    assert record["sizes"]["structure 1"] == (truth(3, (14, 11)) == 1).sum()
 
 
 def test_dicom_becomes_nifti(shared_data: Path, tmp_path: Path) -> None:

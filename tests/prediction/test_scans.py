@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
 from tests.factories import make_dataset
+from tests.images import synthetic_dicom as made
 
 from semiseg import images
 from semiseg.errors import DataError, UsageError
@@ -153,7 +156,7 @@ class TestDicom:
         assert {scan.ending for scan in scans} == {".nii.gz"}
         image, grid, _ = scans[0].load()
         assert image.shape == (1, *grid.shape)
-        assert scans[0].shown == studies / "Study1"
+        assert scans[0].shown == (studies / "Study1",)
 
     def test_one_study_and_a_zip_of_it_are_the_same(self, studies: Path, tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
@@ -186,6 +189,86 @@ class TestDicom:
         assert scan.load()[0].ndim == 4
         assert "preview.jpg" in caplog.text
 
-    def test_several_channels_are_refused(self, studies: Path) -> None:
-        with pytest.raises(DataError, match="one channel"):
-            find_scans(studies, TWO)
+    def test_a_series_without_a_word_is_no_channel_of_two(self, studies: Path) -> None:
+        assert set(found(studies, TWO).values()) == {"CHANNELS"}
+
+
+TABLE = [
+    # what lies there, the model's channels, scan -> files or code
+    (["liver_0000.nii.gz", "liver_0001.nii.gz", "UPPER.NII.GZ"], ONE, {
+        "UPPER": ["UPPER.NII.GZ"], "liver_0000": ["liver_0000.nii.gz"], "liver_0001": ["liver_0001.nii.gz"]}),
+    (["1.2.840.1.nii.gz", "pat 1.v1.nii.gz", "Jörg.1.nii.gz", "m.a.mhd"], ONE, {
+        "1.2.840.1": ["1.2.840.1.nii.gz"], "Jörg.1": ["Jörg.1.nii.gz"], "m.a": ["m.a.mhd"],
+        "pat 1.v1": ["pat 1.v1.nii.gz"]}),
+    (["Müller T1.nii.gz", "Müller FLAIR.nii.gz", "Müller T2.nii.gz"], TWO, {
+        "Müller": ["Müller T1.nii.gz", "Müller FLAIR.nii.gz"]}),
+    (["Patient 21/T1.nii.gz", "Patient 21/flair.nii.gz", "Patient 21/seg.nii.gz", "Möller/t1.nii.gz"], TWO, {
+        "Möller": "MISSING_CHANNEL", "Patient_21": ["T1.nii.gz", "flair.nii.gz"]}),
+    (["P/T1/x.nii.gz", "P/FLAIR/x.nii.gz"], TWO, {"x": ["x.nii.gz", "x.nii.gz"]}),
+    (["T1_0012.nii.gz", "T1_0013.nii.gz"], ["T1"], {"T1_0012": ["T1_0012.nii.gz"], "T1_0013": ["T1_0013.nii.gz"]}),
+    (["T1 pat 12.nii.gz", "FLAIR pat 12.nii.gz"], TWO, {"pat 12": ["T1 pat 12.nii.gz", "FLAIR pat 12.nii.gz"]}),
+    (["a ADC map.nii.gz", "a b800.nii.gz"], ["b800", "ADC map"], {"a": ["a b800.nii.gz", "a ADC map.nii.gz"]}),
+    (["p T1.nii.gz", "p T2.nii.gz", "q T2.nii.gz"], ["T1"], {"p T1": ["p T1.nii.gz"], "q T2": "CHANNELS"}),
+    (["p T1.nii.gz", "p T2.nii.gz"], ["MRI"], {"p T1": ["p T1.nii.gz"], "p T2": ["p T2.nii.gz"]}),
+    (["p/T1.nii.gz", "p/T2.nii.gz"], ["MRI"], {"T1": ["T1.nii.gz"], "T2": ["T2.nii.gz"]}),
+    (["a.nii.gz", "a_seg.nii.gz", "mask_study.nii.gz"], ONE, {
+        "a": ["a.nii.gz"], "mask_study": ["mask_study.nii.gz"]}),
+    (["a.nii.gz", "labels/a.nii.gz", "out/a.nii.gz", "out/prediction_report.json"], ONE, {"a": ["a.nii.gz"]}),
+    (["P1/a.nii.gz", "P2/a.nii.gz", "P1/a.nii"], ONE, {"P1_a": "SAME_NAME", "P2_a": ["a.nii.gz"]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("names", "channels", "expected"), TABLE)
+def test_piles_are_read_as_init_reads_them(
+    tmp_path: Path, names: list[str], channels: list[str], expected: dict[str, list[str] | str]
+) -> None:
+    assert found(touch(tmp_path / "pile", *names), channels) == expected
+
+
+def test_how_numbers_were_understood_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    find_scans(touch(tmp_path, "liver_0000.nii.gz", "liver_0001.nii.gz"), ONE)
+    assert "taken for 2 scans" in caplog.text
+
+
+def test_a_folder_of_one_patient_gives_its_name(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "Patient 21", "T1.nii.gz", "FLAIR.nii.gz")
+    assert found(folder, TWO) == {"Patient 21": ["T1.nii.gz", "FLAIR.nii.gz"]}
+    assert found(folder / "FLAIR.nii.gz", TWO) == {"Patient 21": ["T1.nii.gz", "FLAIR.nii.gz"]}
+
+
+def test_a_dataset_of_other_channels_is_refused_and_another_order_followed(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path, channels=2, test=1)
+    description = json.loads((folder / "dataset.json").read_text())
+    for names, expected in ((["T1", "FLAIR"], [0, 1]), (["flair", "T1"], [1, 0])):
+        description["channel_names"] = dict(enumerate(names))
+        (folder / "dataset.json").write_text(json.dumps(description))
+        for place in (folder, folder / "imagesTs"):
+            assert found(place, TWO) == {"ts_00": [f"ts_00_{k:04d}.nii.gz" for k in expected]}
+            with pytest.raises(DataError, match=f"the channels {', '.join(names)}; the model wants T1, T2"):
+                find_scans(place, ["T1", "T2"])
+
+
+def test_zips_of_nifti_and_frames_of_4d_files(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).normal(size=(4, 5, 6, 2)).astype(np.float32)
+    (tmp_path / "in" / "Anna").mkdir(parents=True)
+    nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "in" / "Anna" / "x.nii.gz")
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(tmp_path / "in" / "Anna" / "x.nii.gz", "Anna/x.nii.gz")
+    for place in (tmp_path / "in", tmp_path / "all.zip"):
+        (scan,) = find_scans(place, TWO)
+        np.testing.assert_allclose(scan.load()[0], np.moveaxis(array, -1, 0))
+    assert scan.shown == (tmp_path / "all.zip" / "Anna" / "x.nii.gz",)
+    assert scan.files == (tmp_path / "all.zip",)
+    with pytest.raises(DataError, match="2 frames, the model wants 4 channels"):
+        find_scans(tmp_path / "in", ["a1", "a2", "a3", "a4"])[0].load()
+
+
+def test_series_in_a_zip_have_the_names_of_their_folders(tmp_path: Path) -> None:
+    uids = [made.write_series(tmp_path / "in" / who, made.volume()) for who in ("Anna", "Bernd", "Clara")]
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for file in sorted((tmp_path / "in").rglob("*.dcm")):
+            archive.write(file, file.relative_to(tmp_path))
+    scans = find_scans(tmp_path / "all.zip", ONE)
+    assert [scan.id for scan in scans] == ["Anna", "Bernd", "Clara"]
+    assert all(len(scan.series) == 1 for scan in scans)
+    assert len({scan.series for scan in scans}) == 3, uids

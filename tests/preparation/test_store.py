@@ -54,7 +54,7 @@ def test_stored_arrays(cases, cache):
         cases, plan_of(), cache, workers=0, progress=lambda done, of: seen.append((done, of))
     )
     assert list(stored) == [case.id for case in cases]
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert seen == [(k, 4) for k in range(5)]
     labeled, unlabeled = stored["case_00"], stored["un_00"]
     assert labeled.image.shape == (1, 10, 12, 9)
     assert labeled.image.dtype == np.float32

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from semiseg.runs.console import Console, duration, losses
-from semiseg.runs.events import Ended, Event, Notice, Started, Stepped, Validated
+from semiseg.runs.events import Begun, Ended, Event, Notice, Preparing, Started, Stepped, Validated
 
 
 class Terminal(io.StringIO):
@@ -41,6 +41,43 @@ def test_a_resumed_run_says_where_it_goes_on() -> None:
     lines = stream.getvalue().splitlines()
     assert lines[0] == "mean teacher: going on at iteration 100 of 200"
     assert len(lines) == 12
+
+
+BEFORE: list[Event] = [
+    *(Preparing("reading scans", done, 40) for done in range(41)),
+    *(Preparing("preparing scans", done, 40) for done in range(41)),
+    Preparing("setting up networks and batches"),
+    Started(0, 200),
+    Begun(1, 200, 61.0),
+]
+
+
+def test_what_is_done_before_the_first_lines_of_the_training_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 4))
+    monkeypatch.setattr("semiseg.runs.console.time.monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    console = Console(progress=False, stream=stream)
+    for event in BEFORE:
+        console(event)
+    lines = stream.getvalue().splitlines()
+    assert lines[:3] == ["reading scans: 0 of 40", "reading scans: 3 of 40", "reading scans: 6 of 40"]
+    assert lines[-3].startswith("preparing scans: ")
+    assert lines[-2:] == ["setting up networks and batches", "iteration 1 of 200 took 1 min 01 s"]
+
+
+def test_the_bar_counts_scans_and_the_first_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "140")
+    stream = Terminal()
+    console = Console(stream=stream)
+    for event in BEFORE:
+        console(event)
+    console.close()
+    text = stream.getvalue()
+    assert "reading scans" in text
+    assert "1/200" in text
+    assert "the first took 1 min 01 s" in text
+    assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l") >= 0
 
 
 def test_validation_and_warnings_are_shown() -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from tests.conftest import environment_of_ranks
-from tests.training.staged import FIRST, TOTAL, copy_of, staged_loop
+from tests.methods.tiny import TinyNet
+from tests.training.staged import FIRST, SCORES, TOTAL, copy_of, staged_loop
 
-from semiseg.core import Stage
+from semiseg.core import PseudoLabels, Stage
+from semiseg.machine.stopping import Stopped
 from semiseg.networks import checkpoint
 from semiseg.runs.events import Notice, Stepped, Validated
 from semiseg.settings.config import ScheduleConfig
@@ -196,3 +198,58 @@ def test_two_ranks_begin_a_stage_with_the_same_weights(tmp_path):
     assert equal(began, began_1)
     assert equal(ended, ended_1)
     assert not (tmp_path / "rank-1").exists(), "rank 1 writes nothing and needs no file"
+
+
+def rivals_loop(folder, scores):
+    loop = staged_loop(folder)
+    second = Stage("round", 1 / 3, start_from="best", pseudo=PseudoLabels(), rival=True)
+    loop.method.stages = (Stage("first", 1 / 3), second, second._replace(name="again"))
+    loop.validate = lambda network: {"dice": scores[loop.step]}
+    return loop
+
+
+def test_the_best_of_rivals_is_one_and_each_goes_on_from_it(tmp_path):
+    loop = rivals_loop(tmp_path, {2: 0.8, 4: 0.3, 6: 0.5, 8: 0.6, 10: 0.9, 12: 0.1})
+    seen, labeled = states_by_step(loop), {}
+    loop.label = lambda stage, network: labeled.setdefault(stage.name, copy_of(network))
+    loop.run()
+    for name in ("round", "again"):  # nothing better than at 2 so far
+        assert equal(loop.method.began[name], seen[2][0])
+        assert equal(labeled[name], seen[2][1])
+    best = checkpoint.load(tmp_path / "best.ckpt", checkpoint.MODEL)
+    assert (best["step"], best["score"]) == (10, 0.9)
+    assert not (tmp_path / "best-round.ckpt").exists()
+
+
+def test_labeling_that_is_stopped_is_done_again_from_the_same_weights(tmp_path):
+    scores = {2: 0.8, 4: 0.3, 6: 0.5, 8: 0.6, 10: 0.9, 12: 0.1}
+    whole = rivals_loop(tmp_path / "whole", scores)
+    whole.run()
+
+    def stop(stage, network):
+        raise Stopped
+
+    loop = rivals_loop(tmp_path / "halves", scores)
+    loop.label = stop
+    assert (loop.run().reason, loop.step) == ("interrupted", 4)
+    again, given = rivals_loop(tmp_path / "halves", scores), []
+    again.label = lambda stage, network: given.append(copy_of(network))
+    again.restore(checkpoint.load(tmp_path / "halves" / "last.ckpt", checkpoint.STATE))
+    again.run()
+    assert len(given) == 2
+    assert equal(copy_of(again.method), copy_of(whole.method))
+
+
+def test_a_stage_with_a_network_of_its_own_is_validated_and_exported_by_it(tmp_path):
+    loop = staged_loop(tmp_path, ema=0.9)
+    loop.method.student = TinyNet(2, 3)
+    loop.method.stages = (Stage("first", 0.5), Stage("second", 0.5, network="student"))
+    loop.describe = lambda name: {"about": name}
+    seen = []
+    loop.validate = lambda network: seen.append((loop.step, loop.name)) or {"dice": SCORES[loop.step]}
+    loop.run()
+    assert seen == [(2, "net"), (4, "net"), (6, "net"), (8, "student"), (10, "student"), (12, "student")]
+    assert loop.model()["about"] == "student"
+    assert checkpoint.load(tmp_path / "best.ckpt", checkpoint.MODEL)["about"] == "student"
+    # nothing trains it here, so its average is still its first weights
+    assert equal(copy_of(loop.network), copy_of(loop.method.student))

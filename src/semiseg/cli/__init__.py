@@ -15,6 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if argv is None:  # the process is ours
         from semiseg.cli.streams import secure
+        from semiseg.machine.scratch import sweep
 
         secure()
+        sweep()
     return run(argv)

@@ -73,7 +73,7 @@ def compare(
         seed=seed,
         resamples=rule.resamples,
         convention=run.convention,
-        unit=conventions.find(run.convention).unit,
+        unit=next((other.unit for other in found.runs if other.unit != "px"), run.unit),
         nsd_tolerance_mm=run.nsd_tolerance_mm,
         missing=missing,
         notices=_elsewhere(missing, boards),

@@ -17,6 +17,7 @@ import numpy as np
 
 from semiseg.comparison.result import Bound, Cost, Floats, MissingCell, RunScores, Source
 from semiseg.errors import SemisegError, UsageError
+from semiseg.evaluation import conventions
 from semiseg.evaluation.case import METRICS
 from semiseg.machine.files import read_json
 from semiseg.runs.log import read_metrics
@@ -93,6 +94,7 @@ def _scored(run: Run, source: Source, place: Path, told: Told) -> RunScores:
         scores=scores,
         convention=summary["convention"],
         nsd_tolerance_mm=float(summary["nsd_tolerance_mm"]),
+        unit=str(summary.get("unit") or conventions.find(summary["convention"]).unit),
         config=config.model_dump(mode="json"),
         plan=run.plan.model_dump(mode="json"),
         manifest=manifest,

@@ -78,6 +78,8 @@ class RunScores:
     """Metric -> (cases, classes); NaN where the convention leaves an empty mask out."""
     convention: str
     nsd_tolerance_mm: float
+    unit: str
+    """Of distances: mm, px (no file has a spacing) or voxel."""
     config: Mapping[str, Any]
     """The resolved configuration, as in ``config.yaml``."""
     plan: Mapping[str, Any]
@@ -372,7 +374,7 @@ class Comparison:
     resamples: int
     convention: str
     unit: str
-    """Of distances: mm or voxel."""
+    """Of distances: mm, px or voxel; mm where some data sets have a spacing and others have none."""
     nsd_tolerance_mm: float
     missing: tuple[MissingCell, ...] = ()
     """Of all boards."""

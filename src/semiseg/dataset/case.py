@@ -8,8 +8,8 @@ A case from its files: channels stacked, grids compared. The one door through wh
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.errors import DataError, SemisegError
-from semiseg.images.grid import Grid, Header, Volume
+from semiseg.images.grid import Grid, Header, Volume, turned
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,21 @@ def load_case(case: Case, channels: int | None = None) -> tuple[Array, Grid, dic
             code="MISSING_FILE",
             details={"case": case.id},
         )
-    volumes = [_read(path, case.id) for path in case.images]
-    first = volumes[0]
-    for path, volume in zip(case.images[1:], volumes[1:], strict=True):
-        _require_same_grid(volume.grid, first.grid, path, case.images[0], case.id)
+    return stacked(case.id, [(path, _read(path, case.id)) for path in case.images], channels)
+
+
+def stacked(
+    name: str, files: Sequence[tuple[Path, Volume]], channels: int | None = None
+) -> tuple[Array, Grid, dict[str, Any]]:
+    """The channels of case ``name`` as one array, as :func:`load_case` returns them.
+
+    Raises:
+        DataError: channels that lie on different grids; names the case. The order of axes may differ.
+    """
+    reference, first = files[0]
+    volumes = [first, *(_onto(volume, first.grid, path, reference, name) for path, volume in files[1:])]
     found = [channel for volume in volumes for channel in _channels(volume)]
-    if len(volumes) == 1 and channels is not None:
+    if len(files) == 1 and channels is not None:
         found = as_seen(found, channels)
     return np.stack(found), first.grid, dict(first.meta)
 
@@ -133,7 +142,7 @@ def load_label(case: LabeledCase, grid: Grid) -> Array:
 
     Args:
         case: whose label may be opened.
-        grid: the image's; the label must lie on it (float noise below 1e-3 mm is accepted).
+        grid: the image's; the label must lie on it, up to rounded numbers and the order of its axes.
 
     Returns:
         (*S), the values of the file.
@@ -144,7 +153,7 @@ def load_label(case: LabeledCase, grid: Grid) -> Array:
     from semiseg import images as formats
 
     volume = _naming(case.id, formats.read_label, case.label)
-    _require_same_grid(volume.grid, grid, case.label, case.images[0], case.id)
+    volume = _onto(volume, grid, case.label, case.images[0], case.id)
     if volume.array.shape != volume.grid.shape:
         raise DataError(
             f"{case.id}: the label {case.label.name} is a color image, wanted one value per pixel",
@@ -165,7 +174,13 @@ def case_header(case: Case) -> Header:
 
     headers = [_naming(case.id, formats.read_header, path) for path in case.images]
     for path, header in zip(case.images[1:], headers[1:], strict=True):
-        _require_same_grid(header.grid, headers[0].grid, path, case.images[0], case.id)
+        _onto(
+            Volume(np.broadcast_to(False, header.grid.shape), header.grid),
+            headers[0].grid,
+            path,
+            case.images[0],
+            case.id,
+        )
     return headers[0]
 
 
@@ -201,15 +216,23 @@ def _channels(volume: Volume) -> list[Array]:
     return list(np.moveaxis(volume.array, -1, 0))
 
 
-def _require_same_grid(grid: Grid, wanted: Grid, path: Path, reference: Path, case: str) -> None:
+def _onto(volume: Volume, wanted: Grid, path: Path, reference: Path, case: str) -> Volume:
+    """The volume with its axes as ``wanted`` has them, where that is all in which the grids differ."""
+    if volume.grid.matches(wanted):
+        return volume
+    array = turned(volume.array, volume.grid, wanted)
+    if array is None:
+        raise _other_grid(volume.grid, wanted, path, reference, case)
+    return replace(volume, array=array, grid=wanted)
+
+
+def _other_grid(grid: Grid, wanted: Grid, path: Path, reference: Path, case: str) -> DataError:
     gap = grid.corner_gap_mm(wanted)
-    if grid.matches(wanted):
-        return
     what = f"shape {grid.shape}, wanted {wanted.shape}"
     if grid.shape == wanted.shape:
         voxels = wanted.corner_gap_voxels(grid)
         what = f"its corners lie up to {gap:.3g} mm away ({voxels:.2g} voxels; {grid.unlike(wanted)})"
-    raise DataError(
+    return DataError(
         f"{case}: {path.name} does not lie on the grid of {reference.name}: {what}",
         hint="resample it onto the image, or mend its header; `semiseg check` finds all such cases",
         code="GEOMETRY",

@@ -51,6 +51,7 @@ class Dataset:
         test: imagesTs cases, with labels where labelsTs has them.
         notices: what a user should be told, one sentence each.
         splits: the published lists, if any.
+        colors: class name -> ``#rrggbb`` in which pictures of label maps show it.
     """
 
     root: Path
@@ -66,6 +67,7 @@ class Dataset:
     notices: list[str]
     splits: SplitFile | None = None
     split_faults: tuple[Problem, ...] = field(default=(), repr=False)
+    colors: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: str | int | Path) -> Dataset:
@@ -95,6 +97,7 @@ class Dataset:
             notices=_notices(description, found),
             splits=splits,
             split_faults=tuple(split_faults),
+            colors=dict(description.colors),
         )
 
     def split(

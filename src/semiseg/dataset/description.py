@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ class Description:
         file_ending: of images and labels, with the dot.
         num_training: the declared number of training cases, None when absent.
         mapping: case id -> files, when the folder is not to be scanned.
+        colors: class name -> ``#rrggbb`` in which pictures of label maps show it.
         free: every other key, untouched.
     """
 
@@ -41,10 +43,11 @@ class Description:
     label_map: dict[int, int] = field(default_factory=dict)
     num_training: int | None = None
     mapping: dict[str, Any] | None = None
+    colors: dict[str, str] = field(default_factory=dict)
     free: dict[str, Any] = field(default_factory=dict)
 
 
-_KNOWN = ("channel_names", "labels", "file_ending", "label_map", "numTraining", "dataset")
+_KNOWN = ("channel_names", "labels", "file_ending", "label_map", "numTraining", "dataset", "colors")
 
 
 def read_description(root: Path) -> tuple[Description, list[Problem]]:
@@ -76,6 +79,7 @@ def read_description(root: Path) -> tuple[Description, list[Problem]]:
         ),
         num_training=_num_training(raw, faults.append),
         mapping=_mapping(raw, faults.append),
+        colors=_colors(raw, labels, faults.append),
         free={key: value for key, value in raw.items() if key not in _KNOWN},
     )
     return description, faults
@@ -241,6 +245,20 @@ def _num_training(raw: Mapping[str, Any], report: Report) -> int | None:
         report(_fault(f"numTraining = {number!r}", "a whole number", "write the number of training cases"))
         return None
     return number
+
+
+def _colors(raw: Mapping[str, Any], labels: Mapping[str, int], report: Report) -> dict[str, str]:
+    given = raw.get("colors") or {}
+    wanted = 'colors such as {"tumor": "#e69f00"}: class name -> color'
+    if not isinstance(given, dict):
+        report(_fault(f"colors = a {type(given).__name__}", wanted, "write an object"))
+        return {}
+    bad = [n for n, c in given.items() if not (isinstance(c, str) and re.fullmatch("#[0-9a-fA-F]{6}", c))]
+    unknown = [name for name in given if labels and name not in (*labels, IGNORE_NAME) and name not in bad]
+    if bad or unknown:
+        got = f"colors of {', '.join(map(str, [*bad, *unknown][:5]))}"
+        report(_fault(got, wanted, "write #rrggbb for classes of labels"))
+    return {name: color for name, color in given.items() if name in labels and name not in bad}
 
 
 def _mapping(raw: Mapping[str, Any], report: Report) -> dict[str, Any] | None:

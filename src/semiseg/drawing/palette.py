@@ -5,9 +5,30 @@ Okabe and Ito, "Color universal design" (2008), without its black and in an orde
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+_SEEN_AS_GRAY = 64
+"""Gray values below look black."""
+
 INK = "#222222"
 
 COLOR_BLIND_SAFE = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55E00", "#0072B2")
+
+
+def of_classes(values: Mapping[str, int], chosen: Mapping[str, str]) -> dict[int, tuple[int, int, int]]:
+    """Value -> color of a label map that would look black as gray values; empty where gray tells classes apart.
+
+    Args:
+        values: class name -> value, background first.
+        chosen: class name -> ``#rrggbb``; classes without one get one of :data:`COLOR_BLIND_SAFE`, background black.
+    """
+    if not chosen and max(values.values()) >= _SEEN_AS_GRAY:
+        return {}
+    usual = ["#000000", *colors(len(values) - 1)]
+    shown = {
+        value: chosen.get(name, color) for (name, value), color in zip(values.items(), usual, strict=True)
+    }
+    return {v: (int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16)) for v, c in shown.items()}
 
 
 def colors(count: int) -> list[str]:

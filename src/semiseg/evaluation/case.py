@@ -49,11 +49,14 @@ class Scale(NamedTuple):
 
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
+    unit: str = "mm"
+    """``px`` where no file says how large a pixel is; the spacing then counts pixels."""
 
     @property
     def voxel_ml(self) -> float:
-        """The volume of a voxel in mL; NaN in 2D, where there is none."""
-        return math.prod(self.spacing) / 1000 if len(self.spacing) == 3 else math.nan
+        """The volume of a voxel in mL; NaN in 2D, and where no file says its size."""
+        known = len(self.spacing) == 3 and self.unit == "mm"
+        return math.prod(self.spacing) / 1000 if known else math.nan
 
     def in_unit(self, convention: Convention) -> tuple[float, ...]:
         """The spacing that the convention's distances use."""
@@ -74,6 +77,7 @@ def evaluate(
     nsd_tolerance_mm: float = 1.0,
     ignore: int | None = None,
     distances: bool = True,
+    unit: str = "mm",
 ) -> dict[str, ClassMetrics]:
     """Compare two label maps, class by class.
 
@@ -86,6 +90,7 @@ def evaluate(
         nsd_tolerance_mm: the tolerance of the surface Dice (NSD), in millimeters under every convention.
         ignore: reference voxels of this value are left out of both masks and of every count.
         distances: False skips every surface metric, for speed; their keys are then absent.
+        unit: of the spacing; ``px`` where no file says how large a pixel is.
 
     Returns:
         class name -> the metrics of :data:`METRICS`. A value that is not defined is NaN; the surface metrics
@@ -96,7 +101,7 @@ def evaluate(
         UsageError: unknown convention, or a negative tolerance.
     """
     rule = conventions.find(convention)
-    scale = _scale(prediction, reference, spacing)
+    scale = _scale(prediction, reference, spacing)._replace(unit=unit)
     check_tolerance(nsd_tolerance_mm)
     total = reference.size
     if ignore is not None:

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -21,7 +21,9 @@ from semiseg.evaluation.results import (
     completed,
     evaluate_pairs,
     foreground,
+    spacing_unit,
 )
+from semiseg.machine.files import printable, read_json
 
 if TYPE_CHECKING:
     from semiseg.images.grid import Volume
@@ -119,6 +121,7 @@ def evaluate_folders(
     pairs = pair_files(reference, prediction, ending_of)
     pairs = pairs if cases is None else pairs.only(cases)
     classes, notices = _classes(dataset, labels, reference)
+    notices += _told_of_maps(classes, prediction)
     rule = _Rule(classes, convention, nsd_tolerance_mm, distances)
     outcomes = _run(pairs.files, rule, workers, progress)
     results = [o for o in outcomes.values() if isinstance(o, _Compared)]
@@ -127,6 +130,7 @@ def evaluate_folders(
     failed = {**pairs.failed, **{case: o for case, o in outcomes.items() if isinstance(o, str)}}
     if not allow_missing:
         failed |= {case: f"no prediction in {prediction}" for case in pairs.missing}
+    unit, mixed = spacing_unit(o.result for o in results)
     return Evaluation(
         cases=tuple(completed(o.result, known, convention, nsd_tolerance_mm, distances) for o in results),
         labels=known,
@@ -135,7 +139,8 @@ def evaluate_folders(
         failed=dict(sorted(failed.items())),
         missing=pairs.missing,
         extra=pairs.extra,
-        notices=(*notices, *_undeclared(results, known, classes)),
+        notices=(*notices, *pairs.notices, *mixed, *_undeclared(results, known, classes)),
+        spacing_unit=unit,
     )
 
 
@@ -226,15 +231,15 @@ def _attempt(case: str, reference: Path, prediction: Path, rule: _Rule) -> _Comp
     except Exception as error:  # one bad case must not stop the others
         log.debug("case %s", case, exc_info=True)
         message = f"{type(error).__name__}: {error}"
-    log.warning("case %s: %s", case, message)
-    return message
+    log.warning("case %s: %s", case, printable(message))
+    return printable(message)
 
 
 def _compare(case: str, reference: Path, prediction: Path, rule: _Rule) -> _Compared:
     from semiseg.images import read_label
 
     truth, guess = read_label(reference), read_label(prediction)
-    _check_grids(truth, guess, reference, prediction)
+    guess = _onto(truth, guess, reference, prediction)
     classes = rule.classes
     wanted, values = declared_values(truth.array, reference, classes.reference_map)
     given, more = declared_values(guess.array, prediction, classes.prediction_map)
@@ -249,13 +254,18 @@ def _compare(case: str, reference: Path, prediction: Path, rule: _Rule) -> _Comp
         rule.nsd_tolerance_mm,
         classes.ignore,
         rule.distances,
+        truth.grid.unit,
     )
     files = (reference, prediction)
-    result = case_result(case, metrics, given, wanted, truth.grid.spacing, labels, classes.ignore, files)
+    space = truth.grid.spacing
+    result = case_result(case, metrics, given, wanted, space, labels, classes.ignore, files, truth.grid.unit)
     return _Compared(result, frozenset(values | more))
 
 
-def _check_grids(truth: Volume, guess: Volume, reference: Path, prediction: Path) -> None:
+def _onto(truth: Volume, guess: Volume, reference: Path, prediction: Path) -> Volume:
+    """The prediction on the grid of its reference; axes in another order are turned."""
+    from semiseg.images.grid import turned
+
     for volume, path in ((truth, reference), (guess, prediction)):
         if volume.array.ndim != len(volume.grid.shape):
             raise DataError(
@@ -264,7 +274,10 @@ def _check_grids(truth: Volume, guess: Volume, reference: Path, prediction: Path
                 code="NOT_A_LABEL_MAP",
             )
     if truth.grid.matches(guess.grid):
-        return
+        return guess
+    array = turned(guess.array, guess.grid, truth.grid)
+    if array is not None:
+        return replace(guess, array=array, grid=truth.grid)
     if truth.grid.shape != guess.grid.shape:
         what = f"{prediction} has shape {guess.grid.shape}, its reference {truth.grid.shape}"
     else:
@@ -272,6 +285,37 @@ def _check_grids(truth: Volume, guess: Volume, reference: Path, prediction: Path
         what = f"{prediction} lies up to {gap:.4g} mm away from its reference {reference}"
         what += f" ({guess.grid.unlike(truth.grid)})"
     raise DataError(what, hint="resample the prediction to the grid of the reference", code="GRID_MISMATCH")
+
+
+def _told_of_maps(classes: _Classes, prediction: Path) -> list[str]:
+    """A notice where the values of predictions may be raw or declared, and nothing in them says which."""
+    if classes.reference_map:
+        declared = list(classes.reference_map.values())
+        if len(set(declared)) == len(declared):
+            return []
+        return [
+            "several values of the files mean one class (label_map): references are mapped, predictions are "
+            "read as `semiseg predict` writes them, with declared values where no single raw value stands for a class"
+        ]
+    folder = prediction if prediction.is_dir() else prediction.parent
+    for path in sorted(folder.glob("*.json"))[:3]:
+        found = _label_map_of_record(path)
+        if found:
+            return [
+                f"the model mapped the values of its label files ({found}), and no dataset is known here: "
+                "give --dataset, or raw values of the references are compared with the model's classes"
+            ]
+    return []
+
+
+def _label_map_of_record(path: Path) -> str:
+    """The ``label_map`` that a prediction's record names, as text; empty without one."""
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return ""
+    given = content.get("label_map") if isinstance(content, dict) and "label_values" in content else None
+    return ", ".join(f"{raw} = {value}" for raw, value in given.items()) if isinstance(given, dict) else ""
 
 
 def _undeclared(results: list[_Compared], labels: Mapping[str, int], classes: _Classes) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.errors import DataError, UsageError
+from semiseg.machine.files import printable
 
 EndingOf = Callable[[Path], str | None]
 
@@ -27,12 +28,14 @@ class Pairs:
         missing: cases with a reference only.
         extra: cases with a prediction only.
         failed: case -> message, where a folder has several files for it.
+        notices: which files were matched though their names differ.
     """
 
     files: dict[str, tuple[Path, Path]]
     missing: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
     def only(self, cases: Collection[str]) -> Pairs:
         """The same for some of the cases; one that is nowhere fails."""
@@ -43,6 +46,7 @@ class Pairs:
             missing=tuple(case for case in self.missing if case in cases),
             extra=tuple(case for case in self.extra if case in cases),
             failed={case: text for case, text in self.failed.items() if case in cases} | nowhere,
+            notices=self.notices,
         )
 
 
@@ -64,20 +68,23 @@ def pair_files(reference: Path, prediction: Path, ending_of: EndingOf) -> Pairs:
     if reference.is_file() and prediction.is_file():
         ending = ending_of(reference)
         case = reference.name[: -len(ending)] if ending else reference.name
-        return Pairs({case: (reference, prediction)})
+        return Pairs({printable(case): (reference, prediction)})
     if reference.is_file() or prediction.is_file():
         raise UsageError(
             f"{reference} and {prediction} are a file and a folder", hint="give two folders or two files"
         )
     wanted, twice = _listing(reference, ending_of)
     given, twice_given = _listing(prediction, ending_of)
+    given, notices = _renamed(given, wanted)
     ids = set(wanted) | set(twice)
     failed = {c: m for c, m in {**twice_given, **twice}.items() if c in ids}
+    same = "its reference and its prediction are the same file"
+    failed |= {c: same for c in set(wanted) & set(given) if wanted[c].resolve() == given[c].resolve()}
     both = sorted((set(wanted) & set(given)) - set(failed))
     if not both and not failed:
         raise DataError(
             f"no case in common: {reference} has {_some(wanted)}, {prediction} has {_some(given)}",
-            hint="a prediction has the name of its reference; only the ending may differ",
+            hint="a prediction has the name of its reference; endings and words such as _seg may differ",
             code="NO_COMMON_CASES",
         )
     return Pairs(
@@ -85,30 +92,75 @@ def pair_files(reference: Path, prediction: Path, ending_of: EndingOf) -> Pairs:
         missing=tuple(sorted(ids - set(given) - set(failed))),
         extra=tuple(sorted((set(given) | set(twice_given)) - ids)),
         failed=failed,
+        notices=notices,
     )
 
 
 def _listing(folder: Path, ending_of: EndingOf) -> tuple[dict[str, Path], dict[str, str]]:
-    """(case -> its file, case -> message for cases with several files)."""
-    files: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        ending = ending_of(path)
-        if ending and path.is_file() and not path.name.startswith("."):
-            files.setdefault(path.name[: -len(ending)], []).append(path)
+    """(case -> its file, case -> message for cases with several files).
+
+    Of a folder that holds images, its own files count, by their full names; of one that holds folders, all
+    below, named as ``semiseg init`` names them. Scans beside their masks are passed over.
+    """
+    from semiseg.dataset.adopt.listing import list_source
+    from semiseg.dataset.adopt.pile import case_ids, without_scans
+
+    files = [path for path in sorted(folder.iterdir()) if _is_label_map(path, ending_of)]
+    nested = not files
+    inside = sorted(p.name for p in folder.glob("labels*") if p.is_dir())
+    if nested and not inside:
+        files = [path for path in sorted(folder.rglob("*")) if _is_label_map(path, ending_of)]
     if not files:
-        inside = sorted(p.name for p in folder.glob("labels*") if p.is_dir())
         raise DataError(
             f"no label map in {folder}",
             hint=f"did you mean {folder / inside[-1]}?" if inside else "give the folder that holds the files",
             code="NO_FILES",
         )
-    one = {case: paths[0] for case, paths in files.items() if len(paths) == 1}
+    entries = without_scans(list_source(folder, only=files).entries)
+    for entry in entries:
+        entry.role, entry.channel = "label", None
+    names = case_ids(entries)[0] if nested else {entry.shown: printable(entry.stem) for entry in entries}
+    found: dict[str, list[Path]] = {}
+    for entry in entries:
+        found.setdefault(names[entry.shown], []).append(entry.source.path)
+    one = {case: paths[0] for case, paths in found.items() if len(paths) == 1}
     several = {
-        case: f"several files in {folder}: {', '.join(p.name for p in paths)}"
-        for case, paths in files.items()
+        case: f"several files in {folder}: {', '.join(printable(p.name) for p in paths)}"
+        for case, paths in found.items()
         if len(paths) > 1
     }
     return one, several
+
+
+def _is_label_map(path: Path, ending_of: EndingOf) -> bool:
+    return ending_of(path) is not None and path.is_file() and not path.name.startswith(".")
+
+
+def _renamed(given: dict[str, Path], wanted: Mapping[str, Path]) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The predictions under the names of their references, where only words such as ``_seg`` differ.
+
+    Returns:
+        name -> prediction, and a notice of those that were matched so.
+    """
+    ours, theirs = (_by_key(sorted(set(a) - set(b))) for a, b in ((given, wanted), (wanted, given)))
+    both = sorted(key for key in set(ours) & set(theirs) if len(ours[key]) == len(theirs[key]) == 1)
+    new = {ours[key][0]: theirs[key][0] for key in both}
+    if not new:
+        return given, ()
+    old, case = next(iter(new.items()))
+    notice = f"{len(new)} predictions are matched by the case in their names, such as {old} with {case}"
+    return {new.get(name, name): path for name, path in given.items()}, (notice,)
+
+
+def _by_key(names: Collection[str]) -> dict[str, list[str]]:
+    """What a name says of the case, as file systems compare names -> the names that say it."""
+    from semiseg.dataset.adopt.names import clean_id, take_apart, without_role
+
+    found: dict[str, list[str]] = {}
+    for name in names:
+        key = without_role(clean_id(take_apart(name).key)).lower()
+        found.setdefault(key, []).append(name)
+    return found
 
 
 def _some(cases: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from semiseg.evaluation.case import (
     evaluate,
     without_distances,
 )
+from semiseg.machine.files import printable
 
 log = logging.getLogger("semiseg.metrics")
 
@@ -67,6 +68,7 @@ class Evaluation:
         missing: cases with a reference and no prediction.
         extra: cases with a prediction and no reference; they are reported, not failed.
         notices: what a reader of the numbers should know.
+        spacing_unit: ``px`` where no file of any case says how large its pixels are.
     """
 
     cases: tuple[CaseResult, ...]
@@ -77,6 +79,7 @@ class Evaluation:
     missing: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    spacing_unit: str = "mm"
 
     def rows(self, label: str) -> list[ClassMetrics]:
         """The metrics of one class, one entry per case."""
@@ -131,8 +134,9 @@ class Evaluation:
 
     @property
     def unit(self) -> str:
-        """The unit of HD95, ASD and ASSD: ``mm`` or ``voxel``."""
-        return conventions.find(self.convention).unit
+        """The unit of HD95, ASD and ASSD: ``mm`` (``px`` where no file has a spacing) or ``voxel``."""
+        rule = conventions.find(self.convention).unit
+        return self.spacing_unit if rule == "mm" else rule
 
     def problem(self) -> PartialError | None:
         """The error to end a command with when some cases failed, or None."""
@@ -216,15 +220,20 @@ def evaluate_pairs(
     failed: dict[str, str] = {}
     for case, prediction, reference, grid in pairs:
         try:
-            metrics = evaluate(
-                prediction, reference, grid.spacing, classes, convention, nsd_tolerance_mm, ignore, distances
-            )
+            unit = getattr(grid, "unit", "mm")
+            rule = (convention, nsd_tolerance_mm, ignore, distances, unit)
+            metrics = evaluate(prediction, reference, grid.spacing, classes, *rule)
         except DataError as error:
             log.warning("case %s: %s", case, error.message)
             failed[case] = error.message
             continue
-        results.append(case_result(case, metrics, prediction, reference, grid.spacing, classes, ignore))
-    return Evaluation(tuple(results), classes, convention, nsd_tolerance_mm, failed)
+        results.append(
+            case_result(case, metrics, prediction, reference, grid.spacing, classes, ignore, unit=unit)
+        )
+    unit, notices = spacing_unit(results)
+    return Evaluation(
+        tuple(results), classes, convention, nsd_tolerance_mm, failed, notices=notices, spacing_unit=unit
+    )
 
 
 def case_result(
@@ -236,8 +245,9 @@ def case_result(
     classes: Mapping[str, int],
     ignore: int | None,
     files: tuple[Path, Path] | None = None,
+    unit: str = "mm",
 ) -> CaseResult:
-    """Wrap the metrics of one case; ``files`` are (reference, prediction)."""
+    """Wrap the metrics of one case; ``files`` are (reference, prediction), ``unit`` is that of the spacing."""
     values = list(classes.values())
     ours, theirs = (~np.isin(labels, values) for labels in (prediction, reference))
     total = int(reference.size)
@@ -249,12 +259,21 @@ def case_result(
     return CaseResult(
         case=case,
         metrics=metrics,
-        scale=Scale(tuple(reference.shape), tuple(float(s) for s in spacing)),
+        scale=Scale(tuple(reference.shape), tuple(float(s) for s in spacing), unit),
         total=total,
         background=Counts(tp, n_pred, n_ref, total),
-        reference_file=str(files[0]) if files else None,
-        prediction_file=str(files[1]) if files else None,
+        reference_file=printable(str(files[0])) if files else None,
+        prediction_file=printable(str(files[1])) if files else None,
     )
+
+
+def spacing_unit(cases: Iterable[CaseResult]) -> tuple[str, tuple[str, ...]]:
+    """The unit of the cases' spacing, and a notice where they differ and ``mm`` is taken."""
+    units = [case.scale.unit for case in cases]
+    count = units.count("px")
+    if count in (0, len(units)):
+        return ("px" if count else "mm"), ()
+    return "mm", (f"{count} of {len(units)} cases have no spacing: a pixel of theirs counts as 1 mm",)
 
 
 def each_value(evaluation: Evaluation) -> Iterator[tuple[CaseResult, str, int, ClassMetrics]]:

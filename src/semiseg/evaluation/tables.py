@@ -48,6 +48,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "convention": evaluation.convention,
         "convention_source": conventions.find(evaluation.convention).source,
         "unit": evaluation.unit,
+        "spacing_unit": evaluation.spacing_unit,
         "nsd_tolerance_mm": evaluation.nsd_tolerance_mm,
         "aggregation": AGGREGATION,
         "failed": dict(evaluation.failed),
@@ -77,7 +78,9 @@ def rich_table(evaluation: Evaluation) -> Table:
 
     stats = _all_stats(evaluation)
     shown = [m for m in _columns(evaluation) if any(m in row for row in stats.values())]
-    unit = f"; distances in {evaluation.unit}, NSD at {evaluation.nsd_tolerance_mm:g} mm"
+    unit = (
+        f"; distances in {evaluation.unit}, NSD at {evaluation.nsd_tolerance_mm:g} {evaluation.spacing_unit}"
+    )
     table = Table(
         title=f"{len(evaluation.cases)} cases, convention {evaluation.convention}",
         caption=f"mean ± SD over cases, (n) where only n of them count; empty: cases with an empty mask"

@@ -9,12 +9,31 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from semiseg.images.claims import broken, readable_bytes
+from semiseg.machine.scratch import Scratch
 
 MAX_MEMBERS = 200_000
 MAX_PLAUSIBLE_RATIO = 100
 """No scan shrinks more; zeros shrink a thousand times."""
 PLAUSIBLE_BYTES = 64 << 20
 """Below this a zip may shrink as much as it likes."""
+
+
+class Unpacked:
+    """The files of a zip in a temporary folder, which is deleted with this object.
+
+    Raises:
+        DataError: as :func:`unpack`.
+    """
+
+    def __init__(self, archive: Path) -> None:
+        self.archive = archive
+        self._scratch = Scratch()
+        self.folder = self._scratch.path
+        unpack(archive, self.folder)
+
+    def cleanup(self) -> None:
+        """Delete the folder now."""
+        self._scratch.close()
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.images.archive import unpack
+from semiseg.images.archive import Unpacked
 from semiseg.images.arrays import rescale
 from semiseg.images.claims import broken, check_file, explained
 from semiseg.images.dicom_geometry import Stack, orientation_groups, stack
@@ -44,8 +43,8 @@ class Series:
     description: str = field(repr=False)
     where: Path
     slices: tuple[Slice, ...] = field(repr=False)
-    unpacked: Any = field(default=None, repr=False, compare=False)
-    """The temporary folder of a zip, which lives as long as its series."""
+    unpacked: Unpacked | None = field(default=None, repr=False, compare=False)
+    """A zip's files, which live as long as its series."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -64,24 +63,33 @@ def find_series(path: Path) -> list[Series]:
             ABSURD_HEADER for a broken DICOM file.
     """
     path = Path(path)
-    unpacked: Any = None
     if path.is_dir():
-        files, root = _files_below(path), path
-    else:
-        check_file(path)
-        files, root = [path], path
-        if path.suffix.lower() == ".zip":
-            unpacked = tempfile.TemporaryDirectory(prefix="semiseg-dicom-")
-            unpack(path, Path(unpacked.name))
-            files = _files_below(Path(unpacked.name))
-    wanted = files == [path]
+        return series_in(_files_below(path), path)
+    check_file(path)
+    if path.suffix.lower() == ".zip":
+        unpacked = Unpacked(path)
+        return series_in(_files_below(unpacked.folder), path, unpacked)
+    return series_in([path], path, wanted=True)
+
+
+def series_in(
+    files: Sequence[Path], where: Path, unpacked: Unpacked | None = None, *, wanted: bool = False
+) -> list[Series]:
+    """The image series that these files hold, as :func:`find_series` finds them.
+
+    Args:
+        files: of one folder or zip.
+        where: the folder, zip or file, for messages.
+        unpacked: the zip's files, kept as long as the series.
+        wanted: whether a file that is no DICOM is an error.
+    """
     found = [one for file in files for one in slices_of(file, wanted=wanted)]
     kept = _without_copies([one for one in found if not one.localizer])
     if not kept:
         dropped = f", {len(found)} localizer images left out" if found else ""
         hint = "give the folder that holds the series' .dcm files"
         raise broken(
-            path, f"no DICOM image series in {len(files)} files{dropped}", code="NO_SERIES", hint=hint
+            where, f"no DICOM image series in {len(files)} files{dropped}", code="NO_SERIES", hint=hint
         )
     by_uid: dict[str, list[Slice]] = {}
     for one in kept:
@@ -89,7 +97,7 @@ def find_series(path: Path) -> list[Series]:
     joined = _joined(list(by_uid.values()))
     groups = [group for slices in joined for group in _without_scouts(orientation_groups(slices))]
     return [
-        Series(group[0].series, group[0].modality, group[0].description, root, tuple(group), unpacked)
+        Series(group[0].series, group[0].modality, group[0].description, where, tuple(group), unpacked)
         for group in groups
     ]
 

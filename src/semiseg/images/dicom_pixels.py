@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from semiseg.images.claims import broken
 from semiseg.images.dicom_slices import Slice, quiet
+from semiseg.machine.scratch import Scratch
 
 _PIXEL_TAGS = [
     "PixelData", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
@@ -81,8 +81,8 @@ def _with_gdcm(path: Path, dataset: Any) -> NDArray[Any]:
 
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    with tempfile.TemporaryDirectory(prefix="semiseg-dicom-") as folder:
-        copy = Path(folder) / "pixels.dcm"
+    with Scratch() as folder:
+        copy = folder / "pixels.dcm"
         dataset.save_as(copy, enforce_file_format=True)
         try:
             return np.asarray(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(copy))))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,10 +29,12 @@ class Grid:
         shape: voxels per array axis; two axes for a plain 2D image, three for a volume.
         affine: (4, 4) float64, index (i, j, k, 1) -> RAS+ millimeters (nibabel's convention). For a 2D image
             the third column is the unit normal, so that the matrix stays invertible.
+        unit: ``px`` where no file says how large a pixel is; "millimeters" are then pixels.
     """
 
     shape: tuple[int, ...]
     affine: Affine
+    unit: Literal["mm", "px"] = "mm"
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -76,6 +78,34 @@ class Grid:
         corners = np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1)
         gaps = (self.affine - other.affine) @ np.vstack([corners, np.ones(corners.shape[1])])
         return np.asarray(gaps[:3], dtype=np.float64)
+
+
+def turned(array: NDArray[Any], grid: Grid, wanted: Grid) -> NDArray[Any] | None:
+    """``array`` (*S) of ``grid`` with its axes in the order and direction of ``wanted``.
+
+    None where flips and a change of axes do not bring one grid onto the other.
+    """
+    if len(grid.shape) != len(wanted.shape) or sorted(grid.shape) != sorted(wanted.shape):
+        return None
+    steps = np.linalg.pinv(wanted.affine[:3, :3]) @ grid.affine[:3, : len(grid.shape)]
+    order = np.abs(steps[: len(grid.shape)]).argmax(0)
+    if len(set(order)) < len(order):
+        return None
+    back = np.argsort(order)
+    flips = [bool(steps[axis, back[axis]] < 0) for axis in range(len(back))]
+    affine = grid.affine.copy()
+    affine[:3, : len(back)] = grid.affine[:3, back]
+    for axis, flip in enumerate(flips):
+        if flip:
+            affine[:3, 3] += affine[:3, axis] * (grid.shape[back[axis]] - 1)
+            affine[:3, axis] *= -1
+    if len(back) == 2:
+        affine[:3, 2] = wanted.affine[:3, 2]
+    if not Grid(tuple(grid.shape[axis] for axis in back), affine).matches(wanted):
+        return None
+    extra = tuple(range(len(back), array.ndim))
+    moved = array.transpose((*back, *extra))
+    return moved[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
 
 
 def _digits(values: Iterable[float]) -> str:

@@ -1,4 +1,4 @@
-"""PNG, BMP, JPEG and WebP through Pillow, as viewers show them: arrays (rows, columns), 1 mm unless said."""
+"""PNG, BMP, JPEG and WebP through Pillow, as viewers show them: arrays (rows, columns), 1 px unless said."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ def _read(path: Path, *, indices: bool) -> Volume:
     with _opened(path) as (image, stream):
         looks = _describe(path, image, stream)
         mode, kind = image.mode, image.format
+        palette = _palette(image) if indices and image.mode == "P" else None
         try:
             if kind == "PNG":
                 _check_chunks(path, stream)
@@ -78,6 +79,8 @@ def _read(path: Path, *, indices: bool) -> Volume:
             raise broken(path, f"the picture is damaged or cut off ({error})", code=code) from error
     array = np.ascontiguousarray(upright(sober(array, path), looks.orientation))
     meta: dict[str, Any] = {"format": "picture", "mode": mode}
+    if palette is not None:
+        meta["palette"] = palette
     if _PLUGINS.get(path.suffix.lower(), kind) != kind and kind != "MPO":
         meta["content"] = next(ending for ending, plugin in _PLUGINS.items() if plugin == kind)
     return Volume(array.copy() if array.base is not None else array, looks.header.grid, meta)
@@ -121,6 +124,8 @@ def upright(array: Array, orientation: int, first: int = 0) -> Array:
 def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None = None) -> None:
     """Write PNG or BMP without loss; spacing other than 1 mm goes into ``CASE.json`` beside it.
 
+    ``meta["palette"]`` (index -> color) says in which colors 8-bit class numbers are shown; they stay as they are.
+
     Raises:
         DataError: BAD_DTYPE for values other than uint8 or uint16 (BMP: uint8), SHEARED for a turned grid,
             UNKNOWN_FORMAT for JPEG and WebP, whose losses would change labels.
@@ -140,9 +145,14 @@ def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None =
         why = f"cannot hold {len(grid.shape)}D {array.dtype} values, wanted 2D {' or '.join(allowed)}"
         raise broken(path, why, code="BAD_DTYPE", hint="write .tif or .nii.gz instead")
     check_upright(path, grid)
+    picture = Image.fromarray(np.ascontiguousarray(array))
+    palette = (meta or {}).get("palette")
+    if palette and picture.mode == "L":
+        picture = Image.frombytes("P", picture.size, picture.tobytes())
+        picture.putpalette(flat_palette(palette))
     with atomic_file(path) as stream:
-        Image.fromarray(np.ascontiguousarray(array)).save(stream, format=plugin)
-    keep_spacing(path, grid.spacing)
+        picture.save(stream, format=plugin)
+    keep_spacing(path, grid)
 
 
 def check_upright(path: Path, grid: Grid) -> None:
@@ -188,8 +198,11 @@ def _describe(path: Path, image: Image.Image, stream: BinaryIO) -> _Looks:
     packed = 8 * channels if image.mode in ("1", "L", "P") else 1  # may have one bit per pixel in the file
     check_claim(path, shape, needed // packed or 1, path.stat().st_size, compressed=True)
     check_memory(path, needed, f"{image.width} x {image.height} pixels")
-    spacing = spacing_beside(path, 2) or _density(image)[:: -1 if turned else 1]
-    return _Looks(Header(Grid(shape, scaling(spacing)), dtype, channels, needed, None), orientation)
+    known = spacing_beside(path, 2)
+    if known is None and (density := _density(image)):
+        known = density[:: -1 if turned else 1]
+    grid = Grid(shape, scaling(known or [1.0, 1.0]), "mm" if known else "px")
+    return _Looks(Header(grid, dtype, channels, needed, None), orientation)
 
 
 def _palette_mode(image: Image.Image) -> str:
@@ -198,6 +211,17 @@ def _palette_mode(image: Image.Image) -> str:
         return image.mode
     colors = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
     return "L" if (colors == colors[:, :1]).all() else "RGB"
+
+
+def _palette(image: Image.Image) -> dict[int, tuple[int, int, int]]:
+    """Index -> color."""
+    colors = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    return {index: (int(r), int(g), int(b)) for index, (r, g, b) in enumerate(colors)}
+
+
+def flat_palette(colors: Mapping[int, tuple[int, int, int]]) -> list[int]:
+    """256 colors in a row, black where none is given."""
+    return [part for index in range(256) for part in colors.get(index, (0, 0, 0))]
 
 
 def _check_chunks(path: Path, stream: BinaryIO) -> None:
@@ -226,16 +250,16 @@ def _is_deep_color(stream: BinaryIO) -> bool:
     return start.startswith(b"\x89PNG") and len(start) == 26 and start[24] == 16 and start[25] != 0
 
 
-def _density(image: Image.Image) -> list[float]:
+def _density(image: Image.Image) -> list[float] | None:
     """Spacing in mm (rows, columns) from the picture's own density, where it is more than a default."""
     dpi = image.info.get("dpi")
-    return spacing_from_dpi(float(dpi[1]), float(dpi[0])) if dpi else [1.0, 1.0]
+    return spacing_from_dpi(float(dpi[1]), float(dpi[0])) if dpi else None
 
 
-def spacing_from_dpi(rows: float, columns: float) -> list[float]:
-    """Spacing in mm for dots per inch; 1 mm for none, nonsense, and what software writes unasked."""
+def spacing_from_dpi(rows: float, columns: float) -> list[float] | None:
+    """Spacing in mm for dots per inch; None for none, nonsense, and what software writes unasked."""
     values = (rows, columns)
     nonsense = any(not 0 < v < float("inf") for v in values)
     if nonsense or any(abs(v - dpi) < 0.5 for v in values for dpi in _SCREEN_DPI) or values == (1.0, 1.0):
-        return [1.0, 1.0]
+        return None
     return [25.4 / v for v in values]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from semiseg.images.claims import bad_spacing, broken
+from semiseg.images.grid import Grid
 from semiseg.machine.files import atomic_file, read_json
 
 _CHANNEL = re.compile(r"_\d{4}$")
@@ -38,13 +38,16 @@ def spacing_beside(path: Path, axes: int) -> list[float] | None:
     return None
 
 
-def keep_spacing(path: Path, spacing: Sequence[float]) -> None:
+def keep_spacing(path: Path, grid: Grid) -> None:
     """Write ``CASE.json`` where it is needed: for any spacing but 1 mm, or to correct one that is there."""
     sidecar = _places(path)[0]
-    if all(s == 1.0 for s in spacing) and not any(place.is_file() for place in _places(path)):
+    there = [place for place in _places(path) if place.is_file()]
+    known = grid.unit == "mm" or any(s != 1.0 for s in grid.spacing)
+    wrong = there if known else [place for place in there if "spacing" in _load(place)]
+    if not wrong and all(s == 1.0 for s in grid.spacing):
         return
     content = _load(sidecar) if sidecar.is_file() else {}
-    content["spacing"] = [float(s) for s in spacing]
+    content["spacing"] = [float(s) for s in grid.spacing]
     with atomic_file(sidecar) as stream:
         stream.write((json.dumps(content, indent=2) + "\n").encode("utf-8"))
 

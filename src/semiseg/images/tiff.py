@@ -14,7 +14,7 @@ import numpy as np
 from semiseg.images.arrays import Array, sober, writable
 from semiseg.images.claims import broken, check_array, check_claim, hushed, needed_bytes, not_3d
 from semiseg.images.grid import Grid, Header, Volume, scaling
-from semiseg.images.picture import check_upright, require_opaque, spacing_from_dpi, upright
+from semiseg.images.picture import check_upright, flat_palette, require_opaque, spacing_from_dpi, upright
 from semiseg.images.sidecar import keep_spacing, spacing_beside
 from semiseg.images.tiff_pages import check_pages
 from semiseg.machine.files import atomic_file
@@ -81,6 +81,8 @@ def read_label(path: Path) -> Volume:
 def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None = None) -> None:
     """Write deflate-compressed TIFF; spacing other than 1 mm goes into ``CASE.json`` beside it.
 
+    ``meta["palette"]`` (index -> color) says in which colors 8-bit class numbers are shown.
+
     Raises:
         DataError: SHEARED for a turned grid, which pictures cannot hold.
     """
@@ -90,9 +92,13 @@ def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None =
     check_upright(path, grid)
     array = np.ascontiguousarray(writable(array))
     photometric = "rgb" if array.ndim > len(grid.shape) else "minisblack"
+    palette, colormap = (meta or {}).get("palette"), None
+    if palette and photometric != "rgb" and array.dtype == np.uint8:
+        photometric = "palette"
+        colormap = np.array(flat_palette(palette), np.uint16).reshape(256, 3).T * np.uint16(257)
     with atomic_file(path) as stream, TiffWriter(stream, bigtiff=array.nbytes > 2**31) as writer:
-        writer.write(array, photometric=photometric, compression="zlib", metadata=None)
-    keep_spacing(path, grid.spacing)
+        writer.write(array, photometric=photometric, colormap=colormap, compression="zlib", metadata=None)
+    keep_spacing(path, grid)
 
 
 def _read(path: Path, *, indices: bool) -> Volume:
@@ -118,7 +124,11 @@ def _read(path: Path, *, indices: bool) -> Volume:
         array = _colored(array, colormap)
     shape = layout.header.grid.shape
     array = np.ascontiguousarray(upright(sober(array, path), layout.orientation, len(shape) - 2))
-    return Volume(array, layout.header.grid, {"format": "tiff"})
+    meta: dict[str, Any] = {"format": "tiff"}
+    if indices and layout.photometric == _PALETTE and colormap is not None:
+        shown = (np.asarray(colormap) >> 8).T.tolist()
+        meta["palette"] = {index: (r, g, b) for index, (r, g, b) in enumerate(shown)}
+    return Volume(array, layout.header.grid, meta)
 
 
 @contextmanager
@@ -156,10 +166,11 @@ def _describe(path: Path, file: Any) -> _Layout:
         channels = 3
     orientation = int(page.tags["Orientation"].value) if "Orientation" in page.tags else 1
     spatial = [n for n, a in pairs if a != "S"]
-    spacing = _spacing(file, len(spatial))
+    spacing, known = _spacing(file, len(spatial))
     if orientation >= 5:
         spatial[-2:], spacing[-2:] = spatial[:-3:-1], spacing[:-3:-1]
-    grid = Grid(tuple(spatial), scaling(spacing_beside(path, len(spatial)) or spacing))
+    beside = spacing_beside(path, len(spatial))
+    grid = Grid(tuple(spatial), scaling(beside or spacing), "mm" if beside or known else "px")
     present = None if compressed else path.stat().st_size
     name = "uint8" if dtype.kind == "b" or (photometric == _PALETTE and channels == 3) else dtype.name
     needed = needed_bytes(spatial, dtype.itemsize, channels)
@@ -208,12 +219,14 @@ def _colored(array: Array, colormap: Any) -> Array:
     return colors[0][array] if _is_gray(colormap) else np.moveaxis(colors[:, array], 0, -1)
 
 
-def _spacing(file: Any, axes: int) -> list[float]:
-    """Spacing in mm (slices, rows, columns) from OME's or ImageJ's words or the resolution tags."""
+def _spacing(file: Any, axes: int) -> tuple[list[float], bool]:
+    """Spacing in mm (slices, rows, columns) from OME's or ImageJ's words or the resolution tags, if any says it."""
     found = _from_ome(file.ome_metadata) if file.is_ome else None
     if found is None and file.is_imagej:
         found = _from_imagej(file)
-    return (found or [1.0, *_plane(file.pages[0].tags)])[3 - axes :]
+    if found is None and (plane := _plane(file.pages[0].tags)):
+        found = [1.0, *plane]
+    return (found or [1.0] * 3)[3 - axes :], found is not None
 
 
 def _from_ome(text: str | None) -> list[float] | None:
@@ -242,11 +255,11 @@ def _from_imagej(file: Any) -> list[float] | None:
     return [depth or 1.0, *(scale / pixels for pixels in plane)]
 
 
-def _plane(tags: Any) -> list[float]:
+def _plane(tags: Any) -> list[float] | None:
     """From the resolution tags, where they hold a physical unit and no default."""
     unit = _UNITS.get(int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 1)
     if unit is None or "XResolution" not in tags or "YResolution" not in tags:
-        return [1.0, 1.0]
+        return None
     rows, columns = (_ratio(tags[name].value) * 25.4 / unit for name in ("YResolution", "XResolution"))
     return spacing_from_dpi(rows, columns)
 

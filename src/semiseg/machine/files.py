@@ -83,6 +83,12 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, default=str) + "\n")
 
 
+def printable(text: str) -> str:
+    """A path that can be written as UTF-8 and shown on one line, whatever bytes its name has."""
+    shown = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file (UTF-8, with or without a byte order mark).
 

@@ -183,6 +183,8 @@ def accelerator(name: str) -> Accelerator | None:
 
     A name without a number means the card with the least memory: a run on several makes one plan.
     """
+    import torch
+
     kind, _, index = name.partition(":")
     if kind == "mps" and torch.backends.mps.is_available():
         return Accelerator("Apple GPU", torch.mps.recommended_max_memory() / 1e9)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -71,7 +71,7 @@ class ABDBCP(BCP, Pair):
             return
         labels = self.labels(batch)
         images = [
-            self.pasted(*self.sources(x, y, batch.x_u[view]), mask)
+            self.pasted(self.sources(x, y, batch.x_u[view]), mask)
             for view, x, y in zip(self.views, (batch.x_l, batch.views_l["strong"]), labels, strict=True)
         ]
         networks = (self.net, self.net2)
@@ -83,16 +83,15 @@ class ABDBCP(BCP, Pair):
         logits = [torch.cat(z) for z in answers]
         weak, strong = (torch.cat([one.x for one in pasted]) for pasted in images)
         grid = grid_of(weak.shape[2:], self.grid)
-        moves = replace_unsure(*logits, grid, top=self.top, near=self.draw(weak))
+        moves = replace_unsure(logits[0], logits[1], grid, top=self.top, near=self.draw(weak))
         x = torch.cat(displaced(weak, strong, moves, grid))
         again = crossed([network(x).logits for network in networks])
         parts = zip(mixed, crossed(logits), again, self.trainable, strict=True)
         yield from [update(*part) for part in parts]
 
-    def pasted(
-        self, a: Source, b: Source, unlabeled_a: Source, unlabeled_b: Source, mask: Tensor
-    ) -> list[Pasted]:
+    def pasted(self, sources: Sequence[Source], mask: Tensor) -> list[Pasted]:
         """Labeled images in unlabeled ones, and unlabeled images in labeled ones."""
+        a, b, unlabeled_a, unlabeled_b = sources
         return [paste(unlabeled_a, a, mask), paste(b, unlabeled_b, mask)]
 
     def labels(self, batch: Batch) -> tuple[Tensor, Tensor]:

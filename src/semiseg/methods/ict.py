@@ -14,6 +14,7 @@ from torch import Tensor
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_ce
 from semiseg.methods._bases import Teacher
+from semiseg.methods.parts.mixing import beta_factors, mixup
 from semiseg.settings.options import Amount, Length, Positive, Share
 
 
@@ -91,40 +92,3 @@ class ICT(Teacher):
             return x, x[torch.randperm(len(x), device=x.device)]
         half = (len(x) + 1) // 2
         return x[:half], x[-half:]
-
-
-def beta_factors(n: int, alpha: float, like: Tensor) -> Tensor:
-    """``n`` draws of Beta(alpha, alpha), one per pair, shaped (n, 1, *1) to fit ``like`` (B, C, *S).
-
-    With alpha = 0.2 most draws are close to 0 or 1 (58 % within 0.05).
-    """
-    concentration = torch.full((n,), alpha, dtype=torch.float32, device=like.device)
-    factors: Tensor = torch.distributions.Beta(
-        concentration,
-        concentration,
-        validate_args=False,  # looking at the values would wait for the device
-    ).sample()
-    return factors.view(n, *[1] * (like.ndim - 1))
-
-
-def mixup(first: Tensor, second: Tensor, factor: Tensor) -> Tensor:
-    """``(1 - f) first + f second`` (Zhang et al. 2018, arXiv:1710.09412), for images and probabilities alike.
-
-    Args:
-        first: (B, C, *S).
-        second: (B, C, *S).
-        factor: (B, 1, *1) in [0, 1], the share of the *second*.
-    """
-    return (1.0 - factor) * first + factor * second
-
-
-def half(n: int) -> int:
-    """Half of n, rounded up."""
-    return -(-n // 2)
-
-
-def groups(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """The first n samples and the next n, starting again where they end."""
-    rounds = -(-2 * n // len(x))
-    first, second = torch.split(torch.cat([x] * rounds)[: 2 * n], n)
-    return first, second

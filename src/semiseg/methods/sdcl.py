@@ -80,7 +80,7 @@ class SDCL(BCP, Pair):
         if t.stage == "pretrain":
             yield from [self.pretrain(batch, mask, on=on) for on in self.trainable]
             return
-        images = self.pasted(*self.sources(batch.x_l, batch.y_l, batch.x_u["weak"]), mask)
+        images = self.pasted(self.sources(batch.x_l, batch.y_l, batch.x_u["weak"]), mask)
         answers = [self.answers(getattr(self, on), images) for on in self.trainable]
         differ = [(z.argmax(1) != other.argmax(1)) for z, other in zip(*answers, strict=True)]
         yield from [
@@ -88,10 +88,9 @@ class SDCL(BCP, Pair):
             for logits, on in zip(answers, self.trainable, strict=True)
         ]
 
-    def pasted(
-        self, a: Source, b: Source, unlabeled_a: Source, unlabeled_b: Source, mask: Tensor
-    ) -> list[Pasted]:
+    def pasted(self, sources: Sequence[Source], mask: Tensor) -> list[Pasted]:
         """Labeled images in unlabeled ones, and unlabeled images in labeled ones."""
+        a, b, unlabeled_a, unlabeled_b = sources
         return [paste(unlabeled_a, b, mask), paste(a, unlabeled_b, mask)]
 
     def update(

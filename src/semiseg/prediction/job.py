@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from semiseg import images
 from semiseg.__about__ import __version__
+from semiseg.drawing.palette import of_classes
 from semiseg.errors import DeviceError, SemisegError, UsageError
 from semiseg.images.grid import Grid
-from semiseg.machine.files import require_writable, write_json
-from semiseg.prediction.assembly import Assembly, Segmentation
+from semiseg.machine.files import printable, require_writable, write_json
+from semiseg.prediction.assembly import Assembly
 from semiseg.prediction.model import Model, PreparedScan
 from semiseg.prediction.record import (
     CaseResult,
@@ -25,9 +29,12 @@ from semiseg.prediction.record import (
     inputs_state,
     is_complete,
     read_record,
+    size_unit,
+    unlike_in,
     versions,
 )
 from semiseg.prediction.scans import Scan, stem_of
+from semiseg.preparation.unlike import Unlike, unlike
 
 log = logging.getLogger("semiseg.prediction")
 
@@ -51,6 +58,8 @@ class Ready(NamedTuple):
     scan: PreparedScan
     grid: Grid
     meta: dict[str, Any]
+    unlike: list[Unlike]
+    """In what it is unlike the training scans."""
 
 
 class Inferred(NamedTuple):
@@ -59,6 +68,7 @@ class Inferred(NamedTuple):
     assembly: Assembly
     grid: Grid
     meta: dict[str, Any]
+    unlike: list[Unlike]
     began: float
     """When they began."""
 
@@ -82,6 +92,10 @@ class Job:
             "precision": model.precision,
             "mirrored_axes": [list(model.mirrored(member)) for member in model.members],
         }
+        plans = [member.plan for member in model.members]
+        self.plan = next((plan for plan in plans if plan.seen is not None), model.plan)
+        if self.plan.seen is None:
+            log.debug("the plan does not tell what its training scans look like: no scan is compared")
 
     def lay_out(self, scans: Sequence[Scan], inputs: Path, output: Path) -> list[Task]:
         """Say where each result goes.
@@ -144,7 +158,9 @@ class Job:
                 foreign.append(str(present[0]))
             elif is_complete(record, outputs, inputs_state(task.scan.files)):
                 written = {kind: str(path) for kind, path in outputs.files().items()}
-                skipped[task] = CaseResult(task.scan.id, "skipped", 0.0, written, record.get("sizes") or {})
+                skipped[task] = CaseResult(
+                    task.scan.id, "skipped", 0.0, written, record.get("sizes") or {}, unlike_in(record)
+                )
         if foreign:
             more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
             raise UsageError(
@@ -162,7 +178,7 @@ class Job:
             DataError: a scan that cannot be used.
         """
         image, grid, meta = task.scan.load()
-        return Ready(self.model.prepare(image, grid), grid, meta)
+        return Ready(self.model.prepare(image, grid), grid, meta, unlike(self.plan, image, grid))
 
     def infer(self, task: Task, ready: Callable[[], Ready]) -> Inferred | CaseResult:
         """The forward passes of one scan, or what went wrong with it.
@@ -177,8 +193,8 @@ class Job:
         began = time.monotonic()
 
         def work() -> Inferred:
-            scan, grid, meta = ready()
-            return Inferred(self.model.infer(scan, entropy=self.uncertainty), grid, meta, began)
+            scan, grid, meta, found = ready()
+            return Inferred(self.model.infer(scan, entropy=self.uncertainty), grid, meta, found, began)
 
         return self._guarded(task, began, work)
 
@@ -190,14 +206,14 @@ class Job:
         """
         if isinstance(inferred, CaseResult):
             return inferred
-        assembly, grid, meta, began = inferred
 
         def work() -> CaseResult:
-            sizes = self._write(task, assembly.result(), grid, meta, began)
+            sizes = self._write(task, inferred)
             written = {kind: str(path) for kind, path in task.outputs.files().items()}
-            return CaseResult(task.scan.id, "done", _since(began), written, sizes)
+            found = [one.as_dict() for one in inferred.unlike]
+            return CaseResult(task.scan.id, "done", _since(inferred.began), written, sizes, found)
 
-        return self._guarded(task, began, work)
+        return self._guarded(task, inferred.began, work)
 
     def _guarded(self, task: Task, began: float, work: Callable[[], T]) -> T | CaseResult:
         """What ``work`` returns, or the scan's failure; what concerns all scans is raised."""
@@ -215,18 +231,22 @@ class Job:
             text = f"{name}: unexpected {type(error).__name__}: {error}"
             return self._failed(name, began, SemisegError(text, hint="-v shows where", code="INTERNAL"))
 
-    def _write(
-        self, task: Task, found: Segmentation, grid: Grid, meta: dict[str, Any], began: float
-    ) -> dict[str, float]:
+    def _write(self, task: Task, inferred: Inferred) -> dict[str, float]:
         """All files of one scan or none; the record says ``writing`` until the others are whole."""
-        outputs = task.outputs
+        outputs, grid, meta, began = task.outputs, inferred.grid, inferred.meta, inferred.began
+        found = inferred.assembly.result()
         sizes = class_sizes(found.labels, self.model.label_values, grid)
-        record = self._record(task, grid) | {"sizes": sizes, "unit": "mL" if len(grid.shape) == 3 else "mm2"}
+        record = self._record(task, grid) | {
+            "sizes": sizes,
+            "unit": size_unit(grid),
+            "unlike": [one.as_dict() for one in inferred.unlike],
+        }
         try:
             write_json(outputs.record, record | {"status": "writing"})
-            images.write(outputs.labels, found.labels, grid, meta)
+            palette = of_classes(self.model.label_values, self.model.plan.colors)
+            images.write(outputs.labels, found.labels, grid, meta | {"palette": palette})
             if outputs.entropy is not None and found.entropy is not None:
-                images.write(outputs.entropy, found.entropy, grid, meta)
+                images.write(outputs.entropy, _for_file(found.entropy, outputs.entropy), grid, meta)
             written = {kind: path.stat().st_size for kind, path in outputs.files().items()}
             write_json(
                 outputs.record, record | {"status": "done", "bytes": written, "seconds": _since(began)}
@@ -246,13 +266,15 @@ class Job:
             "model": self.model_dict,
             "options": self.options,
             "device": self.device,
-            "inputs": [str(scan.shown)] if scan.shown else [str(file) for file in scan.files],
+            "inputs": [printable(str(path)) for path in scan.shown or scan.files],
+            **({"series_instance_uid": list(scan.series)} if scan.series else {}),
             "inputs_state": inputs_state(scan.files),
             "outputs": {kind: path.name for kind, path in task.outputs.files().items()},
             "label_values": self.model.label_values,
+            **({"label_map": self.model.plan.label_map} if self.model.plan.label_map else {}),
             "grid": grid_dict(grid),
             # PNG and TIFF readers look for this key in CASE.json
-            "spacing": list(grid.spacing),
+            **({"spacing": list(grid.spacing)} if grid.unit == "mm" else {}),
         }
 
     def _is_ours(self, record: dict[str, Any]) -> bool:
@@ -267,6 +289,11 @@ class Job:
     def _failed(self, name: str, began: float, error: SemisegError) -> CaseResult:
         told = {key: value for key, value in error.as_dict().items() if key != "ok"}
         return CaseResult(name, "failed", _since(began), error=told)
+
+
+def _for_file(entropy: NDArray[np.float32], path: Path) -> NDArray[Any]:
+    """Entropy as the format has it: 16 bits in a PNG, black for certain and white for uniform."""
+    return (entropy * 65535).round().astype(np.uint16) if path.suffix == ".png" else entropy
 
 
 def _since(began: float) -> float:

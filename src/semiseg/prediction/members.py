@@ -55,7 +55,10 @@ def trusted(members: Sequence[Member], precision: str) -> tuple[str, dict[int, n
     return precision, copies
 
 
-FREE = ("dataset", "batch", "foreground", "network", "memory_gb", "reasons", "version", "patch", "channels")
+FREE = (
+    "dataset", "batch", "foreground", "network", "memory_gb", "reasons", "version", "patch", "channels",
+    "seen",
+)  # fmt: skip
 """Keys of a plan in which the members of an ensemble may differ."""
 
 

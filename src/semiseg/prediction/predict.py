@@ -71,7 +71,8 @@ def predict(
         overwrite: replace what is there. Otherwise files that we did not write are never touched.
         resume: leave scans that the same model has predicted in the same way; False refuses them.
         uncertainty: also write ``CASE_entropy.nii.gz``: per voxel the entropy of the probabilities over the
-            log of the number of classes, from 0 (certain) to 1 (all classes alike).
+            log of the number of classes, from 0 (certain) to 1 (all classes alike); of PNG and BMP scans a
+            16-bit PNG, black to white.
         mirror: average over views mirrored along the axes that the run's training mirrored, and no others;
             None as the run was configured.
         quality: ``balanced`` (as validated) or ``best`` (with ``mirror``).
@@ -125,7 +126,21 @@ def predict(
             )
             if images.ending_of(output) is None:
                 write_json(output / REPORT_NAME, report.as_dict())
+            tell_unlike(report)
     return report
+
+
+def tell_unlike(report: PredictionReport) -> None:
+    """A line for each kind of difference to the training scans, with how many scans and an example."""
+    for kind, cases in report.unlike.items():
+        first = cases[0]
+        text = next(one["text"] for one in first.unlike if one["kind"] == kind)
+        told = f"{first.id}: {text}"
+        if len(report.cases) == 1:
+            log.warning("unlike the training scans in %s: %s", kind, told)
+        else:
+            count = f"{len(cases)} of {len(report.cases)} scans"
+            log.warning("%s unlike the training scans in %s, such as %s", count, kind, told)
 
 
 def tell_unmirrored(model: Model) -> None:

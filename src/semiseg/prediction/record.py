@@ -30,9 +30,10 @@ class Outputs:
 
     @classmethod
     def place(cls, labels: Path, stem: str, *, uncertainty: bool) -> Outputs:
-        """Beside the label map: ``CASE_entropy.nii.gz`` and ``CASE.json``."""
+        """Beside the label map: ``CASE_entropy.nii.gz`` (``.png`` for pictures) and ``CASE.json``."""
         folder = labels.parent
-        doubt = folder / f"{stem}_entropy.nii.gz" if uncertainty else None
+        ending = ".png" if labels.suffix.lower() in (".png", ".bmp") else ".nii.gz"
+        doubt = folder / f"{stem}_entropy{ending}" if uncertainty else None
         return cls(labels, doubt, folder / f"{stem}.json")
 
     def files(self) -> dict[str, Path]:
@@ -49,7 +50,9 @@ class CaseResult:
     seconds: float = 0.0
     outputs: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, float] = field(default_factory=dict)
-    """Foreground class -> milliliters (square millimeters for a 2D image)."""
+    """Foreground class -> milliliters (square millimeters for a 2D image, pixels where none has a size)."""
+    unlike: list[dict[str, Any]] = field(default_factory=list)
+    """In what the scan is unlike the training scans: ``kind``, ``text``, ``value``, ``seen``."""
     error: dict[str, Any] | None = None
     """``code``, ``message``, ``hint`` and ``details`` of a failure."""
 
@@ -81,6 +84,15 @@ class PredictionReport:
         """Not predicted; each says why."""
         return [case for case in self.cases if case.status == "failed"]
 
+    @property
+    def unlike(self) -> dict[str, list[CaseResult]]:
+        """Kind -> scans that are unlike the training scans in it; now or when they were predicted."""
+        kinds: dict[str, list[CaseResult]] = {}
+        for case in self.cases:
+            for one in case.unlike:
+                kinds.setdefault(one["kind"], []).append(case)
+        return kinds
+
     def as_dict(self) -> dict[str, Any]:
         """The content of ``prediction_report.json``."""
         return {
@@ -93,6 +105,7 @@ class PredictionReport:
             "seconds": round(self.seconds, 2),
             "interrupted": self.interrupted,
             "counts": {"done": len(self.done), "skipped": len(self.skipped), "failed": len(self.failed)},
+            "unlike": {kind: [case.id for case in cases] for kind, cases in self.unlike.items()},
             "files": [file for case in self.cases for file in case.outputs.values()],
             "cases": [asdict(case) for case in self.cases],
         }
@@ -114,6 +127,13 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and "semiseg" in content and "case" in content else None
 
 
+def unlike_in(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a record says of a scan that is unlike the training scans."""
+    found = record.get("unlike")
+    entries = found if isinstance(found, list) else []
+    return [one for one in entries if isinstance(one, dict) and {"kind", "text"} <= one.keys()]
+
+
 def is_complete(record: Mapping[str, Any], outputs: Outputs, inputs: str) -> bool:
     """Whether all files of the record are there, unchanged in size, and made from the input as it is now."""
     if record.get("status") != "done" or record.get("inputs_state") != inputs:
@@ -132,12 +152,27 @@ def inputs_state(files: Sequence[Path]) -> str:
 
 def grid_dict(grid: Grid) -> dict[str, Any]:
     """The grid as JSON."""
-    return {"shape": list(grid.shape), "spacing": list(grid.spacing), "affine": grid.affine.tolist()}
+    return {
+        "shape": list(grid.shape),
+        "spacing": list(grid.spacing),
+        "unit": grid.unit,
+        "affine": grid.affine.tolist(),
+    }
+
+
+def size_unit(grid: Grid) -> str:
+    """The unit of :func:`class_sizes`: pixels (voxels) where no file says how large they are."""
+    if grid.unit == "px":
+        return "px"
+    return "mL" if len(grid.shape) == 3 else "mm2"
 
 
 def class_sizes(labels: NDArray[Any], values: Mapping[str, int], grid: Grid) -> dict[str, float]:
-    """Class name -> volume in mL, or area in mm² of a 2D image, of every class but the first (background)."""
+    """Class name -> volume in mL, or area in mm² of a 2D image, of every class but the first (background).
+
+    Pixels, where no file says how large they are.
+    """
     counts = np.bincount(labels.reshape(-1), minlength=max(values.values()) + 1)
-    unit = float(np.prod(grid.spacing)) / (1000.0 if len(grid.shape) == 3 else 1.0)
+    unit = float(np.prod(grid.spacing)) / (1000.0 if size_unit(grid) == "mL" else 1.0)
     names = list(values)[1:]
     return {name: round(float(counts[values[name]]) * unit, 4) for name in names}

@@ -1,35 +1,35 @@
-"""What there is to predict: files, folders in nnU-Net naming, dataset folders, DICOM folders and zips.
-
-DICOM series as scans to predict: one folder with series in it, a folder of studies, zips, or one file.
-"""
+"""What there is to predict: files, piles in any layout that ``semiseg init`` reads, dataset folders, zips."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from numpy.typing import NDArray
 
 from semiseg import images
-from semiseg.dataset.case import Case, load_case
+from semiseg.dataset.adopt.draft import Source
+from semiseg.dataset.adopt.listing import Entry, Listing, list_source, without_previews
+from semiseg.dataset.adopt.looks import load, look
+from semiseg.dataset.adopt.names import folder_role
+from semiseg.dataset.adopt.pile import without_masks
+from semiseg.dataset.case import Case, load_case, stacked
+from semiseg.dataset.description import FILE, read_description
 from semiseg.errors import DataError, UsageError
-from semiseg.images import picture
-from semiseg.images.dicom import Series, find_series, read_series
-from semiseg.images.dicom_slices import is_dicom
+from semiseg.images.dicom import find_series
 from semiseg.images.grid import Grid
+from semiseg.machine.files import printable
+from semiseg.prediction.grouping import Group, group, same_names
 
 Loaded = tuple[NDArray[Any], Grid, dict[str, Any]]
 """(C, *S), where its voxels lie, and what a writer needs to give the file back as it came."""
 
-PHOTO_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-"""Endings whose files may hold three color channels at once."""
-
+SERIES_WRITTEN_AS = ".nii.gz"
 WRITTEN_AS = {
     ".hdr": ".nii.gz", ".nhdr": ".nrrd", ".mhd": ".mha",
     ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png", ".webp": ".png",
@@ -37,7 +37,6 @@ WRITTEN_AS = {
 """Label maps keep the ending of their scan, but are never lossy and never in two files."""
 
 _log = logging.getLogger("semiseg.data")
-_CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
 @dataclass(frozen=True)
@@ -50,56 +49,52 @@ class Scan:
         ending: of its label map.
         load: reads it; raises DataError for a scan that cannot be used, such as one without all channels.
         shown: what reports name in place of many files.
+        series: SeriesInstanceUID of each DICOM series it is made of.
     """
 
     id: str
     files: tuple[Path, ...]
     ending: str
     load: Callable[[], Loaded]
-    shown: Path | None = None
+    shown: tuple[Path, ...] = ()
+    series: tuple[str, ...] = ()
 
 
 def find_scans(inputs: Path, channels: Sequence[str]) -> list[Scan]:
     """The scans at ``inputs``, sorted by id. Scans that will fail are listed too, so none is lost in silence.
 
+    Piles are understood as by ``semiseg init``: flat or nested; channels told by ``_0000``, by the words of the
+    model's channel names or by sequence words, in the names of files, folders or DICOM series. Masks, previews
+    and files of other channels are left out with a warning.
+
     Args:
-        inputs: an image; a folder of images, ``CASE_0000.nii.gz`` for several channels; a dataset folder
-            (its ``imagesTs``); a DICOM file, a folder of DICOM series, or a zip of them.
+        inputs: an image; a folder of images; a dataset folder (its ``imagesTs``); a DICOM file, a folder of
+            DICOM series, or a zip of any of these.
         channels: names of the model's input channels.
 
     Raises:
         UsageError: no such path.
-        DataError: nothing there that could be a scan.
+        DataError: nothing there that could be a scan, or a dataset with other channels than the model's.
     """
     if not inputs.exists():
         raise UsageError(
             f"no such file or folder: {inputs}", hint="check the path that -i names", code="NO_INPUT"
         )
-    if inputs.is_file():
-        return _from_file(inputs, channels)
-    folder = _image_folder(inputs)
-    present = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
-    files = [p for p in present if _is_image(p)]
-    if not files:
-        return _from_dicom(folder, channels)
-    dicom = any(is_dicom(p) for p in present if not _is_image(p))
-    if dicom and len(channels) != 1:
-        _log.warning("%s: DICOM files are left out: the model wants %d channels", folder, len(channels))
-        dicom = False
-    files = _without_previews(files, folder, dicom)
-    series = _from_dicom(folder, channels) if dicom else []
-    return unique([*_from_files(files, channels), *series])
-
-
-def _without_previews(files: list[Path], folder: Path, dicom: bool) -> list[Path]:
-    """Without pictures beside DICOM series or more volumes: previews, screenshots, reports."""
-    pictures = [p for p in files if images.ending_of(p) in picture.ENDINGS]
-    if not pictures or not (dicom or 2 * len(pictures) < len(files)):
-        return files
-    shown = ", ".join(p.name for p in pictures[:5])
-    beside = "a DICOM series" if dicom else "volumes"
-    _log.warning("%s: left out %d pictures beside %s: %s", folder, len(pictures), beside, shown)
-    return [p for p in files if p not in pictures]
+    folder = inputs if inputs.is_file() else _image_folder(inputs)
+    numbers = _numbers(folder, channels)
+    listing = _listing(folder, channels)
+    for notice in listing.notices:
+        _log.info("%s: %s", inputs, notice)
+    home = (folder.parent if folder.is_file() else folder).resolve().name
+    groups = group(_scans_only(folder, listing), channels, numbers, home)
+    if inputs.is_file() and images.ending_of(inputs) is not None:
+        groups = [found for found in groups if any(e.source.path == inputs for e in found.entries)]
+    root = folder.parent if folder.is_file() else folder
+    scans = [_scan(found, channels, root) for found in groups]
+    broken = [unusable(name, [path], error) for path, name, error in listing.broken]
+    if not scans:
+        raise listing.broken[0][2] if broken else _nothing(folder)
+    return unique([*scans, *broken])
 
 
 def unusable(name: str, files: Sequence[Path], error: DataError) -> Scan:
@@ -117,8 +112,7 @@ def unique(scans: Iterable[Scan]) -> list[Scan]:
     count = Counter(scan.id for scan in scans)
     for i, scan in enumerate(scans):
         if count[scan.id] > 1:
-            error = _error(scan.id, scan.files, f"{count[scan.id]} scans have this name", "SAME_NAME")
-            scans[i] = unusable(scan.id, scan.files, error)
+            scans[i] = unusable(scan.id, scan.files, same_names(scan.id, count[scan.id], scan.files))
     return sorted(scans, key=lambda scan: scan.id)
 
 
@@ -128,12 +122,36 @@ def stem_of(path: Path) -> str:
     return path.name[: -len(ending)] if ending else path.name
 
 
-def _is_image(path: Path) -> bool:
-    return not path.name.startswith(".") and images.ending_of(path) is not None
+def _listing(path: Path, channels: Sequence[str]) -> Listing:
+    """What lies at ``path``; beside one file of several channels, its whole folder (not what is below)."""
+    if path.is_dir():
+        return list_source(path)
+    if images.ending_of(path) is None:
+        listing = list_source(path)
+        if not listing.entries and not listing.broken and path.suffix.lower() != ".zip":
+            find_series(path)  # says what is wrong with it
+        return listing
+    beside = [path] if len(channels) == 1 else sorted(p for p in path.parent.iterdir() if p.is_file())
+    return list_source(path.parent, only=[p for p in beside if images.ending_of(p) is not None])
+
+
+def _scans_only(folder: Path, listing: Listing) -> list[Entry]:
+    """The entries that are scans: no masks beside scans, no previews."""
+    entries = listing.entries
+    if folder_role(folder.name) == "image" or folder.is_file():
+        masks: list[Entry] = []
+    else:
+        entries, masks = without_masks(entries)
+    entries, previews = without_previews(entries)
+    for what, left in (("masks", [mask.shown for mask in masks]), ("pictures beside volumes", previews)):
+        if left:
+            shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+            _log.warning("%s: left out %d %s: %s", folder, len(left), what, shown)
+    return entries
 
 
 def _image_folder(folder: Path) -> Path:
-    if not (folder / "dataset.json").is_file():
+    if not (folder / FILE).is_file():
         return folder
     if (folder / "imagesTs").is_dir():
         return folder / "imagesTs"
@@ -144,145 +162,81 @@ def _image_folder(folder: Path) -> Path:
     )
 
 
-def _from_file(path: Path, channels: Sequence[str]) -> list[Scan]:
-    if not _is_image(path):
-        return _from_dicom(path, channels)
-    match = _CHANNEL.fullmatch(stem_of(path))
-    if match is None or len(channels) == 1:
-        name = match[1] if match and match[2] == "0000" else stem_of(path)
-        return [_single(name, path, channels)]
-    ending = path.name[len(stem_of(path)) :]
-    siblings = [path.with_name(f"{match[1]}_{k:04d}{ending}") for k in range(len(channels))]
-    return [_grouped(match[1], {k: p for k, p in enumerate(siblings) if p.is_file()}, channels)]
+def _numbers(folder: Path, channels: Sequence[str]) -> tuple[int, ...] | None:
+    """Which channel number of a dataset's files each channel of the model is; None outside of datasets.
 
-
-def _from_files(files: Iterable[Path], channels: Sequence[str]) -> list[Scan]:
-    groups: dict[str, dict[int, Path]] = defaultdict(dict)
-    scans = []
-    for path in files:
-        match = _CHANNEL.fullmatch(stem_of(path))
-        if match is None:
-            scans.append(_single(stem_of(path), path, channels))
-        else:
-            groups[match[1]][int(match[2])] = path
-    for name, found in groups.items():
-        if len(channels) == 1 and 0 not in found:  # numbered scans, not numbered channels
-            scans += [_single(stem_of(path), path, channels) for path in found.values()]
-        else:
-            scans.append(_grouped(name, found, channels))
-    return unique(scans)
-
-
-def _single(name: str, path: Path, channels: Sequence[str]) -> Scan:
-    color = len(channels) == 3 and path.name.lower().endswith(PHOTO_ENDINGS)
-    if len(channels) == 1 or color:
-        return _scan(name, [path], len(channels))
-    wanted = ", ".join(f"{name}_{k:04d} ({channel})" for k, channel in enumerate(channels))
-    why = f"one file without channel number, the model wants {len(channels)}: {wanted}"
-    return unusable(name, [path], _error(name, [path], why, "CHANNELS"))
-
-
-def _grouped(name: str, found: dict[int, Path], channels: Sequence[str]) -> Scan:
-    files = [found[k] for k in sorted(found)]
-    missing = [f"{k:04d} ({channel})" for k, channel in enumerate(channels) if k not in found]
-    if len(channels) == 3 and list(found) == [0] and files[0].name.lower().endswith(PHOTO_ENDINGS):
-        return _scan(name, files, len(channels))
-    if missing:
-        why = f"missing channel {', '.join(missing)}"
-        return unusable(name, files, _error(name, files, why, "MISSING_CHANNEL"))
-    if len(found) > len(channels):
-        why = f"{len(found)} channel files, the model wants {len(channels)} ({', '.join(channels)})"
-        return unusable(name, files, _error(name, files, why, "CHANNELS"))
-    return _scan(name, files, len(channels))
-
-
-def _scan(name: str, files: Sequence[Path], channels: int) -> Scan:
-    case = Case(name, tuple(files))
-    ending = images.ending_of(files[0]) or ""
-    return Scan(name, case.images, WRITTEN_AS.get(ending, ending), lambda: load_case(case, channels))
-
-
-def _from_dicom(path: Path, channels: Sequence[str]) -> list[Scan]:
-    return unique(dicom_scans(path, channels))
-
-
-def _error(name: str, files: Sequence[Path], why: str, code: str) -> DataError:
-    return DataError(
-        f"{name}: {why}",
-        hint="name files CASE_0000, CASE_0001, ... in the order of the model's channels, one name per scan",
-        code=code,
-        details={"case": name, "files": [str(f) for f in files]},
+    Raises:
+        DataError: the dataset has other channels than the model.
+    """
+    root = folder.parent
+    if folder.is_file() or not folder.name.startswith("images") or not (root / FILE).is_file():
+        return None
+    names = [name.casefold() for name in read_description(root)[0].channel_names]
+    wanted = [name.casefold() for name in channels]
+    if not names or names == wanted:
+        return None
+    if len(set(names)) == len(names) and sorted(names) == sorted(wanted):
+        return tuple(names.index(name) for name in wanted)
+    there = ", ".join(read_description(root)[0].channel_names)
+    raise DataError(
+        f"dataset {root} has the channels {there}; the model wants {', '.join(channels)}",
+        hint=f"predict with a model of these channels; if only the names differ, change them in {root / FILE}",
+        code="CHANNELS",
+        details={"dataset": there.split(", "), "model": list(channels)},
     )
 
 
-SERIES_WRITTEN_AS = ".nii.gz"
+def _nothing(path: Path) -> DataError:
+    return DataError(
+        f"no images and no DICOM series in {path}",
+        hint="give a folder (or zip) of images (.nii.gz, .nrrd, .mha, .png, ...) or of DICOM series",
+        code="NO_SCANS",
+    )
 
 
-def dicom_scans(path: Path, channels: Sequence[str]) -> list[Scan]:
-    """Every image series at ``path``, named after its folder (never after anything in its header).
-
-    A folder that holds only folders and zips is looked through one by one, so that a broken one does not
-    stop the others.
-
-    Raises:
-        DataError: ``path`` itself holds no series, or is damaged.
-    """
-    if len(channels) != 1:
-        raise DataError(
-            f"{path}: no images here, and a DICOM series has one channel; "
-            f"the model wants {len(channels)} ({', '.join(channels)})",
-            hint="convert the series with `semiseg init`, one file per channel, and predict those",
-            code="CHANNELS",
-        )
-    parts = _parts(path)
-    scans: list[Scan] = []
-    errors: list[DataError] = []
-    for part in parts or [path]:
-        try:
-            scans += _named(part, find_series(part))
-        except DataError as error:
-            scans.append(unusable(_name(part), [part], error))
-            errors.append(error)
-    if len(errors) < len(scans):
-        return scans
-    if path.is_dir() and all(error.code == "NO_SERIES" for error in errors):
-        raise DataError(
-            f"no images and no DICOM series in {path}",
-            hint="give a folder of images (.nii.gz, .nrrd, .mha, .png, ...) or of DICOM series",
-            code="NO_SCANS",
-        )
-    raise errors[0]
+def _scan(found: Group, channels: Sequence[str], root: Path) -> Scan:
+    sources = [entry.source for entry in found.entries]
+    files = tuple(file for source in sources for file in _files(source))
+    if found.error is not None:
+        return unusable(found.name, files, found.error)
+    ending = SERIES_WRITTEN_AS if sources[0].series else images.ending_of(sources[0].path) or ""
+    uids = tuple(source.series.uid for source in sources if source.series)
+    folders = any(source.series or source.archive for source in sources)
+    return Scan(
+        found.name,
+        files,
+        WRITTEN_AS.get(ending, ending),
+        lambda: _load(found.name, sources, channels),
+        tuple(_shown(source, root) for source in sources) if folders else (),
+        uids,
+    )
 
 
-def _parts(path: Path) -> list[Path]:
-    """The folders and zips of a folder that holds nothing else (hidden files aside)."""
-    if not path.is_dir():
-        return []
-    entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
-    parts = [p for p in entries if p.is_dir() or p.suffix.lower() == ".zip"]
-    return parts if len(parts) == len(entries) else []
+def _files(source: Source) -> tuple[Path, ...]:
+    if source.archive is not None:
+        return (source.archive.archive,)
+    return source.series.files if source.series is not None else (source.path,)
 
 
-def _named(place: Path, found: list[Series]) -> list[Scan]:
-    several = len(found) > 1
-    ordered = sorted(found, key=lambda series: min(series.files))
-    names = [_name(place) + (f"_{k}" if several else "") for k in range(1, len(found) + 1)]
-    return [_series_scan(name, place, series) for name, series in zip(names, ordered, strict=True)]
+def _shown(source: Source, root: Path) -> Path:
+    if source.archive is None and source.series is not None and len(source.series.files) > 1:
+        return Path(os.path.commonpath([file.parent for file in source.series.files]))
+    return root / source.shown
 
 
-def _series_scan(name: str, place: Path, series: Series) -> Scan:
-    def load() -> Loaded:
-        volume = read_series(series)
-        return volume.array[None], volume.grid, volume.meta
-
-    files = series.files if place.is_dir() else (place,)
-    return Scan(name, files, SERIES_WRITTEN_AS, load, shown=_folder(files) if place.is_dir() else place)
-
-
-def _folder(files: Sequence[Path]) -> Path:
-    return Path(os.path.commonpath([file.parent for file in files]))
-
-
-def _name(place: Path) -> str:
-    path = place.absolute() if place.name not in ("", "..") else place.resolve()
-    return path.stem if path.is_file() else path.name
+def _load(name: str, sources: Sequence[Source], channels: Sequence[str]) -> Loaded:
+    if len(sources) == 1 and len(channels) > 1 and sources[0].series is None:
+        count = look(sources[0]).frames
+        if count == len(channels):
+            sources = [replace(sources[0], frame=frame) for frame in range(count)]
+        elif count > 1:
+            raise DataError(
+                f"{name}: one file with {count} frames, the model wants {len(channels)} channels "
+                f"({', '.join(channels)})",
+                hint="give one file per channel",
+                code="CHANNELS",
+                details={"case": name, "files": [printable(str(sources[0].path))]},
+            )
+    if all(source.series is None and source.frame is None for source in sources):
+        return load_case(Case(name, tuple(source.path for source in sources)), len(channels))
+    return stacked(name, [(source.path, load(source)) for source in sources], len(channels))

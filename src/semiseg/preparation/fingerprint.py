@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,9 @@ from semiseg.machine.files import atomic_file
 from semiseg.preparation.cache import sealed, unsealed
 from semiseg.preparation.forward import scheme_for
 from semiseg.preparation.geometry import orientation
+from semiseg.preparation.look import Look
+from semiseg.preparation.seen import Seen
+from semiseg.preparation.unlike import looks
 from semiseg.preparation.workers import each, raise_faults, told
 
 SAMPLE = 10_000
@@ -78,7 +81,7 @@ log = logging.getLogger("semiseg.data")
 
 MOST_IMAGES = 50
 """Labeled, and again unlabeled, images whose voxels are read; evenly spread over the lists. Headers: all."""
-_FORM = 3
+_FORM = 4
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ class CaseFacts:
     run: tuple[float, ...] | None = None
     """Millimeters that a line along each axis stays inside a labeled structure on average (two thirds of a
     ball's diameter), of the class where it is shortest; None where no label was read or has any."""
+    looks: tuple[tuple[float, ...], ...] | None = None
+    """Each channel's gray values, as :meth:`Look.as_row` gives them; None where the voxels were not read."""
 
     def size(self, cropped: bool) -> tuple[int, ...]:
         """Voxels per axis, of the whole scan or of the box of its nonzero voxels (where known)."""
@@ -128,6 +133,15 @@ class Fingerprint:
         """Whether the images are 2D."""
         return len(self.cases[0].shape) == 2
 
+    def seen(self) -> Seen:
+        """What the scans look like, to compare others with."""
+        grids = []
+        for case in self.cases:
+            order = case.ras or range(len(case.shape))
+            grids.append(([case.shape[axis] for axis in order], [case.spacing[axis] for axis in order]))
+        read = [case.looks for case in self.cases if case.looks is not None]
+        return Seen.of(grids, [[Look.from_row(row) for row in rows] for rows in read])
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return dataclasses.asdict(self)
@@ -141,6 +155,8 @@ class Fingerprint:
 
         def case(part: Mapping[str, Any]) -> CaseFacts:
             values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in part.items()}
+            if values.get("looks") is not None:
+                values["looks"] = tuple(map(tuple, values["looks"]))
             return CaseFacts(**values)
 
         channels = [
@@ -181,6 +197,7 @@ def fingerprint(
     label_map: Mapping[int, int] | None = None,
     ignore_value: int | None = None,
     cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Fingerprint:
     """Measure a dataset.
 
@@ -192,6 +209,7 @@ def fingerprint(
         label_map: raw to declared label value.
         ignore_value: the declared value that is neither foreground nor background.
         cache: a folder; the result is kept there and reused while no file changes.
+        progress: told (cases done, all cases).
 
     Raises:
         DataError: no case, 2D and 3D images in one dataset, other channels than declared, or files that
@@ -208,7 +226,13 @@ def fingerprint(
     known = None if kept is None else _load(kept)
     if known is not None:
         return known
-    results = dict(each(partial(measure, ask=ask), cases, workers))
+    results: dict[Case, _Measured | SemisegError] = {}
+    if progress is not None:
+        progress(0, len(cases))
+    for case, result in each(partial(measure, ask=ask), cases, workers):
+        results[case] = result
+        if progress is not None:
+            progress(len(results), len(cases))
     raise_faults([r for case in cases if isinstance(r := results[case], SemisegError)], "measured")
     found = _joined([r for case in cases if isinstance(r := results[case], _Measured)], ask)
     if kept is not None:
@@ -241,7 +265,8 @@ def _measure(case: Case, ask: _Ask) -> _Measured:
             code="CHANNELS",
         )
     body = [sample(channel[channel > channel.mean(dtype=np.float64)]) for channel in image]
-    facts = dataclasses.replace(facts, nonzero=_nonzero_share(image))
+    rows = tuple(look.as_row() for look in looks(image, grid))
+    facts = dataclasses.replace(facts, nonzero=_nonzero_share(image), looks=rows)
     foreground = []
     if isinstance(case, LabeledCase):
         label = _declared(load_label(case, grid), ask)

@@ -86,6 +86,7 @@ class Geometry:
         return {
             "source_shape": list(self.source.shape),
             "source_affine": self.source.affine.tolist(),
+            "source_unit": self.source.unit,
             "order": list(self.order),
             "flips": list(self.flips),
             "box": [list(ends) for ends in self.box],
@@ -97,7 +98,7 @@ class Geometry:
         """What :meth:`as_dict` wrote."""
         affine = np.array(values["source_affine"], np.float64)
         return cls(
-            source=Grid(tuple(values["source_shape"]), affine),
+            source=Grid(tuple(values["source_shape"]), affine, values.get("source_unit", "mm")),
             order=tuple(values["order"]),
             flips=tuple(values["flips"]),
             box=cast(Box, tuple((a, b) for a, b in values["box"])),

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, Self, TypeVar
+from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from semiseg.errors import UsageError
+from semiseg.preparation.seen import Seen
 
 Scheme = Literal["zscore", "ct", "none", "rescale_to_0_1", "rgb_to_0_1"]
 T = TypeVar("T")
@@ -96,6 +97,8 @@ class Plan(_Frozen):
     """Raw value in a file -> declared value, for files with 255 or 1/2/4 (``check --fix`` writes it)."""
     ignore_value: int | None = None
     """The declared value that masks the loss (nnU-Net's ``ignore``), not one of the classes."""
+    colors: dict[str, Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]] = Field(default_factory=dict)
+    """Class name -> ``#rrggbb`` in which predicted pictures show it; classes without one get usual colors."""
     patch: tuple[int, ...]
     """Voxels per axis of a training patch: three entries in 3D, two in 2D."""
     batch: int = Field(4, ge=1)
@@ -107,6 +110,8 @@ class Plan(_Frozen):
     """Estimates: training ``one network``, ``two networks``, ``as planned``; and the ``prepared cases``."""
     reasons: dict[str, str] = Field(default_factory=dict)
     """Why each choice was made, one line each; nothing reads it but people."""
+    seen: Seen | None = None
+    """What the training scans look like; prediction tells of scans that are unlike them."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -117,6 +122,8 @@ class Plan(_Frozen):
         names = [*self.labels, *(channel.name for channel in self.channels)]
         if not all(name.isprintable() for name in names):
             raise ValueError("the name of a class or channel has characters that cannot be seen")
+        if self.seen is not None and len(self.seen.channels) not in (0, len(self.channels)):
+            raise ValueError(f"seen has {len(self.seen.channels)} channels, channels {len(self.channels)}")
         if len(set(self.labels.values())) != len(self.labels):
             raise ValueError("two classes have the same label value")
         return self

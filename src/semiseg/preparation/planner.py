@@ -7,7 +7,7 @@ How each channel is normalized: by its name, as in nnU-Net, or as the user says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ def make_plan(
     device: str = "cpu",
     workers: int = 0,
     cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
     **overrides: Any,
 ) -> Plan:
     """Plan a dataset from its labeled and unlabeled training images. Test images are not looked at.
@@ -94,6 +95,7 @@ def make_plan(
             not be in this machine.
         workers: processes for measuring; 0 works in this one.
         cache: a folder that keeps the fingerprint.
+        progress: told (scans measured, all scans); not at all where the fingerprint is known.
         **overrides: any of :data:`OVERRIDES`; ``channels`` takes schemes or whole channel plans,
             ``network`` a name or a network plan, ``features`` the channels per stage.
 
@@ -114,6 +116,7 @@ def make_plan(
         label_map=dataset.label_map,
         ignore_value=dataset.ignore_value,
         cache=cache,
+        progress=progress,
     )
     crop = _choose_crop(found, asked.pop("crop", None))
     layout = lay_out_dataset(
@@ -147,12 +150,14 @@ def make_plan(
         "labels": dataset.labels,
         "label_map": dataset.label_map,
         "ignore_value": dataset.ignore_value,
+        "colors": dataset.colors,
         **{name: choice.value for name, choice in choices.items()},
         "reasons": {
             "dataset": whence,
             **layout.reasons,
             **{name: choice.reason for name, choice in choices.items()},
         },
+        "seen": found.seen(),
         **asked,
     }
     return _validated(values)

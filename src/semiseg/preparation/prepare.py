@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,9 @@ from semiseg.settings.config import Config
 from semiseg.settings.flags import Settings, configured
 
 log = logging.getLogger("semiseg.prepare")
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is done, cases done, all cases)."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,11 @@ def plan_for(
     device: str,
     workers: int,
     file: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Plan:
     """The plan of a run: from a file, or made from the data with the configuration's overrides.
+
+    ``progress`` is told (scans measured, all scans).
 
     Raises:
         UsageError: an unreadable plan file, or overrides that do not fit the data or one another.
@@ -91,7 +98,13 @@ def plan_for(
     if file is None:
         wanted.setdefault("networks", methods.memory(config.method.name))
         return make_plan(
-            dataset, split, device=device, workers=workers, cache=environment.read().cache, **wanted
+            dataset,
+            split,
+            device=device,
+            workers=workers,
+            cache=environment.read().cache,
+            progress=progress,
+            **wanted,
         )
     file = Path(file)
     plan = Plan.load(file)
@@ -137,6 +150,7 @@ def plan_dataset(
     plan: str | Path | None = None,
     device: str = "auto",
     workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Planned:
     """Choose voxel size, orientation, gray values, patch, batch and network for a dataset.
 
@@ -157,6 +171,10 @@ def plan_dataset(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``. It need not be in this machine: the plan is for the
             memory that is assumed or said.
         workers: processes that measure the images; None is the number of cores, 0 is this process.
+        progress: called with (images measured, images in all).
+
+    Returns:
+        The lists of cases, and the plan.
 
     Raises:
         UsageError: unknown names, settings that do not fit the data or one another, an unreadable plan.
@@ -176,7 +194,10 @@ def plan_dataset(
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     device, workers = _means(device, workers)
     split = split_dataset(opened, config)
-    return Planned(split, plan_for(opened, split, config, device=device, workers=workers, file=plan))
+    return Planned(
+        split,
+        plan_for(opened, split, config, device=device, workers=workers, file=plan, progress=progress),
+    )
 
 
 def _means(device: str, workers: int | None) -> tuple[str, int]:
@@ -201,7 +222,7 @@ def prepare(
     cache: str | Path | None = None,
     device: str = "auto",
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Prepared:
     """Split, plan and store a dataset's scans as the networks will see them; ``train`` does so by itself.
 
@@ -221,7 +242,7 @@ def prepare(
         cache: the folder of stored scans; None is ``SEMISEG_HOME/cache``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; patches and networks are sized for it.
         workers: processes; None is the number of cores, 0 is this process.
-        progress: called with (cases done, cases in all).
+        progress: called with (what is done, cases done, cases in all).
 
     Raises:
         UsageError: as of :func:`plan_dataset`.
@@ -241,9 +262,11 @@ def prepare(
     device, workers = _means(device, workers)
     split = split_dataset(opened, config)
     if not isinstance(plan, Plan):
-        plan = plan_for(opened, split, config, device=device, workers=workers, file=plan)
+        tick = partial(progress, "reading scans") if progress else None
+        plan = plan_for(opened, split, config, device=device, workers=workers, file=plan, progress=tick)
+    tick = partial(progress, "preparing scans") if progress else None
     place = environment.read().cache if cache is None else Path(cache)
-    stored = build_store((*split.labeled, *split.unlabeled), plan, place, workers=workers, progress=progress)
+    stored = build_store((*split.labeled, *split.unlabeled), plan, place, workers=workers, progress=tick)
     _require_distinct(split, stored)
     return Prepared(opened, split, plan, stored)
 

@@ -113,6 +113,8 @@ def build_store(
         if progress:
             progress(len(stored) + len(faults), len(cases))
 
+    if progress:
+        progress(0, len(cases))
     for case, found in _looked_up(cases, plan, cache, workers):
         if found is None:
             missing.append(case)

@@ -6,13 +6,27 @@ import atexit
 import io
 import math
 import sys
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
-from semiseg.runs.events import SHARE_PREFIX, Ended, Event, Notice, Started, Stepped, Validated
+from semiseg.runs.events import (
+    SHARE_PREFIX,
+    Begun,
+    Ended,
+    Event,
+    Notice,
+    Preparing,
+    Started,
+    Stepped,
+    Validated,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+SECONDS_BETWEEN_LINES = 10.0
+"""Without a progress bar, while scans are prepared."""
 
 LINES_PER_RUN = 20
 """Without a progress bar: one line per 5 %."""
@@ -35,11 +49,16 @@ class Console:
         self.label = label
         self._bar = _Bar(self.stream, label) if progress and self.stream.isatty() else None
         self._printed = -1
+        self._preparing, self._told = "", 0.0
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
-        if isinstance(event, Started):
+        if isinstance(event, Preparing):
+            self._prepare(event)
+        elif isinstance(event, Started):
             self._start(event)
+        elif isinstance(event, Begun):
+            self._begin(event)
         elif isinstance(event, Stepped):
             self._step(event)
         elif isinstance(event, Validated):
@@ -54,6 +73,21 @@ class Console:
         """Take the bar away and give the cursor back. Safe to call at any time."""
         if self._bar:
             self._bar.stop()
+
+    def _prepare(self, event: Preparing) -> None:
+        if self._bar:
+            self._bar.prepare(event)
+            return
+        new = event.what != self._preparing
+        if new or time.monotonic() - self._told >= SECONDS_BETWEEN_LINES:
+            self._preparing, self._told = event.what, time.monotonic()
+            self._say(f"{event.what}: {event.done} of {event.total}" if event.total else event.what)
+
+    def _begin(self, event: Begun) -> None:
+        if self._bar:
+            self._bar.begin(event)
+        else:
+            self._say(f"iteration {event.step} of {event.total} took {duration(event.seconds)}")
 
     def _start(self, event: Started) -> None:
         self._printed = event.step * LINES_PER_RUN // max(event.total, 1)
@@ -98,6 +132,9 @@ class _Bar:
         return self._progress is not None
 
     def start(self, event: Started) -> None:
+        self._draw(self.label or "train", event.step, event.total)
+
+    def _draw(self, name: str, step: int, total: int | None) -> None:
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -112,13 +149,24 @@ class _Bar:
             console=RichConsole(file=self.stream),
             expand=True,
         )
-        name = self.label or "train"
-        self._task = self._progress.add_task(
-            name, total=event.total, completed=event.step, speed="", left="", losses=""
-        )
+        self._task = self._progress.add_task(name, total=total, completed=step, speed="", left="", losses="")
         self._progress.start()
         # An exception elsewhere must not leave the terminal without a cursor.
         atexit.register(self.stop)
+
+    def prepare(self, event: Preparing) -> None:
+        name = f"{self.label} {event.what}".strip()
+        if self._progress is None or self._task is None:
+            self._draw(name, event.done, event.total or None)
+        else:
+            self._progress.update(
+                self._task, description=name, completed=event.done, total=event.total or None
+            )
+
+    def begin(self, event: Begun) -> None:
+        if self._progress is not None and self._task is not None:
+            took = f"the first took {duration(event.seconds)}"
+            self._progress.update(self._task, completed=event.step, total=event.total, speed=took)
 
     def update(self, event: Stepped) -> None:
         if self._progress is None or self._task is None:

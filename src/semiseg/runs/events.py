@@ -16,11 +16,33 @@ has of the voxels, in labels and in predictions on labeled and unlabeled scans."
 
 
 @dataclass(frozen=True)
+class Preparing:
+    """What is done before the loop begins, to be shown and forgotten; no log keeps it."""
+
+    what: str
+    """Such as ``reading scans``."""
+    done: int = 0
+    total: int = 0
+    """Of scans; 0 for what is not counted."""
+
+
+@dataclass(frozen=True)
 class Started:
     """The loop is about to run iterations ``step`` (0, or where a resumed run goes on) to ``total``."""
 
     step: int
     total: int
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The first iteration that this process does is done, and no Stepped tells of it; no log keeps it."""
+
+    step: int
+    """Iterations done."""
+    total: int
+    seconds: float
+    """Since the loop began; a GPU may still be at work."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +89,7 @@ class Ended:
     seconds: float
 
 
-Event = Started | Stepped | Validated | Notice | Ended
+Event = Preparing | Started | Begun | Stepped | Validated | Notice | Ended
 Listener = Callable[[Event], None]
 
 

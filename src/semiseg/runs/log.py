@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.machine.files import replacing
-from semiseg.runs.events import Event, Started, Stepped, Validated
+from semiseg.runs.events import Begun, Event, Preparing, Started, Stepped, Validated
 
 log = logging.getLogger("semiseg.report")
 
@@ -45,6 +45,8 @@ class FileLog:
 
     def __call__(self, event: Event) -> None:
         """Write one event; a Stepped or Validated is also a row of ``metrics.csv``."""
+        if isinstance(event, Preparing | Begun):
+            return
         try:
             if self._columns is None:
                 self._open()

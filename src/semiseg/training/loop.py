@@ -24,7 +24,7 @@ from semiseg.errors import SemisegError
 from semiseg.machine.stopping import Stopped, StopRequest
 from semiseg.networks import checkpoint
 from semiseg.runs import events
-from semiseg.runs.events import Ended, Event, Listener, Notice, Started, Stepped, Validated
+from semiseg.runs.events import Begun, Ended, Event, Listener, Notice, Started, Stepped, Validated
 from semiseg.schedules import ema_update, warm_decay
 from semiseg.settings.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from semiseg.training.collapse import CollapseMonitor
@@ -126,6 +126,7 @@ class Loop:
         began, saved = time.monotonic(), time.monotonic()
         self.meter.start()
         reason = "finished"
+        first = self.step + 1
         self.tell(Started(self.step, self.total))
         self.method.train()
         with StopRequest() as stop, self._saved_whatever_happens():
@@ -139,6 +140,8 @@ class Loop:
                     self.unseen = self._is_due()
                     if self.step % self.train.log_every == 0 or self._ends_a_stage():
                         self.tell(self._stepped())
+                    elif self.step == first:
+                        self.tell(Begun(self.step, self.total, time.monotonic() - began))
                 if self.unseen:
                     self._validate()
                 reason = self._reason_to_stop(stop.raised, time.monotonic() - began)

@@ -19,7 +19,7 @@ from semiseg.machine.hardware import cores, keep_freed_memory
 from semiseg.machine.processes import launched, repeatable
 from semiseg.preparation.plan import NetworkPlan, Plan
 from semiseg.preparation.prepare import Prepared, prepare
-from semiseg.runs.events import Listener
+from semiseg.runs.events import Listener, Preparing, tell
 from semiseg.runs.folder import RunFolder
 from semiseg.runs.run import Run
 from semiseg.settings.config import AUTO_ITERATIONS, Config
@@ -119,6 +119,7 @@ def train(
         require_names(config)
         folder = RunFolder(Path(run or runs), opened.name, config, exact=run is not None)
         with nullcontext() if dry_run else _held(fabric, folder):
+            tell_first = functools.partial(_tell, fabric, listeners, set())
             stored = folder.stored_run() if resume else None
             if stored is not None:
                 config = stored.resumed_config(config)
@@ -134,11 +135,13 @@ def train(
                 device=device if ":" in device and fabric.world_size == 1 else fabric.device.type,
                 workers=workers,
                 plan=stored.run.plan if stored else plan,
+                progress=lambda what, done, count: tell_first(Preparing(what, done, count)),
             )
             prepared = _on_first_rank(fabric, prepare_here)
             config = config.model_copy(update={"select": config.select or _selection(prepared)})
             if stored is not None:
                 folder.require_same_data(stored, prepared)
+            tell_first(Preparing("setting up networks and batches"))
             session = Session(fabric, prepared, config, stored.known if stored else None)
             if dry_run:
                 session.try_once()
@@ -190,6 +193,12 @@ def _held(fabric: Fabric, folder: RunFolder) -> Iterator[None]:
         if told:
             raise UsageError(told["message"], hint=told["hint"], code=told["code"], details=told["details"])
         yield
+
+
+def _tell(fabric: Fabric, listeners: Sequence[Listener], failed: set[int], event: Preparing) -> None:
+    """What is done before there is a loop; rank 0 alone tells it."""
+    if fabric.global_rank == 0:
+        tell(listeners, event, failed)
 
 
 def _selection(prepared: Prepared) -> str:

@@ -231,7 +231,7 @@ class Outline:
             "metric": str(self.metric),
             "space": {name: str(axis) for name, axis in self.search.axes.items()},
             "config": self.search.config.model_dump_json(),
-            "plan": hashlib.sha256(self.plan.model_dump_json().encode()).hexdigest(),
+            "plan": hashlib.sha256(self.plan.model_dump_json(exclude={"seen"}).encode()).hexdigest(),
         }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,6 +40,9 @@ def run(
     channel: Annotated[
         Pairs, typer.Option("--channel", metavar="INDEX=NAME", help="Name a channel; may be repeated.")
     ] = None,
+    max_classes: Annotated[
+        int, typer.Option("--max-classes", metavar="N", min=1, help="Masks with more values are refused.")
+    ] = 30,
     workers: options.Workers = None,
 ) -> None:
     """Make a dataset folder out of a pile of scans: NIfTI, NRRD, MetaImage, PNG, TIFF, DICOM, flat or nested.
@@ -49,7 +52,11 @@ def run(
     """
     from semiseg.dataset.adopt import adopt
 
-    names = {"label_names": numbered("--label", label), "channel_names": numbered("--channel", channel)}
+    names: dict[str, Any] = {
+        "label_names": numbered("--label", label),
+        "channel_names": numbered("--channel", channel),
+    }
+    names["max_classes"] = max_classes
     with counted(out, "init") as tick:
         result = adopt(source, output, link=link, **names, workers=options.workers(workers), progress=tick)
     out.result(result.as_dict(), "\n".join(_lines(result)))

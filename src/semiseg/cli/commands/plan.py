@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from semiseg.cli import options
-from semiseg.cli.output import Output
+from semiseg.cli.output import Output, counted
 from semiseg.dataset.split import Split
 from semiseg.machine.files import require_writable
 from semiseg.machine.hardware import free_memory_gb
@@ -61,18 +61,20 @@ def run(
             options.refuse_existing(output)
     from semiseg.preparation.prepare import plan_dataset
 
-    split, plan = plan_dataset(
-        opened,
-        config,
-        recipe=recipe,
-        labeled=labeled,
-        labeled_patients=labeled_patients,
-        fold=fold,
-        seed=seed,
-        settings=settings,
-        device=options.device(device),
-        workers=options.workers(workers),
-    )
+    with counted(out, "reading scans") as tick:
+        split, plan = plan_dataset(
+            opened,
+            config,
+            recipe=recipe,
+            labeled=labeled,
+            labeled_patients=labeled_patients,
+            fold=fold,
+            seed=seed,
+            settings=settings,
+            device=options.device(device),
+            workers=options.workers(workers),
+            progress=tick,
+        )
     if not dry_run:
         plan.save(output)
     written = "" if dry_run else f"written: {output}; change it and train with --plan {output}"

@@ -159,7 +159,9 @@ def _tell(out: Output, report: PredictionReport) -> None:
         PartialError: some scans could not be predicted.
     """
     done, skipped, failed = len(report.done), len(report.skipped), len(report.failed)
-    counts = f"{done} predicted, {skipped} already there, {failed} failed, in {report.seconds:.1f} s"
+    unlike = sum(bool(case.unlike) for case in report.cases)
+    odd = f", {unlike} unlike the training scans" if unlike else ""
+    counts = f"{done} predicted, {skipped} already there, {failed} failed, in {report.seconds:.1f} s{odd}"
     if not report.failed:
         out.result(report.as_dict(), f"{counts}: {report.output}")
         return

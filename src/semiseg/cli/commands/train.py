@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from semiseg.cli import options
-from semiseg.cli.output import Output, start_logging
+from semiseg.cli.output import Output, counted, start_logging
 
 if TYPE_CHECKING:
+    from semiseg.runs.console import Console
     from semiseg.runs.run import Run
 
 EXAMPLES = (
@@ -98,25 +101,32 @@ def run(
         from semiseg.cli.commands.plan import plan_text
         from semiseg.preparation.prepare import plan_dataset
 
-        split, planned = plan_dataset(opened, wanted, plan=plan, device=where, workers=processes)
+        with counted(out, "reading scans") as tick:
+            split, planned = plan_dataset(
+                opened, wanted, plan=plan, device=where, workers=processes, progress=tick
+            )
         out.text("\n".join(plan_text(split, planned)))
 
     from semiseg.training.train import train
 
-    trained = train(
-        opened,
-        wanted,
-        plan=plan,
-        runs=options.runs(runs),
-        run=run_folder,
-        device=where,
-        devices=devices,
-        workers=processes,
-        resume=resume,
-        overwrite=overwrite,
-        listeners=_listeners(out) if first else (),
-        dry_run=dry_run,
-    )
+    listeners = _listeners(out) if first else ()
+    with ExitStack() as shown:
+        for listener in listeners:  # a bar must not stand in the way of an error
+            shown.callback(listener.close)
+        trained = train(
+            opened,
+            wanted,
+            plan=plan,
+            runs=options.runs(runs),
+            run=run_folder,
+            device=where,
+            devices=devices,
+            workers=processes,
+            resume=resume,
+            overwrite=overwrite,
+            listeners=listeners,
+            dry_run=dry_run,
+        )
     if not first:
         return
     if dry_run:
@@ -135,7 +145,7 @@ def run(
         )
 
 
-def _listeners(out: Output) -> list[Any]:
+def _listeners(out: Output) -> Sequence[Console]:
     """What shows the training on the terminal: nothing with -q."""
     if out.verbosity < 0:
         return []

@@ -14,8 +14,18 @@ from typing import Any
 from semiseg.dataset.adopt.decathlon import draft_decathlon, read_lists
 from semiseg.dataset.adopt.draft import Draft, classes
 from semiseg.dataset.adopt.listing import list_source
+from semiseg.dataset.adopt.names import words
 from semiseg.dataset.adopt.pile import draft_pile
-from semiseg.dataset.adopt.write import Target, build, choose_ending, patient_rule, targets
+from semiseg.dataset.adopt.write import (
+    SOURCES,
+    Target,
+    build,
+    choose_ending,
+    patient_rule,
+    sources_csv,
+    targets,
+)
+from semiseg.dataset.check.case import MOST_CLASSES
 from semiseg.dataset.dataset import roots
 from semiseg.dataset.description import FILE, read_description
 from semiseg.errors import DataError, UsageError
@@ -67,6 +77,7 @@ def adopt(
     link: bool = False,
     channel_names: Mapping[int, str] | None = None,
     label_names: Mapping[int, str] | None = None,
+    max_classes: int = MOST_CLASSES,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AdoptResult:
@@ -74,16 +85,17 @@ def adopt(
 
     Understands NIfTI, NRRD, MetaImage, pictures, TIFF and DICOM; flat or nested; masks told by name, or by
     holding few whole numbers; channels told by ``_0000`` or sequence words; Medical Segmentation Decathlon
-    folders. Folders named test go to ``imagesTs``, scans without a mask to ``imagesUn``, a validation folder
+    folders; zips. ``sources.csv`` says which file became which. Folders named test go to ``imagesTs``, scans without a mask to ``imagesUn``, a validation folder
     to ``splits.json``. The source is never changed.
 
     Args:
-        source: the folder (or a zip or file of DICOM) to adopt.
+        source: the folder (or a zip, or a DICOM file) to adopt.
         target: the dataset folder to make; absent or empty. By default ``DatasetNNN_Name`` beside the
             source. When the source already has the right layout, only its ``dataset.json`` is written.
         link: hard-link files that need no conversion instead of copying them.
         channel_names: channel index -> name, where you know better.
         label_names: value in the masks -> class name, where you know better.
+        max_classes: masks with more values are refused, unless each has a name.
         workers: files read or written at a time.
         progress: called with (files done, files in all).
 
@@ -99,7 +111,7 @@ def adopt(
             stack.enter_context(held(goal, "-o", beside=True))
             _require_empty(goal)
         names = (channel_names or {}, label_names or {})
-        return _adopt(root, goal, stack, names, link=link, workers=workers, progress=progress)
+        return _adopt(root, goal, stack, names, max_classes, link=link, workers=workers, progress=progress)
 
 
 def _adopt(
@@ -107,6 +119,7 @@ def _adopt(
     goal: Path | None,
     stack: ExitStack,
     names: tuple[Mapping[int, str], Mapping[int, str]],
+    max_classes: int,
     *,
     link: bool,
     workers: int | None,
@@ -119,12 +132,12 @@ def _adopt(
     if goal is None and lists is None and (root / FILE).is_file():
         raise _already_described(root)
     if lists is not None:
-        draft, values = draft_decathlon(root, lists, workers)
+        draft, values = draft_decathlon(root, lists, workers, max_classes)
     else:
         listing = list_source(root)
         if not listing.entries:
             raise _nothing(root, listing.notices)
-        draft, values = draft_pile(root, listing, workers)
+        draft, values = draft_pile(root, listing, workers, label_names, max_classes)
     draft.label_names |= dict(label_names)
     _rename_channels(draft, channel_names)
     labels, label_map = classes(values.values(), draft.label_names, draft)
@@ -141,6 +154,7 @@ def _adopt(
         if in_place:
             _write_beside(root, documents)
         else:
+            documents[SOURCES] = sources_csv(files, draft.channel_names)
             build(folder, files, documents, draft.colors, link, workers, progress)
     except OSError as error:
         raise UsageError(
@@ -222,6 +236,12 @@ def _documents(
     }
     if label_map:
         content["label_map"] = {str(value): number for value, number in label_map.items()}
+    raw = {number: value for value, number in label_map.items()}
+    shown = {name: draft.palette.get(raw.get(number, number)) for name, number in labels.items()}
+    if any(shown.values()):
+        content["colors"] = {
+            name: "#{:02x}{:02x}{:02x}".format(*color) for name, color in shown.items() if color
+        }
     documents = {FILE: json.dumps(content, indent=1, ensure_ascii=False) + "\n"}
     splits: dict[str, Any] = {}
     if counts["val"]:
@@ -243,6 +263,7 @@ def _fits_already(root: Path, files: list[Target]) -> bool:
     """Whether every file lies where it would be put (scans without a mask may stay in imagesTr)."""
     return all(
         file.source.series is None
+        and file.source.recode is None
         and file.source.frame is None
         and file.source.path in (root / file.place, root / _in_training_folder(file.place))
         for file in files
@@ -270,6 +291,6 @@ def _free_name(source: Path) -> Path:
         if (match := re.match(r"\.?Dataset(\d+)", folder.name))  # with a dot: being made
     }
     number = next(n for n in range(_FIRST_NUMBER, 100_000) if n not in taken)
-    parts = re.findall(r"[A-Za-z0-9]+", source.resolve().name.split(".")[0])
+    parts = words(source.resolve().name.split(".")[0], keep_case=True)
     name = "".join(part[:1].upper() + part[1:] for part in parts) or "Mine"
     return parent / f"Dataset{number:03d}_{name}"

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from semiseg.dataset.adopt.draft import Draft
-from semiseg.dataset.adopt.listing import MODALITIES, Entry, load, words
+from semiseg.dataset.adopt.listing import Entry
+from semiseg.dataset.adopt.looks import load
+from semiseg.dataset.adopt.names import MODALITIES, words
 
 _NUMBER = re.compile(r"(.+)_(\d{4})")
 _MOST_CHANNELS = 16

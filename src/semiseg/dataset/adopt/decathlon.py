@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
-from semiseg.dataset.adopt.listing import clean_id, in_threads, look, look_for_labels
+from semiseg.dataset.adopt.looks import in_threads, look, look_for_labels
+from semiseg.dataset.adopt.masks import settle_masks
+from semiseg.dataset.adopt.names import clean_id
 from semiseg.errors import DataError
 from semiseg.images import ending_of
-from semiseg.machine.files import read_json
+from semiseg.machine.files import printable, read_json
 
 _PARTS: tuple[tuple[str, Part], ...] = (
     ("training", "train"),
@@ -32,7 +36,7 @@ def read_lists(root: Path) -> dict[str, Any] | None:
 
 
 def draft_decathlon(
-    root: Path, content: Mapping[str, Any], workers: int | None
+    root: Path, content: Mapping[str, Any], workers: int | None, most_classes: int
 ) -> tuple[Draft, dict[str, frozenset[int]]]:
     """The cases that the lists name; 4D images become one channel per frame.
 
@@ -58,14 +62,13 @@ def draft_decathlon(
     _split_frames(draft, content, workers)
     labeled = [item for item in draft.items if item.label]
     masks = in_threads(look_for_labels, [item.label for item in labeled if item.label], workers)
-    values = {}
-    for item, mask in zip(labeled, masks, strict=True):
-        if mask.trouble:
-            draft.notices.append(f"left out the label of {item.id}: {mask.trouble}")
-            item.label, item.part = None, "unlabeled"
+    found = settle_masks({i.id: mask for i, mask in zip(labeled, masks, strict=True)}, draft, most_classes)
+    for item in labeled:
+        if item.label and item.id in found:
+            item.label = replace(item.label, recode=draft.recode)
         else:
-            values[item.id] = mask.values
-    return draft, values
+            item.label, item.part = None, "unlabeled"
+    return draft, found
 
 
 def _label_names(content: Mapping[str, Any]) -> dict[int, str]:
@@ -90,7 +93,12 @@ def _item(root: Path, entry: Any, part: Part, missing: list[str]) -> Item | None
         return None
     case = clean_id(name[: -len(ending_of(paths[0]) or "")])
     settled: Part = part if label is not None or part == "test" else "unlabeled"
-    return Item(case, settled, tuple(Source(path) for path in found), Source(label) if label else None)
+    sources = tuple(_source(root, path) for path in found)
+    return Item(case, settled, sources, _source(root, label) if label else None)
+
+
+def _source(root: Path, path: Path) -> Source:
+    return Source(path, shown=printable(os.path.relpath(path, root)))
 
 
 def _present(path: Path) -> list[Path]:
@@ -108,7 +116,7 @@ def _split_frames(draft: Draft, content: Mapping[str, Any], workers: int | None)
         if looks.trouble:
             draft.notices.append(f"left out {item.id}: {looks.trouble}")
         elif looks.frames > 1:
-            item.images = tuple(Source(item.images[0].path, frame) for frame in range(looks.frames))
+            item.images = tuple(replace(item.images[0], frame=frame) for frame in range(looks.frames))
     draft.items = [item for item, looks in zip(draft.items, seen, strict=True) if not looks.trouble]
     counts = {len(item.images) for item in draft.items}
     if len(counts) > 1:

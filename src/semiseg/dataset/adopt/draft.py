@@ -8,11 +8,49 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from semiseg.images.archive import Unpacked
 from semiseg.images.dicom import Series
 
 Part = Literal["train", "unlabeled", "val", "test"]
+
+
+Color = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
+
+
+@dataclass(frozen=True)
+class Recode:
+    """How the pixels of masks become class numbers: at a gray value, or color by color.
+
+    Attributes:
+        threshold: this gray value and brighter ones are class 1; 0 where colors count.
+        colors: color -> class number.
+    """
+
+    threshold: int = 0
+    colors: Mapping[Color, int] = field(default_factory=dict)
+
+    def __call__(self, array: NDArray[Any]) -> NDArray[np.uint8]:
+        """Class numbers (*S) of gray values (*S) or colors (*S, 3)."""
+        if self.threshold:
+            return (array >= self.threshold).astype(np.uint8)
+        if array.shape[-1] != 3 or array.ndim < 3:
+            array = np.stack([array] * 3, axis=-1)
+        packed = pack(array)
+        classes = np.zeros(packed.shape, np.uint8)
+        for color, number in self.colors.items():
+            classes[packed == pack(np.array(color))] = number
+        return classes
+
+
+def pack(colors: NDArray[Any]) -> NDArray[np.int64]:
+    """(*S, 3) colors as one number each."""
+    return colors.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
 
 
 @dataclass(frozen=True)
@@ -23,11 +61,17 @@ class Source:
         path: the file, or the folder or zip of a DICOM series.
         frame: index along the fourth axis of a 4D file.
         series: the DICOM series, when it is one.
+        shown: the path that people know, relative to the folder that was read; inside a zip goes on behind it.
+        recode: how a mask becomes class numbers, where it does not hold them.
+        archive: the zip that the file was unpacked from, with the folder that lives as long as this.
     """
 
     path: Path
     frame: int | None = None
     series: Series | None = field(default=None, compare=False, repr=False)
+    shown: str = field(default="", compare=False)
+    archive: Unpacked | None = field(default=None, compare=False, repr=False)
+    recode: Recode | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass
@@ -48,6 +92,8 @@ class Draft:
         channel_names: one per channel.
         label_names: raw value -> class name, where the source says so.
         colors: whether images are RGB pictures, three channels in one file.
+        recode: how all masks become class numbers, where they do not hold them.
+        palette: class number -> the color that masks show it in.
         decisions: what was found out, one sentence each.
         notices: what was left out, one sentence each.
     """
@@ -56,6 +102,8 @@ class Draft:
     channel_names: tuple[str, ...] = ()
     label_names: dict[int, str] = field(default_factory=dict)
     colors: bool = False
+    recode: Recode | None = None
+    palette: dict[int, Color] = field(default_factory=dict)
     decisions: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 

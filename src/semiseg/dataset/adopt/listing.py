@@ -1,45 +1,35 @@
-"""Every scan and mask below a folder, with what its path says of it. Nothing is opened but DICOM headers.
-
-What the files of a pile hold: sizes and colors from headers, label values from voxels.
-
-The words people use in the names of scans, masks, folders and sequences.
-"""
+"""Every scan and mask below a folder, with what its path says of it. Nothing is opened but DICOM headers."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
-
-import numpy as np
 
 from semiseg.dataset.adopt.draft import Part, Source, some
-from semiseg.dataset.check.case import Voxels, value_counts
+from semiseg.dataset.adopt.names import (
+    MODALITIES,
+    folder_case,
+    folder_part,
+    folder_role,
+    take_apart,
+    words,
+)
 from semiseg.errors import DataError
-from semiseg.images import ending_of, nifti, read, read_header, read_label
-from semiseg.images.dicom import Series, find_series, read_series
+from semiseg.images import ending_of, picture
+from semiseg.images.archive import Unpacked
+from semiseg.images.dicom import Series, series_in
 from semiseg.images.dicom_slices import is_dicom
-from semiseg.images.grid import Volume
+from semiseg.machine.files import printable
 
 _QUIET = (
-    ".json",
-    ".raw",
-    ".zraw",
-    ".img",
-    ".txt",
-    ".csv",
-    ".tsv",
-    ".md",
-    ".cfg",
-    ".xml",
-    ".pdf",
-    ".bval",
-    ".bvec",
-)
+    ".json", ".raw", ".zraw", ".img", ".txt", ".csv", ".tsv", ".md", ".cfg", ".xml", ".pdf", ".bval", ".bvec",
+)  # fmt: skip
+_PREDICTED = "prediction_report.json"
+"""What ``semiseg predict`` leaves in a folder: what lies beside it is no scan."""
+_PREVIEWS = 3
+"""Pictures beside a DICOM series, at most, that are previews of it."""
 
 
 @dataclass
@@ -48,7 +38,7 @@ class Entry:
 
     Attributes:
         source: where the voxels are.
-        shown: path relative to the source folder.
+        shown: path relative to the source folder, as it can be printed.
         folders: names of the folders above it that say neither role nor part.
         key: what the file name says of the case; may be empty.
         role: ``label`` or ``image``; empty while only the file name could tell.
@@ -71,98 +61,213 @@ class Entry:
 
 @dataclass
 class Listing:
-    """All entries, and what was passed over."""
+    """All entries, and what was passed over.
+
+    Attributes:
+        broken: zips and folders of DICOM files that cannot be read: the path, its name, and why.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    broken: list[tuple[Path, str, DataError]] = field(default_factory=list)
 
 
-def list_source(source: Path) -> Listing:
-    """Walk ``source`` (a folder, or one file); hidden files and macOS leftovers are skipped with a notice."""
+@dataclass(frozen=True)
+class _Place:
+    """A folder whose files are listed: the source itself, or what a zip holds.
+
+    Attributes:
+        root: paths inside count from here.
+        shown: stands before them.
+        inside: names of folders before theirs.
+        archive: the zip's files.
+    """
+
+    root: Path
+    shown: str = ""
+    inside: tuple[str, ...] = ()
+    archive: Unpacked | None = None
+
+    def show(self, path: Path) -> str:
+        """The path that people know."""
+        inner = path.relative_to(self.root).as_posix()
+        return printable("/".join(part for part in (self.shown, inner) if part not in ("", ".")))
+
+
+def list_source(source: Path, *, only: Sequence[Path] | None = None) -> Listing:
+    """Walk ``source`` (a folder, or one file) and the zips in it; of a folder, ``only`` these files.
+
+    Hidden files, macOS leftovers and folders of predictions are skipped with a notice.
+    """
     listing = Listing()
-    hidden, strange, maybe_dicom = [], [], []
-    root = source.parent if source.is_file() else source
-    for path in [source] if source.is_file() else _files(source):
-        shown = path.relative_to(root).as_posix()
-        if any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(shown).parts):
-            hidden.append(shown)
-        elif ending_of(path):
-            listing.entries.append(_entry(root, path))
-        elif path.suffix.lower() == ".zip" or is_dicom(path):
-            maybe_dicom.append(path)
-        elif not path.name.lower().endswith(_QUIET):
-            strange.append(shown)
-    if hidden:
-        listing.notices.append(f"skipped {len(hidden)} hidden files: {some(hidden)}")
-    if strange:
-        listing.notices.append(f"ignored {len(strange)} files that are no images: {some(strange)}")
-    _add_dicom(root, maybe_dicom, listing)
+    alone = source.is_file()
+    place = _Place(source.parent if alone else source)
+    files = [source] if alone else _files(source) if only is None else list(only)
+    zips = _list_place(place, files, listing, alone=alone)
+    for path in zips:
+        _list_zip(place, path, listing)
     _decide_roles(listing.entries)
     listing.entries.sort(key=lambda entry: entry.shown)
     return listing
 
 
+def _list_place(place: _Place, files: Sequence[Path], listing: Listing, *, alone: bool = False) -> list[Path]:
+    """Add what the files of one place are; returns the zips among them."""
+    hidden, strange, maybe_dicom, zips = [], [], [], []
+    predicted = {path.parent for path in files if path.name == _PREDICTED} - {place.root}
+    for path in files:
+        shown = place.show(path)
+        if any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(shown).parts):
+            hidden.append(shown)
+        elif predicted & {path.parent, *path.parents}:
+            continue
+        elif ending_of(path):
+            listing.entries.append(_entry(place, path))
+        elif path.suffix.lower() == ".zip":
+            zips.append(path)
+        elif is_dicom(path):
+            maybe_dicom.append(path)
+        elif not path.name.lower().endswith(_QUIET):
+            strange.append(shown)
+    if hidden:
+        listing.notices.append(f"skipped {len(hidden)} hidden files: {some(hidden)}")
+    if predicted:
+        folders = sorted(place.show(folder) or folder.name for folder in predicted)
+        listing.notices.append(f"skipped {len(predicted)} folders of predictions: {some(folders)}")
+    if strange:
+        listing.notices.append(f"ignored {len(strange)} files that are no images: {some(strange)}")
+    if maybe_dicom:
+        _add_dicom(place, maybe_dicom, listing, alone=alone)
+    return zips
+
+
 def _files(root: Path) -> list[Path]:
-    found = [Path(top) / name for top, _, names in os.walk(root) for name in names]
+    """Every file below, also in linked folders of the first level (of no deeper one, so that nothing loops)."""
+    linked = [p for p in root.iterdir() if p.is_symlink() and p.is_dir()]
+    inside = root.resolve()
+    tops = [root, *(p for p in linked if not (inside / "x").is_relative_to(p.resolve()))]
+    found = [Path(top) / name for start in tops for top, _, names in os.walk(start) for name in names]
     return sorted(path for path in found if path.is_file())
 
 
-def _entry(root: Path, path: Path) -> Entry:
+def _entry(place: _Place, path: Path) -> Entry:
     stem = path.name[: -len(ending_of(path) or "")]
-    parts = path.relative_to(root).parent.parts
-    return _described(Source(path), path.relative_to(root).as_posix(), stem, parts)
+    parts = place.inside + path.relative_to(place.root).parent.parts
+    shown = place.show(path)
+    return _described(Source(path, shown=shown, archive=place.archive), shown, stem, parts)
 
 
 def _described(source: Source, shown: str, stem: str, parts: tuple[str, ...]) -> Entry:
     taken = take_apart(stem)
+    channel = taken.modality
     roles = [word for name in parts if (word := folder_role(name))]
     role = roles[-1] if roles else ""
-    said = {word for name in parts if (word := folder_part(name))}
-    # "scan07" says what it holds, but also whose it is.
-    folders = tuple(n for n in parts if n[-1].isdigit() or not (folder_role(n) or folder_part(n)))
+    found = {word for name in parts if (word := folder_part(name))}
+    folders = tuple(said for name in parts if (said := folder_case(name)))
+    if channel is None and folders and (above := take_apart(folders[-1])).modality:
+        channel = above.modality  # "P1/T1/scan.nii", "P1 T1/scan.nii"
+        folders = (*folders[:-1], *([above.key] if above.key else []))
     settled: tuple[Part, ...] = ("test", "val", "unlabeled")
-    part: Part = next((wanted for wanted in settled if wanted in said), "train")
-    return Entry(source, shown, stem, folders, taken.key, role, part, taken.is_label, taken.modality)
+    part: Part = next((wanted for wanted in settled if wanted in found), "train")
+    return Entry(source, shown, stem, folders, taken.key, role, part, taken.is_label, channel)
 
 
-def _add_dicom(root: Path, files: list[Path], listing: Listing) -> None:
-    zips = [path for path in files if path.suffix.lower() == ".zip"]
-    loose = [path for path in files if path not in zips]
-    places = [*zips, *(loose if len(loose) == 1 else [root] if loose else [])]
-    for place in places:
-        try:
-            found = find_series(place)
-        except DataError as error:
-            if error.code != "NO_SERIES":
-                raise
-            listing.notices.append(f"ignored {place.name}: no DICOM series in it")
-            continue
-        listing.entries += _dicom_entries(root, place, found)
+def _list_zip(outer: _Place, path: Path, listing: Listing) -> None:
+    """What a zip holds, as if it lay in a folder of the zip's name."""
+    try:
+        unpacked = Unpacked(path)
+    except DataError as error:
+        listing.broken.append((path, path.stem, error))
+        return
+    files = [file for file in _files(unpacked.folder) if "__MACOSX" not in file.parts]
+    above = path.relative_to(outer.root).with_suffix("").parts
+    inner = _inner(unpacked.folder, files)
+    shown = "/".join([outer.show(path), *inner.relative_to(unpacked.folder).parts])
+    place = _Place(inner, printable(shown), above, unpacked)
+    before = len(listing.entries)
+    nested = _list_place(place, files, listing)
+    if nested:
+        listing.notices.append(f"ignored {len(nested)} zips inside {place.shown}")
+    if len(listing.entries) == before and not any(where == path for where, _, _ in listing.broken):
+        listing.notices.append(f"ignored {place.shown}: no image in it")
 
 
-def _dicom_entries(root: Path, place: Path, found: list[Series]) -> list[Entry]:
+def _inner(folder: Path, files: Sequence[Path]) -> Path:
+    """The folder inside a zip that holds all, unless its name says something of what it holds."""
+    if not files:
+        return folder
+    common = Path(os.path.commonpath([file.parent for file in files]))
+    root = folder
+    for part in common.relative_to(folder).parts:
+        if folder_role(part) or folder_part(part):
+            break
+        root /= part
+    return root
+
+
+def _add_dicom(place: _Place, files: list[Path], listing: Listing, *, alone: bool) -> None:
+    """The series of one place; where a file is damaged, those of each of its folders by itself."""
+    where = place.archive.archive if place.archive else files[0] if alone else place.root
+    try:
+        listing.entries += _dicom_entries(place, series_in(files, where, place.archive), alone=alone)
+    except DataError as error:
+        tops: dict[Path, list[Path]] = {}
+        for file in files:
+            inner = file.relative_to(place.root).parts
+            tops.setdefault(place.root / inner[0] if len(inner) > 1 else place.root, []).append(file)
+        if error.code == "NO_SERIES":
+            listing.notices.append(f"ignored {printable(where.name)}: no DICOM series in it")
+        elif len(tops) == 1:
+            home = files[0].stem if alone else next(iter(tops)).resolve().name
+            listing.broken.append((where if place.archive or alone else next(iter(tops)), home, error))
+        else:
+            for part in tops.values():
+                _add_dicom(place, part, listing, alone=False)
+
+
+def _dicom_entries(place: _Place, found: list[Series], *, alone: bool) -> list[Entry]:
     """One entry per series, named by its folder (or zip); several in one folder are numbered."""
-    homes = [_home(root, place, series) for series in found]
+    homes = [Path(os.path.commonpath([file.parent for file in series.files])) for series in found]
     entries = []
     for number, (series, home) in enumerate(zip(found, homes, strict=True)):
         twins = [i for i, other in enumerate(homes) if other == home]
-        parts = PurePosixPath(home).parts
-        shown = home or root.name
-        stem = f"series{twins.index(number) + 1}" if len(twins) > 1 else ""
-        entry = _described(Source(series.where, series=series), shown, stem, parts)
+        parts = place.inside + home.relative_to(place.root).parts
+        shown = place.show(series.files[0] if alone else home) or place.root.resolve().name
+        if not parts:
+            parts = (series.files[0].stem if alone else place.root.resolve().name,)
+        stem, single = "", all(len(found[i].files) == 1 for i in twins)
+        told = _told(series) if len({_told(found[i]) for i in twins}) == len(twins) > 1 else None
+        if len(twins) > 1 and told is None:
+            stem = series.files[0].stem if single else f"series{twins.index(number) + 1}"
+        source = Source(series.where, series=series, shown=shown, archive=place.archive)
+        entry = _described(source, shown, stem, parts)
         entry.role, entry.modality = "image", series.modality
-        if stem:  # the folder is part of the name, or series of different patients would share it
-            entry.key = "_".join([*(parts[-1:] or (root.name,)), stem])
+        entry.channel = told or entry.channel
+        if (
+            stem and not single
+        ):  # the folder is part of the name, or series of different patients would share it
+            entry.key = "_".join([*entry.folders[-1:], stem])
+        if not stem and not entry.folders:
+            entry.stem = parts[-1]
         entries.append(entry)
     return entries
 
 
-def _home(root: Path, place: Path, series: Series) -> str:
-    if place.suffix.lower() == ".zip" and place.is_file():
-        return place.relative_to(root).with_suffix("").as_posix()
-    common = Path(os.path.commonpath([file.parent for file in series.files]))
-    inside = common.relative_to(root).as_posix()
-    return "" if inside == "." else inside
+def _told(series: Series) -> str | None:
+    """The one sequence word of the series' description, which tells the series of one folder apart."""
+    found = {word for word in words(series.description) if word in MODALITIES}
+    return found.pop() if len(found) == 1 else None
+
+
+def without_previews(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    """The entries without pictures beside volumes or DICOM series (previews, screenshots), and their paths."""
+    pictures = [entry for entry in entries if ending_of(entry.source.path) in picture.ENDINGS]
+    series = sum(entry.source.series is not None for entry in entries)
+    few = 2 * len(pictures) < len(entries) or len(pictures) <= _PREVIEWS * series
+    if not pictures or not few:
+        return list(entries), []
+    left = {id(entry) for entry in pictures}
+    return [entry for entry in entries if id(entry) not in left], [entry.shown for entry in pictures]
 
 
 def _decide_roles(entries: list[Entry]) -> None:
@@ -171,195 +276,3 @@ def _decide_roles(entries: list[Entry]) -> None:
     for entry in entries:
         if not entry.role or (entry.role == "image" and not has_label_folder):
             entry.role = "label" if entry.says_label else "image"
-
-
-MOST_VALUES = 64
-"""A mask with more different values is no label map."""
-
-A = TypeVar("A")
-B = TypeVar("B")
-
-
-@dataclass(frozen=True)
-class Looks:
-    """What a header says.
-
-    Attributes:
-        axes: 2 or 3; 0 when the header cannot be read.
-        channels: 1, or 3/4 for colors.
-        frames: length of a fourth axis, else 1.
-        dtype: as stored.
-        trouble: why the file cannot be used, empty when it can.
-    """
-
-    axes: int = 0
-    channels: int = 1
-    frames: int = 1
-    dtype: str = ""
-    trouble: str = ""
-
-
-def look(source: Source) -> Looks:
-    """Read one header."""
-    if source.series is not None:
-        return Looks(axes=3, dtype="int16")
-    try:
-        header = read_header(source.path)
-    except DataError as error:
-        shape = error.details.get("shape", ())
-        if error.code == "NOT_3D" and len(shape) == 4 and ending_of(source.path) in nifti.ENDINGS:
-            return Looks(axes=3, frames=int(shape[3]))
-        return Looks(trouble=error.message.removeprefix(f"{source.path}: "))
-    return Looks(len(header.grid.shape), header.channels, 1, header.dtype)
-
-
-def load(source: Source, *, label: bool = False) -> Volume:
-    """The voxels of a file (of a ``label`` its class numbers), a frame of a 4D file, or a DICOM series."""
-    if source.series is not None:
-        return read_series(source.series)
-    if source.frame is not None:
-        return nifti.read_frame(source.path, source.frame)
-    return read_label(source.path) if label else read(source.path)
-
-
-@dataclass(frozen=True)
-class Mask:
-    """Whether a file is a label map, and its values."""
-
-    values: frozenset[int] = frozenset()
-    trouble: str = ""
-
-
-def look_for_labels(source: Source) -> Mask:
-    """Read a file and say whether it holds few whole numbers."""
-    try:
-        array = single_channel(load(source, label=True).array)
-    except DataError as error:
-        return Mask(trouble=error.message.removeprefix(f"{source.path}: "))
-    if array is None:
-        return Mask(trouble="it is colored, wanted one gray channel with class numbers")
-    counts, odd = value_counts(array)
-    if odd:
-        return Mask(trouble=f"it holds values that are not whole numbers, such as {odd[0]:g}")
-    if len(counts) > MOST_VALUES:
-        return Mask(trouble=f"it holds {len(counts)} different values, more than a label map")
-    return Mask(frozenset(counts))
-
-
-def single_channel(array: Voxels) -> Voxels | None:
-    """A gray picture saved as RGB as one channel, anything else unchanged; None for real colors."""
-    if not (array.ndim == 3 and array.shape[-1] in (3, 4) and array.dtype == np.uint8):
-        return array
-    gray = array[..., 0]
-    same = (array[..., 1] == gray).all() and (array[..., 2] == gray).all()
-    return gray if same else None
-
-
-def has_colors(source: Source) -> bool:
-    """Whether a picture with color channels shows colors, and is not gray saved as RGB."""
-    volume = load(source)
-    array = volume.array
-    return array.ndim > len(volume.grid.shape) and not (array == array[..., :1]).all()
-
-
-def in_threads(work: Callable[[A], B], things: Sequence[A], workers: int | None) -> list[B]:
-    """``work`` on each thing, in order."""
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(work, things))
-
-
-_LABEL = """
-    label labels lbl labeltr labelstr labelsts labelsva seg segs segm segmentation segmentations mask masks
-    msk gt groundtruth truth annotation annotations annot manual contour contours dseg roi laendo
-"""
-_IMAGE = """
-    image images img imgs imaging scan scans volume volumes vol vols imagestr imagests imagesva imagesun
-    lgemri orig original
-"""
-_TRAIN = "train training trainset imagestr labelstr labeled labelled data database"
-
-LABEL_WORDS = frozenset(_LABEL.split())
-IMAGE_WORDS = frozenset(_IMAGE.split())
-TEST_WORDS = frozenset(["test", "tests", "testing", "testset", "imagests", "labelsts"])
-VAL_WORDS = frozenset(["val", "valid", "validation", "validate", "imagesva", "labelsva"])
-UNLABELED_WORDS = frozenset(["unlabeled", "unlabelled", "imagesun", "unannotated", "nolabel", "nolabels"])
-TRAIN_WORDS = frozenset(_TRAIN.split())
-
-MODALITIES = {
-    "ct": "CT", "t1": "T1", "t1w": "T1", "t1n": "T1", "t1c": "T1c", "t1ce": "T1c", "t1gd": "T1c", "t2": "T2",
-    "t2w": "T2", "t2f": "FLAIR", "flair": "FLAIR", "pd": "PD", "pdw": "PD", "dwi": "DWI", "adc": "ADC",
-    "swi": "SWI", "pet": "PET", "pt": "PET", "suv": "PET", "mr": "MRI", "mri": "MRI",
-}  # fmt: skip
-"""Words that name a sequence or modality -> channel name, in the order channels get."""
-
-_WORD = re.compile(r"[A-Za-z0-9]+")
-
-
-def words(text: str) -> list[str]:
-    """The letters-and-digits words of a name, lower case."""
-    return [word.lower() for word in _WORD.findall(text)]
-
-
-def plain_word(word: str) -> str:
-    """A word without a number at its end, so that ``label248`` counts as ``label``."""
-    return word.rstrip("0123456789") or word
-
-
-@dataclass(frozen=True)
-class Stem:
-    """A file name taken apart.
-
-    Attributes:
-        key: what is left once role and sequence words are gone; tells the case. May be empty.
-        is_label: whether a word says that this is a mask.
-        modality: the last word, when it names a sequence (``t1``, ``flair``), else None.
-    """
-
-    key: str
-    is_label: bool
-    modality: str | None
-
-
-def take_apart(stem: str) -> Stem:
-    """Separate case, role and sequence in a file name without its ending."""
-    spans = [(match.start(), match.end(), match[0].lower()) for match in _WORD.finditer(stem)]
-    said = [word for _, _, word in spans]
-    is_label = any(word in LABEL_WORDS for word in said)
-    kept = [span for span in spans if span[2] not in LABEL_WORDS and span[2] not in IMAGE_WORDS]
-    modality = None
-    if kept and kept[-1][2] in MODALITIES:
-        modality = kept.pop()[2]
-    key = "".join(
-        (stem[kept[i - 1][1] : start][-1:] if i else "") + stem[start:end]
-        for i, (start, end, _) in enumerate(kept)
-    )
-    return Stem(key, is_label, modality)
-
-
-def folder_role(name: str) -> str | None:
-    """``label`` or ``image`` when a folder's last word says so (``manual_masks``, ``imagesTr``)."""
-    said = [plain_word(word) for word in words(name)]
-    if not said:
-        return None
-    if said[-1] in LABEL_WORDS or said[0] in LABEL_WORDS:
-        return "label"
-    return "image" if said[-1] in IMAGE_WORDS or said[0] in IMAGE_WORDS else None
-
-
-def folder_part(name: str) -> str | None:
-    """``test``, ``val``, ``unlabeled`` or ``train`` when a word of a folder's name says so."""
-    said = set(words(name))
-    for part, known in (
-        ("test", TEST_WORDS),
-        ("val", VAL_WORDS),
-        ("unlabeled", UNLABELED_WORDS),
-        ("train", TRAIN_WORDS),
-    ):
-        if said & known:
-            return part
-    return None
-
-
-def clean_id(text: str) -> str:
-    """A case id that is a safe file name everywhere."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-") or "case"

@@ -5,29 +5,37 @@ Which mask belongs to which scan, and what the case is called.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from semiseg.dataset.adopt.channels import name_channels, settle_channels
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
-from semiseg.dataset.adopt.listing import (
-    Entry,
-    Listing,
-    Looks,
-    Mask,
-    clean_id,
-    has_colors,
-    in_threads,
-    look,
-    look_for_labels,
-)
+from semiseg.dataset.adopt.listing import Entry, Listing, without_previews
+from semiseg.dataset.adopt.looks import MOST_VALUES, Looks, has_colors, in_threads, look, look_for_labels
+from semiseg.dataset.adopt.masks import Mask, settle_masks
+from semiseg.dataset.adopt.names import clean_id, folder_role, numbered, without_role
 from semiseg.errors import DataError
-from semiseg.images import ending_of, picture
 
 
-def draft_pile(root: Path, listing: Listing, workers: int | None) -> tuple[Draft, dict[str, frozenset[int]]]:
+def draft_pile(
+    root: Path,
+    listing: Listing,
+    workers: int | None,
+    label_names: Mapping[int, str],
+    most_classes: int,
+) -> tuple[Draft, dict[str, frozenset[int]]]:
     """Work out the cases of a pile.
+
+    Args:
+        root: the folder.
+        listing: what lies in it.
+        workers: files read at a time.
+        label_names: value -> class name, where the user said so.
+        most_classes: more are refused.
 
     Returns:
         the draft, and the label values of each labeled case id.
@@ -35,7 +43,9 @@ def draft_pile(root: Path, listing: Listing, workers: int | None) -> tuple[Draft
     Raises:
         DataError: no images, names that cannot be told apart, or labels that fit no image.
     """
-    draft = Draft([], notices=list(listing.notices))
+    draft = Draft([], label_names=dict(label_names), notices=list(listing.notices))
+    if listing.broken:
+        raise listing.broken[0][2]
     entries = _usable(listing.entries, draft, workers)
     images = [(entry, seen) for entry, seen in entries if entry.role == "image"]
     labels = [entry for entry, _ in entries if entry.role == "label"]
@@ -45,7 +55,10 @@ def draft_pile(root: Path, listing: Listing, workers: int | None) -> tuple[Draft
     if not labels:
         labels, masks = _labels_by_content(images, workers, draft)
         images = [(entry, seen) for entry, seen in images if entry.shown not in masks]
-    labels = _true_labels(labels, masks, draft)
+    found = settle_masks(masks, draft, most_classes)
+    labels = [entry for entry in labels if entry.shown in found]
+    for entry in labels:
+        entry.source = replace(entry.source, recode=draft.recode)
     images = _without_series_over_time(images, draft)
     if not images:
         raise DataError(
@@ -58,7 +71,7 @@ def draft_pile(root: Path, listing: Listing, workers: int | None) -> tuple[Draft
     draft.colors = any(seen.channels > 1 and has_colors(entry.source) for entry, seen in images)
     draft.channel_names = name_channels(order, scans, draft, root)
     draft.items = _items(images, labels, order, draft)
-    values = {item.id: masks[_shown(item.label, labels)].values for item in draft.items if item.label}
+    values = {item.id: found[_shown(item.label, labels)] for item in draft.items if item.label}
     return draft, values
 
 
@@ -76,11 +89,10 @@ def _usable(entries: Sequence[Entry], draft: Draft, workers: int | None) -> list
         if looks.trouble:
             draft.notices.append(f"left out {entry.shown}: {looks.trouble}")
     usable = [(entry, looks) for entry, looks in zip(entries, seen, strict=True) if not looks.trouble]
-    pictures = [entry.shown for entry, _ in usable if ending_of(entry.source.path) in picture.ENDINGS]
-    if not pictures or 2 * len(pictures) >= len(usable):
-        return usable
-    draft.notices.append(f"left out {len(pictures)} pictures beside volumes: {some(pictures)}")
-    return [(entry, looks) for entry, looks in usable if entry.shown not in set(pictures)]
+    kept, pictures = without_previews([entry for entry, _ in usable])
+    if pictures:
+        draft.notices.append(f"left out {len(pictures)} pictures beside volumes: {some(pictures)}")
+    return [(entry, looks) for entry, looks in usable if entry in kept]
 
 
 def _labels_by_content(
@@ -89,7 +101,7 @@ def _labels_by_content(
     """No name tells a mask: take files of few whole numbers for masks, if other files are not like that."""
     whole = [e for e, seen in images if not seen.dtype.startswith("float") and not e.source.series]
     found = in_threads(look_for_labels, _sources(whole), workers)
-    masks = {e.shown: mask for e, mask in zip(whole, found, strict=True) if not mask.trouble}
+    masks = {e.shown: mask for e, mask in zip(whole, found, strict=True) if _is_map(mask)}
     if not masks or len(masks) == len(images):
         return [], {}
     draft.decisions.append(f"{len(masks)} files hold a few whole numbers and are taken for masks")
@@ -99,11 +111,8 @@ def _labels_by_content(
     return labels, masks
 
 
-def _true_labels(labels: Sequence[Entry], masks: Mapping[str, Mask], draft: Draft) -> list[Entry]:
-    for entry in labels:
-        if masks[entry.shown].trouble:
-            draft.notices.append(f"left out {entry.shown}, named like a mask: {masks[entry.shown].trouble}")
-    return [entry for entry in labels if not masks[entry.shown].trouble]
+def _is_map(mask: Mask) -> bool:
+    return not mask.trouble and 0 < len(mask.values) <= MOST_VALUES
 
 
 def _without_series_over_time(images: list[tuple[Entry, Looks]], draft: Draft) -> list[tuple[Entry, Looks]]:
@@ -142,7 +151,7 @@ def _items(
 def _frames(entry: Entry, seen: Looks) -> list[Source]:
     if seen.frames == 1:
         return [entry.source]
-    return [Source(entry.source.path, frame) for frame in range(seen.frames)]
+    return [replace(entry.source, frame=frame) for frame in range(seen.frames)]
 
 
 def _frame_channels(items: Sequence[Item], draft: Draft) -> None:
@@ -164,6 +173,34 @@ def _shown(source: Source | None, labels: Sequence[Entry]) -> str:
     return next(entry.shown for entry in labels if entry.source == source)
 
 
+def without_masks(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """(scans, masks): masks lie in a folder of masks, or are named like masks and lie beside their scan."""
+    labels = [entry for entry in entries if entry.role == "label"]
+    scans = [entry for entry in entries if entry.role != "label"]
+    if not scans:
+        return list(entries), []
+    masks = [entry for entry in labels if _in_label_folder(entry) or any(_beside(entry, s) for s in scans)]
+    left = {id(entry) for entry in masks}
+    return [entry for entry in entries if id(entry) not in left], masks
+
+
+def without_scans(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries without scans that lie beside their masks; all of them where none is named like a mask."""
+    labels = [entry for entry in entries if entry.role == "label"]
+    scans = {id(e) for e in entries if e.role != "label" and any(_beside(mask, e) for mask in labels)}
+    return [entry for entry in entries if id(entry) not in scans]
+
+
+def _in_label_folder(entry: Entry) -> bool:
+    return any(folder_role(part) == "label" for part in PurePosixPath(entry.shown).parts[:-1])
+
+
+def _beside(mask: Entry, scan: Entry) -> bool:
+    if mask.folders != scan.folders:
+        return False
+    return not mask.key or begins(mask.key, scan.key) or begins(scan.key, mask.key)
+
+
 Naming = Callable[[Entry], str]
 
 
@@ -183,18 +220,36 @@ def _by_both(entry: Entry) -> str:
     return f"{entry.part}_{_by_folder(entry)}"
 
 
-def name_cases(entries: Sequence[Entry]) -> dict[str, str]:
+def case_ids(entries: Sequence[Entry]) -> tuple[dict[str, str], tuple[str, str, str | None] | None]:
     """Shown path -> case id: the shortest way of naming under which no two files are the same thing.
+
+    Names that are the same only once they are safe file names (``a+b`` and ``a b``) are numbered.
+
+    Returns:
+        the ids, and what is there twice (id, role, channel) where no way of naming helps.
+    """
+    ways = (_plain, _by_part, _by_folder, _by_both)
+    cleaned = [{entry.shown: clean_id(naming(entry)) for entry in entries} for naming in ways]
+    best: dict[str, str] = {}
+    least = Counter({("", "", None): len(entries)})
+    for names in (*cleaned, *(_numbered(entries, naming) for naming in ways)):
+        surplus = _things(entries, names) - Counter(set(_things(entries, names)))
+        if not best or surplus.total() < least.total():
+            best, least = names, surplus
+        if not surplus:
+            break
+    return best, next(iter(least), None)
+
+
+def name_cases(entries: Sequence[Entry]) -> dict[str, str]:
+    """As :func:`case_ids`.
 
     Raises:
         DataError: two files cannot be told apart by any part of their paths.
     """
-    for naming in (_plain, _by_part, _by_folder, _by_both):
-        names = {entry.shown: clean_id(naming(entry)) for entry in entries}
-        things = Counter((names[e.shown].lower(), e.role, e.channel) for e in entries)
-        if all(times == 1 for times in things.values()):
-            return names
-    clash = next(thing for thing, times in things.items() if times > 1)
+    names, clash = case_ids(entries)
+    if clash is None:
+        return names
     same = [e.shown for e in entries if (names[e.shown].lower(), e.role, e.channel) == clash]
     raise DataError(
         f"{some(same)} would all be the {clash[1]} of case {clash[0]!r}",
@@ -202,6 +257,16 @@ def name_cases(entries: Sequence[Entry]) -> dict[str, str]:
         code="AMBIGUOUS_NAMES",
         details={"files": same},
     )
+
+
+def _numbered(entries: Sequence[Entry], naming: Naming) -> dict[str, str]:
+    raw = {entry.shown: unicodedata.normalize("NFC", naming(entry)) for entry in entries}
+    ids = numbered(raw.values(), {name: clean_id(name) for name in raw.values()})
+    return {shown: ids[name] for shown, name in raw.items()}
+
+
+def _things(entries: Sequence[Entry], names: Mapping[str, str]) -> Counter[tuple[str, str, str | None]]:
+    return Counter((names[e.shown].lower(), e.role, e.channel) for e in entries)
 
 
 def pair(images: Mapping[str, Entry], labels: Mapping[str, Entry], draft: Draft) -> dict[str, Entry]:
@@ -221,8 +286,9 @@ def pair(images: Mapping[str, Entry], labels: Mapping[str, Entry], draft: Draft)
     for name in labels:
         match = lower.get(name.lower()) or _nearest(name, images)
         (found[match] if match else alone).append(name)
-    if labels and not found:
-        found, alone = _without_common_end(images, labels)
+    for way in (_without_common_end, _without_roles, _by_number):
+        if labels and not found:
+            found, alone = way(images, labels)
     if labels and not found:
         shown = some([labels[name].shown for name in alone], 3)
         raise DataError(
@@ -246,14 +312,15 @@ def pair(images: Mapping[str, Entry], labels: Mapping[str, Entry], draft: Draft)
 
 def _nearest(name: str, images: Mapping[str, Entry]) -> str | None:
     """The longest image name that begins the label's, or the only one that the label's name begins."""
-    inside = sorted((case for case in images if _begins(case, name)), key=len)
-    around = [case for case in images if _begins(name, case)]
+    inside = sorted((case for case in images if begins(case, name)), key=len)
+    around = [case for case in images if begins(name, case)]
     if inside:
         return inside[-1]
     return around[0] if len(around) == 1 else None
 
 
-def _begins(short: str, long: str) -> bool:
+def begins(short: str, long: str) -> bool:
+    """Whether one name begins with the other as a whole word."""
     return long.lower().startswith(short.lower()) and not long[len(short) : len(short) + 1].isalnum()
 
 
@@ -267,6 +334,43 @@ def _without_common_end(
     for name in labels:
         case = short.get(_cut_end(name, list(labels)))
         (found[case] if case else alone).append(name)
+    return found, alone
+
+
+def _without_roles(
+    images: Mapping[str, Entry], labels: Mapping[str, Entry]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Match ``label0001`` with ``img0001``."""
+    short: dict[str, list[str]] = defaultdict(list)
+    for name in images:
+        short[without_role(name).lower()].append(name)
+    return _matched(labels, lambda name: short.get(without_role(name).lower(), []))
+
+
+def _by_number(
+    images: Mapping[str, Entry], labels: Mapping[str, Entry]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Match ``label0001`` with ``PANCREAS_0001``: the last number of each name, where no two scans share one."""
+    short: dict[str, list[str]] = defaultdict(list)
+    for name in images:
+        short[_last_number(name)].append(name)
+    return _matched(labels, lambda name: short.get(_last_number(name), []) if _last_number(name) else [])
+
+
+def _last_number(name: str) -> str:
+    found = re.findall(r"[0-9]+", name)
+    return found[-1].lstrip("0") or "0" if found else ""
+
+
+def _matched(
+    labels: Iterable[str], fitting: Callable[[str], list[str]]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Labels by the one image that fits; those that none or several fit are alone."""
+    found: dict[str, list[str]] = defaultdict(list)
+    alone: list[str] = []
+    for name in labels:
+        cases = fitting(name)
+        (found[cases[0]] if len(cases) == 1 else alone).append(name)
     return found, alone
 
 

@@ -5,6 +5,8 @@ Several scans of one patient: said in ``splits.json``, so that no split cuts the
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
 import shutil
@@ -18,10 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from semiseg.dataset.adopt.draft import Draft, Item, Source, some
-from semiseg.dataset.adopt.listing import load, look, single_channel
+from semiseg.dataset.adopt.looks import load, look, single_channel
 from semiseg.dataset.check.case import Voxels
 from semiseg.dataset.files import PHOTO_ENDINGS
 from semiseg.images import ending_of, write
+from semiseg.machine.files import printable
 
 _KEPT = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
 """Endings of single files that can be copied as they are."""
@@ -49,6 +52,10 @@ def _ending(source: Source) -> str:
     return "" if source.series is not None else ending_of(source.path) or ""
 
 
+SOURCES = "sources.csv"
+"""Which file became which: kept in the dataset, so that a case can be traced to the file it came from."""
+
+
 @dataclass(frozen=True)
 class Target:
     """Where one file of the dataset goes, and from where."""
@@ -58,26 +65,51 @@ class Target:
     is_label: bool
     color: int | None = None
     """Which color channel to take, where colors are split into files."""
+    in_color: bool = False
+    """Whether all color channels stay in this file."""
 
 
 def targets(draft: Draft, ending: str) -> list[Target]:
     """All image and label files to be written, with places relative to the dataset folder."""
     split_colors = draft.colors and ending not in PHOTO_ENDINGS
-    return [target for item in draft.items for target in _targets(item, ending, split_colors)]
+    in_color = draft.colors and not split_colors
+    return [target for item in draft.items for target in _targets(item, ending, split_colors, in_color)]
 
 
-def _targets(item: Item, ending: str, split_colors: bool) -> list[Target]:
+def _targets(item: Item, ending: str, split_colors: bool, in_color: bool) -> list[Target]:
     folder = _FOLDERS[item.part]
     sources: list[tuple[Source, int | None]] = [(source, None) for source in item.images]
     if split_colors:
         sources = [(item.images[0], color) for color in range(3)]
     files = [
-        Target(source, Path(f"images{folder}") / f"{item.id}_{number:04d}{ending}", False, color)
+        Target(source, Path(f"images{folder}") / f"{item.id}_{number:04d}{ending}", False, color, in_color)
         for number, (source, color) in enumerate(sources)
     ]
     if item.label:
         files.append(Target(item.label, Path(f"labels{folder}") / f"{item.id}{ending}", True))
     return files
+
+
+def sources_csv(files: Sequence[Target], channels: Sequence[str]) -> str:
+    """One line per file of the dataset: its case and role, and the file it was made from.
+
+    ``source`` is relative to the folder that was read (behind a zip's name, inside the zip), ``frame`` counts
+    the frames of a 4D file from 0, and ``series_instance_uid`` names a DICOM series.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "case", "role", "channel", "source", "frame", "series_instance_uid"])
+    for file in sorted(files, key=lambda file: file.place):
+        stem = file.place.name.removesuffix(ending_of(file.place) or "")
+        case, number = (stem, "") if file.is_label else (stem[:-5], stem[-4:])
+        source, uid = file.source, file.source.series.uid if file.source.series else ""
+        channel = "" if file.is_label else " ".join(channels) if file.in_color else channels[int(number)]
+        shown = source.shown or printable(source.path.name)
+        frame = "" if source.frame is None else source.frame
+        writer.writerow(
+            [file.place.as_posix(), case, "label" if file.is_label else "image", channel, shown, frame, uid]
+        )
+    return text.getvalue()
 
 
 def build(
@@ -138,16 +170,19 @@ def _make(file: Target, root: Path, colors: bool, link: bool) -> None:
         return
     volume = load(file.source, label=file.is_label)
     array = (
-        _label_array(volume.array)
+        _label_array(volume.array, file.source)
         if file.is_label
         else _image_array(volume.array, volume.grid.shape, file, colors)
     )
-    write(place, array, volume.grid, {k: v for k, v in volume.meta.items() if k != "format"})
+    meta = {k: v for k, v in volume.meta.items() if k != "format"}
+    if file.is_label and file.source.recode is not None:
+        meta["palette"] = {number: color for color, number in file.source.recode.colors.items()}
+    write(place, array, volume.grid, meta)
 
 
 def _can_copy(file: Target, colors: bool) -> bool:
     source = file.source
-    if source.series is not None or source.frame is not None or file.color is not None:
+    if source.series is not None or source.frame is not None or file.color is not None or source.recode:
         return False
     path = source.path
     if (
@@ -160,7 +195,9 @@ def _can_copy(file: Target, colors: bool) -> bool:
     return look(source).channels == (3 if colors and not file.is_label else 1)
 
 
-def _label_array(array: Voxels) -> Voxels:
+def _label_array(array: Voxels, source: Source) -> Voxels:
+    if source.recode is not None:
+        return source.recode(array)
     gray = single_channel(array)
     whole = np.rint(array if gray is None else gray).astype(np.int64)
     return whole.astype(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from semiseg.dataset.case import LabeledCase
-from semiseg.dataset.check.case import Finding, histogram
+from semiseg.dataset.check.case import Finding, histogram, two_ends
 from semiseg.dataset.description import FILE, Description
 from semiseg.dataset.files import Scan, relative
 from semiseg.dataset.problem import Problem
@@ -70,11 +70,18 @@ def _of_case(
     if mapped - allowed:
         wanted = ", ".join(map(str, sorted(allowed))) + " (labels of dataset.json)"
         got = f"values and voxels {{{histogram(values)}}}"
-        return [Problem("LABEL_VALUES", got, wanted, _fix(proposal), case.id, file)]
+        fix = _BLURRED if two_ends(values) else _fix(proposal)
+        return [Problem("LABEL_VALUES", got, wanted, fix, case.id, file)]
     if not mapped - {0, description.ignore_value}:
         fix = "fine if nothing is to be found in this scan; if it was never annotated, remove the label file"
         return [Problem("EMPTY_LABEL", "only background", "a class", fix, case.id, file, "warning")]
     return []
+
+
+_BLURRED = (
+    "these are black and white blurred by JPEG or smooth edges: save the masks as PNG with two values, or give "
+    "scans and masks to `semiseg init`, which does so"
+)
 
 
 def _fix(proposal: Mapping[int, int]) -> str:
@@ -85,13 +92,10 @@ def _fix(proposal: Mapping[int, int]) -> str:
 
 
 def _unused_classes(findings: Sequence[Finding], description: Description, unmapped: bool) -> list[Problem]:
-    found = {
-        description.label_map.get(value, value)
-        for finding in findings
-        if isinstance(finding.case, LabeledCase)
-        for value in finding.values or {}
-    }
-    if not found or unmapped:
+    labeled = [finding for finding in findings if isinstance(finding.case, LabeledCase)]
+    found = {description.label_map.get(v, v) for finding in labeled for v in finding.values or {}}
+    unknown = any(finding.values is None for finding in labeled) or found - declared_values(description)
+    if not found or unmapped or unknown:  # told already, and the class may be there
         return []
     return [
         Problem(

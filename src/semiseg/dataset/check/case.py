@@ -6,7 +6,7 @@ Looking at voxels: is there anything in this image, and which values does this l
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from semiseg.dataset.files import relative
 from semiseg.dataset.problem import Problem, Severity
 from semiseg.errors import DataError
 from semiseg.images import read, read_label
-from semiseg.images.grid import GEOMETRY_TOLERANCE_MM, GEOMETRY_TOLERANCE_VOXELS, Grid, Volume
+from semiseg.images.grid import GEOMETRY_TOLERANCE_MM, GEOMETRY_TOLERANCE_VOXELS, Grid, Volume, turned
 
 _CODES = {"BAD_SPACING": "SPACING", "MISSING_FILE": "MISSING_FILE"}
 """Reader codes that ``check`` reports under another word."""
@@ -107,9 +107,10 @@ class _Look:
             got = f"class numbers stored as scaled integers (times {slope:g}), read as whole numbers"
             fix = "none needed; export labels as integers without a scale factor"
             self._report("SCALED_LABEL", path, got, "", fix, "warning")
-        self.finding.values, odd = value_counts(volume.array)
-        self.finding.mask = mask_digest(volume.array)
-        if odd:
+        values, odd = value_counts(volume.array)
+        if not odd:
+            self.finding.values, self.finding.mask = values, mask_digest(volume.array)
+        else:
             got = f"values such as {', '.join(f'{v:g}' for v in odd)}"
             fix = "resample labels with nearest neighbor, or export them as whole numbers"
             if slope is not None:
@@ -155,6 +156,11 @@ class _Look:
 
     def _same_grid(self, path: Path, grid: Grid, wanted: Grid, reference: Path) -> None:
         other = relative(reference, self.root)
+        if not grid.matches(wanted) and turned(np.broadcast_to(0, grid.shape), grid, wanted) is not None:
+            fix = "none needed: it is turned as it is read; tools that ignore the affine will not"
+            got = f"its axes in another order or direction than those of {other}"
+            self._report("AXES_TURNED", path, got, "", fix, "warning")
+            return
         if grid.shape != wanted.shape:
             fix = "resample it onto the image (labels with nearest neighbor), or pair it with the right image"
             self._report("SHAPE_MISMATCH", path, _size(grid), f"{_size(wanted)} as {other}", fix)
@@ -267,3 +273,24 @@ def histogram(counts: dict[int, int], most: int = 8) -> str:
     """``0: 1200, 255: 33``, shortened when there are many values."""
     shown = ", ".join(f"{value}: {count}" for value, count in list(counts.items())[:most])
     return shown + (f" and {len(counts) - most} more" if len(counts) > most else "")
+
+
+MOST_CLASSES = 30
+"""More classes than this are a question, not a plan."""
+
+_ENDS = 32
+"""Gray values this near to 0 and 255 are black and white that was blurred by saving."""
+
+
+def two_ends(counts: Mapping[int, int], *, lossy: bool = False) -> bool:
+    """Whether gray values are those of a 0/255 mask that was blurred, by JPEG or by smooth edges."""
+    if not counts or min(counts) < 0 or max(counts) > 255 or set(counts) <= {0, 255}:
+        return False
+    dark = sum(count for value, count in counts.items() if value <= _ENDS)
+    bright = sum(count for value, count in counts.items() if value >= 255 - _ENDS)
+    between = sum(counts.values()) - dark - bright
+    if not bright or 2 * between > min(dark, bright):
+        return False
+    near_black = sum(0 < value <= _ENDS for value in counts)
+    near_white = sum(255 - _ENDS <= value < 255 for value in counts)
+    return lossy or (near_black > 1 and near_white > 1) or len(counts) > MOST_CLASSES

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from semiseg.methods.ict import beta_factors
+from semiseg.methods.parts.mixing import beta_factors
 
 Region = Literal["box", "boxes", "strip"]
 
@@ -83,7 +83,7 @@ def draw_columns(
         count: of boxes.
         size: of the image, two axes or three.
         concentration: c.
-        sides_of: the edges that the sides and centers follow, if they are not the image's own.
+        sides_of: the edges that centers, sides and their end follow, if they are not the image's own.
 
     Returns:
         (count, 1, *S) bool, on the CPU.
@@ -92,19 +92,30 @@ def draw_columns(
     share = math.sqrt(1.0 - float(beta_factors(1, concentration, torch.empty(1, 1))))
     centers = [[int(torch.randint(edge // 8, edge, ())) for _ in range(count)] for edge in edges]
     halves = [int(edge * share) // 2 for edge in edges]
-    return columns(size, list(zip(*centers, strict=True)), [halves] * count)
+    return columns(size, list(zip(*centers, strict=True)), [halves] * count, limits=edges)
 
 
-def columns(size: Sequence[int], centers: Sequence[Sequence[int]], halves: Sequence[Sequence[int]]) -> Tensor:
+def columns(
+    size: Sequence[int],
+    centers: Sequence[Sequence[int]],
+    halves: Sequence[Sequence[int]],
+    *,
+    limits: Sequence[int] | None = None,
+) -> Tensor:
     """(n, 1, *S) bool, True within so many voxels of each center in the first two axes, at any depth.
 
     Args:
         size: of the image, two axes or three.
         centers: of each box.
+        limits: where boxes end, if not at the border of the image.
         halves: of the sides of each box: it covers ``center - half`` to ``center + half``, the end excluded.
     """
     masks = torch.zeros((len(centers), 1, *size), dtype=torch.bool)
+    ends = (limits or size)[:2]
     for mask, center, half in zip(masks, centers, halves, strict=True):
-        box = [slice(max(c - h, 0), max(c + h, 0)) for c, h in zip(center, half, strict=True)]
+        box = [
+            slice(max(c - h, 0), max(min(c + h, end), 0))
+            for c, h, end in zip(center, half, ends, strict=True)
+        ]
         mask[(0, *box)] = True
     return masks

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from semiseg.core import NetFactory, SegOutput
 from semiseg.errors import UsageError
 
+FEATURES = "features"
+"""How the names of heads begin that are no logits."""
+
 Perturbation = Callable[[Tensor], Tensor]
 """A map of the encoder -> what a decoder gets instead."""
 
@@ -30,6 +33,7 @@ class Branches(nn.Module):
         method: who asks, for messages.
         perturbations: one for each of ``others``, applied to each map by itself, in eval mode too; none
             leaves the maps as they are.
+        features: answer with the last maps of the further decoders, too.
 
     Raises:
         UsageError: a network that is not split into encoder and decoder.
@@ -41,12 +45,15 @@ class Branches(nn.Module):
         others: Sequence[nn.Module],
         method: str,
         perturbations: Sequence[Perturbation] = (),
+        *,
+        features: bool = False,
     ) -> None:
         super().__init__()
         self.main = main
         for network in (main, *others):
             require_split(network, method)
         self.decoders = nn.ModuleList(map(without_encoder, others))
+        self.features = features
         self.perturbations = tuple(perturbations) or (_unchanged,) * len(others)
 
     def forward(self, x: Tensor) -> SegOutput:
@@ -59,12 +66,21 @@ class Branches(nn.Module):
         for i, (decoder, perturb) in enumerate(zip(decoders, self.perturbations, strict=True), start=2):
             features = decoder.decode([perturb(m) for m in maps])[-1]
             heads[f"decoder{i}"] = decoder.classify(features)
+            if self.features:
+                heads[f"{FEATURES}{i}"] = features
         return SegOutput(main.classify(levels[-1]), levels[-1], heads, tuple(levels))
 
 
 def all_logits(answer: SegOutput) -> list[Tensor]:
     """The logits (B, K, *S) of the network, then those of its branches."""
-    return [answer.logits, *answer.heads.values()]
+    others = (head for name, head in answer.heads.items() if not name.startswith(FEATURES))
+    return [answer.logits, *others]
+
+
+def all_features(answer: SegOutput) -> list[Tensor]:
+    """The last maps (B, D, *S) of the network, then those of its branches, of which it was asked for them."""
+    others = [head for name, head in answer.heads.items() if name.startswith(FEATURES)]
+    return others if answer.features is None else [answer.features, *others]
 
 
 def require_split(network: nn.Module, method: str) -> None:

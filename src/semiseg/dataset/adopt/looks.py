@@ -1,0 +1,116 @@
+"""What the files of a pile hold: sizes and colors from headers, label values from voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from semiseg.dataset.adopt.draft import Color, Source, pack
+from semiseg.dataset.adopt.masks import Mask
+from semiseg.dataset.check.case import Voxels, value_counts
+from semiseg.errors import DataError
+from semiseg.images import ending_of, nifti, read, read_header, read_label
+from semiseg.images.dicom import read_series
+from semiseg.images.grid import Volume
+
+MOST_VALUES = 64
+"""A file with more different values is no mask that its content alone could tell."""
+_MOST_COLORS = 4096
+_LOSSY = (".jpg", ".jpeg", ".webp")
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What a header says.
+
+    Attributes:
+        axes: 2 or 3; 0 when the header cannot be read.
+        channels: 1, or 3/4 for colors.
+        frames: length of a fourth axis, else 1.
+        dtype: as stored.
+        trouble: why the file cannot be used, empty when it can.
+    """
+
+    axes: int = 0
+    channels: int = 1
+    frames: int = 1
+    dtype: str = ""
+    trouble: str = ""
+
+
+def look(source: Source) -> Looks:
+    """Read one header."""
+    if source.series is not None:
+        return Looks(axes=3, dtype="int16")
+    try:
+        header = read_header(source.path)
+    except DataError as error:
+        shape = error.details.get("shape", ())
+        if error.code == "NOT_3D" and len(shape) == 4 and ending_of(source.path) in nifti.ENDINGS:
+            return Looks(axes=3, frames=int(shape[3]))
+        return Looks(trouble=error.message.removeprefix(f"{source.path}: "))
+    return Looks(len(header.grid.shape), header.channels, 1, header.dtype)
+
+
+def load(source: Source, *, label: bool = False) -> Volume:
+    """The voxels of a file (of a ``label`` its class numbers), a frame of a 4D file, or a DICOM series."""
+    if source.series is not None:
+        return read_series(source.series)
+    if source.frame is not None:
+        return nifti.read_frame(source.path, source.frame)
+    return read_label(source.path) if label else read(source.path)
+
+
+def look_for_labels(source: Source) -> Mask:
+    """Read a file and say which whole numbers, or colors, it holds."""
+    try:
+        volume = load(source, label=True)
+    except DataError as error:
+        return Mask(trouble="cannot be read", detail=f" ({error.message.removeprefix(f'{source.path}: ')})")
+    lossy = source.series is None and ending_of(source.path) in _LOSSY
+    array = single_channel(volume.array)
+    if array is None:
+        return Mask(colors=_colors(volume.array), lossy=lossy)
+    counts, odd = value_counts(array)
+    if odd:
+        return Mask(trouble="values that are not whole numbers", detail=f", such as {odd[0]:g}")
+    return Mask(counts, palette=volume.meta.get("palette", {}), lossy=lossy)
+
+
+def _colors(array: Voxels) -> dict[Color, int]:
+    """Color -> pixels; of very many colors some, which are enough to see that they are no classes."""
+    packed, times = np.unique(pack(array[..., :3]), return_counts=True)
+    most = np.argsort(-times, kind="stable")[:_MOST_COLORS]
+    return {
+        (int(p) >> 16, int(p) >> 8 & 255, int(p) & 255): int(n)
+        for p, n in zip(packed[most], times[most], strict=True)
+    }
+
+
+def single_channel(array: Voxels) -> Voxels | None:
+    """A gray picture saved as RGB as one channel, anything else unchanged; None for real colors."""
+    if not (array.ndim == 3 and array.shape[-1] in (3, 4) and array.dtype == np.uint8):
+        return array
+    gray = array[..., 0]
+    same = (array[..., 1] == gray).all() and (array[..., 2] == gray).all()
+    return gray if same else None
+
+
+def has_colors(source: Source) -> bool:
+    """Whether a picture with color channels shows colors, and is not gray saved as RGB."""
+    volume = load(source)
+    array = volume.array
+    return array.ndim > len(volume.grid.shape) and not (array == array[..., :1]).all()
+
+
+def in_threads(work: Callable[[A], B], things: Sequence[A], workers: int | None) -> list[B]:
+    """``work`` on each thing, in order."""
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(work, things))

@@ -1,0 +1,63 @@
+"""One compact region per image out of scattered unreliable voxels (Li & Qin 2026, arXiv:2605.25561)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semiseg.inference.components import largest_components
+
+LARGEST_ELEMENT = 7
+SMALLEST_REGION = {2: 20, 3: 100}
+"""Pixels and voxels; a region with fewer is none."""
+
+
+def draw_element(dim: int) -> Tensor:
+    """A random structuring element from torch's CPU generator: a side of 1 to 7, each cell there or not."""
+    side = int(torch.randint(1, LARGEST_ELEMENT + 1, ()))
+    return torch.rand([side] * dim) < 0.5
+
+
+def closed(mask: Tensor) -> Tensor:
+    """Binary closing of (B, *S) with a box of three voxels per axis; what is outside counts as False."""
+    pool = F.max_pool2d if mask.ndim == 3 else F.max_pool3d
+    dilated = pool(mask.float().unsqueeze(1), 3, stride=1, padding=1)
+    outside = F.pad(1.0 - dilated, [1, 1] * (mask.ndim - 1), value=1.0)
+    return pool(outside, 3, stride=1)[:, 0] < 0.5
+
+
+def dilated(mask: Tensor, element: Tensor) -> Tensor:
+    """Binary dilation of one mask (*S) with an element whose center is at ``side // 2``."""
+    convolve = F.conv2d if mask.ndim == 2 else F.conv3d
+    side = element.shape[0]
+    kernel = element.flip(list(range(element.ndim))).to(mask.device, torch.float32, non_blocking=True)
+    padded = F.pad(mask.float()[None, None], [side - 1 - side // 2, side // 2] * mask.ndim)
+    return convolve(padded, kernel[None, None])[0, 0] > 0.5
+
+
+def regions(unreliable: Tensor, elements: Sequence[Tensor]) -> Tensor:
+    """The largest piece of each mask after closing it and dilating it; nothing where too little is left.
+
+    Args:
+        unreliable: (B, *S) bool.
+        elements: of the dilation, one per image.
+
+    Returns:
+        (B, *S) bool, on the CPU: each one piece, connected by faces, or empty.
+    """
+    grown = torch.stack([dilated(mask, e) for mask, e in zip(closed(unreliable), elements, strict=True)])
+    found = grown.cpu()
+    enough = found.flatten(1).sum(1) >= SMALLEST_REGION[found.ndim - 1]
+    found &= enough.view(-1, *[1] * (found.ndim - 1))
+    return largest_components(found.long(), 2, "faces").bool()
+
+
+def centers(masks: Tensor) -> list[list[int]] | None:
+    """The mean place of each mask (B, *S), rounded down per axis; None if one of them is empty."""
+    places = [mask.nonzero().float() for mask in masks]
+    if any(not len(place) for place in places):
+        return None
+    return [place.mean(0).int().tolist() for place in places]

@@ -1,0 +1,156 @@
+"""Masks as people have them: JPEG, smooth edges, colors, hundreds of values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semiseg.dataset.adopt import adopt
+from semiseg.dataset.check import check
+from semiseg.dataset.dataset import Dataset
+from semiseg.errors import DataError
+from semiseg.images import read_label
+
+BALL = np.hypot(*(np.indices((64, 48)) - np.array([30, 22]).reshape(2, 1, 1))) < 14
+
+
+def smooth() -> np.ndarray:
+    """The ball with edges over several pixels."""
+    big = np.kron(BALL * np.uint8(255), np.ones((1, 1), np.uint8))
+    return np.asarray(Image.fromarray(big).resize((24, 32)).resize((48, 64), Image.Resampling.BICUBIC))
+
+
+def colored(*colors: tuple[int, int, int]) -> np.ndarray:
+    """The first color around the ball, the others in stripes of it."""
+    stripes = np.where(BALL, 1 + np.arange(48)[None] * (len(colors) - 1) // 48, 0)
+    return np.array(colors, np.uint8)[stripes]
+
+
+def pile(root: Path, mask: np.ndarray, ending: str = ".png", **options: int) -> Path:
+    """Three color pictures, two of them with this mask."""
+    rng = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for case in range(3):
+        picture = (rng.integers(0, 200, (64, 48, 3)) + 50 * BALL[..., None]).astype(np.uint8)
+        Image.fromarray(picture).save(root / "images" / f"p{case}.png")
+        if case < 2:
+            Image.fromarray(mask).save(root / "masks" / f"p{case}{ending}", **options)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("mask", "ending"),
+    [(BALL * np.uint8(255), ".jpg"), (np.stack([BALL * np.uint8(255)] * 3, -1), ".jpg"), (smooth(), ".png")],
+)
+def test_blurred_black_and_white_is_one_class(tmp_path: Path, mask: np.ndarray, ending: str) -> None:
+    result = adopt(pile(tmp_path / "pile", mask, ending), tmp_path / "Dataset")
+    assert any("blurred by saving" in line for line in result.decisions)
+    dataset = Dataset.open(result.folder)
+    assert (dataset.labels, dataset.label_map) == ({"background": 0, "foreground": 1}, {})
+    label = read_label(dataset.annotated[0].label).array
+    assert set(np.unique(label)) == {0, 1}
+    assert (label != BALL).mean() < 0.01
+    assert check(result.folder).ok
+
+
+RED, GREEN, BLACK, OTHER = (255, 0, 0), (0, 255, 0), (0, 0, 0), (31, 119, 180)
+
+
+@pytest.mark.parametrize(
+    ("colors", "labels"),
+    [
+        ((BLACK, RED, GREEN), {"background": 0, "green": 1, "red": 2}),
+        ((BLACK, OTHER), {"background": 0, "#1f77b4": 1}),
+        ((RED, GREEN), {"background": 0, "green": 1}),
+    ],
+)
+def test_few_colors_are_classes_in_a_stable_order(
+    tmp_path: Path, colors: tuple[tuple[int, int, int], ...], labels: dict[str, int]
+) -> None:
+    mask = colored(*colors)
+    result = adopt(pile(tmp_path / "pile", mask), tmp_path / "Dataset")
+    dataset = Dataset.open(result.folder)
+    assert dataset.labels == labels
+    assert len(dataset.annotated) == 2
+    label = read_label(dataset.annotated[0].label).array
+    assert len(np.unique(label)) == len(colors)
+    assert len(
+        {(int(n), *map(int, c)) for n, c in zip(label.ravel(), mask.reshape(-1, 3), strict=True)}
+    ) == len(colors)
+    assert check(result.folder).ok
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (64, 48, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("mask", "ending", "code", "words"),
+    [
+        (colored(BLACK, RED, GREEN), ".jpg", "COLOR_LABELS", "2 of 2 masks are in color"),
+        (NOISE, ".png", "COLOR_LABELS", "different colors"),
+        (BALL * np.uint8(3), ".jpg", "LOSSY_LABELS", "lossy pictures"),
+        (np.where(BALL, np.arange(64)[:, None], 0).astype(np.uint8), ".png", "", ""),
+        (
+            np.arange(64 * 48).reshape(64, 48).astype(np.uint8) // 2,
+            ".png",
+            "MANY_CLASSES",
+            "127 values beside 0",
+        ),
+    ],
+)
+def test_what_is_no_label_map_is_refused_whole(
+    tmp_path: Path, mask: np.ndarray, ending: str, code: str, words: str
+) -> None:
+    source = pile(tmp_path / "pile", mask, ending)
+    if not code:
+        assert len(adopt(source, tmp_path / "Dataset").dataset["labels"]) == len(np.unique(mask))
+        return
+    with pytest.raises(DataError, match=words) as caught:
+        adopt(source, tmp_path / "Dataset")
+    assert caught.value.code == code
+    assert not (tmp_path / "Dataset").exists()
+
+
+def test_many_classes_may_be_meant(tmp_path: Path) -> None:
+    mask = (np.arange(64 * 48).reshape(64, 48) % 40).astype(np.uint8)
+    source = pile(tmp_path / "pile", mask)
+    with pytest.raises(DataError, match="39 values beside 0"):
+        adopt(source, tmp_path / "Dataset")
+    assert len(adopt(source, tmp_path / "Dataset", max_classes=39).dataset["labels"]) == 40
+
+
+def test_masks_that_are_all_unusable_make_no_unlabeled_dataset(tmp_path: Path) -> None:
+    source = pile(tmp_path / "pile", BALL.astype(np.uint8))
+    for file in (source / "masks").iterdir():
+        Image.fromarray(BALL * np.float32(0.5)).save(file.with_suffix(".tif"))
+        file.unlink()
+    with pytest.raises(DataError, match="none of the 2 masks can be used; 2 files .* such as 0.5"):
+        adopt(source, tmp_path / "Dataset")
+
+
+def test_nothing_false_follows_a_first_fault(tmp_path: Path) -> None:
+    folder = adopt(pile(tmp_path / "pile", BALL.astype(np.uint8)), tmp_path / "Dataset").folder
+    for file in (folder / "labelsTr").iterdir():
+        Image.fromarray(smooth()).save(file)
+    codes = {problem.code for problem in check(folder).problems}
+    assert "LABEL_VALUES" in codes
+    assert not codes & {"MISSING_CLASS", "EMPTY_LABEL"}
+    assert any("blurred by JPEG" in problem.fix for problem in check(folder).problems)
+
+
+def test_colors_of_masks_are_kept(tmp_path: Path) -> None:
+    source = pile(tmp_path / "pile", BALL.astype(np.uint8))
+    for file in (source / "masks").iterdir():
+        image = Image.fromarray(BALL.astype(np.uint8)).convert("P")
+        image.putpalette([0, 0, 0, 200, 10, 30])
+        image.save(file)
+    folder = adopt(source, tmp_path / "Dataset").folder
+    assert Dataset.open(folder).colors == {"background": "#000000", "foreground": "#c80a1e"}
+    assert read_label(Dataset.open(folder).annotated[0].label).meta["palette"][1] == (200, 10, 30)
+    red = adopt(pile(tmp_path / "red", colored(BLACK, RED)), tmp_path / "Red").folder
+    assert Dataset.open(red).colors == {"background": "#000000", "red": "#ff0000"}
+    assert Image.open(Dataset.open(red).annotated[0].label).convert("RGB").getpixel((22, 30)) == RED
