@@ -10,7 +10,6 @@ import errno
 import functools
 import os
 import re
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -152,6 +151,8 @@ def unforeseen(error: BaseException) -> SemisegError:
 
 def where_to_move(error: OSError) -> str:
     """For a place that is full or cannot be written: the setting that names another one; else nothing."""
+    import tempfile  # which every command would wait for
+
     if error.errno not in _NO_ROOM:
         return ""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

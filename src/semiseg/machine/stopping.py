@@ -89,3 +89,12 @@ def _endings() -> list[signal.Signals]:
         return [signal.SIGTERM]
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     return [signal.SIGTERM] if ignored else [signal.SIGTERM, signal.SIGHUP]
+
+
+def how_it_ended(code: int | None, last: str = "") -> str:
+    """An exit status in words, such as ``was killed by SIGKILL``; ``last`` is what was printed last."""
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+        likely = ", most often because memory ran out" if name == "SIGKILL" else ""
+        return f"was killed by {name}{likely}"
+    return f"ended with exit code {code}" + (f": {last}" if last else "")

@@ -108,14 +108,18 @@ def plan_for(
         )
     file = Path(file)
     plan = Plan.load(file)
-    _require_same_data(plan, dataset, file)
+    require_same_data(plan, dataset, file)
     if wanted:
         log.warning("%s is used as it stands: plan.%s ignored", file, ", plan.".join(wanted))
     return plan
 
 
-def _require_same_data(plan: Plan, dataset: Dataset, file: Path) -> None:
-    """A plan of other channels or label values cannot be meant; other names can."""
+def require_same_data(plan: Plan, dataset: Dataset, file: Path) -> None:
+    """A plan of other channels or label values cannot be meant; other names can.
+
+    Raises:
+        UsageError: the plan was made for other data.
+    """
     for what, planned, there in (
         ("channels", [channel.name for channel in plan.channels], list(dataset.channel_names)),
         ("label values", sorted(plan.labels.values()), sorted(dataset.labels.values())),

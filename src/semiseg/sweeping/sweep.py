@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from semiseg.sweeping.board import Board
+from semiseg.sweeping.board import SweepProgress
 from semiseg.sweeping.executors import make_executor
 from semiseg.sweeping.run import Outcome, plan_sweep, run_sweep
 from semiseg.sweeping.spec import Spec, as_spec, read_spec
@@ -23,7 +23,7 @@ def sweep(
     retry_failed: bool = False,
     slurm: Mapping[str, Any] | None = None,
     ray: Mapping[str, Any] | None = None,
-    watch: Callable[[Board], None] | None = None,
+    watch: Callable[[SweepProgress], None] | None = None,
 ) -> Outcome:
     """Train methods x labels x seeds x datasets, each once, and score every run.
 
@@ -62,7 +62,7 @@ def sweep(
 
 def preview(
     spec: str | Path | Mapping[str, Any], *, runs: str | Path = "runs", folder: str | Path | None = None
-) -> tuple[Board, Path]:
+) -> tuple[SweepProgress, Path]:
     """The trainings that :func:`sweep` would run, with what is known of them, and the folder; writes nothing.
 
     Raises:

@@ -18,7 +18,7 @@ from semiseg.machine.files import held
 from semiseg.machine.hardware import cores, keep_freed_memory
 from semiseg.machine.processes import launched, repeatable
 from semiseg.preparation.plan import NetworkPlan, Plan
-from semiseg.preparation.prepare import Prepared, prepare
+from semiseg.preparation.prepare import Prepared, prepare, require_same_data
 from semiseg.runs.events import Listener, Preparing, tell
 from semiseg.runs.folder import RunFolder
 from semiseg.runs.run import Run
@@ -114,7 +114,9 @@ def train(
             keep_freed_memory()
         opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
         if plan is not None:
-            config = with_network(config, Plan.load(Path(plan)).network.name)
+            given = Plan.load(Path(plan))
+            require_same_data(given, opened, Path(plan))
+            config = with_network(config, given.network.name)
         config = resolved(config, fabric.device.type)
         require_names(config)
         folder = RunFolder(Path(run or runs), opened.name, config, exact=run is not None)

@@ -29,7 +29,7 @@ from semiseg.preparation.prepare import plan_for, split_dataset
 from semiseg.settings.config import Config
 from semiseg.settings.resolve import with_network
 from semiseg.training.train import resolved
-from semiseg.tuning.search import Search, honest, make_search
+from semiseg.tuning.search import Search, make_search, without_deviating_values
 
 FOLDS = 4
 
@@ -277,7 +277,7 @@ def outline(
         trial = config.model_copy(
             update={"train": config.train.model_copy(update={"iterations": iterations})}
         )
-    search = honest(make_search(resolved(trial, kind), space, only), made)
+    search = without_deviating_values(make_search(resolved(trial, kind), space, only), made)
     labels = list(made.labels)[1:]
     return Outline(
         folded(dataset, split, count),

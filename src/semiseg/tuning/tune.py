@@ -20,9 +20,9 @@ from semiseg.settings.config import Config
 from semiseg.settings.flags import Settings, configured
 from semiseg.tuning.book import JOURNAL, Book, require_optuna
 from semiseg.tuning.crew import work
-from semiseg.tuning.entry import Entry
+from semiseg.tuning.entry import TrialRecord
 from semiseg.tuning.outline import Outline, fold_config, outline
-from semiseg.tuning.trial import Bench, Job
+from semiseg.tuning.trial import Bench, TrialJob
 from semiseg.tuning.verdict import Tuned, judge
 from semiseg.tuning.write import in_a_line, plan_words
 
@@ -206,17 +206,17 @@ def _open(planned: Outline, folder: Path, *, prune: bool) -> Book:
 
 def _next_job(
     book: Book, planned: Outline, folder: Path, trials: int, until: float | None
-) -> tuple[Entry, Job] | None:
+) -> tuple[TrialRecord, TrialJob] | None:
     if until is not None and time.monotonic() > until:
         return None
     entry = book.next(trials)
     if entry is None:
         return None
     config = planned.search.config_of(entry.values)
-    return entry, Job(entry.number, config, folder / "trials" / f"{entry.home:04d}")
+    return entry, TrialJob(entry.number, config, folder / "trials" / f"{entry.home:04d}")
 
 
-def _tell(book: Book, planned: Outline, trials: int, entry: Entry) -> None:
+def _tell(book: Book, planned: Outline, trials: int, entry: TrialRecord) -> None:
     done = sum(other.state in ("done", "pruned", "failed") for other in book.entries())
     log.info("%d of %d: %s", done, trials, in_a_line(entry, str(planned.metric)))
 

@@ -21,7 +21,7 @@ from semiseg.machine.files import replacing, write_json, write_text
 from semiseg.settings.config import Config
 from semiseg.settings.resolve import resolve
 from semiseg.tuning.axes import Axis, Choice
-from semiseg.tuning.entry import Entry, better
+from semiseg.tuning.entry import TrialRecord, better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -184,7 +184,7 @@ def result_words(tuned: Tuned) -> Iterator[str]:
     yield f"use it: semiseg train {tuned.outline.dataset.root} -c {tuned.best_file}"
 
 
-def in_a_line(entry: Entry, metric: str) -> str:
+def in_a_line(entry: TrialRecord, metric: str) -> str:
     """``trial 7 done, Dice 0.812 ± 0.021: weight 3.2``."""
     what = f"trial {entry.number}{' (start)' * entry.start} {entry.state}"
     if entry.score is not None:
@@ -198,7 +198,7 @@ def values_text(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {_short(value)}" for name, value in values.items())
 
 
-def _score(entry: Entry) -> str:
+def _score(entry: TrialRecord) -> str:
     spread = f" ± {statistics.stdev(entry.folds):.4f}" if len(entry.folds) > 1 else ""
     return f"{entry.score:.4f}{spread}"
 
@@ -238,7 +238,7 @@ def draw(tuned: Tuned, path: Path) -> None:
             figure.savefig(temporary, metadata={"Date": None})
 
 
-def _history(panel: Axes, tuned: Tuned, scored: Sequence[Entry]) -> None:
+def _history(panel: Axes, tuned: Tuned, scored: Sequence[TrialRecord]) -> None:
     metric = tuned.outline.metric
     best = max if metric.higher_is_better else min
     so_far: list[float] = []
@@ -254,7 +254,7 @@ def _history(panel: Axes, tuned: Tuned, scored: Sequence[Entry]) -> None:
     panel.legend(fontsize=8, frameon=False)
 
 
-def _slice(panel: Axes, name: str, axis: Axis, scored: Sequence[Entry], tuned: Tuned) -> None:
+def _slice(panel: Axes, name: str, axis: Axis, scored: Sequence[TrialRecord], tuned: Tuned) -> None:
     told = [(entry.values[name], entry.score or 0.0) for entry in scored if name in entry.values]
     x: list[Any] = [value for value, _ in told]
     if isinstance(axis, Choice):
@@ -268,7 +268,7 @@ def _slice(panel: Axes, name: str, axis: Axis, scored: Sequence[Entry], tuned: T
     panel.set(xlabel=name, ylabel=str(tuned.outline.metric))
 
 
-def _level(panel: Axes, scored: Sequence[Entry]) -> None:
+def _level(panel: Axes, scored: Sequence[TrialRecord]) -> None:
     """The start, as a line to compare with."""
     start = next((entry for entry in scored if entry.start), None)
     if start is not None and start.score is not None:

@@ -12,7 +12,7 @@ from semiseg.cli.output import Output
 from semiseg.errors import UsageError
 
 if TYPE_CHECKING:
-    from semiseg.sweeping.board import Board
+    from semiseg.sweeping.board import SweepProgress
 
 EXAMPLES = (
     "semiseg sweep SPEC.yaml --dry-run",
@@ -115,7 +115,7 @@ def run(
     raise problem
 
 
-def _list_cells(out: Output, board: Board, folder: Path) -> None:
+def _list_cells(out: Output, board: SweepProgress, folder: Path) -> None:
     from semiseg.sweeping.board import cost
     from semiseg.sweeping.table import cell_table, summary_line
 
