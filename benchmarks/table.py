@@ -23,7 +23,7 @@ from semiseg.comparison.group import BOUNDS, with_all_labels
 from semiseg.comparison.read import collect
 from semiseg.comparison.report import tables
 from semiseg.comparison.report.write import as_dict, different
-from semiseg.comparison.result import Board, Comparison
+from semiseg.comparison.result import ArmGroup, Comparison
 from semiseg.drawing.table import markdown
 from semiseg.sweeping.spec import Spec, read_spec
 
@@ -46,7 +46,7 @@ def compared(
 def content(comparison: Comparison, name: str) -> dict[str, Any]:
     """What is kept: the comparison, its runs without the place where they lie, and how to get it again."""
     found = as_dict(comparison)
-    runs = [run for board in found["boards"] for arm in board["arms"] for run in arm["runs"]]
+    runs = [run for group in found["boards"] for arm in group["arms"] for run in arm["runs"]]
     for run in runs:
         run["folder"] = kept.place(Path(run["folder"]))
     commits = list(dict.fromkeys(run["commit"] for run in runs if run["commit"]))
@@ -64,9 +64,9 @@ def spec_of(name: str) -> Spec:
     return read_spec(HERE / "specs" / f"{name}.yaml")
 
 
-def absent(board: Board, spec: Spec) -> Iterator[str]:
-    """What the specification wants of this board and nobody has run yet."""
-    done = {(arm.name, run.seed) for arm in board.arms for run in arm.runs}
+def absent(group: ArmGroup, spec: Spec) -> Iterator[str]:
+    """What the specification wants of this group and nobody has run yet."""
+    done = {(arm.name, run.seed) for arm in group.arms for run in arm.runs}
     wanted = [variant.title for variant in spec.methods]
     wanted += [with_all_labels(BOUNDS)] if spec.bounds in (True, "upper") else []
     for name in wanted:
@@ -74,35 +74,35 @@ def absent(board: Board, spec: Spec) -> Iterator[str]:
             yield f"{name} ({'seed' if len(lacking) == 1 else 'seeds'} {', '.join(lacking)})"
 
 
-def absent_boards(comparison: Comparison, spec: Spec) -> Iterator[str]:
+def absent_groups(comparison: Comparison, spec: Spec) -> Iterator[str]:
     """The numbers of labels that the specification wants and nobody has run yet."""
     wanted = [f"{n} labeled" for n in spec.labeled or ()]
     wanted += [f"{n} labeled patients" for n in spec.labeled_patients or ()]
-    there = {board.budget for board in comparison.boards}
+    there = {group.budget for group in comparison.groups}
     yield from (budget for budget in wanted if budget not in there)
 
 
 def text(comparison: Comparison, kept: dict[str, Any], name: str) -> str:
-    """A table for each board, as Markdown."""
+    """A table for each group, as Markdown."""
     made = " and ".join(f"`{command}`" for command in kept["commands"])
     versions = ", ".join(commit[:7] for commit in kept["commits"])
     spec = spec_of(name)
     parts = [f"# {name}\n", f"Commands: {made}. Code of the runs: {versions}.\n"]
-    for board in comparison.boards:
-        parts.append(markdown(tables.scores(comparison, board)).replace("## ", "### ", 1))
-        parts += [f"- {line}" for line in (*remarks(board, spec), *board.notices)]
+    for group in comparison.groups:
+        parts.append(markdown(tables.scores(comparison, group)).replace("## ", "### ", 1))
+        parts += [f"- {line}" for line in (*remarks(group, spec), *group.notices)]
         parts.append("")
-    if lacking := ", ".join(absent_boards(comparison, spec)):
+    if lacking := ", ".join(absent_groups(comparison, spec)):
         parts.append(f"Not run yet: {lacking}.\n")
     return "\n".join(parts)
 
 
-def remarks(board: Board, spec: Spec) -> list[str]:
+def remarks(group: ArmGroup, spec: Spec) -> list[str]:
     """How long the runs are, how their settings differ, which cells of the sweep have no scores."""
-    lengths = sorted({run.iterations for arm in board.arms for run in arm.runs})
+    lengths = sorted({run.iterations for arm in group.arms for run in arm.runs})
     said = [f"{' or '.join(map(str, lengths))} iterations each"]
-    said += [line for line in different(board) if line.startswith(("train.", "network.", "plan."))]
-    lacking = ", ".join(absent(board, spec))
+    said += [line for line in different(group) if line.startswith(("train.", "network.", "plan."))]
+    lacking = ", ".join(absent(group, spec))
     return said + ([f"not run yet: {lacking}"] if lacking else [])
 
 

@@ -56,7 +56,8 @@ class Batch(NamedTuple):
     x_l: Tensor
     """(Bl, C, *S) labeled images."""
     y_l: Tensor
-    """(Bl, *S) int64 classes, :data:`IGNORE` where nothing is known."""
+    """(Bl, *S) int64 classes, :data:`IGNORE` where nothing is known. Of regions (see :class:`Head`)
+    (Bl, K, *S) uint8: 0, 1 or :data:`IGNORE`."""
     x_u: Mapping[str, Tensor]
     """View name -> (Bu, C, *S); the views of one sample are voxel-aligned, all but :data:`SHIFTED`."""
     targets: Mapping[str, Tensor] = {}
@@ -67,8 +68,85 @@ class Batch(NamedTuple):
     """``labeled`` and ``unlabeled``, where the view :data:`SHIFTED` was asked for: by how many voxels per
     axis the second crop of each sample begins after the first."""
     pseudo: Tensor | None = None
-    """(Bu, *S) int64, what an earlier network of this run said of ``x_u``, :data:`IGNORE` where it was
-    unsure; in stages that ask for it."""
+    """What an earlier network of this run said of ``x_u``, in the form of ``y_l``, :data:`IGNORE` where it
+    was unsure; in stages that ask for it."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the K channels of a network mean: classes, of which a voxel has one, or regions, which overlap.
+
+    A region is a set of classes, such as a whole tumor of edema and core. Classes go through a softmax and
+    the most probable one wins; regions go through a sigmoid each, and a voxel gets the class that the last
+    region with p > 0.5 is painted with (nnU-Net; Isensee et al. 2021, doi:10.1038/s41592-020-01008-z).
+    """
+
+    classes: int
+    """Of label maps, background included."""
+    regions: tuple[tuple[int, ...], ...] = ()
+    """The classes of each region, in the order of the channels; empty where the channels are classes."""
+    painted: tuple[int, ...] = ()
+    """The class that a voxel of each region gets; later ones are painted over earlier ones."""
+
+    @property
+    def channels(self) -> int:
+        """K."""
+        return len(self.regions) or self.classes
+
+    @property
+    def activation(self) -> Literal["softmax", "sigmoid"]:
+        """What makes probabilities of logits."""
+        return "sigmoid" if self.regions else "softmax"
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """(B, K, *S) float32 in [0, 1]."""
+        return logits.float().sigmoid() if self.regions else logits.float().softmax(1)
+
+    def decide(self, scores: Tensor, axis: int = 0, *, over: float = 0.5) -> Tensor:
+        """The class of each voxel, int64, without the axis of the channels.
+
+        Args:
+            scores: probabilities, or logits with ``over=0``.
+            axis: of the channels.
+            over: a region is where its score is larger.
+        """
+        if not self.regions:
+            return scores.argmax(axis)
+        found = torch.zeros_like(scores.select(axis, 0), dtype=torch.int64)
+        for score, painted in zip(scores.unbind(axis), self.painted, strict=True):
+            found.masked_fill_(score > over, painted)
+        return found
+
+    def confidence(self, probabilities: Tensor) -> Tensor:
+        """(K, *S) -> (*S): of what is decided; of several regions that of the least sure one."""
+        if not self.regions:
+            return probabilities.amax(0)
+        return torch.maximum(probabilities, 1 - probabilities).amin(0)
+
+    def targets(self, classes: Tensor) -> Tensor:
+        """Classes (B, *S) as :attr:`Batch.y_l` has them."""
+        if not self.regions:
+            return classes.long()
+        table = torch.zeros(IGNORE + 1, len(self.regions), dtype=torch.uint8, device=classes.device)
+        for channel, members in enumerate(self.regions):
+            table[list(members), channel] = 1
+        table[IGNORE] = IGNORE
+        return table[classes.long()].movedim(-1, 1)
+
+    def structures(self, targets: Tensor) -> Iterator[Tensor]:
+        """Where each region, or each class but background, is: (B, *S) bool, one after another.
+
+        Args:
+            targets: see :meth:`targets`.
+        """
+        if self.regions:
+            yield from targets.eq(1).unbind(1)
+        else:
+            yield from (targets == k for k in range(1, self.classes))
+
+    def known(self, targets: Tensor) -> Tensor:
+        """Where something is known: (B, *S) bool."""
+        return (targets[:, 0] if self.regions else targets) != IGNORE
 
 
 @dataclass(frozen=True)
@@ -186,6 +264,11 @@ class Method(nn.Module):
     compared: tuple[str, ...] = ()
     """Networks of which Dice and seconds per scan are told at the end of a run."""
     stages: tuple[Stage, ...] = (Stage(),)
+    regions: ClassVar[bool] = False
+    """Whether it can train regions: its losses take the targets of a :class:`Head` of them, and look at
+    :attr:`activation`. A class says so for itself, not for those that are derived from it."""
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    """What makes probabilities of its networks' logits; ``sigmoid`` where the channels are regions."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -41,9 +41,9 @@ def test_a_table_outlives_its_runs_and_further_ones_join(tmp_path: Path, table: 
     assert table.content(table.compared(NAME, (), tmp_path), NAME) == before
     run(tmp_path / "second", "supervised", 1, 0.02)
     comparison = table.compared(NAME, [str(tmp_path / "second")], tmp_path)
-    (board,) = comparison.boards
-    assert board.summary("supervised", "Dice").mean == pytest.approx(sum(DICE) / 4 + 0.01)
-    assert [run.folder.name for run in board.arm("supervised").runs] == ["seed-0", "seed-1"]
+    (group,) = comparison.groups
+    assert group.summary("supervised", "Dice").mean == pytest.approx(sum(DICE) / 4 + 0.01)
+    assert [run.folder.name for run in group.arm("supervised").runs] == ["seed-0", "seed-1"]
     text = table.text(comparison, table.content(comparison, NAME), NAME)
     assert "| mean\\_teacher | 1 |" in text
     (absent,) = (line for line in text.splitlines() if line.startswith("- not run yet: "))
@@ -57,10 +57,10 @@ def test_a_variant_keeps_the_name_that_its_sweep_gave_it(tmp_path: Path, table: 
     runs = tmp_path / "runs"
     run(runs, "supervised", 0)
     run(runs, "supervised", 0, arm="supervised_half__unet__default", **{"batch.labeled": 1})
-    (board,) = table.compared(NAME, [str(runs)], tmp_path).boards
-    assert [arm.name for arm in board.arms] == ["supervised", "supervised_half"]
-    assert board.baseline == "supervised"
-    (other,) = table.compared(NAME, (), tmp_path, baseline="supervised_half").boards
+    (group,) = table.compared(NAME, [str(runs)], tmp_path).groups
+    assert [arm.name for arm in group.arms] == ["supervised", "supervised_half"]
+    assert group.baseline == "supervised"
+    (other,) = table.compared(NAME, (), tmp_path, baseline="supervised_half").groups
     assert [test.a for test in other.against_baseline] == ["supervised"]
 
 
@@ -68,8 +68,8 @@ def test_a_run_that_is_given_again_replaces_what_was_kept(tmp_path: Path, table:
     for place, more in (("old", 0.0), ("new", 0.1)):
         run(tmp_path / place, "supervised", 0, more)
         comparison = table.compared(NAME, [str(tmp_path / place)], tmp_path)
-    assert comparison.boards[0].summary("supervised", "Dice").mean == pytest.approx(sum(DICE) / 4 + 0.1)
-    assert len(comparison.boards[0].arm("supervised").runs) == 1
+    assert comparison.groups[0].summary("supervised", "Dice").mean == pytest.approx(sum(DICE) / 4 + 0.1)
+    assert len(comparison.groups[0].arm("supervised").runs) == 1
 
 
 def test_what_is_kept_names_no_folder_and_depends_on_content_alone(tmp_path: Path, table: ModuleType):

@@ -42,8 +42,8 @@ def test_json(cli: Callable, runs: Path) -> None:
     assert answer.code == 0
     found = answer.json
     assert (found["ok"], found["metric"], found["alpha"], found["seed"]) == (True, "NSD", 0.1, 3)
-    (board,) = found["boards"]
-    assert board["against_baseline"][0]["wins"] == 7
+    (group,) = found["boards"]
+    assert group["against_baseline"][0]["wins"] == 7
     assert found["files"] == []
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semiseg.cli.output import Output, columns, counted, level_of, plain, printable, progress_wanted
+from semiseg.cli.output import Output, columns, counted, level_of, printable, progress_wanted
 from semiseg.errors import UsageError
+from semiseg.machine.files import plain
 
 
 @pytest.mark.parametrize(

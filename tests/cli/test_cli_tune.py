@@ -70,7 +70,7 @@ def test_a_tiny_tuning_ends_with_a_table_and_a_command(cli: Callable, tiny: Path
     flags = ["--method", "supervised", "--folds", "2", "--iterations", "2", "--trials", "2", *SMALL]
     answer = cli("tune", tiny, *flags, "-o", tmp_path / "t")
     assert answer.code == 0, answer.err
-    lines = answer.out.splitlines()
+    lines = [line.strip() for line in answer.out.splitlines() if line.strip()]
     assert lines[0].split() == ["trial", "Dice", "(mean", "±", "SD", "of", "folds)", "include_background"]
     assert any(line.startswith("0 (start)") for line in lines)
     assert "rests on 3 labeled cases in 2 folds" in answer.out

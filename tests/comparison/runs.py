@@ -10,7 +10,7 @@ from typing import Any
 from tests.trained import make_plan
 
 from semiseg.evaluation.case import Counts, Scale
-from semiseg.evaluation.results import CaseResult, Evaluation
+from semiseg.evaluation.results import CaseScores, Evaluation
 from semiseg.runs.events import Started, Stepped
 from semiseg.runs.log import FileLog
 from semiseg.runs.run import save_config
@@ -91,7 +91,7 @@ def evaluate(scores: Scores, *, hd95: float = 2.0, voxels: float = 100.0, **othe
             sizes["TP"] = known * dice * sum(sizes.values()) / 2 if dice == dice else 0.0
             metrics[label] = {"Dice": dice, "HD95": hd95 * known, "ASSD": known, "NSD": dice, **sizes}
         cases.append(
-            CaseResult(
+            CaseScores(
                 case,
                 metrics,
                 Scale((8, 8, 8), (1.0, 1.0, 1.0)),

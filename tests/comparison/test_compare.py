@@ -14,7 +14,7 @@ from scipy import stats
 from tests.comparison.runs import NAN, make_run, spread
 
 from semiseg.comparison.compare import compare
-from semiseg.comparison.result import Board
+from semiseg.comparison.result import ArmGroup
 from semiseg.comparison.statistics import bootstrap
 from semiseg.errors import UsageError
 from semiseg.evaluation.results import statistics
@@ -25,8 +25,8 @@ BETTER = BASE + RNG.uniform(-0.01, 0.05, 12)
 WORSE = BASE - RNG.uniform(0.0, 0.1, 12)
 
 
-def board(*paths: Path, **options) -> Board:
-    (found,) = compare(paths, **options).boards
+def group(*paths: Path, **options) -> ArmGroup:
+    (found,) = compare(paths, **options).groups
     return found
 
 
@@ -40,7 +40,7 @@ def three_arms(folder: Path) -> Path:
 
 
 def test_means_sds_and_tests_are_those_of_numpy_and_scipy(tmp_path: Path) -> None:
-    found = board(three_arms(tmp_path))
+    found = group(three_arms(tmp_path))
     assert [arm.name for arm in found.arms] == ["supervised", "mean_teacher", "ua_mt"]
     assert found.baseline == "supervised"
     summary = found.summary("supervised", "Dice")
@@ -66,7 +66,7 @@ def test_means_sds_and_tests_are_those_of_numpy_and_scipy(tmp_path: Path) -> Non
 
 def test_the_interval_of_seeds_is_that_of_their_average_per_case(tmp_path: Path) -> None:
     """Cases are drawn, seeds are not: with nothing undefined, averaging seeds per case first is the same."""
-    found = board(three_arms(tmp_path))
+    found = group(three_arms(tmp_path))
     interval = found.summary("mean_teacher", "Dice").interval
     per_case = found.arm("mean_teacher").per_case("Dice")
     theirs = stats.bootstrap((per_case,), np.mean, rng=np.random.default_rng(0)).confidence_interval
@@ -82,7 +82,7 @@ def test_means_are_those_of_evaluate_when_masks_are_empty(tmp_path: Path) -> Non
     scores |= {f"c{i:02d}": [0.8, NAN] for i in range(5)}
     make_run(tmp_path / "a", scores)
     make_run(tmp_path / "b", {**scores, "c0": [NAN, NAN]}, method="mean_teacher")
-    found = board(tmp_path)
+    found = group(tmp_path)
     summary = found.summary("supervised", "Dice")
     assert summary.mean == pytest.approx(((0 + 0.7 + 0.8 + 5 * 0.8) / 8 + 0.4) / 2)
     assert (summary.cases, summary.undefined) == (8, 7)
@@ -97,7 +97,7 @@ def test_means_are_those_of_evaluate_when_masks_are_empty(tmp_path: Path) -> Non
 def test_one_seed_has_no_sd_and_a_notice(tmp_path: Path) -> None:
     make_run(tmp_path / "a", spread(BASE))
     make_run(tmp_path / "b", spread(BETTER), method="mean_teacher")
-    found = board(tmp_path)
+    found = group(tmp_path)
     assert math.isnan(found.summary("supervised", "Dice").sd)
     assert not math.isnan(found.test("mean_teacher").p)
     assert any(line.startswith("one run of mean_teacher, supervised") for line in found.notices)
@@ -106,7 +106,7 @@ def test_one_seed_has_no_sd_and_a_notice(tmp_path: Path) -> None:
 def test_one_case_says_what_cannot_be_computed(tmp_path: Path) -> None:
     for i, method in enumerate(("supervised", "mean_teacher", "ua_mt")):
         make_run(tmp_path / method, spread([0.5 + 0.1 * i]), method=method)
-    found = board(tmp_path)
+    found = group(tmp_path)
     test = found.test("mean_teacher")
     assert (test.why_not, test.difference) == ("a single case", pytest.approx(0.1))
     assert math.isnan(test.p)
@@ -120,17 +120,17 @@ def test_too_few_cases_for_the_correction_are_told(tmp_path: Path) -> None:
     """Six cases give at best 2 / 2**6; with two arms against the baseline, Holm's smallest is twice that."""
     for i, method in enumerate(("supervised", "mean_teacher", "ua_mt")):
         make_run(tmp_path / method, spread([0.5 + 0.1 * i] * 6), method=method)
-    found = board(tmp_path)
+    found = group(tmp_path)
     assert [test.p_holm for test in found.against_baseline] == [pytest.approx(0.0625)] * 2
     said = "no signed-rank test of 6 can reach p < 0.05 after the correction for 2 tests"
     assert f"{said}: the smallest is 0.0625" in found.notices
-    assert not any("signed-rank" in line for line in board(tmp_path, baseline="ua_mt", alpha=0.1).notices)
+    assert not any("signed-rank" in line for line in group(tmp_path, baseline="ua_mt", alpha=0.1).notices)
 
 
 def test_all_ties_are_no_difference(tmp_path: Path) -> None:
     for method in ("supervised", "mean_teacher", "ua_mt"):
         make_run(tmp_path / method, spread(BASE), method=method)
-    found = board(tmp_path)
+    found = group(tmp_path)
     test = found.test("ua_mt")
     assert (test.wins, test.ties, test.losses, test.win_rate) == (0, 12, 0, 0.5)
     assert (test.why_not, test.difference) == ("the two are equal in every case", 0)
@@ -145,16 +145,16 @@ def test_a_smaller_distance_is_better(tmp_path: Path) -> None:
     make_run(tmp_path / "b", spread(BASE), hd95=3.0, method="mean_teacher")
     found = compare([tmp_path], metric="HD95")
     assert found.metrics == ("HD95", "Dice", "ASSD")
-    test = found.boards[0].test("mean_teacher")
+    test = found.groups[0].test("mean_teacher")
     assert (test.difference, test.wins, test.effect) == (-2.0, 12, 1.0)
-    assert list(found.boards[0].ranking.mean_ranks) == ["mean_teacher", "supervised"]
-    assert found.boards[0].pairs[0].a == "mean_teacher"
+    assert list(found.groups[0].ranking.mean_ranks) == ["mean_teacher", "supervised"]
+    assert found.groups[0].pairs[0].a == "mean_teacher"
 
 
 def test_infinite_distances_are_ranked_and_have_no_interval(tmp_path: Path) -> None:
     make_run(tmp_path / "a", spread(BASE), hd95=float("inf"), convention="monai")
     make_run(tmp_path / "b", spread(BASE), hd95=3.0, method="mean_teacher", convention="monai")
-    found = board(tmp_path, metric="HD95")
+    found = group(tmp_path, metric="HD95")
     assert found.summary("supervised", "HD95").interval.why_not == "a resample has no finite value"
     assert found.test("mean_teacher").wins == 12
 
@@ -163,7 +163,7 @@ def test_a_case_that_one_run_lacks_is_left_out_everywhere_and_said(tmp_path: Pat
     make_run(tmp_path / "a", spread(BASE))
     lacking = {case: row for case, row in spread(BETTER).items() if case not in ("c03", "c05")}
     make_run(tmp_path / "b", lacking, method="mean_teacher", failed={"c03": "no prediction"})
-    found = board(tmp_path)
+    found = group(tmp_path)
     assert len(found.cases) == 10
     assert found.summary("supervised", "Dice").mean == pytest.approx(np.delete(BASE, [3, 5]).mean())
     assert found.notices[0] == (
@@ -232,7 +232,7 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
 def test_what_weakens_a_comparison_is_said(tmp_path: Path, told: dict, line: str) -> None:
     make_run(tmp_path / "a", spread(BASE))
     make_run(tmp_path / "b", spread(BETTER), method="mean_teacher", told=told)
-    assert any(notice.startswith(line) for notice in board(tmp_path).notices), board(tmp_path).notices
+    assert any(notice.startswith(line) for notice in group(tmp_path).notices), group(tmp_path).notices
 
 
 def test_other_seeds_and_scored_training_cases_are_said(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_other_seeds_and_scored_training_cases_are_said(tmp_path: Path) -> None:
     for seed in (0, 1):
         make_run(tmp_path / f"a{seed}", scores, seed=seed)
     make_run(tmp_path / "b", scores, method="mean_teacher", seed=0)
-    found = board(tmp_path).notices
+    found = group(tmp_path).notices
     assert "not all have the same seeds (0: mean_teacher; 0 1: supervised)" in found
     assert "supervised, seed 1: scored cases that were labeled in training: a" in found
 
@@ -257,7 +257,7 @@ def test_cases_that_another_fold_was_trained_on_are_no_training_cases(tmp_path: 
                 settings={"data.fold": fold},
                 labeled_cases=labeled,
             )
-    assert not [line for line in board(tmp_path).notices if "labeled in training" in line]
+    assert not [line for line in group(tmp_path).notices if "labeled in training" in line]
 
 
 def test_scores_of_validation_cases_are_said_to_be_that(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_scores_of_validation_cases_are_said_to_be_that(tmp_path: Path) -> None:
             place="validation",
             told={"selection": "best-val"},
         )
-    found = board(tmp_path)
+    found = group(tmp_path)
     assert found.source == "validation"
     assert "scores of validation cases: there are no test scores" in found.notices
     assert "the scored validation cases also chose the weights of mean_teacher, supervised" in found.notices
@@ -279,18 +279,18 @@ def test_settings_that_differ_are_listed_by_arm(tmp_path: Path) -> None:
     make_run(tmp_path / "a", spread(BASE))
     make_run(tmp_path / "b", spread(BASE), method="ua_mt", settings={"optimizer.lr": 0.5})
     make_run(tmp_path / "c", spread(BASE), method="ua_mt", seed=1, settings={"optimizer.lr": 0.5})
-    found = {d.key: d.values for d in board(tmp_path).differences}
+    found = {d.key: d.values for d in group(tmp_path).differences}
     assert found["config.optimizer.lr"] == {"supervised": (0.002,), "ua_mt": (0.5,)}
     assert "config.train.seed" not in found
     assert not any(key.startswith("config.method.name") for key in found)
 
 
-def test_missing_cells_stand_on_their_board_or_are_told(tmp_path: Path) -> None:
+def test_missing_cells_stand_in_their_group_or_are_told(tmp_path: Path) -> None:
     make_run(tmp_path / "a", spread(BASE))
     make_run(tmp_path / "b", None, method="ua_mt")
     make_run(tmp_path / "c", None, method="ua_mt", labeled=7)
     found = compare([tmp_path])
-    assert [cell.name for cell in found.boards[0].missing] == ["ua_mt"]
+    assert [cell.name for cell in found.groups[0].missing] == ["ua_mt"]
     assert len(found.missing) == 2
     assert "missing in Dataset001_Tiny: ua_mt, 7 labeled, fold 0, seed 0" in found.notices[0]
 
@@ -305,11 +305,11 @@ def test_nothing_but_unscored_runs_is_an_error_that_helps(tmp_path: Path) -> Non
 def test_the_baseline_is_chosen_refused_or_told_to_be_lacking(tmp_path: Path) -> None:
     make_run(tmp_path / "a", spread(BASE), method="mean_teacher")
     make_run(tmp_path / "b", spread(BETTER), method="ua_mt")
-    without = board(tmp_path)
+    without = group(tmp_path)
     assert (without.baseline, without.against_baseline) == (None, ())
     assert without.notices[0].startswith("no supervised run")
     assert len(without.pairs) == 1
-    chosen = board(tmp_path, baseline="ua_mt")
+    chosen = group(tmp_path, baseline="ua_mt")
     assert [test.a for test in chosen.against_baseline] == ["mean_teacher"]
     with pytest.raises(UsageError, match=r"unknown baseline 'ua_mtt'. Did you mean 'ua_mt'?"):
         compare([tmp_path], baseline="ua_mtt")
@@ -318,7 +318,7 @@ def test_the_baseline_is_chosen_refused_or_told_to_be_lacking(tmp_path: Path) ->
 def test_several_supervised_arms_leave_the_choice_to_the_user(tmp_path: Path) -> None:
     make_run(tmp_path / "a", spread(BASE))
     make_run(tmp_path / "b", spread(BASE), settings={"optimizer.lr": 0.1})
-    found = board(tmp_path)
+    found = group(tmp_path)
     assert found.baseline is None
     assert "choose one with --baseline" in found.notices[0]
 
@@ -330,7 +330,7 @@ def test_the_plain_arm_of_a_sweep_is_the_baseline_beside_variants_with_names(tmp
     facts = {"dataset": "Dataset001_Tiny", "labeled": 2, "fold": 0, "seed": 0, "state": "done"}
     cells = [{**facts, "variant": name, "run": name, "scores": f"{name}/test"} for name in names]
     (tmp_path / "sweep.json").write_text(json.dumps({"cells": cells}))
-    found = board(tmp_path)
+    found = group(tmp_path)
     assert found.baseline == "supervised"
     assert [test.a for test in found.against_baseline] == ["supervised_half"]
 
@@ -351,12 +351,12 @@ def test_order_of_cases_seeds_and_folders_changes_nothing(
 ) -> None:
     folder = tmp_path_factory.mktemp("order")
 
-    def made(where: Path, order: list[int], names: list[int]) -> Board:
+    def made(where: Path, order: list[int], names: list[int]) -> ArmGroup:
         for place, seed in enumerate(names):
             ours, theirs = ({f"c{i:02d}": [float(v[i]) + 0.01 * seed] for i in order} for v in (BASE, BETTER))
             make_run(where / f"{place}a", ours, seed=seed)
             make_run(where / f"{place}b", theirs, seed=seed, method="mean_teacher")
-        return board(where)
+        return group(where)
 
     first, other = made(folder / "x", list(range(12)), [0, 1]), made(folder / "y", cases, seeds)
     for numbers in ("summaries", "against_baseline", "pairs", "ranking"):
@@ -365,8 +365,8 @@ def test_order_of_cases_seeds_and_folders_changes_nothing(
 
 def test_swapping_a_and_b_mirrors_the_test(tmp_path: Path) -> None:
     three_arms(tmp_path)
-    one = board(tmp_path, baseline="supervised").test("mean_teacher")
-    two = board(tmp_path, baseline="mean_teacher").test("supervised")
+    one = group(tmp_path, baseline="supervised").test("mean_teacher")
+    two = group(tmp_path, baseline="mean_teacher").test("supervised")
     assert two.difference == pytest.approx(-one.difference)
     assert (two.interval.low, two.interval.high) == pytest.approx(
         (-one.interval.high, -one.interval.low), abs=2e-3
@@ -380,7 +380,7 @@ def test_a_patient_counts_once_however_many_scans(tmp_path: Path) -> None:
     whose = {f"c{i:02d}": f"patient {i // 2}" for i in range(12)}
     for method, values in (("supervised", BASE), ("mean_teacher", BETTER), ("ua_mt", WORSE)):
         make_run(tmp_path / method, spread(values), method=method, patients=whose)
-    found = board(tmp_path)
+    found = group(tmp_path)
     told = "12 cases of 6 patients: each patient counts once in intervals, tests and ranks"
     assert found.notices[0] == told
     test = found.test("mean_teacher")
@@ -401,11 +401,11 @@ def test_cases_that_are_patients_of_their_own_change_nothing(tmp_path: Path) -> 
     for method, values in (("supervised", BASE), ("mean_teacher", BETTER)):
         make_run(tmp_path / "x" / method, spread(values), method=method, patients=whose)
         make_run(tmp_path / "y" / method, spread(values), method=method)
-    assert board(tmp_path / "x").against_baseline == board(tmp_path / "y").against_baseline
+    assert group(tmp_path / "x").against_baseline == group(tmp_path / "y").against_baseline
 
 
 def test_means_agree_with_the_evaluation_of_each_run(tmp_path: Path) -> None:
-    found = board(three_arms(tmp_path))
+    found = group(three_arms(tmp_path))
     for arm in found.arms:
         own = [statistics(run.scores["Dice"][:, 0]).mean for run in arm.runs]
         assert found.summary(arm.name, "Dice").mean == pytest.approx(statistics(own).mean)

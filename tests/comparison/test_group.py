@@ -1,4 +1,4 @@
-"""Runs into arms and boards: alike is pooled, unlike is kept apart and the difference named."""
+"""Runs into arms and groups: alike is pooled, unlike is kept apart and the difference named."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.comparison.runs import make_run, spread
 
 from semiseg.comparison.compare import compare
 from semiseg.comparison.differences import differences, told_apart
-from semiseg.comparison.group import Group, group
+from semiseg.comparison.group import UncomputedGroup, group_runs
 from semiseg.comparison.read import collect
 from semiseg.errors import UsageError
 from semiseg.methods import all_options
@@ -22,8 +22,8 @@ from semiseg.settings.options import declared
 DICE = spread([0.9, 0.8, 0.7])
 
 
-def groups(folder: Path) -> list[Group]:
-    return group(collect([folder]).runs)[0]
+def groups(folder: Path) -> list[UncomputedGroup]:
+    return group_runs(collect([folder]).runs)[0]
 
 
 def names(folder: Path) -> list[list[str]]:
@@ -112,7 +112,7 @@ def test_names_are_made_of_as_few_settings_as_tell_all_apart() -> None:
     assert told_apart([one]) == [""]
 
 
-def test_each_number_of_labels_has_a_board_with_the_upper_bound_below(tmp_path: Path) -> None:
+def test_each_number_of_labels_has_a_group_with_the_upper_bound_below(tmp_path: Path) -> None:
     for labeled in (4, 2):
         make_run(tmp_path / f"s{labeled}", DICE, labeled=labeled)
         make_run(tmp_path / f"m{labeled}", DICE, labeled=labeled, method="mean_teacher")
@@ -124,7 +124,7 @@ def test_each_number_of_labels_has_a_board_with_the_upper_bound_below(tmp_path: 
         assert sorted(arm.name for arm in part.arms[:-1]) == ["mean_teacher", "supervised"]
 
 
-def test_all_labels_are_a_board_when_a_method_used_them(tmp_path: Path) -> None:
+def test_all_labels_are_a_group_when_a_method_used_them(tmp_path: Path) -> None:
     make_run(tmp_path / "few", DICE, labeled=2)
     make_run(tmp_path / "all", DICE, labeled=None)
     make_run(tmp_path / "mt", DICE, labeled=None, method="mean_teacher")
@@ -133,7 +133,7 @@ def test_all_labels_are_a_board_when_a_method_used_them(tmp_path: Path) -> None:
     assert [arm.bound for arm in found[1].arms] == ["lower", None]
 
 
-def test_only_supervised_with_all_labels_is_still_a_board(tmp_path: Path) -> None:
+def test_only_supervised_with_all_labels_is_still_a_group(tmp_path: Path) -> None:
     make_run(tmp_path / "all", DICE, labeled=None)
     assert names(tmp_path) == [["supervised"]]
 
@@ -151,7 +151,7 @@ def test_the_same_run_twice_is_not_two_seeds(tmp_path: Path) -> None:
 def test_a_run_with_validation_scores_only_is_missing_beside_test_scores(tmp_path: Path) -> None:
     make_run(tmp_path / "a", DICE)
     make_run(tmp_path / "b", DICE, method="mean_teacher", place="validation")
-    parts, missing = group(collect([tmp_path]).runs)
+    parts, missing = group_runs(collect([tmp_path]).runs)
     assert [arm.name for arm in parts[0].arms] == ["supervised"]
     assert (missing[0].name, missing[0].reason) == (
         "mean_teacher",
@@ -181,9 +181,9 @@ def test_folds_that_score_the_same_cases_are_replicates(tmp_path: Path) -> None:
     assert part.arms[0].replicates == 2
 
 
-def test_two_datasets_are_two_boards(tmp_path: Path) -> None:
+def test_two_datasets_are_two_groups(tmp_path: Path) -> None:
     make_run(tmp_path / "a", DICE)
     make_run(tmp_path / "b", spread([0.1, 0.2]), told={"dataset": "Dataset002_Other"})
     found = compare([tmp_path])
     assert found.datasets == ("Dataset001_Tiny", "Dataset002_Other")
-    assert [len(board.cases) for board in found.boards] == [3, 2]
+    assert [len(group.cases) for group in found.groups] == [3, 2]

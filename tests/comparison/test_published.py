@@ -17,8 +17,8 @@ DICE = spread([0.85, 0.87, 0.86])
 
 def beside(folder: Path, **options) -> tuple[Published, ...]:
     make_run(folder / "run", DICE, **options)
-    (board,) = compare([folder]).boards
-    return board.published
+    (group,) = compare([folder]).groups
+    return group.published
 
 
 def test_a_run_with_the_papers_recipe_is_comparable(tmp_path: Path) -> None:

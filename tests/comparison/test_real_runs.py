@@ -45,19 +45,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_real_runs_are_compared(runs: Path) -> None:
     found = semiseg.compare(runs)
-    (board,) = found.boards
-    assert [(arm.name, arm.seeds) for arm in board.arms] == [("supervised", (0, 1)), ("mean_teacher", (0,))]
-    assert (board.budget, board.cases) == ("2 labeled", ("ts_00", "ts_01"))
+    (group,) = found.groups
+    assert [(arm.name, arm.seeds) for arm in group.arms] == [("supervised", (0, 1)), ("mean_teacher", (0,))]
+    assert (group.budget, group.cases) == ("2 labeled", ("ts_00", "ts_01"))
     evaluated = [
         json.loads(path.read_text()) for path in sorted(runs.rglob("supervised*/*/test/summary.json"))
     ]
     means = [summary["foreground_mean"]["Dice"] for summary in evaluated]
-    assert board.summary("supervised", "Dice").mean == pytest.approx(sum(means) / 2)
-    cost = board.arm("mean_teacher").cost
+    assert group.summary("supervised", "Dice").mean == pytest.approx(sum(means) / 2)
+    cost = group.arm("mean_teacher").cost
     assert cost.step_seconds > 0
     assert cost.memory_gb > 0.05
     assert cost.parameters > 100
-    assert not any("trained with different" in line for line in board.notices)
+    assert not any("trained with different" in line for line in group.notices)
     assert [table.title.plain.split(",")[0] for table in found.tables()] == ["Dataset001_Tiny", "Cost"]
 
 
@@ -75,6 +75,6 @@ def test_a_run_that_was_not_scored_is_missing_until_it_is(runs: Path, tmp_path: 
     (victim,) = copy.glob("*/mean_teacher*/*")
     (victim / "test" / "summary.json").unlink()
     found = compare([copy])
-    (cell,) = found.boards[0].missing
+    (cell,) = found.groups[0].missing
     assert cell.reason == "predicted, but not scored"
-    assert found.boards[0].ranking.why_not == "1 to rank; the test needs 3"
+    assert found.groups[0].ranking.why_not == "1 to rank; the test needs 3"

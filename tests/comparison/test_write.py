@@ -12,8 +12,7 @@ from tests.comparison.runs import NAN, make_run, spread
 
 from semiseg.comparison.compare import compare
 from semiseg.comparison.report import tables
-from semiseg.comparison.report import tables as lists
-from semiseg.comparison.report.write import FILES, as_markdown, write
+from semiseg.comparison.report.write import FILES, as_dict, as_markdown, write
 from semiseg.comparison.result import Comparison
 from semiseg.drawing.table import csv_text, markdown
 from semiseg.errors import UsageError
@@ -47,12 +46,12 @@ def test_all_files_are_written(comparison: Comparison, tmp_path: Path) -> None:
 
 
 def test_the_csv_has_the_numbers_of_the_summaries(comparison: Comparison) -> None:
-    (board,) = comparison.boards
+    (group,) = comparison.groups
     rows = {
         row["method"]: row
-        for row in csv.DictReader(csv_text([tables.scores(comparison, board)]).splitlines())
+        for row in csv.DictReader(csv_text([tables.scores(comparison, group)]).splitlines())
     }
-    summary, test = board.summary("mean_teacher", "Dice"), board.test("mean_teacher")
+    summary, test = group.summary("mean_teacher", "Dice"), group.test("mean_teacher")
     row = rows["mean_teacher"]
     assert float(row["Dice_mean"]) == summary.mean
     assert (float(row["Dice_low"]), float(row["Dice_high"])) == (summary.interval.low, summary.interval.high)
@@ -63,43 +62,51 @@ def test_the_csv_has_the_numbers_of_the_summaries(comparison: Comparison) -> Non
 
 
 def test_the_best_is_bold_the_significant_marked_and_the_upper_bound_apart(comparison: Comparison) -> None:
-    (board,) = comparison.boards
-    table = tables.scores(comparison, board)
+    (group,) = comparison.groups
+    table = tables.scores(comparison, group)
     cells = {row[0].text: row for row in table.rows}
     assert list(cells) == ["supervised (baseline)", "mean_teacher", "supervised, all labels"]
-    dice = {name: row[table.columns.index("Dice")] for name, row in cells.items()}
+    dice = {
+        name: row[[column.title for column in table.columns].index("Dice")] for name, row in cells.items()
+    }
     assert [name for name, cell in dice.items() if cell.best] == ["mean_teacher"]
     assert [name for name, cell in dice.items() if cell.mark] == ["mean_teacher"]
-    assert dice["mean_teacher"].text == f"{board.summary('mean_teacher', 'Dice').mean:.3f} ± 0.000"
+    assert dice["mean_teacher"].text == f"{group.summary('mean_teacher', 'Dice').mean:.3f} ± 0.000"
     assert table.rules == {0, 1}
 
 
 def test_classes_and_pairs_have_all_rows(comparison: Comparison) -> None:
-    (board,) = comparison.boards
-    by_class = tables.classes(comparison, board)
+    (group,) = comparison.groups
+    by_class = tables.classes(comparison, group)
     assert [row[0].text for row in by_class.rows] == ["structure 1", "", "", "structure 2", "", ""]
-    pairs = lists.pairs(comparison, board)
+    pairs = tables.pairs(comparison, group)
     assert len(pairs.rows) == 1  # the only pair is that with the baseline: it is not told twice
     assert "| mean\\_teacher | supervised | 7 |" in markdown(pairs)
 
 
 def test_costs_and_missing_runs_are_shown(comparison: Comparison) -> None:
-    (board,) = comparison.boards
-    costs = lists.costs(board)
-    assert costs.columns == ("method", "step (s)", "minutes", "peak memory (GB)", "parameters (M)")
+    (group,) = comparison.groups
+    costs = tables.costs(group)
+    assert tuple(column.title for column in costs.columns) == (
+        "method",
+        "step (s)",
+        "minutes",
+        "peak memory (GB)",
+        "parameters (M)",
+    )
     assert [cell.text for cell in costs.rows[0]] == ["supervised (baseline)", "0.375", "1.5", "1.50", "1.00"]
     text = as_markdown(comparison)
     assert "## Missing" in text
     assert "| ua\\_mt | 0 | 1 | training is not finished (iteration 20) | semiseg train" in text
-    assert "- method.options.weight: not set (supervised" in text
+    assert "- method.options.student_view: not set (supervised" in text
 
 
 def test_what_has_no_number_is_a_dash_and_never_nan(tmp_path: Path) -> None:
     make_run(tmp_path / "a", {"c0": [NAN]})
     make_run(tmp_path / "b", {"c0": [NAN]}, method="mean_teacher")
     found = compare([tmp_path])
-    (board,) = found.boards
-    assert math.isnan(board.summary("supervised", "Dice").mean)
+    (group,) = found.groups
+    assert math.isnan(group.summary("supervised", "Dice").mean)
     text = as_markdown(found)
     assert "nan" not in text.lower()
     assert "NaN" not in json.dumps(found.as_dict())
@@ -111,3 +118,9 @@ def test_a_folder_that_cannot_be_written_is_told(comparison: Comparison, tmp_pat
     with pytest.raises(UsageError, match="cannot write into") as caught:
         write(comparison, tmp_path / "file")
     assert caught.value.code == "NOT_WRITABLE"
+
+
+def test_the_former_name_of_the_groups_is_kept_with_a_warning(comparison: Comparison) -> None:
+    with pytest.warns(DeprecationWarning, match="comparison.groups"):
+        assert comparison.boards is comparison.groups
+    assert next(iter(as_dict(comparison))) == "boards"

@@ -128,7 +128,7 @@ def test_masks_that_are_all_unusable_make_no_unlabeled_dataset(tmp_path: Path) -
     for file in (source / "masks").iterdir():
         Image.fromarray(BALL * np.float32(0.5)).save(file.with_suffix(".tif"))
         file.unlink()
-    with pytest.raises(DataError, match="none of the 2 masks can be used; 2 files .* such as 0.5"):
+    with pytest.raises(DataError, match=r"none of the 2 masks can be used; 2 files .* such as 0\.5"):
         adopt(source, tmp_path / "Dataset")
 
 

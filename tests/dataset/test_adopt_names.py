@@ -108,7 +108,7 @@ def test_a_zip_is_read_as_the_folder_it_holds(tmp_path: Path) -> None:
 
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     source = pile(tmp_path / "pile", "a", "b")
-    os.rename(os.fsencode(source / "a.nii.gz"), os.fsencode(source) + b"/M\xfcller.nii.gz")
+    (source / "a.nii.gz").rename(source / os.fsdecode(b"M\xfcller.nii.gz"))
     folder = adopt(source, tmp_path / "Dataset").folder
     assert [case.id for case in Dataset.open(folder).unannotated] == ["M_ller", "b"]
     assert {row["source"] for row in rows(folder)} == {"M\\udcfcller.nii.gz", "b.nii.gz"}
@@ -125,7 +125,7 @@ def test_predictions_among_the_scans_are_no_scans(tmp_path: Path) -> None:
 def test_two_files_of_one_name_are_still_ambiguous(tmp_path: Path) -> None:
     source = pile(tmp_path / "pile", "a")
     nib.save(nib.load(source / "a.nii.gz"), source / "a.nii")
-    with pytest.raises(DataError, match="AMBIGUOUS|would all be"):
+    with pytest.raises(DataError, match="would all be"):
         adopt(source, tmp_path / "Dataset")
 
 

@@ -75,20 +75,18 @@ def test_the_whole_demo_in_miniature(tmp_path: Path, caplog: pytest.LogCaptureFi
         result = run(
             folder, iterations=2, device="cpu", workers=1, progress=False, labeled=2, unlabeled=1, test=1
         )
-    assert [score.name for score in result.scores] == ["supervised", "mean teacher"]
-    assert all(list(score.cases) == ["phantom_ts_000"] for score in result.scores)
-    assert {name: path.is_dir() for name, path in result.runs.items()} == {
-        "supervised": True,
-        "mean teacher": True,
-    }
-    assert [path.name for path in result.pictures] == ["phantom_ts_000.png"]
-    assert all(path.is_file() for path in result.pictures)
-    report = result.results.read_text("utf-8")
-    assert "Synthetic" in report
-    assert "2 labeled and 1 unlabeled phantoms, 2 iterations of each method, seed 0" in report
-    assert "| supervised |" in report
-    assert (folder / "predictions" / "mean_teacher" / "summary.json").is_file()
+    assert list(result.runs) == ["supervised", "mean_teacher"]
+    assert all((run / "test" / "phantom_ts_000.nii.gz").is_file() for run in result.runs.values())
+    (group,) = result.comparison.groups
+    assert [arm.name for arm in group.arms] == ["supervised", "mean_teacher"]
+    assert group.cases == ("phantom_ts_000",)
+    assert result.report == folder / "comparison" / "report.html"
+    report = result.report.read_text("utf-8")
+    assert "Synthetic phantoms, no patients" in report
+    assert report.count("data:image/webp;base64,") == 2  # the only case of each method
+    assert "| supervised (baseline) |" in (folder / "comparison" / "table.md").read_text("utf-8")
     assert result.as_dict()["synthetic"] is True
+    json.dumps(result.as_dict(), allow_nan=False)
     assert "1/5" in caplog.text
 
 

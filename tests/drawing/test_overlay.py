@@ -1,17 +1,15 @@
 from __future__ import annotations
 
+import io
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from semiseg.drawing.overlay import AXIAL, CORONAL, PLANE, SAGITTAL, best_cut, overlay_picture, to_ras
+from semiseg.drawing.overlay import AXIAL, PLANE, best_cut, draw_cut, intensity_window, to_ras
 from semiseg.drawing.palette import COLOR_BLIND_SAFE
-from semiseg.errors import UsageError
-
-LABELS = {"background": 0, "near": 1, "far": 2}
 
 
 def scene() -> tuple[np.ndarray, np.ndarray]:
@@ -22,53 +20,34 @@ def scene() -> tuple[np.ndarray, np.ndarray]:
     return image, label
 
 
-def has_color(path: Path, color: str) -> bool:
-    """Whether a contour has it; the legend alone has fewer pixels of it."""
-    pixels = np.asarray(Image.open(path).convert("RGB"), np.int16)
-    wanted = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
-    return bool((np.abs(pixels - wanted).max(-1) < 12).sum() > 600)
+def colors_of(picture: Figure) -> list[int]:
+    """Pixels of each class color."""
+    stream = io.BytesIO()
+    picture.savefig(stream, format="png", dpi=100)
+    pixels = np.asarray(Image.open(stream).convert("RGB"), np.int16)
+    wanted = [np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) for color in COLOR_BLIND_SAFE[:3]]
+    return [int((np.abs(pixels - color).max(-1) < 12).sum()) for color in wanted]
 
 
-def test_a_picture_has_a_contour_in_each_class_color(tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_reference", [True, False])
+def test_a_slice_has_a_contour_in_each_class_color(with_reference: bool) -> None:
     image, label = scene()
-    path = tmp_path / "deep" / "case.png"
-    overlay_picture(image, (1.0, 1.0, 2.0), label, np.roll(label, 1, 0), LABELS, path, "a case")
-    assert has_color(path, COLOR_BLIND_SAFE[0])
-    assert has_color(path, COLOR_BLIND_SAFE[1])
-    assert not has_color(path, COLOR_BLIND_SAFE[2])
-    assert [p.name for p in path.parent.iterdir()] == ["case.png"]  # nothing half-written beside it
-
-
-def test_several_predictions_are_rows_of_one_picture(tmp_path: Path) -> None:
-    image, label = scene()
-    overlay_picture(image, (1, 1, 1), label, label, LABELS, tmp_path / "one.png", "t")
-    overlay_picture(image, (1, 1, 1), label, {"a": label, "b": label}, LABELS, tmp_path / "two.png", "t")
-    one, two = (Image.open(tmp_path / name).size for name in ("one.png", "two.png"))
-    assert two[1] > 1.4 * one[1]
-
-
-def test_flat_images_and_missing_references_work(tmp_path: Path) -> None:
-    image, label = scene()
-    path = tmp_path / "flat.png"
-    overlay_picture(image[:, :, 5], (1, 1), None, label[:, :, 5], LABELS, path, "flat")
-    assert has_color(path, COLOR_BLIND_SAFE[0])
-    overlay_picture(image, (1, 1, 1), None, np.zeros_like(label), LABELS, tmp_path / "empty.png", "empty")
-    assert not has_color(tmp_path / "empty.png", COLOR_BLIND_SAFE[0])
-
-
-def test_wrong_shapes_are_a_usage_error(tmp_path: Path) -> None:
-    image, label = scene()
-    with pytest.raises(UsageError, match="one shape"):
-        overlay_picture(image, (1, 1, 1), None, label[1:], LABELS, tmp_path / "x.png", "t")
+    cut = best_cut(AXIAL, [label], [], [1, 2], (1, 1, 2))
+    figure = Figure(figsize=(4, 4))
+    axis = figure.add_axes((0, 0, 1, 1))
+    reference = label if with_reference else None
+    draw_cut(axis, cut, image, intensity_window(image), np.roll(label, 1, 0), reference, [1, 2])
+    near, far, none = colors_of(figure)
+    assert min(near, far) > 300
+    assert none < 20
 
 
 def test_radiological_convention() -> None:
     marked = np.zeros((8, 9, 10), np.uint8)
     marked[7, 8, 9] = 1  # the corner most right, anterior, superior
-    for view in (AXIAL, CORONAL, SAGITTAL):
-        whole = best_cut(view, [np.ones_like(marked)], [], [1], (1, 1, 1))
-        cut = replace(whole, index=marked.shape[view.axis] - 1)
-        assert np.argwhere(cut.of(marked)).tolist() == [[0, 0]]  # right (or anterior) is left, superior is up
+    whole = best_cut(AXIAL, [np.ones_like(marked)], [], [1], (1, 1, 1))
+    cut = replace(whole, index=marked.shape[AXIAL.axis] - 1)
+    assert np.argwhere(cut.of(marked)).tolist() == [[0, 0]]  # right is left, anterior is up
     flat = best_cut(PLANE, [np.ones((3, 4, 1), np.uint8)], [], [1], (1, 1, 1))
     plane = np.arange(12).reshape(3, 4, 1)
     assert np.array_equal(flat.of(plane), plane[..., 0].T)

@@ -11,21 +11,32 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from semiseg.drawing.table import Cell, Table, csv_text, latex, latex_text, markdown, terminal
+from semiseg.drawing.table import (
+    Column,
+    Table,
+    TableCell,
+    csv_text,
+    heads,
+    latex,
+    latex_text,
+    markdown,
+    table_of,
+    terminal,
+)
 
 TABLE = Table(
     "50 % of A_B & more",
-    ("method", "Dice", "p"),
+    heads(("method", "Dice", "p")),
     (
         (
-            Cell("mean_teacher (a|b)", {"method": "mean_teacher"}),
-            Cell("0.9 ± 0.1", {"d": 0.9, "sd": 0.1}),
-            Cell(""),
+            TableCell("mean_teacher (a|b)", {"method": "mean_teacher"}),
+            TableCell("0.9 ± 0.1", {"d": 0.9, "sd": 0.1}),
+            TableCell(""),
         ),
         (
-            Cell("x^2", {"method": "x^2"}),
-            Cell("0.95", {"d": 0.95, "sd": float("nan")}, best=True, mark="†"),
-            Cell("< 0.001", {"p": 1e-9}),
+            TableCell("x^2", {"method": "x^2"}),
+            TableCell("0.95", {"d": 0.95, "sd": float("nan")}, best=True, mark="†"),
+            TableCell("< 0.001", {"p": 1e-9}),
         ),
     ),
     notes=("† differs.",),
@@ -76,7 +87,7 @@ def test_latex_compiles(tmp_path: Path) -> None:
 
 
 def test_csv_has_every_digit_and_blanks() -> None:
-    other = Table("", ("method", "e"), ((Cell("y", {"method": "y"}), Cell("1", {"e": 1})),))
+    other = Table("", heads(("method", "e")), ((TableCell("y", {"method": "y"}), TableCell("1", {"e": 1})),))
     rows = list(csv.DictReader(io.StringIO(csv_text([TABLE, other]))))
     assert rows == [
         {"method": "mean_teacher", "d": "0.9", "sd": "0.1", "p": "", "e": ""},
@@ -87,7 +98,26 @@ def test_csv_has_every_digit_and_blanks() -> None:
 
 def test_the_terminal_takes_text_literally() -> None:
     stream = io.StringIO()
-    table = Table("[bold]title", ("[red]a",), ((Cell("[/] [link]"),),))
+    table = Table("[bold]title", heads(("[red]a",)), ((TableCell("[/] [link]"),),))
     Console(file=stream, width=60).print(terminal(table))
     assert "[bold]title" in stream.getvalue()
     assert "[/] [link]" in stream.getvalue()
+
+
+def test_rows_are_sorted_by_a_value_of_the_column_and_what_has_none_stays_last() -> None:
+    nan, inf = float("nan"), float("inf")
+    distance = Column("HD95", key="d"), lambda value: TableCell("", {"other": 0, "d": value})
+    table = table_of("", [0.25, nan, inf, None], [("name", lambda value: f"row {value}"), distance])
+    assert [table.sort_key(row, 1) for row in range(4)] == [0.25, "", 1e300, ""]
+    assert table.sort_key(0, 0) == "row 0.25"
+    assert [column.number for column in table.columns] == [False, True]
+
+
+def test_the_state_of_a_cell_is_its_color() -> None:
+    stream = io.StringIO()
+    table = table_of(
+        "", ["failed", "done"], [("cell", str), ("state", lambda state: TableCell(state, state=state))]
+    )
+    Console(file=stream, width=60, force_terminal=True, color_system="standard").print(terminal(table))
+    assert "\x1b[31mfailed\x1b[0m" in stream.getvalue()
+    assert stream.getvalue().count("\x1b[31m") == 1

@@ -297,8 +297,8 @@ def test_the_same_anatomy_in_another_axis_order_is_turned(folders, order, flips)
 def test_a_name_that_is_not_utf8_does_not_end_it(folders, tmp_path):
     truth, guess = folders
     for folder in folders:
-        os.rename(os.fsencode(folder / "b.nii.gz"), os.fsencode(folder) + b"/M\xfcller.nii.gz")
-    os.rename(os.fsencode(guess / "c.nii.gz"), os.fsencode(guess) + b"/M\xf6ller.nii.gz")
+        (folder / "b.nii.gz").rename(folder / os.fsdecode(b"M\xfcller.nii.gz"))
+    (guess / "c.nii.gz").rename(guess / os.fsdecode(b"M\xf6ller.nii.gz"))
     found = evaluate_folders(truth, guess)
     assert [c.case for c in found.cases] == ["M\\udcfcller", "a"]
     assert (list(found.failed), found.extra) == (["c"], ("M\\udcf6ller",))

@@ -205,9 +205,12 @@ TABLE = [
     (["Patient 21/T1.nii.gz", "Patient 21/flair.nii.gz", "Patient 21/seg.nii.gz", "Möller/t1.nii.gz"], TWO, {
         "Möller": "MISSING_CHANNEL", "Patient_21": ["T1.nii.gz", "flair.nii.gz"]}),
     (["P/T1/x.nii.gz", "P/FLAIR/x.nii.gz"], TWO, {"x": ["x.nii.gz", "x.nii.gz"]}),
-    (["T1_0012.nii.gz", "T1_0013.nii.gz"], ["T1"], {"T1_0012": ["T1_0012.nii.gz"], "T1_0013": ["T1_0013.nii.gz"]}),
-    (["T1 pat 12.nii.gz", "FLAIR pat 12.nii.gz"], TWO, {"pat 12": ["T1 pat 12.nii.gz", "FLAIR pat 12.nii.gz"]}),
-    (["a ADC map.nii.gz", "a b800.nii.gz"], ["b800", "ADC map"], {"a": ["a b800.nii.gz", "a ADC map.nii.gz"]}),
+    (["T1_0012.nii.gz", "T1_0013.nii.gz"], ["T1"], {
+        "T1_0012": ["T1_0012.nii.gz"], "T1_0013": ["T1_0013.nii.gz"]}),
+    (["T1 pat 12.nii.gz", "FLAIR pat 12.nii.gz"], TWO, {
+        "pat 12": ["T1 pat 12.nii.gz", "FLAIR pat 12.nii.gz"]}),
+    (["a ADC map.nii.gz", "a b800.nii.gz"], ["b800", "ADC map"], {
+        "a": ["a b800.nii.gz", "a ADC map.nii.gz"]}),
     (["p T1.nii.gz", "p T2.nii.gz", "q T2.nii.gz"], ["T1"], {"p T1": ["p T1.nii.gz"], "q T2": "CHANNELS"}),
     (["p T1.nii.gz", "p T2.nii.gz"], ["MRI"], {"p T1": ["p T1.nii.gz"], "p T2": ["p T2.nii.gz"]}),
     (["p/T1.nii.gz", "p/T2.nii.gz"], ["MRI"], {"T1": ["T1.nii.gz"], "T2": ["T2.nii.gz"]}),

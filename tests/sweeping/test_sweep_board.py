@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from semiseg.drawing.table import terminal
 from semiseg.sweeping.board import SweepProgress
 from semiseg.sweeping.executors.local import Local
 from semiseg.sweeping.grid import Scoring, SweepCell
@@ -129,12 +130,12 @@ def printed(thing: object) -> str:
 
 def test_tables():
     entries = [done("a", 5), waiting("b", budget="16"), done("c", 5, variant="bcp", budget="all")]
-    text = printed(result_table(SweepProgress(entries)))
+    text = printed(terminal(result_table(SweepProgress(entries))))
     heading = text.splitlines()[1]
     assert heading.index("labeled 8") < heading.index("labeled 16") < heading.index("labeled all")
     assert "0.5000" in text
     assert "(0/1)" in text
-    assert "bcp" in printed(cell_table(SweepProgress(entries)))
+    assert "bcp" in printed(terminal(cell_table(SweepProgress(entries))))
 
 
 def test_the_live_table_fits_any_terminal(monkeypatch):

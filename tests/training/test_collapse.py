@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.methods.tiny import TinyNet, batches, loop_for, make
 
-from semiseg.core import Batch, Clock, Method, Update
+from semiseg.core import Batch, Clock, Head, Method, Update
 from semiseg.losses import dice_ce
 from semiseg.networks import checkpoint
 from semiseg.runs.events import Notice, Stepped
@@ -214,8 +214,9 @@ def test_looking_takes_about_one_percent(total, patches):
 
 def test_spread_of_shares_among_labeled_scans():
     alike = [torch.tensor([[0, 1], [0, 2]])] * 3
-    assert share_spread(alike, 3) == [0.0, 0.0]
-    assert share_spread(alike[:1], 3) == [0.5, 0.5]
-    first, second = share_spread([torch.tensor([[0, 1], [1, 1]]), torch.tensor([[0, 1], [255, 0]])], 3)
+    assert share_spread(alike, Head(3)) == [0.0, 0.0]
+    assert share_spread(alike[:1], Head(3)) == [0.5, 0.5]
+    labels = [torch.tensor([[0, 1], [1, 1]]), torch.tensor([[0, 1], [255, 0]])]
+    first, second = share_spread(labels, Head(3))
     assert first == pytest.approx(0.3846, abs=1e-3)  # shares 3/4 and 1/3
     assert second == 0.0

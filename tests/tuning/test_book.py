@@ -78,7 +78,7 @@ def test_a_trial_that_died_is_marked_and_tried_again(tmp_path: Path) -> None:
     assert again.entries()[2].state == "died"
     retried = again.next(6)
     assert retried is not None
-    assert (retried.values, retried.home, retried.attempt) == (died.values, 2, 2)
+    assert (retried.values, retried.home, retried.attempt) == (died.values, 2, 1)
     again.finish(retried.number, score(dict(retried.values)))
     assert play(again, 6) == wanted
 
@@ -101,6 +101,19 @@ def test_an_interruption_by_hand_is_no_attempt(tmp_path: Path) -> None:
         assert entry is not None
         book.die(entry.number, "interrupted", counts=False)
     assert book.next(1) is not None
+
+
+def test_a_command_that_is_killed_time_and_again_fails_no_trial(tmp_path: Path) -> None:
+    for _ in range(2 * ATTEMPTS):
+        entry = open_book(tmp_path).next(1)
+        assert entry is not None
+        assert (entry.home, entry.attempt) == (0, 1)
+    again = open_book(tmp_path)
+    entry = again.next(1)
+    assert entry is not None
+    again.finish(entry.number, score(dict(entry.values)))
+    assert [e.state for e in again.entries()] == ["died"] * (2 * ATTEMPTS) + ["done"]
+    assert again.next(1) is None
 
 
 @pytest.mark.parametrize("torn", [b'{"op_code": 5, "wor', b"\x00\x00"])

@@ -128,7 +128,7 @@ def test_force_takes_the_best_and_no_lead_keeps_the_start(tuned: Any, data: Path
         assert forced.config.method.options["weight"] == best.values["weight"]
         assert forced.config.optimizer.lr == best.values["optimizer.lr"]
     if kept.verdict.chosen is None:
-        assert kept.config.method.options["weight"] == 20.0
+        assert kept.config.method.options["weight"] == 0.1
     assert told(kept) == told(forced)
 
 
@@ -180,6 +180,34 @@ def test_a_worker_that_is_killed_is_missed(data: Path, tmp_path: Path) -> None:
         worker.close()
     assert heard == [1]
     assert not worker.process.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(signal.SIGTERM, Interrupted), (signal.SIGHUP, Interrupted), (signal.SIGKILL, DiedError)],
+)
+def test_a_worker_that_a_scheduler_ends_while_it_starts_is_not_to_blame(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    error: type[Exception],
+) -> None:
+    shared, job = bench(data, tmp_path / "t", prune=True)
+    worker = _Worker(shared, "cpu", 1)
+    start = _Worker._start
+
+    def ended_at_once(self: _Worker) -> Any:
+        pipe = start(self)
+        os.kill(self.process.pid, number)
+        return pipe
+
+    monkeypatch.setattr(_Worker, "_start", ended_at_once)
+    try:
+        with pytest.raises(error):
+            worker(job, lambda place, score: False)
+    finally:
+        worker.close()
 
 
 @pytest.mark.slow

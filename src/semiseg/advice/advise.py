@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from semiseg import methods
 from semiseg.advice.rank import Choice, rank
 from semiseg.advice.situation import CORE_RATE, LabelFacts, Situation, free_gpu_gb, multiply_adds
 from semiseg.dataset.case import LabeledCase, case_header, load_label
@@ -135,7 +136,8 @@ def recommend(
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     found = measure(opened, config, device=device, memory_gb=memory_gb, minutes=minutes, workers=workers)
     named = opened.root if isinstance(dataset, Dataset) else dataset
-    advice = Advice(found, tuple(rank(found)), (str(named), *_typed(repeated, settings)))
+    able = methods.names(regions=True) if opened.regions else None
+    advice = Advice(found, tuple(rank(found, able)), (str(named), *_typed(repeated, settings)))
     if advice.tight:  # see that smaller patches can be planned at all
         smaller = config.plan.model_copy(update={"memory_gb": found.memory_gb})
         config = config.model_copy(update={"plan": smaller})
@@ -190,7 +192,7 @@ def measure(
         dataset=dataset.name,
         dim=plan.dim,
         channels=len(plan.channels),
-        classes=plan.classes,
+        classes=len(plan.structures) + 1,
         labeled=len(split.labeled),
         unlabeled=len(split.unlabeled),
         labels=label_facts(split.labeled, plan),
@@ -207,18 +209,19 @@ def measure(
 
 def label_facts(labeled: tuple[LabeledCase, ...], plan: Plan) -> LabelFacts:
     """Read labels of labeled cases: sizes, missing classes, pieces."""
-    names = list(plan.labels)[1:]
+    names = list(plan.structures)
     chosen = labeled[:MOST_LABELS]
     voxels = np.zeros(len(names), np.int64)
     total, incomplete, pieces = 0, 0, []
     for case in chosen:
         label = to_classes(load_label(case, case_header(case).grid), plan, case=case.id)
-        counts = np.bincount(label.ravel(), minlength=256)[1 : len(names) + 1]
+        masks = [np.isin(label, places) for places in plan.structures.values()]
+        counts = np.array([np.count_nonzero(mask) for mask in masks])
         voxels += counts
         total += label.size
         incomplete += bool((counts == 0).any())
         corners = np.ones((3,) * label.ndim)
-        pieces += [ndimage.label(label == k + 1, structure=corners)[1] for k in np.flatnonzero(counts)]
+        pieces += [ndimage.label(masks[k], structure=corners)[1] for k in np.flatnonzero(counts)]
     k = int(voxels.argmin())
     return LabelFacts(
         cases=len(chosen),

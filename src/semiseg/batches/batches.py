@@ -99,8 +99,9 @@ class Batches:
             raise ValueError("a labeled case without a label reached the batches")
         targets = make_targets(self.targets, y_l, self.plan.classes)
         shifts = {name: known for name, known in (("labeled", shifts_l), ("unlabeled", shifts_u)) if known}
-        taught = None if pseudo is None else pseudo.long()
-        return Batch(x_l.pop(self.labeled_views[0]), y_l.long(), x_u, targets, x_l, shifts, taught)
+        head = self.plan.head
+        taught = None if pseudo is None else head.targets(pseudo)
+        return Batch(x_l.pop(self.labeled_views[0]), head.targets(y_l), x_u, targets, x_l, shifts, taught)
 
     def drawn_alike(self, sizes: tuple[int, int]) -> Batches:
         """Other batches of the same cases, for comparing labeled with unlabeled ones.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from semiseg.cli.output import Output, plain, printable
+from semiseg.cli.output import Output, printable
 from semiseg.errors import (
     DeviceError,
     Interrupted,
@@ -20,6 +20,7 @@ from semiseg.errors import (
     is_out_of_memory,
     unforeseen,
 )
+from semiseg.machine.files import plain
 
 LOWER_TRAINING = (
     "lower plan.batch, plan.patch or plan.features, for example --set plan.batch=2; "

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from semiseg.errors import unknown_name
+from semiseg.machine.files import plain
 
 
 @dataclass
@@ -83,23 +82,6 @@ def progress_wanted() -> bool:
     """Bars only where someone can see them move."""
     silenced = os.environ.get("SEMISEG_NO_PROGRESS", "").lower() not in ("", "0", "false", "no", "off")
     return sys.stderr.isatty() and not silenced
-
-
-def plain(value: Any) -> Any:
-    """``value`` as JSON knows it: paths as text, NaN and infinity as null, arrays and sets as lists."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
-        return value
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if hasattr(value, "model_dump"):
-        return plain(value.model_dump(mode="json"))
-    if isinstance(value, Iterable) and not isinstance(value, Path):
-        return [plain(item) for item in value]
-    return str(value)
 
 
 def columns(rows: Iterable[Sequence[str]], gap: int = 2) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semiseg.comparison.result import Comparison
+from semiseg.comparison.result import ArmGroup, Comparison
 from semiseg.errors import deprecated
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def tables(comparison: Comparison, *, per_class: bool = False) -> list[Table]:
     from semiseg.comparison.report.tables import shown
     from semiseg.drawing.table import terminal
 
-    boards = comparison.boards
-    return [terminal(t) for board in boards for t in shown(comparison, board, per_class=per_class)]
+    groups = comparison.groups
+    return [terminal(t) for group in groups for t in shown(comparison, group, per_class=per_class)]
 
 
 def as_dict(comparison: Comparison) -> dict[str, Any]:
@@ -44,11 +44,16 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
     return record_of(comparison)
 
 
-# The methods that these functions were, for one more release.
+def _groups(comparison: Comparison) -> tuple[ArmGroup, ...]:
+    return comparison.groups
+
+
+# The methods that these functions were, and an attribute's former name, for one more release.
 _FORMER = {
     "save": deprecated(write, "semiseg.comparison.write(comparison, folder)"),
     "tables": deprecated(tables, "semiseg.comparison.tables(comparison)"),
     "as_dict": deprecated(as_dict, "semiseg.comparison.as_dict(comparison)"),
+    "boards": property(deprecated(_groups, "comparison.groups")),
 }
 for _name, _function in _FORMER.items():
     setattr(Comparison, _name, _function)

@@ -13,10 +13,10 @@ from typing import Any
 from semiseg.comparison import compute
 from semiseg.comparison.compute import Rule
 from semiseg.comparison.differences import differences
-from semiseg.comparison.group import BOUNDS, Group, common_cases, group, patients_of
+from semiseg.comparison.group import BOUNDS, UncomputedGroup, common_cases, group_runs, patients_of
 from semiseg.comparison.published import beside
 from semiseg.comparison.read import collect
-from semiseg.comparison.result import Arm, Board, Comparison, MissingCell, RunScores
+from semiseg.comparison.result import Arm, ArmGroup, Comparison, MissingCell, RunScores
 from semiseg.errors import UsageError, unknown_name
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import DISTANCES, OVERLAP
@@ -58,15 +58,15 @@ def compare(
     if not found.runs:
         raise _nothing(found.missing)
     require_alike(found.runs)
-    groups, unscored = group(found.runs)
+    parts, unscored = group_runs(found.runs)
     missing = (*found.missing, *unscored)
     rule = Rule(metric, alpha, seed)
     metrics = _shown(metric, found.runs)
-    _require_baseline(baseline, groups)
-    boards = tuple(_board(part, rule, metrics, baseline, missing) for part in groups)
+    _require_baseline(baseline, parts)
+    groups = tuple(_group(part, rule, metrics, baseline, missing) for part in parts)
     run = found.runs[0]
     return Comparison(
-        boards=boards,
+        groups=groups,
         metric=metric,
         metrics=metrics,
         alpha=alpha,
@@ -76,13 +76,17 @@ def compare(
         unit=next((other.unit for other in found.runs if other.unit != "px"), run.unit),
         nsd_tolerance_mm=run.nsd_tolerance_mm,
         missing=missing,
-        notices=_elsewhere(missing, boards),
+        notices=_elsewhere(missing, groups),
     )
 
 
-def _board(
-    part: Group, rule: Rule, metrics: Sequence[str], baseline: str | None, missing: Sequence[MissingCell]
-) -> Board:
+def _group(
+    part: UncomputedGroup,
+    rule: Rule,
+    metrics: Sequence[str],
+    baseline: str | None,
+    missing: Sequence[MissingCell],
+) -> ArmGroup:
     cases = common_cases(part.arms)
     require_common(cases, part.arms)
     rule = replace(rule, units=patients_of(part.arms, cases))
@@ -94,7 +98,7 @@ def _board(
     others = [arm for arm in compute.ordered(own, rule) if arm is not base]
     rows = (*first, *others, *upper)
     summaries = compute.summaries(rows, metrics, rule)
-    return Board(
+    return ArmGroup(
         dataset=part.dataset,
         labeled=part.labeled,
         budget=part.budget,
@@ -115,7 +119,7 @@ def _board(
 
 
 def _baseline(arms: Sequence[Arm], name: str | None) -> tuple[Arm | None, list[str]]:
-    """The arm that others are tested against, or why there is none on this board."""
+    """The arm that others are tested against, or why there is none in this group."""
     if name is not None:
         chosen = next((arm for arm in arms if arm.name == name), None)
         return chosen, [] if chosen else [
@@ -160,7 +164,7 @@ def _require_known(metric: str, alpha: float) -> None:
         raise UsageError(f"alpha is {alpha}", hint="give a level between 0 and 1, such as 0.05")
 
 
-def _require_baseline(baseline: str | None, groups: Sequence[Group]) -> None:
+def _require_baseline(baseline: str | None, groups: Sequence[UncomputedGroup]) -> None:
     names = {arm.name for part in groups for arm in part.arms if arm.bound != "upper"}
     if baseline is not None and baseline not in names:
         raise unknown_name("baseline", baseline, names)
@@ -192,13 +196,13 @@ def _nothing(missing: Sequence[MissingCell]) -> UsageError:
 
 
 def _belongs(cell: MissingCell, dataset: str, labeled: int) -> bool:
-    """Whether a board shows a cell; one with all labels stands below every board of its dataset."""
+    """Whether a group shows a cell; one with all labels stands below every group of its dataset."""
     return cell.dataset == dataset and cell.labeled in (None, labeled)
 
 
-def _elsewhere(missing: Sequence[MissingCell], boards: Sequence[Board]) -> tuple[str, ...]:
-    """Missing cells that no board shows."""
-    lost = [cell for cell in missing if not any(_belongs(cell, b.dataset, b.labeled) for b in boards)]
+def _elsewhere(missing: Sequence[MissingCell], groups: Sequence[ArmGroup]) -> tuple[str, ...]:
+    """Missing cells that no group shows."""
+    lost = [cell for cell in missing if not any(_belongs(cell, b.dataset, b.labeled) for b in groups)]
     return tuple(f"missing in {cell.dataset or 'an unknown dataset'}: {cell}" for cell in lost)
 
 
@@ -237,7 +241,7 @@ def _require_same_references(runs: Iterable[RunScores]) -> None:
 
 
 def require_common(cases: Sequence[str], arms: Sequence[Arm]) -> None:
-    """Refuse a board without a case that all its runs scored.
+    """Refuse a group without a case that all its runs scored.
 
     Raises:
         UsageError: names two arms that share none.

@@ -1,4 +1,4 @@
-"""The numbers of a board: summaries, paired tests and ranks, from arms whose cases are the same."""
+"""The numbers of a group: summaries, paired tests and ranks, from arms whose cases are the same."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from semiseg.evaluation.results import statistics
 
 @dataclass(frozen=True)
 class Rule:
-    """How to compute, the same for every board."""
+    """How to compute, the same for every group."""
 
     metric: str = "Dice"
     alpha: float = 0.05

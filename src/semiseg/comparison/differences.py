@@ -28,7 +28,7 @@ FREE = frozenset(
         "config.deviations",
     }
 )
-"""What may differ among the runs of an arm, and the number of labels, which has boards of its own."""
+"""What may differ among the runs of an arm, and the number of labels, which has groups of its own."""
 PLAN = ("dim", "orientation", "spacing", "crop", "patch", "batch", "foreground", "network")
 """What a plan decides; its intensity statistics come from the labeled scans and differ with the split."""
 MADE_WITH = (

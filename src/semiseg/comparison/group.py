@@ -1,4 +1,4 @@
-"""Runs into arms (alike but for seed and fold), and arms into boards (one dataset, one number of labels)."""
+"""Runs into arms (alike but for seed and fold), and arms into groups (one dataset, one number of labels)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ BOUNDS = "supervised"
 
 
 @dataclass(frozen=True)
-class Group:
-    """The arms of a board before anything is computed."""
+class UncomputedGroup:
+    """The arms of a group before anything is computed."""
 
     dataset: str
     budget: str
@@ -31,8 +31,8 @@ class Group:
         return next(arm for arm in self.arms if arm.bound != "upper").labeled
 
 
-def group(runs: Sequence[RunScores]) -> tuple[list[Group], list[MissingCell]]:
-    """Sort runs that were scored into the arms of boards, datasets by name and fewest labels first.
+def group_runs(runs: Sequence[RunScores]) -> tuple[list[UncomputedGroup], list[MissingCell]]:
+    """Sort runs that were scored into the arms of groups, datasets by name and fewest labels first.
 
     Test scores are compared with test scores: where a dataset has them, a run that has been scored on its
     validation cases only is missing.
@@ -40,13 +40,13 @@ def group(runs: Sequence[RunScores]) -> tuple[list[Group], list[MissingCell]]:
     Raises:
         UsageError: two runs of one arm with the same fold and seed.
     """
-    groups: list[Group] = []
+    groups: list[UncomputedGroup] = []
     missing: list[MissingCell] = []
     for dataset in sorted({run.dataset for run in runs}):
         own = [run for run in runs if run.dataset == dataset]
         source: Source = "test" if any(run.source == "test" for run in own) else "validation"
         missing += [_only_validated(run) for run in own if run.source != source]
-        groups += _boards(dataset, source, _arms([run for run in own if run.source == source]))
+        groups += _groups(dataset, source, _arms([run for run in own if run.source == source]))
     return groups, missing
 
 
@@ -97,19 +97,19 @@ def _arm(name: str, runs: Sequence[RunScores]) -> Arm:
     return Arm(name, first.method, first.dataset, first.labeled, tuple(ordered), cases, first.classes)
 
 
-def _boards(dataset: str, source: Source, arms: Sequence[Arm]) -> list[Group]:
+def _groups(dataset: str, source: Source, arms: Sequence[Arm]) -> list[UncomputedGroup]:
     """Arms by budget; supervised training on all labels stands below every smaller budget, too."""
     by_budget: dict[str, list[Arm]] = {}
     for arm in sorted(arms, key=lambda arm: arm.labeled):
         by_budget.setdefault(budget(arm.runs[0]), []).append(arm)
     everything = [arm for arm in arms if _is_upper(arm)]
-    boards = []
+    groups = []
     for words, own in by_budget.items():
         if len(by_budget) > 1 and all(arm in everything for arm in own):
             continue
         above = [_above(arm) for arm in everything if arm not in own]
-        boards.append(Group(dataset, words, source, (*map(_bounded, own), *above)))
-    return boards
+        groups.append(UncomputedGroup(dataset, words, source, (*map(_bounded, own), *above)))
+    return groups
 
 
 def _above(arm: Arm) -> Arm:
@@ -118,7 +118,7 @@ def _above(arm: Arm) -> Arm:
 
 
 def with_all_labels(name: str) -> str:
-    """What an upper bound is called on the board of a smaller budget, where the lower bound has its name."""
+    """What an upper bound is called in the group of a smaller budget, where the lower bound has its name."""
     return f"{name}, all labels"
 
 
@@ -128,7 +128,7 @@ def _is_upper(arm: Arm) -> bool:
 
 
 def _bounded(arm: Arm) -> Arm:
-    """Supervised training with the labels of its board is the lower bound."""
+    """Supervised training with the labels of its group is the lower bound."""
     return replace(arm, bound="lower") if arm.method == BOUNDS else arm
 
 

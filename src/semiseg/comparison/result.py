@@ -21,7 +21,7 @@ from semiseg.comparison.statistics import Interval
 
 __all__ = [
     "Arm",
-    "Board",
+    "ArmGroup",
     "Comparison",
     "Cost",
     "Difference",
@@ -114,7 +114,7 @@ class Arm:
     labeled: int
     runs: tuple[RunScores, ...]
     cases: tuple[str, ...]
-    """Those that count, the same for all arms of a board."""
+    """Those that count, the same for all arms of a group."""
     classes: tuple[str, ...]
     bound: Bound | None = None
     """``lower``: supervised with the same labels. ``upper``: supervised with all labels."""
@@ -315,7 +315,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Board:
+class ArmGroup:
     """The arms of one dataset and one number of labels: what may be set side by side."""
 
     dataset: str
@@ -361,9 +361,9 @@ class Board:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Boards, one per dataset and number of labels, and what holds for all of them."""
+    """Groups, one per dataset and number of labels, and what holds for all of them."""
 
-    boards: tuple[Board, ...]
+    groups: tuple[ArmGroup, ...]
     metric: str
     """The one that is tested and ranked."""
     metrics: tuple[str, ...]
@@ -377,20 +377,20 @@ class Comparison:
     """Of distances: mm, px or voxel; mm where some data sets have a spacing and others have none."""
     nsd_tolerance_mm: float
     missing: tuple[MissingCell, ...] = ()
-    """Of all boards."""
+    """Of all groups."""
     notices: tuple[str, ...] = ()
-    """What belongs to no board."""
+    """What belongs to no group."""
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """Names, in the order of the boards."""
-        return tuple(dict.fromkeys(board.dataset for board in self.boards))
+        """Names, in the order of the groups."""
+        return tuple(dict.fromkeys(group.dataset for group in self.groups))
 
     @property
     def names(self) -> tuple[str, ...]:
         """All arms, in the order in which they first appear."""
-        return tuple(dict.fromkeys(arm.name for board in self.boards for arm in board.arms))
+        return tuple(dict.fromkeys(arm.name for group in self.groups for arm in group.arms))
 
-    def budgets(self, dataset: str) -> tuple[Board, ...]:
-        """The boards of a dataset, fewest labels first."""
-        return tuple(board for board in self.boards if board.dataset == dataset)
+    def budgets(self, dataset: str) -> tuple[ArmGroup, ...]:
+        """The groups of a dataset, fewest labels first."""
+        return tuple(group for group in self.groups if group.dataset == dataset)

@@ -109,6 +109,8 @@ def load_case(case: Case, channels: int | None = None) -> tuple[Array, Grid, dic
             code="MISSING_FILE",
             details={"case": case.id},
         )
+    if len(case.images) > 1:
+        _require_memory(case)
     return stacked(case.id, [(path, _read(path, case.id)) for path in case.images], channels)
 
 
@@ -182,6 +184,17 @@ def case_header(case: Case) -> Header:
             case.id,
         )
     return headers[0]
+
+
+def _require_memory(case: Case) -> None:
+    """Readers look whether their file fits into free memory; here, whether all channels together do."""
+    from semiseg import images as formats
+    from semiseg.images.claims import check_memory, readable_bytes
+
+    first = case.images[0]
+    needed = _naming(case.id, formats.read_header, first).needed_bytes * len(case.images)
+    claim = f"its {len(case.images)} channels ({readable_bytes(needed)})"
+    _naming(case.id, lambda path: check_memory(path, needed, claim), first)
 
 
 def _read(path: Path, case: str) -> Volume:

@@ -43,6 +43,8 @@ class Dataset:
         name: its name.
         channel_names: one per input channel.
         labels: class name -> value in the label files (after ``label_map``), by value, without ``ignore``.
+        regions: name -> values, where classes overlap; ``labels`` are then the single values.
+        regions_class_order: the value that each region is painted with in a prediction.
         ignore_value: the value that masks the loss, or None.
         label_map: raw value in a label file -> declared value.
         file_ending: of images and labels, with the dot.
@@ -68,6 +70,8 @@ class Dataset:
     splits: SplitFile | None = None
     split_faults: tuple[Problem, ...] = field(default=(), repr=False)
     colors: dict[str, str] = field(default_factory=dict)
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    regions_class_order: tuple[int, ...] = ()
 
     @classmethod
     def open(cls, folder: str | int | Path) -> Dataset:
@@ -98,6 +102,8 @@ class Dataset:
             splits=splits,
             split_faults=tuple(split_faults),
             colors=dict(description.colors),
+            regions=dict(description.regions),
+            regions_class_order=description.regions_class_order,
         )
 
     def split(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,10 @@ class Description:
 
     Attributes:
         channel_names: one per input channel; the name chooses the normalization.
-        labels: class name -> value, in the order of the values, background first, without ``ignore``.
+        labels: class name -> value, in the order of the values, background first, without ``ignore``. Where
+            there are regions: the values that they are made of, named ``value 1`` and so on.
+        regions: name -> values, in the order of the file; empty where every class has one value.
+        regions_class_order: the value that each region is painted with in a prediction.
         ignore_value: the value that masks the loss, or None.
         label_map: raw value in a label file -> declared value.
         file_ending: of images and labels, with the dot.
@@ -39,6 +42,8 @@ class Description:
     channel_names: tuple[str, ...]
     labels: dict[str, int]
     file_ending: str
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    regions_class_order: tuple[int, ...] = ()
     ignore_value: int | None = None
     label_map: dict[int, int] = field(default_factory=dict)
     num_training: int | None = None
@@ -47,7 +52,10 @@ class Description:
     free: dict[str, Any] = field(default_factory=dict)
 
 
-_KNOWN = ("channel_names", "labels", "file_ending", "label_map", "numTraining", "dataset", "colors")
+_KNOWN = (
+    *("channel_names", "labels", "regions_class_order", "file_ending", "label_map", "numTraining", "dataset"),
+    "colors",
+)
 
 
 def read_description(root: Path) -> tuple[Description, list[Problem]]:
@@ -68,10 +76,13 @@ def read_description(root: Path) -> tuple[Description, list[Problem]]:
     if not isinstance(raw, dict):
         return empty, [_fault(f"a JSON {type(raw).__name__}", "a JSON object", f"write {_EXAMPLE}")]
     faults: list[Problem] = []
-    labels, ignore = _labels(raw, faults.append)
+    found = _labels(raw, faults.append)
+    labels, ignore = found.labels, found.ignore
     description = Description(
         channel_names=_channel_names(raw, faults.append),
         labels=labels,
+        regions=found.regions,
+        regions_class_order=found.order,
         file_ending=_file_ending(raw, faults.append),
         ignore_value=ignore,
         label_map=_label_map(
@@ -137,38 +148,95 @@ def _decathlon(key: str) -> Problem:
     )
 
 
-def _labels(raw: Mapping[str, Any], report: Report) -> tuple[dict[str, int], int | None]:
-    """Class name -> value sorted by value, and the value of ``ignore``."""
+@dataclass(frozen=True)
+class _Labels:
+    """The keys ``labels`` and ``regions_class_order``; empty where a fault left nothing usable."""
+
+    labels: dict[str, int] = field(default_factory=dict)
+    ignore: int | None = None
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    order: tuple[int, ...] = ()
+
+
+def _labels(raw: Mapping[str, Any], report: Report) -> _Labels:
     names = _object(raw, "labels", 'labels such as {"background": 0, "liver": 1}', report)
     if names is None:
-        return {}, None
+        return _Labels()
     if all(key.isdigit() for key in names) and all(isinstance(v, str) for v in names.values()):
         report(_decathlon("labels"))
-        return {}, None
-    regions = [name for name, value in names.items() if isinstance(value, list)]
-    if regions:
-        report(
-            _fault(
-                f"regions (lists of labels) for {', '.join(regions)}",
-                "one whole number per class",
-                "regions are not supported: give each class its own value and merge classes after prediction",
-                code="REGIONS",
-            )
-        )
+        return _Labels()
+    names = {n: v[0] if isinstance(v, list) and len(v) == 1 else v for n, v in names.items()}
     hidden = [name for name in names if not name.isprintable()]
     if hidden:
         report(_fault(f"the class name {hidden[0]!r}", "letters that can be seen", "rename the class"))
-        return {}, None
-    wrong = [n for n, v in names.items() if isinstance(v, bool) or not isinstance(v, int | list)]
+        return _Labels()
+    wrong = [n for n, v in names.items() if not _is_value(v) and not _is_region(v)]
     for name in wrong:
         report(
-            _fault(f"label {name!r} = {names[name]!r}", "a whole number", "write the number without quotes")
+            _fault(
+                f"label {name!r} = {names[name]!r}",
+                "a whole number, or a list of different ones for a region",
+                "write numbers without quotes",
+            )
         )
-    values = {n: v for n, v in names.items() if isinstance(v, int) and not isinstance(v, bool)}
-    if regions or wrong or not _check_values(values, report):
-        return {}, None  # what the files hold cannot be compared with this
+    regions = {n: tuple(v) if isinstance(v, list) else (v,) for n, v in names.items()} if not wrong else {}
+    overlapping = any(len(members) > 1 for members in regions.values())
+    values = {n: v for n, v in names.items() if _is_value(v)}
+    if overlapping:
+        values, regions = _without_background(values, regions)
+    if wrong or not _check_values(values, report):
+        return _Labels()  # what the files hold cannot be compared with this
     ignore = values.pop(IGNORE_NAME, None)
-    return dict(sorted(values.items(), key=lambda item: item[1])), ignore
+    labels = _Labels(dict(sorted(values.items(), key=lambda item: item[1])), ignore)
+    if not overlapping:
+        return labels
+    order = _painted(regions, raw.get("regions_class_order"), report)
+    return _Labels() if order is None else replace(labels, regions=regions, order=order)
+
+
+def _is_value(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_region(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_value, value)) and 0 < len(set(value)) == len(value)
+
+
+def _without_background(
+    values: Mapping[str, int], regions: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+    """The values that regions are made of as classes of their own, and the regions alone."""
+    plain = {name: value for name, value in values.items() if value == 0 or name == IGNORE_NAME}
+    regions = {name: members for name, members in regions.items() if name not in plain}
+    parts = sorted({value for members in regions.values() for value in members})
+    return {**plain, **{f"value {value}": value for value in parts}}, regions
+
+
+def _painted(regions: Mapping[str, tuple[int, ...]], given: Any, report: Report) -> tuple[int, ...] | None:
+    """``regions_class_order``, where painting with it in this order gives back what was painted."""
+    example = f"one value for each of {', '.join(regions)}, the larger regions first"
+    fix = f'write "regions_class_order": {[members[0] for members in regions.values()]}, or what is meant'
+    if not isinstance(given, list) or len(given) != len(regions) or not all(map(_is_value, given)):
+        got = "no key 'regions_class_order'" if given is None else f"regions_class_order = {given!r}"
+        report(_fault(got, example, fix, "REGIONS"))
+        return None
+    faults = [
+        _fault(f"{name} = {list(members)} painted with {value}", "a value of the region", fix, "REGIONS")
+        for (name, members), value in zip(regions.items(), given, strict=True)
+        if value not in members
+    ]
+    ordered = list(zip(regions.items(), given, strict=True))
+    for i, ((name, _), value) in enumerate(ordered):
+        for (later, members), over in ordered[i + 1 :]:
+            if value in members and not faults:
+                got = f"{later} = {list(members)}, painted with {over} over all of {name} ({value})"
+                put = f"put {later} before {name} in labels and in regions_class_order"
+                faults.append(
+                    _fault(got, "regions in the order of painting, the larger first", put, "REGIONS")
+                )
+    for fault in faults:
+        report(fault)
+    return None if faults else tuple(given)
 
 
 def _check_values(values: Mapping[str, int], report: Report) -> bool:

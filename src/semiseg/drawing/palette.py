@@ -16,11 +16,11 @@ COLOR_BLIND_SAFE = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55
 
 
 def of_classes(values: Mapping[str, int], chosen: Mapping[str, str]) -> dict[int, tuple[int, int, int]]:
-    """Value -> color of a label map that would look black as gray values; empty where gray tells classes apart.
+    """Value -> color of a label map that looks black in gray; empty where gray tells classes apart.
 
     Args:
         values: class name -> value, background first.
-        chosen: class name -> ``#rrggbb``; classes without one get one of :data:`COLOR_BLIND_SAFE`, background black.
+        chosen: class name -> ``#rrggbb``; others get one of :data:`COLOR_BLIND_SAFE`, background black.
     """
     if not chosen and max(values.values()) >= _SEEN_AS_GRAY:
         return {}

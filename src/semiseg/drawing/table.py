@@ -1,4 +1,4 @@
-"""One table, rendered four ways: for the terminal, as Markdown, as LaTeX (booktabs) and as CSV."""
+"""One table, rendered for the terminal, as Markdown, as LaTeX (booktabs) and as CSV; as HTML by templates."""
 
 from __future__ import annotations
 
@@ -6,20 +6,46 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 Value = float | int | str | None
 
+T = TypeVar("T")
+
 DAGGER = "†"
+STYLES = {"running": "yellow", "failed": "red", "dead": "red"}
+"""State of a cell -> its color on the terminal."""
+
+SHORT = 24
+"""Characters of a name that is not broken on the terminal."""
 
 
 @dataclass(frozen=True)
-class Cell:
+class Column:
+    """The head of a column.
+
+    Attributes:
+        title: one line.
+        number: whether it holds numbers, which stand right.
+        key: the value of its cells that sorts the rows (of :attr:`TableCell.values`); blank: their text.
+        descending: whether a reader wants the largest first.
+        below: small print below the title, in HTML.
+    """
+
+    title: str
+    number: bool = True
+    key: str = ""
+    descending: bool = False
+    below: str = ""
+
+
+@dataclass(frozen=True)
+class TableCell:
     """What stands in one place of a table.
 
     Attributes:
@@ -27,12 +53,17 @@ class Cell:
         values: column of the CSV -> the same with every digit; a cell may be several columns or none.
         best: the best of its column, set in bold.
         mark: such as a dagger, set high behind the text.
+        small: lines of small print below, in HTML.
+        state: what the cell says, such as ``better`` or ``failed``: its color on the terminal, its class in
+            HTML. That of a row's first cell is the row's.
     """
 
     text: str
     values: Mapping[str, Value] = field(default_factory=dict)
     best: bool = False
     mark: str = ""
+    small: tuple[str, ...] = ()
+    state: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,15 +76,50 @@ class Table:
         rows: what was found.
         notes: how to read it, one sentence each.
         rules: rows (counted from 0) after which a line is drawn.
-        left: columns at the left that hold words; the others hold numbers and stand right.
     """
 
     title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[TableCell, ...], ...]
     notes: tuple[str, ...] = ()
     rules: frozenset[int] = frozenset()
-    left: int = 1
+
+    def sort_key(self, row: int, column: int) -> float | str:
+        """What a row is sorted by; blank for NaN and None, which stay last, and 1e300 for infinity."""
+        cell, key = self.rows[row][column], self.columns[column].key
+        value = cell.values.get(key) if key else cell.text
+        if value is None or isinstance(value, str):
+            return value or ""
+        return "" if math.isnan(value) else max(-1e300, min(value, 1e300))
+
+
+def table_of(
+    title: str,
+    items: Iterable[T],
+    columns: Iterable[tuple[Column | str, Callable[[T], TableCell | str]]],
+    notes: Iterable[str] = (),
+    rules: Iterable[int] = (),
+    left: int = 1,
+) -> Table:
+    """A table with a row for each item, each column made by a function of the item.
+
+    Args:
+        title: above.
+        items: what the rows are about.
+        columns: (head, cell of an item).
+        notes: below.
+        rules: rows after which a line is drawn.
+        left: columns at the left that hold words, where a head is no more than a title.
+    """
+    titles, makers = zip(*columns, strict=True)
+    cells = (tuple(make(item) for make in makers) for item in items)
+    rows = tuple(tuple(TableCell(c) if isinstance(c, str) else c for c in row) for row in cells)
+    return Table(title, heads(titles, left), rows, tuple(notes), frozenset(rules))
+
+
+def heads(titles: Iterable[Column | str], left: int = 1) -> tuple[Column, ...]:
+    """Heads of columns; of those that are no more than a title, the first ``left`` hold words."""
+    return tuple(t if isinstance(t, Column) else Column(t, number=i >= left) for i, t in enumerate(titles))
 
 
 def terminal(table: Table) -> RichTable:
@@ -70,19 +136,24 @@ def terminal(table: Table) -> RichTable:
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    for i, name in enumerate(table.columns):
-        drawn.add_column(Text(name), justify="left" if i < table.left else "right", overflow="fold")
+    for i, column in enumerate(table.columns):
+        # Short names stay whole as long as numbers (at their spaces) and long texts can be broken instead.
+        short = not column.number and all(len(row[i].text) <= SHORT for row in table.rows)
+        justify: Literal["left", "right"] = "right" if column.number else "left"
+        drawn.add_column(
+            Text(column.title), justify=justify, no_wrap=short, overflow="ellipsis" if short else "fold"
+        )
     for i, row in enumerate(table.rows):
-        cells = (Text(cell.text + cell.mark, style="bold" if cell.best else "") for cell in row)
+        cells = (Text(c.text + c.mark, "bold" if c.best else STYLES.get(c.state, "")) for c in row)
         drawn.add_row(*cells, end_section=i in table.rules)
     return drawn
 
 
 def markdown(table: Table) -> str:
     """A GitHub table under a heading, with the notes as a paragraph below."""
-    align = ["---" if i < table.left else "---:" for i in range(len(table.columns))]
+    align = ["---:" if column.number else "---" for column in table.columns]
     rows = [[_bold_markdown(cell) for cell in row] for row in table.rows]
-    lines = [[_pipe_safe(name) for name in table.columns], align, *rows]
+    lines = [[_pipe_safe(column.title) for column in table.columns], align, *rows]
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     parts = [f"## {table.title}" if table.title else "", body, " ".join(table.notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -94,9 +165,9 @@ def latex(table: Table) -> str:
         r"\begin{table}[t]",
         r"\centering",
         rf"\caption{{{latex_text(table.title)}}}",
-        rf"\begin{{tabular}}{{{'l' * table.left}{'r' * (len(table.columns) - table.left)}}}",
+        rf"\begin{{tabular}}{{{''.join('r' if column.number else 'l' for column in table.columns)}}}",
         r"\toprule",
-        " & ".join(map(latex_text, table.columns)) + r" \\",
+        " & ".join(latex_text(column.title) for column in table.columns) + r" \\",
         r"\midrule",
     ]
     for i, row in enumerate(table.rows):
@@ -117,10 +188,15 @@ def csv_text(tables: Iterable[Table]) -> str:
     return csv_rows(rows)
 
 
-def csv_rows(rows: Sequence[Mapping[str, Value]]) -> str:
-    """Rows as CSV under all their keys, in the order of their first appearance; NaN and None are blank."""
+def csv_rows(rows: Sequence[Mapping[str, Value]], columns: Sequence[str] = ()) -> str:
+    """Rows as CSV; NaN and None are blank.
+
+    Args:
+        rows: column -> value.
+        columns: the head; by default all keys, in the order of their first appearance.
+    """
     text = io.StringIO()
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = columns or list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([_field(row.get(key)) for key in columns] for row in rows)
@@ -155,12 +231,12 @@ def latex_text(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
-def _bold_latex(cell: Cell) -> str:
+def _bold_latex(cell: TableCell) -> str:
     text = latex_text(cell.text)
     return (rf"\textbf{{{text}}}" if cell.best else text) + latex_text(cell.mark)
 
 
-def _bold_markdown(cell: Cell) -> str:
+def _bold_markdown(cell: TableCell) -> str:
     text = _pipe_safe(cell.text)
     return (f"**{text}**" if cell.best else text) + cell.mark
 

@@ -6,7 +6,7 @@ from semiseg.errors import deprecated
 from semiseg.evaluation.case import COUNTS, DISTANCES, METRICS, OVERLAP, VOLUME
 from semiseg.evaluation.conventions import CONVENTIONS, Convention, Empty
 from semiseg.evaluation.evaluate import evaluate_folders
-from semiseg.evaluation.results import CaseResult, Evaluation, evaluate_pairs
+from semiseg.evaluation.results import CaseScores, Evaluation, evaluate_pairs
 from semiseg.evaluation.surface import SurfaceDistances, border, surface_distances
 from semiseg.evaluation.tables import rich_table, summary, write
 
@@ -17,7 +17,7 @@ __all__ = [
     "METRICS",
     "OVERLAP",
     "VOLUME",
-    "CaseResult",
+    "CaseScores",
     "Convention",
     "Empty",
     "Evaluation",

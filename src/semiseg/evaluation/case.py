@@ -19,6 +19,8 @@ from semiseg.evaluation.surface import Distances, Mask, SurfaceDistances, distan
 
 Labels = NDArray[Any]
 ClassMetrics = dict[str, float]
+Value = int | Sequence[int]
+"""Of a class in label maps; a region has several."""
 
 OVERLAP = ("Dice", "Jaccard", "NSD")
 """In [0, 1], higher is better."""
@@ -72,7 +74,7 @@ def evaluate(
     prediction: Labels,
     reference: Labels,
     spacing: Sequence[float],
-    labels: Mapping[str, int],
+    labels: Mapping[str, Value],
     convention: str = "semiseg",
     nsd_tolerance_mm: float = 1.0,
     ignore: int | None = None,
@@ -85,7 +87,8 @@ def evaluate(
         prediction: (*S) integers, two or three axes.
         reference: (*S) integers on the same grid.
         spacing: millimeters between voxel centers along each array axis.
-        labels: class name -> value. The value 0 is background and gets no metrics.
+        labels: class name -> value, or the values of a region; regions may overlap. The value 0 is background
+            and gets no metrics.
         convention: how distances and empty masks count (:mod:`semiseg.evaluation.conventions`).
         nsd_tolerance_mm: the tolerance of the surface Dice (NSD), in millimeters under every convention.
         ignore: reference voxels of this value are left out of both masks and of every count.
@@ -109,19 +112,33 @@ def evaluate(
         total = int(np.count_nonzero(known))
         prediction, reference = np.where(known, prediction, 0), np.where(known, reference, 0)
     classes = {name: value for name, value in labels.items() if value not in (0, ignore)}
-    boxes = class_boxes(prediction, reference, list(classes.values()))
+    boxes = class_boxes(prediction, reference, sorted({v for c in classes.values() for v in values_of(c)}))
     result = {}
     for name, value in classes.items():
-        box = boxes[value]
+        box: Box | None = None
+        for part in values_of(value):
+            box = _union(box, boxes[part])
         counts, surfaces = Counts(0, 0, 0, total), None
         if box is not None:
-            ours, theirs = prediction[box] == value, reference[box] == value
+            ours, theirs = (mask_of(array[box], value) for array in (prediction, reference))
             counts = _count(ours, theirs, total)
             if distances and rule.distances and counts.n_pred and counts.n_ref:
                 surfaces = Surfaces.of(ours, theirs, scale, rule)
         metrics = class_metrics(counts, surfaces, scale, rule, nsd_tolerance_mm)
         result[name] = metrics if distances else without_distances(metrics)
     return result
+
+
+def values_of(value: Value) -> tuple[int, ...]:
+    """All values of a class or region."""
+    return tuple(value) if isinstance(value, Sequence) else (value,)
+
+
+def mask_of(labels: Labels, value: Value) -> Mask:
+    """Where a class or region is."""
+    first, *others = values_of(value)
+    mask: Mask = np.isin(labels, [first, *others]) if others else labels == first
+    return mask
 
 
 def check_tolerance(nsd_tolerance_mm: float) -> None:

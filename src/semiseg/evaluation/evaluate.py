@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from semiseg.errors import DataError, SemisegError
 from semiseg.evaluation import conventions
-from semiseg.evaluation.case import check_tolerance, evaluate
+from semiseg.evaluation.case import Value, check_tolerance, evaluate, values_of
 from semiseg.evaluation.files import declared_values, pair_files
 from semiseg.evaluation.results import (
-    CaseResult,
+    CaseScores,
     Evaluation,
     case_result,
     completed,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from semiseg.images.grid import Volume
     from semiseg.preparation.plan import Plan
 
-__all__ = ["CaseResult", "Evaluation", "evaluate_folders", "evaluate_pairs"]
+__all__ = ["CaseScores", "Evaluation", "evaluate_folders", "evaluate_pairs"]
 
 log = logging.getLogger("semiseg.evaluation")
 
@@ -40,6 +40,10 @@ class Labeling(Protocol):
     @property
     def labels(self) -> Mapping[str, int]:
         """Class name -> declared value."""
+
+    @property
+    def regions(self) -> Mapping[str, Sequence[int]]:
+        """Region -> its declared values; empty where every class has one value."""
 
     @property
     def label_map(self) -> Mapping[int, int]:
@@ -54,7 +58,7 @@ class Labeling(Protocol):
 class _Classes:
     """What the values of the files mean. ``labels`` None: whatever values are found."""
 
-    labels: Mapping[str, int] | None = None
+    labels: Mapping[str, Value] | None = None
     ignore: int | None = None
     reference_map: Mapping[int, int] = field(default_factory=dict)
     prediction_map: Mapping[int, int] = field(default_factory=dict)
@@ -75,7 +79,7 @@ def evaluate_folders(
     prediction: str | Path,
     *,
     dataset: Labeling | str | Path | None = None,
-    labels: Mapping[str, int] | None = None,
+    labels: Mapping[str, Value] | None = None,
     convention: str = "semiseg",
     nsd_tolerance_mm: float = 1.0,
     distances: bool = True,
@@ -95,7 +99,8 @@ def evaluate_folders(
         prediction: the same for the predictions.
         dataset: a dataset (or a folder with a ``dataset.json``) whose class names, ignore value and
             ``label_map`` are used. By default the ``dataset.json`` beside a ``labels*`` reference folder.
-        labels: class name -> value, instead of the dataset's; the name ``ignore`` marks the ignore value.
+        labels: class name -> value, or the values of a region, instead of the dataset's; the name ``ignore``
+            marks the ignore value.
             With neither, every value found is a class named by its number.
         convention: how distances and empty masks count (:mod:`semiseg.evaluation.conventions`).
         nsd_tolerance_mm: the tolerance of NSD.
@@ -145,7 +150,7 @@ def evaluate_folders(
 
 
 def _classes(
-    dataset: Labeling | str | Path | None, labels: Mapping[str, int] | None, reference: Path
+    dataset: Labeling | str | Path | None, labels: Mapping[str, Value] | None, reference: Path
 ) -> tuple[_Classes, list[str]]:
     """What the values mean, and a notice where a dataset.json was found rather than given."""
     notices: list[str] = []
@@ -159,11 +164,18 @@ def _classes(
     if dataset is None:
         if labels is None:
             return _Classes(), notices
-        return _Classes({n: v for n, v in labels.items() if n != "ignore"}, labels.get("ignore")), notices
-    chosen = dict(labels or dataset.labels)
-    ignore = chosen.pop("ignore", dataset.ignore_value)
+        return _Classes(*_split(labels, None)), notices
+    chosen, ignore = _split(labels or dataset.regions or dataset.labels, dataset.ignore_value)
     to_declared = dict(dataset.label_map)
     return _Classes(chosen, ignore, to_declared, {**to_declared, **_undone(dataset)}), notices
+
+
+def _split(labels: Mapping[str, Value], ignore: int | None) -> tuple[dict[str, Value], int | None]:
+    """Classes, and the ignore value that is among them or given."""
+    classes = dict(labels)
+    if "ignore" in classes:
+        (ignore,) = values_of(classes.pop("ignore"))
+    return classes, ignore
 
 
 def _described(dataset: str | Path) -> Labeling:
@@ -196,7 +208,7 @@ def _undone(dataset: Labeling) -> dict[int, int]:
 class _Compared:
     """A case that could be compared, and the values that its two files hold."""
 
-    result: CaseResult
+    result: CaseScores
     values: frozenset[int]
 
 
@@ -243,8 +255,8 @@ def _compare(case: str, reference: Path, prediction: Path, rule: _Rule) -> _Comp
     classes = rule.classes
     wanted, values = declared_values(truth.array, reference, classes.reference_map)
     given, more = declared_values(guess.array, prediction, classes.prediction_map)
-    labels = {str(v): v for v in values | more} if classes.labels is None else classes.labels
-    labels = foreground(labels, classes.ignore)
+    named = {str(v): v for v in values | more} if classes.labels is None else classes.labels
+    labels = foreground(named, classes.ignore)
     metrics = evaluate(
         given,
         wanted,
@@ -294,8 +306,9 @@ def _told_of_maps(classes: _Classes, prediction: Path) -> list[str]:
         if len(set(declared)) == len(declared):
             return []
         return [
-            "several values of the files mean one class (label_map): references are mapped, predictions are "
-            "read as `semiseg predict` writes them, with declared values where no single raw value stands for a class"
+            "several values of the files mean one class (label_map): references are mapped, predictions "
+            "are read as `semiseg predict` writes them, with declared values where no raw value alone is the "
+            "class"
         ]
     folder = prediction if prediction.is_dir() else prediction.parent
     for path in sorted(folder.glob("*.json"))[:3]:
@@ -318,11 +331,10 @@ def _label_map_of_record(path: Path) -> str:
     return ", ".join(f"{raw} = {value}" for raw, value in given.items()) if isinstance(given, dict) else ""
 
 
-def _undeclared(results: list[_Compared], labels: Mapping[str, int], classes: _Classes) -> list[str]:
+def _undeclared(results: list[_Compared], labels: Mapping[str, Value], classes: _Classes) -> list[str]:
     """One notice for each value that some file holds and no class has."""
-    known = {0, classes.ignore, *labels.values()}
-    if classes.labels is not None:
-        known |= set(classes.labels.values())
+    named = (*labels.values(), *(classes.labels or {}).values())
+    known = {0, classes.ignore, *(v for value in named for v in values_of(value))}
     odd = sorted({v for o in results for v in o.values} - known)
     return [
         f"value {v} is in {sum(v in o.values for o in results)} cases and is no declared class: "

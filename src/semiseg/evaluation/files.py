@@ -103,7 +103,7 @@ def _listing(folder: Path, ending_of: EndingOf) -> tuple[dict[str, Path], dict[s
     below, named as ``semiseg init`` names them. Scans beside their masks are passed over.
     """
     from semiseg.dataset.adopt.listing import list_source
-    from semiseg.dataset.adopt.pile import case_ids, without_scans
+    from semiseg.dataset.adopt.pairing import case_ids, without_scans
 
     files = [path for path in sorted(folder.iterdir()) if _is_label_map(path, ending_of)]
     nested = not files

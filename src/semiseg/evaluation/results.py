@@ -22,9 +22,11 @@ from semiseg.evaluation.case import (
     Counts,
     Labels,
     Scale,
+    Value,
     check_tolerance,
     class_metrics,
     evaluate,
+    values_of,
     without_distances,
 )
 from semiseg.machine.files import printable
@@ -41,7 +43,7 @@ class HasSpacing(Protocol):
 
 
 @dataclass(frozen=True)
-class CaseResult:
+class CaseScores:
     """One case: class name -> metrics, and where its two label maps came from."""
 
     case: str
@@ -61,7 +63,7 @@ class Evaluation:
 
     Attributes:
         cases: those that could be compared, in the order given.
-        labels: class name -> value, foreground only.
+        labels: class name -> value, foreground only; of a region its values.
         convention: the name of the counting rule.
         nsd_tolerance_mm: the tolerance of NSD.
         failed: case -> message, for cases that could not be compared (missing predictions included).
@@ -71,8 +73,8 @@ class Evaluation:
         spacing_unit: ``px`` where no file of any case says how large its pixels are.
     """
 
-    cases: tuple[CaseResult, ...]
-    labels: Mapping[str, int]
+    cases: tuple[CaseScores, ...]
+    labels: Mapping[str, Value]
     convention: str = "semiseg"
     nsd_tolerance_mm: float = 1.0
     failed: Mapping[str, str] = field(default_factory=dict)
@@ -153,12 +155,12 @@ class Evaluation:
 
 
 def completed(
-    result: CaseResult,
+    result: CaseScores,
     labels: Iterable[str],
     convention: str,
     nsd_tolerance_mm: float,
     distances: bool = True,
-) -> CaseResult:
+) -> CaseScores:
     """The same case with an entry for every class: one that neither map holds is empty in both."""
     nothing = Counts(tp=0, n_pred=0, n_ref=0, total=result.total)
     rule = conventions.find(convention)
@@ -182,14 +184,15 @@ def _iou(counts: Any) -> float:
     return tp / union if union else math.nan
 
 
-def foreground(labels: Mapping[str, int], ignore: int | None = None) -> dict[str, int]:
+def foreground(labels: Mapping[str, Value], ignore: int | None = None) -> dict[str, Value]:
     """The classes that get metrics: all but background (0) and the ignore value."""
-    return {name: int(value) for name, value in labels.items() if value not in (0, ignore)}
+    found = {name: tuple(map(int, values_of(value))) for name, value in labels.items()}
+    return {n: v if len(v) > 1 else v[0] for n, v in found.items() if v not in ((0,), (ignore,))}
 
 
 def evaluate_pairs(
     pairs: Iterable[tuple[str, Labels, Labels, HasSpacing]],
-    labels: Mapping[str, int],
+    labels: Mapping[str, Value],
     *,
     convention: str = "semiseg",
     nsd_tolerance_mm: float = 1.0,
@@ -201,7 +204,7 @@ def evaluate_pairs(
     Args:
         pairs: (case, prediction (*S), reference (*S), grid); a generator is read one case at a time, so that
             no more than one case is held.
-        labels: class name -> value; background (0) is left out.
+        labels: class name -> value, or the values of a region; background (0) is left out.
         convention: see :func:`semiseg.evaluation.case.evaluate`, like the rest.
         nsd_tolerance_mm: the tolerance of NSD.
         ignore: the reference value that counts nowhere.
@@ -216,7 +219,7 @@ def evaluate_pairs(
     conventions.find(convention)
     check_tolerance(nsd_tolerance_mm)
     classes = foreground(labels, ignore)
-    results: list[CaseResult] = []
+    results: list[CaseScores] = []
     failed: dict[str, str] = {}
     for case, prediction, reference, grid in pairs:
         try:
@@ -242,13 +245,13 @@ def case_result(
     prediction: Labels,
     reference: Labels,
     spacing: Sequence[float],
-    classes: Mapping[str, int],
+    classes: Mapping[str, Value],
     ignore: int | None,
     files: tuple[Path, Path] | None = None,
     unit: str = "mm",
-) -> CaseResult:
-    """Wrap the metrics of one case; ``files`` are (reference, prediction), ``unit`` is that of the spacing."""
-    values = list(classes.values())
+) -> CaseScores:
+    """Wrap the metrics of one case; ``files`` are (reference, prediction), ``unit`` is the spacing's."""
+    values = sorted({v for value in classes.values() for v in values_of(value)})
     ours, theirs = (~np.isin(labels, values) for labels in (prediction, reference))
     total = int(reference.size)
     if ignore is not None:
@@ -256,7 +259,7 @@ def case_result(
         ours, theirs = ours & known, theirs & known
         total = int(np.count_nonzero(known))
     tp, n_pred, n_ref = (int(np.count_nonzero(mask)) for mask in (ours & theirs, ours, theirs))
-    return CaseResult(
+    return CaseScores(
         case=case,
         metrics=metrics,
         scale=Scale(tuple(reference.shape), tuple(float(s) for s in spacing), unit),
@@ -267,7 +270,7 @@ def case_result(
     )
 
 
-def spacing_unit(cases: Iterable[CaseResult]) -> tuple[str, tuple[str, ...]]:
+def spacing_unit(cases: Iterable[CaseScores]) -> tuple[str, tuple[str, ...]]:
     """The unit of the cases' spacing, and a notice where they differ and ``mm`` is taken."""
     units = [case.scale.unit for case in cases]
     count = units.count("px")
@@ -276,11 +279,17 @@ def spacing_unit(cases: Iterable[CaseResult]) -> tuple[str, tuple[str, ...]]:
     return "mm", (f"{count} of {len(units)} cases have no spacing: a pixel of theirs counts as 1 mm",)
 
 
-def each_value(evaluation: Evaluation) -> Iterator[tuple[CaseResult, str, int, ClassMetrics]]:
+def each_value(evaluation: Evaluation) -> Iterator[tuple[CaseScores, str, str, ClassMetrics]]:
     """(case, class, label value, metrics), case by case."""
     for case in evaluation.cases:
         for label, value in evaluation.labels.items():
-            yield case, label, value, dict(case.metrics[label])
+            yield case, label, key_of(value), dict(case.metrics[label])
+
+
+def key_of(value: Value) -> str:
+    """A class in summary.json: ``3``, or ``(1, 2, 3)`` for a region, as nnU-Net writes it."""
+    values = values_of(value)
+    return str(values) if len(values) > 1 else str(values[0])
 
 
 AGGREGATION = (

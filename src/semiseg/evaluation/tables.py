@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semiseg.drawing.table import Table, TableCell, Value, csv_rows, heads, terminal
 from semiseg.errors import UsageError
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import COUNTS, METRICS, ClassMetrics
-from semiseg.evaluation.results import AGGREGATION, Evaluation, Stats, each_value, over_classes, statistics
-from semiseg.machine.files import held, write_text
+from semiseg.evaluation.results import (
+    AGGREGATION,
+    Evaluation,
+    Stats,
+    each_value,
+    key_of,
+    over_classes,
+    statistics,
+)
+from semiseg.machine.files import held, plain, write_text
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
 COLUMNS = ("Dice", "Jaccard", "HD95", "HD95Max", "ASD", "ASSD", "NSD", "VolumeError")
 """Of the terminal table, where the convention has them; the files hold every metric."""
@@ -25,7 +32,7 @@ COLUMNS = ("Dice", "Jaccard", "HD95", "HD95Max", "ASD", "ASSD", "NSD", "VolumeEr
 def summary(evaluation: Evaluation) -> dict[str, Any]:
     """nnU-Net's skeleton with our metrics beside; NaN and infinity become None, as JSON has neither."""
     stats = _all_stats(evaluation)
-    keys = {label: str(value) for label, value in evaluation.labels.items()}
+    keys = {label: key_of(value) for label, value in evaluation.labels.items()}
     means = {keys[label]: {m: s.mean for m, s in by_metric.items()} for label, by_metric in stats.items()}
     whole: dict[str, Any] = {
         "foreground_mean": _with_iou(_foreground_mean(stats, evaluation.convention)),
@@ -56,51 +63,49 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "extra": list(evaluation.extra),
         "notices": list(evaluation.notices),
     }
-    plain: dict[str, Any] = _json_safe(whole)
-    return plain
+    content: dict[str, Any] = plain(whole)
+    return content
 
 
 def metrics_csv(evaluation: Evaluation) -> str:
     """One row per case and class; an undefined value is an empty field."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "class", "label", *METRICS])
-    for case, label, value, row in each_value(evaluation):
-        writer.writerow([case.case, label, value, *(_csv_field(m, row) for m in METRICS)])
-    return text.getvalue()
+    rows: list[dict[str, Value]] = [
+        {"case": case.case, "class": label, "label": value, **_whole_counts(row)}
+        for case, label, value, row in each_value(evaluation)
+    ]
+    return csv_rows(rows, ["case", "class", "label", *METRICS])
 
 
-def rich_table(evaluation: Evaluation) -> Table:
+def rich_table(evaluation: Evaluation) -> RichTable:
+    """The table of :func:`table` for the terminal."""
+    return terminal(table(evaluation))
+
+
+def table(evaluation: Evaluation) -> Table:
     """Mean ± SD for each class; ``(n)`` marks a cell whose mean holds fewer cases than were compared."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
     stats = _all_stats(evaluation)
     shown = [m for m in _columns(evaluation) if any(m in row for row in stats.values())]
-    unit = (
-        f"; distances in {evaluation.unit}, NSD at {evaluation.nsd_tolerance_mm:g} {evaluation.spacing_unit}"
-    )
-    table = Table(
-        title=f"{len(evaluation.cases)} cases, convention {evaluation.convention}",
-        caption=f"mean ± SD over cases, (n) where only n of them count; empty: cases with an empty mask"
-        f"{unit if 'HD95' in shown else ''}; VolumeError is relative and signed",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("class", overflow="fold")
-    for column in ("empty", *shown):
-        table.add_column(column, justify="right", no_wrap=True)
+    cases = len(evaluation.cases)
+    rows = []
     for label, row in stats.items():
         found = evaluation.empties(label)
         empty = sum(found.values()) - found["neither_empty"]
-        cells = (_cell(row.get(m), len(evaluation.cases)) for m in shown)
-        table.add_row(escape(label), str(empty), *cells)
+        rows.append([label, str(empty), *(_cell(row.get(m), cases) for m in shown)])
     if len(stats) > 1:
         means = _foreground_mean(stats, evaluation.convention)
-        table.add_section()
-        table.add_row("mean", "", *(_number(means[m]) for m in shown))
-    return table
+        rows.append(["mean", "", *(_number(means[m]) for m in shown)])
+    tolerance = f"{evaluation.nsd_tolerance_mm:g} {evaluation.spacing_unit}"
+    unit = f"; distances in {evaluation.unit}, NSD at {tolerance}"
+    return Table(
+        f"{cases} cases, convention {evaluation.convention}",
+        heads(("class", "empty", *shown)),
+        tuple(tuple(map(TableCell, row)) for row in rows),
+        (
+            "mean ± SD over cases, (n) where only n of them count; empty: cases with an empty mask"
+            f"{unit if 'HD95' in shown else ''}; VolumeError is relative and signed",
+        ),
+        frozenset({len(stats) - 1}),
+    )
 
 
 def _columns(evaluation: Evaluation) -> list[str]:
@@ -151,7 +156,7 @@ def _dataset_level(evaluation: Evaluation) -> dict[str, Any]:
     found = evaluation.dataset_iou(background=True)
     foreground = {name: value for name, value in found.items() if name in evaluation.labels}
     return {
-        "IoU": {str(evaluation.labels.get(name, 0)): value for name, value in found.items()},
+        "IoU": {key_of(evaluation.labels.get(name, 0)): value for name, value in found.items()},
         "mIoU": statistics(foreground.values()).mean,
         "mIoU_with_background": statistics(found.values()).mean,
     }
@@ -162,21 +167,9 @@ def _with_iou(row: ClassMetrics) -> ClassMetrics:
     return {**row, "IoU": row["Jaccard"]} if "Jaccard" in row else row
 
 
-def _json_safe(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _json_safe(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_json_safe(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _csv_field(metric: str, row: ClassMetrics) -> str:
-    value = row.get(metric, math.nan)
-    if math.isnan(value):
-        return ""
-    return str(int(value)) if metric in COUNTS else repr(value)
+def _whole_counts(row: ClassMetrics) -> dict[str, float]:
+    """Counts as whole numbers."""
+    return {m: int(v) if m in COUNTS and not math.isnan(v) else v for m, v in row.items()}
 
 
 def _cell(stats: Stats | None, cases: int) -> str:

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from semiseg.images.archive import Unpacked
 from semiseg.images.arrays import rescale
-from semiseg.images.claims import broken, check_file, explained
+from semiseg.images.claims import (
+    broken,
+    check_file,
+    check_memory,
+    explained,
+    needed_bytes,
+    readable_bytes,
+)
 from semiseg.images.dicom_geometry import Stack, orientation_groups, stack
 from semiseg.images.dicom_pixels import stored_frames
 from semiseg.images.dicom_slices import Slice, slices_of
@@ -123,11 +130,14 @@ def read_series(series: Series) -> Volume:
 
     Raises:
         DataError: NO_GEOMETRY, DUPLICATE_SLICE, MISSING_SLICE, UNEVEN_SLICES, BAD_ORIENTATION, BAD_SPACING,
-            NOT_GRAYSCALE, BAD_DTYPE, TRUNCATED or UNREADABLE.
+            NOT_GRAYSCALE, BAD_DTYPE, TRUNCATED, UNREADABLE or TOO_LARGE (the series as a whole).
     """
-    stacked = _stacked(series)
+    stacked, dtype = _stacked(series), _stored_dtype(series)
+    shape = stacked.grid.shape
+    needed = needed_bytes(shape, dtype.itemsize)
+    check_memory(series.where, needed, f"{' x '.join(map(str, shape))} voxels ({readable_bytes(needed)})")
     with explained(series.where):
-        array = _values(stacked.slices, _stored_dtype(series))
+        array = _values(stacked.slices, dtype)
     if stacked.tilt_degrees:
         _log.info("%s: gantry tilt of %.1f degrees kept in the affine", series.where, stacked.tilt_degrees)
     meta = {

@@ -124,7 +124,7 @@ def upright(array: Array, orientation: int, first: int = 0) -> Array:
 def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None = None) -> None:
     """Write PNG or BMP without loss; spacing other than 1 mm goes into ``CASE.json`` beside it.
 
-    ``meta["palette"]`` (index -> color) says in which colors 8-bit class numbers are shown; they stay as they are.
+    ``meta["palette"]`` (index -> color) says how 8-bit class numbers are shown; they stay as they are.
 
     Raises:
         DataError: BAD_DTYPE for values other than uint8 or uint16 (BMP: uint8), SHEARED for a turned grid,

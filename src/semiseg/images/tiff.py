@@ -220,7 +220,7 @@ def _colored(array: Array, colormap: Any) -> Array:
 
 
 def _spacing(file: Any, axes: int) -> tuple[list[float], bool]:
-    """Spacing in mm (slices, rows, columns) from OME's or ImageJ's words or the resolution tags, if any says it."""
+    """Spacing in mm (slices, rows, columns) from OME's or ImageJ's words or tags, and whether any says it."""
     found = _from_ome(file.ome_metadata) if file.is_ome else None
     if found is None and file.is_imagej:
         found = _from_imagej(file)

@@ -67,6 +67,10 @@ class Settings:
     slice_size: tuple[int, int] | None = None
 
 
+def _softmax(logits: Tensor) -> Tensor:
+    return logits.float().softmax(1)
+
+
 def predict_slabs(
     networks: Sequence[nn.Module],
     image: Tensor,
@@ -76,6 +80,7 @@ def predict_slabs(
     config: InferenceSettings | None = None,
     mirrored: Sequence[int] = (),
     precision: str = "32",
+    probabilities: Callable[[Tensor], Tensor] = _softmax,
 ) -> Generator[Slab, None, None]:
     """Class probabilities of a preprocessed image, averaged over networks (and mirrored views).
 
@@ -90,6 +95,7 @@ def predict_slabs(
         config: sliding window, or ``slice_size`` for whole resized slices.
         mirrored: patch axes along which to average over mirrored views, 2 ** their number in all.
         precision: ``"32"``, or ``"bf16"`` / ``"16"`` for autocast. Probabilities are float32 always.
+        probabilities: logits (B, K, *S) -> probabilities, float32.
 
     Yields:
         Slabs that cover T0 in order, on the networks' device, or on the CPU where they do not fit there.
@@ -103,7 +109,8 @@ def predict_slabs(
     device = _device(networks)
     size = config.slice_size or tuple(patch)
     batch = config.window_batch or max(1, VOXELS_PER_FORWARD.get(device.type, 2**22) // prod(size))
-    forward = _predict(networks, mirrored_views(mirrored), partial(autocasting, device, precision))
+    views, number_format = mirrored_views(mirrored), partial(autocasting, device, precision)
+    forward = _predict(networks, views, number_format, probabilities)
     with evaluating(networks):
         if config.slice_size:
             yield from predict_slices(forward, image, size, batch=batch, device=device)
@@ -159,6 +166,7 @@ def _predict(
     networks: Sequence[nn.Module],
     flips: Sequence[tuple[int, ...]],
     number_format: Callable[[], AbstractContextManager[object]],
+    activate: Callable[[Tensor], Tensor],
 ) -> Predict:
     def predict(x: Tensor) -> Tensor:
         with torch.inference_mode(), number_format():
@@ -169,7 +177,7 @@ def _predict(
         for network, axes in itertools.product(networks, flips):
             output = network(x.flip(axes) if axes else x)
             logits: Tensor = output if isinstance(output, Tensor) else output.logits
-            probabilities = logits.float().softmax(1)
+            probabilities = activate(logits)
             probabilities = probabilities.flip(axes) if axes else probabilities
             total = probabilities if total is None else total.add_(probabilities)
         if total is None:
@@ -316,8 +324,8 @@ def predict_slices(
         yield Slab(slab.start, resize_nearest(slab.probabilities, image.shape[2:]))
 
 
-def entropy(probabilities: Tensor, dim: int = 0) -> Tensor:
-    """Entropy over the classes divided by ln K: 0 is certain, 1 is uniform.
+def entropy(probabilities: Tensor, dim: int = 0, *, regions: bool = False) -> Tensor:
+    """Entropy over the classes divided by ln K: 0 is certain, 1 is uniform. Of regions the mean over them.
 
     With an ensemble or mirroring, ``probabilities`` are the mean over members, so that disagreement counts as
     uncertainty (predictive entropy).
@@ -325,10 +333,14 @@ def entropy(probabilities: Tensor, dim: int = 0) -> Tensor:
     Args:
         probabilities: (K, *S), or the K classes along ``dim``; in [0, 1], summing to 1.
         dim: the class axis.
+        regions: each channel has an entropy of its own, that of p and 1 - p.
 
     Returns:
         The shape without ``dim``, float32, in [0, 1].
     """
+    if regions:
+        pairs = torch.stack([probabilities, 1 - probabilities])
+        return entropy(pairs).mean(dim)
     classes = probabilities.shape[dim]
     if classes < 2:
         return torch.zeros_like(probabilities.select(dim, 0))

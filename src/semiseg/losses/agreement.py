@@ -43,7 +43,13 @@ def softmax_mse(
     return _reduce((squash(logits.float()) - squash(target_logits.float())).square(), reduction)
 
 
-def softmax_kl(logits: Tensor, target_logits: Tensor, *, reduction: Reduction = "voxel") -> Tensor:
+def softmax_kl(
+    logits: Tensor,
+    target_logits: Tensor,
+    *,
+    reduction: Reduction = "voxel",
+    activation: Literal["softmax", "sigmoid"] = "softmax",
+) -> Tensor:
     """``KL(target || prediction)``, elementwise ``q (log q - log p)`` with 0 log 0 = 0.
 
     Args:
@@ -51,9 +57,18 @@ def softmax_kl(logits: Tensor, target_logits: Tensor, *, reduction: Reduction = 
         target_logits: (B, K, *S), of q.
         reduction: as :func:`softmax_mse`; the default ``voxel`` is the true divergence per voxel, ``mean`` is
             that divided by K, as one published code has it.
+        activation: ``sigmoid`` for multi-label outputs: the divergence of each label and its absence.
     """
+    if activation == "sigmoid":
+        both = (softmax_kl(_binary(logits), _binary(target_logits), reduction="none")).sum(1)
+        return _reduce(both, reduction)
     log_p, log_q = logits.float().log_softmax(1), target_logits.float().log_softmax(1)
     return _reduce(log_q.exp() * (log_q - log_p), reduction)
+
+
+def _binary(logits: Tensor) -> Tensor:
+    """(B, 2, K, *S) logits of absence and presence."""
+    return torch.stack([torch.zeros_like(logits), logits], 1)
 
 
 def _softmax(logits: Tensor) -> Tensor:

@@ -32,7 +32,8 @@ def dice_loss(
 
     Args:
         probabilities: (B, K, *S) in [0, 1].
-        target: (B, *S) int64 in [0, K), :data:`IGNORE` where nothing is known.
+        target: (B, *S) int64 in [0, K), or (B, K, *S) 0 and 1 of regions, :data:`IGNORE` where nothing is
+            known.
         include_background: count class 0. ``False`` with K = 2 is the left-atrium loss.
         squared: squares in the denominator; ``False`` is ``sum(p) + sum(y)``.
         weights: one factor per counted class; the divisor stays the number of classes, as published.
@@ -53,12 +54,12 @@ def dice_loss_per_class(
     probabilities: Tensor, target: Tensor, *, squared: bool = True, smooth: float = 1e-5
 ) -> Tensor:
     """(K,), one ratio for each class; arguments as in :func:`dice_loss`."""
-    classes = probabilities.shape[1]
     probabilities = probabilities.float()
-    known = target != IGNORE
-    onehot = F.one_hot(target.where(known, 0), classes).movedim(-1, 1).to(probabilities.dtype)
-    mask = known.unsqueeze(1)
-    p, y = probabilities * mask, onehot * mask
+    mask = target != IGNORE
+    truth = target.where(mask, 0)
+    if not _of_regions(target, probabilities):
+        truth, mask = F.one_hot(truth, probabilities.shape[1]).movedim(-1, 1), mask.unsqueeze(1)
+    p, y = probabilities * mask, truth.to(probabilities.dtype) * mask
     axes = [0, *range(2, p.ndim)]
     overlap = (p * y).sum(axes)
     size = ((p * p) if squared else p).sum(axes) + y.sum(axes)  # y^2 == y
@@ -68,15 +69,28 @@ def dice_loss_per_class(
 def dice_ce(logits: Tensor, target: Tensor, *, include_background: bool = True) -> Tensor:
     """``0.5 * (cross-entropy + dice_loss)``, computed in float32 whatever the precision of the logits.
 
+    Of regions, each with a sigmoid of its own: binary cross-entropy, averaged over regions and voxels.
+
     Args:
         logits: (B, K, *S).
-        target: (B, *S) int64 in [0, K), or :data:`IGNORE`. With every voxel ignored the loss is 0.
-        include_background: passed to :func:`dice_loss`.
+        target: (B, *S) int64 in [0, K), or :data:`IGNORE`; or (B, K, *S) 0, 1 or :data:`IGNORE` of regions.
+            With every voxel ignored the loss is 0.
+        include_background: passed to :func:`dice_loss`; regions have none.
     """
+    if _of_regions(target, logits):
+        mask = target != IGNORE
+        truth = target.where(mask, 0).float()
+        binary = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
+        mean = (binary * mask).sum() / mask.sum().clamp_min(1)
+        return 0.5 * (mean + dice_loss(logits.float().sigmoid(), target))
     log_p = logits.float().log_softmax(1)
     known = (target != IGNORE).sum().clamp_min(1)
     cross_entropy = F.nll_loss(log_p, target, ignore_index=IGNORE, reduction="sum") / known
     return 0.5 * (cross_entropy + dice_loss(log_p.exp(), target, include_background=include_background))
+
+
+def _of_regions(target: Tensor, scores: Tensor) -> bool:
+    return target.ndim == scores.ndim
 
 
 def cross_entropy(

@@ -18,15 +18,16 @@ import contextlib
 import errno
 import json
 import logging
+import math
 import os
 import secrets
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -87,6 +88,25 @@ def printable(text: str) -> str:
     """A path that can be written as UTF-8 and shown on one line, whatever bytes its name has."""
     shown = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON knows it: paths as text, NaN and infinity as null, arrays and sets as lists."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if hasattr(value, "model_dump"):
+        return plain(value.model_dump(mode="json"))
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Iterable) and not isinstance(value, Path):
+        return [plain(item) for item in value]
+    return str(value)
 
 
 def read_json(path: Path) -> Any:

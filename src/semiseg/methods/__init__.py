@@ -14,18 +14,22 @@ from semiseg.methods._catalog import Description, docstring_of, head, measured, 
 if TYPE_CHECKING:
     from semiseg.core import Method
 
-__all__ = ["check_options", "describe", "description", "find", "measured", "memory", "names", "published"]
+__all__ = [
+    "check_options", "describe", "description", "find", "measured", "memory", "names", "published",
+    "require_regions",
+]  # fmt: skip
 
 FOLDER = Path(__file__).parent
 SHARED = "parts"
 """The folder of what several methods share; it is no method."""
 
 
-def names() -> list[str]:
-    """The methods that come with semiseg."""
+def names(*, regions: bool = False) -> list[str]:
+    """The methods that come with semiseg, or those of them that can train regions."""
     files = [path.stem for path in FOLDER.glob("*.py")]
     folders = [path.parent.name for path in FOLDER.glob("*/__init__.py")]
-    return sorted(name for name in files + folders if not name.startswith("_") and name != SHARED)
+    found = sorted(name for name in files + folders if not name.startswith("_") and name != SHARED)
+    return [name for name in found if _trains_regions(find(name))] if regions else found
 
 
 def source_of(name: str) -> Path:
@@ -140,6 +144,24 @@ def check_options(method: type[Method], options: dict[str, object]) -> dict[str,
         if option not in known:
             raise unknown_name(f"option of method {method.__name__}", option, known)
     return checked(f"method {method.__name__}", method, options)
+
+
+def require_regions(name: str) -> None:
+    """Refuse a method that cannot train regions.
+
+    Raises:
+        UsageError: names those that can.
+    """
+    if not _trains_regions(find(name)):
+        raise UsageError(
+            f"method {name!r} cannot train regions, which dataset.json has",
+            hint=f"use {', '.join(names(regions=True))}, or give each class one value in dataset.json",
+            code="METHOD_REGIONS",
+        )
+
+
+def _trains_regions(method: type[Method]) -> bool:
+    return bool(vars(method).get("regions", False))
 
 
 def all_options(method: type[Method], options: dict[str, object]) -> dict[str, object]:

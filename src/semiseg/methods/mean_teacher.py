@@ -41,6 +41,8 @@ class MeanTeacher(Teacher):
             student.
     """
 
+    regions = True
+
     def __init__(
         self,
         make_net: NetFactory,
@@ -61,7 +63,7 @@ class MeanTeacher(Teacher):
         z_l, z_u = logits.split([len(batch.x_l), len(x_u)])
 
         supervised = dice_ce(z_l, batch.y_l, include_background=self.include_background)
-        consistency = self.consistency(z_u, target)
+        consistency = self.consistency(z_u, target, activation=self.activation)
         yield self.total(supervised, consistency, t)
 
     def consistency_weight(self, t: Clock) -> float:

@@ -62,6 +62,8 @@ class SelfTraining(Method):
         include_background: count class 0 in the Dice term.
     """
 
+    regions = True
+
     def __init__(
         self,
         make_net: NetFactory,

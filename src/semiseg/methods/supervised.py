@@ -29,6 +29,7 @@ class Supervised(Method):
     """
 
     views = ()
+    regions = True
 
     def __init__(self, make_net: NetFactory, *, include_background: bool = True) -> None:
         super().__init__()

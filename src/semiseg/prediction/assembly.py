@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from semiseg.inference.postprocess import postprocess
 from semiseg.inference.predictor import entropy as entropy_of
 from semiseg.preparation.back import LabelRestorer, MapRestorer, restore_probabilities
 from semiseg.preparation.geometry import Geometry
+from semiseg.preparation.labels import file_values
 from semiseg.preparation.plan import Plan
 from semiseg.settings.config import InferenceConfig
 
@@ -38,7 +39,6 @@ class Assembly:
     Args:
         geometry: the scan's.
         plan: its classes.
-        values: class name -> value in the label map, background first.
         settings: what is filled and dropped in the end.
         entropy: also make the uncertainty map, from the same probabilities.
         probabilities: also keep all probabilities, K volumes.
@@ -48,14 +48,13 @@ class Assembly:
         self,
         geometry: Geometry,
         plan: Plan,
-        values: Mapping[str, int],
         settings: InferenceConfig,
         *,
         entropy: bool = False,
         probabilities: bool = False,
     ) -> None:
         self._geometry, self._plan = geometry, plan
-        self._values, self._settings = values, settings
+        self._settings = settings
         self._labels = LabelRestorer(geometry, plan)
         self._entropy = MapRestorer(geometry) if entropy else None
         self._shares: list[NDArray[np.float32]] | None = [] if probabilities else None
@@ -74,22 +73,24 @@ class Assembly:
                 code="NOT_FINITE",
             )
         if self._entropy is not None:
-            self._entropy.add(_numpy(entropy_of(scores)))
+            self._entropy.add(_numpy(entropy_of(scores, regions=bool(self._plan.regions))))
         if self._shares is not None:
             self._shares.append(_numpy(scores))
         if self._labels.direct and scores.device.type != "cpu":  # one byte per voxel travels instead of 4 K
             kind = torch.uint8 if len(scores) <= 256 else torch.int32
-            self._labels.add_classes(scores.argmax(0).to(kind).cpu().numpy())
+            self._labels.add_classes(self._plan.head.decide(scores).to(kind).cpu().numpy())
         else:
             self._labels.add(_numpy(scores))
 
     def result(self) -> Segmentation:
         """The post-processed label map and its companions, once all rows are in."""
         settings = self._settings
-        background, *_ = self._values.values()
+        background, *_ = values = file_values(self._plan)
+        members = {name: [values[k] for k in places] for name, places in self._plan.structures.items()}
         labels = postprocess(
             self._labels.result(),
-            {name: value for name, value in self._values.items() if value != background},
+            {name: values[k] for name, k in self._plan.written.items()},
+            regions=members if self._plan.regions else None,
             fill_holes=settings.fill_holes,
             largest_component=settings.largest_component,
             minimum_mm3=settings.minimum_mm3,

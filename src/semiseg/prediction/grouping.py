@@ -17,7 +17,7 @@ from semiseg.dataset.adopt.names import (
     take_channel,
     words,
 )
-from semiseg.dataset.adopt.pile import case_ids
+from semiseg.dataset.adopt.pairing import case_ids
 from semiseg.dataset.files import PHOTO_ENDINGS
 from semiseg.errors import DataError
 from semiseg.machine.files import printable
@@ -83,7 +83,7 @@ def _safe(stem: str) -> str:
 
 
 def _number_single(entries: Sequence[Entry], flat: bool) -> dict[int, DataError]:
-    """Numbers at the ends of names for a model of one channel: ``_0000`` alone is its channel, others are scans.
+    """Numbers at the ends of names, for one channel: ``_0000`` alone is its number, others number scans.
 
     Returns:
         id of an entry -> why it is neither: several numbers of several names look like channels.
@@ -257,8 +257,8 @@ def _error(name: str, entries: Sequence[Entry], why: str, code: str) -> DataErro
 def _refusal(name: str, files: Sequence[Path], why: str, code: str) -> DataError:
     return DataError(
         f"{name}: {why}",
-        hint="name files CASE_0000, CASE_0001, ... in the order of the model's channels, or CASE_ and the name "
-        "of the channel; one name per scan",
+        hint="name files CASE_0000, CASE_0001, ... in the order of the model's channels, or CASE_ and the "
+        "name of the channel; one name per scan",
         code=code,
         details={"case": name, "files": [printable(str(file)) for file in files]},
     )

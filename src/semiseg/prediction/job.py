@@ -235,7 +235,7 @@ class Job:
         """All files of one scan or none; the record says ``writing`` until the others are whole."""
         outputs, grid, meta, began = task.outputs, inferred.grid, inferred.meta, inferred.began
         found = inferred.assembly.result()
-        sizes = class_sizes(found.labels, self.model.label_values, grid)
+        sizes = class_sizes(found.labels, self.model.structures, grid)
         record = self._record(task, grid) | {
             "sizes": sizes,
             "unit": size_unit(grid),
@@ -272,6 +272,7 @@ class Job:
             "outputs": {kind: path.name for kind, path in task.outputs.files().items()},
             "label_values": self.model.label_values,
             **({"label_map": self.model.plan.label_map} if self.model.plan.label_map else {}),
+            **({"regions": self.model.structures} if self.model.plan.regions else {}),
             "grid": grid_dict(grid),
             # PNG and TIFF readers look for this key in CASE.json
             **({"spacing": list(grid.spacing)} if grid.unit == "mm" else {}),

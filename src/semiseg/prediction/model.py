@@ -74,7 +74,7 @@ class Model:
         for other in others:
             require_same(first, other)
         for member in self.members:
-            require_settings_fit(self.settings, member.plan.patch, list(member.plan.labels)[1:])
+            require_settings_fit(self.settings, member.plan.patch, member.plan.structures)
 
     @classmethod
     def load(
@@ -154,6 +154,12 @@ class Model:
     def label_values(self) -> dict[str, int]:
         """Class name -> value in the predictions, background included."""
         return dict(zip(self.plan.labels, file_values(self.plan), strict=True))
+
+    @property
+    def structures(self) -> dict[str, tuple[int, ...]]:
+        """Class (without background) or region -> the values that it has in the predictions."""
+        values = file_values(self.plan)
+        return {name: tuple(values[k] for k in places) for name, places in self.plan.structures.items()}
 
     def mirrored(self, member: Member) -> tuple[int, ...]:
         """The patch axes along which the member's mirrored views are averaged: none its training lacked."""
@@ -235,7 +241,6 @@ class Model:
         assembly = Assembly(
             scan.geometry,
             self.plan,
-            self.label_values,
             self.settings,
             entropy=entropy,
             probabilities=probabilities,
@@ -265,6 +270,7 @@ class Model:
             config=self.settings,
             mirrored=self.mirrored(members[0]),
             precision=self.precision,
+            probabilities=self.plan.head.probabilities,
         )
 
     def _copy(self, member: Member) -> nn.Module:

@@ -167,12 +167,14 @@ def size_unit(grid: Grid) -> str:
     return "mL" if len(grid.shape) == 3 else "mm2"
 
 
-def class_sizes(labels: NDArray[Any], values: Mapping[str, int], grid: Grid) -> dict[str, float]:
-    """Class name -> volume in mL, or area in mm² of a 2D image, of every class but the first (background).
+def class_sizes(
+    labels: NDArray[Any], structures: Mapping[str, Sequence[int]], grid: Grid
+) -> dict[str, float]:
+    """Class or region -> volume in mL, or area in mm² of a 2D image, from the values that it has.
 
     Pixels, where no file says how large they are.
     """
-    counts = np.bincount(labels.reshape(-1), minlength=max(values.values()) + 1)
+    most = max(value for values in structures.values() for value in values)
+    counts = np.bincount(labels.reshape(-1), minlength=most + 1)
     unit = float(np.prod(grid.spacing)) / (1000.0 if size_unit(grid) == "mL" else 1.0)
-    names = list(values)[1:]
-    return {name: round(float(counts[values[name]]) * unit, 4) for name in names}
+    return {name: round(float(counts[list(v)].sum()) * unit, 4) for name, v in structures.items()}

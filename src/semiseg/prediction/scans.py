@@ -17,7 +17,7 @@ from semiseg.dataset.adopt.draft import Source
 from semiseg.dataset.adopt.listing import Entry, Listing, list_source, without_previews
 from semiseg.dataset.adopt.looks import load, look
 from semiseg.dataset.adopt.names import folder_role
-from semiseg.dataset.adopt.pile import without_masks
+from semiseg.dataset.adopt.pairing import without_masks
 from semiseg.dataset.case import Case, load_case, stacked
 from semiseg.dataset.description import FILE, read_description
 from semiseg.errors import DataError, UsageError
@@ -63,9 +63,9 @@ class Scan:
 def find_scans(inputs: Path, channels: Sequence[str]) -> list[Scan]:
     """The scans at ``inputs``, sorted by id. Scans that will fail are listed too, so none is lost in silence.
 
-    Piles are understood as by ``semiseg init``: flat or nested; channels told by ``_0000``, by the words of the
-    model's channel names or by sequence words, in the names of files, folders or DICOM series. Masks, previews
-    and files of other channels are left out with a warning.
+    Piles are understood as by ``semiseg init``: flat or nested; channels told by ``_0000``, by the words of
+    the model's channel names or by sequence words, in the names of files, folders or DICOM series. Masks,
+    previews and files of other channels are left out with a warning.
 
     Args:
         inputs: an image; a folder of images; a dataset folder (its ``imagesTs``); a DICOM file, a folder of
@@ -180,7 +180,7 @@ def _numbers(folder: Path, channels: Sequence[str]) -> tuple[int, ...] | None:
     there = ", ".join(read_description(root)[0].channel_names)
     raise DataError(
         f"dataset {root} has the channels {there}; the model wants {', '.join(channels)}",
-        hint=f"predict with a model of these channels; if only the names differ, change them in {root / FILE}",
+        hint=f"use a model of these channels; if only the names differ, change them in {root / FILE}",
         code="CHANNELS",
         details={"dataset": there.split(", "), "model": list(channels)},
     )

@@ -113,6 +113,7 @@ class LabelRestorer:
         self._geometry = geometry
         self._resampler = RowResampler(geometry.shape, geometry.cropped_shape)
         self._values = file_values(plan)
+        self._painted = [self._values[k] for k in plan.head.painted]
         self._full = np.full(
             geometry.turned_shape, self._values[0], smallest_unsigned(self._values)
         )  # outside of the crop the first class (background) is certain
@@ -120,16 +121,23 @@ class LabelRestorer:
         self._rows = 0
 
     def add(self, scores: Image) -> None:
-        """Take the next rows: (K, rows, T1, T2); the largest score wins, of equals any (:class:`Winners`)."""
+        """Take the next rows: (K, rows, T1, T2); the largest score wins, of equals any (:class:`Winners`).
+
+        Of regions, those above 0.5 are painted one over another.
+        """
         start, height, maps = self._resampler.push(scores)
         self._rows = start + height
         inside = self._inside[start : start + height]
+        if self._painted:
+            for share, value in zip(maps, self._painted, strict=True):
+                np.copyto(inside, value, where=share > 0.5)
+            return
         winners = Winners(inside.shape, start * inside[:1].size)
         for share, value in zip(maps, self._values, strict=True):
             np.copyto(inside, value, where=winners.take(share))
 
     def add_classes(self, classes: NDArray[np.uint8]) -> None:
-        """Take the next rows as winners in [0, K), (rows, T1, T2); only where :attr:`direct`."""
+        """Take the next rows as classes (rows, T1, T2), places in ``plan.labels``; if :attr:`direct`."""
         rows = slice(self._rows, self._rows + len(classes))
         self._inside[rows] = np.asarray(self._values, self._full.dtype)[classes]
         self._rows = rows.stop
@@ -212,12 +220,13 @@ def restore_probabilities(probabilities: Image, geometry: Geometry, plan: Plan) 
         plan: the plan the scan was laid out with.
 
     Returns:
-        (K, *S) float32, still summing to one; outside the crop the first class (background) is certain.
+        (K, *S) float32, still summing to one; outside the crop the first class (background) is certain, or no
+        region is there.
     """
     _require_fit(probabilities, geometry, plan)
     out = np.empty((len(probabilities), *geometry.source.shape), np.float32)
     for k, values in enumerate(probabilities):
-        out[k] = restore_map(values, geometry, plan, fill=float(k == 0))
+        out[k] = restore_map(values, geometry, plan, fill=float(k == 0 and not plan.regions))
     return out
 
 

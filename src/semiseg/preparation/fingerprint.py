@@ -183,6 +183,8 @@ class _Ask:
     """Raw to declared label value."""
     background: frozenset[int]
     """Declared values that are no foreground."""
+    regions: tuple[tuple[int, ...], ...] = ()
+    """Declared values of each structure, where one is made of several."""
 
     @property
     def ct(self) -> bool:
@@ -196,6 +198,7 @@ def fingerprint(
     *,
     label_map: Mapping[int, int] | None = None,
     ignore_value: int | None = None,
+    regions: tuple[tuple[int, ...], ...] = (),
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Fingerprint:
@@ -208,6 +211,7 @@ def fingerprint(
         workers: processes; 0 works in this one.
         label_map: raw to declared label value.
         ignore_value: the declared value that is neither foreground nor background.
+        regions: declared values of each structure, where one is made of several.
         cache: a folder; the result is kept there and reused while no file changes.
         progress: told (cases done, all cases).
 
@@ -221,7 +225,7 @@ def fingerprint(
     labeled = [case.id for case in cases if isinstance(case, LabeledCase)]
     others = [case.id for case in cases if not isinstance(case, LabeledCase)]
     read = frozenset([*_spread(labeled), *_spread(others)])
-    ask = _Ask(tuple(channel_names), read, dict(label_map or {}), frozenset(background))
+    ask = _Ask(tuple(channel_names), read, dict(label_map or {}), frozenset(background), regions)
     kept = None if cache is None else cache / f"fingerprint-{_key(cases, ask)}.json"
     known = None if kept is None else _load(kept)
     if known is not None:
@@ -270,7 +274,7 @@ def _measure(case: Case, ask: _Ask) -> _Measured:
     foreground = []
     if isinstance(case, LabeledCase):
         label = _declared(load_label(case, grid), ask)
-        facts = dataclasses.replace(facts, run=_shortest_run(label, grid.spacing))
+        facts = dataclasses.replace(facts, run=_run(label, grid.spacing, ask.regions))
         if ask.ct:
             foreground = [sample(channel[label > 0]) for channel in image]
     return _Measured(facts, body, foreground)
@@ -286,6 +290,16 @@ def _declared(label: NDArray[Any], ask: _Ask) -> NDArray[np.uint16]:
     table[np.isin(table, list(ask.background))] = 0
     declared: NDArray[np.uint16] = table[raw]
     return declared
+
+
+def _run(
+    label: NDArray[np.uint16], spacing: Sequence[float], regions: Sequence[Sequence[int]]
+) -> tuple[float, ...] | None:
+    if not regions:
+        return _shortest_run(label, spacing)
+    masks = (np.isin(label, members).astype(np.uint16) for members in regions)
+    found = [run for mask in masks if (run := _shortest_run(mask, spacing)) is not None]
+    return tuple(map(min, zip(*found, strict=True))) if found else None
 
 
 def _shortest_run(label: NDArray[np.uint16], spacing: Sequence[float]) -> tuple[float, ...] | None:
@@ -340,6 +354,7 @@ def _key(cases: Sequence[Case], ask: _Ask) -> str:
     """Changes with any image's name, size or time, and with any label's that would be opened."""
     rows: list[Any] = [_FORM, ask.channels, sorted(ask.voxels)]
     rows += [sorted(ask.mapping.items()), sorted(ask.background)]
+    rows += [ask.regions] if ask.regions else []
     for case in cases:
         opened = [
             *case.images,

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from semiseg.errors import UsageError
 from semiseg.preparation.seen import Seen
+
+if TYPE_CHECKING:
+    from semiseg.core import Head
 
 Scheme = Literal["zscore", "ct", "none", "rescale_to_0_1", "rgb_to_0_1"]
 T = TypeVar("T")
@@ -92,7 +95,12 @@ class Plan(_Frozen):
     """``nonzero`` crops to the box of voxels that are not exactly 0 in some channel; never uses a label."""
     channels: tuple[ChannelPlan, ...]
     labels: dict[str, int]
-    """Class name -> value in the label files, in class order; class k of the network is the k-th entry."""
+    """Class name -> value in the label files, in class order; class k of the network is the k-th entry,
+    unless there are regions."""
+    regions: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    """Region -> the values that it is made of; the network has a channel for each region, in this order."""
+    regions_class_order: tuple[int, ...] = ()
+    """The value that each region is painted with in a prediction, later ones over earlier ones."""
     label_map: dict[int, int] = Field(default_factory=dict)
     """Raw value in a file -> declared value, for files with 255 or 1/2/4 (``check --fix`` writes it)."""
     ignore_value: int | None = None
@@ -119,19 +127,47 @@ class Plan(_Frozen):
             raise ValueError(f"patch has {len(self.patch)} entries, but dim is {self.dim}")
         if sorted(self.axes) != [0, 1, 2]:
             raise ValueError(f"axes must order 0, 1, 2, got {self.axes}")
-        names = [*self.labels, *(channel.name for channel in self.channels)]
+        names = [*self.labels, *self.regions, *(channel.name for channel in self.channels)]
         if not all(name.isprintable() for name in names):
             raise ValueError("the name of a class or channel has characters that cannot be seen")
         if self.seen is not None and len(self.seen.channels) not in (0, len(self.channels)):
             raise ValueError(f"seen has {len(self.seen.channels)} channels, channels {len(self.channels)}")
         if len(set(self.labels.values())) != len(self.labels):
             raise ValueError("two classes have the same label value")
+        used = {value for members in (*self.regions.values(), self.regions_class_order) for value in members}
+        if not used <= set(self.labels.values()) or len(self.regions_class_order) != len(self.regions):
+            raise ValueError("regions and regions_class_order do not fit the values of labels")
         return self
 
     @property
     def classes(self) -> int:
-        """K, with background."""
-        return len(self.labels)
+        """K, the channels of the network: classes with background, or regions."""
+        return len(self.regions) or len(self.labels)
+
+    @property
+    def structures(self) -> dict[str, tuple[int, ...]]:
+        """What is scored: region, or class but background -> places of its values in :attr:`labels`."""
+        place = {value: k for k, value in enumerate(self.labels.values())}
+        if self.regions:
+            return {name: tuple(place[v] for v in members) for name, members in self.regions.items()}
+        return {name: (k,) for k, name in enumerate(self.labels) if k}
+
+    @property
+    def written(self) -> dict[str, int]:
+        """Structure -> the place in :attr:`labels` of the value that predictions have there."""
+        place = {value: k for k, value in enumerate(self.labels.values())}
+        if self.regions:
+            return {n: place[v] for n, v in zip(self.regions, self.regions_class_order, strict=True)}
+        return {name: k for name, (k,) in self.structures.items()}
+
+    @property
+    def head(self) -> Head:
+        """What the channels of the network mean."""
+        from semiseg.core import Head  # imports torch, which planning does not need
+
+        if not self.regions:
+            return Head(len(self.labels))
+        return Head(len(self.labels), tuple(self.structures.values()), tuple(self.written.values()))
 
     def save(self, path: Path) -> None:
         """Write as indented JSON."""
@@ -172,6 +208,7 @@ def explain(plan: Plan) -> list[str]:
     values = {
         "dataset": plan.dataset or "(not named)",
         "labels": ", ".join(f"{name} = {value}" for name, value in plan.labels.items()),
+        **({"regions": _painted(plan)} if plan.regions else {}),
         "dim": f"{plan.dim}D",
         "orientation": plan.orientation,
         "axes": f"{plan.axes}",
@@ -189,6 +226,11 @@ def explain(plan: Plan) -> list[str]:
         f"{name}: {value}" + (f" ({plan.reasons[name]})" if name in plan.reasons else "")
         for name, value in values.items()
     ]
+
+
+def _painted(plan: Plan) -> str:
+    pairs = zip(plan.regions.items(), plan.regions_class_order, strict=True)
+    return ", ".join(f"{name} = {list(members)} painted with {value}" for (name, members), value in pairs)
 
 
 def _scheme(channel: ChannelPlan) -> str:

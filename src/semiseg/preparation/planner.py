@@ -115,6 +115,7 @@ def make_plan(
         workers,
         label_map=dataset.label_map,
         ignore_value=dataset.ignore_value,
+        regions=tuple(dataset.regions.values()),
         cache=cache,
         progress=progress,
     )
@@ -128,7 +129,8 @@ def make_plan(
         cropped=crop.value == "nonzero",
     )
     channels = Choice(*choose_channels(found, asked.pop("channels", None)))
-    load = Load(len(dataset.channel_names), len(dataset.labels), batch or 4, network.features, networks)
+    outputs = len(dataset.regions or dataset.labels)
+    load = Load(len(dataset.channel_names), outputs, batch or 4, network.features, networks)
     layout, sizes = _choose_sizes(
         layout,
         network,
@@ -148,6 +150,8 @@ def make_plan(
         "axes": layout.axes,
         "spacing": layout.target,
         "labels": dataset.labels,
+        "regions": dataset.regions,
+        "regions_class_order": dataset.regions_class_order,
         "label_map": dataset.label_map,
         "ignore_value": dataset.ignore_value,
         "colors": dataset.colors,

@@ -115,7 +115,7 @@ def plan_for(
 
 
 def require_same_data(plan: Plan, dataset: Dataset, file: Path) -> None:
-    """A plan of other channels or label values cannot be meant; other names can.
+    """A plan of other channels, label values or regions cannot be meant; other names can.
 
     Raises:
         UsageError: the plan was made for other data.
@@ -123,8 +123,10 @@ def require_same_data(plan: Plan, dataset: Dataset, file: Path) -> None:
     for what, planned, there in (
         ("channels", [channel.name for channel in plan.channels], list(dataset.channel_names)),
         ("label values", sorted(plan.labels.values()), sorted(dataset.labels.values())),
+        ("regions", list(plan.regions.values()), list(dataset.regions.values())),
+        ("painted values", list(plan.regions_class_order), list(dataset.regions_class_order)),
     ):
-        if len(planned) != len(there) or (what == "label values" and planned != there):
+        if len(planned) != len(there) or (what != "channels" and planned != there):
             raise UsageError(
                 f"plan {file} was made for other data: its {what} are {planned}, "
                 f"those of {dataset.name} {there}",

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from semiseg import methods
 from semiseg.dataset.case import LabeledCase
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.split import Split
@@ -110,6 +111,8 @@ class _Part:
         if variant.title not in self._configs:
             self._configs[variant.title] = None
             try:
+                if self.dataset.regions:
+                    methods.require_regions(variant.method)
                 self._configs[variant.title] = config_of(self.spec, self.data, variant)
             except SemisegError as error:
                 found = error.details.get("problems") or [error.message]

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from semiseg.drawing.table import STYLES, Column, Table, TableCell, heads, table_of, terminal
 from semiseg.runs.console import duration
 from semiseg.sweeping.board import SweepProgress, cost
+from semiseg.sweeping.grid import SweepCell
 from semiseg.sweeping.ledger import CellState
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
 METRIC = "Dice"
-STYLES = {"failed": "red", "dead": "red", "running": "yellow", "done": "green"}
 
 
 def summary_line(board: SweepProgress) -> str:
@@ -31,45 +31,38 @@ def summary_line(board: SweepProgress) -> str:
 
 def result_table(board: SweepProgress) -> Table:
     """One row per dataset and variant, one column per number of labels: mean Dice, and how many are done."""
-    from rich.table import Table
-
     groups: dict[tuple[str, str], dict[str, list[CellState]]] = {}
     for entry in board.entries:
         row = groups.setdefault((entry.cell.dataset, entry.cell.variant), {})
         row.setdefault(entry.cell.budget, []).append(entry)
     budgets = sorted({entry.cell.budget for entry in board.entries}, key=_amount)
-    table = Table(caption=f"mean {METRIC} (cells done)")
-    for heading in ("dataset", "variant", *(f"labeled {budget}" for budget in budgets)):
-        table.add_column(heading)
-    for (dataset, variant), row in groups.items():
-        table.add_row(dataset, variant, *(_text(row.get(budget, []), board) for budget in budgets))
-    return table
+    titles = ("dataset", "variant", *(f"labeled {budget}" for budget in budgets))
+    rows = tuple(
+        (*map(TableCell, names), *(_result(row.get(budget, []), board) for budget in budgets))
+        for names, row in groups.items()
+    )
+    return Table("", heads(titles, left=2), rows, (f"mean {METRIC} (cells done)",))
 
 
 def cell_table(board: SweepProgress) -> Table:
     """Every cell with its cost, how far it is trained and its state, for ``--dry-run``."""
-    from rich.table import Table
+    columns: list[tuple[Column | str, Callable[[CellState], TableCell | str]]] = [
+        ("cell", lambda entry: entry.cell.id),
+        ("dataset", lambda entry: entry.cell.dataset),
+        ("variant", lambda entry: entry.cell.variant + (f" ({b} bound)" if (b := entry.cell.bound) else "")),
+        ("labeled", lambda entry: _labeled(entry.cell)),
+        ("fold", lambda entry: str(entry.cell.fold)),
+        ("seed", lambda entry: str(entry.cell.seed)),
+        ("cost", lambda entry: f"{cost(entry.cell):.0f}"),
+        ("trained", lambda entry: f"{board.share.get(entry.cell.id, 0.0):.0%}"),
+        (Column("state", number=False), lambda entry: TableCell(entry.state, state=entry.state)),
+    ]
+    note = "cost: iterations, times what an iteration costs in supervised ones"
+    return table_of("", board.entries, columns, [note], left=4)
 
-    table = Table(caption="cost: iterations, times what an iteration costs in supervised ones")
-    for heading in ("cell", "dataset", "variant", "labeled", "fold", "seed", "cost", "trained", "state"):
-        number = heading in ("fold", "seed", "cost", "trained")
-        table.add_column(heading, justify="right" if number else "left")
-    for entry in board.entries:
-        cell = entry.cell
-        bound = f" ({cell.bound} bound)" if cell.bound else ""
-        labeled = cell.budget if cell.budget == str(cell.labeled) else f"{cell.budget} ({cell.labeled})"
-        table.add_row(
-            cell.id,
-            cell.dataset,
-            f"{cell.variant}{bound}",
-            labeled,
-            str(cell.fold),
-            str(cell.seed),
-            f"{cost(cell):.0f}",
-            f"{board.share.get(cell.id, 0.0):.0%}",
-            entry.state,
-        )
-    return table
+
+def _labeled(cell: SweepCell) -> str:
+    return cell.budget if cell.budget == str(cell.labeled) else f"{cell.budget} ({cell.labeled})"
 
 
 @contextmanager
@@ -137,7 +130,7 @@ def _moment(board: SweepProgress, height: int) -> RenderableType:
     rows = len({(entry.cell.dataset, entry.cell.variant) for entry in board.entries}) + 5
     head = Text(summary_line(board), "bold")
     room = max(height - 2 - (rows if rows < height - 4 else 0), 1)
-    parts: list[RenderableType] = [result_table(board)] if rows < height - 4 else []
+    parts: list[RenderableType] = [terminal(result_table(board))] if rows < height - 4 else []
     return Group(head, *parts, *lines[:room])
 
 
@@ -148,19 +141,17 @@ def _outcome(entry: CellState) -> str:
     return f"{entry.state}: {(entry.error or {}).get('message', '')}"
 
 
-def _text(entries: Sequence[CellState], board: SweepProgress) -> str:
+def _result(entries: Sequence[CellState], board: SweepProgress) -> TableCell:
     """``0.871 (2/2)``, or what keeps it from being so."""
-    if not entries:
-        return ""
     done = [entry for entry in entries if entry.state == "done"]
     values = [v for entry in done if (v := (entry.result or {}).get(METRIC)) is not None]
     parts = [f"{sum(values) / len(values):.4f}"] if values else []
     if len(done) < len(entries) or len(entries) > 1:
         parts.append(f"({len(done)}/{len(entries)})")
     running = [board.share.get(entry.cell.id, 0.0) for entry in entries if entry.state == "running"]
-    parts += [f"[yellow]{share:.0%}[/]" for share in running]
-    parts += [f"[red]{entry.state}[/]" for entry in entries if entry.state in ("failed", "dead")]
-    return " ".join(parts)
+    failed = [str(entry.state) for entry in entries if entry.state in ("failed", "dead")]
+    parts += [*(f"{share:.0%}" for share in running), *failed]
+    return TableCell(" ".join(parts), state="failed" if failed else "running" if running else "")
 
 
 def _amount(budget: str) -> tuple[bool, int]:

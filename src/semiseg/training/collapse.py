@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from semiseg.core import IGNORE, Batch
+from semiseg.core import Batch, Head
 from semiseg.runs.events import SHARE_PREFIX
 from semiseg.training.compiled import eager
 
@@ -292,6 +292,7 @@ class CollapseMonitor:
         plan: how often to look, see :func:`cadence`.
         total: iterations of the run.
         autocast: the number format of the forward passes.
+        head: what the channels mean; None for softmax classes.
     """
 
     def __init__(
@@ -302,7 +303,9 @@ class CollapseMonitor:
         plan: Cadence,
         total: int,
         autocast: Callable[[], AbstractContextManager[Any]],
+        head: Head | None = None,
     ) -> None:
+        self.head = head or Head(len(names) + 1)
         self.probe, self.plan, self.autocast = probe, plan, autocast
         self.judge = Judge(names, spread, plan.pooled, settled=total // 2, last=total)
 
@@ -317,7 +320,6 @@ class CollapseMonitor:
         return self.judge.add(shares, step, stage)
 
     def _look(self, network: nn.Module, step: int) -> Shares:
-        classes = len(self.judge.names) + 1
         first = step * self.plan.probes  # other crops each time, and the same ones after a resume
         modes = {module: module.training for module in network.modules()}
         network.eval()
@@ -326,12 +328,17 @@ class CollapseMonitor:
             for number in range(first, first + self.plan.probes):
                 batch = self.probe(number)
                 with self.autocast():
-                    labeled, unlabeled = (network(x).logits.argmax(1) for x in (batch.x_l, batch.x_u["weak"]))
-                found.append(_shares_of(batch.y_l, labeled, unlabeled, classes))
+                    labeled, unlabeled = (network(x).logits for x in (batch.x_l, batch.x_u["weak"]))
+                found.append(
+                    _shares_of(batch.y_l, self._decided(labeled), self._decided(unlabeled), self.head)
+                )
         for module, training in modes.items():
             module.training = training
         parts = [torch.cat([shares[i] for shares in found]).cpu() for i in range(5)]
         return Shares(parts[0], parts[1], parts[2], parts[3], float(parts[4].mean()))
+
+    def _decided(self, logits: Tensor) -> Tensor:
+        return self.head.targets(self.head.decide(logits, 1, over=0.0))
 
     def report(self) -> dict[str, Any]:
         """For the manifest: the shares of each class at the last check, and every finding."""
@@ -345,38 +352,38 @@ class CollapseMonitor:
         }
 
 
-def share_spread(labels: Sequence[Tensor], classes: int) -> list[float]:
-    """Relative standard error of each foreground class' mean share among labeled scans; 0.5 with one scan.
+def share_spread(labels: Sequence[Tensor], head: Head) -> list[float]:
+    """Relative standard error of each structure's mean share among labeled scans; 0.5 with one scan.
 
     Args:
         labels: (*S) classes of each labeled scan, or a part of its voxels.
-        classes: with background.
+        head: what the structures are.
     """
-    shares = torch.cat([_shares(label[None], classes, label[None] != IGNORE) for label in labels]).double()
+    targets = [head.targets(label[None]) for label in labels]
+    shares = torch.cat([_shares(head.structures(y), head.known(y)) for y in targets]).double()
     if len(shares) < 2:
-        return [0.5] * (classes - 1)
+        return [0.5] * shares.shape[1]
     error = shares.std(0) / math.sqrt(len(shares))
     return [float(value) for value in error / shares.mean(0).clamp_min(1e-12)]
 
 
-def _shares_of(y: Tensor, labeled: Tensor, unlabeled: Tensor, classes: int) -> tuple[Tensor, ...]:
-    known = y != IGNORE
+def _shares_of(y: Tensor, labeled: Tensor, unlabeled: Tensor, head: Head) -> tuple[Tensor, ...]:
+    known, everywhere = head.known(y), head.known(unlabeled)
     whole = bool(known.float().mean() >= KNOWN)
+    both = (ours & truth for ours, truth in zip(head.structures(labeled), head.structures(y), strict=True))
     return (
-        _shares(y, classes, known),
-        _shares(labeled, classes, known if whole else None),
-        _shares(unlabeled, classes),
-        _shares(torch.where(labeled == y, y, 0), classes, known),
+        _shares(head.structures(y), known),
+        _shares(head.structures(labeled), known if whole else torch.ones_like(known)),
+        _shares(head.structures(unlabeled), everywhere),
+        _shares(both, known),
         known.float().mean().reshape(1),
     )
 
 
-def _shares(labels: Tensor, classes: int, known: Tensor | None = None) -> Tensor:
-    """(N, K - 1): share of each foreground class among the known voxels of each crop (N, *S)."""
-    known = torch.ones_like(labels, dtype=torch.bool) if known is None else known
+def _shares(masks: Iterable[Tensor], known: Tensor) -> Tensor:
+    """(N, structures): share of each mask among the known voxels of each crop (N, *S)."""
     voxels = known.flatten(1).sum(1).clamp_min(1)
-    counts = [((labels == k) & known).flatten(1).sum(1) for k in range(1, classes)]
-    return torch.stack([count / voxels for count in counts], 1)
+    return torch.stack([(mask & known).flatten(1).sum(1) / voxels for mask in masks], 1)
 
 
 def _plus(sums: Sequence[float], more: Tensor) -> list[float]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semiseg import images
-from semiseg.core import IGNORE, PseudoLabels, Stage
+from semiseg.core import IGNORE, Head, PseudoLabels, Stage
 from semiseg.errors import DataError
 from semiseg.inference.accumulate import Slab
 from semiseg.inference.postprocess import postprocess
@@ -130,20 +130,22 @@ class PseudoLabeler:
         if _facts(record).get("network") == network:
             return
         began = time.monotonic()
-        seen = _Seen(model.plan.classes)
+        plan, head = model.plan, model.plan.head
+        seen = _Seen(head)
         scan = PreparedScan(((model.members, np.array(case.image)),), case.geometry)
         found = model.infer(scan, also=seen.add).result()
         labels, confidence = seen.maps()
         settings = self.config.inference
         labels = postprocess(
             labels,
-            {name: k for k, name in enumerate(model.plan.labels) if k},
+            plan.written,
+            regions=plan.structures if plan.regions else None,
             fill_holes=settings.fill_holes,
             largest_component=settings.largest_component,
             minimum_mm3=settings.minimum_mm3,
             spacing=case.geometry.spacing,
         )
-        counts = reliability.histogram(labels, confidence, model.plan.classes)
+        counts = reliability.histogram(labels, confidence, head.classes)
         write_array(place / f"{case.id}.label.npy", labels)
         write_array(place / f"{case.id}.confidence.npy", confidence)
         images.write(place / f"{case.id}.nii.gz", found.labels, case.geometry.source, {})
@@ -246,16 +248,17 @@ class PseudoLabeler:
 class _Seen:
     """Classes, confidences and entropies on the grid of training, slab by slab."""
 
-    def __init__(self, classes: int) -> None:
-        self._most = math.log(classes)
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self._most = len(head.regions) * math.log(2) or math.log(head.classes)
         self._parts: list[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]] = []
         self.entropy_sum = 0.0
 
     def add(self, slab: Slab) -> None:
         """Take the next rows."""
         p = slab.probabilities
-        confidence, labels = p.max(0)
-        entropy = reliability.entropy_map(p)
+        labels, confidence = self._head.decide(p), self._head.confidence(p)
+        entropy = reliability.entropy_map(torch.cat([p, 1 - p]) if self._head.regions else p)
         self.entropy_sum += float(entropy.double().sum())
         self._parts.append((_bytes(labels), _bytes((255 * confidence).round()), entropy.cpu().numpy()))
 

@@ -62,7 +62,7 @@ class Session:
 
     def __post_init__(self) -> None:
         config, plan, fabric = self.config, self.prepared.plan, self.fabric
-        require_settings_fit(config.inference, plan.patch, list(plan.labels)[1:])
+        require_settings_fit(config.inference, plan.patch, plan.structures)
         self.notices = list(self.prepared.dataset.notices)
         if config.select == "best-val" and not self.prepared.split.val:
             self.notices.append("no validation list to choose weights by: the last ones are exported")
@@ -74,6 +74,7 @@ class Session:
         layout = torch.channels_last if plan.dim == 2 else torch.channels_last_3d
         build: Callable[..., Method] = kind
         method = build(make_net, **options)
+        method.activation = plan.head.activation
         if config.train.channels_last:
             self_check.to_format(method, layout)
         self.method = method.to(fabric.device)
@@ -252,11 +253,12 @@ class Session:
         first = self.batches.of(self.method.stages[0])
         return CollapseMonitor(
             first.drawn_alike((found.labeled, 2 * found.labeled)),
-            list(plan.labels)[1:],
-            share_spread(labels, plan.classes),
+            list(plan.structures),
+            share_spread(labels, plan.head),
             found,
             total,
             self.precision.autocast,
+            plan.head,
         )
 
     def _description(self, network: str) -> dict[str, Any]:

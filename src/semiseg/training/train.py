@@ -119,6 +119,8 @@ def train(
             config = with_network(config, given.network.name)
         config = resolved(config, fabric.device.type)
         require_names(config)
+        if opened.regions:
+            methods.require_regions(config.method.name)
         folder = RunFolder(Path(run or runs), opened.name, config, exact=run is not None)
         with nullcontext() if dry_run else _held(fabric, folder):
             tell_first = functools.partial(_tell, fabric, listeners, set())

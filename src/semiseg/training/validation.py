@@ -37,7 +37,7 @@ class Validation:
     ) -> None:
         self.plan, self.config, self.precision = prepared.plan, config, precision
         self.cases, self.mirrored = prepared.split.val, mirrored
-        self.labels = {name: k for k, name in enumerate(prepared.plan.labels) if k}
+        self.labels = {n: k if len(k) > 1 else k[0] for n, k in prepared.plan.structures.items()}
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
         """Mean Dice over the foreground classes (``dice``) and of each (``dice/CLASS``)."""

@@ -149,7 +149,7 @@ class Book:
         Args:
             number: of the trial.
             note: how it ended.
-            counts: towards the few attempts that a trial has; an interruption by hand does not.
+            counts: towards the few attempts that a trial has; the end of the whole command does not.
         """
         with self.lock:
             self.open.pop(number, None)
@@ -256,10 +256,10 @@ class Book:
             )
 
     def _recover(self) -> None:
-        """Trials that still run in the journal died with the process that had it."""
+        """Trials that still run in the journal ended with the command that wrote it: no fault of theirs."""
         for trial in self._trials():
             if trial.state == _states().RUNNING:
-                self.die(trial.number, "interrupted")
+                self.die(trial.number, "interrupted", counts=False)
 
 
 def _states() -> Any:

@@ -30,6 +30,11 @@ NextJob = Callable[[], tuple[TrialRecord, TrialJob] | None]
 Tell = Callable[[TrialRecord], None]
 
 
+ASKED = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
+"""What ends a process on request. A scheduler sends it to all of a job's processes at once, and a worker that
+cannot save yet ends by it before its leader has noticed: the trial is not to blame."""
+
+
 class DiedError(Exception):
     """The process of a trial is gone."""
 
@@ -134,7 +139,7 @@ class _Worker:
                     raise content
         except (EOFError, BrokenPipeError, ConnectionResetError):
             self.process.join()
-            if self.stopping:
+            if self.stopping or -(self.process.exitcode or 0) in ASKED:
                 raise Interrupted("interrupted") from None
             raise DiedError(f"its process {how_it_ended(self.process.exitcode)}") from None
 

@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semiseg import methods
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.split import Split
 from semiseg.dataset.split_file import Fold, SplitFile
 from semiseg.errors import SemisegError, UsageError, unknown_name
 from semiseg.evaluation.case import DISTANCES, OVERLAP
+from semiseg.evaluation.results import key_of
 from semiseg.machine.hardware import cores, select_device
 from semiseg.preparation.plan import Plan
 from semiseg.preparation.prepare import plan_for, split_dataset
@@ -110,12 +112,10 @@ class Metric:
     Attributes:
         name: such as ``Dice``.
         label: a class; empty for the mean over the foreground classes.
-        index: of the class, from 1.
     """
 
     name: str
     label: str = ""
-    index: int = 0
 
     @classmethod
     def parse(cls, text: str, labels: list[str]) -> Metric:
@@ -130,7 +130,7 @@ class Metric:
             raise unknown_name("metric", name, same.values())
         if slash and label not in labels:
             raise unknown_name("class", label, labels)
-        return cls(same[name.lower()], label, labels.index(label) + 1 if label else 0)
+        return cls(same[name.lower()], label)
 
     def __str__(self) -> str:
         return f"{self.name}/{self.label}" if self.label else self.name
@@ -154,7 +154,9 @@ class Metric:
             SemisegError: no held-out case defines it.
         """
         summary = json.loads((run / "validation" / "summary.json").read_text())
-        means = summary["mean"][str(self.index)] if self.label else summary["foreground_mean"]
+        means = summary["foreground_mean"]
+        if self.label:
+            means = summary["mean"][key_of(summary["labels"][self.label])]
         value = means[self.name]
         if value is None:
             raise SemisegError(
@@ -268,6 +270,8 @@ def outline(
     device = str(select_device(device))
     kind = device.partition(":")[0]
     workers = cores() if workers is None else workers
+    if dataset.regions:
+        methods.require_regions(config.method.name)
     split = split_dataset(dataset, config)
     count = fold_count(dataset, split, folds)
     made = plan_for(dataset, split, config, device=device, workers=workers, file=plan)
@@ -278,7 +282,7 @@ def outline(
             update={"train": config.train.model_copy(update={"iterations": iterations})}
         )
     search = without_deviating_values(make_search(resolved(trial, kind), space, only), made)
-    labels = list(made.labels)[1:]
+    labels = list(made.structures)
     return Outline(
         folded(dataset, split, count),
         split,

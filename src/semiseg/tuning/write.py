@@ -7,16 +7,16 @@ A tuning as the terminal shows it.
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from semiseg.drawing.palette import COLOR_BLIND_SAFE, INK
+from semiseg.drawing.table import Column, Table, csv_rows, table_of
 from semiseg.machine.files import replacing, write_json, write_text
 from semiseg.settings.config import Config
 from semiseg.settings.resolve import resolve
@@ -99,23 +99,12 @@ def _differing(
 
 
 def _csv(tuned: Tuned) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    names = list(tuned.outline.search.axes)
+    """A row per trial, with a column for each fold and each value that was searched."""
     folds = [f"fold_{number}" for number in range(tuned.outline.folds)]
-    writer.writerow(["trial", "state", "score", *folds, *names, "seconds", "attempt", "repeats", "note"])
-    writer.writerows(_cells(tuned))
-    return buffer.getvalue()
-
-
-def _cells(tuned: Tuned) -> Iterator[list[Any]]:
-    for entry in tuned.entries:
-        row = _row(tuned, entry)
-        folds = [*row["folds"], *[""] * tuned.outline.folds][: tuned.outline.folds]
-        values = [row["values"].get(name, "") for name in tuned.outline.search.axes]
-        rest = [row[key] for key in ("seconds", "attempt", "repeats", "note")]
-        cells = [row["trial"], row["state"], row["score"], *folds, *values, *rest]
-        yield ["" if cell is None else cell for cell in cells]
+    named = ["trial", "state", "score", *folds, *tuned.outline.search.axes]
+    rows = [_row(tuned, entry) for entry in tuned.entries]
+    flat = [{**row["values"], **dict(zip(folds, row["folds"], strict=False)), **row} for row in rows]
+    return csv_rows(flat, [*named, "seconds", "attempt", "repeats", "note"])
 
 
 def _row(tuned: Tuned, entry: Any) -> dict[str, Any]:
@@ -151,18 +140,21 @@ def plan_words(plan: Outline, trials: int) -> Iterator[str]:
     yield from (f"  {', '.join(names)}: not searched, {why}" for why, names in reasons.items())
 
 
-def table(tuned: Tuned) -> list[tuple[str, ...]]:
-    """Header and rows: the best trials, and the start wherever it stands."""
-    metric, search = tuned.outline.metric, tuned.outline.search
+def table(tuned: Tuned) -> Table:
+    """The best trials, and the start wherever it stands."""
+    metric, start = tuned.outline.metric, tuned.outline.search.start
     ranked = better(tuned.entries, higher_is_better=metric.higher_is_better)
     shown = [entry for place, entry in enumerate(ranked) if place < SHOWN or entry.start]
-    names = list(search.axes)
-    rows = [("trial", f"{metric} (mean ± SD of folds)", *names)]
-    for entry in shown:
-        values = {**search.start, **entry.values} if entry.start else entry.values
-        mark = f"{entry.number} (start)" if entry.start else str(entry.number)
-        rows.append((mark, _score(entry), *(_short(values.get(name, "")) for name in names)))
-    return rows
+
+    def value(name: str, entry: TrialRecord) -> str:
+        return _short({**(start if entry.start else {}), **entry.values}.get(name, ""))
+
+    columns: list[tuple[Column | str, Callable[[TrialRecord], str]]] = [
+        ("trial", lambda entry: f"{entry.number} (start)" if entry.start else str(entry.number)),
+        (f"{metric} (mean ± SD of folds)", _score),
+        *((name, partial(value, name)) for name in tuned.outline.search.axes),
+    ]
+    return table_of("", shown, columns)
 
 
 def result_words(tuned: Tuned) -> Iterator[str]:

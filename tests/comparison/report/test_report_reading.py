@@ -10,18 +10,18 @@ import pytest
 from tests.compared import dices, scored_run, trio
 
 from semiseg.comparison.compare import compare
-from semiseg.comparison.report.words import reading_of
+from semiseg.comparison.report.format import reading_of
 from semiseg.comparison.result import Comparison
 
 
 def words(comparison: Comparison) -> str:
-    return " ".join(reading_of(comparison, comparison.boards[0])).replace("\u00a0", " ")
+    return " ".join(reading_of(comparison, comparison.groups[0])).replace("\u00a0", " ")
 
 
 def test_who_wins_by_how_much_and_who_is_not_told_apart(tmp_path: Path) -> None:
     found = compare([*trio(tmp_path), scored_run(tmp_path, "supervised", dices(0.78), labeled=None)])
     text = words(found)
-    test = found.boards[0].test("mean_teacher")
+    test = found.groups[0].test("mean_teacher")
     assert test is not None
     assert text.startswith("On 8 test cases, 1 of 2 methods beat supervised in Dice after Holm's correction")
     assert "(α = 0.05): mean_teacher." in text
@@ -81,9 +81,9 @@ def test_without_a_baseline_nothing_is_claimed(tmp_path: Path) -> None:
 def test_patients_are_counted_where_they_are_what_is_tested(tmp_path: Path, held: int) -> None:
     runs = [scored_run(tmp_path, name, dices(mean)) for name, mean in (("supervised", 0.6), ("ict", 0.8))]
     found = compare(runs)
-    board = found.boards[0]
-    tests = tuple(replace(test, n=held, wins=held) for test in board.against_baseline)
-    board = replace(board, against_baseline=tests, ranking=replace(board.ranking, n=held))
-    text = words(replace(found, boards=(board,)))
+    group = found.groups[0]
+    tests = tuple(replace(test, n=held, wins=held) for test in group.against_baseline)
+    group = replace(group, against_baseline=tests, ranking=replace(group.ranking, n=held))
+    text = words(replace(found, groups=(group,)))
     assert f"better in {held} {'cases' if held == 8 else 'patients'} of {held}" in text
-    assert np.isfinite(board.ranking.n)
+    assert np.isfinite(group.ranking.n)

@@ -131,7 +131,7 @@ class Default(Crop):
 
 def sided_axes(plan: Plan) -> tuple[int, ...]:
     """Patch axes that run left-right and may be mirrored without turning one class into another."""
-    if plan.orientation != "RAS" or any(has_side(name) for name in plan.labels):
+    if plan.orientation != "RAS" or any(has_side(name) for name in (*plan.labels, *plan.regions)):
         return ()
     axes = plan.axes if plan.dim == 3 else plan.axes[1:]
     return tuple(i for i, axis in enumerate(axes) if axis == 0)

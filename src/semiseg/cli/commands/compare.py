@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from semiseg.cli import options
 from semiseg.cli.output import Output
 from semiseg.errors import PartialError
 from semiseg.machine.files import require_writable
+
+if TYPE_CHECKING:
+    from semiseg.comparison.result import Comparison
 
 EXAMPLES = (
     "semiseg compare runs/Dataset104_Heart",
@@ -62,7 +65,7 @@ def run(
     correction, ranks, cost, published figures. A run's scores are those that `semiseg evaluate` wrote into
     RUN/test. Exit 5 when runs without scores are missing from the table.
     """
-    from semiseg.comparison.report.write import FILES, different
+    from semiseg.comparison.report.write import FILES
 
     if output is not None:
         require_writable(output, "-o")
@@ -70,19 +73,12 @@ def run(
             options.refuse_existing(*(output / name for name in FILES))
 
     from semiseg.comparison.compare import compare
-    from semiseg.comparison.report.tables import shown
     from semiseg.comparison.report.write import as_dict, write
-    from semiseg.drawing.table import terminal
 
     found = compare(
         [options.find_run(path) for path in paths], metric=metric, baseline=baseline, alpha=alpha, seed=seed
     )
-    for board in found.boards:
-        for table in shown(found, board, per_class=per_class):
-            out.text(terminal(table))
-        set_otherwise = [line for line in different(board) if not line.startswith(UNSHOWN)]
-        out.text(_lines("note", board.notices) + _lines("differs", set_otherwise))
-    out.text(_lines("note", found.notices))
+    show(out, found, per_class=per_class)
     files = write(found, output) if output else []
     if files:
         out.text(f"written: {len(files)} files into {output}, to look at first: {files[-1]}")
@@ -95,6 +91,20 @@ def run(
             details=report,
         )
     out.result(report)
+
+
+def show(out: Output, found: Comparison, *, per_class: bool = False) -> None:
+    """Print the tables of a comparison and what a reader must know of them."""
+    from semiseg.comparison.report.tables import shown
+    from semiseg.comparison.report.write import different
+    from semiseg.drawing.table import terminal
+
+    for group in found.groups:
+        for table in shown(found, group, per_class=per_class):
+            out.text(terminal(table))
+        set_otherwise = [line for line in different(group) if not line.startswith(UNSHOWN)]
+        out.text(_lines("note", group.notices) + _lines("differs", set_otherwise))
+    out.text(_lines("note", found.notices))
 
 
 def _lines(what: str, lines: Sequence[str]) -> str:

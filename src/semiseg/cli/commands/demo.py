@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from semiseg.cli import options
+from semiseg.cli.commands.compare import show
 from semiseg.cli.output import Output
 
 EXAMPLES = ("semiseg demo", "semiseg demo -o /tmp/demo --minutes 1")
@@ -45,5 +46,5 @@ def run(
         workers=options.workers(workers),
         progress=out.progress,
     )
-    out.result(result.as_dict(), result.table)
-    out.text(f"{result.seconds:.0f} s; report: {result.results}; pictures: {result.folder / 'pictures'}")
+    show(out, result.comparison)
+    out.result(result.as_dict(), f"{result.seconds:.0f} s; report: {result.report}")

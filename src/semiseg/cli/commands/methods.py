@@ -13,11 +13,12 @@ import typer
 from rich.console import Group, RenderableType
 from rich.constrain import Constrain
 from rich.padding import Padding
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from semiseg.cli.listing import show
 from semiseg.cli.output import Output
+from semiseg.drawing.table import Table, TableCell, heads, terminal
 from semiseg.methods import _page
 
 EXAMPLES = (
@@ -69,22 +70,20 @@ def sheet(page: dict[str, Any]) -> RenderableType:
     if page["published"]:
         parts += [_title("Published figures", _page.CHECKED), *_published(page)]
     if page["measured"]:
-        rows = [map(Text, row) for row in _page.measured(page)]
-        figures = _table(_page.MEASURED, rows, narrow=1)
+        figures = _table(_page.MEASURED, _page.measured(page))
         parts += [_title("Our figures", _page.MEASURED_AS), figures]
     return Constrain(Group(*parts), WIDEST)
 
 
-def _options(options: Sequence[dict[str, Any]]) -> Table:
+def _options(options: Sequence[dict[str, Any]]) -> RichTable:
     rows = []
     for option in options:
-        what = _text(option["description"])
+        what = _line(option["description"])
         choices = re.findall("``.+?``", option["type"])
         if option["type"] and not (choices and all(choice in option["description"] for choice in choices)):
-            what.append_text(_dim(f" ({_plain(option['type'])})"))
-        values = map(Text, _page.default(option))
-        rows.append((Text(option["name"]), *values, what))
-    return _table(("Option", "Default", "Recipe default", "What"), rows, narrow=3)
+            what += f" ({_plain(option['type'])})"
+        rows.append((option["name"], *_page.default(option), what))
+    return _table(("Option", "Default", "Recipe default", "What"), rows, left=4)
 
 
 def _published(page: dict[str, Any]) -> list[RenderableType]:
@@ -94,37 +93,35 @@ def _published(page: dict[str, Any]) -> list[RenderableType]:
     for row, source in zip(_page.published(page), page["published"], strict=True):
         reason = f"{source['source']}. {_page.reason(source)}"
         note = notes.setdefault(reason, len(notes) + 1)
-        rows.append([Text(cell) for cell in (*row[:6], f"{source['comparable']} ({note})")])
+        rows.append((*row[:6], f"{source['comparable']} ({note})"))
     below = _grid([(_dim(f"({note})"), _text(text[:1].upper() + text[1:])) for text, note in notes.items()])
     head = ("Data", "Labels", *_page.FIGURES, "Compare")
-    return [_table(head, rows), "", below]
+    return [_table(head, rows, left=2), below]
 
 
 def _title(text: str, more: str) -> RenderableType:
     return Padding(Text.assemble((text, "bold"), "  ", (more, "dim")), (1, 0, 0, 0))
 
 
-def _grid(rows: Iterable[Sequence[RenderableType]]) -> Table:
-    grid = Table.grid(padding=(0, 2, 0, 0))
+def _grid(rows: Iterable[Sequence[RenderableType]]) -> RichTable:
+    grid = RichTable.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
     for row in rows:
         grid.add_row(*row)
     return grid
 
 
-def _table(head: Sequence[str], rows: Iterable[Iterable[RenderableType]], *, narrow: int = 0) -> Table:
-    """A table without lines; the first ``narrow`` columns are as wide as their cells."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for number, name in enumerate(head):
-        table.add_column(name, no_wrap=number < narrow and number != 2, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> RichTable:
+    return terminal(Table("", heads(head, left), tuple(tuple(map(TableCell, row)) for row in rows)))
 
 
 def _text(text: str) -> Text:
+    return Text(_line(text))
+
+
+def _line(text: str) -> str:
     """A paragraph on one line, code without its backticks."""
-    return Text(_plain(re.sub(r"\s*\n\s*", " ", text)))
+    return _plain(re.sub(r"\s*\n\s*", " ", text))
 
 
 def _dim(text: str) -> Text:

@@ -89,6 +89,7 @@ def run(
 
         _list_cells(out, *preview(spec, **places))
         return
+    from semiseg.drawing.table import terminal
     from semiseg.sweeping.sweep import sweep
     from semiseg.sweeping.table import result_table, summary_line, watching
 
@@ -108,7 +109,7 @@ def run(
     text = f"{summary_line(outcome.board)}: {outcome.folder}"
     if problem is None:
         if not out.json:
-            out.text(result_table(outcome.board))
+            out.text(terminal(result_table(outcome.board)))
         out.result({"folder": outcome.folder, **outcome.content}, text)
         return
     out.text(text)
@@ -116,6 +117,7 @@ def run(
 
 
 def _list_cells(out: Output, board: SweepProgress, folder: Path) -> None:
+    from semiseg.drawing.table import terminal
     from semiseg.sweeping.board import cost
     from semiseg.sweeping.table import cell_table, summary_line
 
@@ -129,7 +131,7 @@ def _list_cells(out: Output, board: SweepProgress, folder: Path) -> None:
         for entry in board.entries
     ]
     if not out.json:
-        out.text(cell_table(board))
+        out.text(terminal(cell_table(board)))
     total = sum(cell["cost"] * (1 - cell["trained"]) for cell in cells if cell["state"] != "done")
     text = f"{summary_line(board)}; {total:.0f} supervised iterations to go: {folder}"
     out.result({"dry_run": True, "folder": folder, "cells": cells, "cost": total}, text)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from semiseg.cli import options
-from semiseg.cli.output import Output, columns
+from semiseg.cli.output import Output
 
 EXAMPLES = (
     "semiseg tune Dataset104_Heart --method mean_teacher --labeled 8 --iterations 500",
@@ -114,6 +114,7 @@ def run(
     from semiseg.tuning.book import require_optuna
 
     require_optuna()
+    from semiseg.drawing.table import terminal
     from semiseg.tuning.write import plan_words, result_words, summary, table
 
     if dry_run:
@@ -142,4 +143,5 @@ def run(
         resume=resume,
         overwrite=overwrite,
     )
-    out.result(summary(tuned), "\n".join([columns(table(tuned)), "", *result_words(tuned)]))
+    out.text(terminal(table(tuned)))
+    out.result(summary(tuned), "\n".join(result_words(tuned)))

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semiseg.comparison.report.words import lower_is_better
+from semiseg.comparison.report.format import lower_is_better
 from semiseg.drawing.overlay import Array
 from semiseg.errors import SemisegError
 
@@ -123,8 +123,8 @@ class Scene:
     reference: Array
     prediction: Array
     spacing: tuple[float, float, float]
-    labels: Mapping[str, int]
-    """Class name -> value in the label maps, without the background."""
+    labels: Mapping[str, int | Sequence[int]]
+    """Class name -> value in the label maps, or the values of a region, without the background."""
     flat: bool
 
 
@@ -196,7 +196,8 @@ def _read(plan: Plan, image: Path, reference: Path, prediction: Path) -> Scene:
     wanted, _ = declared_values(truth.array, reference, plan.label_map)
     given, _ = declared_values(guess.array, prediction, {**plan.label_map, **back})
     gray = scan.array if scan.array.ndim == len(scan.grid.shape) else scan.array[..., :3].mean(axis=-1)
-    labels = {name: value for name, value in plan.labels.items() if value != 0}
+    labels: dict[str, int | Sequence[int]] = {n: value for n, value in plan.labels.items() if value != 0}
+    labels = dict(plan.regions) or labels
     if len(truth.grid.shape) == 2:
         rows, columns = truth.grid.spacing
         return Scene(deep(gray), deep(wanted), deep(given), (columns, rows, 1.0), labels, flat=True)

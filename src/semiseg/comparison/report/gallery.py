@@ -12,12 +12,12 @@ import numpy as np
 
 from semiseg.comparison.report.figures import boxes, budget, critical_difference, curves, differences, pairs
 from semiseg.comparison.report.figures.marks import label_of
-from semiseg.comparison.report.words import count, digits, listed, number, p_value, sampled, titled
+from semiseg.comparison.report.format import count, digits, listed, number, p_value, sampled, titled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from semiseg.comparison.result import Board, Comparison
+    from semiseg.comparison.result import ArmGroup, Comparison
 
 
 @dataclass(frozen=True)
@@ -38,29 +38,29 @@ class Plate:
     """Why there is no figure; blank when there is."""
 
 
-def plates_of_board(comparison: Comparison, board: Board) -> Iterator[Plate]:
+def plates_of_group(comparison: Comparison, group: ArmGroup) -> Iterator[Plate]:
     """The figures of one dataset and number of labels, in the order of the page."""
-    place = _place(comparison, board)
-    yield _differences(comparison, board, place)
+    place = _place(comparison, group)
+    yield _differences(comparison, group, place)
     for metric in comparison.metrics:
-        yield _boxes(comparison, board, place, metric)
-    yield _critical_difference(comparison, board, place)
-    yield _pairs(comparison, board, place)
+        yield _boxes(comparison, group, place, metric)
+    yield _critical_difference(comparison, group, place)
+    yield _pairs(comparison, group, place)
     for quantity in (curves.DICE, curves.LOSS):
-        yield _curves(comparison, board, place, quantity)
+        yield _curves(comparison, group, place, quantity)
 
 
 def plates_of_dataset(comparison: Comparison, dataset: str) -> Iterator[Plate]:
     """The figures over all numbers of labels of a dataset."""
     prefix = f"{slug(dataset)}_" if len(comparison.datasets) > 1 else ""
     why = budget.lacking(comparison, dataset)
-    boards = comparison.budgets(dataset)
+    groups = comparison.budgets(dataset)
     for metric in comparison.metrics:
         lines = [
             f"{name}: "
             + ", ".join(f"{number(mean, digits(metric))} with {labels}" for labels, mean, _ in points)
-            for name in budget.names_of(boards)
-            if (points := budget.points_of(boards, name, metric))
+            for name in budget.names_of(groups)
+            if (points := budget.points_of(groups, name, metric))
         ]
         yield Plate(
             f"{prefix}budget_{slug(metric)}",
@@ -78,41 +78,41 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") or "unnamed"
 
 
-def _place(comparison: Comparison, board: Board) -> str:
-    """Beginning of the names of a board's files; blank where there is but one board."""
-    if len(comparison.boards) == 1:
+def _place(comparison: Comparison, group: ArmGroup) -> str:
+    """Beginning of the names of a group's files; blank where there is but one group."""
+    if len(comparison.groups) == 1:
         return ""
-    dataset = f"{slug(board.dataset)}_" if len(comparison.datasets) > 1 else ""
-    return f"{dataset}{slug(board.budget)}_"
+    dataset = f"{slug(group.dataset)}_" if len(comparison.datasets) > 1 else ""
+    return f"{dataset}{slug(group.budget)}_"
 
 
-def _differences(comparison: Comparison, board: Board, place: str) -> Plate:
+def _differences(comparison: Comparison, group: ArmGroup, place: str) -> Plate:
     metric, level = comparison.metric, round(100 * (1 - comparison.alpha))
     told = [
         f"{test.a} {number(test.difference, digits(metric), signed=True)}, p {p_value(test.p_holm)}"
-        for test in board.against_baseline
+        for test in group.against_baseline
     ]
     return Plate(
         f"{place}differences",
         "differences",
         "",
-        f"Mean difference in {metric} to {board.baseline}, case by case, with its {level} % interval over "
+        f"Mean difference in {metric} to {group.baseline}, case by case, with its {level} % interval over "
         "cases and the p value of Wilcoxon's signed-rank test after Holm's correction.",
-        f"Differences in {metric} to {board.baseline}: {'; '.join(told)}.",
-        lambda: differences.draw(comparison, board),
-        differences.lacking(board),
+        f"Differences in {metric} to {group.baseline}: {'; '.join(told)}.",
+        lambda: differences.draw(comparison, group),
+        differences.lacking(group),
     )
 
 
-def _boxes(comparison: Comparison, board: Board, place: str, metric: str) -> Plate:
+def _boxes(comparison: Comparison, group: ArmGroup, place: str, metric: str) -> Plate:
     medians = []
-    for arm in board.arms:
+    for arm in group.arms:
         values = arm.per_case(metric)
         known = values[~np.isnan(values)]
         medians.append(
-            f"{label_of(board, arm)} {number(float(np.median(known)), digits(metric))}"
+            f"{label_of(group, arm)} {number(float(np.median(known)), digits(metric))}"
             if known.size
-            else f"{label_of(board, arm)} not defined"
+            else f"{label_of(group, arm)} not defined"
         )
     return Plate(
         f"{place}boxes_{slug(metric)}",
@@ -121,12 +121,12 @@ def _boxes(comparison: Comparison, board: Board, place: str, metric: str) -> Pla
         f"{titled(comparison, metric)} of every case, the mean over classes and seeds: quartiles, whiskers "
         "to the farthest case within 1.5 times the box, the mean as a diamond.",
         f"{titled(comparison, metric)} per case. Medians: {', '.join(medians)}.",
-        lambda: boxes.draw(comparison, board, metric),
+        lambda: boxes.draw(comparison, group, metric),
     )
 
 
-def _critical_difference(comparison: Comparison, board: Board, place: str) -> Plate:
-    ranking = board.ranking
+def _critical_difference(comparison: Comparison, group: ArmGroup, place: str) -> Plate:
+    ranking = group.ranking
     ranks = ", ".join(
         f"{name} {rank:.2f}" for name, rank in ranking.mean_ranks.items() if not math.isnan(rank)
     )
@@ -135,35 +135,35 @@ def _critical_difference(comparison: Comparison, board: Board, place: str) -> Pl
         f"{place}critical-difference",
         "critical_difference",
         "",
-        f"Mean ranks in {ranking.metric} over {count(ranking.n, sampled(board))}, 1 is best. A bar joins "
+        f"Mean ranks in {ranking.metric} over {count(ranking.n, sampled(group))}, 1 is best. A bar joins "
         "methods whose ranks differ by less than Nemenyi's critical difference "
         f"(Friedman's test: p {_relation(ranking.p)}).",
         f"Mean ranks, best first: {ranks}. Groups without a significant difference: {groups}.",
-        lambda: critical_difference.draw(comparison, board),
-        critical_difference.lacking(board),
+        lambda: critical_difference.draw(comparison, group),
+        critical_difference.lacking(group),
     )
 
 
-def _pairs(comparison: Comparison, board: Board, place: str) -> Plate:
+def _pairs(comparison: Comparison, group: ArmGroup, place: str) -> Plate:
     return Plate(
         f"{place}pairs",
         "pairs",
         "",
         f"Every method against every other, case by case, in {comparison.metric}; p values are corrected for "
-        f"{count(len(board.pairs), 'pair')}.",
+        f"{count(len(group.pairs), 'pair')}.",
         "Matrix of the shares of won cases and of the corrected p values; the table below has its numbers.",
-        lambda: pairs.draw(comparison, board),
-        pairs.lacking(board),
+        lambda: pairs.draw(comparison, group),
+        pairs.lacking(group),
     )
 
 
-def _curves(comparison: Comparison, board: Board, place: str, quantity: str) -> Plate:
+def _curves(comparison: Comparison, group: ArmGroup, place: str, quantity: str) -> Plate:
     dice = quantity == curves.DICE
     ends = []
-    for arm in board.arms:
+    for arm in group.arms:
         last = [curve[1][-1] for run in arm.runs if (curve := curves.curve_of(run, quantity))[0].size]
         if last:
-            ends.append(f"{label_of(board, arm)} {np.mean(last):.3g}")
+            ends.append(f"{label_of(group, arm)} {np.mean(last):.3g}")
     caption = (
         "Dice on the validation cases; the baseline is gray."
         if dice
@@ -175,8 +175,8 @@ def _curves(comparison: Comparison, board: Board, place: str, quantity: str) -> 
         "",
         f"{caption} One thin line per run, the mean as a thick one.",
         f"{'Validation Dice' if dice else 'Training loss'} at the end: {', '.join(ends)}.",
-        lambda: curves.draw(comparison, board, quantity),
-        curves.lacking(board, quantity),
+        lambda: curves.draw(comparison, group, quantity),
+        curves.lacking(group, quantity),
     )
 
 

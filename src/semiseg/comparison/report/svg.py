@@ -8,10 +8,15 @@ inline style. Ids that nothing refers to go away, the others get a prefix: a pag
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from semiseg.comparison.report.html import Markup, trusted
-from semiseg.comparison.report.style import THEMED
+from markupsafe import Markup
+
+from semiseg.comparison.report.style import THEMED, Rendered
+
+if TYPE_CHECKING:
+    from semiseg.comparison.report.gallery import Plate
 
 _XLINK = "{http://www.w3.org/1999/xlink}"
 _REFERENCE = re.compile(r"#([^)]+)")
@@ -24,24 +29,18 @@ SCALE = 1.3 * 4 / 3
 """Points to CSS pixels, somewhat larger than in print."""
 
 
-def inline_svg(svg: bytes, name: str, alternative: str, *, class_: str = "") -> Markup:
-    """The figure as one ``<svg>`` element.
-
-    Args:
-        svg: the file that matplotlib wrote.
-        name: unique in the page; prefix of the ids.
-        alternative: what the picture shows, for those who do not see it.
-        class_: of the element.
-    """
-    root = ElementTree.fromstring(svg)
-    _simplify(root, name)
+def inline_svg(drawing: Rendered, plate: Plate) -> Markup:
+    """The figure as one ``<svg>`` element; its name is the prefix of the ids, unique in the page."""
+    root = ElementTree.fromstring(drawing.svg)
+    _simplify(root, plate.name)
     width, height = (float(root.attrib.pop(key).removesuffix("pt")) for key in ("width", "height"))
     root.set("width", f"{width * SCALE:.0f}")
     root.set("height", f"{height * SCALE:.0f}")
-    root.set("class", class_)
+    root.set("class", "wide" if drawing.wide else "narrow")
     root.set("role", "img")
-    root.set("aria-label", alternative)
-    return trusted(ElementTree.tostring(root, encoding="unicode", short_empty_elements=False))
+    root.set("aria-label", plate.alternative)
+    # The serializer has escaped what is text; the figure itself is ours.
+    return Markup(ElementTree.tostring(root, encoding="unicode", short_empty_elements=False))
 
 
 def _simplify(root: ElementTree.Element, name: str) -> None:

@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from semiseg.comparison.report import tables
-from semiseg.comparison.report import tables as lists
 from semiseg.comparison.report.examples import Example, examples_of
-from semiseg.comparison.report.gallery import Plate, plates_of_board, plates_of_dataset
+from semiseg.comparison.report.format import by_value, listed
+from semiseg.comparison.report.gallery import Plate, plates_of_dataset, plates_of_group
 from semiseg.comparison.report.page import Drawn, page
 from semiseg.comparison.report.style import Rendered, rendered
-from semiseg.comparison.report.words import listed
-from semiseg.comparison.result import Arm, Board, Comparison
+from semiseg.comparison.result import Arm, ArmGroup, Comparison
 from semiseg.drawing.table import Value, csv_rows, csv_text, latex, markdown
 from semiseg.errors import UsageError
-from semiseg.machine.files import atomic_file, held, write_text
+from semiseg.machine.files import atomic_file, held, plain, write_text
 
 log = logging.getLogger("semiseg.compare")
 
@@ -43,12 +40,12 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
         UsageError: the folder cannot be written.
     """
     log.info("writing tables and figures into %s", folder)
-    boards = comparison.boards
+    groups = comparison.groups
     content = {
-        "table.csv": csv_text(tables.scores(comparison, board) for board in boards),
+        "table.csv": csv_text(tables.scores(comparison, group) for group in groups),
         "per_case.csv": csv_rows(per_case(comparison)),
-        "pairs.csv": csv_text(lists.pairs(comparison, board) for board in boards),
-        "table.tex": TEX_HEAD + "\n".join(latex(tables.scores(comparison, board)) for board in boards),
+        "pairs.csv": csv_text(tables.pairs(comparison, group) for group in groups),
+        "table.tex": TEX_HEAD + "\n".join(latex(tables.scores(comparison, group)) for group in groups),
         "table.md": as_markdown(comparison),
         "comparison.json": json.dumps(as_dict(comparison), indent=1, allow_nan=False) + "\n",
     }
@@ -69,31 +66,23 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
 def as_markdown(comparison: Comparison) -> str:
     """Every table and every notice."""
     parts = ["# Comparison\n"]
-    for board in comparison.boards:
-        found = list(tables.shown(comparison, board, per_class=True))
-        found += [lists.pairs(comparison, board)] if board.pairs else []
-        found += [papers] if (papers := lists.papers(comparison, board)) else []
+    for group in comparison.groups:
+        found = list(tables.shown(comparison, group, per_class=True))
+        found += [tables.pairs(comparison, group)] if group.pairs else []
+        found += [papers] if (papers := tables.papers(comparison, group)) else []
         parts += [markdown(table) for table in found]
-        parts += [_bullets("Notices", board.notices), _bullets("Settings that differ", different(board))]
+        parts += [_bullets("Notices", group.notices), _bullets("Settings that differ", different(group))]
     parts.append(_bullets("Elsewhere", comparison.notices))
     return "\n".join(part for part in parts if part)
 
 
-def different(board: Board) -> list[str]:
+def different(group: ArmGroup) -> list[str]:
     """A line for each setting in which arms differ: its values and whose they are."""
-    lines = []
-    for found in board.differences:
-        by_value: dict[str, list[str]] = {}
-        for arm, values in found.values.items():
-            text = " and ".join(_said(found.key, value) for value in values)
-            by_value.setdefault(text, []).append(arm)
-        key = found.key.removeprefix("config.")
-        lines.append(f"{key}: " + "; ".join(f"{v} ({listed(arms)})" for v, arms in by_value.items()))
-    return lines
-
-
-def _said(key: str, value: object) -> str:
-    return "not set" if value is None else str(value)[:9] if key.endswith(".commit") else str(value)
+    return [
+        f"{found.key.removeprefix('config.')}: "
+        + "; ".join(f"{value} ({listed(arms)})" for value, arms in by_value(found).items())
+        for found in group.differences
+    ]
 
 
 def _bullets(title: str, lines: list[str] | tuple[str, ...]) -> str:
@@ -101,7 +90,7 @@ def _bullets(title: str, lines: list[str] | tuple[str, ...]) -> str:
 
 
 MOST_EXAMPLES = 40
-"""Arms with pictures, over all boards: three of about 15 kB each."""
+"""Arms with pictures, over all groups: three of about 15 kB each."""
 
 
 def write_report(comparison: Comparison, folder: Path) -> list[Path]:
@@ -119,14 +108,14 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
     Raises:
         OSError: the folder cannot be written.
     """
-    boards = {i: _drawn(plates_of_board(comparison, board)) for i, board in enumerate(comparison.boards)}
+    groups = {i: _drawn(plates_of_group(comparison, group)) for i, group in enumerate(comparison.groups)}
     datasets = {name: _drawn(plates_of_dataset(comparison, name)) for name in comparison.datasets}
     written = []
-    for entry, drawing in (pair for pairs in (*boards.values(), *datasets.values()) for pair in pairs):
+    for entry, drawing in (pair for pairs in (*groups.values(), *datasets.values()) for pair in pairs):
         if drawing is not None:
             written += _save(drawing, folder / "figures" / entry.name)
     report = folder / "report.html"
-    write_text(report, page(comparison, Drawn(boards, datasets, _Pictures(comparison))))
+    write_text(report, page(comparison, Drawn(groups, datasets, _Pictures(comparison))))
     return [report, *written]
 
 
@@ -149,11 +138,11 @@ class _Pictures:
         self._metric = comparison.metric
         self._left = MOST_EXAMPLES
 
-    def __call__(self, board: Board, name: str) -> list[Example] | None:
+    def __call__(self, group: ArmGroup, name: str) -> list[Example] | None:
         if self._left <= 0:
             return None
         self._left -= 1
-        return examples_of(board.arm(name), self._metric)
+        return examples_of(group.arm(name), self._metric)
 
 
 ROW = ("dataset", "budget", "method", "fold", "seed", "case", "class")
@@ -162,38 +151,24 @@ ROW = ("dataset", "budget", "method", "fold", "seed", "case", "class")
 
 def as_dict(comparison: Comparison) -> dict[str, Any]:
     """The comparison as ``comparison.json`` and ``--json`` have it; NaN and infinity become None."""
-    content: dict[str, Any] = _plain(comparison)
+    groups = [{**vars(group), "arms": [_arm(arm) for arm in group.arms]} for group in comparison.groups]
+    others = {name: value for name, value in vars(comparison).items() if name != "groups"}
+    content: dict[str, Any] = plain({"boards": groups, **others})  # the key of earlier versions
     return content
 
 
 def per_case(comparison: Comparison) -> list[dict[str, Value]]:
-    """A row for each run, case and class with every metric; runs that stand on two boards come twice."""
+    """A row for each run, case and class with every metric; runs that stand in two groups come twice."""
     rows: list[dict[str, Value]] = []
-    for board in comparison.boards:
-        for arm in board.arms:
+    for group in comparison.groups:
+        for arm in group.arms:
             for run in arm.runs:
                 for i, case in enumerate(run.cases):
                     for k, label in enumerate(run.classes):
-                        place = (board.dataset, board.budget, arm.name, run.fold, run.seed, case, label)
+                        place = (group.dataset, group.budget, arm.name, run.fold, run.seed, case, label)
                         scored = {metric: float(values[i, k]) for metric, values in run.scores.items()}
                         rows.append({**dict(zip(ROW, place, strict=True)), **scored})
     return rows
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Arm):
-        return _arm(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    return value
 
 
 def _arm(arm: Arm) -> dict[str, Any]:
@@ -205,10 +180,10 @@ def _arm(arm: Arm) -> dict[str, Any]:
             "seed": run.seed,
             "iterations": run.iterations,
             "batch": run.plan.get("batch"),
-            "cost": _plain(run.cost),
+            "cost": run.cost,
             "commit": (run.manifest.get("git") or {}).get("commit"),
         }
         for run in arm.runs
     ]
     known = {name: getattr(arm, name) for name in ("name", "method", "labeled", "bound", "replicates")}
-    return {**known, "cost": _plain(arm.cost), "runs": runs}
+    return {**known, "cost": arm.cost, "runs": runs}

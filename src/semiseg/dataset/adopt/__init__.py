@@ -29,7 +29,7 @@ from semiseg.dataset.check.case import MOST_CLASSES
 from semiseg.dataset.dataset import roots
 from semiseg.dataset.description import FILE, read_description
 from semiseg.errors import DataError, UsageError
-from semiseg.machine.files import held
+from semiseg.machine.files import held, read_json
 
 __all__ = [
     "AdoptResult",
@@ -85,8 +85,8 @@ def adopt(
 
     Understands NIfTI, NRRD, MetaImage, pictures, TIFF and DICOM; flat or nested; masks told by name, or by
     holding few whole numbers; channels told by ``_0000`` or sequence words; Medical Segmentation Decathlon
-    folders; zips. ``sources.csv`` says which file became which. Folders named test go to ``imagesTs``, scans without a mask to ``imagesUn``, a validation folder
-    to ``splits.json``. The source is never changed.
+    folders; zips. Folders named test go to ``imagesTs``, scans without a mask to ``imagesUn``, a validation
+    folder to ``splits.json``. ``sources.csv`` says which file became which. The source is never changed.
 
     Args:
         source: the folder (or a zip, or a DICOM file) to adopt.
@@ -140,14 +140,15 @@ def _adopt(
         draft, values = draft_pile(root, listing, workers, label_names, max_classes)
     draft.label_names |= dict(label_names)
     _rename_channels(draft, channel_names)
-    labels, label_map = classes(values.values(), draft.label_names, draft)
+    said = {} if label_names or channel_names else _said(root, draft)
+    said = said or _found(draft, *classes(values.values(), draft.label_names, draft))
     ending = choose_ending(draft)
     files = targets(draft, ending)
     in_place = goal is None and lists is None and _fits_already(root, files)
     folder = root if in_place else goal or _free_name(root)
     if goal is None:
         stack.enter_context(held(folder, "-o", beside=not in_place))
-    documents = _documents(draft, labels, label_map, ending)
+    documents = _documents(draft, said, ending)
     if in_place:
         draft.decisions.append(f"the folder already has the right layout: only {FILE} is written")
     try:
@@ -224,15 +225,22 @@ def _counts(draft: Draft) -> dict[str, int]:
     }
 
 
-def _documents(
-    draft: Draft, labels: Mapping[str, int], label_map: Mapping[int, int], ending: str
-) -> dict[str, str]:
-    counts = _counts(draft)
+def _said(root: Path, draft: Draft) -> dict[str, Any]:
+    """Channels, classes and regions of a ``dataset.json`` without fault that the source has already."""
+    description, faults = read_description(root)
+    if faults or len(description.channel_names) != len(draft.channel_names):
+        return {}
+    draft.decisions.append(f"channels and classes are those of the {FILE} that is there")
+    content = read_json(root / FILE)
+    kept = ("channel_names", "labels", "regions_class_order", "label_map")
+    return {key: content[key] for key in kept if key in content}
+
+
+def _found(draft: Draft, labels: Mapping[str, int], label_map: Mapping[int, int]) -> dict[str, Any]:
+    """The same from what is in the files."""
     content: dict[str, Any] = {
         "channel_names": {str(index): name for index, name in enumerate(draft.channel_names)},
         "labels": dict(labels),
-        "numTraining": counts["labeled"] + counts["val"],
-        "file_ending": ending,
     }
     if label_map:
         content["label_map"] = {str(value): number for value, number in label_map.items()}
@@ -242,6 +250,12 @@ def _documents(
         content["colors"] = {
             name: "#{:02x}{:02x}{:02x}".format(*color) for name, color in shown.items() if color
         }
+    return content
+
+
+def _documents(draft: Draft, said: Mapping[str, Any], ending: str) -> dict[str, str]:
+    counts = _counts(draft)
+    content = {**said, "numTraining": counts["labeled"] + counts["val"], "file_ending": ending}
     documents = {FILE: json.dumps(content, indent=1, ensure_ascii=False) + "\n"}
     splits: dict[str, Any] = {}
     if counts["val"]:

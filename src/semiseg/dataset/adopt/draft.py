@@ -50,7 +50,8 @@ class Recode:
 
 def pack(colors: NDArray[Any]) -> NDArray[np.int64]:
     """(*S, 3) colors as one number each."""
-    return colors.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    red, green, blue = np.moveaxis(colors.astype(np.int64), -1, 0)
+    return red << 16 | green << 8 | blue  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Source:
         path: the file, or the folder or zip of a DICOM series.
         frame: index along the fourth axis of a 4D file.
         series: the DICOM series, when it is one.
-        shown: the path that people know, relative to the folder that was read; inside a zip goes on behind it.
+        shown: the path that people know, relative to what was read, and on inside zips.
         recode: how a mask becomes class numbers, where it does not hold them.
         archive: the zip that the file was unpacked from, with the folder that lives as long as this.
     """

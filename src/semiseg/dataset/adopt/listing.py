@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from semiseg.dataset.adopt.draft import Part, Source, some
 from semiseg.dataset.adopt.names import (
@@ -113,36 +114,39 @@ def list_source(source: Path, *, only: Sequence[Path] | None = None) -> Listing:
 
 def _list_place(place: _Place, files: Sequence[Path], listing: Listing, *, alone: bool = False) -> list[Path]:
     """Add what the files of one place are; returns the zips among them."""
-    hidden, strange, maybe_dicom, zips = [], [], [], []
     predicted = {path.parent for path in files if path.name == _PREDICTED} - {place.root}
+    found: dict[str, list[Path]] = defaultdict(list)
     for path in files:
-        shown = place.show(path)
-        if any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(shown).parts):
-            hidden.append(shown)
-        elif predicted & {path.parent, *path.parents}:
-            continue
-        elif ending_of(path):
-            listing.entries.append(_entry(place, path))
-        elif path.suffix.lower() == ".zip":
-            zips.append(path)
-        elif is_dicom(path):
-            maybe_dicom.append(path)
-        elif not path.name.lower().endswith(_QUIET):
-            strange.append(shown)
-    if hidden:
-        listing.notices.append(f"skipped {len(hidden)} hidden files: {some(hidden)}")
-    if predicted:
-        folders = sorted(place.show(folder) or folder.name for folder in predicted)
-        listing.notices.append(f"skipped {len(predicted)} folders of predictions: {some(folders)}")
-    if strange:
-        listing.notices.append(f"ignored {len(strange)} files that are no images: {some(strange)}")
-    if maybe_dicom:
-        _add_dicom(place, maybe_dicom, listing, alone=alone)
-    return zips
+        found["predicted" if predicted & set(path.parents) else _kind(path, place)].append(path)
+    listing.entries += [_entry(place, path) for path in found["image"]]
+    folders = sorted(place.show(folder) or folder.name for folder in predicted)
+    for names, text in (
+        ([place.show(path) for path in found["hidden"]], "skipped {} hidden files"),
+        (folders, "skipped {} folders of predictions"),
+        ([place.show(path) for path in found["strange"]], "ignored {} files that are no images"),
+    ):
+        if names:
+            listing.notices.append(f"{text.format(len(names))}: {some(names)}")
+    if found["dicom"]:
+        _add_dicom(place, found["dicom"], listing, alone=alone)
+    return found["zip"]
+
+
+def _kind(path: Path, place: _Place) -> str:
+    inner = path.relative_to(place.root).parts
+    if any(part.startswith(".") or part == "__MACOSX" for part in inner):
+        return "hidden"
+    if ending_of(path):
+        return "image"
+    if path.suffix.lower() == ".zip":
+        return "zip"
+    if is_dicom(path):
+        return "dicom"
+    return "quiet" if path.name.lower().endswith(_QUIET) else "strange"
 
 
 def _files(root: Path) -> list[Path]:
-    """Every file below, also in linked folders of the first level (of no deeper one, so that nothing loops)."""
+    """Every file below, also in linked folders of the first level (no deeper, so that nothing loops)."""
     linked = [p for p in root.iterdir() if p.is_symlink() and p.is_dir()]
     inside = root.resolve()
     tops = [root, *(p for p in linked if not (inside / "x").is_relative_to(p.resolve()))]
@@ -260,7 +264,7 @@ def _told(series: Series) -> str | None:
 
 
 def without_previews(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
-    """The entries without pictures beside volumes or DICOM series (previews, screenshots), and their paths."""
+    """The entries without pictures beside volumes or series (previews, screenshots), and their paths."""
     pictures = [entry for entry in entries if ending_of(entry.source.path) in picture.ENDINGS]
     series = sum(entry.source.series is not None for entry in entries)
     few = 2 * len(pictures) < len(entries) or len(pictures) <= _PREVIEWS * series

@@ -13,8 +13,9 @@ from semiseg.errors import DataError
 _THRESHOLD = 128
 _BLACK = (0, 0, 0)
 _COLOR_NAMES = {
-    (255, 0, 0): "red", (0, 255, 0): "green", (0, 0, 255): "blue", (255, 255, 0): "yellow", (0, 255, 255): "cyan",
-    (255, 0, 255): "magenta", (255, 255, 255): "white", (0, 0, 0): "black", (128, 128, 128): "gray",
+    (255, 0, 0): "red", (0, 255, 0): "green", (0, 0, 255): "blue", (255, 255, 0): "yellow",
+    (0, 255, 255): "cyan", (255, 0, 255): "magenta", (255, 255, 255): "white",
+    (0, 0, 0): "black", (128, 128, 128): "gray",
 }  # fmt: skip
 
 
@@ -27,7 +28,7 @@ class Mask:
         colors: color -> pixels of a colored one, whose ``counts`` are empty.
         palette: value -> color, where the file has one.
         lossy: whether the format changes values when saved.
-        trouble: why it is no label map, without numbers, so that files with the same trouble are told together.
+        trouble: why it is no label map, without numbers: files with the same trouble are told together.
         detail: of this file.
     """
 
@@ -77,8 +78,8 @@ def settle_masks(masks: Mapping[str, Mask], draft: Draft, most_classes: int) -> 
         }
     if lossy and not _is_plain(usable[lossy[0]].values):
         raise DataError(
-            f"{len(lossy)} masks are lossy pictures ({some(lossy, 3)}) with {len(together)} gray values, which are "
-            "not black and white",
+            f"{len(lossy)} masks are lossy pictures ({some(lossy, 3)}) with {len(together)} gray values, "
+            "which are not black and white",
             hint="saving as JPEG changed the class numbers: export the masks again as PNG",
             code="LOSSY_LABELS",
         )
@@ -89,9 +90,7 @@ def settle_masks(masks: Mapping[str, Mask], draft: Draft, most_classes: int) -> 
 
 def _used(mask: Mask) -> dict[int, Color]:
     """The colors of a palette that is more than gray values by another name."""
-    used = {
-        value: tuple(color) for value, color in mask.palette.items() if value in mask.counts or value < 32
-    }
+    used = {value: color for value, color in mask.palette.items() if value in mask.counts or value < 32}
     return {} if all(color == (v, v, v) for v, color in used.items()) else used
 
 
@@ -106,7 +105,7 @@ def _require_few(values: set[int], draft: Draft, most_classes: int) -> None:
     shown = some([str(value) for value in sorted(found)], 8)
     raise DataError(
         f"the masks hold {len(found)} values beside 0 ({shown}): too many to be taken for classes unasked",
-        hint=f"if they are classes, say --max-classes {len(found)}; if not, export masks with one number per class",
+        hint=f"if they are classes, say --max-classes {len(found)}; if not, export one number per class",
         code="MANY_CLASSES",
         details={"values": sorted(found)[:500]},
     )
@@ -124,14 +123,14 @@ def _tell_troubles(masks: Mapping[str, Mask], draft: Draft, *, none_left: bool) 
     if none_left and told:
         raise DataError(
             f"none of the {len(masks)} masks can be used; {'; '.join(told)}",
-            hint="export masks as whole numbers, one per class; without masks, give the folder of scans alone",
+            hint="export masks as whole numbers, one per class; without masks, give the scans alone",
             code="NO_USABLE_LABELS",
         )
     draft.notices += [f"left out {text}" for text in told]
 
 
 def _colored(masks: Mapping[str, Mask], draft: Draft, most_classes: int) -> dict[str, frozenset[int]]:
-    """Colors become class numbers: black (else the most common color) is background, the others by their code."""
+    """Colors become class numbers: black (else the most common color) is background, others by their code."""
     each = {
         name: mask.colors or {(v, v, v): n for v, n in mask.counts.items()} for name, mask in masks.items()
     }
@@ -143,9 +142,10 @@ def _colored(masks: Mapping[str, Mask], draft: Draft, most_classes: int) -> dict
     if odd or len(together) - 1 > most_classes:
         shown = ", ".join(f"{color_name(c)}: {n}" for c, n in together.most_common(5))
         raise DataError(
-            f"{colored} of {len(masks)} masks are in color, with {len(together)} different colors (pixels: {shown}, ...)",
-            hint="smooth edges and JPEG make colors that are no class; export masks as PNG with one color, gray value "
-            "or palette index per class",
+            f"{colored} of {len(masks)} masks are in color, with {len(together)} different colors "
+            f"(pixels: {shown}, ...)",
+            hint="smooth edges and JPEG make colors that are no class; export masks as PNG with one color, "
+            "gray value or palette index per class",
             code="COLOR_LABELS",
         )
     background = _BLACK if _BLACK in together else together.most_common(1)[0][0]

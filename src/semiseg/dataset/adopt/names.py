@@ -104,7 +104,7 @@ def take_channel(name: str, known: Mapping[tuple[str, ...], str]) -> tuple[str, 
         known: the words of a channel -> what is returned for it.
 
     Returns:
-        the name without these words, and the channel; None where no words or those of several channels are in it.
+        the name without these words, and the channel; None for no words, or those of several channels.
     """
     name = unicodedata.normalize("NFC", name)
     spans = _spans(name)

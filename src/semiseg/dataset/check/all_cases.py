@@ -79,8 +79,8 @@ def _of_case(
 
 
 _BLURRED = (
-    "these are black and white blurred by JPEG or smooth edges: save the masks as PNG with two values, or give "
-    "scans and masks to `semiseg init`, which does so"
+    "these are black and white blurred by JPEG or smooth edges: save the masks as PNG with two values, or "
+    "give scans and masks to `semiseg init`, which does so"
 )
 
 

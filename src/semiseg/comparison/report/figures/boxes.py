@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.comparison.report.figures.marks import color_of, entry, explain, label_of
+from semiseg.comparison.report.format import titled, verdict
 from semiseg.comparison.report.style import MUTED, QUIET, TWO_COLUMNS, drawing, new_figure, rows_of_names
-from semiseg.comparison.report.words import titled, verdict
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from semiseg.comparison.result import Arm, Board, Comparison
+    from semiseg.comparison.result import Arm, ArmGroup, Comparison
 
 ROW = 0.3
 """Inches per arm."""
@@ -26,29 +26,29 @@ SPREAD = 0.27
 
 
 @drawing
-def draw(comparison: Comparison, board: Board, metric: str) -> Figure:
-    """Box plots of one metric, the arms in the order of the board, the best on top.
+def draw(comparison: Comparison, group: ArmGroup, metric: str) -> Figure:
+    """Box plots of one metric, the arms in the order of the group, the best on top.
 
     Args:
         comparison: gives units and alpha.
-        board: whose arms are drawn; a case's value is the mean over classes and seeds.
+        group: whose arms are drawn; a case's value is the mean over classes and seeds.
         metric: such as ``Dice``.
     """
-    figure = new_figure(TWO_COLUMNS, 1.05 + ROW * max(len(board.arms), 2))
+    figure = new_figure(TWO_COLUMNS, 1.05 + ROW * max(len(group.arms), 2))
     axis = figure.add_subplot()
-    rows_of_names(axis, [label_of(board, arm) for arm in board.arms])
-    for row, arm in enumerate(board.arms):
-        color = color_of(verdict(board, arm, comparison.alpha))
+    rows_of_names(axis, [label_of(group, arm) for arm in group.arms])
+    for row, arm in enumerate(group.arms):
+        color = color_of(verdict(group, arm, comparison.alpha))
         _draw_row(axis, row, arm.per_case(metric), color)
-    if board.baseline is not None:
-        _draw_reference(axis, board.arm(board.baseline), metric)
+    if group.baseline is not None:
+        _draw_reference(axis, group.arm(group.baseline), metric)
     axis.set_xlabel(f"{titled(comparison, metric)}, one point per case")
     axis.grid(axis="x")
     diamond = {"marker": "D", "markersize": 4, "markerfacecolor": "#ffffff", "color": INK, "linewidth": 0}
     more = [entry("mean", **diamond)]
-    if board.baseline is not None:
+    if group.baseline is not None:
         more.append(entry("median of the baseline", **DASHED))
-    explain(figure, comparison, [board], "disk", more)
+    explain(figure, comparison, [group], "disk", more)
     return figure
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from semiseg.comparison.report.figures.marks import color_of, entry, explain, marker_of, small_panels
+from semiseg.comparison.report.format import titled, verdict
 from semiseg.comparison.report.style import MUTED, QUIET, drawing, shortened
-from semiseg.comparison.report.words import titled, verdict
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from semiseg.comparison.result import Board, Comparison
+    from semiseg.comparison.result import ArmGroup, Comparison
 
 GHOST: dict[str, Any] = {"color": QUIET, "marker": "s", "markersize": 3, "linewidth": 1.2}
 DASHED: dict[str, Any] = {"color": MUTED, "linewidth": 0.8, "linestyle": (0, (4, 3))}
@@ -38,78 +38,78 @@ def draw(comparison: Comparison, dataset: str, metric: str) -> Figure:
     A point has the color of the test at its number of labels; its bar is the SD over seeds.
 
     Args:
-        comparison: with boards of several budgets.
-        dataset: whose boards are drawn.
+        comparison: with groups of several budgets.
+        dataset: whose groups are drawn.
         metric: such as ``Dice``.
     """
-    boards = comparison.budgets(dataset)
-    baseline = next((board.baseline for board in boards if board.baseline is not None), None)
-    lines = {name: points_of(boards, name, metric) for name in names_of(boards)}
+    groups = comparison.budgets(dataset)
+    baseline = next((group.baseline for group in groups if group.baseline is not None), None)
+    lines = {name: points_of(groups, name, metric) for name in names_of(groups)}
     names = [name for name in lines if lines[name] and name != baseline] or list(lines)
     figure, axes = small_panels(names, "labeled cases")
     for axis, name in zip(axes, names, strict=True):
-        _draw_upper(axis, boards, metric)
+        _draw_upper(axis, groups, metric)
         if baseline is not None and name != baseline:
             _draw_line(axis, lines[baseline], QUIET, "s")
         _draw_line(axis, lines[name], MUTED, "")
-        _draw_verdicts(axis, comparison, boards, name, lines[name])
+        _draw_verdicts(axis, comparison, groups, name, lines[name])
     budgets = sorted({count for points in lines.values() for count, _, _ in points})
     axes[0].set_xscale("log", base=2)
     axes[0].set_xticks(budgets, [str(count) for count in budgets])
     axes[0].minorticks_off()
     figure.supylabel(titled(comparison, metric), fontsize=8, color=INK)
-    explain(figure, comparison, boards, "triangle", _legend(boards, baseline, metric))
+    explain(figure, comparison, groups, "triangle", _legend(groups, baseline, metric))
     return figure
 
 
-def _legend(boards: Sequence[Board], baseline: str | None, metric: str) -> list[Artist]:
+def _legend(groups: Sequence[ArmGroup], baseline: str | None, metric: str) -> list[Artist]:
     legend = [entry(f"baseline: {shortened(baseline, 20)}", **GHOST)] if baseline is not None else []
-    if (upper := upper_of(boards, metric)) is not None:
+    if (upper := upper_of(groups, metric)) is not None:
         legend.append(entry(f"supervised with all {upper[0]} labels", **DASHED))
     return legend
 
 
 def _draw_verdicts(
-    axis: Axes, comparison: Comparison, boards: Sequence[Board], name: str, points: Points
+    axis: Axes, comparison: Comparison, groups: Sequence[ArmGroup], name: str, points: Points
 ) -> None:
     places = {count: mean for count, mean, _ in points}
-    for board in boards:
-        arm = next((arm for arm in board.arms if arm.name == name and arm.bound != "upper"), None)
-        if arm is not None and board.labeled in places:
-            found = verdict(board, arm, comparison.alpha)
+    for group in groups:
+        arm = next((arm for arm in group.arms if arm.name == name and arm.bound != "upper"), None)
+        if arm is not None and group.labeled in places:
+            found = verdict(group, arm, comparison.alpha)
             style: dict[str, Any] = {"color": color_of(found), "marker": marker_of(found), "markersize": 4.5}
-            axis.plot([board.labeled], [places[board.labeled]], gid="arm", **style)
+            axis.plot([group.labeled], [places[group.labeled]], gid="arm", **style)
 
 
-def names_of(boards: Sequence[Board]) -> list[str]:
+def names_of(groups: Sequence[ArmGroup]) -> list[str]:
     """All arms but the upper bounds."""
-    return list(dict.fromkeys(arm.name for board in boards for arm in board.arms if arm.bound != "upper"))
+    return list(dict.fromkeys(arm.name for group in groups for arm in group.arms if arm.bound != "upper"))
 
 
-def points_of(boards: Sequence[Board], name: str, metric: str) -> Points:
+def points_of(groups: Sequence[ArmGroup], name: str, metric: str) -> Points:
     """What an arm reached with each number of labels."""
     found: Points = []
-    for board in boards:
-        for arm in board.arms:
+    for group in groups:
+        for arm in group.arms:
             if arm.name == name and arm.bound != "upper":
-                summary = board.summary(name, metric)
+                summary = group.summary(name, metric)
                 if not math.isnan(summary.mean):
-                    found.append((board.labeled, summary.mean, summary.sd))
+                    found.append((group.labeled, summary.mean, summary.sd))
     return found
 
 
-def upper_of(boards: Sequence[Board], metric: str) -> tuple[int, float] | None:
+def upper_of(groups: Sequence[ArmGroup], metric: str) -> tuple[int, float] | None:
     """Labeled cases and mean of supervised training with all labels."""
-    for board in boards:
-        if board.upper is not None:
-            summary = board.summary(board.upper.name, metric)
+    for group in groups:
+        if group.upper is not None:
+            summary = group.summary(group.upper.name, metric)
             if not math.isnan(summary.mean):
-                return board.upper.labeled, summary.mean
+                return group.upper.labeled, summary.mean
     return None
 
 
-def _draw_upper(axis: Axes, boards: Sequence[Board], metric: str) -> None:
-    upper = upper_of(boards, metric)
+def _draw_upper(axis: Axes, groups: Sequence[ArmGroup], metric: str) -> None:
+    upper = upper_of(groups, metric)
     if upper is not None:
         axis.axhline(upper[1], gid="upper", **DASHED)
 

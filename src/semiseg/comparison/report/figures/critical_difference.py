@@ -6,15 +6,15 @@ import math
 from typing import TYPE_CHECKING
 
 from semiseg.comparison.report.figures.marks import color_of
+from semiseg.comparison.report.format import verdict
 from semiseg.comparison.report.style import MUTED, TWO_COLUMNS, drawing, new_figure, shortened
-from semiseg.comparison.report.words import verdict
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from semiseg.comparison.result import Board, Comparison
+    from semiseg.comparison.result import ArmGroup, Comparison
 
 ROW, TOP, BAR = 0.2, 0.55, 0.12
 """Inches: of a name, above the line of ranks, of a bar."""
@@ -22,9 +22,9 @@ SIDE = 1.75
 """Inches of the names on either side."""
 
 
-def lacking(board: Board) -> str:
+def lacking(group: ArmGroup) -> str:
     """Why the figure cannot be drawn; blank when it can."""
-    ranking = board.ranking
+    ranking = group.ranking
     if ranking.why_not:
         return f"No diagram of ranks: {ranking.why_not}."
     if len(ranking.mean_ranks) < 2 or math.isnan(ranking.critical_difference):
@@ -33,16 +33,16 @@ def lacking(board: Board) -> str:
 
 
 @drawing
-def draw(comparison: Comparison, board: Board) -> Figure:
+def draw(comparison: Comparison, group: ArmGroup) -> Figure:
     """Mean ranks over cases; see :func:`lacking`.
 
     The best lies on the left. A bar joins arms whose mean ranks differ by less than the critical difference.
 
     Args:
         comparison: gives alpha.
-        board: with its ranking.
+        group: with its ranking.
     """
-    ranking = board.ranking
+    ranking = group.ranking
     names = list(ranking.mean_ranks)
     half = (len(names) + 1) // 2
     bars = BAR * (len(ranking.cliques) + 1)
@@ -60,7 +60,7 @@ def draw(comparison: Comparison, board: Board) -> Figure:
         left = place < half
         row = place if left else len(names) - 1 - place
         y = TOP + bars + ROW * (row + 0.5)
-        color = color_of(verdict(board, board.arm(name), comparison.alpha))
+        color = color_of(verdict(group, group.arm(name), comparison.alpha))
         _draw_name(axis, line.x(ranking.mean_ranks[name]), y, left, name, ranking.mean_ranks[name], color)
     for level, clique in enumerate(ranking.cliques):
         ranks = [ranking.mean_ranks[name] for name in clique]

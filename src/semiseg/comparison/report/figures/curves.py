@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.comparison.report.figures.marks import color_of, explain, label_of, small_panels
+from semiseg.comparison.report.format import verdict
 from semiseg.comparison.report.style import QUIET, drawing
-from semiseg.comparison.report.words import verdict
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from semiseg.comparison.result import Arm, Board, Comparison, RunScores
+    from semiseg.comparison.result import Arm, ArmGroup, Comparison, RunScores
 
 LOSS, DICE = "loss", "val/dice"
 POINTS = 80
@@ -25,9 +25,9 @@ POINTS = 80
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def lacking(board: Board, quantity: str) -> str:
+def lacking(group: ArmGroup, quantity: str) -> str:
     """Why the figure cannot be drawn; blank when it can."""
-    if any(curve_of(run, quantity)[0].size for arm in board.arms for run in arm.runs):
+    if any(curve_of(run, quantity)[0].size for arm in group.arms for run in arm.runs):
         return ""
     if quantity == DICE:
         return "No run had validation cases, so there is no validation curve."
@@ -35,19 +35,19 @@ def lacking(board: Board, quantity: str) -> str:
 
 
 @drawing
-def draw(comparison: Comparison, board: Board, quantity: str) -> Figure:
+def draw(comparison: Comparison, group: ArmGroup, quantity: str) -> Figure:
     """Curves of the loss or of the validation Dice; see :func:`lacking`.
 
     Args:
         comparison: gives alpha.
-        board: whose arms are drawn, in its order.
+        group: whose arms are drawn, in its order.
         quantity: a column of ``metrics.csv``: :data:`LOSS` (on a logarithmic scale) or :data:`DICE`.
     """
-    figure, axes = small_panels([label_of(board, arm) for arm in board.arms], "iteration")
-    for axis, arm in zip(axes, board.arms, strict=True):
-        if quantity == DICE and board.baseline not in (None, arm.name):
-            _draw_mean(axis, board.arm(board.baseline), quantity, QUIET)
-        color = color_of(verdict(board, arm, comparison.alpha))
+    figure, axes = small_panels([label_of(group, arm) for arm in group.arms], "iteration")
+    for axis, arm in zip(axes, group.arms, strict=True):
+        if quantity == DICE and group.baseline not in (None, arm.name):
+            _draw_mean(axis, group.arm(group.baseline), quantity, QUIET)
+        color = color_of(verdict(group, arm, comparison.alpha))
         for run in arm.runs:
             axis.plot(*curve_of(run, quantity), color=color, linewidth=0.6, alpha=0.6, gid="run")
         _draw_mean(axis, arm, quantity, color)
@@ -55,9 +55,9 @@ def draw(comparison: Comparison, board: Board, quantity: str) -> Figure:
             axis.annotate(
                 "no values", (0.5, 0.5), xycoords="axes fraction", ha="center", va="center", fontsize=7
             )
-    if quantity == LOSS and _all_positive(board):
+    if quantity == LOSS and _all_positive(group):
         _decades(axes[0])
-    explain(figure, comparison, [board], "line")
+    explain(figure, comparison, [group], "line")
     figure.supylabel("training loss" if quantity == LOSS else "validation Dice", fontsize=8, color=INK)
     return figure
 
@@ -83,8 +83,8 @@ def _draw_mean(axis: Axes, arm: Arm, quantity: str, color: str) -> None:
     axis.plot(curves[0][0], mean, color=color, linewidth=1.4, gid="mean")
 
 
-def _all_positive(board: Board) -> bool:
-    values = [curve_of(run, LOSS)[1] for arm in board.arms for run in arm.runs]
+def _all_positive(group: ArmGroup) -> bool:
+    values = [curve_of(run, LOSS)[1] for arm in group.arms for run in arm.runs]
     return bool((np.concatenate(values) > 0).all())
 
 

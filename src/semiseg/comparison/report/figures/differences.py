@@ -6,47 +6,47 @@ import math
 from typing import TYPE_CHECKING
 
 from semiseg.comparison.report.figures.marks import color_of, label_of, marker_of
+from semiseg.comparison.report.format import lower_is_better, p_value, titled, verdict
 from semiseg.comparison.report.style import MUTED, ONE_COLUMN, drawing, new_figure, rows_of_names, shortened
-from semiseg.comparison.report.words import lower_is_better, p_value, titled, verdict
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from semiseg.comparison.result import Board, Comparison, PairTest
+    from semiseg.comparison.result import ArmGroup, Comparison, PairTest
 
 ROW = 0.22
 
 
-def lacking(board: Board) -> str:
+def lacking(group: ArmGroup) -> str:
     """Why the figure cannot be drawn; blank when it can."""
-    if board.baseline is None:
+    if group.baseline is None:
         return "There is no baseline that the others could be compared with."
-    return "" if board.against_baseline else "There is no other method than the baseline."
+    return "" if group.against_baseline else "There is no other method than the baseline."
 
 
 @drawing
-def draw(comparison: Comparison, board: Board) -> Figure:
+def draw(comparison: Comparison, group: ArmGroup) -> Figure:
     """Differences of the comparison's metric; see :func:`lacking`.
 
     Args:
         comparison: gives the metric, its unit and alpha.
-        board: whose tests against the baseline are drawn, in its order.
+        group: whose tests against the baseline are drawn, in its order.
     """
-    order = [arm.name for arm in board.arms]
-    tests = sorted(board.against_baseline, key=lambda test: order.index(test.a))
+    order = [arm.name for arm in group.arms]
+    tests = sorted(group.against_baseline, key=lambda test: order.index(test.a))
     figure = new_figure(ONE_COLUMN, 0.85 + ROW * max(len(tests), 2))
     axis = figure.add_subplot()
-    rows_of_names(axis, [label_of(board, board.arm(test.a)) for test in tests])
+    rows_of_names(axis, [label_of(group, group.arm(test.a)) for test in tests])
     for row, test in enumerate(tests):
-        _draw_row(axis, row, test, verdict_color(board, test.a, comparison.alpha))
+        _draw_row(axis, row, test, verdict_color(group, test.a, comparison.alpha))
     axis.axvline(0, color=INK, linewidth=0.8, zorder=1)
     axis.grid(axis="x")
     axis.locator_params(axis="x", nbins=4)
     metric = titled(comparison, comparison.metric)
     better = "left" if lower_is_better(comparison.metric) else "right"
-    baseline = shortened(board.baseline or "", 20)
+    baseline = shortened(group.baseline or "", 20)
     axis.set_xlabel(f"{metric} minus {baseline}\n(better to the {better})")
     axis.annotate(
         "p (Holm)",
@@ -61,9 +61,9 @@ def draw(comparison: Comparison, board: Board) -> Figure:
     return figure
 
 
-def verdict_color(board: Board, name: str, alpha: float) -> tuple[str, str]:
+def verdict_color(group: ArmGroup, name: str, alpha: float) -> tuple[str, str]:
     """Color and marker of an arm."""
-    found = verdict(board, board.arm(name), alpha)
+    found = verdict(group, group.arm(name), alpha)
     return color_of(found), marker_of(found)
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from semiseg.comparison.report.format import Verdict, verdict
 from semiseg.comparison.report.style import (
     BETTER,
     MUTED,
@@ -18,7 +19,6 @@ from semiseg.comparison.report.style import (
     new_figure,
     shortened,
 )
-from semiseg.comparison.report.words import Verdict, verdict
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from semiseg.comparison.result import Arm, Board, Comparison
+    from semiseg.comparison.result import Arm, ArmGroup, Comparison
 
 _COLORS: dict[Verdict, str] = {"baseline": INK, "better": BETTER, "worse": WORSE}
 
@@ -46,18 +46,18 @@ def marker_of(verdict: Verdict) -> str:
     return MARKERS.get(verdict, "o")
 
 
-def label_of(board: Board, arm: Arm) -> str:
+def label_of(group: ArmGroup, arm: Arm) -> str:
     """The arm's name, with what it is to the others."""
     if arm.bound == "upper":
         return f"all {arm.labeled} labels"
     name = shortened(arm.name, 24)
-    return f"{name}, baseline" if arm.name == board.baseline else name
+    return f"{name}, baseline" if arm.name == group.baseline else name
 
 
 def explain(
     figure: Figure,
     comparison: Comparison,
-    boards: Sequence[Board],
+    groups: Sequence[ArmGroup],
     mark: Mark,
     more: Sequence[Artist] = (),
 ) -> None:
@@ -66,14 +66,14 @@ def explain(
     Args:
         figure: with a constrained layout, which makes room.
         comparison: gives the metric that was tested, and alpha.
-        boards: of the arms; of one dataset.
+        groups: of the arms; of one dataset.
         mark: what carries the color in this figure.
         more: further entries of the legend.
     """
-    found = {verdict(board, arm, comparison.alpha) for board in boards for arm in board.arms}
+    found = {verdict(group, arm, comparison.alpha) for group in groups for arm in group.arms}
     handles = [
         entry(text, **_style(kind, mark))
-        for kind, text in _words(comparison, boards).items()
+        for kind, text in _words(comparison, groups).items()
         if kind in found
     ]
     if handles or more:
@@ -100,8 +100,8 @@ def _style(kind: Verdict, mark: Mark) -> dict[str, Any]:
     return {"color": color_of(kind), "marker": marker, "markersize": 4, "linewidth": 0}
 
 
-def _words(comparison: Comparison, boards: Sequence[Board]) -> dict[Verdict, str]:
-    baseline = next((shortened(board.baseline, 20) for board in boards if board.baseline is not None), "")
+def _words(comparison: Comparison, groups: Sequence[ArmGroup]) -> dict[Verdict, str]:
+    baseline = next((shortened(group.baseline, 20) for group in groups if group.baseline is not None), "")
     metric = comparison.metric
     return {
         "better": f"better than {baseline} in {metric}",

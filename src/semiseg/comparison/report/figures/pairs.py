@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from semiseg.comparison.report.format import p_value
 from semiseg.comparison.report.style import (
     BETTER,
     MUTED,
@@ -17,35 +18,34 @@ from semiseg.comparison.report.style import (
     new_figure,
     shortened,
 )
-from semiseg.comparison.report.words import p_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from semiseg.comparison.result import Board, Comparison, PairTest
+    from semiseg.comparison.result import ArmGroup, Comparison, PairTest
 
 CELL = (0.25, 0.5)
 """Smallest and largest edge of a cell in inches."""
 NAMES = 1.5
 
 
-def lacking(board: Board) -> str:
+def lacking(group: ArmGroup) -> str:
     """Why the figure cannot be drawn; blank when it can."""
-    return "" if board.pairs else "There is only one method."
+    return "" if group.pairs else "There is only one method."
 
 
 @drawing
-def draw(comparison: Comparison, board: Board) -> Figure:
+def draw(comparison: Comparison, group: ArmGroup) -> Figure:
     """A matrix: the row's share of won cases below the diagonal, Holm's p above it; see :func:`lacking`.
 
     Args:
         comparison: gives alpha: p below it are bold.
-        board: with the tests of all its pairs.
+        group: with the tests of all its pairs.
     """
-    tests = {frozenset((test.a, test.b)): test for test in board.pairs}
+    tests = {frozenset((test.a, test.b)): test for test in group.pairs}
     paired = {name for pair in tests for name in pair}
-    names = [arm.name for arm in board.arms if arm.name in paired]
+    names = [arm.name for arm in group.arms if arm.name in paired]
     cell = min(CELL[1], max(CELL[0], (TWO_COLUMNS - NAMES) / len(names)))
     side = cell * len(names)
     figure = new_figure(max(NAMES + side + 0.1, 3.4), side + NAMES * 0.75)
@@ -125,10 +125,10 @@ def _frame(axis: Axes, names: list[str]) -> None:
     )
 
 
-def shares(board: Board) -> Mapping[tuple[str, str], float]:
+def shares(group: ArmGroup) -> Mapping[tuple[str, str], float]:
     """(row, column) -> share of cases that the row wins; for those who read the figure by ear."""
     found: dict[tuple[str, str], float] = {}
-    for test in board.pairs:
+    for test in group.pairs:
         found[test.a, test.b] = test.win_rate
         found[test.b, test.a] = 1 - test.win_rate
     return found

@@ -1,0 +1,220 @@
+"""What cases are called, which mask belongs to which scan, and which files are masks beside scans."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+
+from semiseg.dataset.adopt.draft import Draft, some
+from semiseg.dataset.adopt.listing import Entry
+from semiseg.dataset.adopt.names import clean_id, folder_role, numbered, without_role
+from semiseg.errors import DataError
+
+
+def without_masks(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """(scans, masks): masks lie in a folder of masks, or are named like masks and lie beside their scan."""
+    labels = [entry for entry in entries if entry.role == "label"]
+    scans = [entry for entry in entries if entry.role != "label"]
+    if not scans:
+        return list(entries), []
+    masks = [entry for entry in labels if _in_label_folder(entry) or any(_beside(entry, s) for s in scans)]
+    left = {id(entry) for entry in masks}
+    return [entry for entry in entries if id(entry) not in left], masks
+
+
+def without_scans(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries without scans that lie beside their masks; all of them where none is named like a mask."""
+    labels = [entry for entry in entries if entry.role == "label"]
+    scans = {id(e) for e in entries if e.role != "label" and any(_beside(mask, e) for mask in labels)}
+    return [entry for entry in entries if id(entry) not in scans]
+
+
+def _in_label_folder(entry: Entry) -> bool:
+    return any(folder_role(part) == "label" for part in PurePosixPath(entry.shown).parts[:-1])
+
+
+def _beside(mask: Entry, scan: Entry) -> bool:
+    if mask.folders != scan.folders:
+        return False
+    return not mask.key or begins(mask.key, scan.key) or begins(scan.key, mask.key)
+
+
+Naming = Callable[[Entry], str]
+
+
+def _plain(entry: Entry) -> str:
+    return entry.key or (entry.folders[-1] if entry.folders else entry.stem)
+
+
+def _by_part(entry: Entry) -> str:
+    return f"{entry.part}_{_plain(entry)}"
+
+
+def _by_folder(entry: Entry) -> str:
+    return "_".join([*entry.folders, *([entry.key] if entry.key else [])]) or entry.stem
+
+
+def _by_both(entry: Entry) -> str:
+    return f"{entry.part}_{_by_folder(entry)}"
+
+
+def case_ids(entries: Sequence[Entry]) -> tuple[dict[str, str], tuple[str, str, str | None] | None]:
+    """Shown path -> case id: the shortest way of naming under which no two files are the same thing.
+
+    Names that are the same only once they are safe file names (``a+b`` and ``a b``) are numbered.
+
+    Returns:
+        the ids, and what is there twice (id, role, channel) where no way of naming helps.
+    """
+    ways = (_plain, _by_part, _by_folder, _by_both)
+    cleaned = [{entry.shown: clean_id(naming(entry)) for entry in entries} for naming in ways]
+    best: dict[str, str] = {}
+    least: Counter[tuple[str, str, str | None]] = Counter({("", "", None): len(entries)})
+    for names in (*cleaned, *(_numbered(entries, naming) for naming in ways)):
+        surplus = _things(entries, names) - Counter(set(_things(entries, names)))
+        if not best or surplus.total() < least.total():
+            best, least = names, surplus
+        if not surplus:
+            break
+    return best, next(iter(least), None)
+
+
+def name_cases(entries: Sequence[Entry]) -> dict[str, str]:
+    """As :func:`case_ids`.
+
+    Raises:
+        DataError: two files cannot be told apart by any part of their paths.
+    """
+    names, clash = case_ids(entries)
+    if clash is None:
+        return names
+    same = [e.shown for e in entries if (names[e.shown].lower(), e.role, e.channel) == clash]
+    raise DataError(
+        f"{some(same)} would all be the {clash[1]} of case {clash[0]!r}",
+        hint="give each scan its own name or folder, and merge several masks of a scan into one file",
+        code="AMBIGUOUS_NAMES",
+        details={"files": same},
+    )
+
+
+def _numbered(entries: Sequence[Entry], naming: Naming) -> dict[str, str]:
+    raw = {entry.shown: unicodedata.normalize("NFC", naming(entry)) for entry in entries}
+    ids = numbered(raw.values(), {name: clean_id(name) for name in raw.values()})
+    return {shown: ids[name] for shown, name in raw.items()}
+
+
+def _things(entries: Sequence[Entry], names: Mapping[str, str]) -> Counter[tuple[str, str, str | None]]:
+    return Counter((names[e.shown].lower(), e.role, e.channel) for e in entries)
+
+
+def pair(images: Mapping[str, Entry], labels: Mapping[str, Entry], draft: Draft) -> dict[str, Entry]:
+    """Image case id -> its label. Equal ids first, then one name beginning with the other.
+
+    Args:
+        images: case id -> one of its images.
+        labels: id from the label's own name -> label.
+        draft: gets a notice for every label left alone.
+
+    Raises:
+        DataError: no label fits any image, or several fit one.
+    """
+    lower = {name.lower(): name for name in images}
+    found: dict[str, list[str]] = defaultdict(list)
+    alone: list[str] = []
+    for name in labels:
+        match = lower.get(name.lower()) or _nearest(name, images)
+        (found[match] if match else alone).append(name)
+    for way in (_without_common_end, _without_roles, _by_number):
+        if labels and not found:
+            found, alone = way(images, labels)
+    if labels and not found:
+        shown = some([labels[name].shown for name in alone], 3)
+        raise DataError(
+            f"none of the {len(labels)} labels ({shown}) fits the name of an image",
+            hint="give scan and mask the same name, e.g. images/case_1.nii.gz and labels/case_1.nii.gz",
+            code="UNPAIRED_LABELS",
+        )
+    several = {case: masks for case, masks in found.items() if len(masks) > 1}
+    for case, masks in several.items():
+        shown = some([labels[name].shown for name in masks])
+        raise DataError(
+            f"{len(several)} cases have several masks, such as {case}: {shown}",
+            hint="merge the masks of a scan into one file, one value per class",
+            code="SEVERAL_LABELS",
+        )
+    if alone:
+        shown = some([labels[name].shown for name in alone])
+        draft.notices.append(f"left out {len(alone)} labels without an image: {shown}")
+    return {case: labels[names[0]] for case, names in found.items()}
+
+
+def _nearest(name: str, images: Mapping[str, Entry]) -> str | None:
+    """The longest image name that begins the label's, or the only one that the label's name begins."""
+    inside = sorted((case for case in images if begins(case, name)), key=len)
+    around = [case for case in images if begins(name, case)]
+    if inside:
+        return inside[-1]
+    return around[0] if len(around) == 1 else None
+
+
+def begins(short: str, long: str) -> bool:
+    """Whether one name begins with the other as a whole word."""
+    return long.lower().startswith(short.lower()) and not long[len(short) : len(short) + 1].isalnum()
+
+
+def _without_common_end(
+    images: Mapping[str, Entry], labels: Mapping[str, Entry]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Match ``001_b`` with ``001_a`` when all masks end alike and all scans end alike."""
+    short = {_cut_end(name, list(images)): name for name in images}
+    found: dict[str, list[str]] = defaultdict(list)
+    alone: list[str] = []
+    for name in labels:
+        case = short.get(_cut_end(name, list(labels)))
+        (found[case] if case else alone).append(name)
+    return found, alone
+
+
+def _without_roles(
+    images: Mapping[str, Entry], labels: Mapping[str, Entry]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Match ``label0001`` with ``img0001``."""
+    short: dict[str, list[str]] = defaultdict(list)
+    for name in images:
+        short[without_role(name).lower()].append(name)
+    return _matched(labels, lambda name: short.get(without_role(name).lower(), []))
+
+
+def _by_number(
+    images: Mapping[str, Entry], labels: Mapping[str, Entry]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Match ``label0001`` with ``PANCREAS_0001``: by the last number, where no two scans share one."""
+    short: dict[str, list[str]] = defaultdict(list)
+    for name in images:
+        short[_last_number(name)].append(name)
+    return _matched(labels, lambda name: short.get(_last_number(name), []) if _last_number(name) else [])
+
+
+def _last_number(name: str) -> str:
+    found = re.findall(r"[0-9]+", name)
+    return found[-1].lstrip("0") or "0" if found else ""
+
+
+def _matched(
+    labels: Iterable[str], fitting: Callable[[str], list[str]]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Labels by the one image that fits; those that none or several fit are alone."""
+    found: dict[str, list[str]] = defaultdict(list)
+    alone: list[str] = []
+    for name in labels:
+        cases = fitting(name)
+        (found[cases[0]] if len(cases) == 1 else alone).append(name)
+    return found, alone
+
+
+def _cut_end(name: str, names: Sequence[str]) -> str:
+    ends = {other.rpartition("_")[2] for other in names}
+    return name.rpartition("_")[0] if len(ends) == 1 and "_" in name else name
