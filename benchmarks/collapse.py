@@ -22,7 +22,6 @@ from semiseg.dataset.dataset import Dataset
 from semiseg.networks import checkpoint
 from semiseg.preparation.prepare import Prepared, prepare
 from semiseg.runs.run import Run
-from semiseg.settings import environment
 from semiseg.settings.config import Config
 from semiseg.training.collapse import Cadence, CollapseMonitor
 from semiseg.training.session import Session
@@ -93,7 +92,7 @@ def main() -> None:
     args = parser.parse_args()
     run, dataset = Run(args.run), Dataset.open(args.dataset)
     weights = checkpoint.load(run.folder / "checkpoints" / "best.ckpt", checkpoint.MODEL)["predictor"]
-    prepared = prepare(dataset, run.config, environment.read().cache, device="cpu", workers=0, plan=run.plan)
+    prepared = prepare(dataset, run.config, device="cpu", workers=0, plan=run.plan)
     for name in args.only:
         changes = {"iterations": args.iterations, **VARIANTS[name]}
         config = variant(run.config, changes, args.lr)

@@ -29,11 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks._machine import machine
 from benchmarks.speed import limits
 
-from semiseg.dataset.dataset import Dataset
 from semiseg.machine.hardware import keep_freed_memory
 from semiseg.machine.processes import launched, repeatable
 from semiseg.preparation.prepare import prepare
-from semiseg.settings import environment
 from semiseg.settings.resolve import resolve
 from semiseg.training.loop import Loop
 from semiseg.training.session import Session
@@ -59,9 +57,7 @@ def build(args: argparse.Namespace, fabric: Any) -> Loop:
     flags = {"method.name": args.method, "data.labeled": args.labeled, "train.iterations": 1000}
     given = {key: value for key, value in flags.items() if value is not None}
     config = resolved(resolve(recipe=args.recipe, flags=given, settings=args.set), fabric.device.type)
-    prepared = prepare(
-        Dataset.open(args.dataset), config, environment.read().cache, device=fabric.device.type, workers=2
-    )
+    prepared = prepare(args.dataset, config, device=fabric.device.type, workers=2)
     loop = Session(fabric, prepared, config).loop()
     loop.step = loop.total // 2
     loop.method.on_stage_start(loop.clock(loop.step)[0].name)

@@ -20,6 +20,12 @@ def environment_of_ranks() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def monai() -> None:
+    """The test builds a network of MONAI, or compares with it; it is skipped without that extra."""
+    pytest.importorskip("monai", reason='needs `pip install "semiseg[monai]"`')
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data beside the checkout; the test is skipped where it is absent."""
     folder = Path(os.environ.get("SEMISEG_TEST_DATA", REPOSITORY.parent / "shared" / "data"))

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from semiseg.runs.run import Run
-from semiseg.sweeping.ledger import Entry, Ledger
+from semiseg.sweeping.ledger import CellState, Ledger
 from semiseg.sweeping.run import Outcome
 from tests.conftest import environment_of_ranks
 from tests.factories import make_dataset
@@ -97,18 +97,18 @@ def wait_for(what: Callable[[], Any], seconds: float = 200.0) -> Any:
     raise TimeoutError(f"waited {seconds} s in vain")
 
 
-def entries(folder: Path) -> dict[str, Entry]:
+def entries(folder: Path) -> dict[str, CellState]:
     """Title -> entry of every cell in the ledger."""
     return {entry.cell.title: entry for entry in Ledger(folder).everything().values()}
 
 
-def training(folder: Path, entry: Entry, lines: int = 3) -> bool:
+def training(folder: Path, entry: CellState, lines: int = 3) -> bool:
     """Whether the training of a cell is under way."""
     events = folder / entry.cell.place / "events.jsonl"
     return events.is_file() and events.read_bytes().count(b"\n") >= lines
 
 
-def process_of(entry: Entry) -> int:
+def process_of(entry: CellState) -> int:
     """The process of the last attempt."""
     return int((entry.where or "").split()[1])
 

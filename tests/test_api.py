@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 
 import semiseg
 from semiseg.runs.events import Preparing
+from semiseg.settings.flags import configured
 from tests.factories import make_dataset
 
 
@@ -40,15 +44,43 @@ def test_from_dataset_to_scores(tmp_path: Path) -> None:
     assert 0 <= scores.mean("Dice") <= 1
 
 
-def test_flags_win_over_settings_and_both_spellings_agree(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    seen: list[Any] = []
-    monkeypatch.setattr("semiseg.training.train.train", lambda dataset, config, **_: seen.append(config))
-    semiseg.train("d", seed=3, settings={"train.seed": 1, "optimizer.lr": 0.5})
-    semiseg.train("d", seed=3, settings=["train.seed=1", "optimizer.lr=0.5"])
-    assert seen[0] == seen[1]
-    assert (seen[0].train.seed, seen[0].optimizer.lr) == (3, 0.5)
+def test_flags_win_over_settings_and_both_spellings_agree() -> None:
+    one = configured(seed=3, settings={"train.seed": 1, "optimizer.lr": 0.5})
+    assert one == configured(seed=3, settings=["train.seed=1", "optimizer.lr=0.5"])
+    assert (one.train.seed, one.optimizer.lr) == (3, 0.5)
+
+
+def test_a_whole_configuration_stands_as_it_is() -> None:
+    whole = configured(method="supervised", seed=3)
+    assert configured(whole) is whole
+    with pytest.raises(semiseg.SemisegError, match="takes no recipe, flag or setting"):
+        semiseg.train("d", whole, seed=4)
+
+
+COMMANDS = {
+    "check": semiseg.check,
+    "compare": semiseg.compare,
+    "evaluate": semiseg.evaluate,
+    "init": semiseg.init,
+    "plan": semiseg.plan,
+    "predict": semiseg.predict,
+    "recommend": semiseg.recommend,
+    "sweep": semiseg.sweep,
+    "train": semiseg.train,
+    "tune": semiseg.tune,
+}
+NAMED = {"dataset", "labeled", "labeled_patients", "fold", "seed", "method", "network", "recipe", "config"}
+NAMED |= {"settings", "device", "workers", "iterations", "max_time", "resume", "trials", "minutes", "metric"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_flag_of_a_command_is_a_keyword_of_its_function(name: str) -> None:
+    flags = inspect.signature(import_module(f"semiseg.cli.commands.{name}").run).parameters
+    keywords = inspect.signature(COMMANDS[name]).parameters
+    not_here = {"predict": {"config", "settings"}}.get(name, set())  # they become `overrides`
+    assert NAMED & set(flags) - not_here <= set(keywords)
+    documented = re.findall(r"^ {4}(\w+): ", inspect.getdoc(COMMANDS[name]) or "", re.MULTILINE)
+    assert set(keywords) <= set(documented)
 
 
 def test_errors_are_ours_and_say_the_nearest_name(tmp_path: Path) -> None:

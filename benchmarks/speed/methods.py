@@ -32,7 +32,6 @@ from benchmarks.speed.setting import Setting  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from semiseg import methods  # noqa: E402
-from semiseg.dataset.dataset import Dataset  # noqa: E402
 from semiseg.machine.hardware import keep_freed_memory  # noqa: E402
 from semiseg.machine.processes import launched, repeatable  # noqa: E402
 from semiseg.preparation.prepare import prepare  # noqa: E402
@@ -53,9 +52,7 @@ def loops(args: argparse.Namespace, root: Path) -> dict[str, Loop]:
         config = resolve(recipe=args.recipe, flags=flags, settings=[*args.set, "select=last"])
         config = resolved(config, args.fabric.device.type)
         cache = environment.read().cache
-        prepared = prepare(
-            Dataset.open(root), config, cache, device=args.fabric.device.type, workers=args.workers
-        )
+        prepared = prepare(root, config, cache=cache, device=args.fabric.device.type, workers=args.workers)
         found[name] = middle(Session(args.fabric, prepared, config))
     return found
 

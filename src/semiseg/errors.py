@@ -10,7 +10,6 @@ import errno
 import functools
 import os
 import re
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -115,6 +114,15 @@ def unknown_name(kind: str, got: str, known: Iterable[str], *, hint: str = "") -
     )
 
 
+def missing_extra(extra: str, package: str, wanted_by: str) -> UsageError:
+    """The error for a package that only an extra of semiseg installs."""
+    return UsageError(
+        f"{wanted_by} needs {package}, which is not installed",
+        hint=f'pip install "semiseg[{extra}]"',
+        code="MISSING_EXTRA",
+    )
+
+
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|not enough memory|can't allocate memory|cannot allocate memory", re.I
 )
@@ -143,6 +151,8 @@ def unforeseen(error: BaseException) -> SemisegError:
 
 def where_to_move(error: OSError) -> str:
     """For a place that is full or cannot be written: the setting that names another one; else nothing."""
+    import tempfile  # which every command would wait for
+
     if error.errno not in _NO_ROOM:
         return ""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -252,7 +252,7 @@ def test_only_labels_of_labeled_cases_are_opened(tmp_path):
     assert found.labels.absent == 0
     assert found.labels.pieces == 1
     assert 0 < found.labels.rarest_share < 0.5
-    assert advice.commands[0].startswith(f"semiseg train {folder} --labeled 1 --method ")
+    assert advice.commands[0].startswith(f"semiseg train {folder} --labeled 1 --device cpu --method ")
     json.dumps(advice.as_dict())
 
 

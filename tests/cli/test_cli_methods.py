@@ -30,10 +30,8 @@ def test_one_has_its_page(cli, name):
 
 def test_the_recipe_for_own_data_shows_where_it_differs(cli):
     options = {option["name"]: option for option in cli("methods", "ua_mt", "--json").json["options"]}
-    assert (options["student_view"]["default"], options["student_view"]["default_recipe"]) == (
-        "weak",
-        "strong",
-    )
+    view = options["student_view"]
+    assert (view["default"], view["default_recipe"]) == ("weak", "strong")
     assert "default_recipe" not in options["decay"]
 
 

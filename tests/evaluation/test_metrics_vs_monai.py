@@ -10,6 +10,7 @@ from tests.evaluation.masks import pairs
 from semiseg.evaluation.case import evaluate
 
 PAIRS = pairs()
+pytestmark = pytest.mark.usefixtures("monai")
 
 
 def theirs(prediction, reference, spacing, tolerance=1.0) -> dict[str, float]:

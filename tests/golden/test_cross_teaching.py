@@ -26,6 +26,7 @@ def test_losses_and_gradients(golden):
     assert sum(update.loss.item() for update in updates) == pytest.approx(float(v["loss"]), rel=1e-5)
 
 
+@pytest.mark.usefixtures("monai")
 def test_the_partner_is_another_transformer_of_about_that_size(golden):
     """Ours is not the Swin-UNet: only the size of the recipe's partner is compared with the published one."""
     v = golden("ctct__swin_params")

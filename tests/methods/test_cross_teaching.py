@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -67,6 +69,7 @@ def test_the_partner_is_another_network_with_its_own_options():
     assert (method.predictor, len(method.deviations)) == ("net", 1)
 
 
+@pytest.mark.usefixtures("monai")
 @pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize(
     ("partner", "options", "edge"),
@@ -105,6 +108,7 @@ def trained(tmp_path, patch, **options):
     return train.train(data, config, runs=tmp_path / "runs", device="cpu", workers=0)
 
 
+@pytest.mark.usefixtures("monai")
 @pytest.mark.parametrize(
     ("partner", "options", "patch", "nearest"),
     [
@@ -119,12 +123,21 @@ def test_a_patch_that_does_not_fit_the_partner_is_refused(tmp_path, partner, opt
     assert nearest in (caught.value.hint or "")
 
 
+@pytest.mark.usefixtures("monai")
 def test_a_transformer_of_the_patch_s_size_can_be_exported(tmp_path):
     options = {"partner": "monai:UNETR", "partner_options": SMALL, "predict_with": "second"}
     run = trained(tmp_path, (16, 16, 16), **options)
     (network,) = Model.load(run.folder, "cpu", precision="32").networks
     assert type(network.net).__name__ == "UNETR"
     assert network.divisor == (16, 16, 16)
+
+
+def test_without_monai_it_says_what_to_install_before_a_scan_is_opened(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "monai", None)
+    monkeypatch.setattr("semiseg.training.train.prepare", None)
+    with pytest.raises(UsageError, match="'monai:UNETR' needs MONAI, which is not installed") as caught:
+        trained(tmp_path, (16, 16, 16))
+    assert caught.value.hint == 'pip install "semiseg[monai]"'
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ def test_without_gradients_there_is_no_checkpoint():
         assert torch.equal(a, other(x).logits)
 
 
+@pytest.mark.usefixtures("monai")
 def test_networks_of_others_are_refused():
     with pytest.raises(UsageError, match="checkpointing"):
         checkpoint_blocks(networks.build("monai:BasicUNet", dim=2, in_channels=1, classes=2))

@@ -18,6 +18,7 @@ def build(dim: int, **options: object) -> nn.Module:
     return networks.build("denseunet", dim=dim, in_channels=2, classes=3, **{**SIZES, **options})
 
 
+@pytest.mark.usefixtures("monai")
 @pytest.mark.parametrize("dim", [2, 3])
 def test_the_encoder_is_a_densenet(dim: int) -> None:
     from monai.networks.nets import DenseNet

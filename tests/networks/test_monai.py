@@ -12,6 +12,7 @@ from semiseg.errors import UsageError
 from semiseg.preparation.plan import NetworkPlan
 
 MAKE = {"in_channels": 2, "classes": 3}
+pytestmark = pytest.mark.usefixtures("monai")
 SMALL = NetworkPlan(
     features=(4, 8, 8),
     strides=((1, 1, 1), (1, 2, 2), (2, 2, 2)),

@@ -41,7 +41,7 @@ def finished(data, tmp_path_factory):
     """A finished run; tests copy it."""
     config = resolve(flags=FLAGS, environment={})
     folder = tmp_path_factory.mktemp("runs") / "finished"
-    return experiment.train(data, config, run_folder=folder, device="cpu", workers=0)
+    return experiment.train(data, config, run=folder, device="cpu", workers=0)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def run(finished, tmp_path):
 
 def train(data: Path, folder: Path, flags: dict[str, object] | None = None, **options: object) -> Run:
     config = resolve(flags=FLAGS | (flags or {}), environment={})
-    return experiment.train(data, config, run_folder=folder, device="cpu", workers=0, **options)
+    return experiment.train(data, config, run=folder, device="cpu", workers=0, **options)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -151,7 +151,7 @@ def test_a_resumed_run_keeps_its_precision(data, run):
     seen = []
     config = resolve(flags=FLAGS, environment={})
     trained = experiment.train(
-        data, config, run_folder=run.folder, device="cpu", workers=0, resume=True, listeners=[seen.append]
+        data, config, run=run.folder, device="cpu", workers=0, resume=True, listeners=[seen.append]
     )
     assert trained.manifest["precision"] == "32"
     assert isinstance(seen[-1], Ended)
@@ -207,7 +207,7 @@ def test_two_processes_train_one_run(launcher, tmp_path):
     flags = FLAGS | {"method.name": "mean_teacher", "train.iterations": 4, "train.log_every": 2}
     del flags["train.precision"]
     config = resolve(flags=flags | {"batch.labeled": 2, "batch.unlabeled": 2}, environment={})
-    alone = experiment.train(data, config, run_folder=tmp_path / "alone", device="cpu", workers=0)
+    alone = experiment.train(data, config, run=tmp_path / "alone", device="cpu", workers=0)
     both = [float(r.metrics[0]["supervised"]) for r in (run, alone)]
     assert both[0] == pytest.approx(both[1], rel=0.2)
     torn = [line for line in (run.folder / "events.jsonl").read_text().splitlines() if not json.loads(line)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.sweeps import tiny_dataset, tiny_spec
 
-from semiseg.sweeping.grid import Cell, grid
+from semiseg.sweeping.grid import SweepCell, grid
 from semiseg.sweeping.spec import as_spec
 
 
@@ -18,11 +18,11 @@ def data(tmp_path_factory) -> Path:
     return tiny_dataset(tmp_path_factory.mktemp("data"), labeled=3)
 
 
-def cells(data: Path, **more) -> list[Cell]:
+def cells(data: Path, **more) -> list[SweepCell]:
     return grid(as_spec(tiny_spec(data, **more)))
 
 
-def named(found: list[Cell]) -> list[tuple[str, str, int, str | None]]:
+def named(found: list[SweepCell]) -> list[tuple[str, str, int, str | None]]:
     return [(cell.variant, cell.budget, cell.seed, cell.bound) for cell in found]
 
 
@@ -84,7 +84,7 @@ def test_the_last_to_speak_is_heard(data):
     assert found["bcp"].labeled == 2
 
 
-def ids(found: list[Cell]) -> list[str]:
+def ids(found: list[SweepCell]) -> list[str]:
     return [cell.id for cell in found]
 
 

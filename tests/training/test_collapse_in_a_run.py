@@ -57,7 +57,7 @@ def train(tmp_path, monkeypatch):
         made = experiment.train(
             data,
             config,
-            run_folder=tmp_path / "run",
+            run=tmp_path / "run",
             device="cpu",
             workers=0,
             listeners=[Console(False, stream=told)],

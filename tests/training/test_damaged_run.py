@@ -40,7 +40,7 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def train(data: Path, folder: Path, *, resume: bool = False) -> Run:
     config = resolve(flags={**FLAGS, **VALIDATED}, environment={})
-    return experiment.train(data, config, run_folder=folder, device="cpu", workers=0, resume=resume)
+    return experiment.train(data, config, run=folder, device="cpu", workers=0, resume=resume)
 
 
 @pytest.fixture

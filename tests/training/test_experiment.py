@@ -57,7 +57,7 @@ def with_validation(folder: Path) -> Path:
 def train(data: Path, run: Path, flags: dict[str, object] | None = None, **options: object) -> Run:
     recipe = options.pop("recipe", None)
     config = resolve(recipe=recipe, flags=SMALL | (flags or {}), environment={})
-    return experiment.train(data, config, run_folder=run, device="cpu", workers=0, **options)
+    return experiment.train(data, config, run=run, device="cpu", workers=0, **options)
 
 
 def weights(run: Run, name: str = "final.ckpt") -> dict[str, torch.Tensor]:
@@ -165,6 +165,7 @@ def test_two_dimensions(network, tmp_path):
     assert all(torch.isfinite(value.float()).all() for value in weights(run).values())
 
 
+@pytest.mark.usefixtures("monai")
 def test_a_network_of_monai(data, tmp_path):
     flags = {"network.name": "monai:SegResNet", "network.options": {"init_filters": 8, "blocks_down": [1, 1]}}
     flags["network.options"]["blocks_up"] = [1]

@@ -16,14 +16,12 @@ from tests.factories import make_dataset
 from tests.methods.tiny import TinyNet, batches, make
 
 from semiseg.core import IGNORE, Clock, Stage
-from semiseg.dataset.dataset import Dataset
 from semiseg.errors import DataError, Interrupted
 from semiseg.methods.self_training import SelfTraining
 from semiseg.networks import checkpoint
 from semiseg.prediction.model import Model
 from semiseg.preparation.prepare import prepare
 from semiseg.runs.events import Notice, Stepped
-from semiseg.settings import environment
 from semiseg.settings.resolve import resolve
 from semiseg.training import train as experiment
 from semiseg.training.pseudo_labels import PseudoLabeler
@@ -55,7 +53,7 @@ def train(data, folder, *, resume=False, listeners=(), **options):
     return experiment.train(
         data,
         config(**options),
-        run_folder=folder,
+        run=folder,
         device="cpu",
         workers=0,
         resume=resume,
@@ -99,9 +97,7 @@ def test_the_first_part_is_supervised_training_and_labels_are_its_predictions(da
     assert chosen["network"] == of
     assert chosen["kept"] == list(chosen["values"])
     assert sorted(chosen["kept"]) == ["case_02", "un_00", "un_01"]
-    stored = prepare(
-        Dataset.open(data), config(), environment.read().cache, device="cpu", workers=0, plan=model.plan
-    ).stored
+    stored = prepare(data, config(), device="cpu", workers=0, plan=model.plan).stored
     for case in chosen["kept"]:
         folder = data / ("imagesTr" if case.startswith("case") else "imagesUn")
         image = nib.load(folder / f"{case}_0000.nii.gz")
@@ -205,7 +201,7 @@ def test_a_student_of_another_kind_and_both_are_told(tmp_path, dim):
     wanted = wanted.model_copy(update={"plan": plan})
     notices = []
     run = experiment.train(
-        data, wanted, run_folder=tmp_path / "run", device="cpu", workers=0, listeners=[notices.append]
+        data, wanted, run=tmp_path / "run", device="cpu", workers=0, listeners=[notices.append]
     )
     told = run.manifest["networks"]
     assert set(told) == {"net", "student"}

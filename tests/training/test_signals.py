@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from semiseg.training.progress import StopRequest, ended_as_by_ctrl_c
+from semiseg.machine.stopping import StopRequest, ended_as_by_ctrl_c
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -13,11 +13,11 @@ from tests.methods.tiny import TinyNet
 from tests.training.staged import FIRST, SCORES, TOTAL, copy_of, staged_loop
 
 from semiseg.core import PseudoLabels, Stage
+from semiseg.machine.stopping import Stopped
 from semiseg.networks import checkpoint
 from semiseg.runs.events import Notice, Stepped, Validated
 from semiseg.settings.config import ScheduleConfig
 from semiseg.training.optim import lr_factor
-from semiseg.training.progress import Stopped
 from semiseg.training.stages import clock_at, hands_on_best
 
 

@@ -39,7 +39,7 @@ def data(tmp_path_factory):
 
 def train(data: Path, run: Path, **options: object) -> Run:
     config = resolve(flags=FLAGS, environment={})
-    return experiment.train(data, config, run_folder=run, device="cpu", workers=0, **options)
+    return experiment.train(data, config, run=run, device="cpu", workers=0, **options)
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:

@@ -32,7 +32,7 @@ from semiseg.settings.config import Config
 from semiseg.settings.resolve import resolve
 from semiseg.tuning.crew import DiedError, _Worker
 from semiseg.tuning.outline import Metric, fold_count, folded, outline
-from semiseg.tuning.trial import Bench, Job, Pruned, play
+from semiseg.tuning.trial import Bench, Pruned, TrialJob, run_trial
 
 pytest.importorskip("optuna")
 
@@ -252,13 +252,13 @@ def test_ctrl_c_saves_and_is_no_attempt(data: Path, tmp_path: Path) -> None:
     assert "start was not scored" in (tmp_path / "t" / "best.yaml").read_text()
 
 
-def bench(data: Path, folder: Path, **options: Any) -> tuple[Bench, Job]:
+def bench(data: Path, folder: Path, **options: Any) -> tuple[Bench, TrialJob]:
     config = resolve(flags={"method.name": "supervised", **SETTINGS}, environment={})
     planned = outline(Dataset.open(data), config, folds=2, iterations=5, device="cpu")
     folder.mkdir()
     planned.plan.save(folder / "plan.json")
     made = Bench(planned.dataset, folder / "plan.json", 2, Metric("Dice"), **options)
-    return made, Job(0, planned.search.config, folder / "trials" / "0000")
+    return made, TrialJob(0, planned.search.config, folder / "trials" / "0000")
 
 
 def test_a_trial_that_falls_behind_is_stopped_and_its_weights_are_gone(data: Path, tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_trial_that_falls_behind_is_stopped_and_its_weights_are_gone(data: Pat
         return place >= 3
 
     with pytest.raises(Pruned):
-        play(*bench(data, tmp_path / "t"), report)
+        run_trial(*bench(data, tmp_path / "t"), report)
     assert heard == [1, 2, 3]
     assert (tmp_path / "t" / "trials" / "0000" / "fold-0" / "metrics.csv").is_file()
     assert not list((tmp_path / "t").rglob("*.ckpt"))

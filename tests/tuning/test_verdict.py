@@ -6,13 +6,13 @@ import random
 
 import pytest
 
-from semiseg.tuning.entry import Entry
+from semiseg.tuning.entry import TrialRecord
 from semiseg.tuning.verdict import expected_best, judge, standard_error
 
 
-def entry(number: int, *folds: float, **more: object) -> Entry:
+def entry(number: int, *folds: float, **more: object) -> TrialRecord:
     score = sum(folds) / len(folds)
-    return Entry(number, "done", {"weight": number}, score, folds, start=number == 0, **more)
+    return TrialRecord(number, "done", {"weight": number}, score, folds, start=number == 0, **more)
 
 
 def test_a_lead_in_every_fold_is_believed() -> None:

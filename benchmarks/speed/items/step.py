@@ -130,7 +130,6 @@ def ours(setting: Setting, dim: str, method: str) -> Call:
 
 def our_session(setting: Setting, dim: str, method: str, settings: Sequence[str] = ()) -> Session:
     """A run of the protocol, put together as `semiseg train` does."""
-    from semiseg.dataset.dataset import Dataset
     from semiseg.preparation.prepare import prepare
     from semiseg.settings.resolve import resolve
     from semiseg.training.train import resolved
@@ -144,7 +143,7 @@ def our_session(setting: Setting, dim: str, method: str, settings: Sequence[str]
     fabric = launch(str(setting.device))
     config = resolved(config, fabric.device.type)
     cache = setting.work / "cache"
-    prepared = prepare(Dataset.open(root), config, cache, device=fabric.device.type, workers=0)
+    prepared = prepare(root, config, cache=cache, device=fabric.device.type, workers=0)
     return Session(fabric, prepared, config)
 
 

@@ -5,9 +5,11 @@ Gather the facts: the dataset as a run would see it, its plan, its labels, the m
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +21,12 @@ from semiseg.advice.situation import CORE_RATE, LabelFacts, Situation, free_gpu_
 from semiseg.dataset.case import LabeledCase, case_header, load_label
 from semiseg.dataset.dataset import Dataset
 from semiseg.errors import UsageError
-from semiseg.machine.hardware import cores, cpu, free_memory_gb
+from semiseg.machine.hardware import cores, cpu, free_memory_gb, select_device
 from semiseg.preparation.labels import to_classes
 from semiseg.preparation.plan import Plan
 from semiseg.preparation.prepare import plan_for, split_dataset
 from semiseg.settings.config import AUTO_ITERATIONS, Config
+from semiseg.settings.flags import Settings, configured
 
 FALLBACK = "supervised"
 
@@ -76,49 +79,88 @@ class Advice:
         }
 
 
-def advise(
-    dataset: Dataset,
-    config: Config,
+def recommend(
+    dataset: str | Path | Dataset,
+    config: Config | str | Path | None = None,
     *,
-    device: str,
+    labeled: int | None = None,
+    labeled_patients: int | None = None,
+    fold: int | None = None,
+    seed: int | None = None,
     memory_gb: float | None = None,
     minutes: float | None = None,
-    workers: int = 0,
-    flags: Sequence[str] = (),
+    settings: Settings | None = None,
+    device: str = "auto",
+    workers: int | None = None,
 ) -> Advice:
-    """Rank the methods for a dataset.
+    """Rank the training methods for a dataset, with the reasons, and say which command to start with.
+
+    Looks at the images and at the labels of the labeled cases only.
 
     Args:
-        dataset: an opened dataset.
-        config: which cases are labeled, and the plan's overrides.
-        device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``, as it is.
-        memory_gb: what may be used; None is what is free.
-        minutes: what a run may take; None for as long as it takes.
-        workers: processes for measuring the images.
-        flags: of ``semiseg train``, repeated in the commands.
+        dataset: a folder, a name or number under ``SEMISEG_DATA``, or an opened dataset.
+        config: a YAML file with settings; or a whole configuration, beside which no other setting is taken.
+        labeled: how many labeled cases to use; None is all.
+        labeled_patients: the same number counted in patients.
+        fold: the fold of the dataset's split file, counted from 0.
+        seed: the seed that chooses the labeled cases.
+        memory_gb: the memory that a training may use, in GB; None is what is free.
+        minutes: the time that a training may take; None is as long as it takes.
+        settings: other settings, ``{"plan.spacing": [1, 1, 1]}`` or ``["plan.spacing=[1,1,1]"]``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; it need not be in this machine.
+        workers: processes that measure the images; None is the number of cores, 0 is this process.
+
+    Returns:
+        The ranking; ``advice.first`` is the first choice, ``advice.commands`` what to type.
 
     Raises:
         UsageError: memory or minutes that are not above 0, or memory that not even the smallest patch fits.
         DataError: no labeled case, or cases that cannot be read.
     """
+    flags: dict[str, Any] = {
+        "labeled": labeled,
+        "labeled_patients": labeled_patients,
+        "fold": fold,
+        "seed": seed,
+    }
+    settings = settings if isinstance(settings, Mapping) else list(settings or ())
+    file = None if isinstance(config, Config) else config
+    repeated = {**flags, "config": file, "device": None if device == "auto" else device}
+    config = configured(config, settings=settings, **flags)
     for name, value in (("--memory", memory_gb), ("--minutes", minutes)):
         if value is not None and not value > 0:
             raise UsageError(f"{name} is {value:g}, wanted a number above 0", hint=f"such as {name} 8")
-    found = look(dataset, config, device=device, memory_gb=memory_gb, minutes=minutes, workers=workers)
-    able = methods.names(regions=True) if dataset.regions else None
-    advice = Advice(found, tuple(rank(found, able)), tuple(flags) or (str(dataset.root),))
+    if device == "auto":  # any other need not be in this machine
+        device = str(select_device(device))
+    workers = cores() if workers is None else workers
+    opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+    found = measure(opened, config, device=device, memory_gb=memory_gb, minutes=minutes, workers=workers)
+    named = opened.root if isinstance(dataset, Dataset) else dataset
+    able = methods.names(regions=True) if opened.regions else None
+    advice = Advice(found, tuple(rank(found, able)), (str(named), *_typed(repeated, settings)))
     if advice.tight:  # see that smaller patches can be planned at all
         smaller = config.plan.model_copy(update={"memory_gb": found.memory_gb})
         config = config.model_copy(update={"plan": smaller})
-        plan_for(dataset, split_dataset(dataset, config), config, device=device, workers=workers)
+        plan_for(opened, split_dataset(opened, config), config, device=device, workers=workers)
     return advice
+
+
+def _typed(flags: Mapping[str, Any], settings: Settings) -> Iterator[str]:
+    """Keywords and settings as a command line has them."""
+    for name, value in flags.items():
+        if value is not None:
+            yield from (f"--{name.replace('_', '-')}", str(value))
+    if isinstance(settings, Mapping):
+        settings = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    for setting in settings:
+        yield from ("--set", setting)
 
 
 MOST_LABELS = 20
 """Labels that are looked at, the first of the labeled list."""
 
 
-def look(
+def measure(
     dataset: Dataset,
     config: Config,
     *,

@@ -20,7 +20,7 @@ from typer.main import get_command
 from semiseg.cli.failures import exit_code_of, report
 from semiseg.cli.output import Output, start_logging, stop_logging
 from semiseg.errors import Interrupted, unknown_name
-from semiseg.training.progress import ended_as_by_ctrl_c
+from semiseg.machine.stopping import ended_as_by_ctrl_c
 
 COMMANDS = {
     "init": "Make a dataset folder out of a pile of files.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -110,11 +110,6 @@ def runs(given: Path | None) -> Path:
     from semiseg.settings.environment import read
 
     return (*read().runs, Path("runs"))[0]
-
-
-def given_flags(**flags: Any) -> dict[str, Any]:
-    """Dotted configuration keys (``train__seed`` is ``train.seed``) of the flags that were given."""
-    return {key.replace("__", "."): value for key, value in flags.items() if value is not None}
 
 
 def refuse_existing(*paths: Path) -> None:

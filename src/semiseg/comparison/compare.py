@@ -26,28 +26,36 @@ SHOWN = ("Dice", "HD95", "HD95Max", "ASSD")
 
 
 def compare(
-    paths: Iterable[str | Path],
-    *,
+    *runs: str | Path | Iterable[str | Path],
     metric: str = "Dice",
     baseline: str | None = None,
     alpha: float = 0.05,
     seed: int = 0,
 ) -> Comparison:
-    """Compare runs on the cases that all of them scored.
+    """Compare trained runs on the test cases that all of them scored, per dataset and number of labels.
+
+    A run's scores are those that ``semiseg evaluate`` wrote into its folder ``test``, else those of its
+    validation cases.
 
     Args:
-        paths: run folders, folders above run folders, sweeps.
-        metric: what is tested and ranked: Dice, Jaccard, NSD, HD95, HD95Max, ASD, ASDReverse or ASSD.
-        baseline: the arm that all others are tested against; None is supervised training with the same
-            labels.
-        alpha: level of the tests; intervals have 1 - alpha.
-        seed: of the bootstrap.
+        runs: run folders, folders above run folders, sweeps, or lists of them.
+        metric: what is tested and ranked: Dice, Jaccard, NSD, HD95, HD95Max, ASD,
+            ASDReverse or ASSD.
+        baseline: the name of the arm that all others are tested against; None is supervised training with the
+            same labels.
+        alpha: the level of the tests, between 0 and 1; confidence intervals have 1 - alpha.
+        seed: the seed of the bootstrap.
+
+    Returns:
+        The comparison, as plain data; ``semiseg.comparison.write(comparison, folder)`` writes tables, figures
+        and a report. Runs without scores are listed in ``missing``.
 
     Raises:
         UsageError: no runs or no scores, an unknown metric or baseline, scores that cannot be compared.
     """
     _require_known(metric, alpha)
-    found = collect(map(Path, paths))
+    given = ([each] if isinstance(each, str | Path) else each for each in runs)
+    found = collect(Path(path) for several in given for path in several)
     if not found.runs:
         raise _nothing(found.missing)
     require_alike(found.runs)

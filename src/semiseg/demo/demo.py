@@ -204,15 +204,15 @@ def _train(
     progress: bool,
 ) -> Run:
     from semiseg.runs.console import Console
-    from semiseg.settings.resolve import resolve
     from semiseg.training.train import train
 
-    config = resolve(flags={"method.name": method, "train.iterations": iterations, "train.seed": seed})
     return train(
         dataset,
-        config,
+        method=method,
+        iterations=iterations,
+        seed=seed,
         runs=folder / "runs",
-        plan_file=folder / "plan.json",
+        plan=folder / "plan.json",
         device=device,
         workers=workers,
         overwrite=True,

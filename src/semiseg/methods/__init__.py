@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semiseg.errors import UsageError, unknown_name
-from semiseg.methods._catalog import Description, measured, published, read
+from semiseg.methods._catalog import Description, docstring_of, head, measured, published, read
 
 if TYPE_CHECKING:
     from semiseg.core import Method
@@ -42,7 +42,7 @@ def describe() -> list[dict[str, str]]:
     """Name, summary, paper, networks, views and work of every method, read without importing torch."""
     entries = []
     for name in names():
-        method = description(name)
+        method = head(name, docstring_of(source_of(name)))
         facts = {"paper": method.paper, "networks": method.counted, "views": method.views}
         work = "" if method.work is None else str(method.work)
         entries.append({"name": name, "summary": method.summary, **facts, "work": work})

@@ -16,9 +16,10 @@ from __future__ import annotations
 import ast
 import csv
 import functools
+import inspect
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ def find_class(path: Path, name: str = "") -> ast.ClassDef | None:
         classes = [node for node in classes if node.name == name]
     described = [node for node in classes if "Paper: " in (ast.get_docstring(node) or "")]
     return next(iter([*described, *reversed(classes)]), None)
+
+
+_DOCSTRING = re.compile(r'^class \w+(?:\([^)]*\))?:\s*\n\s+r?"""(.*?)"""', re.MULTILINE | re.DOTALL)
+
+
+def docstring_of(path: Path) -> str:
+    """The docstring of the class of :func:`find_class`, from the text: parsing all methods takes 0.2 s."""
+    found = [inspect.cleandoc(text) for text in _DOCSTRING.findall(path.read_text(encoding="utf-8"))]
+    return next(iter([*(text for text in found if "Paper: " in text), *reversed(found)]), "")
 
 
 def keyword_only(node: ast.ClassDef, path: Path) -> Iterator[tuple[str, str, Any]]:
@@ -208,21 +218,15 @@ class Description:
         return wrong
 
 
-def read(path: Path, name: str, class_name: str = "") -> Description:
-    """The method of a source file: the class called ``class_name``, else the one with ``Paper:``."""
-    node = find_class(path, class_name)
-    if node is None:
-        return Description(name)
-    text, _, _ = (ast.get_docstring(node) or "").partition("\nArgs:\n")
+def head(name: str, docstring: str) -> Description:
+    """What a method's docstring says above its ``Args:``."""
+    text, _, _ = docstring.partition("\nArgs:\n")
     summary, *paragraphs = [part.strip() for part in re.split(r"\n\s*\n", text)]
     formula = paragraphs.pop(0) if paragraphs and paragraphs[0].startswith("``") else ""
     facts: dict[str, str] = {}
     for paragraph in paragraphs:
         if paragraph.startswith("Paper: ") and (match := FACTS.fullmatch(one_line(paragraph))):
             facts = match.groupdict()
-    described: dict[str, str] = {}
-    for kind in lineage(node, path):
-        described = _arguments(kind) | described
     return Description(
         name,
         summary=one_line(summary),
@@ -233,8 +237,21 @@ def read(path: Path, name: str, class_name: str = "") -> Description:
         more=facts.get("more", ""),
         views=facts.get("views", ""),
         work=float(facts["work"]) if facts else None,
-        targets=targets(node),
         prose=tuple(part for part in paragraphs if not part.startswith(("Paper: ", "Raises:"))),
+    )
+
+
+def read(path: Path, name: str, class_name: str = "") -> Description:
+    """The method of a source file: the class called ``class_name``, else the one with ``Paper:``."""
+    node = find_class(path, class_name)
+    if node is None:
+        return Description(name)
+    described: dict[str, str] = {}
+    for kind in lineage(node, path):
+        described = _arguments(kind) | described
+    return replace(
+        head(name, ast.get_docstring(node) or ""),
+        targets=targets(node),
         options=tuple(
             Option(argument, kind, default, described.get(argument, ""))
             for argument, kind, default in keyword_only(node, path)

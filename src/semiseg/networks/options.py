@@ -1,4 +1,4 @@
-"""Moved."""
+"""A network's options, compared with the signature of its constructor."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from semiseg.errors import UsageError
+
+MONAI = "monai:"
+"""What the names of networks of MONAI begin with. MONAI is an extra, and is imported for them only."""
 
 
 def check_options(

@@ -31,7 +31,7 @@ from semiseg.core import SegOutput
 from semiseg.errors import UsageError, unknown_name
 from semiseg.networks.base import SegNetwork, check_input, make_heads, run_heads
 from semiseg.networks.layers import layers, too_small
-from semiseg.networks.options import check_options, signature_of
+from semiseg.networks.options import MONAI, check_options, signature_of
 
 logger = logging.getLogger("semiseg.networks")
 
@@ -310,10 +310,11 @@ def build_outside(
     _complete(name, network, parameters, arguments, allowed)
     try:
         net = network(**arguments)
-    except ImportError as error:
+    except ImportError as error:  # such as einops
         raise UsageError(
             f"network {name!r} needs a package that is not installed: {str(error).splitlines()[0]}",
-            hint="install it into the same environment",
+            hint='pip install "semiseg[monai]"' if name.startswith(MONAI) else "install it where semiseg is",
+            code="MISSING_EXTRA" if name.startswith(MONAI) else "USAGE",
         ) from None
     except (TypeError, ValueError, AssertionError, NotImplementedError, KeyError, IndexError) as error:
         raise UsageError(

@@ -10,14 +10,15 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semiseg.errors import unknown_name
-from semiseg.networks.options import check_options
+from semiseg.errors import missing_extra, unknown_name
+from semiseg.networks.options import MONAI, check_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,8 +38,10 @@ def require(name: str) -> None:
     """Refuse a name that none of our networks has; those of other packages are found when they are built.
 
     Raises:
-        UsageError: names the nearest.
+        UsageError: no such network (names the nearest), or one of MONAI where MONAI is not installed.
     """
+    if name.startswith(MONAI) and importlib.util.find_spec("monai") is None:
+        raise missing_extra("monai", "MONAI", f"network {name!r}")
     if ":" not in name and name not in names():
         raise unknown_name(
             "network",
@@ -129,6 +132,7 @@ def build(
     """See :func:`semiseg.networks.build`."""
     from semiseg.settings.options import checked  # needs pydantic, which the list of networks does not
 
+    require(name)
     if ":" in name:
         from semiseg.networks.outside import build_outside
 
@@ -141,7 +145,6 @@ def build(
             plan={**planned(plan), "patch": tuple(patch)},
             options=options,
         )
-    require(name)
     network: type[nn.Module] = getattr(importlib.import_module(f"semiseg.networks.{name}"), class_name(name))
     allowed = [p for p in inspect.signature(network).parameters if p not in _COMMON]
     check_options(name, options, allowed, network)

@@ -41,7 +41,7 @@ Progress = Callable[[int, int], None]
 def predict(
     inputs: str | Path,
     output: str | Path,
-    model: Model | str | Path | Sequence[str | Path],
+    run: Model | str | Path | Sequence[str | Path],
     *,
     device: str = "auto",
     overwrite: bool = False,
@@ -66,12 +66,13 @@ def predict(
             (its ``imagesTs``), a DICOM file or folder, or a zip of DICOM.
         output: a folder, or one image file when there is one scan. Label maps keep the scan's grid and file
             ending (NIfTI for DICOM); ``CASE.json`` tells how each was made.
-        model: a run folder, a checkpoint, several of them (an ensemble), or a loaded model.
+        run: a run folder, a checkpoint, several of them (an ensemble), or a loaded model.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; for a model that is not loaded yet.
         overwrite: replace what is there. Otherwise files that we did not write are never touched.
         resume: leave scans that the same model has predicted in the same way; False refuses them.
-        uncertainty: also write ``CASE_entropy.nii.gz``, 0 certain to 1 uniform (of PNG and BMP scans a 16-bit
-            PNG, black to white).
+        uncertainty: also write ``CASE_entropy.nii.gz``: per voxel the entropy of the probabilities over the
+            log of the number of classes, from 0 (certain) to 1 (all classes alike); of PNG and BMP scans a
+            16-bit PNG, black to white.
         mirror: average over views mirrored along the axes that the run's training mirrored, and no others;
             None as the run was configured.
         quality: ``balanced`` (as validated) or ``best`` (with ``mirror``).
@@ -81,7 +82,10 @@ def predict(
         allow_code: modules that may be imported where a checkpoint names a network of other code; for a model
             that is not loaded yet.
         workers: scans read and prepared ahead, each in a thread (default 1; 0 does one thing after another).
-        progress: told after every scan.
+        progress: called after every scan with (scans dealt with, scans in all).
+
+    Returns:
+        What became of each scan; ``report.failed`` lists those that could not be predicted.
 
     Raises:
         UsageError: paths or options that cannot be meant, a model that cannot be used.
@@ -91,8 +95,10 @@ def predict(
     began = time.monotonic()
     if quality not in QUALITY:
         raise unknown_name("quality", quality, QUALITY)
-    if not isinstance(model, Model):
-        model = Model.load(model, device, precision=precision, allow_code=allow_code)
+    if isinstance(run, Model):
+        model = run
+    else:
+        model = Model.load(run, device, precision=precision, allow_code=allow_code)
     changed = QUALITY[quality] | ({} if mirror is None else {"mirror": mirror}) | dict(overrides or {})
     model = model.with_settings(**changed)
     tell_unmirrored(model)

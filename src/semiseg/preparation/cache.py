@@ -33,7 +33,7 @@ ABANDONED_AFTER_S = 24 * 3600
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """Where an entry lies; the two first letters of its key name its folder."""
 
     cache: Path

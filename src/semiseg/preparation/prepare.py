@@ -8,16 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from semiseg import methods
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.split import Split
 from semiseg.errors import DataError, UsageError
+from semiseg.machine.hardware import cores, select_device
 from semiseg.preparation.plan import Plan
 from semiseg.preparation.planner import make_plan
 from semiseg.preparation.store import StoredCase, build_store
 from semiseg.settings import environment
 from semiseg.settings.config import Config
+from semiseg.settings.flags import Settings, configured
 
 log = logging.getLogger("semiseg.prepare")
 
@@ -81,7 +84,7 @@ def plan_for(
     *,
     device: str,
     workers: int,
-    file: Path | None = None,
+    file: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Plan:
     """The plan of a run: from a file, or made from the data with the configuration's overrides.
@@ -103,15 +106,20 @@ def plan_for(
             progress=progress,
             **wanted,
         )
+    file = Path(file)
     plan = Plan.load(file)
-    _require_same_data(plan, dataset, file)
+    require_same_data(plan, dataset, file)
     if wanted:
         log.warning("%s is used as it stands: plan.%s ignored", file, ", plan.".join(wanted))
     return plan
 
 
-def _require_same_data(plan: Plan, dataset: Dataset, file: Path) -> None:
-    """A plan of other channels, label values or regions cannot be meant; other names can."""
+def require_same_data(plan: Plan, dataset: Dataset, file: Path) -> None:
+    """A plan of other channels, label values or regions cannot be meant; other names can.
+
+    Raises:
+        UsageError: the plan was made for other data.
+    """
     for what, planned, there in (
         ("channels", [channel.name for channel in plan.channels], list(dataset.channel_names)),
         ("label values", sorted(plan.labels.values()), sorted(dataset.labels.values())),
@@ -127,37 +135,146 @@ def _require_same_data(plan: Plan, dataset: Dataset, file: Path) -> None:
             )
 
 
-def prepare(
-    dataset: Dataset,
-    config: Config,
-    cache: Path,
+class Planned(NamedTuple):
+    """What a training would use: its lists of cases and its plan."""
+
+    split: Split
+    plan: Plan
+
+
+def plan_dataset(
+    dataset: str | Path | Dataset,
+    config: Config | str | Path | None = None,
     *,
-    device: str,
-    workers: int,
-    plan: Plan | None = None,
-    plan_file: Path | None = None,
-    progress: Progress | None = None,
-) -> Prepared:
-    """Split, plan and preprocess. Validation and test cases are not stored.
+    method: str | None = None,
+    recipe: str | None = None,
+    labeled: int | None = None,
+    labeled_patients: int | None = None,
+    fold: int | None = None,
+    seed: int | None = None,
+    settings: Settings | None = None,
+    plan: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Planned:
+    """Choose voxel size, orientation, gray values, patch, batch and network for a dataset.
+
+    ``split, plan = semiseg.plan("MyDataset", labeled=8)``; ``plan.save("plan.json")`` writes it,
+    and ``train`` takes the file. Looks at the images and at the labels of the labeled cases only.
 
     Args:
-        dataset: an opened dataset.
-        config: data and plan sections.
-        cache: folder of the store.
-        device: such as ``cpu`` or ``cuda``; the planner sizes patches and networks for it.
-        workers: processes.
-        plan: use this one (a resumed run) instead of planning.
-        plan_file: see :func:`plan_for`.
-        progress: told (what is done, cases done, all cases).
+        dataset: a folder, a name or number under ``SEMISEG_DATA``, or an opened dataset.
+        config: a YAML file with settings; or a whole configuration, beside which no other setting is taken.
+        method: the training method, whose networks the memory must hold.
+        recipe: settings by name, or a YAML file of that shape.
+        labeled: how many labeled cases to use; None is all.
+        labeled_patients: the same number counted in patients.
+        fold: the fold of the dataset's split file, counted from 0.
+        seed: the seed that chooses the labeled cases.
+        settings: other settings, ``{"plan.memory_gb": 24}`` or ``["plan.memory_gb=24"]``.
+        plan: a ``plan.json`` to use as it stands, after a look whether it fits the dataset.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``. It need not be in this machine: the plan is for the
+            memory that is assumed or said.
+        workers: processes that measure the images; None is the number of cores, 0 is this process.
+        progress: called with (images measured, images in all).
+
+    Returns:
+        The lists of cases, and the plan.
+
+    Raises:
+        UsageError: unknown names, settings that do not fit the data or one another, an unreadable plan.
+        DataError: no labeled case, or cases that cannot be read.
+        DeviceError: ``auto`` found a device that cannot be used.
     """
-    split = split_dataset(dataset, config)
-    if plan is None:
+    config = configured(
+        config,
+        recipe=recipe,
+        settings=settings,
+        method=method,
+        labeled=labeled,
+        labeled_patients=labeled_patients,
+        fold=fold,
+        seed=seed,
+    )
+    opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+    device, workers = _means(device, workers)
+    split = split_dataset(opened, config)
+    return Planned(
+        split,
+        plan_for(opened, split, config, device=device, workers=workers, file=plan, progress=progress),
+    )
+
+
+def _means(device: str, workers: int | None) -> tuple[str, int]:
+    """The kind of device to plan for, and the number of processes."""
+    if device == "auto":  # any other need not be in this machine: log-in nodes plan for those that train
+        device = select_device(device).type
+    return device, cores() if workers is None else workers
+
+
+def prepare(
+    dataset: str | Path | Dataset,
+    config: Config | str | Path | None = None,
+    *,
+    method: str | None = None,
+    recipe: str | None = None,
+    labeled: int | None = None,
+    labeled_patients: int | None = None,
+    fold: int | None = None,
+    seed: int | None = None,
+    settings: Settings | None = None,
+    plan: Plan | str | Path | None = None,
+    cache: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Split, plan and store a dataset's scans as the networks will see them; ``train`` does so by itself.
+
+    Validation and test cases are listed, but not opened.
+
+    Args:
+        dataset: a folder, a name or number under ``SEMISEG_DATA``, or an opened dataset.
+        config: as of :func:`plan_dataset`, like the next seven.
+        method: see there.
+        recipe: see there.
+        labeled: see there.
+        labeled_patients: see there.
+        fold: see there.
+        seed: see there.
+        settings: see there.
+        plan: a plan, or a ``plan.json``, to use instead of making one.
+        cache: the folder of stored scans; None is ``SEMISEG_HOME/cache``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``; patches and networks are sized for it.
+        workers: processes; None is the number of cores, 0 is this process.
+        progress: called with (what is done, cases done, cases in all).
+
+    Raises:
+        UsageError: as of :func:`plan_dataset`.
+        DataError: no labeled case, cases that cannot be read, one scan under two names.
+    """
+    config = configured(
+        config,
+        recipe=recipe,
+        settings=settings,
+        method=method,
+        labeled=labeled,
+        labeled_patients=labeled_patients,
+        fold=fold,
+        seed=seed,
+    )
+    opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+    device, workers = _means(device, workers)
+    split = split_dataset(opened, config)
+    if not isinstance(plan, Plan):
         tick = partial(progress, "reading scans") if progress else None
-        plan = plan_for(dataset, split, config, device=device, workers=workers, file=plan_file, progress=tick)
+        plan = plan_for(opened, split, config, device=device, workers=workers, file=plan, progress=tick)
     tick = partial(progress, "preparing scans") if progress else None
-    stored = build_store((*split.labeled, *split.unlabeled), plan, cache, workers=workers, progress=tick)
+    place = environment.read().cache if cache is None else Path(cache)
+    stored = build_store((*split.labeled, *split.unlabeled), plan, place, workers=workers, progress=tick)
     _require_distinct(split, stored)
-    return Prepared(dataset, split, plan, stored)
+    return Prepared(opened, split, plan, stored)
 
 
 def _require_distinct(split: Split, stored: dict[str, StoredCase]) -> None:

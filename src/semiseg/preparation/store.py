@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from semiseg.dataset.case import Case, LabeledCase, case_header, load_case, load_label
 from semiseg.errors import DataError, SemisegError
-from semiseg.preparation.cache import Entry, image_key, label_key, map_array, sweep
+from semiseg.preparation.cache import CacheEntry, image_key, label_key, map_array, sweep
 from semiseg.preparation.forward import preprocess_image, preprocess_label, sample_foreground, stored_shape
 from semiseg.preparation.geometry import Geometry
 from semiseg.preparation.plan import Plan
@@ -135,11 +135,11 @@ def prepare(case: Case, plan: Plan, cache: Path) -> StoredCase | SemisegError:
 
 
 def _prepare(case: Case | LabeledCase, plan: Plan, cache: Path) -> StoredCase:
-    image_entry = Entry(cache, image_key(case.images, plan))
+    image_entry = CacheEntry(cache, image_key(case.images, plan))
     with image_entry.alone():
         geometry = _prepare_image(case, plan, image_entry)
     if isinstance(case, LabeledCase):
-        label_entry = Entry(cache, label_key(case.label, image_entry.key, plan))
+        label_entry = CacheEntry(cache, label_key(case.label, image_entry.key, plan))
         with label_entry.alone():
             if label_entry.read() is None:
                 raw = load_label(case, geometry.source)
@@ -149,7 +149,7 @@ def _prepare(case: Case | LabeledCase, plan: Plan, cache: Path) -> StoredCase:
     return StoredCase(case.id, geometry, image_entry.array("image"))
 
 
-def _prepare_image(case: Case, plan: Plan, entry: Entry) -> Geometry:
+def _prepare_image(case: Case, plan: Plan, entry: CacheEntry) -> Geometry:
     facts = entry.read()
     if facts is None:
         image, grid, _ = load_case(case, len(plan.channels))
@@ -179,20 +179,20 @@ def _peak_bytes(case: Case, plan: Plan) -> int:
 def _look_up(case: Case | LabeledCase, plan: Plan, cache: Path) -> StoredCase | None:
     try:
         key = image_key(case.images, plan)
-        image_entry = Entry(cache, key)
+        image_entry = CacheEntry(cache, key)
         facts = image_entry.read() if image_entry.sidecar.is_file() else None
         if facts is None:
             return None
         geometry = Geometry.from_dict(facts["geometry"])
         if not isinstance(case, LabeledCase):
             return StoredCase(case.id, geometry, image_entry.array("image"))
-        label_entry = Entry(cache, label_key(case.label, key, plan))
+        label_entry = CacheEntry(cache, label_key(case.label, key, plan))
         return None if label_entry.read() is None else _labeled(case, geometry, image_entry, label_entry)
     except OSError:
         return None  # told properly by prepare
 
 
-def _labeled(case: Case, geometry: Geometry, image: Entry, label: Entry) -> StoredLabeledCase:
+def _labeled(case: Case, geometry: Geometry, image: CacheEntry, label: CacheEntry) -> StoredLabeledCase:
     return StoredLabeledCase(
         case.id, geometry, image.array("image"), label.array("label"), label.array("foreground")
     )

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from semiseg import methods
 from semiseg.errors import SemisegError
-from semiseg.sweeping.grid import Cell
-from semiseg.sweeping.ledger import Entry
+from semiseg.sweeping.grid import SweepCell
+from semiseg.sweeping.ledger import CellState
 
 OVER = ("done", "failed")
 """States that need no more work; a dead cell that will be tried again waits."""
@@ -26,16 +26,16 @@ def work_of(method: str) -> float:
         return 1.0
 
 
-def cost(cell: Cell) -> float:
+def cost(cell: SweepCell) -> float:
     """What a cell costs, in supervised iterations."""
     return cell.iterations * work_of(cell.method)
 
 
 @dataclass(frozen=True)
-class Board:
+class SweepProgress:
     """A moment of a sweep."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[CellState]
     """In the order of the specification."""
     running: dict[str, float] = field(default_factory=dict)
     """Cell id -> seconds since it was started by this driver."""
@@ -53,7 +53,7 @@ class Board:
         return Counter(entry.state for entry in self.entries)
 
     @property
-    def remaining(self) -> list[Entry]:
+    def remaining(self) -> list[CellState]:
         """The cells that still need work."""
         return [e for e in self.entries if e.state not in OVER and e.cell.id not in self.given_up]
 

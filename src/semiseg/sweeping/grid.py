@@ -27,7 +27,7 @@ Budget = dict[str, Any]
 """The labels of a cell as fields of ``Config.data``; empty for all of them."""
 
 
-def grid(spec: Spec, where: str = "sweep") -> list[Cell]:
+def grid(spec: Spec, where: str = "sweep") -> list[SweepCell]:
     """Every cell, the first seed of everything first, supervised training before what it is the bound of.
 
     Args:
@@ -70,7 +70,7 @@ class _Part:
         self._configs: dict[str, Config | None] = {}
         self._splits: dict[tuple[Any, ...], Split | None] = {}
 
-    def cells(self, seed: int) -> Iterator[Cell]:
+    def cells(self, seed: int) -> Iterator[SweepCell]:
         folds = self.spec.folds if self.data.folds is None else self.data.folds
         for fold in folds:
             for wanted, variant in self._wanted():
@@ -133,14 +133,14 @@ class _Part:
                 self.problems.append(error.message)
         return self._splits[key]
 
-    def _cell(self, variant: Variant, config: Config, split: Split) -> Cell:
+    def _cell(self, variant: Variant, config: Config, split: Split) -> SweepCell:
         scoring = self._scoring(split)
         ids = {name: [case.id for case in getattr(split, name)] for name in ("labeled", "unlabeled", "val")}
         read = self.contents.of(labeled=ids["labeled"] + ids["val"], plain=ids["unlabeled"])
         training = digest([settings_of(config), self.dataset.name, ids, read])
         rules = scoring.model_dump(mode="json", exclude={"images", "labels"})
         scored = self.contents.of(labeled=list(scoring.cases), plain=[])
-        return Cell(
+        return SweepCell(
             id=digest([training, variant.title, rules, scored]),
             training=training,
             split=split.sha256(),
@@ -238,7 +238,7 @@ class Scoring(BaseModel):
     cases: tuple[str, ...]
 
 
-class Cell(BaseModel):
+class SweepCell(BaseModel):
     """A training and its scores. ``place`` is its run folder, relative to the sweep folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -23,17 +23,17 @@ from semiseg.machine import provenance
 from semiseg.machine.files import Claim, contents, read_json, remove_leftovers, taken, write_json
 from semiseg.runs.run import differences, load_run
 from semiseg.settings.resolve import validate
-from semiseg.sweeping.grid import Cell
+from semiseg.sweeping.grid import SweepCell
 
 State = Literal["waiting", "running", "done", "failed", "dead"]
 
 
-class Entry(BaseModel):
+class CellState(BaseModel):
     """A cell and what became of it so far."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cell: Cell
+    cell: SweepCell
     state: State = "waiting"
     attempts: int = 0
     error: dict[str, str] | None = None
@@ -46,29 +46,29 @@ class Entry(BaseModel):
     """Host, process and device of the last attempt."""
     changed: str = ""
 
-    def started(self, device: str) -> Entry:
+    def started(self, device: str) -> CellState:
         """The same at the beginning of an attempt."""
         where = f"{socket.gethostname()} {os.getpid()} {device}"
         return self._with(state="running", attempts=self.attempts + 1, error=None, where=where)
 
-    def ended(self, state: State, seconds: float, trained: float, **more: Any) -> Entry:
+    def ended(self, state: State, seconds: float, trained: float, **more: Any) -> CellState:
         """The same after an attempt that took ``seconds`` for a share of the training."""
         total = {"seconds": round(self.seconds + seconds, 1), "trained": round(self.trained + trained, 4)}
         return self._with(state=state, **total, **more)
 
-    def died(self, error: SemisegError) -> Entry:
+    def died(self, error: SemisegError) -> CellState:
         """The same after its process died."""
-        return self._with(state="dead", error=told(error))
+        return self._with(state="dead", error=as_error_dict(error))
 
-    def again(self) -> Entry:
+    def again(self) -> CellState:
         """The same as one that waits to be tried once more."""
         return self._with(state="waiting", error=None)
 
-    def _with(self, **fields: Any) -> Entry:
+    def _with(self, **fields: Any) -> CellState:
         return self.model_copy(update={**fields, "changed": provenance.now()})
 
 
-def told(error: SemisegError) -> dict[str, str]:
+def as_error_dict(error: SemisegError) -> dict[str, str]:
     """An error as the ledger keeps it."""
     return {"code": error.code, "message": error.message, "hint": error.hint}
 
@@ -80,7 +80,7 @@ class Ledger:
         self.folder = folder
         self.cells = folder / "cells"
 
-    def read(self, cell_id: str) -> Entry | None:
+    def read(self, cell_id: str) -> CellState | None:
         """What is known of a cell.
 
         Raises:
@@ -88,7 +88,7 @@ class Ledger:
         """
         path = self.cells / f"{cell_id}.json"
         try:
-            return Entry.model_validate_json(path.read_bytes())
+            return CellState.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
         except ValidationError:
@@ -98,7 +98,7 @@ class Ledger:
                 code="BAD_LEDGER",
             ) from None
 
-    def must_read(self, cell_id: str) -> Entry:
+    def must_read(self, cell_id: str) -> CellState:
         """What is known of a cell that was recorded.
 
         Raises:
@@ -113,19 +113,19 @@ class Ledger:
             )
         return entry
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: CellState) -> None:
         """Keep an entry; only whoever holds the cell's claim may."""
         write_json(self.cells / f"{entry.cell.id}.json", entry.model_dump(mode="json"))
 
-    def claim(self, cell: Cell, patience: float = 0.0) -> Claim:
+    def claim(self, cell: SweepCell, patience: float = 0.0) -> Claim:
         """The right to write into the cell's run folder and its entry."""
         return Claim(self._lock(cell), patience)
 
-    def is_taken(self, cell: Cell) -> bool:
+    def is_taken(self, cell: SweepCell) -> bool:
         """Whether another process is at work on it."""
         return taken(self._lock(cell))
 
-    def everything(self) -> dict[str, Entry]:
+    def everything(self) -> dict[str, CellState]:
         """Cell id -> entry, also those of earlier specifications."""
         return {path.stem: self.must_read(path.stem) for path in sorted(self.cells.glob("*.json"))}
 
@@ -138,12 +138,12 @@ class Ledger:
         for folder in (self.folder, self.cells):
             remove_leftovers(folder, older_than=60.0)
 
-    def _lock(self, cell: Cell) -> Path:
+    def _lock(self, cell: SweepCell) -> Path:
         place = self.folder / cell.place
         return place.with_name(f".{place.name}.lock")
 
 
-def enroll(ledger: Ledger, cells: Iterable[Cell]) -> list[Entry]:
+def enroll(ledger: Ledger, cells: Iterable[SweepCell]) -> list[CellState]:
     """The entries of these cells, new ones written as waiting.
 
     An entry that says ``done`` of scores that are gone, or that another specification has since overwritten,
@@ -158,33 +158,33 @@ def enroll(ledger: Ledger, cells: Iterable[Cell]) -> list[Entry]:
         return entries
 
 
-def foreseen(ledger: Ledger, cells: Iterable[Cell]) -> list[Entry]:
+def foreseen(ledger: Ledger, cells: Iterable[SweepCell]) -> list[CellState]:
     """The entries that these cells would get; nothing is written."""
     return _with_cells(ledger.folder, ledger.everything(), cells)
 
 
-def _with_cells(folder: Path, known: Mapping[str, Entry], cells: Iterable[Cell]) -> list[Entry]:
+def _with_cells(folder: Path, known: Mapping[str, CellState], cells: Iterable[SweepCell]) -> list[CellState]:
     places: dict[str, set[str]] = {}
     for entry in known.values():
         places.setdefault(entry.cell.place, set()).add(entry.cell.training)
     return [_entry(folder, known.get(cell.id), cell, places) for cell in cells]
 
 
-def _entry(folder: Path, before: Entry | None, cell: Cell, places: dict[str, set[str]]) -> Entry:
+def _entry(folder: Path, before: CellState | None, cell: SweepCell, places: dict[str, set[str]]) -> CellState:
     place = before.cell.place if before else _free_place(folder, cell, places)
     places.setdefault(place, set()).add(cell.training)
     cell = cell.model_copy(update={"place": place})
-    entry = before.model_copy(update={"cell": cell}) if before else Entry(cell=cell)
+    entry = before.model_copy(update={"cell": cell}) if before else CellState(cell=cell)
     return entry.again() if entry.state == "done" and not is_scored(folder, cell) else entry
 
 
-def _write(ledger: Ledger, entry: Entry) -> None:
+def _write(ledger: Ledger, entry: CellState) -> None:
     with ledger.claim(entry.cell) as claim:
         if claim.mine:  # else somebody is at work on it and will write the entry
             ledger.write(entry)
 
 
-def is_scored(folder: Path, cell: Cell) -> bool:
+def is_scored(folder: Path, cell: SweepCell) -> bool:
     """Whether the scores of a cell are there, counted as it wants them."""
     try:
         summary = read_json(folder / cell.scores / "summary.json")
@@ -197,7 +197,7 @@ def is_scored(folder: Path, cell: Cell) -> bool:
     return table and rules == (wanted.convention, wanted.nsd_tolerance) and scored == set(wanted.cases)
 
 
-def _free_place(folder: Path, cell: Cell, places: dict[str, set[str]]) -> str:
+def _free_place(folder: Path, cell: SweepCell, places: dict[str, set[str]]) -> str:
     """The usual place, or one of its own where the usual one holds another training."""
     others = places.get(cell.place, set()) - {cell.training}
     if not others and _suits(folder / cell.place, cell):
@@ -205,7 +205,7 @@ def _free_place(folder: Path, cell: Cell, places: dict[str, set[str]]) -> str:
     return f"{cell.place}_{cell.training}"
 
 
-def _suits(path: Path, cell: Cell) -> bool:
+def _suits(path: Path, cell: SweepCell) -> bool:
     """Whether the cell can begin in a folder, or go on with the run that is there."""
     if not contents(path):
         return True
@@ -221,7 +221,7 @@ HIDDEN = {"training", "split", "root", "config", "scoring", "place"}
 """Fields of a cell that only workers need."""
 
 
-def snapshot(spec: dict[str, Any], entries: Iterable[Entry]) -> dict[str, Any]:
+def snapshot(spec: dict[str, Any], entries: Iterable[CellState]) -> dict[str, Any]:
     """The content of ``sweep.json``; see :mod:`semiseg.sweeping`."""
     cells = []
     for entry in entries:
@@ -238,7 +238,7 @@ def snapshot(spec: dict[str, Any], entries: Iterable[Entry]) -> dict[str, Any]:
     return {"version": 1, **about, "updated": provenance.now(), "spec": spec, "cells": cells}
 
 
-def write_snapshot(folder: Path, spec: dict[str, Any], entries: Iterable[Entry]) -> dict[str, Any]:
+def write_snapshot(folder: Path, spec: dict[str, Any], entries: Iterable[CellState]) -> dict[str, Any]:
     """Replace ``sweep.json`` and return its content."""
     content = snapshot(spec, entries)
     write_json(folder / "sweep.json", content)

@@ -18,13 +18,13 @@ import yaml
 
 from semiseg.errors import Interrupted, PartialError, SemisegError
 from semiseg.machine.files import LOCK, Claim, in_use, require_writable, write_text
-from semiseg.sweeping.board import Board
-from semiseg.sweeping.executors import Ended, Executor, Job
-from semiseg.sweeping.grid import Cell, grid
-from semiseg.sweeping.ledger import Entry, Ledger, enroll, foreseen, snapshot, write_snapshot
+from semiseg.machine.stopping import StopRequest
+from semiseg.sweeping.board import SweepProgress
+from semiseg.sweeping.executors import CellJob, Executor, WorkerEnd
+from semiseg.sweeping.grid import SweepCell, grid
+from semiseg.sweeping.ledger import CellState, Ledger, enroll, foreseen, snapshot, write_snapshot
 from semiseg.sweeping.spec import Spec
 from semiseg.sweeping.worker import share_done, shares_done
-from semiseg.training.progress import StopRequest
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Outcome:
     """A sweep that has ended, or that was stopped."""
 
     folder: Path
-    board: Board
+    board: SweepProgress
     content: dict[str, Any]
     """As in ``sweep.json``."""
     interrupted: bool = False
@@ -64,7 +64,7 @@ class Outcome:
         )
 
 
-def plan_sweep(spec: Spec, folder: Path, where: str = "sweep") -> Board:
+def plan_sweep(spec: Spec, folder: Path, where: str = "sweep") -> SweepProgress:
     """The cells and what is known of them, runs that would be taken over included; nothing is written.
 
     Args:
@@ -76,7 +76,7 @@ def plan_sweep(spec: Spec, folder: Path, where: str = "sweep") -> Board:
         UsageError: everything that is wrong with the specification.
     """
     entries = foreseen(Ledger(folder), grid(spec, where))
-    return Board(entries, share=shares_done(folder, (entry.cell for entry in entries)))
+    return SweepProgress(entries, share=shares_done(folder, (entry.cell for entry in entries)))
 
 
 def run_sweep(
@@ -108,7 +108,7 @@ def run_sweep(
 
 
 @contextmanager
-def _shared(folder: Path, cells: Sequence[Cell]) -> Iterator[None]:
+def _shared(folder: Path, cells: Sequence[SweepCell]) -> Iterator[None]:
     """Hold the folder, or share it with whoever works at the same cells.
 
     Raises:
@@ -123,7 +123,7 @@ def _shared(folder: Path, cells: Sequence[Cell]) -> Iterator[None]:
 
 def _run(
     spec: Spec,
-    cells: Sequence[Cell],
+    cells: Sequence[SweepCell],
     folder: Path,
     make_executor: Callable[[], Executor],
     *,
@@ -152,7 +152,7 @@ def _run(
     return Outcome(folder, board, content, driver.interrupted)
 
 
-Watch = Callable[[Board], None]
+Watch = Callable[[SweepProgress], None]
 """Told about every change, and about once a second."""
 
 TICK = 0.5
@@ -174,7 +174,7 @@ class Driver:
 
     folder: Path
     spec: dict[str, Any]
-    entries: Sequence[Entry]
+    entries: Sequence[CellState]
     executor: Executor
     retries: int = 2
     watch: Watch = lambda board: None
@@ -192,7 +192,7 @@ class Driver:
         self._queue: deque[str] = deque()
         self._given_up: set[str] = set()
 
-    def run(self, *, retry_failed: bool = False) -> Board:
+    def run(self, *, retry_failed: bool = False) -> SweepProgress:
         """Work until every cell is done, failed or given up, or until somebody says stop.
 
         Args:
@@ -216,13 +216,13 @@ class Driver:
         self._tell(force=True)
         return self.board()
 
-    def board(self) -> Board:
+    def board(self) -> SweepProgress:
         """How far it is."""
         now = time.monotonic()
         here = {id: now - since for id, since in self._started.items()}
         busy = (self._state[id].cell for id in (*here, *self._elsewhere))
         self._share.update(shares_done(self.folder, busy))
-        return Board(
+        return SweepProgress(
             list(self._state.values()),
             here,
             dict(self._share),
@@ -252,11 +252,11 @@ class Driver:
         if self.ledger.is_taken(entry.cell):
             self._elsewhere.add(cell_id)
         elif entry.state == before or entry.state not in ("done", "failed"):  # else another driver was faster
-            self.executor.submit(Job(self.folder.absolute(), cell_id, self.executor.threads))
+            self.executor.submit(CellJob(self.folder.absolute(), cell_id, self.executor.threads))
             self._started[cell_id] = time.monotonic()
             self._before[cell_id] = share_done(self.folder, entry.cell)
 
-    def _collect(self, ended: Ended) -> None:
+    def _collect(self, ended: WorkerEnd) -> None:
         """See what became of a cell whose worker has ended."""
         entry = self._refresh(ended.cell)
         if entry.state in ("done", "failed"):
@@ -264,9 +264,9 @@ class Driver:
         elif self.ledger.is_taken(entry.cell):
             self._elsewhere.add(ended.cell)
         else:
-            self._bury(entry, ended.how)
+            self._give_up_or_retry(entry, ended.how)
 
-    def _bury(self, entry: Entry, how: str) -> None:
+    def _give_up_or_retry(self, entry: CellState, how: str) -> None:
         """A worker left its cell unfinished: try it again, at the end, or give it up."""
         self._deaths[entry.cell.id] += 1
         if entry.state != "dead":  # a worker that could still write has told why
@@ -304,11 +304,11 @@ class Driver:
                 self._write(entry.again())
         self._started.clear()
 
-    def _refresh(self, cell_id: str) -> Entry:
+    def _refresh(self, cell_id: str) -> CellState:
         self._state[cell_id] = self.ledger.must_read(cell_id)
         return self._state[cell_id]
 
-    def _write(self, entry: Entry) -> None:
+    def _write(self, entry: CellState) -> None:
         with self.ledger.claim(entry.cell) as claim:
             if claim.mine:
                 self.ledger.write(entry)

@@ -13,12 +13,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from semiseg import methods, networks
-from semiseg.errors import SemisegError, UsageError, unknown_name
+from semiseg.errors import SemisegError, UsageError
 from semiseg.preparation.plan import NetworkPlan
 from semiseg.runs.run import flat
 from semiseg.settings.config import Config
+from semiseg.settings.flags import configured
 from semiseg.settings.problems import nearest_key, problems_of
-from semiseg.settings.resolve import read_yaml, resolve, with_network
+from semiseg.settings.resolve import read_yaml, with_network
 
 HINT = "docs/sweeps.md describes every key"
 
@@ -184,15 +185,12 @@ def config_of(spec: Spec, data: Data, variant: Variant) -> Config:
         UsageError: settings that do not fit, or whose meaning depends on the machine.
     """
     layers = (spec, data, variant)
-    flags: dict[str, Any] = {}
-    for layer in layers:
-        flags.update(flat(layer.set))
-    flags["method.name"] = variant.method
-    for key, field in (("network.name", "network"), ("train.iterations", "iterations")):
-        chosen = [getattr(layer, field) for layer in layers if getattr(layer, field) is not None]
-        flags.update({key: chosen[-1]} if chosen else {})
-    recipes = [layer.recipe for layer in layers if layer.recipe]
-    config = resolve(recipe=recipes[-1] if recipes else None, flags=flags)
+    settings = {key: value for layer in layers for key, value in flat(layer.set).items()}
+    strongest = {
+        name: next((value for layer in reversed(layers) if (value := getattr(layer, name)) is not None), None)
+        for name in ("recipe", "network", "iterations")
+    }
+    config = configured(settings=settings, method=variant.method, **strongest)
     problems = _unsuitable(config)
     if problems:
         hint = "`semiseg methods NAME` and `semiseg networks` say what there is to set"
@@ -227,8 +225,8 @@ def name_problems(spec: Spec) -> Iterator[str]:
     layers += [(f"datasets.{i}.", layer) for i, layer in enumerate(spec.datasets)]
     layers += [(f"methods.{i}.", layer) for i, layer in enumerate(spec.methods)]
     for where, layer in layers:
-        if layer.network and ":" not in layer.network and layer.network != "auto":
-            yield from _unknown(_known_network, layer.network, where)
+        if layer.network and layer.network != "auto":
+            yield from _unknown(networks.require, layer.network, where)
         for key in sorted(RESERVED.keys() & flat(layer.set).keys()):
             yield f"{where}set.{key}: belongs to {RESERVED[key]}"
     for i, variant in enumerate(spec.methods):
@@ -248,11 +246,6 @@ def _method_problems(variant: Variant, where: str) -> Iterator[str]:
         name = key.removeprefix(prefix).partition(".")[0]
         if key.startswith(prefix) and name not in known:
             yield nearest_key(name, known, [f"{where}set.method.options"])
-
-
-def _known_network(name: str) -> None:
-    if name not in networks.names():
-        raise unknown_name("network", name, networks.names())
 
 
 def _unknown(find: Any, name: str, where: str = "") -> Iterator[str]:

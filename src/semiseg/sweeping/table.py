@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from semiseg.drawing.table import STYLES, Column, Table, TableCell, heads, table_of, terminal
 from semiseg.runs.console import duration
-from semiseg.sweeping.board import Board, cost
-from semiseg.sweeping.grid import Cell
-from semiseg.sweeping.ledger import Entry
+from semiseg.sweeping.board import SweepProgress, cost
+from semiseg.sweeping.grid import SweepCell
+from semiseg.sweeping.ledger import CellState
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 METRIC = "Dice"
 
 
-def summary_line(board: Board) -> str:
+def summary_line(board: SweepProgress) -> str:
     """``12 of 104 done, 2 running, 1 failed; 1 h 20 min left``."""
     counts = board.counts
     words = [f"{counts['done']} of {len(board.entries)} done"]
@@ -29,9 +29,9 @@ def summary_line(board: Board) -> str:
     return ", ".join(words) + left
 
 
-def result_table(board: Board) -> Table:
+def result_table(board: SweepProgress) -> Table:
     """One row per dataset and variant, one column per number of labels: mean Dice, and how many are done."""
-    groups: dict[tuple[str, str], dict[str, list[Entry]]] = {}
+    groups: dict[tuple[str, str], dict[str, list[CellState]]] = {}
     for entry in board.entries:
         row = groups.setdefault((entry.cell.dataset, entry.cell.variant), {})
         row.setdefault(entry.cell.budget, []).append(entry)
@@ -44,9 +44,9 @@ def result_table(board: Board) -> Table:
     return Table("", heads(titles, left=2), rows, (f"mean {METRIC} (cells done)",))
 
 
-def cell_table(board: Board) -> Table:
+def cell_table(board: SweepProgress) -> Table:
     """Every cell with its cost, how far it is trained and its state, for ``--dry-run``."""
-    columns: list[tuple[Column | str, Callable[[Entry], TableCell | str]]] = [
+    columns: list[tuple[Column | str, Callable[[CellState], TableCell | str]]] = [
         ("cell", lambda entry: entry.cell.id),
         ("dataset", lambda entry: entry.cell.dataset),
         ("variant", lambda entry: entry.cell.variant + (f" ({b} bound)" if (b := entry.cell.bound) else "")),
@@ -61,12 +61,12 @@ def cell_table(board: Board) -> Table:
     return table_of("", board.entries, columns, [note], left=4)
 
 
-def _labeled(cell: Cell) -> str:
+def _labeled(cell: SweepCell) -> str:
     return cell.budget if cell.budget == str(cell.labeled) else f"{cell.budget} ({cell.labeled})"
 
 
 @contextmanager
-def watching(progress: bool, quiet: bool = False) -> Iterator[Callable[[Board], None]]:
+def watching(progress: bool, quiet: bool = False) -> Iterator[Callable[[SweepProgress], None]]:
     """What to tell a sweep's board to while it runs: a live table, plain lines, or nothing when ``quiet``."""
     if quiet:
         yield lambda board: None
@@ -87,7 +87,7 @@ class Lines:
         self._stream = stream
         self._seen: dict[str, tuple[str, int]] = {}
 
-    def __call__(self, board: Board) -> None:
+    def __call__(self, board: SweepProgress) -> None:
         """Say what is new."""
         now = {entry.cell.id: (str(entry.state), entry.attempts) for entry in board.entries}
         if not self._seen:
@@ -105,7 +105,7 @@ class Lines:
         stream.flush()
 
 
-def _live() -> Iterator[Callable[[Board], None]]:
+def _live() -> Iterator[Callable[[SweepProgress], None]]:
     from rich.console import Console
     from rich.live import Live
 
@@ -113,7 +113,7 @@ def _live() -> Iterator[Callable[[Board], None]]:
         yield lambda board: live.update(_moment(board, live.console.height), refresh=True)
 
 
-def _moment(board: Board, height: int) -> RenderableType:
+def _moment(board: SweepProgress, height: int) -> RenderableType:
     """The table if it fits, with the running and the failed cells below."""
     from rich.console import Group
     from rich.text import Text
@@ -134,14 +134,14 @@ def _moment(board: Board, height: int) -> RenderableType:
     return Group(head, *parts, *lines[:room])
 
 
-def _outcome(entry: Entry) -> str:
+def _outcome(entry: CellState) -> str:
     if entry.state == "done":
         value = (entry.result or {}).get(METRIC)
         return f"{METRIC} {'undefined' if value is None else f'{value:.4f}'} in {duration(entry.seconds)}"
     return f"{entry.state}: {(entry.error or {}).get('message', '')}"
 
 
-def _result(entries: Sequence[Entry], board: Board) -> TableCell:
+def _result(entries: Sequence[CellState], board: SweepProgress) -> TableCell:
     """``0.871 (2/2)``, or what keeps it from being so."""
     done = [entry for entry in entries if entry.state == "done"]
     values = [v for entry in done if (v := (entry.result or {}).get(METRIC)) is not None]

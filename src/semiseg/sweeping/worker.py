@@ -41,8 +41,8 @@ from semiseg.runs.events import Listener
 from semiseg.runs.run import Run
 from semiseg.settings.config import Config
 from semiseg.settings.resolve import validate
-from semiseg.sweeping.grid import Cell, Scoring
-from semiseg.sweeping.ledger import Entry, Ledger, told
+from semiseg.sweeping.grid import Scoring, SweepCell
+from semiseg.sweeping.ledger import CellState, Ledger, as_error_dict
 from semiseg.training.train import train
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -79,7 +79,7 @@ def work(folder: Path, cell_id: str, *, device: str = "auto", workers: int = 0) 
         _guarded(entry, folder, end, device=device, workers=workers)
 
 
-def _guarded(entry: Entry, folder: Path, end: Callable[..., None], *, device: str, workers: int) -> None:
+def _guarded(entry: CellState, folder: Path, end: Callable[..., None], *, device: str, workers: int) -> None:
     """Run a cell and call ``end`` with the state that it is in then."""
     try:
         result = run_cell(entry.cell, folder, device=device, workers=workers)
@@ -89,7 +89,7 @@ def _guarded(entry: Entry, folder: Path, end: Callable[..., None], *, device: st
     except Exception as error:
         logging.getLogger("semiseg.sweep").error("%s failed", entry.cell.title, exc_info=True)
         known = error if isinstance(error, SemisegError) else unforeseen(error)
-        end("dead" if is_passing(error) else "failed", error=told(known))
+        end("dead" if is_passing(error) else "failed", error=as_error_dict(known))
     else:
         end("done", result=result)
 
@@ -161,7 +161,12 @@ METRICS = ("Dice", "HD95", "HD95Max", "ASD")
 
 
 def run_cell(
-    cell: Cell, folder: Path, *, device: str = "auto", workers: int = 0, listeners: Sequence[Listener] = ()
+    cell: SweepCell,
+    folder: Path,
+    *,
+    device: str = "auto",
+    workers: int = 0,
+    listeners: Sequence[Listener] = (),
 ) -> dict[str, float | None]:
     """Bring a cell to its end; whatever is there already is used.
 
@@ -184,7 +189,7 @@ def run_cell(
     run = train(
         cell.root,
         config,
-        run_folder=folder / cell.place,
+        run=folder / cell.place,
         device=device,
         workers=workers,
         resume=True,
@@ -247,7 +252,7 @@ def _predict(run: Run, scoring: Scoring, scores: Path, device: str, config: Conf
         )
 
 
-def share_done(folder: Path, cell: Cell) -> float:
+def share_done(folder: Path, cell: SweepCell) -> float:
     """The share of a cell's training that is done, by the last line of its run's ``events.jsonl``."""
     path = folder / cell.place / "events.jsonl"
     try:
@@ -259,7 +264,7 @@ def share_done(folder: Path, cell: Cell) -> float:
         return 0.0
 
 
-def shares_done(folder: Path, cells: Iterable[Cell]) -> dict[str, float]:
+def shares_done(folder: Path, cells: Iterable[SweepCell]) -> dict[str, float]:
     """Cell id -> :func:`share_done`."""
     return {cell.id: share_done(folder, cell) for cell in cells}
 

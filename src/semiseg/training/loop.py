@@ -21,6 +21,7 @@ from torch import nn
 
 from semiseg.core import Batch, Clock, Method, Stage
 from semiseg.errors import SemisegError
+from semiseg.machine.stopping import Stopped, StopRequest
 from semiseg.networks import checkpoint
 from semiseg.runs import events
 from semiseg.runs.events import Begun, Ended, Event, Listener, Notice, Started, Stepped, Validated
@@ -29,7 +30,7 @@ from semiseg.settings.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from semiseg.training.collapse import CollapseMonitor
 from semiseg.training.optim import build_optimizer, fuse, lr_factor
 from semiseg.training.precision import Precision
-from semiseg.training.progress import Meter, Stopped, StopRequest
+from semiseg.training.progress import Meter
 from semiseg.training.stages import clock_at, hands_on_best, leader, load_best, save_best
 from semiseg.training.update import Skips, any_rank, iterate
 

@@ -30,6 +30,7 @@ from semiseg.errors import DataError
 from semiseg.inference.accumulate import Slab
 from semiseg.inference.postprocess import postprocess
 from semiseg.machine.files import atomic_file, write_json
+from semiseg.machine.stopping import Stopped, StopRequest
 from semiseg.methods.parts import reliability
 from semiseg.prediction.model import Model, PreparedScan
 from semiseg.preparation.cache import image_key
@@ -37,7 +38,6 @@ from semiseg.preparation.prepare import Prepared
 from semiseg.preparation.store import StoredCase, StoredLabeledCase
 from semiseg.settings.config import Config
 from semiseg.training.compiled import eager
-from semiseg.training.progress import Stopped, StopRequest
 from semiseg.training.update import any_rank
 
 log = logging.getLogger("semiseg.train")

@@ -18,12 +18,12 @@ from semiseg.machine.files import held
 from semiseg.machine.hardware import cores, keep_freed_memory
 from semiseg.machine.processes import launched, repeatable
 from semiseg.preparation.plan import NetworkPlan, Plan
-from semiseg.preparation.prepare import Prepared, prepare
+from semiseg.preparation.prepare import Prepared, prepare, require_same_data
 from semiseg.runs.events import Listener, Preparing, tell
 from semiseg.runs.folder import RunFolder
 from semiseg.runs.run import Run
-from semiseg.settings import environment
 from semiseg.settings.config import AUTO_ITERATIONS, Config
+from semiseg.settings.flags import Settings, configured
 from semiseg.settings.resolve import with_network
 from semiseg.training.session import Session
 
@@ -32,11 +32,21 @@ log = logging.getLogger("semiseg.train")
 
 def train(
     dataset: str | Path | Dataset,
-    config: Config,
+    config: Config | str | Path | None = None,
     *,
-    runs: Path = Path("runs"),
-    run_folder: Path | None = None,
-    plan_file: Path | None = None,
+    method: str | None = None,
+    network: str | None = None,
+    recipe: str | None = None,
+    labeled: int | None = None,
+    labeled_patients: int | None = None,
+    fold: int | None = None,
+    seed: int | None = None,
+    iterations: int | None = None,
+    max_time: float | None = None,
+    settings: Settings | None = None,
+    plan: str | Path | None = None,
+    runs: str | Path = "runs",
+    run: str | Path | None = None,
     device: str = "auto",
     devices: int = 1,
     workers: int | None = None,
@@ -45,42 +55,73 @@ def train(
     listeners: Sequence[Listener] = (),
     dry_run: bool = False,
 ) -> Run:
-    """Train one model and write its run folder.
+    """Train a model on a few labeled and many unlabeled scans, and write its run folder.
+
+    Labels of unlabeled and test cases are never opened.
 
     Args:
-        dataset: a folder, a name, or an opened dataset.
-        config: see :func:`semiseg.settings.resolve.resolve`.
-        runs: parent of the run folders; ignored when ``run_folder`` says where.
-        run_folder: exactly this folder.
-        plan_file: use this plan instead of making one.
-        device: auto, cpu, cuda, cuda:N or mps.
-        devices: processes (data parallel); under torchrun its own number counts.
-        workers: preprocessing processes; None for the number of cores.
-        resume: go on where an interrupted run stopped; starts anew where there is none.
-        overwrite: delete an earlier run in the same folder.
-        listeners: called with every event, beside the run folder's own logs; with what is done before the
-            run begins, too.
+        dataset: a folder, a name or number under ``SEMISEG_DATA``, or an opened dataset.
+        config: a YAML file with settings; or a whole configuration, beside which no other setting is taken.
+        method: the training method, one of ``semiseg methods`` or ``package.module:Class``; None is that of
+            the recipe.
+        network: one of ``semiseg networks``, ``monai:Class`` or ``package.module:Class``; None is the one
+            that the plan sized.
+        recipe: settings by name, see ``semiseg recipes``, or a YAML file of that shape.
+        labeled: how many labeled cases to use, at least 1; the others become unlabeled. None is all.
+        labeled_patients: the same number counted in patients.
+        fold: the fold of the dataset's split file, counted from 0.
+        seed: the seed of everything that is drawn at random, 0 or more.
+        iterations: length of the training in optimizer steps; None is chosen for the device.
+        max_time: minutes after which the training saves its state and ends.
+        settings: other settings, ``{"optimizer.lr": 1e-3}`` or ``["optimizer.lr=1e-3"]``.
+        plan: a ``plan.json`` to use instead of making a plan.
+        runs: the folder above the run folders, ``DATASET/METHOD__NETWORK__RECIPE/labeled-K_fold-F_seed-S``.
+        run: exactly this run folder, instead of one under ``runs``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        devices: how many processes train together, one per GPU; under torchrun its own number counts.
+        workers: processes that prepare the scans; None is the number of cores, 0 is this process.
+        resume: go on with an interrupted run; start one where there is none.
+        overwrite: replace an earlier run in the same folder.
+        listeners: functions that are called with every event (:mod:`semiseg.runs.events`), such as
+            ``semiseg.runs.console.Console()``.
         dry_run: prepare everything and do one iteration, but write no run folder.
 
     Returns:
-        The run, whose final model has been written.
+        The run, whose final model is written.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM; the state has been saved.
-        SemisegError: anything that a user can mend.
+        Interrupted: stopped by Ctrl-C or SIGTERM; the state is saved, and ``resume`` goes on from there.
+        UsageError: unknown names, settings that do not fit, a run folder that is not free.
+        DataError: a dataset that cannot be used as it is.
+        DeviceError: no such device, or out of its memory.
     """
+    config = configured(
+        config,
+        recipe=recipe,
+        settings=settings,
+        method=method,
+        network=network,
+        labeled=labeled,
+        labeled_patients=labeled_patients,
+        fold=fold,
+        seed=seed,
+        iterations=iterations,
+        max_time=max_time,
+    )
     workers = cores() if workers is None else workers
     with launched(device, devices) as fabric, repeatable(config.train.deterministic):
         if fabric.device.type == "cpu":
             keep_freed_memory()
         opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
-        if plan_file is not None:
-            config = with_network(config, Plan.load(plan_file).network.name)
+        if plan is not None:
+            given = Plan.load(Path(plan))
+            require_same_data(given, opened, Path(plan))
+            config = with_network(config, given.network.name)
         config = resolved(config, fabric.device.type)
         require_names(config)
         if opened.regions:
             methods.require_regions(config.method.name)
-        folder = RunFolder(run_folder or runs, opened.name, config, exact=run_folder is not None)
+        folder = RunFolder(Path(run or runs), opened.name, config, exact=run is not None)
         with nullcontext() if dry_run else _held(fabric, folder):
             tell_first = functools.partial(_tell, fabric, listeners, set())
             stored = folder.stored_run() if resume else None
@@ -95,11 +136,9 @@ def train(
                 prepare,
                 opened,
                 config,
-                environment.read().cache,
                 device=device if ":" in device and fabric.world_size == 1 else fabric.device.type,
                 workers=workers,
-                plan=stored.run.plan if stored else None,
-                plan_file=plan_file,
+                plan=stored.run.plan if stored else plan,
                 progress=lambda what, done, count: tell_first(Preparing(what, done, count)),
             )
             prepared = _on_first_rank(fabric, prepare_here)
@@ -120,11 +159,15 @@ def require_names(config: Config) -> None:
     """Refuse what no method, network or augmentation is called, before any scan is opened.
 
     Raises:
-        UsageError: an unknown name, or an option that it does not have (with the nearest).
+        UsageError: an unknown name, an option that it does not have (with the nearest), or a network (also a
+            method's ``partner``) of MONAI where MONAI is not installed.
     """
-    methods.check_options(methods.find(config.method.name), config.method.options)
+    method = methods.find(config.method.name)
+    options = methods.check_options(method, config.method.options)
     augment.find(config.augment.name, config.augment.options)
-    networks.require(config.network.name)
+    named = methods.all_options(method, options).get("partner", "")
+    for name in (config.network.name, *([named] if isinstance(named, str) and named else [])):
+        networks.require(name)
 
 
 def resolved(config: Config, device_type: str) -> Config:

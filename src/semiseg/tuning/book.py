@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, missing_extra
 from semiseg.runs.log import drop_torn_line
 from semiseg.tuning.axes import Axis, Choice
-from semiseg.tuning.entry import Entry
+from semiseg.tuning.entry import TrialRecord
 from semiseg.tuning.search import Search
 from semiseg.tuning.trial import Scored
 
@@ -41,11 +41,7 @@ def require_optuna() -> None:
     try:
         import optuna  # noqa: F401
     except ImportError:
-        raise UsageError(
-            "tuning needs Optuna, which is not installed",
-            hint='pip install "semiseg[hpo]"',
-            code="MISSING_PACKAGE",
-        ) from None
+        raise missing_extra("hpo", "Optuna", "tuning") from None
 
 
 class Book:
@@ -104,7 +100,7 @@ class Book:
         self._agree(terms)
         self._recover()
 
-    def next(self, most: int) -> Entry | None:
+    def next(self, most: int) -> TrialRecord | None:
         """The trial to train now; None when ``most`` of them are finished or under way."""
         with self.lock:
             while self._begun() < most or self._waiting():
@@ -183,21 +179,21 @@ class Book:
             found = optuna.importance.get_param_importances(self.study, params=list(self.space))
         return {name: float(share) for name, share in found.items()}
 
-    def entry(self, number: int) -> Entry:
+    def entry(self, number: int) -> TrialRecord:
         """One trial."""
         return self._entry(self._trials()[number])
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[TrialRecord]:
         """All trials that were begun."""
         return [self._entry(trial) for trial in self._trials() if trial.state != _states().WAITING]
 
-    def _entry(self, trial: FrozenTrial) -> Entry:
+    def _entry(self, trial: FrozenTrial) -> TrialRecord:
         states, told = _states(), trial.user_attrs
         end = self.study.user_attrs.get(f"end of {trial.number}", {})
         failed = "died" if end.get("again") else "failed"
         names = {states.COMPLETE: "done", states.PRUNED: "pruned", states.FAIL: failed}
         ended = None if failed == "died" else trial.duration
-        return Entry(
+        return TrialRecord(
             trial.number,
             names.get(trial.state, "running"),
             trial.params,
@@ -227,7 +223,7 @@ class Book:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return self.study.ask(self.space)
 
-    def _twin(self, entry: Entry) -> Entry | None:
+    def _twin(self, entry: TrialRecord) -> TrialRecord | None:
         """An earlier trial with the very same values."""
         done = (other for other in self.entries() if other.state == "done" and other.values == entry.values)
         return None if entry.start or not entry.values else next(done, None)

@@ -20,14 +20,14 @@ from typing import Any
 import torch
 
 from semiseg.errors import Interrupted, SemisegError, unforeseen
-from semiseg.training.progress import StopRequest
+from semiseg.machine.stopping import StopRequest, how_it_ended
 from semiseg.tuning.book import Book
-from semiseg.tuning.entry import Entry
-from semiseg.tuning.trial import Bench, Job, Pruned, Report, Scored, play
+from semiseg.tuning.entry import TrialRecord
+from semiseg.tuning.trial import Bench, Pruned, Report, Scored, TrialJob, run_trial
 
-Player = Callable[[Job, Report], Scored]
-NextJob = Callable[[], tuple[Entry, Job] | None]
-Tell = Callable[[Entry], None]
+Player = Callable[[TrialJob, Report], Scored]
+NextJob = Callable[[], tuple[TrialRecord, TrialJob] | None]
+Tell = Callable[[TrialRecord], None]
 
 
 ASKED = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
@@ -56,12 +56,12 @@ def work(book: Book, bench: Bench, next_job: NextJob, tell: Tell, *, workers: in
     """
     stop = StopRequest()
 
-    def next_unless_stopped() -> tuple[Entry, Job] | None:
+    def next_unless_stopped() -> tuple[TrialRecord, TrialJob] | None:
         return None if stop.raised else next_job()
 
     with stop:
         if workers == 1:
-            _keep_going(book, functools.partial(play, bench), next_unless_stopped, tell)
+            _keep_going(book, functools.partial(run_trial, bench), next_unless_stopped, tell)
         else:
             crew = [_Worker(bench, device, threads) for device in devices(bench.device, workers)]
             _work_together(crew, book, next_unless_stopped, tell, stop)
@@ -123,7 +123,7 @@ class _Worker:
         self.pipe: Connection | None = None
         self.stopping = False
 
-    def __call__(self, job: Job, report: Report) -> Scored:
+    def __call__(self, job: TrialJob, report: Report) -> Scored:
         pipe = self._start() if self.process is None or not self.process.is_alive() else self.pipe
         try:
             if pipe is None:
@@ -141,7 +141,7 @@ class _Worker:
             self.process.join()
             if self.stopping or -(self.process.exitcode or 0) in ASKED:
                 raise Interrupted("interrupted") from None
-            raise DiedError(_how(self.process.exitcode)) from None
+            raise DiedError(f"its process {how_it_ended(self.process.exitcode)}") from None
 
     def ask_to_stop(self) -> None:
         """Save the training at hand and end."""
@@ -186,7 +186,7 @@ def _serve(pipe: Connection, bench: Bench, device: str, threads: int) -> None:
         except EOFError:
             return
         try:
-            scored = play(bench, job, report)
+            scored = run_trial(bench, job, report)
             pipe.send(("done", (scored.folds, scored.deviations)))
         except (SemisegError, Pruned) as error:
             pipe.send(("failed", error))
@@ -202,9 +202,3 @@ def _end_with_parent() -> None:
     if leader is not None:
         wait_for([leader.sentinel])
         os._exit(1)
-
-
-def _how(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"its process was killed by {signal.Signals(-code).name}"
-    return f"its process ended with code {code}"

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Entry:
+class TrialRecord:
     """A trial as the book has it.
 
     Attributes:
@@ -36,7 +36,7 @@ class Entry:
     start: bool = False
 
 
-def better(entries: Sequence[Entry], *, higher_is_better: bool) -> list[Entry]:
+def better(entries: Sequence[TrialRecord], *, higher_is_better: bool) -> list[TrialRecord]:
     """The scored trials without repetitions, best first."""
     scored = [entry for entry in entries if entry.state == "done" and entry.repeats is None]
     sign = -1 if higher_is_better else 1

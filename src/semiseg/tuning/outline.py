@@ -25,12 +25,13 @@ from semiseg.dataset.split_file import Fold, SplitFile
 from semiseg.errors import SemisegError, UsageError, unknown_name
 from semiseg.evaluation.case import DISTANCES, OVERLAP
 from semiseg.evaluation.results import key_of
+from semiseg.machine.hardware import cores, select_device
 from semiseg.preparation.plan import Plan
 from semiseg.preparation.prepare import plan_for, split_dataset
 from semiseg.settings.config import Config
 from semiseg.settings.resolve import with_network
 from semiseg.training.train import resolved
-from semiseg.tuning.search import Search, honest, make_search
+from semiseg.tuning.search import Search, make_search, without_deviating_values
 
 FOLDS = 4
 
@@ -245,9 +246,9 @@ def outline(
     metric: str = "Dice",
     iterations: int | None = None,
     folds: int | None = None,
-    plan_file: Path | None = None,
-    device: str = "cpu",
-    workers: int = 0,
+    plan: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = None,
 ) -> Outline:
     """Decide everything that can be decided before training.
 
@@ -259,31 +260,33 @@ def outline(
         metric: ``Dice``, ``HD95``, ..., or of one class, ``Dice/CLASS``.
         iterations: of each training; None is what ``config`` has for the final one.
         folds: None is 4, or as many as there are labeled cases or patients.
-        plan_file: use this plan.
-        device: as it is, not ``auto``.
-        workers: processes that measure the images.
+        plan: a ``plan.json`` to use.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        workers: processes that measure the images; None is the number of cores.
 
     Raises:
         UsageError: fewer than two labeled cases, unknown names, ranges that do not fit, nothing to search.
     """
+    device = str(select_device(device))
     kind = device.partition(":")[0]
+    workers = cores() if workers is None else workers
     if dataset.regions:
         methods.require_regions(config.method.name)
     split = split_dataset(dataset, config)
     count = fold_count(dataset, split, folds)
-    plan = plan_for(dataset, split, config, device=device, workers=workers, file=plan_file)
-    config = with_network(config, plan.network.name)
+    made = plan_for(dataset, split, config, device=device, workers=workers, file=plan)
+    config = with_network(config, made.network.name)
     trial = config
     if iterations is not None:
         trial = config.model_copy(
             update={"train": config.train.model_copy(update={"iterations": iterations})}
         )
-    search = honest(make_search(resolved(trial, kind), space, only), plan)
-    labels = list(plan.structures)
+    search = without_deviating_values(make_search(resolved(trial, kind), space, only), made)
+    labels = list(made.structures)
     return Outline(
         folded(dataset, split, count),
         split,
-        plan,
+        made,
         search,
         config,
         Metric.parse(metric, labels),

@@ -210,7 +210,7 @@ def _check(kind: type[Method], config: Config, axes: Mapping[str, Axis]) -> None
                 methods.check_options(kind, {name: tried.method.options[name]})
 
 
-def honest(search: Search, plan: Plan) -> Search:
+def without_deviating_values(search: Search, plan: Plan) -> Search:
     """The search without the listed values whose method says that it deviates by them."""
     usual = deviations(search.config, plan)
     axes, left_out, allowed = dict(search.axes), dict(search.left_out), set(usual)

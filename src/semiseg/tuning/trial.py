@@ -54,7 +54,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrialJob:
     """One trial to be trained.
 
     Attributes:
@@ -81,7 +81,7 @@ class Scored:
         return sum(self.folds) / len(self.folds)
 
 
-def play(bench: Bench, job: Job, report: Report) -> Scored:
+def run_trial(bench: Bench, job: TrialJob, report: Report) -> Scored:
     """Train every fold, or what is left of it after an interruption.
 
     Raises:
@@ -143,7 +143,7 @@ class Curve:
                 raise Pruned
 
 
-def _train(bench: Bench, job: Job, fold: int, folder: Path, curve: Curve) -> None:
+def _train(bench: Bench, job: TrialJob, fold: int, folder: Path, curve: Curve) -> None:
     if _is_done(folder):
         return
     config = fold_config(job.config, fold)
@@ -153,8 +153,8 @@ def _train(bench: Bench, job: Job, fold: int, folder: Path, curve: Curve) -> Non
     train(
         bench.dataset,
         config.model_copy(update={"validation": validation}),
-        run_folder=folder,
-        plan_file=bench.plan,
+        run=folder,
+        plan=bench.plan,
         device=bench.device,
         workers=0,  # the cases are in the store already
         resume=True,

@@ -6,20 +6,23 @@ import functools
 import logging
 import shutil
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from semiseg.dataset.dataset import Dataset
 from semiseg.errors import Interrupted, UsageError
 from semiseg.machine.files import contents, held
 from semiseg.machine.hardware import cores
 from semiseg.preparation.prepare import prepare
 from semiseg.runs.folder import run_name
-from semiseg.settings import environment
+from semiseg.settings.config import Config
+from semiseg.settings.flags import Settings, configured
 from semiseg.tuning.book import JOURNAL, Book, require_optuna
 from semiseg.tuning.crew import work
-from semiseg.tuning.entry import Entry
-from semiseg.tuning.outline import Outline, fold_config
-from semiseg.tuning.trial import Bench, Job
+from semiseg.tuning.entry import TrialRecord
+from semiseg.tuning.outline import Outline, fold_config, outline
+from semiseg.tuning.trial import Bench, TrialJob
 from semiseg.tuning.verdict import Tuned, judge
 from semiseg.tuning.write import in_a_line, plan_words
 
@@ -39,124 +42,201 @@ WRITTEN = (
 """What a tuning leaves in its folder: --overwrite deletes these and nothing else."""
 
 
-def folder_of(outline: Outline, runs: Path) -> Path:
+def folder_of(planned: Outline, runs: Path) -> Path:
     """Where a tuning goes when no folder is given."""
-    config = outline.wanted
+    config = planned.wanted
     variant = "tune-" + config.method.name.replace(":", "-")
-    return runs / outline.dataset.name / run_name(config, variant=variant)
+    return runs / planned.dataset.name / run_name(config, variant=variant)
 
 
 def tune(
-    outline: Outline,
-    folder: Path,
+    dataset: str | Path | Dataset,
+    config: Config | str | Path | None = None,
     *,
+    method: str | None = None,
+    recipe: str | None = None,
+    labeled: int | None = None,
+    labeled_patients: int | None = None,
+    fold: int | None = None,
+    seed: int | None = None,
     trials: int = TRIALS,
     minutes: float | None = None,
+    iterations: int | None = None,
+    folds: int | None = None,
+    metric: str = "Dice",
+    space: Mapping[str, Any] | Iterable[str] = (),
+    only: Sequence[str] = (),
+    settings: Settings | None = None,
+    plan: str | Path | None = None,
+    runs: str | Path = "runs",
+    output: str | Path | None = None,
+    device: str = "auto",
     workers: int = 1,
     prune: bool = True,
     force: bool = False,
     resume: bool = False,
     overwrite: bool = False,
 ) -> Tuned:
-    """Train trials until there are enough, and write what they say.
+    """Search for a method's best hyperparameters on folds of the labeled cases, and write a config file.
+
+    Labels of unlabeled and test cases are never opened. Where the best trial's lead is within the noise
+    between the folds, the settings stay as they are.
 
     Args:
-        outline: see :func:`semiseg.tuning.outline.outline`.
-        folder: of the tuning.
-        trials: in all, that of the start among them and those of earlier sessions too.
-        minutes: after which no further trial is begun.
-        workers: trials at a time; more than one are processes, whose order, and with it the sampler's
-            draws, depends on how fast they are.
+        dataset: a folder, a name or number under ``SEMISEG_DATA``, or an opened dataset.
+        config: a YAML file with settings; or a whole configuration, beside which no other setting is taken.
+        method: the training method, see ``semiseg methods``.
+        recipe: settings by name, or a YAML file of that shape.
+        labeled: how many labeled cases to use; None is all.
+        labeled_patients: the same number counted in patients.
+        fold: the fold of the dataset's split file, counted from 0.
+        seed: the seed of the trainings and of the search.
+        trials: how many settings to try, the start among them and those of earlier sessions too.
+        minutes: after so many no further trial is begun.
+        iterations: the length of each training in optimizer steps; None is that of the final training.
+        folds: how many folds of the labeled cases; None is 4, or as many as there are cases.
+        metric: what trials are ranked by: ``Dice``, ``HD95``, ..., or of one class, ``Dice/CLASS``.
+        space: what to search, ``{"weight": "0.1:10:log"}`` or ``["weight=0.1:10:log"]``.
+        only: names to search; all others keep their values.
+        settings: other settings, ``{"optimizer.lr": 1e-3}`` or ``["optimizer.lr=1e-3"]``.
+        plan: a ``plan.json`` to use instead of making a plan.
+        runs: the folder above the tuning folders.
+        output: exactly this tuning folder, instead of one under ``runs``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        workers: trials at a time. More than one are processes, whose order, and with it the sampler's draws,
+            depends on how fast they are.
         prune: stop trials early that fall behind.
-        force: choose the best trial even where its lead is within noise.
-        resume: go on with what is in ``folder``; begin where there is nothing.
+        force: choose the best trial even where its lead is within the noise.
+        resume: go on with an earlier tuning; begin one where there is none.
         overwrite: replace an earlier tuning.
 
+    Returns:
+        The trials and the choice; ``tuned.best_file`` is for ``train(config=...)``.
+
     Raises:
-        Interrupted: Ctrl-C or SIGTERM; ``resume`` goes on from there.
+        Interrupted: stopped by Ctrl-C or SIGTERM; ``resume`` goes on from there.
         UsageError: Optuna is missing, the folder is not free, or it was begun on other terms.
         SemisegError: the start itself cannot be trained.
     """
+    config = configured(
+        config,
+        recipe=recipe,
+        settings=settings,
+        method=method,
+        labeled=labeled,
+        labeled_patients=labeled_patients,
+        fold=fold,
+        seed=seed,
+    )
     require_optuna()
+    planned = outline(
+        dataset if isinstance(dataset, Dataset) else Dataset.open(dataset),
+        config,
+        space=[f"{name}={text}" for name, text in space.items()] if isinstance(space, Mapping) else [*space],
+        only=only,
+        metric=metric,
+        iterations=iterations,
+        folds=folds,
+        plan=plan,
+        device=device,
+    )
+    folder = folder_of(planned, Path(runs)) if output is None else Path(output)
     with held(folder, "-o"):
         _make_room(folder, resume=resume, overwrite=overwrite)
-        book = _open(outline, folder, prune=prune)
-        for line in plan_words(outline, trials):
+        book = _open(planned, folder, prune=prune)
+        for line in plan_words(planned, trials):
             log.info(line)
-        bench = Bench(
-            outline.dataset, folder / "plan.json", outline.folds, outline.metric, prune, outline.device
+        _try_all(
+            book, planned, folder, trials=trials, minutes=minutes, workers=workers, prune=prune, force=force
         )
-        until = None if minutes is None else time.monotonic() + 60 * minutes
-        next_job = functools.partial(_next_job, book, outline, folder, trials, until)
-        tell = functools.partial(_tell, book, outline, trials)
-        threads = max(cores() // workers, 1)
-        try:
-            work(book, bench, next_job, tell, workers=workers, threads=threads)
-        except (Interrupted, KeyboardInterrupt):
-            done = sum(entry.state in ("done", "pruned", "failed") for entry in book.entries())
-            _finish(outline, folder, book, force=force)
-            raise Interrupted(
-                f"stopped after {done} of {trials} trials; everything is saved in {folder}",
-                hint="the same command with --resume goes on from there",
-            ) from None
-        return _finish(outline, folder, book, force=force)
+        return _finish(planned, folder, book, force=force)
 
 
-def _open(outline: Outline, folder: Path, *, prune: bool) -> Book:
+def _try_all(
+    book: Book,
+    planned: Outline,
+    folder: Path,
+    *,
+    trials: int,
+    minutes: float | None,
+    workers: int,
+    prune: bool,
+    force: bool,
+) -> None:
+    """Train trials until there are enough.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; what is known is written.
+    """
+    bench = Bench(planned.dataset, folder / "plan.json", planned.folds, planned.metric, prune, planned.device)
+    until = None if minutes is None else time.monotonic() + 60 * minutes
+    next_job = functools.partial(_next_job, book, planned, folder, trials, until)
+    tell = functools.partial(_tell, book, planned, trials)
+    try:
+        work(book, bench, next_job, tell, workers=workers, threads=max(cores() // workers, 1))
+    except (Interrupted, KeyboardInterrupt):
+        done = sum(entry.state in ("done", "pruned", "failed") for entry in book.entries())
+        _finish(planned, folder, book, force=force)
+        raise Interrupted(
+            f"stopped after {done} of {trials} trials; everything is saved in {folder}",
+            hint="the same command with --resume goes on from there",
+        ) from None
+
+
+def _open(planned: Outline, folder: Path, *, prune: bool) -> Book:
     """The book of this tuning, once the cases are in the store, so that no worker has to prepare them."""
     prepared = prepare(
-        outline.dataset,
-        fold_config(outline.search.config, 0),
-        environment.read().cache,
-        device=outline.device.partition(":")[0],
+        planned.dataset,
+        fold_config(planned.search.config, 0),
+        device=planned.device.partition(":")[0],
         workers=0,
-        plan=outline.plan,
+        plan=planned.plan,
     )
     book = Book(
         folder,
-        outline.search,
-        {**outline.terms, "data": prepared.data_hash(), "prune": prune},
-        seed=outline.search.config.train.seed,
-        higher_is_better=outline.metric.higher_is_better,
-        warm_up=outline.iterations // 3,
+        planned.search,
+        {**planned.terms, "data": prepared.data_hash(), "prune": prune},
+        seed=planned.search.config.train.seed,
+        higher_is_better=planned.metric.higher_is_better,
+        warm_up=planned.iterations // 3,
     )
-    outline.plan.save(folder / "plan.json")
+    planned.plan.save(folder / "plan.json")
     return book
 
 
 def _next_job(
-    book: Book, outline: Outline, folder: Path, trials: int, until: float | None
-) -> tuple[Entry, Job] | None:
+    book: Book, planned: Outline, folder: Path, trials: int, until: float | None
+) -> tuple[TrialRecord, TrialJob] | None:
     if until is not None and time.monotonic() > until:
         return None
     entry = book.next(trials)
     if entry is None:
         return None
-    config = outline.search.config_of(entry.values)
-    return entry, Job(entry.number, config, folder / "trials" / f"{entry.home:04d}")
+    config = planned.search.config_of(entry.values)
+    return entry, TrialJob(entry.number, config, folder / "trials" / f"{entry.home:04d}")
 
 
-def _tell(book: Book, outline: Outline, trials: int, entry: Entry) -> None:
+def _tell(book: Book, planned: Outline, trials: int, entry: TrialRecord) -> None:
     done = sum(other.state in ("done", "pruned", "failed") for other in book.entries())
-    log.info("%d of %d: %s", done, trials, in_a_line(entry, str(outline.metric)))
+    log.info("%d of %d: %s", done, trials, in_a_line(entry, str(planned.metric)))
 
 
-def _finish(outline: Outline, folder: Path, book: Book, *, force: bool) -> Tuned:
+def _finish(planned: Outline, folder: Path, book: Book, *, force: bool) -> Tuned:
     from semiseg.tuning.write import draw, write
 
     entries = book.entries()
     verdict = judge(
         entries,
-        str(outline.metric),
-        higher_is_better=outline.metric.higher_is_better,
-        deviations=outline.search.deviations,
+        str(planned.metric),
+        higher_is_better=planned.metric.higher_is_better,
+        deviations=planned.search.deviations,
         force=force,
     )
     values: dict[str, Any] = dict(verdict.chosen.values) if verdict.chosen else {}
-    fixed = outline.search.config_of(values)
-    iterations = {"iterations": outline.wanted.train.iterations}
+    fixed = planned.search.config_of(values)
+    iterations = {"iterations": planned.wanted.train.iterations}
     config = fixed.model_copy(update={"train": fixed.train.model_copy(update=iterations)})
-    tuned = Tuned(folder, outline, entries, verdict, book.importance(), config)
+    tuned = Tuned(folder, planned, entries, verdict, book.importance(), config)
     write(tuned)
     draw(tuned, folder / "trials.svg")
     return tuned

@@ -18,7 +18,7 @@ from pathlib import Path
 from scipy import stats
 
 from semiseg.settings.config import Config
-from semiseg.tuning.entry import Entry, better
+from semiseg.tuning.entry import TrialRecord, better
 from semiseg.tuning.outline import Outline
 
 
@@ -34,15 +34,15 @@ class Verdict:
         reason: one sentence.
     """
 
-    chosen: Entry | None
-    best: Entry | None
+    chosen: TrialRecord | None
+    best: TrialRecord | None
     gain: float
     chance: float
     reason: str
 
 
 def judge(
-    entries: Sequence[Entry],
+    entries: Sequence[TrialRecord],
     metric: str,
     *,
     higher_is_better: bool,
@@ -108,7 +108,7 @@ class Tuned:
 
     folder: Path
     outline: Outline
-    entries: Sequence[Entry]
+    entries: Sequence[TrialRecord]
     verdict: Verdict
     importance: dict[str, float]
     config: Config

@@ -21,7 +21,7 @@ from semiseg.machine.files import replacing, write_json, write_text
 from semiseg.settings.config import Config
 from semiseg.settings.resolve import resolve
 from semiseg.tuning.axes import Axis, Choice
-from semiseg.tuning.entry import Entry, better
+from semiseg.tuning.entry import TrialRecord, better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -146,10 +146,10 @@ def table(tuned: Tuned) -> Table:
     ranked = better(tuned.entries, higher_is_better=metric.higher_is_better)
     shown = [entry for place, entry in enumerate(ranked) if place < SHOWN or entry.start]
 
-    def value(name: str, entry: Entry) -> str:
+    def value(name: str, entry: TrialRecord) -> str:
         return _short({**(start if entry.start else {}), **entry.values}.get(name, ""))
 
-    columns: list[tuple[Column | str, Callable[[Entry], str]]] = [
+    columns: list[tuple[Column | str, Callable[[TrialRecord], str]]] = [
         ("trial", lambda entry: f"{entry.number} (start)" if entry.start else str(entry.number)),
         (f"{metric} (mean ± SD of folds)", _score),
         *((name, partial(value, name)) for name in tuned.outline.search.axes),
@@ -176,7 +176,7 @@ def result_words(tuned: Tuned) -> Iterator[str]:
     yield f"use it: semiseg train {tuned.outline.dataset.root} -c {tuned.best_file}"
 
 
-def in_a_line(entry: Entry, metric: str) -> str:
+def in_a_line(entry: TrialRecord, metric: str) -> str:
     """``trial 7 done, Dice 0.812 ± 0.021: weight 3.2``."""
     what = f"trial {entry.number}{' (start)' * entry.start} {entry.state}"
     if entry.score is not None:
@@ -190,7 +190,7 @@ def values_text(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {_short(value)}" for name, value in values.items())
 
 
-def _score(entry: Entry) -> str:
+def _score(entry: TrialRecord) -> str:
     spread = f" ± {statistics.stdev(entry.folds):.4f}" if len(entry.folds) > 1 else ""
     return f"{entry.score:.4f}{spread}"
 
@@ -230,7 +230,7 @@ def draw(tuned: Tuned, path: Path) -> None:
             figure.savefig(temporary, metadata={"Date": None})
 
 
-def _history(panel: Axes, tuned: Tuned, scored: Sequence[Entry]) -> None:
+def _history(panel: Axes, tuned: Tuned, scored: Sequence[TrialRecord]) -> None:
     metric = tuned.outline.metric
     best = max if metric.higher_is_better else min
     so_far: list[float] = []
@@ -246,7 +246,7 @@ def _history(panel: Axes, tuned: Tuned, scored: Sequence[Entry]) -> None:
     panel.legend(fontsize=8, frameon=False)
 
 
-def _slice(panel: Axes, name: str, axis: Axis, scored: Sequence[Entry], tuned: Tuned) -> None:
+def _slice(panel: Axes, name: str, axis: Axis, scored: Sequence[TrialRecord], tuned: Tuned) -> None:
     told = [(entry.values[name], entry.score or 0.0) for entry in scored if name in entry.values]
     x: list[Any] = [value for value, _ in told]
     if isinstance(axis, Choice):
@@ -260,7 +260,7 @@ def _slice(panel: Axes, name: str, axis: Axis, scored: Sequence[Entry], tuned: T
     panel.set(xlabel=name, ylabel=str(tuned.outline.metric))
 
 
-def _level(panel: Axes, scored: Sequence[Entry]) -> None:
+def _level(panel: Axes, scored: Sequence[TrialRecord]) -> None:
     """The start, as a line to compare with."""
     start = next((entry for entry in scored if entry.start), None)
     if start is not None and start.score is not None:

@@ -73,7 +73,7 @@ def run(
             evaluation = evaluate_folders(
                 reference,
                 prediction,
-                dataset=_located(dataset),
+                dataset=dataset,
                 convention=convention,
                 nsd_tolerance_mm=tolerance,
                 distances=distances,
@@ -97,11 +97,3 @@ def run(
     out.text(f"written: {', '.join(map(str, files))}")
     problem.details.update(report)
     raise problem
-
-
-def _located(dataset: str | None) -> Path | None:
-    if dataset is None:
-        return None
-    from semiseg.dataset.dataset import locate
-
-    return locate(dataset)

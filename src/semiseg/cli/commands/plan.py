@@ -12,13 +12,11 @@ from typing import Annotated
 import typer
 
 from semiseg.cli import options
-from semiseg.cli.output import Output, Tick, counted
-from semiseg.dataset.dataset import Dataset
+from semiseg.cli.output import Output, counted
 from semiseg.dataset.split import Split
 from semiseg.machine.files import require_writable
-from semiseg.machine.hardware import cores, free_memory_gb
+from semiseg.machine.hardware import free_memory_gb
 from semiseg.preparation.plan import Plan
-from semiseg.settings.config import Config
 
 EXAMPLES = (
     "semiseg plan Dataset104_Heart",
@@ -61,43 +59,27 @@ def run(
         require_writable(output.parent, "-o")
         if not overwrite:
             options.refuse_existing(output)
-    flags = options.given_flags(
-        data__labeled=labeled, data__labeled_patients=labeled_patients, data__fold=fold, train__seed=seed
-    )
-    from semiseg.settings.resolve import resolve
-
-    resolved = resolve(recipe=recipe, file=config, settings=settings or (), flags=flags)
-    where = options.device(device)
+    from semiseg.preparation.prepare import plan_dataset
 
     with counted(out, "reading scans") as tick:
-        split, plan = plan_of(opened, resolved, device=where, workers=options.workers(workers), progress=tick)
+        split, plan = plan_dataset(
+            opened,
+            config,
+            recipe=recipe,
+            labeled=labeled,
+            labeled_patients=labeled_patients,
+            fold=fold,
+            seed=seed,
+            settings=settings,
+            device=options.device(device),
+            workers=options.workers(workers),
+            progress=tick,
+        )
     if not dry_run:
         plan.save(output)
     written = "" if dry_run else f"written: {output}; change it and train with --plan {output}"
     report = {"plan": plan, "split": split.as_dict(), "file": None if dry_run else output}
     out.result(report, "\n".join(filter(None, [*plan_text(split, plan), written])))
-
-
-def plan_of(
-    dataset: Dataset,
-    config: Config,
-    *,
-    device: str,
-    workers: int | None,
-    file: Path | None = None,
-    progress: Tick | None = None,
-) -> tuple[Split, Plan]:
-    """The split and the plan with which ``semiseg train`` would run."""
-    from semiseg.machine.hardware import select_device
-    from semiseg.preparation.prepare import plan_for, split_dataset
-
-    if device == "auto":  # any other need not be in this machine: log-in nodes plan for those that train
-        device = select_device(device).type
-    split = split_dataset(dataset, config)
-    workers = cores() if workers is None else workers
-    return split, plan_for(
-        dataset, split, config, device=device, workers=workers, file=file, progress=progress
-    )
 
 
 def plan_text(split: Split, plan: Plan) -> Iterator[str]:

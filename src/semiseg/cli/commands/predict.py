@@ -95,20 +95,22 @@ def run(
     """
     overrides = inference_overrides(config, settings or [])
     where = options.device(device)
-    models = [options.find_run(path) for path in model]
+    runs = [options.find_run(path) for path in model]
+    if dry_run:
+        from semiseg.prediction.model import Model
 
-    from semiseg.prediction.model import Model
+        _list_scans(out, inputs, Model.load(runs, where, precision=precision, allow_code=allow_code or ()))
+        return
     from semiseg.prediction.predict import predict
 
-    loaded = Model.load(models, where, precision=precision, allow_code=allow_code or ())
-    if dry_run:
-        _list_scans(out, inputs, loaded)
-        return
     with counted(out, "predict") as tick:
         report = predict(
             inputs,
             output,
-            loaded,
+            runs,
+            device=where,
+            precision=precision,
+            allow_code=allow_code or (),
             overwrite=overwrite,
             resume=resume,
             uncertainty=uncertainty,

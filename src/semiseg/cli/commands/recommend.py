@@ -38,40 +38,19 @@ def run(
     Looks at images and at the labels of the labeled cases only. The rules are guesses that name their
     evidence; figures measured with semiseg count for more than published ones.
     """
-    from semiseg.settings.resolve import resolve
-
-    flags = options.given_flags(
-        data__labeled=labeled, data__labeled_patients=labeled_patients, data__fold=fold, train__seed=seed
-    )
-    resolved = resolve(settings=settings or (), flags=flags)
-    where, processes = options.device(device), options.workers(workers)
-    if where == "auto":  # any other need not be in this machine
-        from semiseg.machine.hardware import select_device
-
-        where = str(select_device(where))
-
-    from semiseg.advice.advise import advise
+    from semiseg.advice.advise import recommend
     from semiseg.advice.words import text
-    from semiseg.dataset.dataset import Dataset
-    from semiseg.machine.hardware import cores
 
-    words = [dataset]
-    for flag, value in (
-        ("--labeled", labeled),
-        ("--labeled-patients", labeled_patients),
-        ("--fold", fold),
-        ("--seed", seed),
-        ("--device", device),
-        *(("--set", setting) for setting in settings or ()),
-    ):
-        words += [] if value is None else [flag, str(value)]
-    advice = advise(
-        Dataset.open(dataset),
-        resolved,
-        device=where,
+    advice = recommend(
+        dataset,
+        labeled=labeled,
+        labeled_patients=labeled_patients,
+        fold=fold,
+        seed=seed,
         memory_gb=memory,
         minutes=minutes,
-        workers=cores() if processes is None else processes,
-        flags=words,
+        settings=settings,
+        device=options.device(device),
+        workers=options.workers(workers),
     )
     out.result(advice.as_dict(), text(advice))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,8 +12,7 @@ from semiseg.cli.output import Output
 from semiseg.errors import UsageError
 
 if TYPE_CHECKING:
-    from semiseg.sweeping.board import Board
-    from semiseg.sweeping.spec import Spec
+    from semiseg.sweeping.board import SweepProgress
 
 EXAMPLES = (
     "semiseg sweep SPEC.yaml --dry-run",
@@ -84,27 +83,26 @@ def run(
     Finished cells are never run twice, cells whose process died are tried again, a broken one does not stop
     the others: exit 5 tells of it. Ctrl-C saves; the same command goes on from there.
     """
-    from semiseg.sweeping.run import plan_sweep, run_sweep
-    from semiseg.sweeping.spec import read_spec
-
-    wanted = _with_options(read_spec(spec), slurm or [], ray or [])
-    folder = output or (spec if spec.is_dir() else options.runs(runs) / wanted.name)
+    places: dict[str, Any] = {"runs": options.runs(runs), "folder": output}
     if dry_run:
-        _list_cells(out, plan_sweep(wanted, folder, str(spec)), folder)
+        from semiseg.sweeping.sweep import preview
+
+        _list_cells(out, *preview(spec, **places))
         return
     from semiseg.drawing.table import terminal
-    from semiseg.sweeping.executors import make_executor
+    from semiseg.sweeping.sweep import sweep
     from semiseg.sweeping.table import result_table, summary_line, watching
 
-    chosen = devices or options.device(None)
-    places = {"slurm": wanted.slurm, "ray": wanted.ray}
     with watching(out.progress, quiet=out.verbosity < 0) as watch:
-        outcome = run_sweep(
-            wanted,
-            folder,
-            lambda: make_executor(on, workers=options.workers(workers), devices=chosen, options=places),
-            where=str(spec),
+        outcome = sweep(
+            spec,
+            **places,
+            on=on,
+            devices=devices or options.device(None),
+            workers=options.workers(workers),
             retry_failed=retry_failed,
+            slurm=_pairs("slurm", slurm or []),
+            ray=_pairs("ray", ray or []),
             watch=watch,
         )
     problem = outcome.problem("the same command")
@@ -112,13 +110,13 @@ def run(
     if problem is None:
         if not out.json:
             out.text(terminal(result_table(outcome.board)))
-        out.result({"folder": folder, **outcome.content}, text)
+        out.result({"folder": outcome.folder, **outcome.content}, text)
         return
     out.text(text)
     raise problem
 
 
-def _list_cells(out: Output, board: Board, folder: Path) -> None:
+def _list_cells(out: Output, board: SweepProgress, folder: Path) -> None:
     from semiseg.drawing.table import terminal
     from semiseg.sweeping.board import cost
     from semiseg.sweeping.table import cell_table, summary_line
@@ -139,19 +137,20 @@ def _list_cells(out: Output, board: Board, folder: Path) -> None:
     out.result({"dry_run": True, "folder": folder, "cells": cells, "cost": total}, text)
 
 
-def _with_options(spec: Spec, slurm: list[str], ray: list[str]) -> Spec:
-    """The specification with ``--set-slurm`` and ``--set-ray`` laid over it."""
+def _pairs(name: str, settings: list[str]) -> dict[str, Any]:
+    """What ``--set-slurm`` or ``--set-ray`` says.
+
+    Raises:
+        UsageError: not ``key=value``.
+    """
     from semiseg.settings.resolve import read
 
-    changed = {}
-    for name, settings in (("slurm", slurm), ("ray", ray)):
-        given = dict(getattr(spec, name))
-        for setting in settings:
-            key, equals, value = setting.partition("=")
-            if not equals or not key:
-                raise UsageError(
-                    f"--set-{name} wants key=value, got {setting!r}", hint=f"such as --set-{name} cpus=4"
-                )
-            given[key] = read(value)
-        changed[name] = given
-    return spec.model_copy(update=changed)
+    given = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise UsageError(
+                f"--set-{name} wants key=value, got {setting!r}", hint=f"such as --set-{name} cpus=4"
+            )
+        given[key] = read(value)
+    return given

@@ -74,33 +74,36 @@ def run(
 
     Labels of unlabeled and test cases are never opened. Ctrl-C saves; --resume goes on from there.
     """
-    from semiseg.settings.resolve import resolve
+    from semiseg.settings.flags import configured
 
     if resume and overwrite:
         raise options.contradiction("--resume", "--overwrite")
-    flags = options.given_flags(
-        method__name=method,
-        network__name=network,
-        data__labeled=labeled,
-        data__labeled_patients=labeled_patients,
-        data__fold=fold,
-        train__seed=seed,
-        train__iterations=iterations,
-        train__max_time=max_time,
+    wanted = configured(
+        config,
+        recipe=recipe,
+        settings=settings,
+        method=method,
+        network=network,
+        labeled=labeled,
+        labeled_patients=labeled_patients,
+        fold=fold,
+        seed=seed,
+        iterations=iterations,
+        max_time=max_time,
     )
-    resolved = resolve(recipe=recipe, file=config, settings=settings or (), flags=flags)
-    options.require_method(resolved.method.name)
+    options.require_method(wanted.method.name)
     where, processes = options.device(device), options.workers(workers)
     first = _is_first_process(out)
     from semiseg.dataset.dataset import Dataset
 
     opened = Dataset.open(dataset)
     if dry_run and first:
-        from semiseg.cli.commands.plan import plan_of, plan_text
+        from semiseg.cli.commands.plan import plan_text
+        from semiseg.preparation.prepare import plan_dataset
 
         with counted(out, "reading scans") as tick:
-            split, planned = plan_of(
-                opened, resolved, device=where, workers=processes, file=plan, progress=tick
+            split, planned = plan_dataset(
+                opened, wanted, plan=plan, device=where, workers=processes, progress=tick
             )
         out.text("\n".join(plan_text(split, planned)))
 
@@ -112,10 +115,10 @@ def run(
             shown.callback(listener.close)
         trained = train(
             opened,
-            resolved,
+            wanted,
+            plan=plan,
             runs=options.runs(runs),
-            run_folder=run_folder,
-            plan_file=plan,
+            run=run_folder,
             device=where,
             devices=devices,
             workers=processes,
@@ -132,7 +135,7 @@ def run(
             "run": trained.folder,
             "plan": planned,
             "split": split.as_dict(),
-            "config": resolved,
+            "config": wanted,
         }
         out.result(report, f"one iteration fits; without --dry-run the run would be {trained.folder}")
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -92,55 +92,51 @@ def run(
     Labels of unlabeled and test cases are never opened. Where the best trial's lead is within the noise
     between the folds, the settings stay as they are. Ctrl-C saves; --resume goes on from there.
     """
-    from semiseg.settings.resolve import resolve
+    from semiseg.settings.flags import configured
 
     if resume and overwrite:
         raise options.contradiction("--resume", "--overwrite")
-    flags = options.given_flags(
-        method__name=method,
-        data__labeled=labeled,
-        data__labeled_patients=labeled_patients,
-        data__fold=fold,
-        train__seed=seed,
+    wanted = configured(
+        config,
+        recipe=recipe,
+        settings=settings,
+        method=method,
+        labeled=labeled,
+        labeled_patients=labeled_patients,
+        fold=fold,
+        seed=seed,
     )
-    resolved = resolve(recipe=recipe, file=config, settings=settings or (), flags=flags)
-    options.require_method(resolved.method.name)
-    where = options.device(device)
+    options.require_method(wanted.method.name)
+    terms: dict[str, Any] = {"space": space or (), "only": only or (), "metric": metric}
+    terms |= {"iterations": iterations, "folds": folds, "plan": plan, "device": options.device(device)}
+    runs = options.runs(None)
 
     from semiseg.tuning.book import require_optuna
 
     require_optuna()
-    from semiseg.dataset.dataset import Dataset
     from semiseg.drawing.table import terminal
-    from semiseg.machine.hardware import cores, select_device
-    from semiseg.tuning.outline import outline
-    from semiseg.tuning.tune import folder_of, tune
     from semiseg.tuning.write import plan_words, result_words, summary, table
 
-    planned = outline(
-        Dataset.open(dataset),
-        resolved,
-        space=space or (),
-        only=only or (),
-        metric=metric,
-        iterations=iterations,
-        folds=folds,
-        plan_file=plan,
-        device=str(select_device(where)),
-        workers=cores(),
-    )
-    folder = output or folder_of(planned, options.runs(None))
     if dry_run:
-        out.result(
-            {"dry_run": True, "folder": folder, **planned.as_dict()},
-            "\n".join([*plan_words(planned, trials), f"folder: {folder}"]),
-        )
+        from semiseg.dataset.dataset import Dataset
+        from semiseg.tuning.outline import outline
+        from semiseg.tuning.tune import folder_of
+
+        planned = outline(Dataset.open(dataset), wanted, **terms)
+        folder = output or folder_of(planned, runs)
+        lines = [*plan_words(planned, trials), f"folder: {folder}"]
+        out.result({"dry_run": True, "folder": folder, **planned.as_dict()}, "\n".join(lines))
         return
+    from semiseg.tuning.tune import tune
+
     tuned = tune(
-        planned,
-        folder,
+        dataset,
+        wanted,
+        **terms,
         trials=trials,
         minutes=minutes,
+        runs=runs,
+        output=output,
         workers=workers,
         prune=not no_pruning,
         force=force,

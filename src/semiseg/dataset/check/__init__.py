@@ -101,7 +101,7 @@ class Report:
 
 
 def check(
-    dataset_folder: str | Path,
+    dataset: str | Path,
     *,
     fix: bool = False,
     workers: int | None = None,
@@ -110,15 +110,18 @@ def check(
     """Look at every file of a dataset and report all problems at once. Opens labels: this is not training.
 
     Args:
-        dataset_folder: path, name or nnU-Net id, as for ``Dataset.open``.
-        fix: write a proposed ``label_map`` into ``dataset.json``.
-        workers: cases read at the same time; by default up to 8.
+        dataset: a folder, or a name or number under ``SEMISEG_DATA``.
+        fix: write a proposed ``label_map`` (value in the files: class) into ``dataset.json``.
+        workers: cases read at the same time; None is one per core, 8 at most.
         progress: called with (cases done, cases in all).
+
+    Returns:
+        All problems with what mends them; ``report.ok`` says whether the dataset can be used.
 
     Raises:
         UsageError: there is no such folder.
     """
-    root = locate(dataset_folder)
+    root = locate(dataset)
     description, faults = read_description(root)
     report = Report(root, list(faults))
     found = scan(root, description)

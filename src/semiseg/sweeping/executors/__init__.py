@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from semiseg.errors import unknown_name
-from semiseg.sweeping.executors.base import Ended, Executor
-from semiseg.sweeping.executors.process import Job
+from semiseg.sweeping.executors.base import Executor, WorkerEnd
+from semiseg.sweeping.executors.process import CellJob
 
-__all__ = ["Ended", "Executor", "Job", "make_executor"]
+__all__ = ["CellJob", "Executor", "WorkerEnd", "make_executor"]
 
 KINDS = ("local", "ray", "ray://HOST:PORT", "slurm")
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from semiseg.errors import UsageError
-from semiseg.sweeping.executors.process import Job
+from semiseg.sweeping.executors.process import CellJob
 
 
 @dataclass(frozen=True)
-class Ended:
+class WorkerEnd:
     """A worker that is over."""
 
     cell: str
@@ -28,10 +28,10 @@ class Executor(Protocol):
     threads: int
     """What a worker computes with; 0 leaves it to torch."""
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: CellJob) -> None:
         """Start a worker, or queue it; called for at most ``slots`` cells at a time."""
 
-    def ended(self, seconds: float) -> list[Ended]:
+    def ended(self, seconds: float) -> list[WorkerEnd]:
         """The workers that have ended since; wait so long for one."""
 
     def stop(self) -> None:
@@ -39,15 +39,6 @@ class Executor(Protocol):
 
     def kill(self) -> None:
         """End all workers at once."""
-
-
-def missing_extra(extra: str, package: str) -> UsageError:
-    """The error for an executor whose package is not installed."""
-    return UsageError(
-        f"--on {extra} needs the package {package}, which is not installed",
-        hint=f"python -m pip install 'semiseg[{extra}]'",
-        code="MISSING_EXTRA",
-    )
 
 
 def one_kind(devices: str) -> str:

@@ -8,8 +8,8 @@ from collections import deque
 
 from semiseg.errors import Interrupted, UsageError
 from semiseg.machine.hardware import cores, free_memory_gb
-from semiseg.sweeping.executors.base import Ended
-from semiseg.sweeping.executors.process import Job, Worker
+from semiseg.sweeping.executors.base import WorkerEnd
+from semiseg.sweeping.executors.process import CellJob, Worker
 from semiseg.sweeping.worker import work
 
 CORES, GB = 4, 4.0
@@ -33,12 +33,12 @@ class Local:
         self.where = f"{count} worker{'s' * (count > 1)} on {', '.join(names)}"
         self.threads = threads_each(count)
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: CellJob) -> None:
         """Start a worker on a free device."""
         device = self._free.popleft()
         self._running[job.cell] = (Worker(job, device), device)
 
-    def ended(self, seconds: float) -> list[Ended]:
+    def ended(self, seconds: float) -> list[WorkerEnd]:
         """The workers that have ended since; wait so long for one."""
         until = time.monotonic() + seconds
         while not (over := [cell for cell, (worker, _) in self._running.items() if worker.ended]):
@@ -59,12 +59,12 @@ class Local:
         for worker, _ in self._running.values():
             worker.kill()
 
-    def _collect(self, cell: str) -> Ended:
+    def _collect(self, cell: str) -> WorkerEnd:
         worker, device = self._running[cell]
         how = worker.wait()
         del self._running[cell]
         self._free.append(device)
-        return Ended(cell, how)
+        return WorkerEnd(cell, how)
 
 
 class Here:
@@ -72,16 +72,16 @@ class Here:
 
     def __init__(self, devices: str = "auto") -> None:
         self._device = devices_here(devices)[0]
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[CellJob] = deque()
         self.slots = 1
         self.where = f"this process on {self._device}"
         self.threads = 0
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: CellJob) -> None:
         """Keep it for :meth:`ended`."""
         self._waiting.append(job)
 
-    def ended(self, seconds: float) -> list[Ended]:
+    def ended(self, seconds: float) -> list[WorkerEnd]:
         """Run what was submitted.
 
         Raises:
@@ -94,7 +94,7 @@ class Here:
                 work(job.folder, job.cell, device=self._device)
             except Interrupted:
                 raise KeyboardInterrupt from None
-            over.append(Ended(job.cell, "ended"))
+            over.append(WorkerEnd(job.cell, "ended"))
         return over
 
     def stop(self) -> None:

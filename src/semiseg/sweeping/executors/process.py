@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from semiseg.machine.stopping import how_it_ended
+
 
 @dataclass(frozen=True)
-class Job:
+class CellJob:
     """A cell to be worked at."""
 
     folder: Path
@@ -32,7 +33,7 @@ class Worker:
         device: auto, cpu, cuda, cuda:N or mps.
     """
 
-    def __init__(self, job: Job, device: str) -> None:
+    def __init__(self, job: CellJob, device: str) -> None:
         self.log = job.folder / "cells" / f"{job.cell}.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "semiseg.sweeping.worker", str(job.folder), job.cell]
@@ -67,20 +68,10 @@ class Worker:
         """Wait for the end, and say how it came."""
         code = self.process.wait()
         self.stop()
-        return how_it_ended(code, self.log)
+        return how_it_ended(code, next(iter(reversed(_last_lines(self.log))), ""))
 
 
-def how_it_ended(code: int, log: Path) -> str:
-    """An exit status in words, with the last line that was printed."""
-    if code < 0:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-        likely = ", most often because memory ran out" if name == "SIGKILL" else ""
-        return f"was killed by {name}{likely}"
-    last = next(iter(reversed(_last_lines(log))), "")
-    return f"ended with exit code {code}" + (f": {last}" if last else "")
-
-
-def run_here(job: Job, device: str) -> str:
+def run_here(job: CellJob, device: str) -> str:
     """Run a worker to its end and say how it ended; what stops this stops the worker, politely."""
     deadline = time.monotonic() + 60.0  # a new entry takes a while to show on a network file system
     while not (job.folder / "cells" / f"{job.cell}.json").is_file() and time.monotonic() < deadline:

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from semiseg.errors import SemisegError, UsageError
-from semiseg.sweeping.executors.base import Ended, missing_extra, one_kind
+from semiseg.errors import SemisegError, UsageError, missing_extra
+from semiseg.sweeping.executors.base import WorkerEnd, one_kind
 from semiseg.sweeping.executors.local import CORES
-from semiseg.sweeping.executors.process import Job, run_here
+from semiseg.sweeping.executors.process import CellJob, run_here
 
 
 class Ray:
@@ -33,7 +33,7 @@ class Ray:
         try:
             import ray
         except ImportError:
-            raise missing_extra("ray", "ray") from None
+            raise missing_extra("ray", "Ray", f"--on {address}") from None
         self._ray: Any = ray
         kind = one_kind(devices)
         self._connect(address)
@@ -71,14 +71,14 @@ class Ray:
                 code="NO_CLUSTER",
             ) from None
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: CellJob) -> None:
         """Queue a task."""
         self._tasks[self._task.remote(job, self._device)] = job.cell
 
-    def ended(self, seconds: float) -> list[Ended]:
+    def ended(self, seconds: float) -> list[WorkerEnd]:
         """The tasks that have ended since; wait so long for one."""
         over, _ = self._ray.wait(list(self._tasks), num_returns=1, timeout=seconds)
-        return [Ended(self._tasks.pop(task), self._how(task)) for task in over]
+        return [WorkerEnd(self._tasks.pop(task), self._how(task)) for task in over]
 
     def stop(self) -> None:
         """Interrupt all tasks, which makes their workers save, and wait until they have ended."""

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from semiseg.errors import UsageError
-from semiseg.sweeping.executors.base import Ended, missing_extra, one_kind
-from semiseg.sweeping.executors.process import Job, run_here
+from semiseg.errors import UsageError, missing_extra
+from semiseg.sweeping.executors.base import WorkerEnd, one_kind
+from semiseg.sweeping.executors.process import CellJob, run_here
 
 SECONDS_BETWEEN_LOOKS = 2.0
 DEFAULTS = {"cpus_per_task": 4, "mem_gb": 16, "timeout_min": 24 * 60, "name": "semiseg"}
@@ -37,7 +37,7 @@ class Slurm:
         try:
             import submitit
         except ImportError:
-            raise missing_extra("slurm", "submitit") from None
+            raise missing_extra("slurm", "submitit", "--on slurm") from None
         kind = one_kind(devices)
         given = {**DEFAULTS, **({} if kind == "cpu" else {"gpus_per_node": 1}), **options}
         self._cluster = given.pop("cluster", None)
@@ -50,7 +50,7 @@ class Slurm:
         self.threads = int(given["cpus_per_task"])
         self.where = f"SLURM ({self._cluster or 'slurm'})"
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: CellJob) -> None:
         """Hand a job to the scheduler.
 
         Raises:
@@ -58,14 +58,14 @@ class Slurm:
         """
         self._jobs[job.cell] = self._ready(job).submit(run_here, job, self._device)
 
-    def ended(self, seconds: float) -> list[Ended]:
+    def ended(self, seconds: float) -> list[WorkerEnd]:
         """The jobs that have ended since; wait so long for one."""
         until = time.monotonic() + seconds
         while not (over := [cell for cell, job in self._jobs.items() if job.done()]):
             if time.monotonic() >= until:
                 return []
             time.sleep(min(SECONDS_BETWEEN_LOOKS, max(until - time.monotonic(), 0.01)))
-        return [Ended(cell, _how(self._jobs.pop(cell))) for cell in over]
+        return [WorkerEnd(cell, _how(self._jobs.pop(cell))) for cell in over]
 
     def stop(self) -> None:
         """Cancel all jobs, which makes them save, and wait until they have ended."""
@@ -82,7 +82,7 @@ class Slurm:
             job.cancel()
         self._jobs.clear()
 
-    def _ready(self, job: Job) -> Any:
+    def _ready(self, job: CellJob) -> Any:
         if self._executor is None:
             try:
                 self._executor = self._make(folder=job.folder / "slurm")

@@ -1,0 +1,59 @@
+"""Which setting each keyword of a command means: the one place where flags become settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from semiseg.errors import UsageError
+from semiseg.settings.config import Config
+from semiseg.settings.resolve import resolve
+
+FLAGS = {
+    "method": "method.name",
+    "network": "network.name",
+    "labeled": "data.labeled",
+    "labeled_patients": "data.labeled_patients",
+    "fold": "data.fold",
+    "seed": "train.seed",
+    "iterations": "train.iterations",
+    "max_time": "train.max_time",
+}
+"""Keyword, which with hyphens is the command's flag -> setting."""
+
+Settings = Mapping[str, Any] | Iterable[str]
+"""Other settings, as ``{"optimizer.lr": 1e-3}`` or as ``["optimizer.lr=1e-3"]`` (``--set``)."""
+
+
+def configured(
+    config: Config | str | Path | None = None,
+    *,
+    recipe: str | Path | None = None,
+    settings: Settings | None = None,
+    **flags: Any,
+) -> Config:
+    """The configuration that the keywords of a command mean together.
+
+    Args:
+        config: a YAML file, or a whole configuration, beside which nothing else is taken.
+        recipe: a name of ``semiseg recipes``, or a YAML file of that shape.
+        settings: see :data:`Settings`.
+        flags: the keywords of :data:`FLAGS`; None is one that was not given. They win over ``settings``.
+
+    Raises:
+        UsageError: unknown keys (with the nearest one), bad values, an unreadable file; all of them at once.
+    """
+    given = {FLAGS[name]: value for name, value in flags.items() if value is not None}
+    if isinstance(config, Config):
+        if given or settings or recipe is not None:
+            raise UsageError(
+                "a whole configuration takes no recipe, flag or setting beside it",
+                hint="change the configuration itself, or give a YAML file instead",
+                code="CONTRADICTION",
+            )
+        return config
+    if isinstance(settings, Mapping):
+        given, settings = {**settings, **given}, ()
+    file = None if config is None else Path(config)
+    return resolve(recipe=recipe, file=file, settings=settings or (), flags=given)
