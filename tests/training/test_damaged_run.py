@@ -18,7 +18,7 @@ from semiseg.comparison.result import RunScores
 from semiseg.errors import UsageError
 from semiseg.networks import checkpoint
 from semiseg.prediction.model import Model
-from semiseg.preparation.cache import Entry
+from semiseg.preparation.cache import CacheEntry
 from semiseg.runs.run import Run
 from semiseg.settings.resolve import resolve
 from semiseg.training import train as experiment
@@ -133,7 +133,7 @@ def test_one_flipped_bit_in_the_weights_stops_prediction(run: Run) -> None:
 
 
 def test_no_flipped_bit_in_a_sidecar_of_the_cache_is_believed(tmp_path: Path) -> None:
-    entry = Entry(tmp_path, "ab12")
+    entry = CacheEntry(tmp_path, "ab12")
     facts = {"spacing": [1.25, 1.0, 0.5], "name": "a"}
     entry.write({}, facts)
     whole = entry.sidecar.read_bytes()

@@ -15,7 +15,7 @@ from tests.machine.test_claim import holder
 
 from semiseg.cli import main
 from semiseg.machine.files import LOCK
-from semiseg.preparation.cache import Entry
+from semiseg.preparation.cache import CacheEntry
 
 RUN = (*TRAIN, "--run", "run", "--set", "plan.patch=[8,8,8]", "--set", "plan.features=[2,4]")
 PREDICT = ("predict", "-i", "scans", "-m", "model", "--device", "cpu", "-o")
@@ -127,13 +127,13 @@ def test_init_removes_what_a_killed_one_left(ground: Path) -> None:
 
 
 @contextmanager
-def _made_elsewhere(entry: Entry) -> Iterator[Callable[[], None]]:
+def _made_elsewhere(entry: CacheEntry) -> Iterator[Callable[[], None]]:
     with holder(entry.sidecar.with_suffix(".lock")) as other:
         yield other.kill
 
 
 def test_an_entry_of_the_cache_is_made_by_one_process_and_waited_for(tmp_path: Path) -> None:
-    entry = Entry(tmp_path, "ab12")
+    entry = CacheEntry(tmp_path, "ab12")
     with _made_elsewhere(entry) as end:
         assert not json.loads(entry.sidecar.with_suffix(".lock").read_text())["note"]
         end()
