@@ -60,7 +60,19 @@ def test_closed_streams_end_no_training_and_nothing_is_printed_into_files(ground
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
 def test_a_full_disk_under_messages_is_nothing_and_under_results_an_error(ground: Path) -> None:
     with Path("/dev/full").open("wb") as full:
-        predict = ("predict", "-i", "scans", "-m", "model", "--device", "cpu", "-v", "-o")
+        predict = (
+            "predict",
+            "-i",
+            "scans",
+            "-m",
+            "model",
+            "--device",
+            "cpu",
+            "--allow-code",
+            "tests",
+            "-v",
+            "-o",
+        )
         process = start(ground, *predict, "out", stderr=full, stdout=subprocess.PIPE)
         assert b"2 predicted" in process.communicate(timeout=120)[0]
         assert process.returncode == 0
