@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,26 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_ground(tmp_path_factory.mktemp("ground"))
 
 
+started: list[subprocess.Popen[bytes]] = []
+
+
+@pytest.fixture(autouse=True)
+def _none_left() -> Iterator[None]:
+    """A test that fails in the middle must not leave a training behind."""
+    yield
+    while started:
+        started.pop().kill()
+
+
 def start(ground: Path, *argv: str, **options: Any) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "semiseg", *argv],
         cwd=ground,
         env=os.environ | {"OMP_NUM_THREADS": "1", "SEMISEG_HOME": str(ground / "home")},
         **options,
     )
+    started.append(process)
+    return process
 
 
 def close(*numbers: int) -> Callable[[], None]:
@@ -60,19 +73,8 @@ def test_closed_streams_end_no_training_and_nothing_is_printed_into_files(ground
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
 def test_a_full_disk_under_messages_is_nothing_and_under_results_an_error(ground: Path) -> None:
     with Path("/dev/full").open("wb") as full:
-        predict = (
-            "predict",
-            "-i",
-            "scans",
-            "-m",
-            "model",
-            "--device",
-            "cpu",
-            "--allow-code",
-            "tests",
-            "-v",
-            "-o",
-        )
+        model = ("-m", "model", "--allow-code", "tests")
+        predict = ("predict", "-i", "scans", *model, "--device", "cpu", "-v", "-o")
         process = start(ground, *predict, "out", stderr=full, stdout=subprocess.PIPE)
         assert b"2 predicted" in process.communicate(timeout=120)[0]
         assert process.returncode == 0
