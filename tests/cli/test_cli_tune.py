@@ -30,7 +30,7 @@ def test_dry_run_shows_the_search_and_writes_nothing(
     assert answer.code == 0, answer.err
     for words in (
         "3 labeled cases in 3 folds",
-        "weight: 2 to 200, log (now 20)",
+        "weight: 0.01 to 1, log (now 0.1)",
         "optimizer.lr: 0.0002 to 0.02",
     ):
         assert words in answer.out
