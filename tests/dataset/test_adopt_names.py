@@ -63,6 +63,10 @@ def test_names(tmp_path: Path, names: list[str], unlabeled: list[str], labeled: 
         "{}/T1|{}/T2|{}/seg",
         "{}/T1/scan|{}/T2/scan|{}/seg/mask",
         "{} T1/scan|{} T2/scan|{} seg/scan",
+        "{}/T1 axial|{}/T2 axial|{}/seg",
+        "{}/T1w TSE tra|{}/3D T2|{}/seg",
+        "{}/T1 axial/scan|{}/T2_cor/scan|{}/seg",
+        "T1_{}|T2_{}|seg_{}",
     ],
 )
 def test_sequences_in_names_and_folders_are_channels(tmp_path: Path, layout: str) -> None:
@@ -70,6 +74,19 @@ def test_sequences_in_names_and_folders_are_channels(tmp_path: Path, layout: str
     dataset = Dataset.open(adopt(pile(tmp_path / "pile", *names), tmp_path / "Dataset").folder)
     assert dataset.channel_names == ("T1", "T2")
     assert [case.id for case in dataset.annotated] == ["Müller_J", "Patient_2"]
+
+
+def test_words_of_a_sequence_that_may_be_names_stay(tmp_path: Path) -> None:
+    names = ["CT_01 left", "CT_02 left", "CT_02 left_seg"]
+    dataset = Dataset.open(adopt(pile(tmp_path / "pile", *names), tmp_path / "Dataset").folder)
+    assert [case.id for case in (*dataset.annotated, *dataset.unannotated)] == ["CT_02_left", "CT_01_left"]
+
+
+def test_contrast_makes_t1_another_channel(tmp_path: Path) -> None:
+    names = [f"{who}/{what}" for who in ("Anna", "Bernd") for what in ("T1 ax", "T1 post Gd ax", "label")]
+    dataset = Dataset.open(adopt(pile(tmp_path / "pile", *names), tmp_path / "Dataset").folder)
+    assert dataset.channel_names == ("T1", "T1c")
+    assert [case.id for case in dataset.annotated] == ["Anna", "Bernd"]
 
 
 def test_sources_say_which_file_became_which(tmp_path: Path) -> None:

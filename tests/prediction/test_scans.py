@@ -204,6 +204,10 @@ TABLE = [
         "Müller": ["Müller T1.nii.gz", "Müller FLAIR.nii.gz"]}),
     (["Patient 21/T1.nii.gz", "Patient 21/flair.nii.gz", "Patient 21/seg.nii.gz", "Möller/t1.nii.gz"], TWO, {
         "Möller": "MISSING_CHANNEL", "Patient_21": ["T1.nii.gz", "flair.nii.gz"]}),
+    (["Jörg/T1 axial.nii.gz", "Jörg/FLAIR dark fluid.nii.gz"], TWO, {
+        "Jörg": ["T1 axial.nii.gz", "FLAIR dark fluid.nii.gz"]}),
+    (["P T1 tra.nii.gz", "P T1 post Gd tra.nii.gz"], ["T1", "T1c"], {
+        "P": ["P T1 tra.nii.gz", "P T1 post Gd tra.nii.gz"]}),
     (["P/T1/x.nii.gz", "P/FLAIR/x.nii.gz"], TWO, {"x": ["x.nii.gz", "x.nii.gz"]}),
     (["T1_0012.nii.gz", "T1_0013.nii.gz"], ["T1"], {
         "T1_0012": ["T1_0012.nii.gz"], "T1_0013": ["T1_0013.nii.gz"]}),

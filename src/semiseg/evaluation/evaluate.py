@@ -14,6 +14,7 @@ from semiseg.errors import DataError, SemisegError
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import Value, check_tolerance, evaluate, values_of
 from semiseg.evaluation.files import declared_values, pair_files
+from semiseg.evaluation.pictures import Recoded, settle_references
 from semiseg.evaluation.results import (
     CaseScores,
     Evaluation,
@@ -62,6 +63,7 @@ class _Classes:
     ignore: int | None = None
     reference_map: Mapping[int, int] = field(default_factory=dict)
     prediction_map: Mapping[int, int] = field(default_factory=dict)
+    recoded: Recoded = field(default_factory=Recoded)
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,8 @@ def evaluate_folders(
     pairs = pairs if cases is None else pairs.only(cases)
     classes, notices = _classes(dataset, labels, reference)
     notices += _told_of_maps(classes, prediction)
+    classes = _with_recoded(classes, settle_references(list(pairs.files.values()), workers))
+    notices += classes.recoded.notices
     rule = _Rule(classes, convention, nsd_tolerance_mm, distances)
     outcomes = _run(pairs.files, rule, workers, progress)
     results = [o for o in outcomes.values() if isinstance(o, _Compared)]
@@ -168,6 +172,21 @@ def _classes(
     chosen, ignore = _split(labels or dataset.regions or dataset.labels, dataset.ignore_value)
     to_declared = dict(dataset.label_map)
     return _Classes(chosen, ignore, to_declared, {**to_declared, **_undone(dataset)}), notices
+
+
+def _with_recoded(classes: _Classes, recoded: Recoded) -> _Classes:
+    """The classes of references that hold no class numbers; a dataset's ``label_map`` is not for them."""
+    if recoded.recode is None:
+        return classes
+    given = {**recoded.prediction_map, **classes.prediction_map}
+    named = {name: number for number, name in recoded.names.items()} or None
+    return replace(
+        classes,
+        labels=classes.labels or named,
+        reference_map={},
+        prediction_map=given,
+        recoded=recoded,
+    )
 
 
 def _split(labels: Mapping[str, Value], ignore: int | None) -> tuple[dict[str, Value], int | None]:
@@ -250,7 +269,7 @@ def _attempt(case: str, reference: Path, prediction: Path, rule: _Rule) -> _Comp
 def _compare(case: str, reference: Path, prediction: Path, rule: _Rule) -> _Compared:
     from semiseg.images import read_label
 
-    truth, guess = read_label(reference), read_label(prediction)
+    truth, guess = rule.classes.recoded(read_label(reference)), read_label(prediction)
     guess = _onto(truth, guess, reference, prediction)
     classes = rule.classes
     wanted, values = declared_values(truth.array, reference, classes.reference_map)

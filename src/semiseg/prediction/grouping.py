@@ -12,6 +12,7 @@ from pathlib import Path
 from semiseg.dataset.adopt.listing import Entry
 from semiseg.dataset.adopt.names import (
     MODALITIES,
+    beside_sequence,
     clean_id,
     take_apart,
     take_channel,
@@ -166,16 +167,25 @@ def _name_channels(
 def _said(entry: Entry, known: Mapping[tuple[str, ...], str], flat: bool) -> str | None:
     """The channel that the names of file and folder say; its words leave key and folders."""
     if found := take_channel(entry.stem, known):
-        rest, channel = found
+        rest, channel = _without_views(*found)
         entry.key = rest if flat else take_apart(rest).key
         return channel
     if entry.channel is not None:  # of its folder, or of its DICOM series
         return MODALITIES.get(entry.channel)
     if entry.folders and (found := take_channel(entry.folders[-1], known)):
-        rest, channel = found
+        rest, channel = _without_views(*found)
         entry.folders = (*entry.folders[:-1], *([rest] if rest else []))
         return channel
     return None
+
+
+def _without_views(rest: str, channel: str) -> tuple[str, str]:
+    """What a name says beside its channel, as ``semiseg init`` reads it: no views, contrast makes T1 T1c."""
+    if channel.lower() not in MODALITIES:
+        return rest, channel
+    left, word = beside_sequence(rest, channel.lower())
+    said = channel if word == channel.lower() else MODALITIES[word]
+    return (rest if left == "_".join(words(rest, keep_case=True)) else left), said
 
 
 def _same_case(entry: Entry, other: Entry) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from semiseg.dataset.adopt.draft import Draft
 from semiseg.dataset.adopt.listing import Entry
 from semiseg.dataset.adopt.looks import load
-from semiseg.dataset.adopt.names import MODALITIES, words
+from semiseg.dataset.adopt.names import MODALITIES, beside_sequence, take_sequence, words
 
 _NUMBER = re.compile(r"(.+)_(\d{4})")
 _MOST_CHANNELS = 16
@@ -45,6 +45,42 @@ def read_channel_numbers(images: Sequence[Entry], labels: Sequence[Entry]) -> bo
     return True
 
 
+def read_sequence_words(images: Sequence[Entry]) -> bool:
+    """Recognize sequences that do not stand at the end of names (``T1 axial``, ``FLAIR_Smith``).
+
+    They move from key or folder to channel where this makes cases of the same several channels; otherwise
+    nothing changes and False is returned, since ``CT_01`` may be a name.
+    """
+    if not any(entry.channel is None for entry in images):
+        return False
+    said = [_sequence(entry) for entry in images]
+    cases: dict[tuple[object, ...], list[str]] = defaultdict(list)
+    for entry, (folders, key, channel) in zip(images, said, strict=True):
+        if channel is None:
+            return False
+        cases[folders, entry.part, key].append(channel)
+    sets = Counter(frozenset(found) for found in cases.values())
+    most, count = sets.most_common(1)[0]
+    twice = any(len(set(found)) < len(found) for found in cases.values())
+    if twice or len(most) < 2 or 2 * count <= len(cases):
+        return False
+    for entry, (folders, key, channel) in zip(images, said, strict=True):
+        entry.folders, entry.key, entry.channel = folders, key, channel
+    return True
+
+
+def _sequence(entry: Entry) -> tuple[tuple[str, ...], str, str | None]:
+    """Folders, key and channel once the words of a sequence are taken from the key, else from its folder."""
+    if entry.channel is not None:
+        return entry.folders, *beside_sequence(entry.key, entry.channel)
+    if entry.key and (found := take_sequence(entry.key)):
+        return entry.folders, *found
+    if entry.folders and (found := take_sequence(entry.folders[-1])):
+        rest, channel = found
+        return (*entry.folders[:-1], *([rest] if rest else [])), entry.key, channel
+    return entry.folders, entry.key, None
+
+
 def channel_order(images: Iterable[Entry]) -> list[str]:
     """The channel words in use, numbers by size, sequences in their usual order."""
     used = {entry.channel for entry in images if entry.channel is not None}
@@ -61,6 +97,7 @@ def settle_channels(images: Sequence[Entry], labels: Sequence[Entry]) -> list[st
     for entry in labels:
         entry.channel = None
     read_channel_numbers(images, labels)
+    read_sequence_words(images)
     order = channel_order(images)
     per_case: dict[tuple[str, ...], set[str | None]] = defaultdict(set)
     for entry in images:

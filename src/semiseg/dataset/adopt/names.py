@@ -34,6 +34,14 @@ MODALITIES = {
 }  # fmt: skip
 """Words that name a sequence or modality -> channel name, in the order channels get."""
 
+_VIEW = """
+    ax axial tra transversal transverse sag sagittal cor coronal tse fse se gre ge space mprage vibe 2d 3d iso
+    fs fatsat dixon dark fluid
+"""
+_VIEWS = frozenset(_VIEW.split())
+"""Words that people write beside the name of a sequence and that tell no case."""
+_CONTRAST = frozenset(["post", "gd", "gad", "km", "ce", "contrast", "c"])
+
 _LONGEST_ID = 180
 """Bytes of a case id: with channel number and ending it stays below the 255 that file systems take."""
 
@@ -121,6 +129,24 @@ def take_channel(name: str, known: Mapping[tuple[str, ...], str]) -> tuple[str, 
     start, count, channel = last or found[0]
     before, after = name[: spans[start][0]], name[spans[start + count - 1][1] :]
     return " ".join(part for part in (before.strip(" ._-"), after.strip(" ._-")) if part), channel
+
+
+def take_sequence(name: str) -> tuple[str, str] | None:
+    """What a name says beside its sequence, and the sequence's word: ``T1 axial`` is (``""``, ``t1``).
+
+    Words of views are dropped, and T1 with a word for contrast is ``t1c``. None where no word, or several
+    words, name a sequence.
+    """
+    found = take_channel(name, {(word,): word for word in MODALITIES})
+    return None if found is None else beside_sequence(*found)
+
+
+def beside_sequence(rest: str, channel: str) -> tuple[str, str]:
+    """As :func:`take_sequence`, for a name that has lost the word ``channel`` already."""
+    left = words(rest, keep_case=True)
+    if MODALITIES.get(channel) == "T1" and any(word.lower() in _CONTRAST for word in left):
+        channel, left = "t1c", [word for word in left if word.lower() not in _CONTRAST]
+    return "_".join(word for word in left if word.lower() not in _VIEWS), channel
 
 
 def without_role(key: str) -> str:
