@@ -79,6 +79,13 @@ def test_every_recognized_ending_is_described() -> None:
     assert [ending for ending in ENDINGS if f"`{ending}`" not in text] == []
 
 
+def test_the_page_of_bad_data_names_tests_that_exist() -> None:
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs" / "bad-data.md").read_text("utf-8"))
+    assert len(named) > 80
+    texts = {file: (ROOT / "tests" / file).read_text("utf-8") for file, _ in named}
+    assert [(file, name) for file, name in named if f"def {name}(" not in texts[file]] == []
+
+
 def test_pages_are_in_the_navigation() -> None:
     import yaml
 

@@ -122,6 +122,14 @@ def test_nearest_flag_of_single_dash_words() -> None:
     assert nearest_flag("-x", ["--device"], ["-xevice"]) == "--device"
     assert nearest_flag("--devise", known, []) == "--device"
     assert nearest_flag("--zzz", known, []) is None
+    assert nearest_flag("-j", known, []) == "--json"  # one letter: the only flag that begins so
+    assert nearest_flag("-q", known, []) is None
+
+
+def test_text_in_place_of_a_number(cli: Callable) -> None:
+    for flag, wanted in (("--max-time", "a number"), ("--iterations", "a whole number")):
+        text = cli("train", "nowhere", flag, "5s").err
+        assert f"'{flag}': wanted {wanted}, got '5s'" in text
 
 
 def test_failure_details_survive_as_plain_json(cli: Callable, failing: Callable, tmp_path: object) -> None:

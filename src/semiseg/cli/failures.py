@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -82,6 +83,11 @@ def _out_of_memory(error: BaseException, arguments: Sequence[str]) -> DeviceErro
     )
 
 
+_NUMBERS = {"number": "number", "integer": "whole number"}
+_NUMBER = re.compile(r"Input should be a valid (number|integer), unable to parse.*")
+"""What the parser says of text in place of a number."""
+
+
 def _usage(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
     """A parse error of the command line, with the nearest flag when one was misspelled."""
     context = getattr(error, "ctx", None)
@@ -91,7 +97,7 @@ def _usage(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
     message = error.format_message().rstrip(".")
     given = _given(getattr(getattr(error, "param", None), "opts", ()), arguments)
     if given is not None and type(error).__name__ == "BadParameter":
-        message += f", got {given!r}"
+        message = _NUMBER.sub(lambda found: f"wanted a {_NUMBERS[found[1]]}", message) + f", got {given!r}"
     if type(error).__name__ == "NoSuchOption" and option and context:
         known = [
             name for p in context.command.params for name in (*p.opts, *p.secondary_opts) if name[:1] == "-"
@@ -123,4 +129,5 @@ def nearest_flag(option: str, known: list[str], arguments: Sequence[str]) -> str
         near = difflib.get_close_matches(word.partition("=")[0], known, n=1, cutoff=0.6)
         if near:
             return near[0]
-    return None
+    begin = [name for name in known if len(option) == 2 and name.startswith(f"-{option}")]
+    return begin[0] if len(begin) == 1 else None

@@ -202,8 +202,12 @@ def _left_out(runs: Sequence[RunScores]) -> list[str]:
 def _nothing(missing: Sequence[MissingCell]) -> UsageError:
     first = missing[0] if missing else None
     return UsageError(
-        f"none of {len(missing)} runs has scores" + (f"; {first}" if first else ""),
-        hint=(first.command if first else "") or "run `semiseg predict` and `semiseg evaluate` for each",
+        f"none of {len(missing)} runs has scores" + (f"; {first.why}" if first else ""),
+        hint=(
+            f"for the first one, where the folder {first.dataset} lies: {first.command}"
+            if first and first.command
+            else "run `semiseg predict -o RUN/test` and `semiseg evaluate` for each"
+        ),
         code="NO_SCORES",
         details={"missing": [str(cell) for cell in missing]},
     )

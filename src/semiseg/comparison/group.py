@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from semiseg.comparison.differences import fixed, settings, told_apart
+from semiseg.comparison.read import to_score
 from semiseg.comparison.result import Arm, MissingCell, RunScores, Source
 from semiseg.errors import UsageError
 
@@ -133,7 +134,6 @@ def _bounded(arm: Arm) -> Arm:
 
 
 def _only_validated(run: RunScores) -> MissingCell:
-    predictions = run.folder / "test"
     return MissingCell(
         dataset=run.dataset,
         name=_base(run),
@@ -141,8 +141,7 @@ def _only_validated(run: RunScores) -> MissingCell:
         fold=run.fold,
         seed=run.seed,
         reason="scored on its validation cases only, the others on test cases",
-        command=f"semiseg predict -i {run.dataset}/imagesTs -o {predictions} -m {run.folder} && "
-        f"semiseg evaluate {run.dataset}/labelsTs {predictions} --dataset {run.dataset}",
+        command=" && ".join(to_score(run.folder, run.dataset)),
         folder=run.folder,
     )
 

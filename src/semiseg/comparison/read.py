@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,6 +182,15 @@ def _notices(summary: Mapping[str, Any]) -> tuple[str, ...]:
     return (*(f"{case}: {why}" for case, why in lost.items()), *(summary.get("notices") or ()))
 
 
+def to_score(run: Path, dataset: str) -> tuple[str, str]:
+    """The commands that predict and score a run's test cases, to be given where the dataset's folder lies."""
+    where, out, name = (shlex.quote(str(path)) for path in (run, run / "test", dataset))
+    return (
+        f"semiseg predict -i {name}/imagesTs -o {out} -m {where}",
+        f"semiseg evaluate {name}/labelsTs {out} --dataset {name}",
+    )
+
+
 def _unscored(run: Run) -> Unscored:
     """Trained to the end or not decides what is to be done next."""
     where, name = run.folder, "DATASET"
@@ -195,12 +205,11 @@ def _unscored(run: Run) -> Unscored:
     except (SemisegError, KeyError):
         return Unscored(where, "training has not begun")
     predictions = where / "test"
-    scoring = f"semiseg evaluate {name}/labelsTs {predictions} --dataset {name}"
+    predicting, scoring = to_score(where, name)
     if any(
         path.suffix not in (".json", ".csv") for path in predictions.glob("*.*")
     ):  # label maps of any format
         return Unscored(where, "predicted, but not scored", scoring)
-    predicting = f"semiseg predict -i {name}/imagesTs -o {predictions} -m {where}"
     return Unscored(where, "no scores", f"{predicting} && {scoring}")
 
 
@@ -303,7 +312,7 @@ def _missing_cell(sweep: Path, cell: Mapping[str, Any]) -> MissingCell:
         fold=cell["fold"],
         seed=cell["seed"],
         reason=f"{state}{why}",
-        command=f"semiseg sweep {sweep / 'spec.yaml'}",
+        command=f"semiseg sweep {shlex.quote(str(sweep / 'spec.yaml'))}",
         folder=sweep / cell["run"] if cell.get("run") else None,
     )
 

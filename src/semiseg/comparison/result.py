@@ -298,10 +298,14 @@ class MissingCell:
     """What would fill it."""
     folder: Path | None = None
 
-    def __str__(self) -> str:
+    @property
+    def why(self) -> str:
+        """Which run it is, and what is the matter with it."""
         labeled = "all" if self.labeled is None else self.labeled
-        where = f"{self.name}, {labeled} labeled, fold {self.fold}, seed {self.seed}"
-        return f"{where}: {self.reason}" + (f"; {self.command}" if self.command else "")
+        return f"{self.name}, {labeled} labeled, fold {self.fold}, seed {self.seed}: {self.reason}"
+
+    def __str__(self) -> str:
+        return self.why + (f"; {self.command}" if self.command else "")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -138,7 +139,7 @@ def _fault(got: str, wanted: str, fix: str, code: str = "DATASET_JSON") -> Probl
 
 def _missing_file(root: Path) -> Problem:
     inside = sorted(p.parent.name for p in root.glob(f"*/{FILE}"))[:5]
-    fix = f"run `semiseg init {root}` to make one"
+    fix = f"run `semiseg init {shlex.quote(str(root))}` to make one"
     if inside:
         fix = f"give one of the datasets inside: {', '.join(inside)}"
     elif (root.resolve().parent / FILE).is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -185,7 +186,7 @@ def _no_training_folder(root: Path) -> Problem:
         "MISSING_FOLDER",
         f"no folder imagesTr in {root}",
         "imagesTr with CASE_0000 files",
-        f"run `semiseg init {root}` to make a dataset from loose files",
+        f"run `semiseg init {shlex.quote(str(root))}` to make a dataset from loose files",
         file="imagesTr",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import importlib.metadata
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,9 +26,14 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([_program(), *sys.argv[1:]]),
         "hardware": hardware(),
     }
+
+
+def _program() -> str:
+    name = Path(sys.argv[0]).name
+    return "semiseg" if name == "__main__.py" else name  # python -m semiseg
 
 
 def hardware() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -130,7 +131,7 @@ def require_same_data(plan: Plan, dataset: Dataset, file: Path) -> None:
             raise UsageError(
                 f"plan {file} was made for other data: its {what} are {planned}, "
                 f"those of {dataset.name} {there}",
-                hint=f"`semiseg plan {dataset.root}` makes one for this dataset",
+                hint=f"`semiseg plan {shlex.quote(str(dataset.root))}` makes one for this dataset",
                 code="PLAN_OTHER_DATA",
             )
 

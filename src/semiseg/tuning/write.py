@@ -7,6 +7,7 @@ A tuning as the terminal shows it.
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -66,7 +67,7 @@ def best_yaml(tuned: Tuned) -> str:
         f"trainings of {plan.iterations} iterations.",
         f"It rests on {plan.basis}.",
         f"Chosen: {chosen}. {verdict.reason[:1].upper()}{verdict.reason[1:]}.",
-        f"Use it: semiseg train {plan.dataset.root} -c {tuned.best_file}",
+        f"Use it: semiseg train {_path(plan.dataset.root)} -c {_path(tuned.best_file)}",
     ]
     body = yaml.safe_dump(essential(tuned.config), sort_keys=False, default_flow_style=None)
     return "".join(f"# {line}\n" for line in lines) + body
@@ -173,7 +174,7 @@ def result_words(tuned: Tuned) -> Iterator[str]:
         + ("best.yaml keeps the settings as they were" if verdict.chosen is None else "")
     )
     yield f"rests on {tuned.outline.basis}"
-    yield f"use it: semiseg train {tuned.outline.dataset.root} -c {tuned.best_file}"
+    yield f"use it: semiseg train {_path(tuned.outline.dataset.root)} -c {_path(tuned.best_file)}"
 
 
 def in_a_line(entry: TrialRecord, metric: str) -> str:
@@ -265,3 +266,8 @@ def _level(panel: Axes, scored: Sequence[TrialRecord]) -> None:
     start = next((entry for entry in scored if entry.start), None)
     if start is not None and start.score is not None:
         panel.axhline(start.score, color=LINE, linewidth=1, linestyle="--", label="the start")
+
+
+def _path(path: object) -> str:
+    """As a shell takes it."""
+    return shlex.quote(str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,4 +83,4 @@ def _lines(result: AdoptResult) -> Iterator[str]:
     yield from (f"notice: {notice}" for notice in result.notices)
     counts = ", ".join(f"{number} {kind}" for kind, number in result.counts.items() if number)
     yield f"made {result.folder}: {counts}"
-    yield f"next: semiseg check {result.folder}"
+    yield f"next: semiseg check {shlex.quote(str(result.folder))}"

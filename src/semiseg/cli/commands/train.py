@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -141,7 +142,8 @@ def run(
     else:
         out.result(
             _summary(trained),
-            f"run: {trained.folder}\nuse it: semiseg predict -i SCANS -o OUT -m {trained.folder}",
+            f"run: {trained.folder}\n"
+            f"use it: semiseg predict -i SCANS -o OUT -m {shlex.quote(str(trained.folder))}",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -191,15 +192,23 @@ def _already_described(root: Path) -> UsageError:
         )
     return UsageError(
         f"{root} is a dataset already",
-        hint=f"look at it with `semiseg check {root}`",
+        hint=f"look at it with `semiseg check {shlex.quote(str(root))}`",
         code="ALREADY_A_DATASET",
     )
 
 
+_READ = "NIfTI, NRRD, MetaImage, PNG, TIFF and DICOM are read; convert other files to NIfTI first"
+_HDF5 = (
+    "HDF5 has no voxel sizes and is not read; docs/coming-from-nnunet.md has a script that makes NIfTI of "
+    "the files of SSL4MIS and its kin"
+)
+
+
 def _nothing(root: Path, notices: list[str]) -> DataError:
+    text = f"no scan found in {root}" + (f" ({'; '.join(notices)})" if notices else "")
     return DataError(
-        f"no scan found in {root}" + (f" ({'; '.join(notices)})" if notices else ""),
-        hint="NIfTI, NRRD, MetaImage, PNG, TIFF and DICOM are read; convert other files to NIfTI first",
+        text,
+        hint=_HDF5 if ".h5" in text or ".hdf5" in text else _READ,
         code="NO_IMAGES",
     )
 
