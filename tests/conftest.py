@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,14 @@ def golden():
             return dict(arrays)
 
     return load
+
+
+@pytest.fixture
+def no_nohup() -> Iterator[None]:
+    """SIGHUP as a terminal's children have it, though the test suite itself may run under ``nohup``."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(autouse=True)

@@ -83,6 +83,7 @@ def test_a_full_disk_under_messages_is_nothing_and_under_results_an_error(ground
         assert process.returncode == 1
 
 
+@pytest.mark.usefixtures("no_nohup")
 def test_a_closed_terminal_saves_and_ends_and_under_nohup_it_is_nothing(ground: Path) -> None:
     run, argv = ground / "hung", (*RUN, "--run", "hung", "--set", "train.iterations=1000000")
     process = start(ground, *argv, stderr=subprocess.PIPE)

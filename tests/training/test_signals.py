@@ -8,6 +8,8 @@ import pytest
 
 from semiseg.machine.stopping import StopRequest, ended_as_by_ctrl_c
 
+pytestmark = pytest.mark.usefixtures("no_nohup")
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_request_reaches_all_that_wait_for_one(number: signal.Signals) -> None:
