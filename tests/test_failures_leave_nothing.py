@@ -97,7 +97,7 @@ def full(*_: Any, **__: Any) -> None:
 def test_a_full_disk_while_preprocessing(
     ground: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("semiseg.preparation.cache.Entry.write", full)
+    monkeypatch.setattr("semiseg.preparation.cache.CacheEntry.write", full)
     before = snapshot(ground)
     assert main(list(TRAIN)) == 1
     err = capsys.readouterr().err

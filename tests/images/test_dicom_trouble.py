@@ -226,5 +226,5 @@ def test_the_unpacked_zip_goes_away_with_its_series(tmp_path: Path) -> None:
     series = dicom.find_series(tmp_path / "a.zip")
     folder = series[0].files[0].parent
     assert folder.is_dir()
-    series[0].unpacked.close()
+    series[0].unpacked.cleanup()
     assert not folder.exists()

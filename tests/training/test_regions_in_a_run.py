@@ -11,7 +11,7 @@ import pytest
 from tests.factories import make_dataset
 
 from semiseg import methods
-from semiseg.advice.advise import advise
+from semiseg.advice.advise import recommend
 from semiseg.comparison.compare import compare
 from semiseg.dataset.adopt import adopt
 from semiseg.dataset.case import load_case
@@ -155,7 +155,7 @@ def test_other_methods_refuse_before_anything_is_prepared(data, tmp_path, monkey
 def test_check_and_advice_take_regions(data):
     report = check(data)
     assert report.ok, report.as_text()
-    ranking = advise(Dataset.open(data), config("supervised"), device="cpu").ranking
+    ranking = recommend(data, device="cpu").ranking
     assert {choice.method for choice in ranking} == set(methods.names(regions=True))
 
 

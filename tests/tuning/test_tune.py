@@ -182,6 +182,7 @@ def test_a_worker_that_is_killed_is_missed(data: Path, tmp_path: Path) -> None:
     assert not worker.process.is_alive()
 
 
+@pytest.mark.usefixtures("no_nohup")
 @pytest.mark.parametrize(
     ("number", "error"),
     [(signal.SIGTERM, Interrupted), (signal.SIGHUP, Interrupted), (signal.SIGKILL, DiedError)],
