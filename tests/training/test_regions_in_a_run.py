@@ -68,7 +68,7 @@ def runs(data, tmp_path_factory):
             made[method] = train(
                 data,
                 config(method, iterations, **options),
-                run_folder=folder / method,
+                run=folder / method,
                 device="cpu",
                 workers=0,
             )
@@ -147,7 +147,7 @@ def test_the_label_map_is_painted_from_the_probabilities(runs, data):
 def test_other_methods_refuse_before_anything_is_prepared(data, tmp_path, monkeypatch):
     monkeypatch.setattr("semiseg.training.train.prepare", lambda *a, **b: pytest.fail("prepared"))
     with pytest.raises(UsageError, match="method 'ua_mt' cannot train regions") as refused:
-        train(data, config("ua_mt"), run_folder=tmp_path / "run", device="cpu")
+        train(data, config("ua_mt"), run=tmp_path / "run", device="cpu")
     assert "mean_teacher, self_training, supervised" in refused.value.hint
     assert not (tmp_path / "run").exists()
 
