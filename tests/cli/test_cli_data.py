@@ -170,6 +170,12 @@ def test_evaluate_writes_both_files_and_not_twice(cli: Callable, tiny: Path, pre
     assert machine["foreground_mean"]["Dice"] == 1.0
 
 
+def test_init_quotes_the_next_command(cli: Callable, tiny: Path, tmp_path: Path) -> None:
+    made = tmp_path / "Mein Datensatz"
+    answer = cli("init", tiny / "imagesUn", "-o", made)
+    assert f"next: semiseg check '{made}'" in answer.out
+
+
 def test_what_evaluate_noticed_is_shown(cli: Callable, tmp_path: Path) -> None:
     for part, value in (("truth", 1), ("guess", 255)):
         (tmp_path / part).mkdir()
