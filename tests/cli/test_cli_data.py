@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from semiseg.preparation.plan import Plan
 
@@ -167,6 +168,26 @@ def test_evaluate_writes_both_files_and_not_twice(cli: Callable, tiny: Path, pre
     assert (again.code, "--overwrite" in again.err) == (2, True)
     machine = cli("evaluate", tiny / "labelsTs", predictions, "--overwrite", "--json").json
     assert machine["foreground_mean"]["Dice"] == 1.0
+
+
+def test_init_quotes_the_next_command(cli: Callable, tiny: Path, tmp_path: Path) -> None:
+    made = tmp_path / "Mein Datensatz"
+    answer = cli("init", tiny / "imagesUn", "-o", made)
+    assert f"next: semiseg check '{made}'" in answer.out
+
+
+def test_what_evaluate_noticed_is_shown(cli: Callable, tmp_path: Path) -> None:
+    for part, value in (("truth", 1), ("guess", 255)):
+        (tmp_path / part).mkdir()
+        picture = np.zeros((12, 12), np.uint8)
+        picture[3:8, 3:8] = value
+        Image.fromarray(picture).save(tmp_path / part / "p.png")
+    answer = cli("evaluate", tmp_path / "truth", tmp_path / "guess")
+    assert "notice: no class in common: references hold 1, predictions 255" in answer.out
+    many = np.arange(144, dtype=np.uint8).reshape(12, 12)
+    Image.fromarray(many).save(tmp_path / "guess" / "p.png")
+    again = cli("evaluate", tmp_path / "truth", tmp_path / "guess", "--overwrite")
+    assert "no class in common" not in again.out
 
 
 def test_evaluate_exits_5_when_a_case_is_missing(

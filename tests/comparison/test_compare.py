@@ -300,6 +300,15 @@ def test_nothing_but_unscored_runs_is_an_error_that_helps(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="none of 1 runs has scores; supervised, 2 labeled") as caught:
         compare([tmp_path])
     assert "--resume" in caught.value.hint
+    (make_run(tmp_path / "b c", None) / "checkpoints").mkdir()
+    (tmp_path / "b c" / "checkpoints" / "final.ckpt").touch()
+    with pytest.raises(UsageError, match="none of 1 runs") as caught:
+        compare([tmp_path / "b c"])
+    assert caught.value.hint.startswith(
+        "for the first one, where the folder Dataset001_Tiny lies: semiseg predict -i "
+    )
+    assert f"-o '{tmp_path / 'b c' / 'test'}'" in caught.value.hint
+    assert "semiseg predict" not in caught.value.message
 
 
 def test_the_baseline_is_chosen_refused_or_told_to_be_lacking(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import unicodedata
 import zipfile
@@ -11,7 +12,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from tests.factories import blob
+from tests.factories import blob, make_dataset
 from tests.images import synthetic_dicom as made
 
 from semiseg.dataset.adopt import adopt
@@ -87,6 +88,13 @@ def test_contrast_makes_t1_another_channel(tmp_path: Path) -> None:
     dataset = Dataset.open(adopt(pile(tmp_path / "pile", *names), tmp_path / "Dataset").folder)
     assert dataset.channel_names == ("T1", "T1c")
     assert [case.id for case in dataset.annotated] == ["Anna", "Bernd"]
+
+
+def test_nothing_is_to_be_renamed_that_is_said(tmp_path: Path) -> None:
+    source = make_dataset(tmp_path, channels=2, unlabeled=0)
+    made = adopt(source, tmp_path / "copy")
+    assert made.dataset["channel_names"] == json.loads((source / "dataset.json").read_text())["channel_names"]
+    assert not [text for text in made.decisions if "rename" in text]
 
 
 def test_sources_say_which_file_became_which(tmp_path: Path) -> None:

@@ -106,13 +106,14 @@ def test_one_bad_scan_does_not_stop_the_others(scans: Path, run: Path, tmp_path:
     assert not list((tmp_path / "out").glob("case0*"))
 
 
-def test_several_channels_and_a_missing_one(tmp_path: Path) -> None:
+def test_several_channels_and_a_missing_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = make_scans(tmp_path / "scans", 2)
     run = make_run(tmp_path / "run", make_plan(channels=2))
     nib.save(nib.load(folder / "case0_0000.nii.gz"), folder / "case0_0001.nii.gz")
     report = predict(folder, tmp_path / "out", run, device="cpu")
     assert [case.status for case in report.cases] == ["done", "failed"]
     assert report.failed[0].error["code"] == "MISSING_CHANNEL"
+    assert "case1 failed: missing channel" in caplog.text
 
 
 def test_a_single_file_in_and_out(scans: Path, run: Path, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def evaluate_folders(
         failed=dict(sorted(failed.items())),
         missing=pairs.missing,
         extra=pairs.extra,
-        notices=(*notices, *pairs.notices, *mixed, *_undeclared(results, known, classes)),
+        notices=(*notices, *pairs.notices, *mixed, *_undeclared(results, known, classes), *_apart(results)),
         spacing_unit=unit,
     )
 
@@ -225,10 +225,16 @@ def _undone(dataset: Labeling) -> dict[int, int]:
 
 @dataclass(frozen=True)
 class _Compared:
-    """A case that could be compared, and the values that its two files hold."""
+    """A case that could be compared, and the values that reference and prediction hold."""
 
     result: CaseScores
-    values: frozenset[int]
+    wanted: frozenset[int]
+    given: frozenset[int]
+
+    @property
+    def values(self) -> frozenset[int]:
+        """Of both files."""
+        return self.wanted | self.given
 
 
 def _run(
@@ -290,7 +296,7 @@ def _compare(case: str, reference: Path, prediction: Path, rule: _Rule) -> _Comp
     files = (reference, prediction)
     space = truth.grid.spacing
     result = case_result(case, metrics, given, wanted, space, labels, classes.ignore, files, truth.grid.unit)
-    return _Compared(result, frozenset(values | more))
+    return _Compared(result, frozenset(values), frozenset(more))
 
 
 def _onto(truth: Volume, guess: Volume, reference: Path, prediction: Path) -> Volume:
@@ -358,6 +364,19 @@ def _undeclared(results: list[_Compared], labels: Mapping[str, Value], classes: 
         f"value {v} is in {sum(v in o.values for o in results)} cases and is no declared class: "
         "counted as background"
         for v in odd
+    ]
+
+
+def _apart(results: list[_Compared]) -> list[str]:
+    """A notice where references and predictions have no class in common, in any case."""
+    wanted = frozenset().union(*(o.wanted for o in results)) - {0}
+    given = frozenset().union(*(o.given for o in results)) - {0}
+    if not wanted or not given or wanted & given:
+        return []
+    shown = (", ".join(map(str, sorted(found)[:5])) for found in (wanted, given))
+    return [
+        "no class in common: references hold {}, predictions {}; if they mean the same, give --dataset with "
+        "a label_map".format(*shown)
     ]
 
 

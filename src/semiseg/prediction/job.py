@@ -223,7 +223,7 @@ class Job:
         except DeviceError:
             raise
         except SemisegError as error:
-            log.warning("%s failed: %s", name, error.message)
+            log.warning("%s failed: %s", name, error.message.removeprefix(f"{name}: "))
             return self._failed(name, began, error)
         except Exception as error:
             log.warning("%s failed: %s: %s", name, type(error).__name__, error)

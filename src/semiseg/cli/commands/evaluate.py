@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import typer
 from semiseg.cli import options
 from semiseg.cli.output import Output, counted
 from semiseg.machine.files import held
+
+_MOST_NOTICES = 10
 
 EXAMPLES = (
     "semiseg evaluate Dataset104_Heart/labelsTs predictions",
@@ -91,9 +94,17 @@ def run(
     }
     if problem is None:
         out.result(report, rich_table(evaluation))
-        out.text(f"written: {', '.join(map(str, files))}")
+    else:
+        out.text(rich_table(evaluation))
+    for line in (*_notices(evaluation.notices), f"written: {', '.join(map(str, files))}"):
+        out.text(line)
+    if problem is None:
         return
-    out.text(rich_table(evaluation))
-    out.text(f"written: {', '.join(map(str, files))}")
     problem.details.update(report)
     raise problem
+
+
+def _notices(notices: Sequence[str]) -> Iterator[str]:
+    yield from (f"notice: {text}" for text in notices[:_MOST_NOTICES])
+    if notices[_MOST_NOTICES:]:
+        yield f"notice: and {len(notices) - _MOST_NOTICES} more, in summary.json"

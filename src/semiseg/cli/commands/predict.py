@@ -168,8 +168,9 @@ def _tell(out: Output, report: PredictionReport) -> None:
     out.text(counts)
     first = report.failed[0]
     error = first.error or {}
+    why = str(error.get("message", "")).removeprefix(f"{first.id}: ")
     raise PartialError(
-        f"{failed} of {len(report.cases)} scans failed; {first.id}: {error.get('message', '')}",
+        f"{failed} of {len(report.cases)} scans failed; {first.id}: {why}",
         hint=str(error.get("hint") or "prediction_report.json lists every failure"),
         code="CASES_FAILED",
         details=report.as_dict(),

@@ -239,6 +239,7 @@ def _said(root: Path, draft: Draft) -> dict[str, Any]:
     description, faults = read_description(root)
     if faults or len(description.channel_names) != len(draft.channel_names):
         return {}
+    draft.decisions = [text for text in draft.decisions if not text.endswith(f"rename them in {FILE}")]
     draft.decisions.append(f"channels and classes are those of the {FILE} that is there")
     content = read_json(root / FILE)
     kept = ("channel_names", "labels", "regions_class_order", "label_map")

@@ -133,7 +133,8 @@ def pair(images: Mapping[str, Entry], labels: Mapping[str, Entry], draft: Draft)
     if labels and not found:
         shown = some([labels[name].shown for name in alone], 3)
         raise DataError(
-            f"none of the {len(labels)} labels ({shown}) fits the name of an image",
+            f"none of the {len(labels)} labels ({shown}) fits the name of an image "
+            f"(images make the cases {some(sorted(images), 3)})",
             hint="give scan and mask the same name, e.g. images/case_1.nii.gz and labels/case_1.nii.gz",
             code="UNPAIRED_LABELS",
         )
