@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semiseg.cli.output import Output, columns, counted, level_of, printable, progress_wanted
+from semiseg.cli.output import Output, columns, counted, level_of, printable, progress_wanted, spelled
 from semiseg.errors import UsageError
 from semiseg.machine.files import plain
 
@@ -198,3 +198,15 @@ def test_lines_instead_of_a_bar_come_now_and_then(
     with counted(Output(progress=False, verbosity=-1), "check") as tick:
         tick(3, 3)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "shown"),
+    [
+        ("0.9 ± 0.1 …", "ascii", "0.9 +- 0.1 ..."),
+        ("0.9 ± 0.1", "utf-8", "0.9 ± 0.1"),
+        ("ü ±", "latin-1", "ü ±"),
+    ],
+)
+def test_what_a_terminal_lacks_is_spelled(text: str, encoding: str, shown: str) -> None:
+    assert spelled(text, encoding) == shown

@@ -64,11 +64,25 @@ class Output:
 
         # A pipe gets lines as long as they need to be; a terminal is wrapped at its own width.
         console = Console() if sys.stdout.isatty() else Console(width=160, no_color=True)
-        console.print(text)
+        with console.capture() as drawn:
+            console.print(text)
+        sys.stdout.write(spelled(drawn.get(), sys.stdout.encoding))
 
     def write(self, line: str) -> None:
         """One line, or several, on stdout."""
-        sys.stdout.write(line + "\n")
+        sys.stdout.write(spelled(line, sys.stdout.encoding) + "\n")
+
+
+_SPELLED = str.maketrans({"±": "+-", "…": "...", "×": "x", "–": "-", "−": "-", "²": "2", "µ": "u"})
+
+
+def spelled(text: str, encoding: str | None) -> str:
+    """``text`` with ``±`` and its kin in letters where a terminal does not have them."""
+    try:
+        text.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        return text.translate(_SPELLED)
+    return text
 
 
 def printable(text: str) -> str:
