@@ -15,6 +15,7 @@ import pytest
 
 from semiseg.networks import checkpoint
 from tests.bad_input.ground import TRAIN, make_ground
+from tests.conftest import environment_of_ranks
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and pipes")
 
@@ -41,7 +42,7 @@ def start(ground: Path, *argv: str, **options: Any) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [sys.executable, "-m", "semiseg", *argv],
         cwd=ground,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "SEMISEG_HOME": str(ground / "home")},
+        env=environment_of_ranks() | {"SEMISEG_HOME": str(ground / "home")},
         **options,
     )
     started.append(process)
