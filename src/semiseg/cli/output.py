@@ -19,6 +19,7 @@ from typing import Any
 
 from semiseg.errors import unknown_name
 from semiseg.machine.files import plain
+from semiseg.machine.files import printable as printable_text
 
 
 @dataclass
@@ -86,10 +87,8 @@ def spelled(text: str, encoding: str | None) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` without control characters: names from files must not steer somebody's terminal."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t " else repr(c)[1:-1] for c in text)
+    """A message of one or more lines without control characters."""
+    return printable_text(text, keep="\n\t")
 
 
 def progress_wanted() -> bool:

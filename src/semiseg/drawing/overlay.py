@@ -107,7 +107,6 @@ class Cut:
 
     view: View
     index: int
-    depth: int
     box: tuple[slice, slice]
     pixel: tuple[float, float]
     """Millimeters per voxel along the picture's horizontal and vertical axis."""
@@ -151,7 +150,7 @@ def best_cut(
         _crop(foreground.any(axis=1), MARGIN_MM / spacing[across]),
         _crop(foreground.any(axis=0), MARGIN_MM / spacing[down]),
     )
-    return Cut(view, index, telling[0].shape[view.axis], box, (spacing[across], spacing[down]))
+    return Cut(view, index, box, (spacing[across], spacing[down]))
 
 
 def _telling_index(volumes: Sequence[Array], values: Sequence[int | Sequence[int]], axis: int) -> int:

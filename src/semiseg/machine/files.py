@@ -84,10 +84,18 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, default=str) + "\n")
 
 
-def printable(text: str) -> str:
-    """A path that can be written as UTF-8 and shown on one line, whatever bytes its name has."""
-    shown = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
+def printable(text: str, keep: str = "") -> str:
+    """``text`` without control characters and stray bytes: names from files must not steer a terminal.
+
+    What comes out can be written as UTF-8, whatever bytes a file's name has.
+
+    Args:
+        text: a path or a message.
+        keep: characters to let through, such as line ends of a message.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 
 
 def plain(value: Any) -> Any:

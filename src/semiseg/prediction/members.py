@@ -23,6 +23,7 @@ from semiseg.batches import augment
 from semiseg.core import Average
 from semiseg.errors import SemisegError, UsageError
 from semiseg.inference.copies import TOLERANCE, prediction_copy
+from semiseg.machine.files import read_json
 from semiseg.networks import checkpoint
 from semiseg.preparation.plan import Plan
 from semiseg.settings.config import InferenceConfig
@@ -174,9 +175,9 @@ def checkpoint_file(path: Path) -> Path:
 def _recorded(file: Path) -> str | None:
     """The hash of a final model in the manifest of its run; None where nothing is known."""
     try:
-        manifest = json.loads((file.parent.parent / "manifest.json").read_text(encoding="utf-8"))
+        manifest = read_json(file.parent.parent / "manifest.json")
         found = manifest["checkpoints"][file.name] if file.name == PREFERRED[0] else None
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError):
         return None
     return None if found is None else str(found)
 

@@ -9,7 +9,6 @@ was kept.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -29,7 +28,7 @@ from semiseg.core import IGNORE, Head, PseudoLabels, Stage
 from semiseg.errors import DataError
 from semiseg.inference.accumulate import Slab
 from semiseg.inference.postprocess import postprocess
-from semiseg.machine.files import atomic_file, write_json
+from semiseg.machine.files import atomic_file, read_json, write_json
 from semiseg.machine.stopping import Stopped, StopRequest
 from semiseg.methods.parts import reliability
 from semiseg.prediction.model import Model, PreparedScan
@@ -111,7 +110,7 @@ class PseudoLabeler:
             return {}
         place = self._place(stage)
         try:
-            kept = json.loads(place.with_suffix(".json").read_text())["kept"]
+            kept = read_json(place.with_suffix(".json"))["kept"]
             return {case: np.load(place / f"{case}.taught.npy", mmap_mode="r") for case in kept}
         except (OSError, ValueError, KeyError) as error:
             raise DataError(
@@ -310,7 +309,7 @@ def _levels(wanted: PseudoLabels, counts: NDArray[np.int64]) -> list[int]:
 
 def _facts(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(read_json(path))
     except (OSError, ValueError):
         return {}
 

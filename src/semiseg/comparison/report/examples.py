@@ -9,7 +9,6 @@ note is missing or its files have moved, the usual places of a dataset and of a 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from semiseg.comparison.report.format import lower_is_better
 from semiseg.drawing.overlay import Array
 from semiseg.errors import SemisegError
+from semiseg.machine.files import read_json
 
 if TYPE_CHECKING:
     from semiseg.comparison.result import Arm, RunScores
@@ -163,7 +163,7 @@ def _label_maps(run: RunScores, case: str) -> tuple[Path, Path]:
 def _image(run: RunScores, case: str, reference: Path) -> Path:
     """The first channel: as the prediction's record has it, else at its place in the reference's dataset."""
     try:
-        record = json.loads((run.predictions / f"{case}.json").read_text(encoding="utf-8"))
+        record = read_json(run.predictions / f"{case}.json")
         noted = Path(record["inputs"][0])
     except (OSError, ValueError, LookupError, TypeError):
         noted = Path()
