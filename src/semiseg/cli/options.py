@@ -204,4 +204,4 @@ def require_method(name: str) -> None:
     from semiseg import methods
 
     if ":" not in name and name not in methods.names():
-        raise unknown_name("method", name, methods.names())
+        raise unknown_name("method", name, methods.names(), see="`semiseg methods`")
