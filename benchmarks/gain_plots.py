@@ -1,4 +1,4 @@
-"""The plots of README and docs: what unlabeled scans gained. SVG, written by hand: the same on every machine."""
+"""The plots of README and docs: what unlabeled scans gained. Plain SVG, the same on every machine."""
 
 from __future__ import annotations
 
@@ -113,19 +113,11 @@ def forest(ink: str, rule: str, point: str, high: str) -> str:
             parts.append(_line(x(interval["low"]), middle, x(interval["high"]), middle, color, 2, 0.6))
             parts.append(f"<circle cx='{x(test['difference']):.1f}' cy='{middle:.1f}' r='4' fill='{color}'/>")
         bottom = begin + row_height * len(tests) + 14
-        step = 0.05 if top - low > 0.1 else 0.01
+        step, digits = (0.05, 2) if top - low > 0.1 else (0.005, 3)
         for number in range(round(low / step) - 1, round(top / step) + 2):
             if low - 1e-9 <= number * step <= top + 1e-9:
-                parts.append(
-                    _text(
-                        x(number * step),
-                        bottom,
-                        f"{number * step:+.2f}".replace("+0.00", "0"),
-                        rule,
-                        11,
-                        "middle",
-                    )
-                )
+                label = f"{number * step:+.{digits}f}" if number else "0"
+                parts.append(_text(x(number * step), bottom, label, rule, 11, "middle"))
         y = bottom + 22
     parts.append(
         _text(

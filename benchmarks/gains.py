@@ -1,7 +1,6 @@
 """What unlabeled scans gained, from the tables of benchmarks/results: the tables of README and docs.
 
-`python benchmarks/page.py` writes them. A table that is not there yet is left out, and appears by itself once it
-is.
+`python benchmarks/page.py` writes them. A table that is not there yet is left out; it appears once it exists.
 """
 
 from __future__ import annotations

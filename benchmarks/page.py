@@ -1,9 +1,9 @@
 """Put the results together: `python benchmarks/page.py`.
 
-One page per dataset or subject goes to docs/results/, a summary to docs/results.md, the table "What to expect"
+One page per dataset or subject goes to docs/results/, a summary to docs/results.md, the table of what to expect
 to the READMEs and docs/index.md, and a line per method and number of labels to
-src/semiseg/methods/measured.csv, from which `semiseg methods NAME` and the pages of the methods have them (then
-run `python docs/generate.py`).
+src/semiseg/methods/measured.csv, from which `semiseg methods NAME` and the pages of the methods have them.
+Then run `python docs/generate.py`.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ SUMMARY = """# Results
 
 What semi-supervised training gained in our own runs, and where the full tables are.
 
-Mean Dice on test scans on which nothing was chosen. Gains are over supervised training with the same labels and
-the same number of iterations. Settings differ between datasets.
+Mean Dice on test scans on which nothing was chosen. Gains are over supervised training with the same labels
+and the same number of iterations. Settings differ between datasets.
 """
 PLOT = """![Difference in Dice to supervised training, with 95 % intervals](assets/gains.svg#only-light)
 ![Difference in Dice to supervised training, with 95 % intervals](assets/gains-dark.svg#only-dark)
