@@ -113,6 +113,8 @@ def differences(stored: Config, wanted: Config) -> list[str]:
     free = {f"train.{name}" for name in FREE_IN_BETWEEN}
     if wanted.select is None:  # "whatever suits", which the stored run has decided
         free.add("select")
+    if wanted.train.iterations == "auto":  # likewise
+        free.add("train.iterations")
     before, after = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
     keys = sorted({*before, *after} - free)
     return [f"{k}: {before.get(k)} before, {after.get(k)} now" for k in keys if before.get(k) != after.get(k)]

@@ -42,10 +42,10 @@ def run(
     fold: options.Fold = None,
     seed: options.Seed = None,
     iterations: Annotated[
-        int | None, typer.Option("--iterations", metavar="N", min=1, help="Length.  [default: by device]")
+        int | None, typer.Option("--iterations", metavar="N", min=1, help="Length.  [default: by --max-time or device]")
     ] = None,
     max_time: Annotated[
-        float | None, typer.Option("--max-time", metavar="MIN", help="Save and end after so many minutes.")
+        float | None, typer.Option("--max-time", metavar="MIN", help="Train for so many minutes, planned for them without --iterations.")
     ] = None,
     config: options.Config = None,
     settings: options.Set = None,
