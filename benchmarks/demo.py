@@ -1,6 +1,6 @@
 """What unlabeled scans are worth on the demo's phantoms: `python benchmarks/demo.py OUT --seeds 100 101 ...`
 
-Settings of `semiseg demo` are chosen on seeds from 100 on (`--name demo_chosen`); the seeds 0 to 4 are run once,
+Settings of `semiseg demo` are chosen on seeds from 100 on (`--name demo_chosen`); the seeds 0 to 4 are run once
 with what was chosen (`--name demo`). Runs that are finished in OUT are not run again. The tables go to
 benchmarks/results/NAME.{json,md}.
 """
@@ -41,7 +41,7 @@ def scored(dataset: Path, run: Path, method: str, iterations: int, seed: int) ->
 
 
 def rows(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """A row per setting and method: mean Dice, differences from supervised training, and how many are positive."""
+    """A row per setting and method: mean Dice, and its differences from supervised training."""
     lines = []
     for setting, arms in found.items():
         base = arms["supervised"]
