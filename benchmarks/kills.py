@@ -104,7 +104,9 @@ def torment(name: str, folder: Path, kills: int, longest: float) -> dict[str, An
     chance, counts = random.Random(name), Counter[str]()
     while counts["killed"] < kills:
         pair = [start(name, folder) for _ in range(2)]
-        time.sleep(chance.uniform(0.2, longest))
+        until = time.monotonic() + chance.uniform(0.2, longest)
+        while time.monotonic() < until and any(process.poll() is None for process in pair):
+            time.sleep(0.05)
         for process in pair[: chance.choice((1, 2))]:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
