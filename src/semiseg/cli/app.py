@@ -25,6 +25,7 @@ from semiseg.machine.stopping import ended_as_by_ctrl_c
 COMMANDS = {
     "init": "Make a dataset folder out of a pile of files.",
     "check": "Find everything that is wrong with a dataset folder.",
+    "split": "Cut the labeled cases into folds, patient by patient.",
     "plan": "Choose spacing, patch and network for a dataset; say why.",
     "recommend": "Rank the methods for a dataset; say why.",
     "train": "Train a model on a few labeled and many unlabeled scans.",
