@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from semiseg.dataset.adopt import adopt as init
     from semiseg.dataset.check import check
     from semiseg.dataset.dataset import Dataset
+    from semiseg.dataset.write_split import split
     from semiseg.errors import SemisegError
     from semiseg.evaluation.evaluate import evaluate_folders as evaluate
     from semiseg.prediction.model import Model
@@ -54,6 +55,7 @@ __all__ = [
     "predict",
     "prepare",
     "recommend",
+    "split",
     "sweep",
     "train",
     "tune",
@@ -77,6 +79,7 @@ _HOMES = {
     "predict": "prediction.predict",
     "prepare": "preparation.prepare",
     "recommend": "advice.advise",
+    "split": "dataset.write_split",
     "sweep": "sweeping.sweep",
     "train": "training.train",
     "tune": "tuning.tune",
