@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ def outlines(mask: NDArray[np.bool_]) -> list[Points]:
     drawn = contour_generator(z=padded, fill_type=FillType.OuterOffset).filled(0.5, 2.0)
     found = []
     for points, offsets in zip(*drawn, strict=True):
-        rings = [_corners(points[a : b - 1] - 1.0) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        rings = [_corners(points[a : b - 1] - 1.0) for a, b in pairwise(offsets)]
         found.append(_keyhole(rings[0], rings[1:]))
     return found
 
@@ -110,7 +111,7 @@ def _keyhole(outer: Points, holes: Sequence[Points]) -> Points:
 
 
 def _plane(origin: Origin, grid: Grid, k: int) -> NDArray[np.float64]:
-    """(4, 4): column and row of slice ``k`` (and 0, 1) to LPS mm; the slice's own position where it has one."""
+    """(4, 4): (column, row, 0, 1) of slice ``k`` to LPS mm; the slice's own position where it has one."""
     affine = LPS_TO_RAS @ grid.affine
     affine[:3, 3] += k * affine[:3, 2]
     position = origin.headers[k].get("ImagePositionPatient")
@@ -141,7 +142,8 @@ def _header(origin: Origin, maker: Maker) -> Dataset:
     result.file_meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
     result.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian  # explicit lengths end at 64 kB an outline
     for name in (
-        "SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber",
+        "SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
+        "AccessionNumber",
         "StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName",
         "FrameOfReferenceUID", "PositionReferenceIndicator",
     ):  # fmt: skip
@@ -154,7 +156,8 @@ def _header(origin: Origin, maker: Maker) -> Dataset:
     result.SoftwareVersions, result.DeviceSerialNumber = maker.version, maker.serial
     result.StructureSetLabel = "SEGMENTATION"
     result.StructureSetDate, result.StructureSetTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
-    result.InstanceCreationDate, result.InstanceCreationTime = result.StructureSetDate, result.StructureSetTime
+    result.InstanceCreationDate = result.StructureSetDate
+    result.InstanceCreationTime = result.StructureSetTime
     result.ApprovalStatus = "UNAPPROVED"
     result.ReferencedFrameOfReferenceSequence = [_reference(origin)]
     return result
@@ -235,5 +238,3 @@ def _observed(number: int, structure: Structure) -> Dataset:
     code.CodeMeaning = short(meaning)
     seen.RTROIIdentificationCodeSequence = [code]
     return seen
-
-

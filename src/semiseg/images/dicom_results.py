@@ -1,4 +1,4 @@
-"""What DICOM results of a series share: the headers they refer to, the structures they name, who made them."""
+"""What DICOM results of a series share: headers that they refer to, structures that they name, their maker."""
 
 from __future__ import annotations
 
@@ -132,8 +132,3 @@ def save(dataset: Dataset, path: Path) -> None:
     dataset.save_as(stream, enforce_file_format=True)
     with atomic_file(path) as file:
         file.write(stream.getbuffer())
-
-
-def unnamed(structures: Sequence[Structure]) -> list[str]:
-    """Names of the structures that have neutral codes."""
-    return [one.name for one in structures if NEUTRAL in (one.category, one.kind)]
