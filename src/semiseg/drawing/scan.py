@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _HEIGHT = 3.6
 """Inches of a view."""
 _DPI = 120
+_LEFT = {AXIAL: "R", CORONAL: "R", SAGITTAL: "A"}
+"""What lies at the left of a view."""
 _NARROWEST = 0.25
 """Width over height of a view, at least: a stack of few slices is still seen."""
 
@@ -101,6 +103,8 @@ def scan_figure(
     for axis, cut in zip(axes, cuts, strict=True):
         axis.set_axis_off()
         draw_cut(axis, cut, image, window, labels, None, values, shades)
+        if cut.view in _LEFT:
+            axis.text(0.02, 0.5, _LEFT[cut.view], transform=axis.transAxes, color="white", fontsize=9)
     lines = [Line2D([], [], color=shade, linewidth=2) for shade in shades]
     names = [f"{name} {(notes or {}).get(name, '')}".strip() for name in structures]
     figure.legend(

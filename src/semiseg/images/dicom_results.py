@@ -1,4 +1,4 @@
-"""What DICOM results of a series share: headers that they refer to, structures that they name, their maker."""
+"""What DICOM results of a series share: the headers they refer to, the structures they name, their maker."""
 
 from __future__ import annotations
 

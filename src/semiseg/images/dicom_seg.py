@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -77,7 +78,8 @@ def write_segmentation(
         frames[np.array(origin.frames) - 1] = stored
         stored = frames
     try:
-        with hushed("highdicom"), hushed("pydicom"):
+        with warnings.catch_warnings(), hushed("highdicom.image"), hushed("pydicom"):
+            warnings.simplefilter("ignore")
             made = highdicom.seg.Segmentation(
                 source_images=sources,
                 pixel_array=np.ascontiguousarray(stored),

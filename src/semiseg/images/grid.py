@@ -44,7 +44,7 @@ class Grid:
 
     @property
     def voxel_size(self) -> float:
-        """Cubic mm of a voxel (square mm of a pixel): less than its spacing says where the grid is sheared."""
+        """Cubic mm of a voxel, square mm of a pixel: less than the spacing says where the grid is sheared."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     def corner_gap_mm(self, other: Grid) -> float:

@@ -178,7 +178,7 @@ def tell_neutral(model: Model, wanted: Wanted) -> None:
     neutral = [name for name in model.structures if name not in model.plan.terminology]
     if wanted.dicom and neutral:
         log.warning(
-            "no DICOM codes for %s: written as %s; say them in `terminology` of dataset.json or --terminology",
+            "no DICOM codes for %s: written as %s; `terminology` of dataset.json or --terminology has them",
             ", ".join(neutral),
             " ".join(NEUTRAL),
         )
