@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.description import Description, read_description
@@ -55,6 +56,7 @@ class Dataset:
         notices: what a user should be told, one sentence each.
         splits: the published lists, if any.
         colors: class name -> ``#rrggbb`` in which pictures of label maps show it.
+        terminology: class or region -> its codes in DICOM results, see :mod:`semiseg.dataset.terminology`.
     """
 
     root: Path
@@ -71,6 +73,7 @@ class Dataset:
     splits: SplitFile | None = None
     split_faults: tuple[Problem, ...] = field(default=(), repr=False)
     colors: dict[str, str] = field(default_factory=dict)
+    terminology: dict[str, dict[str, Any]] = field(default_factory=dict)
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
     regions_class_order: tuple[int, ...] = ()
 
@@ -103,6 +106,7 @@ class Dataset:
             splits=splits,
             split_faults=tuple(split_faults),
             colors=dict(description.colors),
+            terminology=dict(description.terminology),
             regions=dict(description.regions),
             regions_class_order=description.regions_class_order,
         )

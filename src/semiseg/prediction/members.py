@@ -58,7 +58,7 @@ def trusted(members: Sequence[Member], precision: str) -> tuple[str, dict[int, n
 
 FREE = (
     "dataset", "batch", "foreground", "network", "memory_gb", "reasons", "version", "patch", "channels",
-    "seen",
+    "seen", "terminology",
 )  # fmt: skip
 """Keys of a plan in which the members of an ensemble may differ."""
 

@@ -24,7 +24,7 @@ from semiseg.prediction.members import Member, digest, require_same, trusted
 from semiseg.preparation.forward import preprocess_image
 from semiseg.preparation.geometry import Geometry
 from semiseg.preparation.labels import file_values
-from semiseg.preparation.plan import Plan
+from semiseg.preparation.plan import Plan, Term
 from semiseg.settings.config import InferenceConfig
 from semiseg.settings.resolve import validate
 
@@ -85,26 +85,29 @@ class Model:
         overrides: Mapping[str, Any] | None = None,
         precision: str = "auto",
         allow_code: Collection[str] = (),
+        folds: str | Sequence[int] | None = None,
     ) -> Model:
         """Read a model from run folders or checkpoints; several make an ensemble.
 
         Args:
-            path: a run folder (its ``final`` checkpoint, else ``best``, else ``last``), a ``.ckpt`` file, or
-                several of them.
+            path: a run folder (its ``final`` checkpoint, else ``best``, else ``last``), a ``.ckpt`` file, a
+                pattern such as ``runs/D/*/labeled-8_fold-*_seed-0``, or several of them.
             device: see :func:`semiseg.machine.hardware.select_device`.
             overrides: keys of the ``inference`` section, over what the run was configured with.
             precision: ``32``, ``bf16`` or ``16``; ``auto`` is what is fastest on the device, if the networks
                 answer there as they do in float32.
             allow_code: modules that may be imported where a checkpoint names a network of other code.
+            folds: folds of the cross-validation that each path is one of: ``all``, ``0,2`` or numbers.
 
         Raises:
             UsageError: missing, damaged or foreign checkpoints, code that is not allowed, or members that do
                 not fit together.
         """
         from semiseg.machine.hardware import native_precision, select_device
+        from semiseg.prediction.ensembles import expanded
         from semiseg.prediction.members import read_member
 
-        paths = [path] if isinstance(path, Path | str) else list(path)
+        paths = expanded([path] if isinstance(path, Path | str) else list(path), folds)
         if not paths:
             raise UsageError("no model was given", hint="use -m RUN_FOLDER", code="NO_MODEL")
         where = select_device(device)
@@ -164,6 +167,14 @@ class Model:
     def mirrored(self, member: Member) -> tuple[int, ...]:
         """The patch axes along which the member's mirrored views are averaged: none its training lacked."""
         return member.mirrored if self.settings.mirror else ()
+
+    def with_terminology(self, terms: Mapping[str, Term]) -> Model:
+        """The same model with codes of its classes for DICOM results, over those it has."""
+        members = [
+            m._replace(plan=m.plan.model_copy(update={"terminology": {**m.plan.terminology, **terms}}))
+            for m in self.members
+        ]
+        return replace(self, members=tuple(members))
 
     def with_settings(self, **overrides: Any) -> Model:
         """The same model with other keys of the ``inference`` section.
