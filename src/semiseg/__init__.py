@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from semiseg.dataset.adopt import adopt as init
     from semiseg.dataset.check import check
     from semiseg.dataset.dataset import Dataset
+    from semiseg.delivery.export import export
     from semiseg.errors import SemisegError
     from semiseg.evaluation.evaluate import evaluate_folders as evaluate
     from semiseg.prediction.model import Model
@@ -47,6 +48,7 @@ __all__ = [
     "check",
     "compare",
     "evaluate",
+    "export",
     "init",
     "load_run",
     "make_plan",
@@ -70,6 +72,7 @@ _HOMES = {
     "check": "dataset.check",
     "compare": "comparison.compare",
     "evaluate": "evaluation.evaluate:evaluate_folders",
+    "export": "delivery.export",
     "init": "dataset.adopt:adopt",
     "load_run": "runs.run",
     "make_plan": "preparation.planner",

@@ -30,6 +30,7 @@ COMMANDS = {
     "train": "Train a model on a few labeled and many unlabeled scans.",
     "tune": "Search a method's hyperparameters on folds of the labeled cases.",
     "predict": "Segment a file or a folder of scans with a trained run.",
+    "export": "Hand a trained model on: zip, ONNX, PyTorch program, MONAI bundle.",
     "evaluate": "Score predictions: Dice, distances in mm, volumes.",
     "compare": "Compare runs: tables, tests, cost, a report.",
     "sweep": "Train methods x labels x seeds x datasets, resumable, and score all.",

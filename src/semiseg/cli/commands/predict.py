@@ -47,7 +47,7 @@ def run(
             "--model",
             metavar="RUN",
             show_default=False,
-            help="A run folder or checkpoint; several: an ensemble.",
+            help="A run folder, checkpoint or model.zip; several: an ensemble.",
         ),
     ],
     uncertainty: Annotated[
