@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from semiseg.dataset.check import check
     from semiseg.dataset.dataset import Dataset
     from semiseg.dataset.write_split import split
+    from semiseg.delivery.export import export
     from semiseg.errors import SemisegError
     from semiseg.evaluation.evaluate import evaluate_folders as evaluate
     from semiseg.prediction.model import Model
@@ -48,6 +49,7 @@ __all__ = [
     "check",
     "compare",
     "evaluate",
+    "export",
     "init",
     "load_run",
     "make_plan",
@@ -72,6 +74,7 @@ _HOMES = {
     "check": "dataset.check",
     "compare": "comparison.compare",
     "evaluate": "evaluation.evaluate:evaluate_folders",
+    "export": "delivery.export",
     "init": "dataset.adopt:adopt",
     "load_run": "runs.run",
     "make_plan": "preparation.planner",

@@ -20,6 +20,7 @@ COMMANDS = {
     },
     "Use": {
         "predict": "Segment new scans with a trained model.",
+        "export": "Hand a model on: zip, ONNX, PyTorch, MONAI bundle.",
         "evaluate": "Score segmentations: Dice, HD95, NSD, volumes.",
     },
     "Compare": {

@@ -52,7 +52,7 @@ def run(
             "--model",
             metavar="RUN",
             show_default=False,
-            help="Run folder or checkpoint; several, or a quoted pattern with *: an ensemble.",
+            help="Run folder, checkpoint or model.zip; several, or a quoted pattern with *: an ensemble.",
         ),
     ],
     folds: Annotated[
