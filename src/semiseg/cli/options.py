@@ -186,12 +186,15 @@ def refuse_existing(*paths: Path) -> None:
 
 
 def find_run(path: Path) -> Path:
-    """``-m``: a path, or one below a folder of ``SEMISEG_RUNS``."""
-    if path.exists() or path.is_absolute():
+    """``-m``: a path, or one below a folder of ``SEMISEG_RUNS``; a pattern names all that fit it."""
+    from semiseg.prediction.ensembles import fitting
+
+    if path.exists() or path.is_absolute() or fitting(path):
         return path
     from semiseg.settings.environment import read
 
-    return next((root / path for root in read().runs if (root / path).exists()), path)
+    roots = (root / path for root in read().runs)
+    return next((place for place in roots if place.exists() or fitting(place)), path)
 
 
 def contradiction(one: str, other: str) -> UsageError:

@@ -10,6 +10,7 @@ COMMANDS = {
     "Prepare data": {
         "init": "Turn a folder of scans into a dataset.",
         "check": "Find problems in a dataset and how to fix them.",
+        "split": "Cut the labeled cases into folds, by patient.",
         "plan": "Show the preprocessing and network semiseg would use.",
     },
     "Train": {
@@ -19,6 +20,7 @@ COMMANDS = {
     },
     "Use": {
         "predict": "Segment new scans with a trained model.",
+        "export": "Hand a model on: zip, ONNX, PyTorch, MONAI bundle.",
         "evaluate": "Score segmentations: Dice, HD95, NSD, volumes.",
     },
     "Compare": {

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "semiseg predict -i scans -o predictions -m runs/…/labeled-8_fold-0_seed-0",
     "semiseg predict -i scan.nii.gz -o labels.nii.gz -m RUN --uncertainty",
-    "semiseg predict -i dicom_folder -o out -m RUN_1 -m RUN_2 --quality best",
+    "semiseg predict -i dicom_folder -o out -m RUN --to dicom-seg,rtstruct --overlay",
+    "semiseg predict -i scans -o out -m RUN --folds all --volumes volumes.csv",
 )
 
 
@@ -51,12 +52,51 @@ def run(
             "--model",
             metavar="RUN",
             show_default=False,
-            help="Run folder or checkpoint; repeat it for an ensemble.",
+            help="Run folder, checkpoint or model.zip; several, or a quoted pattern with *: an ensemble.",
         ),
     ],
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            "--folds",
+            metavar="LIST",
+            show_default=False,
+            help="These folds of the run together: all, or 0,1,2.",
+        ),
+    ] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--to",
+            metavar="FORMS",
+            show_default=False,
+            help="nifti, dicom-seg, dicom-labelmap, rtstruct, png; with commas.  [default: the scan's own]",
+        ),
+    ] = None,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also write a picture of each scan with outlines.")
+    ] = False,
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Also write an entropy map for each scan.")
     ] = False,
+    save_probabilities: Annotated[
+        bool, typer.Option("--save-probabilities", help="Also write all class probabilities (.npz).")
+    ] = False,
+    volumes: Annotated[
+        Path | None,
+        typer.Option(
+            "--volumes", metavar="CSV", show_default=False, help="Also write a table of volumes in mL."
+        ),
+    ] = None,
+    terminology: Annotated[
+        Path | None,
+        typer.Option(
+            "--terminology",
+            metavar="FILE",
+            show_default=False,
+            help="DICOM codes of the classes (JSON), where the model has none.",
+        ),
+    ] = None,
     mirror: Annotated[
         bool | None,
         typer.Option(
@@ -105,10 +145,11 @@ def run(
     overrides = inference_overrides(config, settings or [])
     where = options.device(device)
     runs = [options.find_run(path) for path in model]
+    chosen: dict[str, Any] = {"precision": precision, "allow_code": allow_code or (), "folds": folds}
     if dry_run:
         from semiseg.prediction.model import Model
 
-        _list_scans(out, inputs, Model.load(runs, where, precision=precision, allow_code=allow_code or ()))
+        _list_scans(out, inputs, Model.load(runs, where, **chosen))
         return
     from semiseg.prediction.predict import predict
 
@@ -118,8 +159,12 @@ def run(
             output,
             runs,
             device=where,
-            precision=precision,
-            allow_code=allow_code or (),
+            **chosen,
+            to=to or (),
+            overlay=overlay,
+            save_probabilities=save_probabilities,
+            volumes=volumes,
+            terminology=terminology,
             overwrite=overwrite,
             resume=resume,
             uncertainty=uncertainty,

@@ -51,7 +51,7 @@ def run(
             "--iterations",
             metavar="N",
             min=1,
-            help="Number of training iterations.  [default: depends on the device]",
+            help="Number of training iterations.  [default: by --max-time or device]",
             rich_help_panel=LENGTH,
         ),
     ] = None,
@@ -60,7 +60,7 @@ def run(
         typer.Option(
             "--max-time",
             metavar="MINUTES",
-            help="Save and stop after this many minutes.",
+            help="Train for this many minutes; save and stop when they are over.",
             rich_help_panel=LENGTH,
         ),
     ] = None,
