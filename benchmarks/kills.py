@@ -101,37 +101,44 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
 
 def torment(name: str, folder: Path, kills: int) -> dict[str, Any]:
     """Kill so often, run once to the end: how the processes ended, and what is left behind."""
+    prepare(name, folder)
+    began = time.monotonic()
+    if outcome(start(name, folder)) != "finished":
+        raise SystemExit(f"{name} does not end well undisturbed")
+    alone = time.monotonic() - began
+    set_aside(folder / OUTPUT[name], 0)
+    chance, counts = random.Random(name), Counter[str]()
+    while counts["killed"] < kills:
+        found = one_round(name, folder, alone * chance.uniform(0.3, 2.0), chance.choice((1, 2)))
+        counts.update(found)
+        if "finished" in found:
+            set_aside(folder / OUTPUT[name], counts.total())
+    last = outcome(start(name, folder))
+    left = [path for path in folder.rglob("*") if path.name.endswith((".tmp", ".partial"))]
+    return {"ended": dict(sorted(counts.items())), "then": last, "left": len(left)}
+
+
+def prepare(name: str, folder: Path) -> None:
+    """What the command needs."""
     make_ground(folder)
     (folder / "spec.yaml").write_text(SPEC)
     (folder / "many").mkdir()
     for copy in range(12):
         os.link(folder / "scans" / "scan_0_0000.nii.gz", folder / "many" / f"scan_{copy:02d}_0000.nii.gz")
-    if name == "predict":
-        trained = start("train", folder, "--run", "trained")
-        if outcome(trained) != "finished":
-            raise SystemExit("the model that predicts could not be trained")
-    began = time.monotonic()
-    if outcome(start(name, folder)) != "finished":
-        raise SystemExit(f"{name} does not end well undisturbed")
-    alone = time.monotonic() - began
-    chance, counts, rounds = random.Random(name), Counter[str](), 0
-    set_aside(folder / OUTPUT[name], rounds)
-    while counts["killed"] < kills:
-        rounds, before = rounds + 1, counts["finished"]
-        pair = [start(name, folder) for _ in range(2)]
-        until = time.monotonic() + alone * chance.uniform(0.3, 2.0)  # two of them take twice as long
-        while time.monotonic() < until and any(process.poll() is None for process in pair):
-            time.sleep(0.05)
-        for process in pair[: chance.choice((1, 2))]:
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
-        for process in pair:
-            counts[outcome(process)] += 1
-        if counts["finished"] > before:
-            set_aside(folder / OUTPUT[name], rounds)
-    last = outcome(start(name, folder))
-    left = [path for path in folder.rglob("*") if path.name.endswith((".tmp", ".partial"))]
-    return {"ended": dict(sorted(counts.items())), "then": last, "left": len(left)}
+    if name == "predict" and outcome(start("train", folder, "--run", "trained")) != "finished":
+        raise SystemExit("the model that predicts could not be trained")
+
+
+def one_round(name: str, folder: Path, seconds: float, kills: int) -> list[str]:
+    """Two at a time, of which so many are killed after some time if they are not done: how they ended."""
+    pair = [start(name, folder) for _ in range(2)]
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and any(process.poll() is None for process in pair):
+        time.sleep(0.05)
+    for process in pair[:kills]:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+    return [outcome(process) for process in pair]
 
 
 def set_aside(output: Path, number: int) -> None:
