@@ -214,3 +214,8 @@ def first_line(error: BaseException) -> str:
     """``: what it says``, or nothing where it says nothing."""
     text = str(error).strip()
     return f": {text.splitlines()[0]}" if text else ""
+
+
+def on_one_line(error: BaseException) -> str:
+    """All that an error says, 200 characters of it at most."""
+    return " ".join(str(error).split())[:200] or "no reason given"

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ from semiseg.batches.batches import Batches
 from semiseg.batches.prefetch import Prefetch
 from semiseg.batches.resident import Resident, blank, make_resident, with_label
 from semiseg.core import Average, Batch, Clock, Method, Stage
-from semiseg.errors import DeviceError, Interrupted, UsageError
+from semiseg.errors import DeviceError, Interrupted, UsageError, on_one_line
 from semiseg.inference.predictor import require_settings_fit
+from semiseg.machine import provenance
 from semiseg.machine.files import remove_leftovers
 from semiseg.machine.hardware import forget_peak_memory, native_precision, peak_memory
 from semiseg.networks import checkpoint
@@ -66,6 +68,8 @@ class Session:
         config, plan, fabric = self.config, self.prepared.plan, self.fabric
         require_settings_fit(config.inference, plan.patch, plan.structures)
         self.notices = list(self.prepared.dataset.notices)
+        if self.earlier and (changed := provenance.changed_since(self.earlier.get("software", {}))):
+            self.notices.append(f"resumed with {changed}: what is trained may come out differently from here")
         if config.select == "best-val" and not self.prepared.split.val:
             self.notices.append("no validation list to choose weights by: the last ones are exported")
         make_net = factory(config, plan)
@@ -120,7 +124,7 @@ class Session:
             if self.earlier is not None:
                 if first:
                     remove_leftovers(folder.checkpoints)
-                loop.restore(checkpoint.load(folder.checkpoints / "last.ckpt", checkpoint.STATE))
+                restore(loop, folder.checkpoints / "last.ckpt")
             for text in self.notices:
                 loop.tell(Notice(loop.step, text))
             self._label_with(loop, folder)
@@ -345,6 +349,23 @@ class Session:
         if step == content["step"]:
             return f"exported: iteration {step}, the last healthy check"
         return f"exported: iteration {content['step']}; the last healthy check, iteration {step}: {healthy}"
+
+
+def restore(loop: Loop, path: Path) -> None:
+    """Let a loop go on from a checkpoint.
+
+    Raises:
+        UsageError: it is missing or damaged, or another version of the method wrote it.
+    """
+    state = checkpoint.load(path, checkpoint.STATE)
+    try:
+        loop.restore(state)
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"{path} is not a state of what is trained here ({type(error).__name__}: {on_one_line(error)})",
+            hint="go on with the versions that manifest.json names, or start anew with --overwrite",
+            code="RESUME_DIFFERS",
+        ) from error
 
 
 def factory(config: Config, plan: Plan) -> networks.Factory:
