@@ -65,6 +65,7 @@ COMMANDS = {
     "plan": semiseg.plan,
     "predict": semiseg.predict,
     "recommend": semiseg.recommend,
+    "split": semiseg.split,
     "sweep": semiseg.sweep,
     "train": semiseg.train,
     "tune": semiseg.tune,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from semiseg.runs.run import Run, load_run
     from semiseg.settings.config import Config
     from semiseg.sweeping.sweep import sweep
+    from semiseg.training.cross_validation import cross_validate
     from semiseg.training.train import train
     from semiseg.tuning.tune import tune
 
@@ -47,6 +48,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "cross_validate",
     "evaluate",
     "init",
     "load_run",
@@ -71,6 +73,7 @@ _HOMES = {
     "SemisegError": "errors",
     "check": "dataset.check",
     "compare": "comparison.compare",
+    "cross_validate": "training.cross_validation",
     "evaluate": "evaluation.evaluate:evaluate_folders",
     "init": "dataset.adopt:adopt",
     "load_run": "runs.run",

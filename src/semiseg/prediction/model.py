@@ -89,8 +89,8 @@ class Model:
         """Read a model from run folders or checkpoints; several make an ensemble.
 
         Args:
-            path: a run folder (its ``final`` checkpoint, else ``best``, else ``last``), a ``.ckpt`` file, or
-                several of them.
+            path: a run folder (its ``final`` checkpoint, else ``best``, else ``last``), the folder of a
+                cross-validation (all of its folds), a ``.ckpt`` file, or several of them.
             device: see :func:`semiseg.machine.hardware.select_device`.
             overrides: keys of the ``inference`` section, over what the run was configured with.
             precision: ``32``, ``bf16`` or ``16``; ``auto`` is what is fastest on the device, if the networks
@@ -102,9 +102,10 @@ class Model:
                 not fit together.
         """
         from semiseg.machine.hardware import native_precision, select_device
-        from semiseg.prediction.members import read_member
+        from semiseg.prediction.members import members_of, read_member
 
-        paths = [path] if isinstance(path, Path | str) else list(path)
+        given = [path] if isinstance(path, Path | str) else list(path)
+        paths = [member for each in given for member in members_of(Path(each))]
         if not paths:
             raise UsageError("no model was given", hint="use -m RUN_FOLDER", code="NO_MODEL")
         where = select_device(device)

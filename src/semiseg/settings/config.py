@@ -62,7 +62,7 @@ class DataConfig(_Section):
     fold: int = Field(0, ge=0)
     folds: Annotated[int, Field(ge=2)] | Literal["auto"] | None = None
     """Of a cross-validation of the labeled cases, which ``fold`` is one of; None where it is one of the lists
-    that the split file publishes. ``auto``, which ``--fold`` means: published ones, else a cross-validation."""
+    that the split file publishes. ``auto``, which ``--fold`` means: published ones, else such a fold."""
     memory_gb: float | None = Field(None, ge=0)
     """Memory that the prepared cases may take on the device (None: half of what is free); with more of them,
     each crop is read from disk."""
