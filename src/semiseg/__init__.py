@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from semiseg.runs.run import Run, load_run
     from semiseg.settings.config import Config
     from semiseg.sweeping.sweep import sweep
+    from semiseg.training.cross_validation import cross_validate
     from semiseg.training.train import train
     from semiseg.tuning.tune import tune
 
@@ -48,6 +49,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "cross_validate",
     "evaluate",
     "export",
     "init",
@@ -73,6 +75,7 @@ _HOMES = {
     "SemisegError": "errors",
     "check": "dataset.check",
     "compare": "comparison.compare",
+    "cross_validate": "training.cross_validation",
     "evaluate": "evaluation.evaluate:evaluate_folders",
     "export": "delivery.export",
     "init": "dataset.adopt:adopt",

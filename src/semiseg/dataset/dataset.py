@@ -13,7 +13,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,14 @@ class Dataset:
             return None
         return fold_count(self.splits, self.ids, wanted)
 
+    def with_folds(self, count: int) -> Dataset:
+        """The dataset with ``count`` folds of its labeled cases, those of the split file or new ones.
+
+        Raises:
+            UsageError: see :meth:`fold_count`.
+        """
+        return replace(self, splits=with_folds(self.splits, self.ids, count))
+
     @property
     def ids(self) -> CaseIds:
         """The names of all cases, by what the folder says of them."""
@@ -159,7 +167,7 @@ class Dataset:
         training: dict[str, Case] = {c.id: c for c in (*self.annotated, *self.unannotated)}
         test: dict[str, Case] = {c.id: c for c in self.test}
         budget = Budget(labeled, labeled_patients)
-        file = self.splits if folds is None else with_folds(self.splits, self.ids, folds)
+        file = (self if folds is None else self.with_folds(folds)).splits
         split = make_split(training, test, file, budget=budget, fold=fold, folds=folds, seed=seed)
         used = (*split.labeled, *split.unlabeled, *split.val, *split.test, *split.held_out)
         listed = {c.id for c in used}

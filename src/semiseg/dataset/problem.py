@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from semiseg.errors import DataError, SemisegError
@@ -54,6 +55,54 @@ class Problem:
         return " ".join((f"{where}: " * bool(where) + f"got {self.got}{wanted}{fix}").split())
 
 
+MOST_ALIKE = 3
+"""Problems of one kind, in one kind of file, that have a line each; more are put together."""
+
+
+def as_lines(problems: Sequence[Problem], channels: Sequence[str] = ()) -> list[str]:
+    """A line for each problem, in their order; one for many cases with the same fault in the same channel.
+
+    Args:
+        problems: such as a dataset has.
+        channels: names of the channels, by number.
+    """
+    alike: dict[tuple[str, ...], list[Problem]] = {}
+    for problem in problems:
+        key = (problem.severity, problem.code, _place(problem.file, channels)) if problem.case else ()
+        alike.setdefault(key, []).append(problem)
+    lines = []
+    told: set[tuple[str, ...]] = set()
+    for problem in problems:
+        key = (problem.severity, problem.code, _place(problem.file, channels)) if problem.case else ()
+        group = alike[key]
+        cases = dict.fromkeys(one.case for one in group)
+        if not key or len(cases) <= MOST_ALIKE:
+            lines.append(problem.as_line())
+        elif key not in told:
+            told.add(key)
+            lines.append(_together(problem, key[2], list(cases), len({one.got for one in group}) > 1))
+    return lines
+
+
+def _together(first: Problem, place: str, cases: Sequence[str], differ: bool) -> str:
+    what = " ".join(part for part in (first.severity, first.code, place) if part)
+    shown = f"{', '.join(cases[:2])} and {len(cases) - 2} more"
+    sentence = replace(first, case="", file="").sentence()
+    such = f" in {first.case} (others differ)" if differ else ""
+    return f"{what} of {len(cases)} cases ({shown}): {sentence}{such}"
+
+
+def _place(file: str, channels: Sequence[str]) -> str:
+    """What a file is: a channel's name, ``label``, or nothing that is known."""
+    if file.startswith("labels"):
+        return "label"
+    match = re.search(r"_(\d{4})\.[^/]*$", file)
+    if match is None:
+        return ""
+    number = int(match[1])
+    return channels[number] if number < len(channels) else f"channel {number}"
+
+
 def raise_if_any(problems: Sequence[Problem], where: str, kind: type[SemisegError] = DataError) -> None:
     """Raise one error that names every problem of severity ``error``; warnings do not raise."""
     errors = [p for p in problems if p.severity == "error"]
@@ -63,7 +112,7 @@ def raise_if_any(problems: Sequence[Problem], where: str, kind: type[SemisegErro
     hint = "fix what is named; `semiseg check` lists every problem of a dataset"
     message = errors[0].text or f"{where}: {errors[0].sentence(with_fix=False)}"
     if len(errors) > 1:
-        lines = [f"  {p.code} {p.sentence()}" for p in errors]
+        lines = [f"  {line.removeprefix('error ')}" for line in as_lines(errors)]
         message = f"{where} has {len(errors)} problems:\n" + "\n".join(lines)
     elif errors[0].fix:
         hint = errors[0].fix

@@ -96,6 +96,29 @@ def digest(network: nn.Module) -> str:
     return found.hexdigest()
 
 
+ENSEMBLE = "cross_validation.json"
+"""In the folder of a cross-validation: names the runs of its folds, which predict together."""
+
+
+def members_of(path: Path) -> list[Path]:
+    """The runs of the cross-validation at ``path``; ``path`` itself where it is none.
+
+    Raises:
+        UsageError: the list is damaged.
+    """
+    file = path / ENSEMBLE
+    if not file.is_file():
+        return [path]
+    try:
+        return [path / str(fold["run"]) for fold in read_json(file)["folds"]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UsageError(
+            f"cannot read {file}: {on_one_line(error)}",
+            hint="give the runs of its folds: -m RUN -m RUN; `train --fold all --resume` writes it anew",
+            code="BAD_RUN",
+        ) from None
+
+
 PREFERRED = ("final.ckpt", "best.ckpt", "last.ckpt")
 """Which checkpoint of a run is its model, best choice first."""
 

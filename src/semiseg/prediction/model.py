@@ -90,9 +90,9 @@ class Model:
         """Read a model from run folders, checkpoints or zips; several make an ensemble.
 
         Args:
-            path: a run folder (its ``final`` checkpoint, else ``best``, else ``last``), a ``.ckpt`` file, a
-                ``model.zip`` of ``semiseg export``, a pattern such as
-                ``runs/D/*/labeled-8_fold-*_seed-0``, or several of them.
+            path: a run folder (its ``final`` checkpoint, else ``best``, else ``last``), the folder of a
+                cross-validation (all of its folds), a ``.ckpt`` file, a ``model.zip`` of ``semiseg export``,
+                a pattern such as ``runs/D/*/labeled-8_fold-*_seed-0``, or several of them.
             device: see :func:`semiseg.machine.hardware.select_device`.
             overrides: keys of the ``inference`` section, over what the run was configured with.
             precision: ``32``, ``bf16`` or ``16``; ``auto`` is what is fastest on the device, if the networks
@@ -106,9 +106,10 @@ class Model:
         """
         from semiseg.machine.hardware import native_precision, select_device
         from semiseg.prediction.ensembles import expanded
-        from semiseg.prediction.members import read_members
+        from semiseg.prediction.members import members_of, read_members
 
-        paths = expanded([path] if isinstance(path, Path | str) else list(path), folds)
+        given = expanded([path] if isinstance(path, Path | str) else list(path), folds)
+        paths = [member for each in given for member in members_of(Path(each))]
         if not paths:
             raise UsageError("no model was given", hint="use -m RUN_FOLDER", code="NO_MODEL")
         where = select_device(device)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from semiseg.prediction.model import Model
     from semiseg.prediction.packaged import ModelZip
     from semiseg.prediction.record import PredictionReport
+    from semiseg.runs.score import Score
 
 FREE_IN_BETWEEN = {"max_time", "checkpoint_minutes", "log_every", "on_collapse"}
 """Settings of ``train`` that a resumed run may change."""
@@ -57,6 +58,14 @@ class Run:
     def split(self) -> dict[str, Any]:
         """Case ids: labeled, unlabeled, val, test."""
         return _json(self.folder / "splits.json")
+
+    @property
+    def score(self) -> Score | None:
+        """What the run scored at its end, or why it has no score; None before that, and of older versions."""
+        from semiseg.runs.score import Score
+
+        told = self.manifest.get("score")
+        return Score(**{**told, "commands": tuple(told["commands"])}) if told else None
 
     @property
     def metrics(self) -> list[dict[str, str]]:

@@ -37,6 +37,7 @@ from semiseg.preparation.store import StoredLabeledCase
 from semiseg.runs.events import Ended, Listener, Notice
 from semiseg.runs.folder import RunFolder, identity
 from semiseg.runs.run import Run
+from semiseg.runs.score import Score, of_evaluation, scored_on, unscored
 from semiseg.settings.config import Config
 from semiseg.training import self_check
 from semiseg.training.collapse import CollapseMonitor, cadence, share_spread
@@ -316,16 +317,31 @@ class Session:
             folder.note_end(ended, memory)
             return
         content = self._exported(folder, loop, ended)
-        if validation is not None:
-            loop.network.load_state_dict(content["predictor"])
-            validation.write(loop.network, folder.path / "validation")
+        loop.network.load_state_dict(content["predictor"])
+        score = self._scored(folder, loop, validation)
         checkpoint.save(folder.checkpoints / "final.ckpt", content)
         if self.method.compared:
             self._compare(folder, loop, validation)
         watched = loop.monitor.report() if loop.monitor else {}
-        folder.note_end(ended, memory, {**watched, "exported_iteration": content["step"]})
+        facts = {**watched, "exported_iteration": content["step"], "score": score.as_dict()}
+        folder.note_end(ended, memory, facts)
         for found in loop.monitor.judge.findings if loop.monitor else ():
             loop.tell(Notice(ended.step, f"{found.text} ({self._told(folder, content)})", warning=True))
+
+    def _scored(self, folder: RunFolder, loop: Loop, validation: Validation | None) -> Score:
+        """Score the exported network: on held-out cases, which nothing has looked at, else on val cases."""
+        split, data = self.prepared.split, self.config.data
+        selection = str(self.config.select) if split.val else "last"
+        score = unscored(self.prepared.dataset, split, folder.path)
+        if validation is not None:
+            found = validation.write(loop.network, folder.path / "validation")
+            score = of_evaluation(found, scored_on(split, "val", selection), "validation")
+        if split.held_out:
+            last = Validation(self.prepared, self.config, self.precision.name, self.mirrored, split.held_out)
+            found = last.write(loop.network, folder.path / "held_out")
+            fold = f"fold {data.fold} of {data.folds}"
+            score = of_evaluation(found, scored_on(split, "held_out", selection, fold), "held_out")
+        return score
 
     def _exported(self, folder: RunFolder, loop: Loop, ended: Ended) -> dict[str, Any]:
         """The weights that become the final model: by validation, or the last usable ones."""

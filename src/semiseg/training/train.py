@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
@@ -13,12 +13,13 @@ from lightning_fabric import Fabric
 from semiseg import methods, networks
 from semiseg.batches import augment
 from semiseg.dataset.dataset import Dataset
+from semiseg.dataset.write_split import keep_folds
 from semiseg.errors import UsageError
 from semiseg.machine.files import held
 from semiseg.machine.hardware import cores, keep_freed_memory
 from semiseg.machine.processes import launched, repeatable
 from semiseg.preparation.plan import NetworkPlan, Plan
-from semiseg.preparation.prepare import Prepared, prepare, require_same_data
+from semiseg.preparation.prepare import Prepared, prepare, require_same_data, with_fold_count
 from semiseg.runs.events import Listener, Preparing, tell
 from semiseg.runs.folder import RunFolder
 from semiseg.runs.run import Run
@@ -70,13 +71,16 @@ def train(
         recipe: settings by name, see ``semiseg recipes``, or a YAML file of that shape.
         labeled: how many labeled cases to use, at least 1; the others become unlabeled. None is all.
         labeled_patients: the same number counted in patients.
-        fold: the fold of the dataset's split file, counted from 0.
+        fold: one of the folds of the dataset's split file, counted from 0; where that has none, of five that
+            are made of the labeled cases, patient by patient, and kept in it. None trains on all labeled
+            cases (or on the first fold that a split file lists). :func:`semiseg.cross_validate` trains every
+            fold.
         seed: the seed of everything that is drawn at random, 0 or more.
-        iterations: length of the training in optimizer steps; None is chosen for ``max_time``, or for the device
-            where there is none.
-        max_time: minutes after which the training saves its state and ends. Without ``iterations`` the training
-            is also planned for this time: some iterations are timed, and length, learning rate and ramps follow.
-            A resumed run keeps the length that it began with.
+        iterations: length of the training in optimizer steps; None is chosen for ``max_time``, or for the
+            device where there is none.
+        max_time: minutes after which the training saves its state and ends. Without ``iterations`` it is also
+            planned for this time: some iterations are timed, and length, learning rate and ramps follow. A
+            resumed run keeps the length that it began with.
         settings: other settings, ``{"optimizer.lr": 1e-3}`` or ``["optimizer.lr=1e-3"]``.
         plan: a ``plan.json`` to use instead of making a plan.
         runs: the folder above the run folders, ``DATASET/METHOD__NETWORK__RECIPE/labeled-K_fold-F_seed-S``.
@@ -121,9 +125,10 @@ def train(
             given = Plan.load(Path(plan))
             require_same_data(given, opened, Path(plan))
             config = with_network(config, given.network.name)
-        wanted = config = with_network(config, NetworkPlan().name)
+        wanted = config = with_fold_count(opened, with_network(config, NetworkPlan().name))
         config = resolved(config, fabric.device.type)
         require_names(config)
+        opened = _with_folds(opened, config, keep=fabric.global_rank == 0 and not dry_run)
         if opened.regions:
             methods.require_regions(config.method.name)
         folder = RunFolder(Path(run or runs), opened.name, config, exact=run is not None)
@@ -155,12 +160,18 @@ def train(
             if dry_run:
                 session.try_once()
                 return Run(folder.path)
-            if stored is None and wanted.train.iterations == "auto" and config.train.max_time is not None:
-                tell_first(Preparing("timing a few iterations"))
-                session = planned_for(config.train.max_time, session)
+            if stored is None and wanted.train.iterations == "auto":
+                session = _planned(session, tell_first)
             if stored is None and fabric.global_rank == 0:  # only now, when nothing can be wrong any more
                 folder.make()
             return session.run(folder, listeners)
+
+
+def _with_folds(dataset: Dataset, config: Config, *, keep: bool) -> Dataset:
+    """The dataset with the folds that ``config`` counts; ``keep`` writes new ones into the split file."""
+    if not isinstance(config.data.folds, int):
+        return dataset
+    return keep_folds(dataset, config.data.folds) if keep else dataset.with_folds(config.data.folds)
 
 
 def require_names(config: Config) -> None:
@@ -210,6 +221,14 @@ def _tell(fabric: Fabric, listeners: Sequence[Listener], failed: set[int], event
     """What is done before there is a loop; rank 0 alone tells it."""
     if fabric.global_rank == 0:
         tell(listeners, event, failed)
+
+
+def _planned(session: Session, tell_first: Callable[[Preparing], None]) -> Session:
+    """The session with the length that its time allows, where it has one."""
+    if session.config.train.max_time is None:
+        return session
+    tell_first(Preparing("timing a few iterations"))
+    return planned_for(session.config.train.max_time, session)
 
 
 def _selection(prepared: Prepared) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,26 @@ from semiseg.training.compiled import eager
 
 
 class Validation:
-    """``validation(network)`` scores a network on the validation list.
+    """``validation(network)`` scores a network on the validation list, or on other labeled ``cases``.
 
     Args:
-        prepared: the run's data; images and labels of its validation list are opened here.
+        prepared: the run's data; images and labels of the cases are opened here.
         config: sliding window and post-processing.
         precision: number format of the forward passes.
         mirrored: patch axes that training mirrors, for ``inference.mirror``.
+        cases: instead of the validation list.
     """
 
     def __init__(
-        self, prepared: Prepared, config: Config, precision: str, mirrored: tuple[int, ...] = ()
+        self,
+        prepared: Prepared,
+        config: Config,
+        precision: str,
+        mirrored: tuple[int, ...] = (),
+        cases: Sequence[LabeledCase] | None = None,
     ) -> None:
         self.plan, self.config, self.precision = prepared.plan, config, precision
-        self.cases, self.mirrored = prepared.split.val, mirrored
+        self.cases, self.mirrored = prepared.split.val if cases is None else cases, mirrored
         self.labels = {n: k if len(k) > 1 else k[0] for n, k in prepared.plan.structures.items()}
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
@@ -46,10 +53,12 @@ class Validation:
         mean = float(np.mean(found)) if found else 0.0
         return {"dice": mean, **{f"dice/{name}": value for name, value in scores.items()}}
 
-    def write(self, network: nn.Module, folder: Path) -> None:
+    def write(self, network: nn.Module, folder: Path) -> Evaluation:
         """Predictions as NIfTI, ``summary.json`` and ``metrics.csv``."""
         folder.mkdir(parents=True, exist_ok=True)
-        save(self._evaluate(network, folder), folder)
+        found = self._evaluate(network, folder)
+        save(found, folder)
+        return found
 
     def _evaluate(self, network: nn.Module, folder: Path | None) -> Evaluation:
         model = Model.of(

@@ -20,6 +20,7 @@ EXAMPLES = (
     "semiseg init scans",
     "semiseg init scans -o Dataset201_Heart --link",
     "semiseg init scans --label 1=atrium --channel 0=CT",
+    "semiseg init scans --channels DWI,ADC,FLAIR --resample-to DWI",
 )
 
 Pairs = list[str] | None
@@ -45,6 +46,20 @@ def run(
         int,
         typer.Option("--max-classes", metavar="N", min=1, help="Refuse masks with more values than this."),
     ] = 30,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            "--channels", metavar="NAMES", help="Keep these, in this order: DWI,ADC.  [default: all]"
+        ),
+    ] = None,
+    resample_to: Annotated[
+        str | None,
+        typer.Option(
+            "--resample-to",
+            metavar="CHANNEL",
+            help="Resample channels on other grids onto it; or onto `label`.",
+        ),
+    ] = None,
     workers: options.Workers = None,
 ) -> None:
     """Turn a folder of scans into a dataset: NIfTI, NRRD, MetaImage, PNG, TIFF or DICOM, flat or nested.
@@ -58,7 +73,8 @@ def run(
         "label_names": numbered("--label", label),
         "channel_names": numbered("--channel", channel),
     }
-    names["max_classes"] = max_classes
+    names |= {"max_classes": max_classes, "resample_to": resample_to or ""}
+    names["channels"] = [name.strip() for name in (channels or "").split(",") if name.strip()]
     with counted(out, "init") as tick:
         result = adopt(source, output, link=link, **names, workers=options.workers(workers), progress=tick)
     out.result(result.as_dict(), "\n".join(_lines(result)))

@@ -6,12 +6,13 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from semiseg.dataset.adopt.channels import AskedChannels
 from semiseg.dataset.adopt.decathlon import draft_decathlon, read_lists
 from semiseg.dataset.adopt.draft import Draft, classes
 from semiseg.dataset.adopt.listing import list_source
@@ -79,6 +80,8 @@ def adopt(
     channel_names: Mapping[int, str] | None = None,
     label_names: Mapping[int, str] | None = None,
     max_classes: int = MOST_CLASSES,
+    channels: Sequence[str] = (),
+    resample_to: str = "",
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AdoptResult:
@@ -97,13 +100,17 @@ def adopt(
         channel_names: channel index -> name, where you know better.
         label_names: value in the masks -> class name, where you know better.
         max_classes: masks with more values are refused, unless each has a name.
+        channels: names of the channels to keep, in this order; all of them where none is named.
+        resample_to: the channel whose grid the others are resampled onto, or ``label`` for that of the masks,
+            where they lie on different ones. Linear, masks by the nearest voxel; nothing is registered.
         workers: files read or written at a time.
         progress: called with (files done, files in all).
 
     Raises:
         UsageError: no such source, a target that is not empty or cannot be written, or a source that is a
             dataset already.
-        DataError: nothing usable in it, or names that cannot be told apart; says which.
+        DataError: nothing usable in it, names that cannot be told apart, channels on different grids; says
+            which.
     """
     root = _existing(Path(source).expanduser())
     goal = Path(target).expanduser() if target is not None else None
@@ -112,7 +119,10 @@ def adopt(
             stack.enter_context(held(goal, "-o", beside=True))
             _require_empty(goal)
         names = (channel_names or {}, label_names or {})
-        return _adopt(root, goal, stack, names, max_classes, link=link, workers=workers, progress=progress)
+        asked = AskedChannels(tuple(channels), resample_to)
+        return _adopt(
+            root, goal, stack, names, max_classes, asked, link=link, workers=workers, progress=progress
+        )
 
 
 def _adopt(
@@ -121,6 +131,7 @@ def _adopt(
     stack: ExitStack,
     names: tuple[Mapping[int, str], Mapping[int, str]],
     max_classes: int,
+    asked: AskedChannels,
     *,
     link: bool,
     workers: int | None,
@@ -133,12 +144,12 @@ def _adopt(
     if goal is None and lists is None and (root / FILE).is_file():
         raise _already_described(root)
     if lists is not None:
-        draft, values = draft_decathlon(root, lists, workers, max_classes)
+        draft, values = draft_decathlon(root, lists, workers, max_classes, asked)
     else:
         listing = list_source(root)
         if not listing.entries:
             raise _nothing(root, listing.notices)
-        draft, values = draft_pile(root, listing, workers, label_names, max_classes)
+        draft, values = draft_pile(root, listing, workers, label_names, max_classes, asked)
     draft.label_names |= dict(label_names)
     _rename_channels(draft, channel_names)
     said = {} if label_names or channel_names else _said(root, draft)
@@ -157,7 +168,7 @@ def _adopt(
             _write_beside(root, documents)
         else:
             documents[SOURCES] = sources_csv(files, draft.channel_names)
-            build(folder, files, documents, draft.colors, link, workers, progress)
+            draft.notices += build(folder, files, documents, draft.colors, link, workers, progress)
     except OSError as error:
         raise UsageError(
             f"cannot write {folder}: {error.strerror or error}",

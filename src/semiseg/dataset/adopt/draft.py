@@ -5,7 +5,7 @@ From the values in the masks to classes: names, consecutive numbers, and a ``lab
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from semiseg.images.archive import Unpacked
 from semiseg.images.dicom import Series
+from semiseg.images.grid import Volume
 
 Part = Literal["train", "unlabeled", "val", "test"]
 
@@ -54,6 +55,9 @@ def pack(colors: NDArray[Any]) -> NDArray[np.int64]:
     return red << 16 | green << 8 | blue  # type: ignore[no-any-return]
 
 
+Step = Callable[[Volume], Volume]
+
+
 @dataclass(frozen=True)
 class Source:
     """Where the voxels of one channel or label come from.
@@ -64,6 +68,7 @@ class Source:
         series: the DICOM series, when it is one.
         shown: the path that people know, relative to what was read, and on inside zips.
         recode: how a mask becomes class numbers, where it does not hold them.
+        steps: what is done to the volume once it is read.
         archive: the zip that the file was unpacked from, with the folder that lives as long as this.
     """
 
@@ -73,6 +78,7 @@ class Source:
     shown: str = field(default="", compare=False)
     archive: Unpacked | None = field(default=None, compare=False, repr=False)
     recode: Recode | None = field(default=None, compare=False, repr=False)
+    steps: tuple[Step, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass

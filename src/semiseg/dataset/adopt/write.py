@@ -120,7 +120,7 @@ def build(
     link: bool,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
-) -> None:
+) -> list[str]:
     """Write everything or nothing.
 
     Args:
@@ -131,7 +131,11 @@ def build(
         link: hard-link files that need no conversion, where the file system can.
         workers: files at a time.
         progress: called with (files done, files in all).
+
+    Returns:
+        what a user should be told.
     """
+    copied = 0
     target.parent.mkdir(parents=True, exist_ok=True)
     work = target.with_name(f".{target.name}.{os.getpid()}.partial")
     for left in target.parent.iterdir():  # by a process that was killed: nobody else holds this target
@@ -144,7 +148,7 @@ def build(
             jobs = [pool.submit(_make, file, work, colors, link) for file in files]
             try:
                 for done, job in enumerate(as_completed(jobs), start=1):
-                    job.result()
+                    copied += job.result()
                     if progress:
                         progress(done, len(jobs))
             finally:
@@ -157,17 +161,21 @@ def build(
         work.rename(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    if not copied:
+        return []
+    return [f"{copied} files are copies: this place cannot have hard links to theirs (another disk?)"]
 
 
-def _make(file: Target, root: Path, colors: bool, link: bool) -> None:
+def _make(file: Target, root: Path, colors: bool, link: bool) -> bool:
+    """Write one file; True where it was to be a link and had to be a copy."""
     place = root / file.place
     if _can_copy(file, colors):
         if link:
             with suppress(OSError):
                 os.link(file.source.path.resolve(), place)
-                return
+                return False
         shutil.copyfile(file.source.path, place)
-        return
+        return link
     volume = load(file.source, label=file.is_label)
     array = (
         _label_array(volume.array, file.source)
@@ -178,11 +186,14 @@ def _make(file: Target, root: Path, colors: bool, link: bool) -> None:
     if file.is_label and file.source.recode is not None:
         meta["palette"] = {number: color for color, number in file.source.recode.colors.items()}
     write(place, array, volume.grid, meta)
+    return False
 
 
 def _can_copy(file: Target, colors: bool) -> bool:
     source = file.source
     if source.series is not None or source.frame is not None or file.color is not None or source.recode:
+        return False
+    if source.steps:
         return False
     path = source.path
     if (
