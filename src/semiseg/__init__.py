@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from semiseg.dataset.adopt import adopt as init
     from semiseg.dataset.check import check
     from semiseg.dataset.dataset import Dataset
+    from semiseg.dataset.public.convert import convert
     from semiseg.errors import SemisegError
     from semiseg.evaluation.evaluate import evaluate_folders as evaluate
     from semiseg.prediction.model import Model
@@ -46,6 +47,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "convert",
     "evaluate",
     "init",
     "load_run",
@@ -69,6 +71,7 @@ _HOMES = {
     "SemisegError": "errors",
     "check": "dataset.check",
     "compare": "comparison.compare",
+    "convert": "dataset.public.convert",
     "evaluate": "evaluation.evaluate:evaluate_folders",
     "init": "dataset.adopt:adopt",
     "load_run": "runs.run",

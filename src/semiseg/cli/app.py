@@ -24,6 +24,7 @@ from semiseg.machine.stopping import ended_as_by_ctrl_c
 
 COMMANDS = {
     "init": "Make a dataset folder out of a pile of files.",
+    "convert": "Make a dataset folder of a public data set, with its published split.",
     "check": "Find everything that is wrong with a dataset folder.",
     "plan": "Choose spacing, patch and network for a dataset; say why.",
     "recommend": "Rank the methods for a dataset; say why.",

@@ -44,9 +44,14 @@ def run(
     max_classes: Annotated[
         int, typer.Option("--max-classes", metavar="N", min=1, help="Masks with more values are refused.")
     ] = 30,
+    spacing: Annotated[
+        str | None,
+        typer.Option("--spacing", metavar="X,Y,Z", help="Voxel size in mm where files say none (HDF5)."),
+    ] = None,
     workers: options.Workers = None,
 ) -> None:
-    """Make a dataset folder out of a pile of scans: NIfTI, NRRD, MetaImage, PNG, TIFF, DICOM, flat or nested.
+    """Make a dataset folder out of a pile of scans: NIfTI, NRRD, MetaImage, HDF5, PNG, TIFF, DICOM, flat or
+    nested.
 
     Finds out which files are masks, which channels and classes there are, and which scans have no label.
     The source is never changed.
@@ -57,10 +62,10 @@ def run(
         "label_names": numbered("--label", label),
         "channel_names": numbered("--channel", channel),
     }
-    names["max_classes"] = max_classes
+    names |= {"max_classes": max_classes, "spacing": numbers("--spacing", spacing)}
     with counted(out, "init") as tick:
         result = adopt(source, output, link=link, **names, workers=options.workers(workers), progress=tick)
-    out.result(result.as_dict(), "\n".join(_lines(result)))
+    out.result(result.as_dict(), "\n".join(told(result)))
 
 
 def numbered(flag: str, pairs: Pairs) -> dict[int, str]:
@@ -78,9 +83,25 @@ def numbered(flag: str, pairs: Pairs) -> dict[int, str]:
     return named
 
 
-def _lines(result: AdoptResult) -> Iterator[str]:
+def numbers(flag: str, text: str | None) -> tuple[float, ...]:
+    """``"0.6,0.6,3"`` as numbers.
+
+    Raises:
+        UsageError: not numbers with commas between them.
+    """
+    try:
+        return tuple(float(part) for part in (text or "").split(",") if text)
+    except ValueError:
+        raise UsageError(
+            f"{flag} wants numbers with commas between them, got {text!r}", hint=f"such as {flag} 0.6,0.6,3"
+        ) from None
+
+
+def told(result: AdoptResult, *, written: bool = True) -> Iterator[str]:
+    """What was made (or, not ``written``, would be), line by line."""
     yield from result.decisions
     yield from (f"notice: {notice}" for notice in result.notices)
     counts = ", ".join(f"{number} {kind}" for kind, number in result.counts.items() if number)
-    yield f"made {result.folder}: {counts}"
-    yield f"next: semiseg check {shlex.quote(str(result.folder))}"
+    yield f"{'made' if written else 'would make'} {result.folder}: {counts}"
+    if written:
+        yield f"next: semiseg check {shlex.quote(str(result.folder))}"

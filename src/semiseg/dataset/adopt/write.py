@@ -184,6 +184,8 @@ def _can_copy(file: Target, colors: bool) -> bool:
     source = file.source
     if source.series is not None or source.frame is not None or file.color is not None or source.recode:
         return False
+    if source.slices or source.steps:
+        return False
     path = source.path
     if (
         ending_of(path) != ending_of(file.place)
