@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from semiseg.dataset.check import check
     from semiseg.dataset.dataset import Dataset
     from semiseg.dataset.public.convert import convert
+    from semiseg.dataset.write_split import split
+    from semiseg.delivery.export import export
     from semiseg.errors import SemisegError
     from semiseg.evaluation.evaluate import evaluate_folders as evaluate
     from semiseg.prediction.model import Model
@@ -49,6 +51,7 @@ __all__ = [
     "compare",
     "convert",
     "evaluate",
+    "export",
     "init",
     "load_run",
     "make_plan",
@@ -56,6 +59,7 @@ __all__ = [
     "predict",
     "prepare",
     "recommend",
+    "split",
     "sweep",
     "train",
     "tune",
@@ -73,6 +77,7 @@ _HOMES = {
     "compare": "comparison.compare",
     "convert": "dataset.public.convert",
     "evaluate": "evaluation.evaluate:evaluate_folders",
+    "export": "delivery.export",
     "init": "dataset.adopt:adopt",
     "load_run": "runs.run",
     "make_plan": "preparation.planner",
@@ -80,6 +85,7 @@ _HOMES = {
     "predict": "prediction.predict",
     "prepare": "preparation.prepare",
     "recommend": "advice.advise",
+    "split": "dataset.write_split",
     "sweep": "sweeping.sweep",
     "train": "training.train",
     "tune": "tuning.tune",

@@ -42,6 +42,11 @@ class Grid:
         norms = np.linalg.norm(self.affine[:3, : len(self.shape)], axis=0)
         return tuple(float(n) for n in norms)
 
+    @property
+    def voxel_size(self) -> float:
+        """Cubic mm of a voxel, square mm of a pixel: less than the spacing says where the grid is sheared."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
     def corner_gap_mm(self, other: Grid) -> float:
         """The largest distance in mm between matching corners of the two grids (inf for unlike shapes)."""
         if self.shape != other.shape:
