@@ -60,6 +60,7 @@ def test_a_whole_configuration_stands_as_it_is() -> None:
 COMMANDS = {
     "check": semiseg.check,
     "compare": semiseg.compare,
+    "convert": semiseg.convert,
     "evaluate": semiseg.evaluate,
     "export": semiseg.export,
     "init": semiseg.init,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from semiseg.dataset.adopt import adopt as init
     from semiseg.dataset.check import check
     from semiseg.dataset.dataset import Dataset
+    from semiseg.dataset.public.convert import convert
     from semiseg.dataset.write_split import split
     from semiseg.delivery.export import export
     from semiseg.errors import SemisegError
@@ -49,6 +50,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "convert",
     "cross_validate",
     "evaluate",
     "export",
@@ -76,6 +78,7 @@ _HOMES = {
     "check": "dataset.check",
     "compare": "comparison.compare",
     "cross_validate": "training.cross_validation",
+    "convert": "dataset.public.convert",
     "evaluate": "evaluation.evaluate:evaluate_folders",
     "export": "delivery.export",
     "init": "dataset.adopt:adopt",

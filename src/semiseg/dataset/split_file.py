@@ -100,7 +100,7 @@ def _parse(raw: Mapping[str, Any], source: str, report: Report) -> SplitFile:
     if isinstance(patients, str):
         report(
             f"group_by_patient = {patients}",
-            "a number of leading characters, or a regular expression with one group",
+            "a number of leading characters, a regular expression with one group, or case -> patient",
             'write e.g. "group_by_patient": 10',
         )
         patients = None

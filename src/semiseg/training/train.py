@@ -121,11 +121,8 @@ def train(
         if fabric.device.type == "cpu":
             keep_freed_memory()
         opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
-        if plan is not None:
-            given = Plan.load(Path(plan))
-            require_same_data(given, opened, Path(plan))
-            config = with_network(config, given.network.name)
-        wanted = config = with_fold_count(opened, with_network(config, NetworkPlan().name))
+        network_name = NetworkPlan().name if plan is None else _planned_network(Path(plan), opened)
+        wanted = config = with_fold_count(opened, with_network(config, network_name))
         config = resolved(config, fabric.device.type)
         require_names(config)
         opened = _with_folds(opened, config, keep=fabric.global_rank == 0 and not dry_run)
@@ -165,6 +162,13 @@ def train(
             if stored is None and fabric.global_rank == 0:  # only now, when nothing can be wrong any more
                 folder.make()
             return session.run(folder, listeners)
+
+
+def _planned_network(plan: Path, dataset: Dataset) -> str:
+    """The network of a plan file, which must be of this data."""
+    given = Plan.load(plan)
+    require_same_data(given, dataset, plan)
+    return given.network.name
 
 
 def _with_folds(dataset: Dataset, config: Config, *, keep: bool) -> Dataset:
