@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from semiseg.dataset.adopt import adopt as init
     from semiseg.dataset.check import check
     from semiseg.dataset.dataset import Dataset
+    from semiseg.dataset.write_split import split
+    from semiseg.delivery.export import export
     from semiseg.errors import SemisegError
     from semiseg.evaluation.evaluate import evaluate_folders as evaluate
     from semiseg.prediction.model import Model
@@ -47,6 +49,7 @@ __all__ = [
     "check",
     "compare",
     "evaluate",
+    "export",
     "init",
     "load_run",
     "make_plan",
@@ -54,6 +57,7 @@ __all__ = [
     "predict",
     "prepare",
     "recommend",
+    "split",
     "sweep",
     "train",
     "tune",
@@ -70,6 +74,7 @@ _HOMES = {
     "check": "dataset.check",
     "compare": "comparison.compare",
     "evaluate": "evaluation.evaluate:evaluate_folders",
+    "export": "delivery.export",
     "init": "dataset.adopt:adopt",
     "load_run": "runs.run",
     "make_plan": "preparation.planner",
@@ -77,6 +82,7 @@ _HOMES = {
     "predict": "prediction.predict",
     "prepare": "preparation.prepare",
     "recommend": "advice.advise",
+    "split": "dataset.write_split",
     "sweep": "sweeping.sweep",
     "train": "training.train",
     "tune": "tuning.tune",

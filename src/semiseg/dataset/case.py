@@ -8,7 +8,7 @@ A case from its files: channels stacked, grids compared. The one door through wh
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,6 +81,19 @@ class PatientRule:
             return case[: self.prefix] if len(case) >= self.prefix else None
         match = self.pattern.match(case)
         return match[1] if match else None
+
+
+_NAMES = r"((?:patient|subject|sub|pat|video)[-_]?[A-Za-z]*\d+)"
+"""``patient001_frame01``, ``sub-01_ses-2``: how names begin in ACDC, BIDS, CaDIS and their kin."""
+
+
+def rule_from_names(cases: Iterable[str]) -> PatientRule | None:
+    """The rule that names follow by themselves: each begins with a patient, who may have several cases."""
+    pattern = re.compile(f"(?i:{_NAMES})")
+    patients = [match and match[1] for match in map(pattern.match, cases)]
+    if not patients or None in patients or len(set(patients)) == len(patients):
+        return None
+    return PatientRule(pattern.pattern, pattern=pattern)
 
 
 Array = NDArray[Any]

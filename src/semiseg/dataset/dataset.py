@@ -20,6 +20,7 @@ from typing import Any
 from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.description import Description, read_description
 from semiseg.dataset.files import Scan, num_training, scan
+from semiseg.dataset.folds import CaseIds, fold_count, with_folds
 from semiseg.dataset.problem import Problem, raise_if_any
 from semiseg.dataset.split import Budget, Split, make_split
 from semiseg.dataset.split_file import SplitFile, read_split_file
@@ -110,6 +111,24 @@ class Dataset:
             regions_class_order=description.regions_class_order,
         )
 
+    def fold_count(self, wanted: int | None = None) -> int | None:
+        """How many folds a fold is one of: those of the split file's cross-validation, or that can be made.
+
+        None where the split file lists folds of its own and no number is wanted.
+
+        Raises:
+            UsageError: fewer labeled cases or patients than folds, or another number of folds in the file.
+        """
+        if self.splits is not None and self.splits.published and wanted is None:
+            return None
+        return fold_count(self.splits, self.ids, wanted)
+
+    @property
+    def ids(self) -> CaseIds:
+        """The names of all cases, by what the folder says of them."""
+        lists = (self.annotated, self.unannotated, self.test)
+        return CaseIds(*(tuple(case.id for case in cases) for cases in lists))
+
     def split(
         self,
         labeled: int | None = None,
@@ -117,17 +136,20 @@ class Dataset:
         seed: int = 0,
         *,
         labeled_patients: int | None = None,
+        folds: int | None = None,
     ) -> Split:
-        """The labeled, unlabeled, validation and test cases of a run.
+        """The labeled, unlabeled, validation, test and held-out cases of a run.
 
         Cases that have a label but are not chosen become plain :class:`Case` objects: their label path is
         dropped. Without a split file the labeled cases are drawn by ``seed`` and there is no validation list.
 
         Args:
             labeled: how many cases to use as labeled, the first ones of the published order; None for all.
-            fold: which fold of the split file.
+            fold: which fold of the split file, or of a cross-validation.
             seed: orders the annotated cases where no order is published.
             labeled_patients: instead of ``labeled``: all cases of the first so many patients.
+            folds: of a cross-validation, which ``fold`` is one of: those of the split file, or else as
+                :func:`semiseg.dataset.folds.with_folds` makes them. None: a published fold.
 
         Raises:
             UsageError: a number that does not fit, or that cuts a patient in two (names the nearest that do).
@@ -137,8 +159,10 @@ class Dataset:
         training: dict[str, Case] = {c.id: c for c in (*self.annotated, *self.unannotated)}
         test: dict[str, Case] = {c.id: c for c in self.test}
         budget = Budget(labeled, labeled_patients)
-        split = make_split(training, test, self.splits, budget=budget, fold=fold, seed=seed)
-        listed = {c.id for c in (*split.labeled, *split.unlabeled, *split.val, *split.test)}
+        file = self.splits if folds is None else with_folds(self.splits, self.ids, folds)
+        split = make_split(training, test, file, budget=budget, fold=fold, folds=folds, seed=seed)
+        used = (*split.labeled, *split.unlabeled, *split.val, *split.test, *split.held_out)
+        listed = {c.id for c in used}
         unused = len({*training, *test} - listed)
         if unused:
             log.info("%d cases are in no list of %s and are not used", unused, split.source)

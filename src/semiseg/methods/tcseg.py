@@ -9,14 +9,21 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from semiseg.core import Batch, Clock, NetFactory, Update
+from semiseg.core import Average, Batch, Clock, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss, regional_cross_entropy
 from semiseg.methods._bases import Teacher
 from semiseg.methods.parts.boxes import columns, draw_columns
-from semiseg.methods.parts.branches import Branches, all_features, all_logits, different_decoders
+from semiseg.methods.parts.branches import (
+    Branches,
+    all_features,
+    all_logits,
+    different_decoders,
+    whole_networks,
+)
 from semiseg.methods.parts.mixing import beta_factors, groups, half
 from semiseg.methods.parts.prototype_maps import class_thresholds, difference, prototype_maps
 from semiseg.methods.parts.unreliable import centers, draw_element, regions
+from semiseg.schedules import ema_update, warm_decay
 from semiseg.settings.options import Amount, Count, Length, Share
 
 
@@ -71,7 +78,11 @@ class TCSeg(Teacher):
         ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run (published: 40 units of
             150 of 20,000).
         ramp_unit: the ramp moves in stairs of this many iterations (published: 150).
-        predict_with: the exported network, with its first decoder (published: the student).
+        average: EMA of ``parameters``, or of ``all`` of the state.
+        keep_center: regions are dilated by an element that has its middle, so that none is dilated away, as
+            every seventh is on average.
+        predict_with: the exported network, with its first decoder (published: the ``student``); or ``both``
+            decoders of the student, the mean of their probabilities, which takes as long as two networks.
     """
 
     def __init__(
@@ -89,7 +100,9 @@ class TCSeg(Teacher):
         teacher_mode: Literal["train", "eval"] = "train",
         ramp: Length | None = None,
         ramp_unit: Length = 1,
-        predict_with: Literal["student", "teacher"] = "student",
+        average: Literal["parameters", "all"] = "parameters",
+        keep_center: bool = False,
+        predict_with: Literal["student", "teacher", "both"] = "student",
     ) -> None:
         super().__init__(
             partial(two_decoders, make_net),
@@ -99,7 +112,8 @@ class TCSeg(Teacher):
             ramp=ramp,
             ramp_unit=ramp_unit,
         )
-        self.predictor = {"student": "main", "teacher": "taught_main"}[predict_with]
+        self.predictor = {"student": "main", "teacher": "taught_main", "both": "decoders"}[predict_with]
+        self.average, self.keep_center = average, keep_center
         self.high, self.low, self.tolerance, self.mix_after = high, low, tolerance, mix_after
         self.map_weights = (0.375, 0.375) if balanced else (0.5, 0.25)
         self.box_axes = box_axes
@@ -115,6 +129,15 @@ class TCSeg(Teacher):
     def taught_main(self) -> nn.Module:
         """The teacher for prediction."""
         return cast(nn.Module, self.teacher.main)
+
+    @property
+    def decoders(self) -> Average:
+        """Both decoders of the student, each as a network; their weights are the student's."""
+        return Average(whole_networks(self.net))
+
+    def after_step(self, t: Clock) -> None:
+        """The teacher follows the student."""
+        ema_update(self.teacher, self.net, warm_decay(t.step, self.decay), buffers=self.average == "all")
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """The student on all images, the teacher on unlabeled ones, the student on boxes; one update."""
@@ -211,7 +234,10 @@ class TCSeg(Teacher):
 
     def draw_element(self, dim: int) -> Tensor:
         """Of the dilation."""
-        return draw_element(dim)
+        element = draw_element(dim)
+        if self.keep_center:
+            element[(len(element) // 2,) * dim] = True
+        return element
 
     def draw_share(self) -> float:
         """Of the edges, that the sides of a box take."""

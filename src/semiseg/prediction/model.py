@@ -87,11 +87,12 @@ class Model:
         allow_code: Collection[str] = (),
         folds: str | Sequence[int] | None = None,
     ) -> Model:
-        """Read a model from run folders or checkpoints; several make an ensemble.
+        """Read a model from run folders, checkpoints or zips; several make an ensemble.
 
         Args:
             path: a run folder (its ``final`` checkpoint, else ``best``, else ``last``), a ``.ckpt`` file, a
-                pattern such as ``runs/D/*/labeled-8_fold-*_seed-0``, or several of them.
+                ``model.zip`` of ``semiseg export``, a pattern such as
+                ``runs/D/*/labeled-8_fold-*_seed-0``, or several of them.
             device: see :func:`semiseg.machine.hardware.select_device`.
             overrides: keys of the ``inference`` section, over what the run was configured with.
             precision: ``32``, ``bf16`` or ``16``; ``auto`` is what is fastest on the device, if the networks
@@ -105,13 +106,13 @@ class Model:
         """
         from semiseg.machine.hardware import native_precision, select_device
         from semiseg.prediction.ensembles import expanded
-        from semiseg.prediction.members import read_member
+        from semiseg.prediction.members import read_members
 
         paths = expanded([path] if isinstance(path, Path | str) else list(path), folds)
         if not paths:
             raise UsageError("no model was given", hint="use -m RUN_FOLDER", code="NO_MODEL")
         where = select_device(device)
-        read = [read_member(Path(p), allow_code) for p in paths]
+        read = [found for p in paths for found in read_members(Path(p), allow_code)]
         members = tuple(member for member, _ in read)
         for member in members:
             layout = torch.channels_last if member.plan.dim == 2 else torch.channels_last_3d
@@ -228,7 +229,7 @@ class Model:
     def prepare(self, image: NDArray[Any], grid: Grid) -> PreparedScan:
         """The first step of :meth:`segment`; it needs no network, and may run in another thread."""
         inputs = []
-        for members in self._groups():
+        for members in self.groups():
             prepared, geometry = preprocess_image(image, grid, members[0].plan)
             inputs.append((tuple(members), prepared))
         return PreparedScan(tuple(inputs), geometry)
@@ -264,7 +265,7 @@ class Model:
                     also(slab)
         return assembly
 
-    def _groups(self) -> list[list[Member]]:
+    def groups(self) -> list[list[Member]]:
         """Members that see the same input through the same windows and mirrors."""
         groups: dict[Any, list[Member]] = {}
         for member in self.members:

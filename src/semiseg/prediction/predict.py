@@ -76,8 +76,8 @@ def predict(
             (its ``imagesTs``), a DICOM file or folder, or a zip of DICOM.
         output: a folder, or one image file when there is one scan. Label maps keep the scan's grid and file
             ending (NIfTI for DICOM); ``CASE.json`` tells how each was made.
-        run: a run folder, a checkpoint, several of them (an ensemble), a pattern with ``*`` that names
-            several, or a loaded model.
+        run: a run folder, a checkpoint, a ``model.zip``, several of them (an ensemble), a pattern with ``*``
+            that names several, or a loaded model.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; for a model that is not loaded yet.
         overwrite: replace what is there. Otherwise files that we did not write are never touched.
         resume: leave scans that the same model has predicted in the same way; False refuses them.

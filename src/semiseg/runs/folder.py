@@ -1,6 +1,7 @@
 """Making and filling the folder of a run.
 
-What a run is called: ``METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``. Needs no torch.
+What a run is called: ``METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``, where a fold of a cross-validation is
+``0of5``. Needs no torch.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ WRITTEN = (
         "checkpoints",
         "pseudo_labels",
         "validation",
+        "held_out",
         "test",
         "tb",
         "progress.png",
@@ -220,6 +222,7 @@ class RunFolder:
             "batch": {"labeled": batch[0], "unlabeled": batch[1]},
             "labeled": len(prepared.split.labeled),
             "validation": len(prepared.split.val),
+            "held_out": len(prepared.split.held_out),
             "selection": config.select if prepared.split.val else "last",
             "protocol": config.protocol,
             "deviations": list(dict.fromkeys([*config.deviations, *deviations])),
@@ -309,10 +312,20 @@ def run_name(config: Config, *, variant: str = "") -> str:
         config: of the run, with the network's name.
         variant: stands for the method, where several runs of one method differ in their settings.
     """
+    fold = f"{config.data.fold}of{config.data.folds}" if config.data.folds else f"{config.data.fold}"
+    return f"{_kind(config, variant)}/labeled-{budget(config.data)}_fold-{fold}_seed-{config.train.seed}"
+
+
+def cross_validation_name(config: Config) -> str:
+    """The place, beside its folds, of what a cross-validation has as a whole."""
+    data = config.data
+    return f"{_kind(config)}/labeled-{budget(data)}_folds-{data.folds or 'all'}_seed-{config.train.seed}"
+
+
+def _kind(config: Config, variant: str = "") -> str:
     network = config.network.name.replace(":", "-").replace("/", "-")
     method = variant or config.method.name.replace(":", "-")
-    kind = f"{method}__{network}__{Path(config.recipe).stem}"
-    return f"{kind}/labeled-{budget(config.data)}_fold-{config.data.fold}_seed-{config.train.seed}"
+    return f"{method}__{network}__{Path(config.recipe).stem}"
 
 
 def budget(data: DataConfig) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from semiseg.settings.resolve import read_yaml, validate
 if TYPE_CHECKING:
     from semiseg.evaluation.results import Evaluation
     from semiseg.prediction.model import Model
+    from semiseg.prediction.packaged import ModelZip
     from semiseg.prediction.record import PredictionReport
 
 FREE_IN_BETWEEN = {"max_time", "checkpoint_minutes", "log_every", "on_collapse"}
@@ -34,6 +35,8 @@ class Run:
     """
 
     folder: Path
+    archive: ModelZip | None = field(default=None, repr=False, compare=False)
+    """The ``model.zip`` that it came from: without logs and lists of cases; its folder goes with it."""
 
     @property
     def config(self) -> Config:
@@ -92,12 +95,14 @@ class Run:
 
 
 def load_run(folder: str | Path) -> Run:
-    """Open a run folder.
+    """Open a run folder, or the ``model.zip`` of one run that ``semiseg export`` wrote.
 
     Raises:
         UsageError: it is not one.
     """
     folder = Path(folder)
+    if folder.suffix.lower() == ".zip" and not folder.is_dir():
+        return _load_zip(folder)
     missing = [name for name in ("config.yaml", "plan.json") if not (folder / name).is_file()]
     if missing:
         raise UsageError(
@@ -108,11 +113,26 @@ def load_run(folder: str | Path) -> Run:
     return Run(folder)
 
 
+def _load_zip(path: Path) -> Run:
+    from semiseg.prediction.packaged import ModelZip
+
+    opened = ModelZip(path)
+    if len(opened.folders) > 1:
+        raise UsageError(
+            f"{path} holds {len(opened.folders)} networks, wanted one run",
+            hint="`semiseg predict -m` and semiseg.Model.load take it as the ensemble that it is",
+            code="NOT_A_RUN",
+        )
+    return replace(load_run(opened.folders[0]), archive=opened)
+
+
 def differences(stored: Config, wanted: Config) -> list[str]:
     """Settings in which a resumed run would differ, leaving out those that may change in between."""
     free = {f"train.{name}" for name in FREE_IN_BETWEEN}
     if wanted.select is None:  # "whatever suits", which the stored run has decided
         free.add("select")
+    if wanted.train.iterations == "auto":  # likewise
+        free.add("train.iterations")
     before, after = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
     keys = sorted({*before, *after} - free)
     return [f"{k}: {before.get(k)} before, {after.get(k)} now" for k in keys if before.get(k) != after.get(k)]

@@ -21,7 +21,7 @@ from semiseg import methods, networks
 from semiseg.batches import augment
 from semiseg.batches.batches import Batches
 from semiseg.batches.prefetch import Prefetch
-from semiseg.batches.resident import blank, make_resident, with_label
+from semiseg.batches.resident import Resident, blank, make_resident, with_label
 from semiseg.core import Average, Batch, Clock, Method, Stage
 from semiseg.errors import DeviceError, Interrupted, UsageError
 from semiseg.inference.predictor import require_settings_fit
@@ -59,6 +59,8 @@ class Session:
     config: Config
     earlier: Mapping[str, Any] | None = None
     """What is known of a resumed run; see :attr:`semiseg.runs.folder.StoredRun.known`."""
+    length: Mapping[str, float] | None = None
+    """For the manifest of a run that is planned for a time; see :mod:`semiseg.training.length`."""
 
     def __post_init__(self) -> None:
         config, plan, fabric = self.config, self.prepared.plan, self.fabric
@@ -109,6 +111,8 @@ class Session:
                     deviations=self.method.deviations,
                     parameters=trained_parameters(self.method),
                 )
+                if self.length:
+                    folder.note("length", dict(self.length))
             validation = None
             if prepared.split.val:
                 validation = Validation(prepared, config, self.precision.name, self.mirrored)
@@ -178,6 +182,7 @@ class Session:
         """Of one stage. Where there are no pseudo-labels yet, as before a run, background stands for them."""
         config, plan, count = self.config, self.prepared.plan, len(self.prepared.labeled)
         labeled, unlabeled = self.cases[:count], self.cases[count:]
+        labeled = without_fold(labeled, *stage.fold)
         if stage.pseudo is not None:
             taught = self.labeler.taught(stage) if self.labeler else blank(unlabeled)
             unlabeled = [with_label(case, taught[case.id]) for case in unlabeled if case.id in taught]
@@ -409,7 +414,7 @@ class StageBatches:
 
     def of(self, stage: Stage) -> Batches:
         """The batches of a stage, which it may share with the one before."""
-        kind = (stage.unlabeled, stage.pseudo and stage.name)
+        kind = (stage.unlabeled, stage.pseudo and stage.name, stage.fold)
         if self._made is None or self._made[0] != kind:
             self._made = (kind, self.make(stage))
         return self._made[1]
@@ -433,6 +438,21 @@ def stage_sizes(stage: Stage, sizes: tuple[int, int], pool: int) -> tuple[int, i
     if stage.unlabeled and (stage.pseudo is None or pool):
         return sizes
     return sum(sizes), 0
+
+
+def without_fold(labeled: list[Resident], place: int, count: int) -> list[Resident]:
+    """The labeled cases of a stage, see :attr:`semiseg.core.Stage.fold`.
+
+    Raises:
+        UsageError: more folds than cases.
+    """
+    if count > len(labeled):
+        raise UsageError(
+            f"{count} folds of {len(labeled)} labeled cases: every fold leaves out one at least",
+            hint=f"use --set method.options.folds={len(labeled)}, or fewer",
+            code="FOLDS",
+        )
+    return [case for i, case in enumerate(labeled) if not count or i % count != place]
 
 
 def trained_parameters(method: Method) -> int:

@@ -25,6 +25,7 @@ from semiseg.runs.run import Run
 from semiseg.settings.config import AUTO_ITERATIONS, Config
 from semiseg.settings.flags import Settings, configured
 from semiseg.settings.resolve import with_network
+from semiseg.training.length import planned_for
 from semiseg.training.session import Session
 
 log = logging.getLogger("semiseg.train")
@@ -71,8 +72,11 @@ def train(
         labeled_patients: the same number counted in patients.
         fold: the fold of the dataset's split file, counted from 0.
         seed: the seed of everything that is drawn at random, 0 or more.
-        iterations: length of the training in optimizer steps; None is chosen for the device.
-        max_time: minutes after which the training saves its state and ends.
+        iterations: length of the training in optimizer steps; None is chosen for ``max_time``, or for the device
+            where there is none.
+        max_time: minutes after which the training saves its state and ends. Without ``iterations`` the training
+            is also planned for this time: some iterations are timed, and length, learning rate and ramps follow.
+            A resumed run keeps the length that it began with.
         settings: other settings, ``{"optimizer.lr": 1e-3}`` or ``["optimizer.lr=1e-3"]``.
         plan: a ``plan.json`` to use instead of making a plan.
         runs: the folder above the run folders, ``DATASET/METHOD__NETWORK__RECIPE/labeled-K_fold-F_seed-S``.
@@ -117,6 +121,7 @@ def train(
             given = Plan.load(Path(plan))
             require_same_data(given, opened, Path(plan))
             config = with_network(config, given.network.name)
+        wanted = config = with_network(config, NetworkPlan().name)
         config = resolved(config, fabric.device.type)
         require_names(config)
         if opened.regions:
@@ -126,7 +131,7 @@ def train(
             tell_first = functools.partial(_tell, fabric, listeners, set())
             stored = folder.stored_run() if resume else None
             if stored is not None:
-                config = stored.resumed_config(config)
+                config = stored.resumed_config(wanted)
                 if not stored.goes_on(config):
                     log.info("%s is finished already", stored.run.folder)
                     return stored.run
@@ -150,6 +155,9 @@ def train(
             if dry_run:
                 session.try_once()
                 return Run(folder.path)
+            if stored is None and wanted.train.iterations == "auto" and config.train.max_time is not None:
+                tell_first(Preparing("timing a few iterations"))
+                session = planned_for(config.train.max_time, session)
             if stored is None and fabric.global_rank == 0:  # only now, when nothing can be wrong any more
                 folder.make()
             return session.run(folder, listeners)
@@ -175,8 +183,7 @@ def resolved(config: Config, device_type: str) -> Config:
     config = with_network(config, NetworkPlan().name)
     if config.train.iterations != "auto":
         return config
-    train = config.train.model_copy(update={"iterations": AUTO_ITERATIONS[device_type]})
-    return config.model_copy(update={"train": train})
+    return config.with_length(AUTO_ITERATIONS[device_type])
 
 
 @contextmanager

@@ -28,11 +28,11 @@ Pairs = list[str] | None
 def run(
     out: Output,
     source: Annotated[
-        Path, typer.Argument(metavar="DIR", show_default=False, help="A folder of scans and masks.")
+        Path, typer.Argument(metavar="DIR", show_default=False, help="Folder of scans and masks.")
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="The dataset folder.  [default: beside DIR]"),
+        typer.Option("-o", "--output", metavar="DIR", help="Dataset folder to make.  [default: beside DIR]"),
     ] = None,
     link: Annotated[bool, typer.Option("--link", help="Hard-link files instead of copying them.")] = False,
     label: Annotated[
@@ -42,13 +42,14 @@ def run(
         Pairs, typer.Option("--channel", metavar="INDEX=NAME", help="Name a channel; may be repeated.")
     ] = None,
     max_classes: Annotated[
-        int, typer.Option("--max-classes", metavar="N", min=1, help="Masks with more values are refused.")
+        int,
+        typer.Option("--max-classes", metavar="N", min=1, help="Refuse masks with more values than this."),
     ] = 30,
     workers: options.Workers = None,
 ) -> None:
-    """Make a dataset folder out of a pile of scans: NIfTI, NRRD, MetaImage, PNG, TIFF, DICOM, flat or nested.
+    """Turn a folder of scans into a dataset: NIfTI, NRRD, MetaImage, PNG, TIFF or DICOM, flat or nested.
 
-    Finds out which files are masks, which channels and classes there are, and which scans have no label.
+    Finds which files are masks, which channels and classes there are, and which scans have no label.
     The source is never changed.
     """
     from semiseg.dataset.adopt import adopt

@@ -32,13 +32,17 @@ def run(
             "--input",
             metavar="PATH",
             show_default=False,
-            help="An image, a folder of images or DICOM, a zip.",
+            help="Image, folder of images or DICOM, or zip.",
         ),
     ],
     output: Annotated[
         Path,
         typer.Option(
-            "-o", "--output", metavar="PATH", show_default=False, help="A folder, or a file for one scan."
+            "-o",
+            "--output",
+            metavar="PATH",
+            show_default=False,
+            help="Output folder, or a file for one scan.",
         ),
     ],
     model: Annotated[
@@ -48,7 +52,7 @@ def run(
             "--model",
             metavar="RUN",
             show_default=False,
-            help="A run folder or checkpoint; several, or a quoted pattern with *: an ensemble.",
+            help="Run folder, checkpoint or model.zip; several, or a quoted pattern with *: an ensemble.",
         ),
     ],
     folds: Annotated[
@@ -73,7 +77,7 @@ def run(
         bool, typer.Option("--overlay", help="Also write a picture of each scan with outlines.")
     ] = False,
     uncertainty: Annotated[
-        bool, typer.Option("--uncertainty", help="Also write an entropy map per scan.")
+        bool, typer.Option("--uncertainty", help="Also write an entropy map for each scan.")
     ] = False,
     save_probabilities: Annotated[
         bool, typer.Option("--save-probabilities", help="Also write all class probabilities (.npz).")
@@ -97,14 +101,17 @@ def run(
         bool | None,
         typer.Option(
             "--mirror/--no-mirror",
-            help="Average over views mirrored as in training.  [default: as configured]",
+            help="Average over mirrored views, as in training.  [default: as configured]",
         ),
     ] = None,
     quality: Annotated[
-        str, typer.Option("--quality", metavar="NAME", help="balanced, or best: mirrored, too.")
+        str,
+        typer.Option(
+            "--quality", metavar="NAME", help="Quality: balanced, or best (slower, mirrored views)."
+        ),
     ] = "balanced",
     precision: Annotated[
-        str, typer.Option("--precision", metavar="NAME", help="auto, 32, bf16 or 16.")
+        str, typer.Option("--precision", metavar="NAME", help="Number format: auto, 32, bf16 or 16.")
     ] = "auto",
     allow_code: Annotated[
         list[str] | None,
@@ -112,7 +119,7 @@ def run(
             "--allow-code",
             metavar="MODULE",
             show_default=False,
-            help="Import this module where the model names a network of it; may be repeated.",
+            help="Allow a model to import its network from this module; may be repeated.",
         ),
     ] = None,
     config: options.Config = None,
@@ -120,16 +127,18 @@ def run(
     device: options.Device = None,
     workers: Annotated[
         int | None,
-        typer.Option("-j", "--workers", metavar="N", min=0, help="Scans read ahead.  [default: 1]"),
+        typer.Option(
+            "-j", "--workers", metavar="N", min=0, help="Number of scans to read ahead.  [default: 1]"
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
     resume: Annotated[
         bool,
-        typer.Option("--resume/--no-resume", help="Leave scans that were already predicted in the same way."),
+        typer.Option("--resume/--no-resume", help="Skip scans that were already predicted in the same way."),
     ] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scans, predict none.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scans; predict none.")] = False,
 ) -> None:
-    """Segment scans with a trained model: label maps in each scan's own grid, and a record of each.
+    """Segment new scans with a trained model; label maps lie on each scan's own voxel grid.
 
     One bad scan does not stop the others: it is listed, and the exit code is 5.
     """

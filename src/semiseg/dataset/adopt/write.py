@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 
 from semiseg.dataset.adopt.draft import Draft, Item, Source, some
 from semiseg.dataset.adopt.looks import load, look, single_channel
+from semiseg.dataset.case import rule_from_names
 from semiseg.dataset.check.case import Voxels
 from semiseg.dataset.files import PHOTO_ENDINGS
 from semiseg.images import ending_of, write
@@ -214,29 +214,21 @@ def _image_array(array: Voxels, shape: tuple[int, ...], file: Target, colors: bo
     return array[..., 0] if has_colors else array
 
 
-_PATTERN = r"((?:patient|subject|sub|pat)[-_]?[A-Za-z]*\d+)"
-"""``patient001_frame01``, ``sub-01_ses-2``: the words that ACDC, BIDS and their kin begin names with."""
-
-
 def patient_rule(draft: Draft) -> str | None:
     """The regular expression for ``group_by_patient``, when names tell patients and some have several scans.
 
     Where a patient already has scans with and without a mask, or in training and test, nothing is written
     (every split would be refused) and a notice names them.
     """
-    lists: dict[str, set[str]] = defaultdict(set)
-    scans: dict[str, int] = defaultdict(int)
-    for item in draft.items:
-        match = re.match(_PATTERN, item.id, re.IGNORECASE)
-        if match is None:
-            return None
-        lists[match[1]].add(item.part)
-        scans[match[1]] += 1
-    if all(count == 1 for count in scans.values()):
+    rule = rule_from_names(item.id for item in draft.items)
+    if rule is None:
         return None
+    lists: dict[str, set[str]] = defaultdict(set)
+    for item in draft.items:
+        lists[rule.patient(item.id) or ""].add(item.part)
     torn = sorted(patient for patient, parts in lists.items() if len(parts) > 1)
     if torn:
         draft.notices.append(f"{len(torn)} patients have scans in more than one list: {some(torn)}")
         return None
     draft.decisions.append("cases of one patient, told by the beginning of their names, are kept together")
-    return f"(?i:{_PATTERN})"
+    return rule.text
