@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from semiseg.dataset.write_split import split
     from semiseg.delivery.export import export
     from semiseg.errors import SemisegError
-    from semiseg.evaluation.evaluate import evaluate_folders as evaluate
+    from semiseg.evaluation.arrays import evaluate
     from semiseg.prediction.model import Model
     from semiseg.prediction.predict import predict
     from semiseg.preparation.plan import Plan
@@ -77,9 +77,9 @@ _HOMES = {
     "SemisegError": "errors",
     "check": "dataset.check",
     "compare": "comparison.compare",
-    "cross_validate": "training.cross_validation",
     "convert": "dataset.public.convert",
-    "evaluate": "evaluation.evaluate:evaluate_folders",
+    "cross_validate": "training.cross_validation",
+    "evaluate": "evaluation.arrays",
     "export": "delivery.export",
     "init": "dataset.adopt:adopt",
     "load_run": "runs.run",

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from semiseg import images
@@ -31,9 +30,15 @@ from semiseg.prediction.record import (
     unlike_in,
     versions,
 )
-from semiseg.prediction.results import WRITERS, Finished, Wanted, require_dicom, require_forms
+from semiseg.prediction.results import (
+    WRITERS,
+    Finished,
+    Wanted,
+    picture_of,
+    require_dicom,
+    require_forms,
+)
 from semiseg.prediction.scans import Scan, stem_of
-from semiseg.preparation.plan import Plan
 from semiseg.preparation.unlike import Unlike, unlike
 
 log = logging.getLogger("semiseg.prediction")
@@ -198,7 +203,7 @@ class Job:
         """
         image, grid, meta = task.scan.load()
         require_dicom(task.scan.id, self.wanted, meta)
-        picture = _picture(image, self.plan) if self.wanted.picture else None
+        picture = picture_of(image, self.plan) if self.wanted.picture else None
         return Ready(self.model.prepare(image, grid), grid, meta, unlike(self.plan, image, grid), picture)
 
     def infer(self, task: Task, ready: Callable[[], Ready]) -> Inferred | CaseResult:
@@ -313,13 +318,6 @@ class Job:
     def _failed(self, name: str, began: float, error: SemisegError) -> CaseResult:
         told = {key: value for key, value in error.as_dict().items() if key != "ok"}
         return CaseResult(name, "failed", _since(began), error=told)
-
-
-def _picture(image: NDArray[Any], plan: Plan) -> NDArray[Any]:
-    """What a person sees of (C, *S): colors (*S, 3) where the channels are such, else the first channel."""
-    if len(image) == 3 and all(channel.scheme == "rgb_to_0_1" for channel in plan.channels):
-        return np.moveaxis(image, 0, -1)
-    return image[0]
 
 
 def _since(began: float) -> float:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from semiseg.errors import UsageError, unknown_name
@@ -189,22 +189,61 @@ class Model:
         tree = self.settings.model_dump() | overrides
         return replace(self, settings=validate({"inference": tree}).inference)
 
+    @overload
     def segment(
         self, image: NDArray[Any], grid: Grid, *, probabilities: bool = False, entropy: bool = False
-    ) -> Segmentation:
-        """Predict one scan.
+    ) -> Segmentation: ...
+
+    @overload
+    def segment(
+        self,
+        image: Any,
+        grid: None = None,
+        *,
+        spacing: Sequence[float] | None = None,
+        affine: ArrayLike | None = None,
+        probabilities: bool = False,
+        uncertainty: bool = False,
+    ) -> Any: ...
+
+    def segment(
+        self,
+        image: Any,
+        grid: Grid | None = None,
+        *,
+        spacing: Sequence[float] | None = None,
+        affine: ArrayLike | None = None,
+        probabilities: bool = False,
+        uncertainty: bool = False,
+        entropy: bool = False,
+    ) -> Any:
+        """Predict one image that is in memory.
 
         Args:
-            image: (C, *S), any numeric type, as the files hold it.
-            grid: where the voxels lie.
+            image: an array, a nibabel or a SimpleITK image, or a list of one for each channel; see
+                :func:`semiseg.prediction.arrays.segment`. With ``grid``: (C, *S) as the files hold it.
+            grid: where the voxels of an array lie, as the house's own readers say it.
+            spacing: mm along each axis of an array.
+            affine: (4, 4) index to RAS+ mm of an array, instead of ``spacing``.
             probabilities: also return class probabilities.
-            entropy: also return the uncertainty map.
+            uncertainty: also return the uncertainty map.
+            entropy: the same, with ``grid``.
+
+        Returns:
+            The label map, of the kind that ``image`` is; with probabilities or uncertainty a
+            :class:`semiseg.prediction.arrays.Segmented`; with ``grid`` a :class:`Segmentation`.
 
         Raises:
             DataError: an image that does not fit the plan.
             DeviceError: one window does not fit into memory.
             SemisegError: the network's answer is not finite.
         """
+        if grid is None:
+            from semiseg.prediction.arrays import segment
+
+            more = {"probabilities": probabilities, "uncertainty": uncertainty or entropy}
+            found = segment(self, image, spacing=spacing, affine=affine, **more)
+            return found if any(more.values()) else found.labels
         prepared = self.prepare(image, grid)
         return self.infer(prepared, probabilities=probabilities, entropy=entropy).result()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,18 @@ class Run:
         from semiseg.prediction.model import Model
 
         return Model.load(self.folder, device, allow_code=allow_code)
+
+    @cached_property
+    def _loaded(self) -> Model:
+        return self.model()
+
+    def segment(self, image: Any, **options: Any) -> Any:
+        """Predict an array or image in memory; see :meth:`semiseg.prediction.model.Model.segment`.
+
+        The network is read once, and stays on the device that is chosen by itself; for another one, or with
+        code of others, take ``run.model(device, allow_code=…)``.
+        """
+        return self._loaded.segment(image, **options)
 
     def predict(self, inputs: str | Path, output: str | Path, **options: Any) -> PredictionReport:
         """Segment a file, folder, DICOM series or zip (see :func:`semiseg.prediction.predict.predict`)."""
