@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from semiseg.delivery.export import export
     from semiseg.errors import SemisegError
     from semiseg.evaluation.arrays import evaluate
+    from semiseg.labeling.accept import accept
+    from semiseg.labeling.next import next_cases
     from semiseg.prediction.model import Model
     from semiseg.prediction.predict import predict
     from semiseg.preparation.plan import Plan
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from semiseg.preparation.prepare import prepare
     from semiseg.runs.run import Run, load_run
     from semiseg.settings.config import Config
+    from semiseg.studio.serve import studio
     from semiseg.sweeping.sweep import sweep
     from semiseg.training.cross_validation import cross_validate
     from semiseg.training.train import train
@@ -48,6 +51,7 @@ __all__ = [
     "Run",
     "SemisegError",
     "__version__",
+    "accept",
     "check",
     "compare",
     "convert",
@@ -57,11 +61,13 @@ __all__ = [
     "init",
     "load_run",
     "make_plan",
+    "next_cases",
     "plan",
     "predict",
     "prepare",
     "recommend",
     "split",
+    "studio",
     "sweep",
     "train",
     "tune",
@@ -75,6 +81,7 @@ _HOMES = {
     "Plan": "preparation.plan",
     "Run": "runs.run",
     "SemisegError": "errors",
+    "accept": "labeling.accept",
     "check": "dataset.check",
     "compare": "comparison.compare",
     "convert": "dataset.public.convert",
@@ -84,11 +91,13 @@ _HOMES = {
     "init": "dataset.adopt:adopt",
     "load_run": "runs.run",
     "make_plan": "preparation.planner",
+    "next_cases": "labeling.next",
     "plan": "preparation.prepare:plan_dataset",
     "predict": "prediction.predict",
     "prepare": "preparation.prepare",
     "recommend": "advice.advise",
     "split": "dataset.write_split",
+    "studio": "studio.serve",
     "sweep": "sweeping.sweep",
     "train": "training.train",
     "tune": "tuning.tune",

@@ -28,6 +28,8 @@ from semiseg.settings.config import Config, DataConfig
 WRITTEN = (
     *(
         "checkpoints",
+        "calibration",
+        "calibration.json",
         "pseudo_labels",
         "validation",
         "held_out",
@@ -240,6 +242,7 @@ class RunFolder:
             "validation": len(prepared.split.val),
             "held_out": len(prepared.split.held_out),
             "selection": config.select if prepared.split.val else "last",
+            "warm_start": config.train.warm_start,
             "protocol": config.protocol,
             "deviations": list(dict.fromkeys([*config.deviations, *deviations])),
             "precision": precision,

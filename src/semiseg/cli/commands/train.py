@@ -66,6 +66,16 @@ def run(
             rich_help_panel=LENGTH,
         ),
     ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option("--warm-start", metavar="RUN", help="Begin with the weights of an earlier run."),
+    ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Also train on folds of the labels: predictions get an expected Dice."
+        ),
+    ] = False,
     config: options.Config = None,
     settings: options.Set = None,
     plan: options.PlanFile = None,
@@ -137,6 +147,7 @@ def run(
         seed=seed,
         iterations=iterations,
         max_time=max_time,
+        warm_start=None if warm_start is None else str(options.find_run(warm_start).absolute()),
     )
     options.require_method(wanted.method.name)
     where, processes = options.device(device), options.workers(workers)
@@ -166,7 +177,7 @@ def run(
         if number == "all" and not dry_run:
             _tell_all(out, cross_validate(opened, wanted, **given))
             return
-        trained = train(opened, wanted, devices=devices, dry_run=dry_run, **given)
+        trained = train(opened, wanted, devices=devices, calibrate=calibrate, dry_run=dry_run, **given)
     if not first:
         return
     if dry_run:
