@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from semiseg.preparation.planner import make_plan
     from semiseg.preparation.prepare import plan_dataset as plan
     from semiseg.preparation.prepare import prepare
+    from semiseg.labeling.accept import accept
     from semiseg.runs.run import Run, load_run
     from semiseg.settings.config import Config
+    from semiseg.studio.serve import studio
     from semiseg.sweeping.sweep import sweep
     from semiseg.training.train import train
     from semiseg.tuning.tune import tune
@@ -44,6 +46,7 @@ __all__ = [
     "Run",
     "SemisegError",
     "__version__",
+    "accept",
     "check",
     "compare",
     "evaluate",
@@ -54,6 +57,7 @@ __all__ = [
     "predict",
     "prepare",
     "recommend",
+    "studio",
     "sweep",
     "train",
     "tune",
@@ -67,6 +71,7 @@ _HOMES = {
     "Plan": "preparation.plan",
     "Run": "runs.run",
     "SemisegError": "errors",
+    "accept": "labeling.accept",
     "check": "dataset.check",
     "compare": "comparison.compare",
     "evaluate": "evaluation.evaluate:evaluate_folders",
@@ -77,6 +82,7 @@ _HOMES = {
     "predict": "prediction.predict",
     "prepare": "preparation.prepare",
     "recommend": "advice.advise",
+    "studio": "studio.serve",
     "sweep": "sweeping.sweep",
     "train": "training.train",
     "tune": "tuning.tune",
