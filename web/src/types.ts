@@ -158,6 +158,8 @@ export interface Recommendation {
   max_time: string;
   methods: { name: string; summary: string }[];
   warm_start: string | null;
+  /** False: the scans are still looked at, ask again. */
+  ready?: boolean;
 }
 
 export interface RunRow {

@@ -1,12 +1,7 @@
 /** Unsaved strokes on the server, so that a reload, a crash or another browser finds them again. */
 
 import { casePath, offline, query, request } from "../api.ts";
-
-/** Packs bytes; label maps shrink to a hundredth. */
-export async function packed(bytes: Uint8Array<ArrayBuffer>): Promise<Blob> {
-  const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream("gzip"));
-  return new Response(stream).blob();
-}
+import { packed } from "./packing.ts";
 
 /** Sends drafts of one case, one at a time, the newest last; tries again while the server is away. */
 export class Drafts {

@@ -46,7 +46,12 @@ export const casePage: Page = async (root, { session }, { id }) => {
     await desk?.close();
   };
   requestAnimationFrame(() => {
-    if (!left) begin().catch((error: unknown) => !left && replace(stage, failure(error, () => location.reload())));
+    if (left) return;
+    begin().catch((error: unknown) => {
+      if (left) return;
+      desk?.viewer.close();
+      replace(stage, failure(error, () => location.reload()));
+    });
   });
   return leave;
 };

@@ -22,6 +22,7 @@ export const training: Page = async (root, shell, route) => {
 
 class Training {
   private readonly list = h("ul", { class: "jobs" });
+  private readonly form = h("div", {});
   private readonly view = h("div", { class: "job" });
   private readonly runs = h("section", { class: "panel" });
   private readonly shell: Shell;
@@ -35,9 +36,10 @@ class Training {
     this.shell = shell;
     this.chosen = chosen;
     replace(this.runs, runTable(runs));
+    this.showForm(recommended, runs);
     root.append(
       h("h1", {}, "Training"),
-      h("div", { class: "columns wide-right" }, h("div", {}, form(shell, recommended, runs, (job) => this.started(job)), h("section", { class: "panel" }, h("h2", {}, "Jobs"), this.list)), this.view),
+      h("div", { class: "columns wide-right" }, h("div", {}, this.form, h("section", { class: "panel" }, h("h2", {}, "Jobs"), this.list)), this.view),
       this.runs,
     );
   }
@@ -46,6 +48,16 @@ class Training {
     this.closed = true;
     window.clearTimeout(this.timer);
     this.shown?.close();
+  }
+
+  /** The form is there at once; what is recommended may take a look at the scans first. */
+  private showForm(recommended: Recommendation, runs: readonly RunRow[]): void {
+    if (this.closed || this.form.contains(document.activeElement)) return;
+    replace(this.form, form(this.shell, recommended, runs, (job) => this.started(job)));
+    if (recommended.ready !== false) return;
+    window.setTimeout(() => {
+      if (!this.closed) void get<Recommendation>("/api/recommend").then((again) => this.showForm(again, runs), () => {});
+    }, 2000);
   }
 
   private started(job: Job): void {
@@ -120,7 +132,8 @@ function form(shell: Shell, recommended: Recommendation, runs: readonly RunRow[]
     then_predict: true,
   };
   const summary = h("small", { class: "muted" });
-  const describe = () => (summary.textContent = values.method === recommended.method ? recommended.reason : (recommended.methods.find((m) => m.name === values.method)?.summary ?? ""));
+  const describe = () =>
+    (summary.textContent = values.method === recommended.method ? recommended.reason : (recommended.methods.find((m) => m.name === values.method)?.summary ?? ""));
   const methods = recommended.methods.some((m) => m.name === recommended.method) ? recommended.methods : [{ name: recommended.method, summary: "" }, ...recommended.methods];
   const iterations = h("input", { type: "number", min: 1, step: 1, placeholder: "as the time allows" });
   const predict = h("input", { type: "checkbox", checked: true });

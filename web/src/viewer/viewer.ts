@@ -68,11 +68,9 @@ export class Viewer {
       isForceMouseClickToVoxelCenters: true,
       backColor: [0, 0, 0, 1],
       crosshairColor: [0.36, 0.71, 0.79, 0.6],
-      crosshairWidth: 1,
-      crosshairGap: 4,
+      crosshairWidthUnit: "mm",
       fontMinPx: 12,
       multiplanarPadPixels: 4,
-      multiplanarLayout: MULTIPLANAR_TYPE.GRID,
       loadingText: "",
       clipPlaneHotKey: "",
       cycleClipPlaneHotKey: "",
@@ -104,7 +102,9 @@ export class Viewer {
     } else {
       nv.addVolume(image);
     }
-    if (this.flat) this.layout("axial");
+    const extent = Math.max(...this.dims.map((n, i) => n * (this.spacing[i] as number)));
+    nv.opts.crosshairGap = extent * 0.02;
+    nv.setCrosshairWidth(extent * 0.004);
   }
 
   private get image(): NVImage {
@@ -153,6 +153,7 @@ export class Viewer {
     const { nv } = this;
     const type = single[name];
     nv.opts.multiplanarShowRender = name === "all" ? SHOW_RENDER.ALWAYS : SHOW_RENDER.NEVER;
+    nv.opts.multiplanarLayout = name === "all" ? MULTIPLANAR_TYPE.GRID : MULTIPLANAR_TYPE.AUTO;
     nv.setSliceType(type ?? SLICE_TYPE.MULTIPLANAR);
   }
 

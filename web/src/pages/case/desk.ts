@@ -3,6 +3,7 @@
 import { bytes, casePath, get, query } from "../../api.ts";
 import { Drafts } from "../../drawing/drafts.ts";
 import { read, toFile, toViewer, write } from "../../drawing/nifti.ts";
+import { unpacked } from "../../drawing/packing.ts";
 import { Pad, type Settings } from "../../drawing/pad.ts";
 import type { CaseDetail, LabelClass, Session } from "../../types.ts";
 import type { ClassColors, Layout, Viewer } from "../../viewer/viewer.ts";
@@ -105,7 +106,7 @@ export class Desk {
 
   /** A label map of the server in the viewer's order, as class numbers. */
   async labelMap(url: string, what: string): Promise<{ data: Uint8Array; unknown: number }> {
-    const { voxels } = read(await this.file(url, what));
+    const { voxels } = read(await unpacked(await this.file(url, what)));
     return toViewer(voxels, this.viewer.order, new Map(this.classes.map((c) => [c.value, c.number])));
   }
 

@@ -186,7 +186,7 @@ export function windowPanel(desk: Desk, channel: (channel: number) => Promise<vo
           shown = Number(value);
           void channel(shown);
         }, { "aria-label": "Channel" }),
-      !rgb && h("div", { class: "presets", role: "group", "aria-label": "Windows" }, [{ name: "usual", ...(images[shown]?.window ?? { low: 0, high: 1 }) }, ...windows].map((w) => button(w.name, () => set(w.low, w.high), { class: "preset", title: `${w.low} to ${w.high}` }))),
+      !rgb && h("div", { class: "presets", role: "group", "aria-label": "Windows" }, windows.map((w) => button(w.name, () => set(w.low, w.high), { class: "preset", title: `${w.low} to ${w.high}` }))),
       !rgb && numbers(),
       h("label", { class: "inline" }, interpolation, "Smooth between voxels"),
     );

@@ -1,7 +1,7 @@
 /** Save, and what happens when somebody else saved meanwhile. */
 
 import { ApiError, casePath, query, request } from "../../api.ts";
-import { packed } from "../../drawing/drafts.ts";
+import { packed } from "../../drawing/packing.ts";
 import { plural, when } from "../../format.ts";
 import { choose, tell, words } from "../../notices.ts";
 import type { Saved } from "../../types.ts";

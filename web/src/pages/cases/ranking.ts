@@ -7,7 +7,7 @@ import { href } from "../../route.ts";
 import type { Job, Ranking, Strategy } from "../../types.ts";
 
 export function nextToLabel(changed: () => void): HTMLElement {
-  const panel = h("section", { class: "panel next", "aria-label": "Label next" });
+  const panel = h("section", { class: "panel next", "aria-label": "Label next", hidden: true });
   void attempt(async () => show(panel, await get<Ranking>("/api/ranking"), await get<Strategy[]>("/api/strategies"), changed));
   return panel;
 }
@@ -40,6 +40,7 @@ function show(panel: HTMLElement, ranking: Ranking, strategies: readonly Strateg
     }
   };
   describe();
+  panel.hidden = false;
   replace(panel, h("div", { class: "row" }, h("h2", {}, "Label next"), ranking.stale && h("span", { class: "mark warn" }, "made before the last labels"), h("span", { class: "grow" }), choice, propose), list(ranking) ?? about);
 }
 
