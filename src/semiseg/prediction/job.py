@@ -20,6 +20,8 @@ from semiseg.errors import DeviceError, SemisegError, UsageError
 from semiseg.images.grid import Grid
 from semiseg.machine.files import printable, require_writable, write_json
 from semiseg.prediction.assembly import Assembly
+from semiseg.prediction.calibration import of_model
+from semiseg.prediction.doubt import Doubt
 from semiseg.prediction.model import Model, PreparedScan
 from semiseg.prediction.record import (
     CaseResult,
@@ -71,6 +73,8 @@ class Inferred(NamedTuple):
     unlike: list[Unlike]
     began: float
     """When they began."""
+    doubt: Doubt
+    """What the probabilities say of their own worth."""
 
 
 class Job:
@@ -92,6 +96,8 @@ class Job:
             "precision": model.precision,
             "mirrored_axes": [list(model.mirrored(member)) for member in model.members],
         }
+        sources = self.model_dict["members"]
+        self.calibration, self.not_calibrated = of_model(sources, self.options)
         plans = [member.plan for member in model.members]
         self.plan = next((plan for plan in plans if plan.seen is not None), model.plan)
         if self.plan.seen is None:
@@ -194,7 +200,9 @@ class Job:
 
         def work() -> Inferred:
             scan, grid, meta, found = ready()
-            return Inferred(self.model.infer(scan, entropy=self.uncertainty), grid, meta, found, began)
+            doubt = Doubt(self.model.plan)
+            assembly = self.model.infer(scan, entropy=self.uncertainty, also=doubt.add)
+            return Inferred(assembly, grid, meta, found, began, doubt)
 
         return self._guarded(task, began, work)
 
@@ -240,6 +248,7 @@ class Job:
             "sizes": sizes,
             "unit": size_unit(grid),
             "unlike": [one.as_dict() for one in inferred.unlike],
+            **self._trust(inferred.doubt.result()),
         }
         try:
             write_json(outputs.record, record | {"status": "writing"})
@@ -277,6 +286,14 @@ class Job:
             # PNG and TIFF readers look for this key in CASE.json
             **({"spacing": list(grid.spacing)} if grid.unit == "mm" else {}),
         }
+
+    def _trust(self, doubt: dict[str, Any]) -> dict[str, Any]:
+        """How far the prediction doubts itself, and the Dice that is to be expected of it."""
+        if self.calibration is None:
+            told: dict[str, Any] = {"expected_dice": None, "expected_dice_reason": self.not_calibrated}
+        else:
+            told = self.calibration.told(doubt)
+        return {"uncertainty": doubt, **told}
 
     def _is_ours(self, record: dict[str, Any]) -> bool:
         model = record.get("model")

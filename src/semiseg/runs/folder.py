@@ -27,6 +27,8 @@ from semiseg.settings.config import Config, DataConfig
 WRITTEN = (
     *(
         "checkpoints",
+        "calibration",
+        "calibration.json",
         "pseudo_labels",
         "validation",
         "test",
@@ -221,6 +223,7 @@ class RunFolder:
             "labeled": len(prepared.split.labeled),
             "validation": len(prepared.split.val),
             "selection": config.select if prepared.split.val else "last",
+            "warm_start": config.train.warm_start,
             "protocol": config.protocol,
             "deviations": list(dict.fromkeys([*config.deviations, *deviations])),
             "precision": precision,

@@ -139,6 +139,8 @@ class TrainConfig(_Section):
     """Decay of averaged weights used for prediction; 0 keeps none."""
     max_time: float | None = Field(None, gt=0)
     """Minutes after which the run saves and exports what it has; ``--resume`` trains on."""
+    warm_start: str | None = None
+    """A run folder or checkpoint whose weights the predictor begins with, instead of random ones."""
     checkpoint_minutes: float = Field(10.0, gt=0)
     log_every: int = Field(10, ge=1)
     max_bad_steps: int = Field(20, ge=1)

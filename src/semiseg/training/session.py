@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ from semiseg.training.side_by_side import in_words, side_by_side
 from semiseg.training.stages import clock_at, first_steps
 from semiseg.training.update import iterate
 from semiseg.training.validation import Validation
+from semiseg.training.warm import start_from
 
 log = logging.getLogger("semiseg.train")
 
@@ -75,6 +77,8 @@ class Session:
         build: Callable[..., Method] = kind
         method = build(make_net, **options)
         method.activation = plan.head.activation
+        if config.train.warm_start and self.earlier is None:
+            start_from(method, Path(config.train.warm_start), self.prepared.split)
         if config.train.channels_last:
             self_check.to_format(method, layout)
         self.method = method.to(fabric.device)

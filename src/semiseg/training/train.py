@@ -6,12 +6,14 @@ import functools
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_fabric import Fabric
 
 from semiseg import methods, networks
 from semiseg.batches import augment
+from semiseg.dataset.case import PatientRule
 from semiseg.dataset.dataset import Dataset
 from semiseg.errors import UsageError
 from semiseg.machine.files import held
@@ -19,12 +21,15 @@ from semiseg.machine.hardware import cores, keep_freed_memory
 from semiseg.machine.processes import launched, repeatable
 from semiseg.preparation.plan import NetworkPlan, Plan
 from semiseg.preparation.prepare import Prepared, prepare, require_same_data
+from semiseg.prediction.calibration import FEWEST
 from semiseg.runs.events import Listener, Preparing, tell
 from semiseg.runs.folder import RunFolder
 from semiseg.runs.run import Run
 from semiseg.settings.config import AUTO_ITERATIONS, Config
 from semiseg.settings.flags import Settings, configured
 from semiseg.settings.resolve import with_network
+from semiseg.training.calibrate import calibrate as calibrate_run
+from semiseg.training.calibrate import tell_cost
 from semiseg.training.session import Session
 
 log = logging.getLogger("semiseg.train")
@@ -43,6 +48,7 @@ def train(
     seed: int | None = None,
     iterations: int | None = None,
     max_time: float | None = None,
+    warm_start: str | Path | None = None,
     settings: Settings | None = None,
     plan: str | Path | None = None,
     runs: str | Path = "runs",
@@ -52,6 +58,7 @@ def train(
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    calibrate: bool = False,
     listeners: Sequence[Listener] = (),
     dry_run: bool = False,
 ) -> Run:
@@ -73,6 +80,8 @@ def train(
         seed: the seed of everything that is drawn at random, 0 or more.
         iterations: length of the training in optimizer steps; None is chosen for the device.
         max_time: minutes after which the training saves its state and ends.
+        warm_start: a run folder or checkpoint whose weights the network begins with; it must not have learned
+            from what this run holds out.
         settings: other settings, ``{"optimizer.lr": 1e-3}`` or ``["optimizer.lr=1e-3"]``.
         plan: a ``plan.json`` to use instead of making a plan.
         runs: the folder above the run folders, ``DATASET/METHOD__NETWORK__RECIPE/labeled-K_fold-F_seed-S``.
@@ -82,6 +91,8 @@ def train(
         workers: processes that prepare the scans; None is the number of cores, 0 is this process.
         resume: go on with an interrupted run; start one where there is none.
         overwrite: replace an earlier run in the same folder.
+        calibrate: also train on folds of the labels, so that predictions come with an expected Dice; a
+            validation list of four scans makes that needless.
         listeners: functions that are called with every event (:mod:`semiseg.runs.events`), such as
             ``semiseg.runs.console.Console()``.
         dry_run: prepare everything and do one iteration, but write no run folder.
@@ -107,12 +118,56 @@ def train(
         seed=seed,
         iterations=iterations,
         max_time=max_time,
+        warm_start=None if warm_start is None else str(Path(warm_start).expanduser().absolute()),
     )
-    workers = cores() if workers is None else workers
-    with launched(device, devices) as fabric, repeatable(config.train.deterministic):
+    opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+    where = _Where(device, devices, cores() if workers is None else workers, tuple(listeners))
+    if calibrate and not dry_run:
+        told = opened.split(config.data.labeled, config.data.fold, config.train.seed,
+                            labeled_patients=config.data.labeled_patients)  # fmt: skip
+        if len(told.val) < FEWEST:
+            tell_cost([c.id for c in told.labeled], _rule(opened), config.train.iterations)
+    folder = Path(run or runs)
+    made = _train(opened, config, where, folder, plan, exact=run is not None, resume=resume, overwrite=overwrite,
+                  dry_run=dry_run)  # fmt: skip
+    if calibrate and not dry_run:
+        calibrate_run(
+            made, opened, lambda data, cfg, at, by: _train(data, cfg, where, at, by, exact=True, resume=True)
+        )
+    return made
+
+
+@dataclass(frozen=True)
+class _Where:
+    """What a training runs on, and who hears of it."""
+
+    device: str
+    devices: int
+    workers: int
+    listeners: tuple[Listener, ...]
+
+
+def _rule(dataset: Dataset) -> PatientRule | None:
+    return dataset.splits.patients if dataset.splits else None
+
+
+def _train(
+    opened: Dataset,
+    config: Config,
+    where: _Where,
+    place: Path,
+    plan: str | Path | None,
+    *,
+    exact: bool,
+    resume: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+) -> Run:
+    """One training; see :func:`train`."""
+    device, workers, listeners = where.device, where.workers, where.listeners
+    with launched(device, where.devices) as fabric, repeatable(config.train.deterministic):
         if fabric.device.type == "cpu":
             keep_freed_memory()
-        opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
         if plan is not None:
             given = Plan.load(Path(plan))
             require_same_data(given, opened, Path(plan))
@@ -121,7 +176,7 @@ def train(
         require_names(config)
         if opened.regions:
             methods.require_regions(config.method.name)
-        folder = RunFolder(Path(run or runs), opened.name, config, exact=run is not None)
+        folder = RunFolder(place, opened.name, config, exact=exact)
         with nullcontext() if dry_run else _held(fabric, folder):
             tell_first = functools.partial(_tell, fabric, listeners, set())
             stored = folder.stored_run() if resume else None

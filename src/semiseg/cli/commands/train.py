@@ -47,6 +47,14 @@ def run(
     max_time: Annotated[
         float | None, typer.Option("--max-time", metavar="MIN", help="Save and end after so many minutes.")
     ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option("--warm-start", metavar="RUN", help="Begin with the weights of an earlier run."),
+    ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Also train on folds of the labels: predictions get an expected Dice."),
+    ] = False,
     config: options.Config = None,
     settings: options.Set = None,
     plan: Annotated[
@@ -91,6 +99,7 @@ def run(
         seed=seed,
         iterations=iterations,
         max_time=max_time,
+        warm_start=None if warm_start is None else str(options.find_run(warm_start).absolute()),
     )
     options.require_method(wanted.method.name)
     where, processes = options.device(device), options.workers(workers)
@@ -125,6 +134,7 @@ def run(
             workers=processes,
             resume=resume,
             overwrite=overwrite,
+            calibrate=calibrate,
             listeners=listeners,
             dry_run=dry_run,
         )
