@@ -58,6 +58,7 @@ format: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+	$(BIN)/python web/build.py --types
 
 imports: $(STAMP)
 	$(BIN)/lint-imports

