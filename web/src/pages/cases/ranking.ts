@@ -26,12 +26,12 @@ function show(panel: HTMLElement, ranking: Ranking, strategies: readonly Strateg
     describe();
   }, { "aria-label": "Strategy" });
   const propose = button(ranking.cases.length ? "Rank again" : "Propose which to label", () => void attempt(() => start()), { class: ranking.cases.length ? "" : "primary" });
-  const start = async () => {
+  const start = async (running?: string) => {
     propose.disabled = true;
     propose.textContent = "Ranking …";
     try {
-      const { job } = await send<{ job: Job }>("POST", "/api/ranking", { strategy, n: 5 });
-      await ended(job.id, panel);
+      const id = running ?? (await send<{ job: Job }>("POST", "/api/ranking", { strategy, n: 5 })).job.id;
+      await ended(id, panel);
       show(panel, await get<Ranking>("/api/ranking"), strategies, changed);
       changed();
     } finally {
@@ -42,6 +42,8 @@ function show(panel: HTMLElement, ranking: Ranking, strategies: readonly Strateg
   describe();
   panel.hidden = false;
   replace(panel, h("div", { class: "row" }, h("h2", {}, "Label next"), ranking.stale && h("span", { class: "mark warn" }, "made before the last labels"), h("span", { class: "grow" }), choice, propose), list(ranking) ?? about);
+  const { job } = ranking;
+  if (job) void attempt(() => start(job));
 }
 
 function list(ranking: Ranking): HTMLElement | null {

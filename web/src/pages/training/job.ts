@@ -10,7 +10,7 @@ import type { Curve, Job } from "../../types.ts";
 
 export class JobView {
   readonly id: string;
-  private readonly head = h("div", {});
+  private readonly head = h("div", { class: "stack" });
   private readonly picture = h("div", {});
   private readonly log = h("pre", { tabindex: 0, "aria-label": "Log" });
   private readonly train: [number, number][] = [];
@@ -47,7 +47,7 @@ export class JobView {
       if (this.closed) return;
       this.byte = said.next;
       this.append(said.text);
-      if (job.kind === "train") await this.readCurve();
+      if (job.kind === "train") await this.readCurve(job);
     } catch {
       // The list of jobs tells when the server is away; the next round reads on from here.
     }
@@ -61,20 +61,21 @@ export class JobView {
     if (atEnd) this.log.scrollTop = this.log.scrollHeight;
   }
 
-  private async readCurve(): Promise<void> {
+  private async readCurve(job: Job): Promise<void> {
     const curve = await get<Curve>(`${this.path}/curve?after=${this.point}`);
     if (this.closed) return;
     this.point = curve.next;
     this.train.push(...curve.train.map((p) => [p.step, p.loss] as [number, number]));
     this.validation.push(...curve.validation.map((p) => [p.step, p.dice] as [number, number]));
     if (!this.train.length && !this.validation.length) return;
+    const last = Math.max(job.total ?? 0, this.train.at(-1)?.[0] ?? 0, this.validation.at(-1)?.[0] ?? 0);
     const lines = [
       { name: "Loss", points: thinned(this.train), axis: "left" as const, class: "first" },
       { name: "Validation Dice", points: this.validation, axis: "right" as const, class: "second", dots: this.validation.length < 40 },
     ];
     replace(
       this.picture,
-      chart(lines, { label: "Training", x: "Iteration", left: "Loss", right: "Dice", rightRange: [0, 1] }),
+      chart(lines, { label: "Training", x: "Iteration", left: "Loss", right: "Dice", xRange: [0, last], rightRange: [0, 1] }),
       h("p", { class: "legend small" }, h("span", { class: "key first" }, "Loss"), this.validation.length > 0 && h("span", { class: "key second" }, "Validation Dice")),
     );
   }
@@ -90,7 +91,7 @@ export class JobView {
       h("div", { class: "row" }, h("h2", {}, job.title || job.kind), h("span", { class: `state job-${job.state}` }, h("i", { "aria-hidden": "true" }), job.state)),
       h("p", { class: "muted small" }, [job.device, job.started && `started ${when(job.started)}`, job.ended && `ended ${when(job.ended)}`, job.run].filter(Boolean).join(" · ")),
       going && job.total ? h("progress", { max: job.total, value: job.step ?? 0, "aria-label": "Progress" }) : null,
-      h("p", { role: "status" }, words(job)),
+      !job.error && h("p", { role: "status" }, words(job)),
       job.error && h("p", { class: "warn" }, [job.error.message, job.error.hint].filter(Boolean).join(" ")),
       h(
         "div",
