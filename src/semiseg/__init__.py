@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from semiseg.dataset.dataset import Dataset
     from semiseg.errors import SemisegError
     from semiseg.evaluation.evaluate import evaluate_folders as evaluate
+    from semiseg.labeling.accept import accept
+    from semiseg.labeling.next import next_cases
     from semiseg.prediction.model import Model
     from semiseg.prediction.predict import predict
     from semiseg.preparation.plan import Plan
     from semiseg.preparation.planner import make_plan
     from semiseg.preparation.prepare import plan_dataset as plan
     from semiseg.preparation.prepare import prepare
-    from semiseg.labeling.accept import accept
     from semiseg.runs.run import Run, load_run
     from semiseg.settings.config import Config
     from semiseg.studio.serve import studio
@@ -53,6 +54,7 @@ __all__ = [
     "init",
     "load_run",
     "make_plan",
+    "next_cases",
     "plan",
     "predict",
     "prepare",
@@ -78,6 +80,7 @@ _HOMES = {
     "init": "dataset.adopt:adopt",
     "load_run": "runs.run",
     "make_plan": "preparation.planner",
+    "next_cases": "labeling.next",
     "plan": "preparation.prepare:plan_dataset",
     "predict": "prediction.predict",
     "prepare": "preparation.prepare",

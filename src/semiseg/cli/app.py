@@ -34,6 +34,7 @@ COMMANDS = {
     "compare": "Compare runs: tables, tests, cost, a report.",
     "sweep": "Train methods x labels x seeds x datasets, resumable, and score all.",
     "demo": "Try everything on tiny synthetic scans, in minutes.",
+    "next": "Say which scans to label next, and why.",
     "accept": "Take predictions of unlabeled scans as their labels.",
     "studio": "See, label, train and correct in the browser.",
     "methods": "List the training methods.",

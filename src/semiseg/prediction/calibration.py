@@ -123,7 +123,9 @@ class Calibration:
     def save(self, path: Path) -> None:
         """Write the known scans, from which the line is made again."""
         scans = [{"case": one.case, "dice": one.dice, **one.doubt} for one in self.known]
-        write_json(path, {"source": self.source, "score": self.score, "options": self.options, "scans": scans})
+        write_json(
+            path, {"source": self.source, "score": self.score, "options": self.options, "scans": scans}
+        )
 
     @classmethod
     def load(cls, path: Path, *, score: str | None = None) -> Self | None:
@@ -134,7 +136,9 @@ class Calibration:
                 Known(str(s["case"]), float(s["dice"]), {k: float(s[k]) for k in SCORES if k in s})
                 for s in content["scans"]
             ]
-            return cls(known, str(content["source"]), content["options"], score=score or str(content["score"]))
+            return cls(
+                known, str(content["source"]), content["options"], score=score or str(content["score"])
+            )
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
 
@@ -142,7 +146,9 @@ class Calibration:
 NOT_CALIBRATED = "the run is not calibrated: semiseg train --calibrate, or a validation list"
 
 
-def of_model(sources: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> tuple[Calibration | None, str]:
+def of_model(
+    sources: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+) -> tuple[Calibration | None, str]:
     """The calibration of a model's run, or None and why there is none.
 
     Args:
@@ -170,7 +176,9 @@ Line = tuple[float, float]
 
 def _fit(x: Any, y: Any) -> Line:
     """Slope (not above 0: more doubt is no better) and intercept, by medians of pairs."""
-    pairs = [(y[j] - y[i]) / (x[j] - x[i]) for i, j in itertools.combinations(range(len(x)), 2) if x[i] != x[j]]
+    pairs = [
+        (y[j] - y[i]) / (x[j] - x[i]) for i, j in itertools.combinations(range(len(x)), 2) if x[i] != x[j]
+    ]
     slope = min(float(np.median(pairs)) if pairs else 0.0, 0.0)
     return slope, float(np.median(y - slope * x))
 

@@ -47,12 +47,18 @@ class Doubt:
         self._inside += float(found[foreground].sum(dtype=torch.float64))
         self._volume += float(foreground.sum())
         axes = (1, 2, 3)
-        parts = (shares.sum(axes), (shares * chosen).sum(axes), chosen.sum(axes).to(shares.dtype))
+        parts = (
+            shares.sum(axes),
+            (shares * chosen).sum(axes),
+            chosen.sum(axes).to(shares.dtype),
+            (found * chosen).sum(axes),
+        )
         sums = torch.stack(parts).double().cpu()
         self._sums = sums if self._sums is None else self._sums + sums
 
     def result(self) -> dict[str, Any]:
-        """``score`` (the entropy one), all of :data:`SCORES`, and Soft Dice Confidence per class or region.
+        """``score`` (the entropy one), all of :data:`SCORES`; per class or region ``confidence`` and
+        ``class_entropy``, its mean over the voxels predicted as that class (None where there are none).
 
         Soft Dice Confidence is 2 sum(p y) / (sum p + sum y), where y is the prediction (Borges et al. 2024,
         arXiv 2402.10665), here the mean over the classes that were predicted.
@@ -60,7 +66,7 @@ class Doubt:
         if self._sums is None:
             return {}
         volume = max(self._volume, 1.0)
-        share, both, hard = self._sums
+        share, both, hard, own = self._sums
         soft = (2 * both / (share + hard).clamp_min(1e-12)).tolist()
         there = [value for value, count in zip(soft, hard.tolist(), strict=True) if count > 0]
         score = self._entropy / volume
@@ -70,6 +76,10 @@ class Doubt:
             "inside": _short(self._inside / volume if self._volume else 1.0),
             "soft_dice": _short(1 - sum(there) / len(there) if there else 1.0),
             "confidence": dict(zip(self._names, map(_short, soft), strict=True)),
+            "class_entropy": {
+                name: _short(total / count) if count else None
+                for name, total, count in zip(self._names, own.tolist(), hard.tolist(), strict=True)
+            },
         }
 
 

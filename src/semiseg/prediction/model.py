@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from semiseg.core import SegOutput
 from semiseg.errors import UsageError, unknown_name
 from semiseg.images.grid import Grid
 from semiseg.inference.accumulate import Slab
@@ -252,6 +253,21 @@ class Model:
                 if also is not None:
                     also(slab)
         return assembly
+
+    @contextmanager
+    def observed(self, see: Callable[[SegOutput], None]) -> Iterator[None]:
+        """``see`` is given every output of every network while the block lasts, such as for its features."""
+
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            if isinstance(output, SegOutput):
+                see(output)
+
+        handles = [self._copy(member).register_forward_hook(hook) for member in self.members]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def _groups(self) -> list[list[Member]]:
         """Members that see the same input through the same windows and mirrors."""

@@ -1,4 +1,4 @@
-"""``semiseg train --calibrate``: what a prediction that doubts itself so much is worth, from folds of the labels.
+"""``semiseg train --calibrate``: what a prediction with so much doubt is worth, from folds of the labels.
 
 For each fold of the labeled cases a network is trained as the run was, without them, and predicts them; that
 gives pairs of doubt and true Dice. The run itself has then as many known scans as labels. Networks of folds
@@ -51,7 +51,9 @@ def folds_of(labeled: Sequence[str], rule: PatientRule | None, most: int = FOLDS
 def tell_cost(labeled: Sequence[str], rule: PatientRule | None, iterations: object) -> None:
     """Say before the work how much more of it there will be."""
     count = len(folds_of(labeled, rule))
-    log.info("--calibrate: %d further trainings of %s iterations follow, on folds of the labels", count, iterations)
+    log.info(
+        "--calibrate: %d further trainings of %s iterations follow, on folds of the labels", count, iterations
+    )
 
 
 def calibrate(run: Run, dataset: Dataset, train: Trainer) -> Path:
@@ -100,8 +102,11 @@ def _config(config: Config, fold: int) -> Config:
     data = DataConfig(fold=fold, memory_gb=config.data.memory_gb)
     iterations = config.train.iterations
     every = iterations if isinstance(iterations, int) else None
+    train = config.train.model_copy(update={"warm_start": None})  # that model has seen the labels of the fold
     validation = config.validation.model_copy(update={"every": every, "patience": None})
-    return config.model_copy(update={"data": data, "select": "last", "validation": validation})
+    return config.model_copy(
+        update={"data": data, "train": train, "select": "last", "validation": validation}
+    )
 
 
 def _patient(case: str, rule: PatientRule | None) -> str:

@@ -19,9 +19,9 @@ from semiseg.errors import UsageError
 from semiseg.machine.files import held
 from semiseg.machine.hardware import cores, keep_freed_memory
 from semiseg.machine.processes import launched, repeatable
-from semiseg.preparation.plan import NetworkPlan, Plan
-from semiseg.preparation.prepare import Prepared, prepare, require_same_data
 from semiseg.prediction.calibration import FEWEST
+from semiseg.preparation.plan import NetworkPlan, Plan
+from semiseg.preparation.prepare import Prepared, prepare, require_same_data, split_dataset
 from semiseg.runs.events import Listener, Preparing, tell
 from semiseg.runs.folder import RunFolder
 from semiseg.runs.run import Run
@@ -123,17 +123,18 @@ def train(
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     where = _Where(device, devices, cores() if workers is None else workers, tuple(listeners))
     if calibrate and not dry_run:
-        told = opened.split(config.data.labeled, config.data.fold, config.train.seed,
-                            labeled_patients=config.data.labeled_patients)  # fmt: skip
+        told = split_dataset(opened, config)
         if len(told.val) < FEWEST:
             tell_cost([c.id for c in told.labeled], _rule(opened), config.train.iterations)
     folder = Path(run or runs)
-    made = _train(opened, config, where, folder, plan, exact=run is not None, resume=resume, overwrite=overwrite,
-                  dry_run=dry_run)  # fmt: skip
+    going_on = {"resume": resume, "overwrite": overwrite, "dry_run": dry_run}
+    made = _train(opened, config, where, folder, plan, exact=run is not None, **going_on)
     if calibrate and not dry_run:
-        calibrate_run(
-            made, opened, lambda data, cfg, at, by: _train(data, cfg, where, at, by, exact=True, resume=True)
-        )
+
+        def again(data: Dataset, wanted: Config, place: Path, by: Path) -> Run:
+            return _train(data, wanted, where, place, by, exact=True, resume=True)
+
+        calibrate_run(made, opened, again)
     return made
 
 

@@ -53,7 +53,9 @@ def run(
     ] = None,
     calibrate: Annotated[
         bool,
-        typer.Option("--calibrate", help="Also train on folds of the labels: predictions get an expected Dice."),
+        typer.Option(
+            "--calibrate", help="Also train on folds of the labels: predictions get an expected Dice."
+        ),
     ] = False,
     config: options.Config = None,
     settings: options.Set = None,
