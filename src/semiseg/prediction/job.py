@@ -80,9 +80,9 @@ class Inferred(NamedTuple):
     unlike: list[Unlike]
     began: float
     """When they began."""
-    picture: NDArray[Any] | None = None
-    doubt: Doubt | None = None
+    doubt: Doubt
     """What the probabilities say of their own worth."""
+    picture: NDArray[Any] | None = None
 
 
 class Job:
@@ -229,7 +229,7 @@ class Job:
             doubt = Doubt(self.model.plan)
             wanted = {"entropy": self.wanted.uncertainty, "probabilities": self.wanted.probabilities}
             assembly = self.model.infer(scan, **wanted, also=doubt.add)
-            return Inferred(assembly, grid, meta, found, began, picture, doubt)
+            return Inferred(assembly, grid, meta, found, began, doubt, picture)
 
         return self._guarded(task, began, work)
 
