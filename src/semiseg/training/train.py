@@ -19,6 +19,7 @@ from semiseg.machine.hardware import cores, keep_freed_memory
 from semiseg.machine.processes import launched, repeatable
 from semiseg.preparation.plan import NetworkPlan, Plan
 from semiseg.preparation.prepare import Prepared, prepare, require_same_data
+from semiseg.runs.console import at_a_prompt
 from semiseg.runs.events import Listener, Preparing, tell
 from semiseg.runs.folder import RunFolder
 from semiseg.runs.run import Run
@@ -52,7 +53,7 @@ def train(
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[Listener] | None = None,
     dry_run: bool = False,
 ) -> Run:
     """Train a model on a few labeled and many unlabeled scans, and write its run folder.
@@ -83,7 +84,8 @@ def train(
         resume: go on with an interrupted run; start one where there is none.
         overwrite: replace an earlier run in the same folder.
         listeners: functions that are called with every event (:mod:`semiseg.runs.events`), such as
-            ``semiseg.runs.console.Console()``.
+            ``semiseg.runs.console.Console()``, which is the only one at a prompt or in a notebook if None;
+            elsewhere there is none.
         dry_run: prepare everything and do one iteration, but write no run folder.
 
     Returns:
@@ -109,6 +111,7 @@ def train(
         max_time=max_time,
     )
     workers = cores() if workers is None else workers
+    listeners = at_a_prompt() if listeners is None else listeners
     with launched(device, devices) as fabric, repeatable(config.train.deterministic):
         if fabric.device.type == "cpu":
             keep_freed_memory()
