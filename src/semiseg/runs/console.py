@@ -35,6 +35,11 @@ WIDE = 110
 """Columns of a terminal from which on the bar shows more than the total loss."""
 
 
+def at_a_prompt() -> list[Console]:
+    """One where somebody types commands, at Python's prompt or in a notebook; none for a script."""
+    return [Console()] if hasattr(sys, "ps1") else []
+
+
 class Console:
     """Listener that shows stage, speed, time left and losses on stderr.
 

@@ -143,6 +143,11 @@ class RunFolder:
         """Where the checkpoints are."""
         return self.path / "checkpoints"
 
+    @property
+    def filled(self) -> list[Path]:
+        """The folders below it that a training fills file by file."""
+        return [self.checkpoints, self.path / "validation", *(self.path / "pseudo_labels").glob("*/")]
+
     def stored_run(self) -> StoredRun | None:
         """What can be resumed here: a run with a checkpoint, or a finished one."""
         if not any((self.checkpoints / name).is_file() for name in ("last.ckpt", "final.ckpt")):

@@ -127,7 +127,8 @@ class Session:
             loop = self.loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
             if self.earlier is not None:
                 if first:
-                    remove_leftovers(folder.checkpoints)
+                    for place in folder.filled:
+                        remove_leftovers(place)
                 restore(loop, folder.checkpoints / "last.ckpt")
             for text in self.notices:
                 loop.tell(Notice(loop.step, text))

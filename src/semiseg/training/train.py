@@ -29,6 +29,7 @@ from semiseg.preparation.prepare import (
     split_dataset,
     with_fold_count,
 )
+from semiseg.runs.console import at_a_prompt
 from semiseg.runs.events import Listener, Preparing, tell
 from semiseg.runs.folder import RunFolder
 from semiseg.runs.run import Run
@@ -67,7 +68,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     calibrate: bool = False,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[Listener] | None = None,
     dry_run: bool = False,
 ) -> Run:
     """Train a model on a few labeled and many unlabeled scans, and write its run folder.
@@ -108,7 +109,8 @@ def train(
         calibrate: also train on folds of the labels, so that predictions come with an expected Dice; a
             validation list of four scans makes that needless.
         listeners: functions that are called with every event (:mod:`semiseg.runs.events`), such as
-            ``semiseg.runs.console.Console()``.
+            ``semiseg.runs.console.Console()``, which is the only one at a prompt or in a notebook if None;
+            elsewhere there is none.
         dry_run: prepare everything and do one iteration, but write no run folder.
 
     Returns:
@@ -135,6 +137,7 @@ def train(
         warm_start=None if warm_start is None else str(Path(warm_start).expanduser().absolute()),
     )
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+    listeners = at_a_prompt() if listeners is None else listeners
     where = _Where(device, devices, cores() if workers is None else workers, tuple(listeners))
     if calibrate and not dry_run:
         told = split_dataset(opened, config)
