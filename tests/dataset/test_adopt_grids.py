@@ -151,10 +151,18 @@ def test_masks_are_paired_by_a_number_anywhere_in_the_path_of_the_scan(tmp_path:
     assert any(row.split(",")[1] == case and "label0011" in row for row in rows)
 
 
+def test_sequences_that_no_case_has_all_of_are_named(tmp_path: Path) -> None:
+    for n in (1, 2):
+        save(tmp_path / f"s/images/t{n}.nii.gz", noise(seed=n))
+        save(tmp_path / f"s/labels/t{n}.nii.gz", mask())
+    with pytest.raises(DataError, match="no case has all channels t1, t2"):
+        adopt(tmp_path / "s", tmp_path / "D")
+
+
 def parts(root: Path) -> AdoptResult:
     for n in range(3):
-        save(root / f"s/Training/images/t{n}.nii.gz", noise(seed=n))
-        save(root / f"s/Training/labels/t{n}.nii.gz", mask())
+        save(root / f"s/Training/images/c{n}.nii.gz", noise(seed=n))
+        save(root / f"s/Training/labels/c{n}.nii.gz", mask())
     save(root / "s/TestData/images/x.nii.gz", noise(seed=7))
     save(root / "s/TestData/labels/x.nii.gz", mask())
     save(root / "s/Validation/v.nii.gz", noise(seed=8))

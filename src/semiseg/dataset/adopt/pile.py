@@ -165,6 +165,13 @@ def _items(
     wanted: list[str | None] = list(order) if len(order) > 1 else [None]
     complete = {name: files for name, files in cases.items() if set(files) == set(wanted)}
     partial = [name for name in cases if name not in complete]
+    if partial and not complete:
+        raise DataError(
+            f"no case has all channels {', '.join(str(word) for word in wanted)}; {len(partial)} have some: "
+            f"{some(partial)}",
+            hint="keep those that all have with --channels NAMES, or give the channels of a case one name",
+            code="MISSING_CHANNEL",
+        )
     if partial:
         draft.notices.append(f"left out {len(partial)} cases without all of {wanted}: {some(partial)}")
     firsts = {name: files[wanted[0]][0] for name, files in complete.items()}
