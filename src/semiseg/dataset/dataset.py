@@ -8,13 +8,14 @@ From what a user typed (a path, ``Dataset104_Hippocampus``, ``104``) to a datase
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.description import Description, read_description
@@ -23,7 +24,7 @@ from semiseg.dataset.folds import CaseIds, fold_count, with_folds
 from semiseg.dataset.problem import Problem, raise_if_any
 from semiseg.dataset.split import Budget, Split, make_split
 from semiseg.dataset.split_file import SplitFile, read_split_file
-from semiseg.errors import DataError, UsageError
+from semiseg.errors import DataError, UsageError, nearest
 
 __all__ = [
     "Case",
@@ -55,6 +56,7 @@ class Dataset:
         notices: what a user should be told, one sentence each.
         splits: the published lists, if any.
         colors: class name -> ``#rrggbb`` in which pictures of label maps show it.
+        terminology: class or region -> its codes in DICOM results, see :mod:`semiseg.dataset.terminology`.
     """
 
     root: Path
@@ -71,6 +73,7 @@ class Dataset:
     splits: SplitFile | None = None
     split_faults: tuple[Problem, ...] = field(default=(), repr=False)
     colors: dict[str, str] = field(default_factory=dict)
+    terminology: dict[str, dict[str, Any]] = field(default_factory=dict)
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
     regions_class_order: tuple[int, ...] = ()
 
@@ -103,6 +106,7 @@ class Dataset:
             splits=splits,
             split_faults=tuple(split_faults),
             colors=dict(description.colors),
+            terminology=dict(description.terminology),
             regions=dict(description.regions),
             regions_class_order=description.regions_class_order,
         )
@@ -213,7 +217,7 @@ def locate(name: str | int | Path) -> Path:
     if path.name == "dataset.json" and path.is_file():
         return path.parent
     if path.is_dir():
-        return path
+        return path if path.name not in ("", "..") else path.resolve()  # so that messages can name it
     if path.is_file():
         raise DataError(
             f"{path} is a file, wanted a dataset folder",
@@ -253,19 +257,19 @@ def _not_found(path: Path, bare: bool) -> UsageError:
     missing = path.parts[len(parent.parts)] if len(path.parts) > len(parent.parts) else path.name
     if str(parent) == "." and path.parts:
         missing = path.parts[0]
-    lower = {folder.name.lower(): folder for folder in reversed(siblings)}
-    near = difflib.get_close_matches(missing.lower(), lower, n=1, cutoff=0.5)
-    guess = _with_rest(lower[near[0]], path, missing) if near else None
+    folders = {folder.name: folder for folder in reversed(siblings)}
+    near = nearest(missing, folders, n=1)
+    guess = _with_rest(folders[near[0]], path, missing) if near else None
     return UsageError(
         f"no dataset folder {str(path)!r}." + (f" Did you mean {guess}?" if guess else ""),
-        hint=_where_looked(places, bare),
+        hint=f"{_where_looked(places, bare)}; to make one: semiseg init SCANS -o {shlex.quote(str(path))}",
         code="NO_DATASET",
         details={"got": str(path), "near": str(guess) if guess else None},
     )
 
 
 def _with_rest(near: Path, path: Path, missing: str) -> Path:
-    """The mended folder with what followed the typo, where that exists."""
+    """The folder that was meant with what followed the typo, where that exists."""
     rest = path.parts[path.parts.index(missing) + 1 :]
     return near.joinpath(*rest) if near.joinpath(*rest).is_dir() else near
 
@@ -275,7 +279,7 @@ def _where_looked(places: list[Path], bare: bool) -> str:
     there = f"; datasets there: {', '.join(known[:8])}" if known else ""
     unset = [v for v in ROOT_VARIABLES if bare and not os.environ.get(v)]
     also = f"; set {' or '.join(unset)} to search another folder" if unset else ""
-    return f"looked in {', '.join(map(str, places))}{there}{also}"
+    return f"looked in {', '.join(str(place.resolve()) for place in places)}{there}{also}"
 
 
 def _folders(place: Path) -> Iterable[Path]:

@@ -14,7 +14,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Problem:
-    """What was found, where, what it should be and how to mend it.
+    """What was found, where, what it should be and how to fix it.
 
     Attributes:
         code: a stable word such as ``LABEL_VALUES``.
@@ -24,6 +24,7 @@ class Problem:
         case: the case id, empty when the problem is not one case's.
         file: the file, relative to the dataset folder where it lies inside.
         severity: ``error`` stops training, ``warning`` does not.
+        text: the whole sentence, where "got …, wanted …" would not be one.
     """
 
     code: str
@@ -33,18 +34,21 @@ class Problem:
     case: str = ""
     file: str = ""
     severity: Severity = "error"
+    text: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if key != "text"}
 
     def as_line(self) -> str:
         """``severity code case file: got ..., wanted ...; fix: ...`` on one line."""
-        colon = "" if self.case or self.file else ":"
+        colon = "" if (self.case or self.file) and not self.text else ":"
         return f"{self.severity} {self.code}{colon} {self.sentence()}"
 
     def sentence(self, with_fix: bool = True) -> str:
         """``case file: got ..., wanted ...; fix: ...``."""
+        if self.text:
+            return self.text + (f"; fix: {self.fix}" if self.fix and with_fix else "")
         where = " ".join(part for part in (self.case, self.file) if part)
         wanted = f", wanted {self.wanted}" if self.wanted else ""
         fix = f"; fix: {self.fix}" if self.fix and with_fix else ""
@@ -105,8 +109,8 @@ def raise_if_any(problems: Sequence[Problem], where: str, kind: type[SemisegErro
     if not errors:
         return
     codes = {p.code for p in errors}
-    hint = "mend what is named; `semiseg check` lists every problem of a dataset"
-    message = f"{where}: {errors[0].sentence(with_fix=False)}"
+    hint = "fix what is named; `semiseg check` lists every problem of a dataset"
+    message = errors[0].text or f"{where}: {errors[0].sentence(with_fix=False)}"
     if len(errors) > 1:
         lines = [f"  {line.removeprefix('error ')}" for line in as_lines(errors)]
         message = f"{where} has {len(errors)} problems:\n" + "\n".join(lines)

@@ -298,14 +298,22 @@ def check_labels(draft: Draft, annotated: set[str]) -> None:
 
 
 def check_patients(draft: Draft, rule: PatientRule, count: int | None) -> None:
-    """All cases of a patient are in one list; where ``count`` cases cut one, the nearest that do not."""
+    """All cases of a patient are in one list; where ``count`` cases cut one, the nearest that do not.
+
+    Scans of a labeled patient that never had a label, such as the other phases of a heart, may be unlabeled.
+    """
     of = {case: rule.patient(case) for cases in draft.lists.values() for case in cases}
     nameless = sorted(case for case, patient in of.items() if patient is None)
     if nameless:
         got = f"{some(nameless)}, which group_by_patient does not fit"
         draft.report("PATIENT", got, "ids that name their patient", "mend group_by_patient in splits.json")
+    hidden = {of[case] for case in draft.unlabeled if draft.others_listed or case not in set(draft.others)}
     sets = {name: {p for c in cases if (p := of[c]) is not None} for name, cases in draft.lists.items()}
     for first, second, shared in _shared(sets):
+        if (first, second) == ("labeled", "unlabeled"):
+            shared = [] if rule.table else [patient for patient in shared if patient in hidden]
+            if not shared:
+                continue
         got = f"patient {some(shared)} in both {first} and {second}"
         wanted = "all cases of a patient in one list"
         if count is not None and (first, second) == ("labeled", "unlabeled"):

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,11 @@ from semiseg import methods, networks
 from semiseg.batches import augment
 from semiseg.batches.batches import Batches
 from semiseg.batches.prefetch import Prefetch
-from semiseg.batches.resident import blank, make_resident, with_label
+from semiseg.batches.resident import Resident, blank, make_resident, with_label
 from semiseg.core import Average, Batch, Clock, Method, Stage
-from semiseg.errors import DeviceError, Interrupted, UsageError
+from semiseg.errors import DeviceError, Interrupted, UsageError, on_one_line
 from semiseg.inference.predictor import require_settings_fit
+from semiseg.machine import provenance
 from semiseg.machine.files import remove_leftovers
 from semiseg.machine.hardware import forget_peak_memory, native_precision, peak_memory
 from semiseg.networks import checkpoint
@@ -47,6 +49,7 @@ from semiseg.training.side_by_side import in_words, side_by_side
 from semiseg.training.stages import clock_at, first_steps
 from semiseg.training.update import iterate
 from semiseg.training.validation import Validation
+from semiseg.training.warm import start_from
 
 log = logging.getLogger("semiseg.train")
 
@@ -60,11 +63,15 @@ class Session:
     config: Config
     earlier: Mapping[str, Any] | None = None
     """What is known of a resumed run; see :attr:`semiseg.runs.folder.StoredRun.known`."""
+    length: Mapping[str, float] | None = None
+    """For the manifest of a run that is planned for a time; see :mod:`semiseg.training.length`."""
 
     def __post_init__(self) -> None:
         config, plan, fabric = self.config, self.prepared.plan, self.fabric
         require_settings_fit(config.inference, plan.patch, plan.structures)
         self.notices = list(self.prepared.dataset.notices)
+        if self.earlier and (changed := provenance.changed_since(self.earlier.get("software", {}))):
+            self.notices.append(f"resumed with {changed}: what is trained may come out differently from here")
         if config.select == "best-val" and not self.prepared.split.val:
             self.notices.append("no validation list to choose weights by: the last ones are exported")
         make_net = factory(config, plan)
@@ -76,6 +83,8 @@ class Session:
         build: Callable[..., Method] = kind
         method = build(make_net, **options)
         method.activation = plan.head.activation
+        if config.train.warm_start and self.earlier is None:
+            start_from(method, Path(config.train.warm_start), self.prepared.split)
         if config.train.channels_last:
             self_check.to_format(method, layout)
         self.method = method.to(fabric.device)
@@ -110,6 +119,8 @@ class Session:
                     deviations=self.method.deviations,
                     parameters=trained_parameters(self.method),
                 )
+                if self.length:
+                    folder.note("length", dict(self.length))
             validation = None
             if prepared.split.val:
                 validation = Validation(prepared, config, self.precision.name, self.mirrored)
@@ -117,7 +128,7 @@ class Session:
             if self.earlier is not None:
                 if first:
                     remove_leftovers(folder.checkpoints)
-                loop.restore(checkpoint.load(folder.checkpoints / "last.ckpt", checkpoint.STATE))
+                restore(loop, folder.checkpoints / "last.ckpt")
             for text in self.notices:
                 loop.tell(Notice(loop.step, text))
             self._label_with(loop, folder)
@@ -179,6 +190,7 @@ class Session:
         """Of one stage. Where there are no pseudo-labels yet, as before a run, background stands for them."""
         config, plan, count = self.config, self.prepared.plan, len(self.prepared.labeled)
         labeled, unlabeled = self.cases[:count], self.cases[count:]
+        labeled = without_fold(labeled, *stage.fold)
         if stage.pseudo is not None:
             taught = self.labeler.taught(stage) if self.labeler else blank(unlabeled)
             unlabeled = [with_label(case, taught[case.id]) for case in unlabeled if case.id in taught]
@@ -358,6 +370,23 @@ class Session:
         return f"exported: iteration {content['step']}; the last healthy check, iteration {step}: {healthy}"
 
 
+def restore(loop: Loop, path: Path) -> None:
+    """Let a loop go on from a checkpoint.
+
+    Raises:
+        UsageError: it is missing or damaged, or another version of the method wrote it.
+    """
+    state = checkpoint.load(path, checkpoint.STATE)
+    try:
+        loop.restore(state)
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"{path} is not a state of what is trained here ({type(error).__name__}: {on_one_line(error)})",
+            hint="go on with the versions that manifest.json names, or start anew with --overwrite",
+            code="RESUME_DIFFERS",
+        ) from error
+
+
 def factory(config: Config, plan: Plan) -> networks.Factory:
     """What makes the networks of a training."""
     return networks.Factory(
@@ -425,7 +454,7 @@ class StageBatches:
 
     def of(self, stage: Stage) -> Batches:
         """The batches of a stage, which it may share with the one before."""
-        kind = (stage.unlabeled, stage.pseudo and stage.name)
+        kind = (stage.unlabeled, stage.pseudo and stage.name, stage.fold)
         if self._made is None or self._made[0] != kind:
             self._made = (kind, self.make(stage))
         return self._made[1]
@@ -449,6 +478,21 @@ def stage_sizes(stage: Stage, sizes: tuple[int, int], pool: int) -> tuple[int, i
     if stage.unlabeled and (stage.pseudo is None or pool):
         return sizes
     return sum(sizes), 0
+
+
+def without_fold(labeled: list[Resident], place: int, count: int) -> list[Resident]:
+    """The labeled cases of a stage, see :attr:`semiseg.core.Stage.fold`.
+
+    Raises:
+        UsageError: more folds than cases.
+    """
+    if count > len(labeled):
+        raise UsageError(
+            f"{count} folds of {len(labeled)} labeled cases: every fold leaves out one at least",
+            hint=f"use --set method.options.folds={len(labeled)}, or fewer",
+            code="FOLDS",
+        )
+    return [case for i, case in enumerate(labeled) if not count or i % count != place]
 
 
 def trained_parameters(method: Method) -> int:

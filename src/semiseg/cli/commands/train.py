@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semiseg.cli import options
+from semiseg.cli.help import LENGTH, MACHINE, METHOD, OUTPUT
 from semiseg.cli.output import Output, counted, start_logging
 
 if TYPE_CHECKING:
@@ -31,12 +32,15 @@ EXAMPLES = (
 def run(
     out: Output,
     dataset: options.Dataset,
-    method: Annotated[
-        str | None, typer.Option("--method", metavar="NAME", help="See `semiseg methods`.")
-    ] = None,
+    method: options.Method = None,
     network: Annotated[
         str | None,
-        typer.Option("--network", metavar="NAME", help="See `semiseg networks`.  [default: the plan's]"),
+        typer.Option(
+            "--network",
+            metavar="NAME",
+            help="Network; `semiseg networks` lists them.  [default: the plan's]",
+            rich_help_panel=METHOD,
+        ),
     ] = None,
     recipe: options.Recipe = None,
     labeled: options.Labeled = None,
@@ -44,38 +48,85 @@ def run(
     fold: options.FoldOrAll = None,
     seed: options.Seed = None,
     iterations: Annotated[
-        int | None, typer.Option("--iterations", metavar="N", min=1, help="Length.  [default: by device]")
+        int | None,
+        typer.Option(
+            "--iterations",
+            metavar="N",
+            min=1,
+            help="Number of training iterations.  [default: by --max-time or device]",
+            rich_help_panel=LENGTH,
+        ),
     ] = None,
     max_time: Annotated[
-        float | None, typer.Option("--max-time", metavar="MIN", help="Save and end after so many minutes.")
+        float | None,
+        typer.Option(
+            "--max-time",
+            metavar="MINUTES",
+            help="Train for this many minutes; save and stop when they are over.",
+            rich_help_panel=LENGTH,
+        ),
     ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option("--warm-start", metavar="RUN", help="Begin with the weights of an earlier run."),
+    ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Also train on folds of the labels: predictions get an expected Dice."
+        ),
+    ] = False,
     config: options.Config = None,
     settings: options.Set = None,
-    plan: Annotated[
-        Path | None, typer.Option("--plan", metavar="FILE", help="A plan.json to use instead of making one.")
-    ] = None,
+    plan: options.PlanFile = None,
     runs: Annotated[
-        Path | None, typer.Option("--runs", metavar="DIR", help="Parent of the run folders.  [default: runs]")
+        Path | None,
+        typer.Option(
+            "--runs",
+            metavar="DIR",
+            help="Parent folder of the run folders.  [default: runs]",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     run_folder: Annotated[
-        Path | None, typer.Option("--run", metavar="DIR", help="Exactly this run folder, instead of --runs.")
+        Path | None,
+        typer.Option(
+            "--run", metavar="DIR", help="Exact run folder, instead of --runs.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run; start where there is none.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Resume an interrupted run; start a new one if there is none.",
+            rich_help_panel=LENGTH,
+        ),
     ] = False,
     overwrite: options.Overwrite = False,
     device: options.Device = None,
     devices: Annotated[
-        int, typer.Option("--devices", metavar="N", min=1, help="GPUs, or processes on a CPU.")
+        int,
+        typer.Option(
+            "--devices",
+            metavar="N",
+            min=1,
+            help="Number of GPUs, or of processes on a CPU.",
+            rich_help_panel=MACHINE,
+        ),
     ] = 1,
     workers: options.Workers = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show plan, cases and memory; try one iteration; write no run.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show plan, cases and memory; try one iteration; write no run.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
 ) -> None:
     """Train a model on a few labeled and many unlabeled scans, and write a run folder.
 
-    Labels of unlabeled and test cases are never opened. Ctrl-C saves; --resume goes on from there.
+    Labels of unlabeled and test cases are never opened. Ctrl-C saves; --resume continues from there.
     """
     from semiseg.settings.flags import configured
 
@@ -96,6 +147,7 @@ def run(
         seed=seed,
         iterations=iterations,
         max_time=max_time,
+        warm_start=None if warm_start is None else str(options.find_run(warm_start).absolute()),
     )
     options.require_method(wanted.method.name)
     where, processes = options.device(device), options.workers(workers)
@@ -125,7 +177,7 @@ def run(
         if number == "all" and not dry_run:
             _tell_all(out, cross_validate(opened, wanted, **given))
             return
-        trained = train(opened, wanted, devices=devices, dry_run=dry_run, **given)
+        trained = train(opened, wanted, devices=devices, calibrate=calibrate, dry_run=dry_run, **given)
     if not first:
         return
     if dry_run:

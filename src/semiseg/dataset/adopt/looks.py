@@ -11,6 +11,7 @@ import numpy as np
 
 from semiseg.dataset.adopt.draft import Color, Source, pack
 from semiseg.dataset.adopt.masks import Mask
+from semiseg.dataset.adopt.slices import stacked_slices
 from semiseg.dataset.check.case import Voxels, value_counts
 from semiseg.errors import DataError
 from semiseg.images import ending_of, nifti, read, read_header, read_label
@@ -37,6 +38,8 @@ class Looks:
         dtype: as stored.
         trouble: why the file cannot be used, empty when it can.
         grid: where its voxels lie, as far as the header was read.
+        has_label: whether the file holds its own label, too.
+        has_size: whether it says how large its voxels are.
     """
 
     axes: int = 0
@@ -45,6 +48,8 @@ class Looks:
     dtype: str = ""
     trouble: str = ""
     grid: Grid | None = None
+    has_label: bool = False
+    has_size: bool = True
 
 
 def look(source: Source) -> Looks:
@@ -62,7 +67,15 @@ def look(source: Source) -> Looks:
         return Looks(
             trouble=f"{header.channels} channels of {header.dtype}; colors are read with 8 bits only"
         )
-    return Looks(len(header.grid.shape), header.channels, 1, header.dtype, grid=header.grid)
+    return Looks(
+        3 if source.slices else len(header.grid.shape),
+        header.channels,
+        1,
+        header.dtype,
+        grid=header.grid,
+        has_label=header.has_label,
+        has_size=header.grid.unit == "mm",
+    )
 
 
 def load(source: Source, *, label: bool = False) -> Volume:
@@ -78,7 +91,8 @@ def _as_stored(source: Source, label: bool) -> Volume:
         return read_series(source.series)
     if source.frame is not None:
         return nifti.read_frame(source.path, source.frame)
-    return read_label(source.path) if label else read(source.path)
+    reader = read_label if label else read
+    return stacked_slices([reader(path) for path in source.slices]) if source.slices else reader(source.path)
 
 
 def look_for_labels(source: Source) -> Mask:

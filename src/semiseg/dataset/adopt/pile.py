@@ -15,7 +15,10 @@ from semiseg.dataset.adopt.looks import Looks, has_colors, in_threads, look, loo
 from semiseg.dataset.adopt.masks import Mask, settle_masks
 from semiseg.dataset.adopt.pairing import name_cases, pair
 from semiseg.dataset.adopt.second_masks import is_map, without_second_masks
+from semiseg.dataset.adopt.slices import stack_slices
+from semiseg.dataset.adopt.steps import Sized
 from semiseg.errors import DataError
+from semiseg.images import array_files, ending_of
 
 
 def draft_pile(
@@ -25,6 +28,7 @@ def draft_pile(
     label_names: Mapping[int, str],
     most_classes: int,
     asked: AskedChannels,
+    spacing: tuple[float, ...] = (),
 ) -> tuple[Draft, dict[str, frozenset[int]]]:
     """Work out the cases of a pile.
 
@@ -35,6 +39,7 @@ def draft_pile(
         label_names: value -> class name, where the user said so.
         most_classes: more are refused.
         asked: which channels, and on which grid.
+        spacing: of files that do not say it, in mm.
 
     Returns:
         the draft, and the label values of each labeled case id.
@@ -48,6 +53,10 @@ def draft_pile(
     if listing.broken:
         raise listing.broken[0][2]
     entries = _usable(listing.entries, draft, workers)
+    entries += [
+        _own_label(entry, seen) for entry, seen in entries if seen.has_label and entry.role == "image"
+    ]
+    _size(entries, draft, spacing)
     images = [(entry, seen) for entry, seen in entries if entry.role == "image"]
     labels = [entry for entry, _ in entries if entry.role == "label"]
     masks = dict(
@@ -118,6 +127,8 @@ def _usable(entries: Sequence[Entry], draft: Draft, workers: int | None) -> list
     if entries and all(entry.role == "label" for entry in entries):
         for entry in entries:  # a folder called "segmentation_data" says nothing
             entry.role = "label" if entry.says_label else "image"
+    entries, stacked = stack_slices(entries)
+    draft.notices += stacked
     seen = in_threads(look, _sources(entries), workers)
     for entry, looks in zip(entries, seen, strict=True):
         if looks.trouble:
@@ -127,6 +138,35 @@ def _usable(entries: Sequence[Entry], draft: Draft, workers: int | None) -> list
     if pictures:
         draft.notices.append(f"left out {len(pictures)} pictures beside volumes: {some(pictures)}")
     return [(entry, looks) for entry, looks in usable if entry in kept]
+
+
+def _own_label(entry: Entry, seen: Looks) -> tuple[Entry, Looks]:
+    """The label in the same file as its scan, as an entry of its own."""
+    shown = f"{entry.shown}:label"
+    source = replace(entry.source, shown=shown)
+    return replace(entry, source=source, shown=shown, role="label", channel=None), replace(
+        seen, has_label=False
+    )
+
+
+def _size(entries: Sequence[tuple[Entry, Looks]], draft: Draft, spacing: tuple[float, ...]) -> None:
+    """Give scans of arrays the voxel size that the user knows, or say that nobody does."""
+    without = [e for e, seen in entries if e.role == "image" and not seen.has_size and _is_array(e.source)]
+    if spacing:
+        for entry, _ in entries:
+            entry.source = replace(
+                entry.source, steps=(*entry.source.steps, Sized(spacing, only_unknown=True))
+            )
+        draft.decisions.append(f"voxels are {' x '.join(f'{s:g}' for s in spacing)} mm where no file says it")
+    elif without:
+        draft.notices.append(
+            f"{len(without)} scans say no voxel size, so that distances will be in voxels; "
+            "--spacing X,Y,Z says it (mm)"
+        )
+
+
+def _is_array(source: Source) -> bool:
+    return ending_of(source.path) in array_files.ENDINGS
 
 
 def _labels_by_content(

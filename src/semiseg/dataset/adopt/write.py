@@ -193,7 +193,7 @@ def _can_copy(file: Target, colors: bool) -> bool:
     source = file.source
     if source.series is not None or source.frame is not None or file.color is not None or source.recode:
         return False
-    if source.steps:
+    if source.slices or source.steps:
         return False
     path = source.path
     if (

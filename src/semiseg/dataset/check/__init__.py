@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from semiseg.dataset.case import Case
+from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.check.all_cases import (
     duplicates,
     label_problems,
@@ -20,11 +20,11 @@ from semiseg.dataset.check.all_cases import (
     twins,
     write_label_map,
 )
-from semiseg.dataset.check.case import examine
+from semiseg.dataset.check.case import examine, examine_label
 from semiseg.dataset.check.finding import Finding
 from semiseg.dataset.check.modality import flip_problems, modality_problems
 from semiseg.dataset.dataset import locate
-from semiseg.dataset.description import read_description
+from semiseg.dataset.description import Description, read_description
 from semiseg.dataset.files import Scan, num_training, scan
 from semiseg.dataset.problem import Problem, as_lines
 from semiseg.dataset.split import split_problems
@@ -34,6 +34,7 @@ __all__ = [
     "Problem",
     "Report",
     "check",
+    "check_label",
 ]
 
 CAUSES = ("DATASET_JSON", "REGIONS", "MISSING_FOLDER", "SPLITS")
@@ -198,3 +199,19 @@ def _examine_all(
 
 def _plural(count: int, word: str) -> str:
     return f"{count} {word}" + ("" if count == 1 else "s")
+
+
+def check_label(case: LabeledCase, description: Description, root: Path) -> list[Problem]:
+    """Everything that is wrong with the label of one case, as :func:`check` tells it; its image is not read.
+
+    Args:
+        case: with the label to look at, which may lie anywhere.
+        description: of the dataset: its classes.
+        root: the dataset folder, for readable file names.
+
+    Raises:
+        DataError: the image's header cannot be read.
+    """
+    finding = examine_label(case, root)
+    values = label_problems([finding], description, {}, root)
+    return [*finding.problems, *(problem for problem in values if problem.code != "MISSING_CLASS")]

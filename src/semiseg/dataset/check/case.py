@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.dataset.case import Case, LabeledCase, as_seen
+from semiseg.dataset.case import Case, LabeledCase, as_seen, case_header
 from semiseg.dataset.check.finding import Finding
 from semiseg.dataset.check.modality import best_flip, lowest
 from semiseg.dataset.files import relative
@@ -284,3 +284,14 @@ def two_ends(counts: Mapping[int, int], *, lossy: bool = False) -> bool:
     near_black = sum(0 < value <= _ENDS for value in counts)
     near_white = sum(255 - _ENDS <= value < 255 for value in counts)
     return lossy or (near_black > 1 and near_white > 1) or len(counts) > MOST_CLASSES
+
+
+def examine_label(case: LabeledCase, root: Path) -> Finding:
+    """Read the label of a case alone, and compare it with the header of its image.
+
+    Raises:
+        DataError: the image's header cannot be read.
+    """
+    look = _Look(case, root)
+    look.label(case.label, case_header(case).grid)
+    return look.finding
