@@ -42,7 +42,7 @@ _log = logging.getLogger("semiseg.data")
 
 
 @dataclass(frozen=True)
-class Scan:
+class InputScan:
     """One thing to predict.
 
     Attributes:
@@ -62,7 +62,7 @@ class Scan:
     series: tuple[str, ...] = ()
 
 
-def find_scans(inputs: Path, channels: Sequence[str]) -> list[Scan]:
+def find_scans(inputs: Path, channels: Sequence[str]) -> list[InputScan]:
     """The scans at ``inputs``, sorted by id. Scans that will fail are listed too, so none is lost in silence.
 
     Piles are understood as by ``semiseg init``: flat or nested; channels told by ``_0000``, by the words of
@@ -99,16 +99,16 @@ def find_scans(inputs: Path, channels: Sequence[str]) -> list[Scan]:
     return unique([*scans, *broken])
 
 
-def unusable(name: str, files: Sequence[Path], error: DataError) -> Scan:
+def unusable(name: str, files: Sequence[Path], error: DataError) -> InputScan:
     """A scan that is known to fail, listed so that it is told and counted."""
 
     def fail() -> NoReturn:
         raise error
 
-    return Scan(name, tuple(files), "", fail)
+    return InputScan(name, tuple(files), "", fail)
 
 
-def unique(scans: Iterable[Scan]) -> list[Scan]:
+def unique(scans: Iterable[InputScan]) -> list[InputScan]:
     """Sorted by id. Scans of one name would overwrite each other's output: none of them is predicted."""
     scans = list(scans)
     count = Counter(scan.id for scan in scans)
@@ -199,7 +199,7 @@ def _nothing(path: Path) -> DataError:
     )
 
 
-def _scan(found: Group, channels: Sequence[str], root: Path) -> Scan:
+def _scan(found: Group, channels: Sequence[str], root: Path) -> InputScan:
     sources = [entry.source for entry in found.entries]
     files = tuple(file for source in sources for file in _files(source))
     if found.error is not None:
@@ -207,7 +207,7 @@ def _scan(found: Group, channels: Sequence[str], root: Path) -> Scan:
     ending = SERIES_WRITTEN_AS if sources[0].series else images.ending_of(sources[0].path) or ""
     uids = tuple(source.series.uid for source in sources if source.series)
     folders = any(source.series or source.archive for source in sources)
-    return Scan(
+    return InputScan(
         found.name,
         files,
         WRITTEN_AS.get(ending, ending),
