@@ -12,7 +12,7 @@ A tuning folder::
       trials/0007/fold-2/     the run folder of a training, without its weights once it is scored
 
 :mod:`~semiseg.tuning.tune` puts the rest together: ``outline`` (cases, folds and plan), ``axes`` (what a
-value may be), ``search`` (which values are searched), ``trial`` (the trainings of one setting), ``study`` (the
-only file that knows Optuna), ``trial_workers`` (processes that train), ``verdict`` (whether the best is
+value may be), ``search`` (which values are searched), ``trial`` (the trainings of one setting), ``study``
+(the only file that knows Optuna), ``trial_workers`` (processes that train), ``verdict`` (whether the best is
 better) and ``write`` (tables, figure and summary).
 """
