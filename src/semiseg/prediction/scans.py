@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from semiseg import images
 from semiseg.dataset.adopt.draft import Source
-from semiseg.dataset.adopt.listing import Entry, Listing, list_source, without_previews
+from semiseg.dataset.adopt.listing import FoundFile, Listing, list_source, without_previews
 from semiseg.dataset.adopt.looks import load, look
 from semiseg.dataset.adopt.names import folder_role
 from semiseg.dataset.adopt.pairing import without_masks
@@ -137,11 +137,11 @@ def _listing(path: Path, channels: Sequence[str]) -> Listing:
     return list_source(path.parent, only=[p for p in beside if images.ending_of(p) is not None])
 
 
-def _scans_only(folder: Path, listing: Listing) -> list[Entry]:
+def _scans_only(folder: Path, listing: Listing) -> list[FoundFile]:
     """The entries that are scans: no masks beside scans, no previews."""
     entries = listing.entries
     if folder_role(folder.name) == "image" or folder.is_file():
-        masks: list[Entry] = []
+        masks: list[FoundFile] = []
     else:
         entries, masks = without_masks(entries)
     entries, stacked = stack_slices(entries)

@@ -152,9 +152,7 @@ def cross_validate(
             for number, (one, place) in enumerate(zip(folds, places, strict=True)):
                 if stop.raised:
                     raise _stopped(number, len(folds), f"{number} folds are finished")
-                log.info(
-                    "fold %d of %d (numbers 0 to %d): %s", number, len(folds), len(folds) - 1, place.path
-                )
+                log.info("fold %d (of 0 to %d): %s", number, len(folds) - 1, place.path)
                 try:
                     trained.append(
                         train(

@@ -10,7 +10,7 @@ from pathlib import Path
 from semiseg.dataset.adopt.channels import AskedChannels, keep_channels, name_channels, settle_channels
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
 from semiseg.dataset.adopt.grids import settle_grids
-from semiseg.dataset.adopt.listing import Entry, Listing, without_previews
+from semiseg.dataset.adopt.listing import FoundFile, Listing, without_previews
 from semiseg.dataset.adopt.looks import Looks, has_colors, in_threads, look, look_for_labels
 from semiseg.dataset.adopt.masks import Mask, settle_masks
 from semiseg.dataset.adopt.pairing import name_cases, pair
@@ -118,11 +118,11 @@ def _no_scan(root: Path, masks: int, draft: Draft) -> DataError:
     )
 
 
-def _sources(entries: Sequence[Entry]) -> list[Source]:
+def _sources(entries: Sequence[FoundFile]) -> list[Source]:
     return [entry.source for entry in entries]
 
 
-def _usable(entries: Sequence[Entry], draft: Draft, workers: int | None) -> list[tuple[Entry, Looks]]:
+def _usable(entries: Sequence[FoundFile], draft: Draft, workers: int | None) -> list[tuple[FoundFile, Looks]]:
     """Entries whose header can be read; masks that are all there is are taken for scans."""
     if entries and all(entry.role == "label" for entry in entries):
         for entry in entries:  # a folder called "segmentation_data" says nothing
@@ -140,7 +140,7 @@ def _usable(entries: Sequence[Entry], draft: Draft, workers: int | None) -> list
     return [(entry, looks) for entry, looks in usable if entry in kept]
 
 
-def _own_label(entry: Entry, seen: Looks) -> tuple[Entry, Looks]:
+def _own_label(entry: FoundFile, seen: Looks) -> tuple[FoundFile, Looks]:
     """The label in the same file as its scan, as an entry of its own."""
     shown = f"{entry.shown}:label"
     source = replace(entry.source, shown=shown)
@@ -149,7 +149,7 @@ def _own_label(entry: Entry, seen: Looks) -> tuple[Entry, Looks]:
     )
 
 
-def _size(entries: Sequence[tuple[Entry, Looks]], draft: Draft, spacing: tuple[float, ...]) -> None:
+def _size(entries: Sequence[tuple[FoundFile, Looks]], draft: Draft, spacing: tuple[float, ...]) -> None:
     """Give scans of arrays the voxel size that the user knows, or say that nobody does."""
     without = [e for e, seen in entries if e.role == "image" and not seen.has_size and _is_array(e.source)]
     if spacing:
@@ -170,8 +170,8 @@ def _is_array(source: Source) -> bool:
 
 
 def _labels_by_content(
-    images: Sequence[tuple[Entry, Looks]], workers: int | None, draft: Draft
-) -> tuple[list[Entry], dict[str, Mask]]:
+    images: Sequence[tuple[FoundFile, Looks]], workers: int | None, draft: Draft
+) -> tuple[list[FoundFile], dict[str, Mask]]:
     """No name tells a mask: take files of few whole numbers for masks, if other files are not like that."""
     whole = [e for e, seen in images if not seen.dtype.startswith("float") and not e.source.series]
     found = in_threads(look_for_labels, _sources(whole), workers)
@@ -185,7 +185,9 @@ def _labels_by_content(
     return labels, masks
 
 
-def _without_series_over_time(images: list[tuple[Entry, Looks]], draft: Draft) -> list[tuple[Entry, Looks]]:
+def _without_series_over_time(
+    images: list[tuple[FoundFile, Looks]], draft: Draft
+) -> list[tuple[FoundFile, Looks]]:
     """4D files are channels when all scans are 4D and alike; beside 3D scans they are cine and left out."""
     lengths = {seen.frames for _, seen in images}
     if lengths == {1} or len(lengths) == 1:
@@ -196,10 +198,10 @@ def _without_series_over_time(images: list[tuple[Entry, Looks]], draft: Draft) -
 
 
 def _items(
-    images: Sequence[tuple[Entry, Looks]], labels: Sequence[Entry], order: Sequence[str], draft: Draft
+    images: Sequence[tuple[FoundFile, Looks]], labels: Sequence[FoundFile], order: Sequence[str], draft: Draft
 ) -> list[Item]:
     names = name_cases([*(entry for entry, _ in images), *labels])
-    cases: dict[str, dict[str | None, tuple[Entry, Looks]]] = defaultdict(dict)
+    cases: dict[str, dict[str | None, tuple[FoundFile, Looks]]] = defaultdict(dict)
     for entry, seen in images:
         cases[names[entry.shown]][entry.channel] = (entry, seen)
     wanted: list[str | None] = list(order) if len(order) > 1 else [None]
@@ -225,7 +227,7 @@ def _items(
     return items
 
 
-def _frames(entry: Entry, seen: Looks) -> list[Source]:
+def _frames(entry: FoundFile, seen: Looks) -> list[Source]:
     if seen.frames == 1:
         return [entry.source]
     return [replace(entry.source, frame=frame) for frame in range(seen.frames)]
@@ -246,5 +248,5 @@ def _part(said: Part, has_label: bool) -> Part:
     return "val" if said == "val" else "train"
 
 
-def _shown(source: Source | None, labels: Sequence[Entry]) -> str:
+def _shown(source: Source | None, labels: Sequence[FoundFile]) -> str:
     return next(entry.shown for entry in labels if entry.source == source)
