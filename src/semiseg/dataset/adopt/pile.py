@@ -11,7 +11,7 @@ from semiseg.dataset.adopt.channels import AskedChannels, keep_channels, name_ch
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
 from semiseg.dataset.adopt.grids import settle_grids
 from semiseg.dataset.adopt.listing import FoundFile, Listing, without_previews
-from semiseg.dataset.adopt.looks import Looks, has_colors, in_threads, look, look_for_labels
+from semiseg.dataset.adopt.looks import Looks, has_colors, in_threads, look, look_at_label, look_for_labels
 from semiseg.dataset.adopt.masks import Mask, settle_masks
 from semiseg.dataset.adopt.pairing import name_cases, pair
 from semiseg.dataset.adopt.second_masks import is_map, without_second_masks
@@ -52,16 +52,16 @@ def draft_pile(
     draft = Draft([], label_names=dict(label_names), notices=list(listing.notices))
     if listing.broken:
         raise listing.broken[0][2]
-    entries = _usable(listing.entries, draft, workers)
+    entries, masks = _usable(listing.entries, draft, workers)
     entries += [
         _own_label(entry, seen) for entry, seen in entries if seen.has_label and entry.role == "image"
     ]
     _size(entries, draft, spacing)
     images = [(entry, seen) for entry, seen in entries if entry.role == "image"]
     labels = [entry for entry, _ in entries if entry.role == "label"]
-    masks = dict(
-        zip([e.shown for e in labels], in_threads(look_for_labels, _sources(labels), workers), strict=True)
-    )
+    unread = [entry for entry in labels if entry.shown not in masks]
+    counted = in_threads(look_for_labels, _sources(unread), workers)
+    masks |= {entry.shown: mask for entry, mask in zip(unread, counted, strict=True)}
     if not labels:
         labels, masks = _labels_by_content(images, workers, draft)
         images = [(entry, seen) for entry, seen in images if entry.shown not in masks]
@@ -122,14 +122,20 @@ def _sources(entries: Sequence[FoundFile]) -> list[Source]:
     return [entry.source for entry in entries]
 
 
-def _usable(entries: Sequence[FoundFile], draft: Draft, workers: int | None) -> list[tuple[FoundFile, Looks]]:
-    """Entries whose header can be read; masks that are all there is are taken for scans."""
+def _usable(
+    entries: Sequence[FoundFile], draft: Draft, workers: int | None
+) -> tuple[list[tuple[FoundFile, Looks]], dict[str, Mask]]:
+    """Files whose header can be read, and what those hold that are named like masks, as far as it was read.
+
+    Masks that are all there is are taken for scans.
+    """
     if entries and all(entry.role == "label" for entry in entries):
         for entry in entries:  # a folder called "segmentation_data" says nothing
             entry.role = "label" if entry.says_label else "image"
     entries, stacked = stack_slices(entries)
     draft.notices += stacked
-    seen = in_threads(look, _sources(entries), workers)
+    looked = in_threads(_look, entries, workers)
+    seen = [looks for looks, _ in looked]
     for entry, looks in zip(entries, seen, strict=True):
         if looks.trouble:
             draft.notices.append(f"left out {entry.shown}: {looks.trouble}")
@@ -137,7 +143,14 @@ def _usable(entries: Sequence[FoundFile], draft: Draft, workers: int | None) -> 
     kept, pictures = without_previews([entry for entry, _ in usable])
     if pictures:
         draft.notices.append(f"left out {len(pictures)} pictures beside volumes: {some(pictures)}")
-    return [(entry, looks) for entry, looks in usable if entry in kept]
+    held = {entry.shown: mask for entry, (_, mask) in zip(entries, looked, strict=True) if mask is not None}
+    left = {id(entry) for entry in kept}
+    usable = [(entry, looks) for entry, looks in usable if id(entry) in left]
+    return usable, {entry.shown: held[entry.shown] for entry, _ in usable if entry.shown in held}
+
+
+def _look(entry: FoundFile) -> tuple[Looks, Mask | None]:
+    return look_at_label(entry.source) if entry.role == "label" else (look(entry.source), None)
 
 
 def _own_label(entry: FoundFile, seen: Looks) -> tuple[FoundFile, Looks]:
