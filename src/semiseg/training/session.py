@@ -341,9 +341,16 @@ class Session:
             found = validation.write(loop.network, folder.path / "validation")
             score = of_evaluation(found, scored_on(split, "val", selection), "validation")
         if split.held_out:
-            last = Validation(self.prepared, self.config, self.precision.name, self.mirrored, split.held_out)
-            found = last.write(loop.network, folder.path / "held_out")
             fold = f"fold {data.fold} of {data.folds}"
+            last = Validation(
+                self.prepared,
+                self.config,
+                self.precision.name,
+                self.mirrored,
+                split.held_out,
+                f"held-out cases of {fold}",
+            )
+            found = last.write(loop.network, folder.path / "held_out")
             score = of_evaluation(found, scored_on(split, "held_out", selection, fold), "held_out")
         return score
 

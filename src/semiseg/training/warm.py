@@ -59,7 +59,7 @@ def require_unseen(path: Path, split: Split) -> None:
         labeled = set(Run(path).split.get("labeled") or [])
     except SemisegError:  # a checkpoint alone does not say
         return
-    seen = sorted(labeled & {case.id for case in (*split.val, *split.test)})
+    seen = sorted(labeled & {case.id for case in split.kept_apart})
     if seen:
         raise UsageError(
             f"{path} has learned from {seen[0]}, which is held out in this run",

@@ -133,8 +133,9 @@ def run(
     if resume and overwrite:
         raise options.contradiction("--resume", "--overwrite")
     number = options.fold(fold)
-    if number == "all" and devices > 1:
-        raise options.contradiction("--fold all", "--devices")
+    for other, said in (("--devices", devices > 1), ("--calibrate", calibrate)):
+        if number == "all" and said:  # what each fold holds out calibrates it
+            raise options.contradiction("--fold all", other)
     wanted = configured(
         config,
         recipe=recipe,

@@ -25,7 +25,7 @@ from semiseg.dataset.check.finding import Finding
 from semiseg.dataset.check.modality import flip_problems, modality_problems
 from semiseg.dataset.dataset import locate
 from semiseg.dataset.description import Description, read_description
-from semiseg.dataset.files import Scan, num_training, scan
+from semiseg.dataset.files import FolderContents, num_training, scan
 from semiseg.dataset.problem import Problem, as_lines
 from semiseg.dataset.split import split_problems
 from semiseg.dataset.split_file import read_split_file
@@ -172,7 +172,7 @@ def check(
     return report
 
 
-def _by_id(found: Scan) -> tuple[dict[str, Case], dict[str, Case]]:
+def _by_id(found: FolderContents) -> tuple[dict[str, Case], dict[str, Case]]:
     training: dict[str, Case] = {c.id: c for c in (*found.annotated, *found.unannotated)}
     return training, {c.id: c for c in found.test}
 
