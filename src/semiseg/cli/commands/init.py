@@ -20,6 +20,7 @@ EXAMPLES = (
     "semiseg init scans",
     "semiseg init scans -o Dataset201_Heart --link",
     "semiseg init scans --label 1=atrium --channel 0=CT",
+    "semiseg init scans --channels DWI,ADC,FLAIR --resample-to DWI",
 )
 
 Pairs = list[str] | None
@@ -49,9 +50,23 @@ def run(
         str | None,
         typer.Option("--spacing", metavar="X,Y,Z", help="Voxel size in mm where files say none (HDF5)."),
     ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            "--channels", metavar="NAMES", help="Keep these, in this order: DWI,ADC.  [default: all]"
+        ),
+    ] = None,
+    resample_to: Annotated[
+        str | None,
+        typer.Option(
+            "--resample-to",
+            metavar="CHANNEL",
+            help="Resample channels on other grids onto it; or onto `label`.",
+        ),
+    ] = None,
     workers: options.Workers = None,
 ) -> None:
-    """Turn a folder of scans into a dataset: NIfTI, NRRD, MetaImage, HDF5, PNG, TIFF or DICOM, flat or nested.
+    """Turn a folder of scans into a dataset: NIfTI, NRRD, MetaImage, HDF5, PNG, TIFF, DICOM, in any folders.
 
     Finds which files are masks, which channels and classes there are, and which scans have no label.
     The source is never changed.
@@ -63,6 +78,7 @@ def run(
         "channel_names": numbered("--channel", channel),
     }
     names |= {"max_classes": max_classes, "spacing": numbers("--spacing", spacing)}
+    names |= {"resample_to": resample_to or "", "channels": listed(channels)}
     with counted(out, "init") as tick:
         result = adopt(source, output, link=link, **names, workers=options.workers(workers), progress=tick)
     out.result(result.as_dict(), "\n".join(told(result)))
@@ -81,6 +97,11 @@ def numbered(flag: str, pairs: Pairs) -> dict[int, str]:
             raise UsageError(f"{flag} wants NUMBER=NAME, got {pair!r}", hint=f"for example {flag} 1=atrium")
         named[int(number)] = name.strip()
     return named
+
+
+def listed(text: str | None) -> tuple[str, ...]:
+    """``"DWI, ADC"`` as names."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def numbers(flag: str, text: str | None) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from semiseg.dataset.adopt.channels import AskedChannels
 from semiseg.dataset.adopt.decathlon import draft_decathlon, read_lists
 from semiseg.dataset.adopt.draft import Draft, classes
 from semiseg.dataset.adopt.finish import AdoptResult, finish, free_name, require_empty
@@ -34,6 +35,8 @@ def adopt(
     channel_names: Mapping[int, str] | None = None,
     label_names: Mapping[int, str] | None = None,
     max_classes: int = MOST_CLASSES,
+    channels: Sequence[str] = (),
+    resample_to: str = "",
     spacing: Sequence[float] | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -53,6 +56,9 @@ def adopt(
         channel_names: channel index -> name, where you know better.
         label_names: value in the masks -> class name, where you know better.
         max_classes: masks with more values are refused, unless each has a name.
+        channels: names of the channels to keep, in this order; all of them where none is named.
+        resample_to: the channel whose grid the others are resampled onto, or ``label`` for that of the masks,
+            where they lie on different ones. Linear, masks by the nearest voxel; nothing is registered.
         spacing: mm along the axes of scans whose files do not say it (HDF5, npz, pictures).
         workers: files read or written at a time.
         progress: called with (files done, files in all).
@@ -60,7 +66,8 @@ def adopt(
     Raises:
         UsageError: no such source, a target that is not empty or cannot be written, or a source that is a
             dataset already.
-        DataError: nothing usable in it, or names that cannot be told apart; says which.
+        DataError: nothing usable in it, names that cannot be told apart, channels on different grids; says
+            which.
     """
     root = _existing(Path(source).expanduser())
     goal = Path(target).expanduser() if target is not None else None
@@ -69,8 +76,10 @@ def adopt(
             stack.enter_context(held(goal, "-o", beside=True))
             require_empty(goal)
         names = (channel_names or {}, label_names or {})
-        rules = (max_classes, _spacing(spacing or ()))
-        return _adopt(root, goal, stack, names, rules, link=link, workers=workers, progress=progress)
+        asked = AskedChannels(tuple(channels), resample_to, _spacing(spacing or ()))
+        return _adopt(
+            root, goal, stack, names, max_classes, asked, link=link, workers=workers, progress=progress
+        )
 
 
 def _adopt(
@@ -78,25 +87,26 @@ def _adopt(
     goal: Path | None,
     stack: ExitStack,
     names: tuple[Mapping[int, str], Mapping[int, str]],
-    rules: tuple[int, tuple[float, ...]],
+    max_classes: int,
+    asked: AskedChannels,
     *,
     link: bool,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> AdoptResult:
     """:func:`adopt`; ``stack`` gets the hold on a target that is chosen here."""
-    (channel_names, label_names), (max_classes, spacing) = names, rules
+    channel_names, label_names = names
     workers = workers or min(8, os.cpu_count() or 1)
     lists = read_lists(root) if root.is_dir() else None
     if goal is None and lists is None and (root / FILE).is_file():
         raise _already_described(root)
     if lists is not None:
-        draft, values = draft_decathlon(root, lists, workers, max_classes)
+        draft, values = draft_decathlon(root, lists, workers, max_classes, asked)
     else:
         listing = list_source(root)
         if not listing.entries:
             raise _nothing(root, listing.notices)
-        draft, values = draft_pile(root, listing, workers, label_names, max_classes, spacing)
+        draft, values = draft_pile(root, listing, workers, label_names, max_classes, asked)
     draft.label_names |= dict(label_names)
     _rename_channels(draft, channel_names)
     said = {} if label_names or channel_names else _said(root, draft)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -16,8 +16,10 @@ from semiseg.dataset.check.case import Voxels, value_counts
 from semiseg.errors import DataError
 from semiseg.images import ending_of, nifti, read, read_header, read_label
 from semiseg.images.dicom import read_series
-from semiseg.images.grid import Volume
+from semiseg.images.grid import Grid, Volume
 
+_FORMS = ("qform", "qform_code", "form_gap_mm")
+"""What a header says of the place of voxels beside the affine; not true of those that were moved."""
 MOST_VALUES = 64
 """A file with more different values is no mask that its content alone could tell."""
 _MOST_COLORS = 4096
@@ -37,6 +39,7 @@ class Looks:
         frames: length of a fourth axis, else 1.
         dtype: as stored.
         trouble: why the file cannot be used, empty when it can.
+        grid: where its voxels lie, as far as the header was read.
         has_label: whether the file holds its own label, too.
         has_size: whether it says how large its voxels are.
     """
@@ -46,6 +49,7 @@ class Looks:
     frames: int = 1
     dtype: str = ""
     trouble: str = ""
+    grid: Grid | None = None
     has_label: bool = False
     has_size: bool = True
 
@@ -61,9 +65,18 @@ def look(source: Source) -> Looks:
         if error.code == "NOT_3D" and len(shape) == 4 and ending_of(source.path) in nifti.ENDINGS:
             return Looks(axes=3, frames=int(shape[3]))
         return Looks(trouble=error.message.removeprefix(f"{source.path}: "))
-    axes = 3 if source.slices else len(header.grid.shape)
-    has_size = header.grid.unit == "mm"
-    return Looks(axes, header.channels, 1, header.dtype, has_label=header.has_label, has_size=has_size)
+    if header.channels > 1 and header.dtype != "uint8":
+        return Looks(
+            trouble=f"{header.channels} channels of {header.dtype}; colors are read with 8 bits only"
+        )
+    return Looks(
+        3 if source.slices else len(header.grid.shape),
+        header.channels,
+        dtype=header.dtype,
+        grid=None if source.slices else header.grid,
+        has_label=header.has_label,
+        has_size=header.grid.unit == "mm",
+    )
 
 
 def load(source: Source, *, label: bool = False) -> Volume:
@@ -71,7 +84,9 @@ def load(source: Source, *, label: bool = False) -> Volume:
     volume = _as_stored(source, label)
     for step in source.steps:
         volume = step(volume)
-    return volume
+    if not source.steps:
+        return volume
+    return replace(volume, meta={key: value for key, value in volume.meta.items() if key not in _FORMS})
 
 
 def _as_stored(source: Source, label: bool) -> Volume:
