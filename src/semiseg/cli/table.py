@@ -24,6 +24,11 @@ COMMANDS = {
         "export": "Hand a model on: zip, ONNX, PyTorch, MONAI bundle.",
         "evaluate": "Score segmentations: Dice, HD95, NSD, volumes.",
     },
+    "Label": {
+        "studio": "See, label, train and correct in a browser tab.",
+        "next": "Say which scans to label next, and why.",
+        "accept": "Take predictions of unlabeled scans as labels.",
+    },
     "Compare": {
         "sweep": "Train many methods, label counts and seeds.",
         "compare": "Compare runs: intervals, tests, report.",

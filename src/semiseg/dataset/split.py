@@ -151,6 +151,9 @@ def _draft(
     named = {*draft.order, *draft.val, *draft.held_out, *draft.test}
     draft.others_listed = lists.unlabeled is not None
     draft.others = sorted(training.keys() - named) if lists.unlabeled is None else list(lists.unlabeled)
+    if lists.held_out and file.patients is not None:  # their other scans are not learned from either
+        kept = {file.patients.patient(case) for case in (*draft.held_out, *draft.val)}
+        draft.others = [case for case in draft.others if file.patients.patient(case) not in kept]
     _choose(draft, budget, annotated, file.patients)
     check_known(draft, {*training, *test})
     check_disjoint(draft)

@@ -211,8 +211,8 @@ def keep_folds(dataset: Dataset, count: int) -> Dataset:
         if error.code not in ("NOT_WRITABLE", "IN_USE"):
             raise
         where = f"not kept: {error.message}"
-    file = with_folds(dataset.splits, dataset.ids, count)
+    kept = dataset.with_folds(count)
     cases = len(foldable(dataset.splits, dataset.ids))
-    whose = " patient by patient" if patient_rule(file, dataset.ids) else ""
+    whose = " patient by patient" if patient_rule(kept.splits, dataset.ids) else ""
     log.info("made %d folds of %d labeled cases%s (%s)", count, cases, whose, where)
-    return replace(dataset, splits=file)
+    return kept

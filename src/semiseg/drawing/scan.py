@@ -12,7 +12,6 @@ from semiseg.drawing.overlay import (
     PLANE,
     SAGITTAL,
     Array,
-    Cut,
     best_cut,
     draw_cut,
     intensity_window,
@@ -24,13 +23,13 @@ from semiseg.machine.files import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_HEIGHT = 3.6
-"""Inches of a view."""
+_HEIGHT, _WIDTH = 4.0, 10.0
+"""Inches that the views may fill; all have the same scale."""
 _DPI = 120
 _LEFT = {AXIAL: "R", CORONAL: "R", SAGITTAL: "A"}
 """What lies at the left of a view."""
-_NARROWEST = 0.25
-"""Width over height of a view, at least: a stack of few slices is still seen."""
+_LEGEND = 1.8
+"""Inches beside them."""
 
 
 def draw_scan(
@@ -94,10 +93,10 @@ def scan_figure(
     values = list(structures.values())
     shades = list(palette) or colors(len(values))
     cuts = [best_cut(view, [labels], [], values, spacing) for view in views]
-    widths = [max(_shape(cut), _NARROWEST) for cut in cuts]
-    figure = Figure(
-        figsize=(_HEIGHT * sum(widths) + 1.8, _HEIGHT + 0.4), facecolor="black", layout="constrained"
-    )
+    widths = [cut.width for cut in cuts]
+    scale = min(_HEIGHT / max(cut.height for cut in cuts), _WIDTH / sum(widths))
+    size = (scale * sum(widths) + _LEGEND, max(scale * max(cut.height for cut in cuts), 1.0) + 0.4)
+    figure = Figure(figsize=size, facecolor="black", layout="constrained")
     axes = figure.subplots(1, len(cuts), squeeze=False, width_ratios=widths)[0]
     window = intensity_window(image)
     for axis, cut in zip(axes, cuts, strict=True):
@@ -139,7 +138,3 @@ def _upright(
     if rows_first:
         image, labels, mm = np.swapaxes(image, 0, 1), labels.T, mm[::-1]
     return image[:, :, None], labels[:, :, None], (mm[0], mm[1], 1.0)
-
-
-def _shape(cut: Cut) -> float:
-    return cut.width / cut.height

@@ -108,7 +108,7 @@ def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None =
     if path.suffix.lower() == ".hdr":
         raise broken(path, "is a two-file format", code="UNKNOWN_FORMAT", hint="write .nii.gz instead")
     array = writable(array)
-    header = _new_header(array, grid, meta)
+    header = header_of(array, grid, meta)
     level = 6 if array.dtype.itemsize == 1 else 1  # label maps shrink a lot, floats hardly at all
     packer = zlib.compressobj(level, wbits=31) if path.name.lower().endswith(".gz") else None
     with atomic_file(path) as stream:
@@ -319,7 +319,8 @@ def _other_form(file: _File, grid: Grid) -> dict[str, Any]:
     return {"qform": qform.tolist(), "form_gap_mm": grid.corner_gap_mm(Grid(grid.shape, qform))}
 
 
-def _new_header(array: Array, grid: Grid, meta: Mapping[str, Any] | None) -> Any:
+def header_of(array: Array, grid: Grid, meta: Mapping[str, Any] | None = None) -> Any:
+    """A NIfTI header for an array (*S) on a grid; see :func:`write` for ``meta``."""
     import nibabel as nib
 
     kind: Any = nib.Nifti1Header if max(array.shape) < 2**15 else nib.Nifti2Header

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from semiseg import images
@@ -19,6 +18,8 @@ from semiseg.errors import DeviceError, SemisegError, UsageError
 from semiseg.images.grid import Grid
 from semiseg.machine.files import printable, require_writable, write_json
 from semiseg.prediction.assembly import Assembly
+from semiseg.prediction.calibration import of_model
+from semiseg.prediction.doubt import Doubt
 from semiseg.prediction.model import Model, PreparedScan
 from semiseg.prediction.record import (
     CaseResult,
@@ -31,9 +32,15 @@ from semiseg.prediction.record import (
     unlike_in,
     versions,
 )
-from semiseg.prediction.results import WRITERS, Finished, Wanted, require_dicom, require_forms
+from semiseg.prediction.results import (
+    WRITERS,
+    Finished,
+    Wanted,
+    picture_of,
+    require_dicom,
+    require_forms,
+)
 from semiseg.prediction.scans import Scan, stem_of
-from semiseg.preparation.plan import Plan
 from semiseg.preparation.unlike import Unlike, unlike
 
 log = logging.getLogger("semiseg.prediction")
@@ -73,6 +80,8 @@ class Inferred(NamedTuple):
     unlike: list[Unlike]
     began: float
     """When they began."""
+    doubt: Doubt
+    """What the probabilities say of their own worth."""
     picture: NDArray[Any] | None = None
 
 
@@ -99,6 +108,8 @@ class Job:
             "precision": model.precision,
             "mirrored_axes": [list(model.mirrored(member)) for member in model.members],
         }
+        sources = self.model_dict["members"]
+        self.calibration, self.not_calibrated = of_model(sources, self.options)
         plans = [member.plan for member in model.members]
         self.plan = next((plan for plan in plans if plan.seen is not None), model.plan)
         if self.plan.seen is None:
@@ -198,7 +209,7 @@ class Job:
         """
         image, grid, meta = task.scan.load()
         require_dicom(task.scan.id, self.wanted, meta)
-        picture = _picture(image, self.plan) if self.wanted.picture else None
+        picture = picture_of(image, self.plan) if self.wanted.picture else None
         return Ready(self.model.prepare(image, grid), grid, meta, unlike(self.plan, image, grid), picture)
 
     def infer(self, task: Task, ready: Callable[[], Ready]) -> Inferred | CaseResult:
@@ -215,8 +226,10 @@ class Job:
 
         def work() -> Inferred:
             scan, grid, meta, found, picture = ready()
+            doubt = Doubt(self.model.plan)
             wanted = {"entropy": self.wanted.uncertainty, "probabilities": self.wanted.probabilities}
-            return Inferred(self.model.infer(scan, **wanted), grid, meta, found, began, picture)
+            assembly = self.model.infer(scan, **wanted, also=doubt.add)
+            return Inferred(assembly, grid, meta, found, began, doubt, picture)
 
         return self._guarded(task, began, work)
 
@@ -265,6 +278,7 @@ class Job:
             "sizes": sizes,
             "unit": size_unit(grid),
             "unlike": [one.as_dict() for one in inferred.unlike],
+            **self._trust(inferred.doubt.result()),
         }
         try:
             write_json(outputs.record, record | {"status": "writing"})
@@ -301,6 +315,14 @@ class Job:
             **({"spacing": list(grid.spacing)} if grid.unit == "mm" else {}),
         }
 
+    def _trust(self, doubt: dict[str, Any]) -> dict[str, Any]:
+        """How far the prediction doubts itself, and the Dice that is to be expected of it."""
+        if self.calibration is None:
+            told: dict[str, Any] = {"expected_dice": None, "expected_dice_reason": self.not_calibrated}
+        else:
+            told = self.calibration.told(doubt)
+        return {"uncertainty": doubt, **told}
+
     def _is_ours(self, record: dict[str, Any]) -> bool:
         model = record.get("model")
         same = isinstance(model, dict) and model.get("id") == self.model_dict["id"]
@@ -313,13 +335,6 @@ class Job:
     def _failed(self, name: str, began: float, error: SemisegError) -> CaseResult:
         told = {key: value for key, value in error.as_dict().items() if key != "ok"}
         return CaseResult(name, "failed", _since(began), error=told)
-
-
-def _picture(image: NDArray[Any], plan: Plan) -> NDArray[Any]:
-    """What a person sees of (C, *S): colors (*S, 3) where the channels are such, else the first channel."""
-    if len(image) == 3 and all(channel.scheme == "rgb_to_0_1" for channel in plan.channels):
-        return np.moveaxis(image, 0, -1)
-    return image[0]
 
 
 def _since(began: float) -> float:

@@ -20,6 +20,7 @@ from semiseg.machine.files import atomic_file
 from semiseg.prediction.assembly import Segmentation
 from semiseg.prediction.model import Model
 from semiseg.prediction.record import Outputs, class_sizes, size_unit
+from semiseg.preparation.plan import Plan
 
 FORMS = {
     "nifti": ".nii.gz",
@@ -162,7 +163,7 @@ def _overlay(path: Path, scan: Finished) -> None:
             scan.found.labels,
             scan.grid.affine,
             scan.model.structures,
-            palette=[_hex(one.color) for one in structures_of(scan.model)],
+            palette=palette_of(scan.model),
             notes={name: f"{size:.4g} {unit}" for name, size in scan.sizes.items()},
             title=scan.name,
             rows_first=scan.meta.get("format") in ("picture", "tiff"),
@@ -208,6 +209,18 @@ def structures_of(model: Model) -> list[Structure]:
         rgb = (int(shade[1:3], 16), int(shade[3:5], 16), int(shade[5:7], 16))
         found.append(Structure(name, rgb, *((term.category, term.type) if term else (NEUTRAL, NEUTRAL))))
     return found
+
+
+def palette_of(model: Model) -> list[str]:
+    """``#rrggbb`` of each structure."""
+    return ["#{:02x}{:02x}{:02x}".format(*one.color) for one in structures_of(model)]
+
+
+def picture_of(image: NDArray[Any], plan: Plan) -> NDArray[Any]:
+    """What a person sees of (C, *S): colors (*S, 3) where the channels are such, else the first channel."""
+    if len(image) == 3 and all(channel.scheme == "rgb_to_0_1" for channel in plan.channels):
+        return np.moveaxis(image, 0, -1)
+    return np.asarray(image[0])
 
 
 def require_dicom(name: str, wanted: Wanted, meta: Mapping[str, Any]) -> None:
@@ -263,7 +276,3 @@ def _maker(model: Model) -> Maker:
     names = " ".join(str(source[key]) for key in ("method", "network") if source.get(key))
     many = f" (mean of {len(model.members)})" if len(model.members) > 1 else ""
     return Maker(f"{names or 'network'}{many}", __version__, model.id)
-
-
-def _hex(color: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)

@@ -28,6 +28,8 @@ from semiseg.settings.config import Config, DataConfig
 WRITTEN = (
     *(
         "checkpoints",
+        "calibration",
+        "calibration.json",
         "pseudo_labels",
         "validation",
         "held_out",
@@ -65,7 +67,10 @@ class StoredRun:
         """
         try:
             found = self.run.manifest
-            return {key: found[key] for key in (*IDENTITY, "precision", "sessions")}
+            return {
+                **{key: found[key] for key in (*IDENTITY, "precision", "sessions")},
+                "software": _software(found),
+            }
         except (SemisegError, KeyError) as error:
             state = checkpoint.load(self.run.folder / "checkpoints" / "last.ckpt", checkpoint.STATE)
             if "identity" not in state:  # of an older version
@@ -105,6 +110,19 @@ class StoredRun:
             return True
         last = self.known["sessions"][-1]["reason"]
         return last == "collapse" and config.train.on_collapse == "warn"
+
+
+def _software(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What the last session of a run was trained with, see :func:`provenance.software`."""
+    *_, last = manifest["sessions"] or [{}]
+    if "software" in last:
+        return dict(last["software"])
+    found = {
+        "semiseg": manifest.get("semiseg"),
+        "commit": (manifest.get("git") or {}).get("commit"),
+        "torch": (manifest.get("packages") or {}).get("torch"),
+    }
+    return {name: version for name, version in found.items() if version}
 
 
 class RunFolder:
@@ -224,6 +242,7 @@ class RunFolder:
             "validation": len(prepared.split.val),
             "held_out": len(prepared.split.held_out),
             "selection": config.select if prepared.split.val else "last",
+            "warm_start": config.train.warm_start,
             "protocol": config.protocol,
             "deviations": list(dict.fromkeys([*config.deviations, *deviations])),
             "precision": precision,
@@ -248,6 +267,7 @@ class RunFolder:
         path = self.path / "manifest.json"
         content = Run(self.path).manifest
         session = {"step": ended.step, "reason": ended.reason, "seconds": round(ended.seconds, 1), **memory}
+        session["software"] = provenance.software()
         content["sessions"].append({"ended": provenance.now(), **session})
         files = sorted(self.checkpoints.glob("*.ckpt"))
         content["checkpoints"] = {file.name: checkpoint.sha256(file) for file in files}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from semiseg.prediction.model import Model
     from semiseg.prediction.packaged import ModelZip
     from semiseg.prediction.record import PredictionReport
+    from semiseg.runs.score import Score
 
 FREE_IN_BETWEEN = {"max_time", "checkpoint_minutes", "log_every", "on_collapse"}
 """Settings of ``train`` that a resumed run may change."""
@@ -59,6 +61,14 @@ class Run:
         return _json(self.folder / "splits.json")
 
     @property
+    def score(self) -> Score | None:
+        """What the run scored at its end, or why it has no score; None before that, and of older versions."""
+        from semiseg.runs.score import Score
+
+        told = self.manifest.get("score")
+        return Score(**{**told, "commands": tuple(told["commands"])}) if told else None
+
+    @property
     def metrics(self) -> list[dict[str, str]]:
         """The rows of ``metrics.csv``; none before the first one was logged."""
         from semiseg.runs.log import read_rows
@@ -80,6 +90,18 @@ class Run:
         from semiseg.prediction.model import Model
 
         return Model.load(self.folder, device, allow_code=allow_code)
+
+    @cached_property
+    def _loaded(self) -> Model:
+        return self.model()
+
+    def segment(self, image: Any, **options: Any) -> Any:
+        """Predict an array or image in memory; see :meth:`semiseg.prediction.model.Model.segment`.
+
+        The network is read once, and stays on the device that is chosen by itself; for another one, or with
+        code of others, take ``run.model(device, allow_code=…)``.
+        """
+        return self._loaded.segment(image, **options)
 
     def predict(self, inputs: str | Path, output: str | Path, **options: Any) -> PredictionReport:
         """Segment a file, folder, DICOM series or zip (see :func:`semiseg.prediction.predict.predict`)."""

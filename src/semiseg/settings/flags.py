@@ -19,6 +19,7 @@ FLAGS = {
     "seed": "train.seed",
     "iterations": "train.iterations",
     "max_time": "train.max_time",
+    "warm_start": "train.warm_start",
 }
 """Keyword, which with hyphens is the command's flag -> setting."""
 

@@ -12,7 +12,7 @@ from semiseg.cli.output import Output, columns
 
 EXAMPLES = (
     "semiseg export RUN -o heart --to zip",
-    "semiseg export RUN -o heart_onnx --to onnx",
+    "semiseg export RUN -o heart_onnx --to onnx --half",
     "semiseg export RUN_1 RUN_2 RUN_3 -o ensemble --to torch",
 )
 
@@ -29,6 +29,7 @@ def run(
         Path, typer.Option("-o", "--output", metavar="DIR", show_default=False, help="A new folder.")
     ],
     to: Annotated[str, typer.Option("--to", metavar="KIND", help="onnx, torch, monai or zip.")] = "onnx",
+    half: Annotated[bool, typer.Option("--half", help="ONNX weights in 16 bits.")] = False,
     allow_code: Annotated[
         list[str] | None,
         typer.Option(
@@ -53,6 +54,7 @@ def run(
         [options.find_run(path) for path in runs],
         output,
         to=to,
+        half=half,
         allow_code=allow_code or (),
         overrides=inference_overrides(config, settings or []),
         overwrite=overwrite,

@@ -46,10 +46,6 @@ def run(
         int,
         typer.Option("--max-classes", metavar="N", min=1, help="Refuse masks with more values than this."),
     ] = 30,
-    spacing: Annotated[
-        str | None,
-        typer.Option("--spacing", metavar="X,Y,Z", help="Voxel size in mm where files say none (HDF5)."),
-    ] = None,
     channels: Annotated[
         str | None,
         typer.Option(
@@ -64,9 +60,13 @@ def run(
             help="Resample channels on other grids onto it; or onto `label`.",
         ),
     ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option("--spacing", metavar="X,Y,Z", help="Voxel size in mm where files say none."),
+    ] = None,
     workers: options.Workers = None,
 ) -> None:
-    """Turn a folder of scans into a dataset: NIfTI, NRRD, MetaImage, HDF5, PNG, TIFF, DICOM, in any folders.
+    """Turn scans into a dataset: NIfTI, NRRD, MetaImage, HDF5, PNG, TIFF or DICOM, flat or nested.
 
     Finds which files are masks, which channels and classes there are, and which scans have no label.
     The source is never changed.

@@ -32,6 +32,7 @@ def run(
         float | None,
         typer.Option("--minutes", metavar="N", help="Minutes that a run may take.  [default: any]"),
     ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Show all methods, not the first five only.")] = False,
     settings: options.Set = None,
     device: options.Device = None,
     workers: options.Workers = None,
@@ -56,4 +57,4 @@ def run(
         device=options.device(device),
         workers=options.workers(workers),
     )
-    out.result(advice.as_dict(), text(advice))
+    out.result(advice.as_dict(), text(advice, every=every))

@@ -76,10 +76,8 @@ def adopt(
             stack.enter_context(held(goal, "-o", beside=True))
             require_empty(goal)
         names = (channel_names or {}, label_names or {})
-        asked = AskedChannels(tuple(channels), resample_to, _spacing(spacing or ()))
-        return _adopt(
-            root, goal, stack, names, max_classes, asked, link=link, workers=workers, progress=progress
-        )
+        rules = (max_classes, AskedChannels(tuple(channels), resample_to), _spacing(spacing or ()))
+        return _adopt(root, goal, stack, names, rules, link=link, workers=workers, progress=progress)
 
 
 def _adopt(
@@ -87,15 +85,14 @@ def _adopt(
     goal: Path | None,
     stack: ExitStack,
     names: tuple[Mapping[int, str], Mapping[int, str]],
-    max_classes: int,
-    asked: AskedChannels,
+    rules: tuple[int, AskedChannels, tuple[float, ...]],
     *,
     link: bool,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> AdoptResult:
     """:func:`adopt`; ``stack`` gets the hold on a target that is chosen here."""
-    channel_names, label_names = names
+    (channel_names, label_names), (max_classes, asked, spacing) = names, rules
     workers = workers or min(8, os.cpu_count() or 1)
     lists = read_lists(root) if root.is_dir() else None
     if goal is None and lists is None and (root / FILE).is_file():
@@ -106,7 +103,7 @@ def _adopt(
         listing = list_source(root)
         if not listing.entries:
             raise _nothing(root, listing.notices)
-        draft, values = draft_pile(root, listing, workers, label_names, max_classes, asked)
+        draft, values = draft_pile(root, listing, workers, label_names, max_classes, asked, spacing)
     draft.label_names |= dict(label_names)
     _rename_channels(draft, channel_names)
     said = {} if label_names or channel_names else _said(root, draft)

@@ -26,13 +26,10 @@ _AIR = -500
 
 @dataclass(frozen=True)
 class AskedChannels:
-    """What a user says of channels: which ones and in which order, the grid they are brought onto, and the
-    voxel size (mm) of files that say none.
-    """
+    """What a user says of channels: which ones and in which order, and the grid they are brought onto."""
 
     keep: tuple[str, ...] = ()
     resample_to: str = ""
-    spacing: tuple[float, ...] = ()
 
 
 def chosen(keep: Sequence[str], names: Sequence[str]) -> list[int]:

@@ -34,13 +34,14 @@ class Resampled:
         back = np.linalg.inv(_square(volume.grid)) @ _square(self.grid)
         axes = len(self.grid.shape)
         array = volume.array if self.nearest else volume.array.astype(np.float32)
-        lowest = 0 if self.nearest else float(array.min(initial=0.0))
+        lowest = 0.0 if self.nearest or not array.size else float(array.min())
         found = ndimage.affine_transform(
             array,
             back[:axes, :axes],
             offset=back[:axes, 3],
             output_shape=self.grid.shape,
             order=0 if self.nearest else 1,
+            mode="grid-constant",  # the last voxels count also where rounding puts them a hair outside
             cval=lowest,
         )
         return replace(volume, array=found, grid=self.grid)
@@ -176,7 +177,8 @@ def _different(
     kept = ",".join(other for other in names if other not in odd)
     also = f" (also {', '.join(others)})" if others else ""
     return DataError(
-        f"{name} of {how_many} cases{also} lies on another grid than {beside}: {_shown(mine)}, wanted {_shown(theirs)}, in {case}",
+        f"{name} of {how_many} cases{also} lies on another grid than {beside}: {_shown(mine)}, wanted "
+        f"{_shown(theirs)}, in {case}",
         hint=f"--resample-to {names[first]} resamples it (linear; nothing is registered), --channels {kept} "
         "leaves it out",
         code="CHANNEL_GRIDS",

@@ -217,7 +217,7 @@ def _by_path(
     """
     each = {name: _numbers(entry.shown) for name, entry in images.items()}
     best: dict[str, str] = {}
-    for word in set.intersection(*map(set, each.values())):
+    for word in set.intersection(*map(set, each.values())) if each else ():
         cases = {numbers[word]: name for name, numbers in each.items()}
         found = sum(_last_number(label) in cases for label in labels)
         if len(cases) == len(images) and 2 * found > min(len(labels), len(images)) and len(best) < found:

@@ -28,6 +28,7 @@ def draft_pile(
     label_names: Mapping[int, str],
     most_classes: int,
     asked: AskedChannels,
+    spacing: tuple[float, ...] = (),
 ) -> tuple[Draft, dict[str, frozenset[int]]]:
     """Work out the cases of a pile.
 
@@ -38,6 +39,7 @@ def draft_pile(
         label_names: value -> class name, where the user said so.
         most_classes: more are refused.
         asked: which channels, and on which grid.
+        spacing: of files that do not say it, in mm.
 
     Returns:
         the draft, and the label values of each labeled case id.
@@ -54,7 +56,7 @@ def draft_pile(
     entries += [
         _own_label(entry, seen) for entry, seen in entries if seen.has_label and entry.role == "image"
     ]
-    _size(entries, draft, asked.spacing)
+    _size(entries, draft, spacing)
     images = [(entry, seen) for entry, seen in entries if entry.role == "image"]
     labels = [entry for entry, _ in entries if entry.role == "label"]
     masks = dict(

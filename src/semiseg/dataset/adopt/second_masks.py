@@ -56,7 +56,7 @@ def without_second_masks(
     if left:
         shown = [item.images[0].shown for item in suspects if item.id in left]
         draft.notices.append(
-            f"left out {len(left)} files of a few whole numbers beside cases that have a mask, taken for second "
+            f"left out {len(left)} files of few whole numbers beside cases with a mask, taken for second "
             f"masks: {some(shown)}"
         )
     return [item for item in items if item.id not in left]
