@@ -11,7 +11,7 @@ import typer
 
 from semiseg.cli import options
 from semiseg.cli.output import Output, counted
-from semiseg.errors import UsageError
+from semiseg.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from semiseg.dataset.adopt import AdoptResult
@@ -72,6 +72,7 @@ def run(
     The source is never changed.
     """
     from semiseg.dataset.adopt import adopt
+    from semiseg.dataset.public import advice
 
     names: dict[str, Any] = {
         "label_names": numbered("--label", label),
@@ -79,8 +80,16 @@ def run(
     }
     names |= {"max_classes": max_classes, "spacing": numbers("--spacing", spacing)}
     names |= {"resample_to": resample_to or "", "channels": listed(channels)}
-    with counted(out, "init") as tick:
-        result = adopt(source, output, link=link, **names, workers=options.workers(workers), progress=tick)
+    known = advice(source)
+    try:
+        with counted(out, "init") as tick:
+            result = adopt(
+                source, output, link=link, **names, workers=options.workers(workers), progress=tick
+            )
+    except DataError as error:
+        error.hint = f"{error.hint}; {known}" if known else error.hint
+        raise
+    result.notices += [known] * bool(known)
     out.result(result.as_dict(), "\n".join(told(result)))
 
 
