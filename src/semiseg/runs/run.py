@@ -13,7 +13,7 @@ import yaml
 from semiseg.errors import UsageError
 from semiseg.machine.files import read_json
 from semiseg.preparation.plan import Plan
-from semiseg.settings.config import Config
+from semiseg.settings.config import Config, PublishedConfig
 from semiseg.settings.resolve import read_yaml, validate
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ def _load_zip(path: Path) -> Run:
 def differences(stored: Config, wanted: Config) -> list[str]:
     """Settings in which a resumed run would differ, leaving out those that may change in between."""
     free = {f"train.{name}" for name in FREE_IN_BETWEEN}
+    free |= {"deviations", *(f"published.{name}" for name in PublishedConfig.model_fields)}  # of the recipe
     if wanted.select is None:  # "whatever suits", which the stored run has decided
         free.add("select")
     if wanted.train.iterations == "auto":  # likewise

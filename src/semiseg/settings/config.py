@@ -187,6 +187,18 @@ class InferenceConfig(_Section):
     """Drop components smaller than this volume."""
 
 
+class PublishedConfig(_Section):
+    """The data that a recipe was written for; where a run's data differ, it says so."""
+
+    data: str | None = None
+    """A name of ``semiseg convert``."""
+    channels: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    split: str | None = None
+    sha256: str | None = None
+    """Of the published list of training cases; of the test cases where all others train."""
+
+
 class Config(_Section):
     """A whole run."""
 
@@ -194,6 +206,7 @@ class Config(_Section):
     protocol: Literal["strict", "paper"] = "strict"
     deviations: tuple[str, ...] = ()
     """What this run does otherwise than honest practice or the paper; printed in every report."""
+    published: PublishedConfig = PublishedConfig()
     select: Literal["last", "best-val"] | None = None
     """The exported weights; None: ``best-val`` when there is a validation list, else ``last``."""
     method: MethodConfig = MethodConfig()

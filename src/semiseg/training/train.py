@@ -27,6 +27,7 @@ from semiseg.preparation.prepare import (
     prepare,
     require_same_data,
     split_dataset,
+    with_departures,
     with_fold_count,
 )
 from semiseg.runs.console import at_a_prompt
@@ -188,7 +189,7 @@ def _train(
             keep_freed_memory()
         network_name = NetworkPlan().name if plan is None else _planned_network(Path(plan), opened)
         wanted = config = with_fold_count(opened, with_network(config, network_name))
-        config = resolved(config, fabric.device.type)
+        config = with_departures(resolved(config, fabric.device.type), opened, tell=fabric.global_rank == 0)
         require_names(config)
         opened = _with_folds(opened, config, keep=fabric.global_rank == 0 and not dry_run)
         if opened.regions:

@@ -90,7 +90,9 @@ def finish(
             _write_beside(folder, documents)
         elif not dry_run:
             documents[SOURCES] = sources_csv(files, draft.channel_names)
-            draft.notices += build(folder, files, documents, draft.colors, link, workers, progress)
+            draft.notices += build(
+                folder, files, documents, draft.colors, link, workers, progress, draft.pictures
+            )
     except OSError as error:
         raise UsageError(
             f"cannot write {folder}: {error.strerror or error}",

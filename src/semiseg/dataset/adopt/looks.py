@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +18,8 @@ from semiseg.images import array_files, ending_of, nifti, read, read_header, rea
 from semiseg.images.dicom import read_series
 from semiseg.images.grid import Grid, Volume
 
+_FORMS = ("qform", "qform_code", "form_gap_mm")
+"""What a header says of the place of voxels beside the affine; not true of those that were moved."""
 MOST_VALUES = 64
 """A file with more different values is no mask that its content alone could tell."""
 _MOST_COLORS = 4096
@@ -72,8 +74,7 @@ def look(source: Source) -> Looks:
     return Looks(
         3 if source.slices else len(header.grid.shape),
         header.channels,
-        1,
-        header.dtype,
+        dtype=header.dtype,
         grid=None if source.slices else header.grid,
         has_label=header.has_label,
         has_size=header.grid.unit == "mm",
@@ -103,7 +104,9 @@ def load(source: Source, *, label: bool = False) -> Volume:
     volume = _as_stored(source, label)
     for step in source.steps:
         volume = step(volume)
-    return volume
+    if not source.steps:
+        return volume
+    return replace(volume, meta={key: value for key, value in volume.meta.items() if key not in _FORMS})
 
 
 def _as_stored(source: Source, label: bool) -> Volume:
