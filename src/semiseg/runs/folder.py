@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -325,7 +326,10 @@ def cross_validation_name(config: Config) -> str:
 def _kind(config: Config, variant: str = "") -> str:
     network = config.network.name.replace(":", "-").replace("/", "-")
     method = variant or config.method.name.replace(":", "-")
-    return f"{method}__{network}__{Path(config.recipe).stem}"
+    start = ""
+    if config.start.file and not variant:
+        start = "-from-" + re.sub(r"[^A-Za-z0-9.-]+", "-", Path(config.start.file).stem)[:40]
+    return f"{method}__{network}__{Path(config.recipe).stem}{start}"
 
 
 def budget(data: DataConfig) -> str:

@@ -146,6 +146,8 @@ def differences(stored: Config, wanted: Config) -> list[str]:
         free.add("select")
     if wanted.train.iterations == "auto":  # likewise
         free.add("train.iterations")
+    if wanted.start.file is None:  # the run has what it began with
+        free.add("start.file")
     before, after = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
     keys = sorted({*before, *after} - free)
     return [f"{k}: {before.get(k)} before, {after.get(k)} now" for k in keys if before.get(k) != after.get(k)]

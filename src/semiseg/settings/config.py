@@ -156,6 +156,17 @@ class TrainConfig(_Section):
     channels_last: bool = True
 
 
+class StartConfig(_Section):
+    """Fine-tuning: the first weights come from a file, and change slowly at first."""
+
+    file: str | None = None
+    """A run, a ``model.zip``, a results folder of nnU-Net, or a checkpoint (None: random weights)."""
+    lr: float = Field(0.3, gt=0, le=1)
+    """The learning rate is this part of ``optimizer.lr``, if there is a file."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of the iterations over which it grows to that, if there is a file."""
+
+
 class ValidationConfig(_Section):
     """Whole-volume validation, when a validation list exists."""
 
@@ -203,6 +214,7 @@ class Config(_Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     train: TrainConfig = TrainConfig()
+    start: StartConfig = StartConfig()
     validation: ValidationConfig = ValidationConfig()
     inference: InferenceConfig = InferenceConfig()
 

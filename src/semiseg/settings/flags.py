@@ -19,6 +19,7 @@ FLAGS = {
     "seed": "train.seed",
     "iterations": "train.iterations",
     "max_time": "train.max_time",
+    "start_from": "start.file",
 }
 """Keyword, which with hyphens is the command's flag -> setting."""
 

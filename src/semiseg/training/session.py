@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ from semiseg.training.precision import Precision
 from semiseg.training.pseudo_labels import PseudoLabeler
 from semiseg.training.side_by_side import in_words, side_by_side
 from semiseg.training.stages import clock_at, first_steps
+from semiseg.training.start_from import START, Start, freshen, gently, told
 from semiseg.training.update import iterate
 from semiseg.training.validation import Validation
 
@@ -61,6 +62,8 @@ class Session:
     """What is known of a resumed run; see :attr:`semiseg.runs.folder.StoredRun.known`."""
     length: Mapping[str, float] | None = None
     """For the manifest of a run that is planned for a time; see :mod:`semiseg.training.length`."""
+    start: Start | None = None
+    """What the networks begin with, if not with random weights."""
 
     def __post_init__(self) -> None:
         config, plan, fabric = self.config, self.prepared.plan, self.fabric
@@ -68,7 +71,8 @@ class Session:
         self.notices = list(self.prepared.dataset.notices)
         if config.select == "best-val" and not self.prepared.split.val:
             self.notices.append("no validation list to choose weights by: the last ones are exported")
-        make_net = factory(config, plan)
+        plain = factory(config, plan)
+        make_net = plain if self.start is None else replace(plain, start=self.start)
         kind = methods.find(config.method.name)
         options = methods.check_options(kind, config.method.options)
         self.options = methods.all_options(kind, options)
@@ -77,6 +81,10 @@ class Session:
         build: Callable[..., Method] = kind
         method = build(make_net, **options)
         method.activation = plan.head.activation
+        if self.start is not None:
+            self.notices += told(self.start)
+            for name in method.trainable[1:]:
+                freshen(self.start, getattr(method, name), plain)
         if config.train.channels_last:
             self_check.to_format(method, layout)
         self.method = method.to(fabric.device)
@@ -113,6 +121,8 @@ class Session:
                 )
                 if self.length:
                     folder.note("length", dict(self.length))
+                if self.start is not None:
+                    self._keep_start(folder)
             validation = None
             if prepared.split.val:
                 validation = Validation(prepared, config, self.precision.name, self.mirrored)
@@ -134,6 +144,13 @@ class Session:
                 hint="the same command with --resume goes on from there",
             )
         return Run(folder.path)
+
+    def _keep_start(self, folder: RunFolder) -> None:
+        """What the run begins with, for the manifest and for a resumed run."""
+        if self.start is not None:
+            self.start.save(folder.checkpoints / START)
+            chosen = self.config.start
+            folder.note("start_from", {**self.start.about, "lr": chosen.lr, "warmup": chosen.warmup})
 
     def try_once(self) -> None:
         """One iteration of each stage of the real thing, to see that it fits."""
@@ -229,6 +246,9 @@ class Session:
         """The training loop over all of it; without a folder nothing is written."""
         config = self.config
         total = int(config.train.iterations)
+        optimizer, schedule = config.optimizer, config.schedule
+        if self.start is not None:
+            optimizer, schedule = gently(optimizer, schedule, config.start, total)
         return Loop(
             self.fabric,
             self.method,
@@ -236,8 +256,8 @@ class Session:
             self.precision,
             total,
             config.train,
-            config.optimizer,
-            config.schedule,
+            optimizer,
+            schedule,
             folder=folder.checkpoints if folder else None,
             describe=self._description,
             validate=validation,

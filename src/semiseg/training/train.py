@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from lightning_fabric import Fabric
 
@@ -26,7 +27,9 @@ from semiseg.settings.config import AUTO_ITERATIONS, Config
 from semiseg.settings.flags import Settings, configured
 from semiseg.settings.resolve import with_network
 from semiseg.training.length import planned_for
-from semiseg.training.session import Session
+from semiseg.training.session import Session, factory
+from semiseg.training.start_from import START, Origin, Start, read_origin, start_of
+from semiseg.training.twin import note_twin, require_twin, without_start
 
 log = logging.getLogger("semiseg.train")
 
@@ -44,6 +47,8 @@ def train(
     seed: int | None = None,
     iterations: int | None = None,
     max_time: float | None = None,
+    start_from: str | Path | None = None,
+    twin: bool = False,
     settings: Settings | None = None,
     plan: str | Path | None = None,
     runs: str | Path = "runs",
@@ -77,6 +82,12 @@ def train(
         max_time: minutes after which the training saves its state and ends. Without ``iterations`` the training
             is also planned for this time: some iterations are timed, and length, learning rate and ramps follow.
             A resumed run keeps the length that it began with.
+        start_from: fine-tuning: the first weights are those of a run, a ``model.zip``, a results folder of
+            nnU-Net or a checkpoint, as far as they fit (by name, shape, channel and class); what does not is
+            told. The learning rate is lower and grows slowly (``start.lr``, ``start.warmup``). A resumed run
+            needs the file no more.
+        twin: also train the same from random weights, and tell what ``start_from`` gained on the validation
+            list; the twin lies where it would lie by itself, and one that is finished is not trained again.
         settings: other settings, ``{"optimizer.lr": 1e-3}`` or ``["optimizer.lr=1e-3"]``.
         plan: a ``plan.json`` to use instead of making a plan.
         runs: the folder above the run folders, ``DATASET/METHOD__NETWORK__RECIPE/labeled-K_fold-F_seed-S``.
@@ -111,17 +122,46 @@ def train(
         seed=seed,
         iterations=iterations,
         max_time=max_time,
+        start_from=None if start_from is None else str(start_from),
     )
+    place: dict[str, Any] = {
+        "plan": plan, "device": device, "devices": devices, "workers": workers, "listeners": listeners,
+        "dry_run": dry_run,
+    }  # fmt: skip
+    if twin:
+        require_twin(config)
+    trained = _train(dataset, config, runs=runs, run=run, resume=resume, overwrite=overwrite, **place)
+    if twin and not dry_run:
+        place |= {"plan": trained.folder / "plan.json", "dry_run": False}
+        beside = None if run is None else Path(run).with_name(f"{Path(run).name}-scratch")
+        same = without_start(trained.config)
+        scratch = _train(dataset, same, runs=runs, run=beside, resume=True, overwrite=False, **place)
+        note_twin(trained, scratch)
+    return trained
+
+
+def _train(
+    dataset: str | Path | Dataset,
+    config: Config,
+    *,
+    plan: str | Path | None,
+    runs: str | Path,
+    run: str | Path | None,
+    device: str,
+    devices: int,
+    workers: int | None,
+    resume: bool,
+    overwrite: bool,
+    listeners: Sequence[Listener],
+    dry_run: bool,
+) -> Run:
+    """One training; see :func:`train`."""
     workers = cores() if workers is None else workers
     with launched(device, devices) as fabric, repeatable(config.train.deterministic):
         if fabric.device.type == "cpu":
             keep_freed_memory()
         opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
-        if plan is not None:
-            given = Plan.load(Path(plan))
-            require_same_data(given, opened, Path(plan))
-            config = with_network(config, given.network.name)
-        wanted = config = with_network(config, NetworkPlan().name)
+        wanted = config = with_network(_of_plan(plan, opened, config), NetworkPlan().name)
         config = resolved(config, fabric.device.type)
         require_names(config)
         if opened.regions:
@@ -137,6 +177,7 @@ def train(
                     return stored.run
             elif not dry_run:
                 folder.require_free(overwrite=overwrite, resume=resume)
+            origin = None if stored or not config.start.file else read_origin(Path(config.start.file))
             prepare_here = functools.partial(
                 prepare,
                 opened,
@@ -151,7 +192,8 @@ def train(
             if stored is not None:
                 folder.require_same_data(stored, prepared)
             tell_first(Preparing("setting up networks and batches"))
-            session = Session(fabric, prepared, config, stored.known if stored else None)
+            start = _start(folder, origin, prepared, config)
+            session = Session(fabric, prepared, config, stored.known if stored else None, start=start)
             if dry_run:
                 session.try_once()
                 return Run(folder.path)
@@ -210,6 +252,24 @@ def _tell(fabric: Fabric, listeners: Sequence[Listener], failed: set[int], event
     """What is done before there is a loop; rank 0 alone tells it."""
     if fabric.global_rank == 0:
         tell(listeners, event, failed)
+
+
+def _of_plan(plan: str | Path | None, dataset: Dataset, config: Config) -> Config:
+    """The configuration with the network of a given plan, which must be of this dataset."""
+    if plan is None:
+        return config
+    given = Plan.load(Path(plan))
+    require_same_data(given, dataset, Path(plan))
+    return with_network(config, given.network.name)
+
+
+def _start(folder: RunFolder, origin: Origin | None, prepared: Prepared, config: Config) -> Start | None:
+    """What the networks begin with: of a resumed run, what it began with."""
+    if not config.start.file:
+        return None
+    if origin is None:
+        return Start.load(folder.checkpoints / START)
+    return start_of(origin, factory(config, prepared.plan), prepared.plan)
 
 
 def _selection(prepared: Prepared) -> str:

@@ -64,6 +64,24 @@ def run(
             rich_help_panel=LENGTH,
         ),
     ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            "--start-from",
+            metavar="FILE",
+            show_default=False,
+            help="Fine-tune a run, a model.zip, an nnU-Net results folder or a checkpoint.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
+    twin: Annotated[
+        bool,
+        typer.Option(
+            "--twin",
+            help="Also train from scratch, and tell what --start-from gained.",
+            rich_help_panel=METHOD,
+        ),
+    ] = False,
     config: options.Config = None,
     settings: options.Set = None,
     plan: options.PlanFile = None,
@@ -132,6 +150,7 @@ def run(
         seed=seed,
         iterations=iterations,
         max_time=max_time,
+        start_from=None if start_from is None else str(options.find_run(Path(start_from))),
     )
     options.require_method(wanted.method.name)
     where, processes = options.device(device), options.workers(workers)
@@ -166,6 +185,7 @@ def run(
             workers=processes,
             resume=resume,
             overwrite=overwrite,
+            twin=twin,
             listeners=listeners,
             dry_run=dry_run,
         )
