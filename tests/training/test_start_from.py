@@ -1,4 +1,4 @@
-"""Fine-tuning: a training that begins with the weights of a file, goes on without it, and says what it gained."""
+"""Fine-tuning: a training begins with the weights of a file, goes on without it, and says what it gained."""
 
 from __future__ import annotations
 

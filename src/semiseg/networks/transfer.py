@@ -211,7 +211,7 @@ def _shaped(found: Tensor, wanted: Tensor, learned: Learned, target: Target, *, 
 
 
 def _channels(found: Tensor, learned: Learned, target: Target) -> Tensor:
-    """Kernels for other input channels: those of the same names, where all are known; else the mean of all."""
+    """Kernels for other input channels: those of the same names, where all are known; else their mean."""
     known = [name.casefold() for name in learned.channels]
     names = [name.casefold() for name in target.channels]
     if len(set(known)) == found.shape[1] and all(name in known for name in names):

@@ -60,7 +60,7 @@ class Segmented:
 
     def to_frame(self) -> Any:
         """The volumes as a pandas DataFrame: one row for each class or region."""
-        from semiseg.drawing.table import frame_of
+        from semiseg.drawing.tabular import frame_of
 
         rows = [{"class": name, "volume": size, "unit": self.unit} for name, size in self.volumes.items()]
         return frame_of(rows)

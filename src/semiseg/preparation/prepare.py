@@ -14,6 +14,7 @@ from typing import NamedTuple
 from semiseg import methods
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.split import Split
+from semiseg.drawing.bar import notebook_bar
 from semiseg.errors import DataError, UsageError
 from semiseg.machine.hardware import cores, select_device
 from semiseg.preparation.plan import Plan
@@ -233,6 +234,7 @@ def plan_dataset(
     )
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     device, workers = _means(device, workers)
+    progress = progress or notebook_bar("plan")
     split = split_dataset(opened, config)
     return Planned(
         split,

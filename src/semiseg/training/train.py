@@ -22,6 +22,7 @@ from semiseg.preparation.plan import NetworkPlan, Plan
 from semiseg.preparation.prepare import Prepared, prepare, require_same_data
 from semiseg.runs.events import Listener, Preparing, tell
 from semiseg.runs.folder import RunFolder
+from semiseg.runs.notebook import notebook_listeners
 from semiseg.runs.run import Run
 from semiseg.settings.config import AUTO_ITERATIONS, Config
 from semiseg.settings.flags import Settings, configured
@@ -98,7 +99,7 @@ def train(
         resume: go on with an interrupted run; start one where there is none.
         overwrite: replace an earlier run in the same folder.
         listeners: functions that are called with every event (:mod:`semiseg.runs.events`), such as
-            ``semiseg.runs.console.Console()``.
+            ``semiseg.runs.console.Console()``; in a notebook, none means a progress bar.
         dry_run: prepare everything and do one iteration, but write no run folder.
 
     Returns:
@@ -125,9 +126,10 @@ def train(
         start_from=None if start_from is None else str(start_from),
     )
     place: dict[str, Any] = {
-        "plan": plan, "device": device, "devices": devices, "workers": workers, "listeners": listeners,
+        "plan": plan, "device": device, "devices": devices, "workers": workers,
         "dry_run": dry_run,
     }  # fmt: skip
+    place["listeners"] = listeners or notebook_listeners()
     if twin:
         require_twin(config)
     trained = _train(dataset, config, runs=runs, run=run, resume=resume, overwrite=overwrite, **place)

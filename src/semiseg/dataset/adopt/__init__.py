@@ -6,11 +6,11 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semiseg.dataset.adopt.decathlon import draft_decathlon, read_lists
 from semiseg.dataset.adopt.draft import Draft, classes
@@ -29,8 +29,13 @@ from semiseg.dataset.adopt.write import (
 from semiseg.dataset.check.case import MOST_CLASSES
 from semiseg.dataset.dataset import roots
 from semiseg.dataset.description import FILE, read_description
+from semiseg.drawing.bar import notebook_bar
+from semiseg.drawing.tabular import Tabular
 from semiseg.errors import DataError, UsageError
 from semiseg.machine.files import held, read_json
+
+if TYPE_CHECKING:
+    from semiseg.drawing.table import Table
 
 __all__ = [
     "AdoptResult",
@@ -42,7 +47,7 @@ _FIRST_NUMBER = 201
 
 
 @dataclass
-class AdoptResult:
+class AdoptResult(Tabular):
     """What :func:`adopt` made.
 
     Attributes:
@@ -58,6 +63,15 @@ class AdoptResult:
     counts: dict[str, int]
     decisions: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+
+    def tables(self) -> Sequence[Table]:
+        """What was decided and noticed, a row each."""
+        from semiseg.drawing.table import Table, TableCell, heads
+
+        told = [("decided", text) for text in self.decisions] + [("notice", text) for text in self.notices]
+        rows = tuple((TableCell(kind), TableCell(text)) for kind, text in told)
+        counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
+        return [Table(f"{self.folder.name}: {counts}", heads(("", "what"), left=2), rows)]
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -105,6 +119,7 @@ def adopt(
             dataset already.
         DataError: nothing usable in it, or names that cannot be told apart; says which.
     """
+    progress = progress or notebook_bar("init")
     root = _existing(Path(source).expanduser())
     goal = Path(target).expanduser() if target is not None else None
     with ExitStack() as stack:
