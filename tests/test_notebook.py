@@ -39,14 +39,14 @@ def test_it_runs_and_shows_tables_bars_and_a_picture(tmp_path: Path, monkeypatch
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     said = [shown(cell) for cell in cells]
     assert not [o for cell in cells for o in cell.outputs if o.output_type == "error"]
-    assert "8 cases" in said[1]["text/html"] or "labeled" in said[1]["text/html"]
+    assert "3 labeled, 6 unlabeled" in said[1]["text/html"]
     assert "OK" in said[2]["text/html"]
     bars = [
         o.data["text/html"] for o in cells[3].outputs if "<progress" in o.get("data", {}).get("text/html", "")
     ]
     assert len(bars) == 1  # drawn anew in its place
-    assert "finished at iteration 30" in bars[0]
+    assert "finished at iteration 60" in bars[0]
     assert "mean_teacher" in said[3]["text/html"]
     assert said[5]["image/png"].startswith("iVBOR")
-    assert "head" in said[7]["text/html"]
+    assert "core" in said[7]["text/html"]
     assert "1 predicted" in said[8]["text/html"]
