@@ -59,7 +59,9 @@ class Source:
     @property
     def config(self) -> dict[str, Any]:
         """The run's configuration without paths."""
-        cleaned: dict[str, Any] = without_paths(self.run.config.model_dump(mode="json"))
+        tree = self.run.config.model_dump(mode="json")
+        tree["start"]["file"] = None  # where the first weights lay is nobody's business
+        cleaned: dict[str, Any] = without_paths(tree)
         return cleaned
 
     def checkpoint(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg import images
+from semiseg.drawing.bar import notebook_bar
 from semiseg.errors import DataError, unknown_name
 from semiseg.images.dicom_results import NEUTRAL
 from semiseg.machine.files import held, write_json
@@ -116,6 +117,7 @@ def predict(
         DeviceError: the device is missing, or one window does not fit into its memory.
     """
     began = time.monotonic()
+    progress = progress or notebook_bar("predict")
     if quality not in QUALITY:
         raise unknown_name("quality", quality, QUALITY)
     wanted = Wanted(forms(to), uncertainty, save_probabilities, overlay)

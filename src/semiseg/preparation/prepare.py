@@ -15,6 +15,7 @@ from semiseg import methods
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.public.departures import departures
 from semiseg.dataset.split import Split
+from semiseg.drawing.bar import notebook_bar
 from semiseg.errors import DataError, UsageError
 from semiseg.machine.hardware import cores, select_device
 from semiseg.preparation.plan import Plan
@@ -250,6 +251,7 @@ def plan_dataset(
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     device, workers = _means(device, workers)
     with_departures(config, opened)
+    progress = progress or notebook_bar("plan")
     split = split_dataset(opened, config)
     return Planned(
         split,

@@ -75,7 +75,7 @@ def cross_validate(
     seed: int | None = None,
     iterations: int | None = None,
     max_time: float | None = None,
-    warm_start: str | Path | None = None,
+    start_from: str | Path | None = None,
     settings: Settings | None = None,
     plan: str | Path | None = None,
     runs: str | Path = "runs",
@@ -102,7 +102,7 @@ def cross_validate(
         seed: see there.
         iterations: of each fold.
         max_time: minutes of each fold.
-        warm_start: see there.
+        start_from: see there.
         settings: see there.
         plan: see there.
         runs: the folder above the run folders; the whole lies beside its folds, in ``…_folds-N_seed-S``.
@@ -130,7 +130,7 @@ def cross_validate(
         seed=seed,
         iterations=iterations,
         max_time=max_time,
-        warm_start=None if warm_start is None else str(Path(warm_start).expanduser().absolute()),
+        start_from=None if start_from is None else str(start_from),
     )
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     config = with_network(config, Plan.load(Path(plan)).network.name if plan else NetworkPlan().name)

@@ -49,7 +49,7 @@ def planned_for(minutes: float, session: Session) -> Session:
     """The same training, of the length that fits a time; the session that is timed is spent."""
     length = length_within(minutes, session)
     config = session.config.with_length(length.iterations)
-    planned = Session(session.fabric, session.prepared, config)
+    planned = Session(session.fabric, session.prepared, config, start=session.start)
     planned.length = asdict(length)
     planned.notices.append(str(length))
     return planned
