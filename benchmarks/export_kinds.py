@@ -1,4 +1,4 @@
-"""The kinds of data that benchmarks/export.py exports models of: drawn scans, a dataset and a short run of each."""
+"""Kinds of data that benchmarks/export.py exports models of: drawn scans, a dataset, a short run of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import semiseg
 from semiseg import images
 from semiseg.images.grid import Grid
 
-ITERATIONS = 150
+ITERATIONS = 60
+SMALL = {"plan.batch": 2, "plan.features": [8, 16, 32], "train.compile": False}
 COUNTS = {"Tr": 6, "Un": 4, "Ts": 4}
 Array = np.ndarray[Any, Any]
 
@@ -35,16 +36,20 @@ class Kind:
     spacing: tuple[float, ...]
     values: Callable[[Array, int], Array]
     ending: str = ".nii.gz"
-    settings: tuple[str, ...] = ()
+    patch: tuple[int, ...] = (24, 24, 24)
 
 
 KINDS = {
     "two channels": Kind(
-        ("T1", "T2"), (44, 52, 40), (1.1, 1.0, 1.2), lambda x, c: 100 + 80 * x * (1 - 0.6 * c), settings=()
+        ("T1", "T2"), (30, 34, 28), (1.1, 1.0, 1.2), lambda x, c: 100 + 80 * x * (1 - 0.6 * c)
     ),
-    "anisotropic": Kind(("MRI",), (60, 64, 22), (0.8, 0.8, 4.0), lambda x, c: 300 + 100 * x),
-    "2D RGB": Kind(("R", "G", "B"), (72, 96), (1.0, 1.0), lambda x, c: 70 + (50 - 15 * c) * x, ".png"),
-    "CT": Kind(("CT",), (48, 48, 44), (1.0, 1.0, 1.5), lambda x, c: -80 + 90 * x),
+    "anisotropic": Kind(
+        ("MRI",), (44, 48, 22), (0.8, 0.8, 4.0), lambda x, c: 300 + 100 * x, patch=(32, 32, 16)
+    ),
+    "2D RGB": Kind(
+        ("R", "G", "B"), (72, 96), (1.0, 1.0), lambda x, c: 70 + (50 - 15 * c) * x, ".png", patch=(64, 64)
+    ),
+    "CT": Kind(("CT",), (32, 32, 30), (1.0, 1.0, 1.5), lambda x, c: -80 + 90 * x),
 }
 
 
@@ -97,6 +102,13 @@ def prepared(name: str, folder: Path) -> tuple[Path, Path]:
         make(name, data)
     if not (run / "checkpoints" / "final.ckpt").exists():
         semiseg.train(
-            data, method="supervised", iterations=ITERATIONS, run=run, device="cpu", workers=0, resume=True
+            data,
+            method="supervised",
+            iterations=ITERATIONS,
+            settings=SMALL | {"plan.patch": list(KINDS[name].patch)},
+            run=run,
+            device="cpu",
+            workers=0,
+            resume=True,
         )
     return data, run

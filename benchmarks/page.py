@@ -52,6 +52,7 @@ ORDER = (
     "larger_than_memory",
     "prediction_memory",
     "unlike",
+    "export",
 )
 
 

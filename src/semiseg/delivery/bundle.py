@@ -143,7 +143,13 @@ def inference(document: Mapping[str, Any], plan: Plan, ending: str) -> dict[str,
     channels = [f"_{c:04d}{ending}" for c in range(len(plan.channels))]
     files = f"[f[:-{len(channels[0])}] + end for end in {channels}]" if separate else "f"
     return {
-        "imports": ["$import functools", "$import glob", "$import numpy as np", "$import torch"],
+        "imports": [
+            "$import functools",
+            "$import glob",
+            "$import monai",
+            "$import numpy as np",
+            "$import torch",
+        ],
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/scans'",
         "output_dir": "$@bundle_root + '/labels'",
@@ -286,17 +292,26 @@ def postprocessing(document: Mapping[str, Any], ending: str) -> list[dict[str, A
         if names:
             chosen = [document["structures"][name]["value"] for name in names]
             steps.append({"_target_": target, "keys": "pred", "applied_labels": chosen})
-    kind = f"$np.{np.min_scalar_type(max(values)).name}"
-    save: dict[str, Any] = {
-        "_target_": "SaveImaged",
-        "keys": "pred",
-        "output_dir": "@output_dir",
-        "output_postfix": "seg",
-        "separate_folder": False,
-        "resample": False,
-        "output_dtype": kind,
-    }
-    return [*steps, save]
+    return [*steps, _save(f"np.{np.min_scalar_type(max(values)).name}", ending)]
+
+
+def _save(kind: str, ending: str) -> dict[str, Any]:
+    """Write ``CASE_0000_seg`` in the scan's own format; pictures with the axes that they were read with."""
+    if ending not in PICTURES:
+        where = {"output_dir": "@output_dir", "output_postfix": "seg", "separate_folder": False}
+        return {
+            "_target_": "SaveImaged",
+            "keys": "pred",
+            **where,
+            "resample": False,
+            "output_dtype": f"${kind}",
+        }
+    writer = (
+        "monai.transforms.SaveImage(output_dir=@output_dir, output_postfix='seg', output_ext='.png', "
+        f"writer='PILWriter', separate_folder=False, resample=False, output_dtype={kind})"
+    )
+    chosen = "set_options(write_kwargs={'reverse_indexing': False})"
+    return {"_target_": "Lambdad", "keys": "pred", "func": f"${writer}.{chosen}"}
 
 
 def _installed(package: str, otherwise: str) -> str:

@@ -66,9 +66,7 @@ def write(
         )
         model = _cleaned(made.model_proto)
         if precision == "16":
-            from onnxruntime.transformers.float16 import convert_float_to_float16
-
-            model = convert_float_to_float16(model, keep_io_types=True)
+            model = _halved(model)
         elif precision == "int8":
             model = _quantized(model, windows)
     onnx.checker.check_model(model)
@@ -101,6 +99,16 @@ def _cleaned(model: Any) -> Any:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     del graph.value_info[:]
     return model
+
+
+def _halved(model: Any) -> Any:
+    """Weights and feature maps in 16 bits, but for the operations that have none; input and output in 32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    made = convert_float_to_float16(model, keep_io_types=True)
+    OnnxModel.graph_topological_sort(made.graph)  # what was inserted stands at the end
+    return made
 
 
 def _quantized(model: Any, windows: Sequence[NDArray[np.float32]]) -> Any:
