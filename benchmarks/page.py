@@ -57,6 +57,7 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "What training steps, whole runs and commands cost.",
         ("speed", "growth", "ranks", "small_sample", "start_up", "larger_than_memory"),
     ),
+    "exports": ("Exported models", "How exported models compare with `semiseg predict`.", ("export",)),
     "damaged-files": ("Damaged files", "What every reader does with damaged files.", ("fuzz",)),
 }
 """Page of docs/results -> its title, what it says, and the tables of benchmarks/results on it."""
