@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
@@ -91,7 +92,7 @@ async def take_in(
             code="BAD_LABEL",
         )
     with desk.upload(ending) as path:
-        await receive(_chunks(file), path, await run_in_threadpool(most_bytes, case))
+        await receive(chunks(file), path, await run_in_threadpool(most_bytes, case))
         return await run_in_threadpool(_save, desk, user, name, path, version, Origin("imported", user))
 
 
@@ -218,6 +219,7 @@ def _saved(desk: Desk, user: str, name: str, version: int, warnings: tuple[str, 
     return {"version": version, "state": row["state"], "case": row, "warnings": list(warnings)}
 
 
-async def _chunks(file: UploadFile):  # type: ignore[no-untyped-def]
+async def chunks(file: UploadFile) -> AsyncIterator[bytes]:
+    """An uploaded file in pieces."""
     while chunk := await file.read(2**20):
         yield chunk
