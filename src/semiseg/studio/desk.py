@@ -22,6 +22,7 @@ from semiseg.studio.index import Index, Row
 from semiseg.studio.orders import Orders
 from semiseg.studio.places import Places
 from semiseg.studio.queue import Queue
+from semiseg.studio.review import Reviews
 from semiseg.studio.served import Cache
 from semiseg.studio.sessions import Sessions
 
@@ -49,6 +50,7 @@ class Desk:
         self.orders = Orders(self.labels, self.places, self.queue)
         self.advice = Advice(self.labels)
         self.drafts = Drafts(self.places.drafts)
+        self.reviews = Reviews(self.places)
         self.marks = Marks()
         self.sessions = Sessions(self.places.studio / "sessions")
 
