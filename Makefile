@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow lint format types imports build wheel-test check clean
+.PHONY: help install demo test slow lint format types imports web web-watch build wheel-test check clean
 
 help:
 	@sed -n 's/^#//p' Makefile | head -9
@@ -58,9 +58,17 @@ format: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+	$(BIN)/python web/build.py --types
 
 imports: $(STAMP)
 	$(BIN)/lint-imports
+
+# The pages of `semiseg studio`, into src/semiseg/studio/static; web-watch does it again after each change.
+web: $(STAMP)
+	$(BIN)/python web/build.py
+
+web-watch: $(STAMP)
+	$(BIN)/python web/build.py --watch
 
 build: $(STAMP)
 	rm -rf dist
