@@ -192,8 +192,8 @@ def _save(desk: Desk, user: str, name: str, path: Path, version: int, origin: Or
     case = desk.labels.case(name)
     volume = read_upload(name, case, path)
     if origin.run is not None:
-        run = desk.run_named(origin.run)
-        score = _agreement(desk, name, run, volume)
+        run = origin.run if origin.run in desk.places.predicted_runs() else None
+        score = _agreement(desk, name, run, volume) if run else None
         origin = Origin(origin.source, origin.by, run=run, agreement=score)
     saved = desk.labels.save(name, volume, base=version, origin=origin)
     desk.drafts.drop(name, user)
