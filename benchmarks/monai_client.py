@@ -26,6 +26,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks._machine import store  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results"
+TITLE = "MONAI Label's client against a studio"
+COMMAND = "python benchmarks/monai_client.py PYTHON DATASET"
 SAY = """
 import json, sys
 from monailabel.client.client import MONAILabelClient
@@ -180,6 +185,7 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("python", type=Path)
     parser.add_argument("dataset", type=Path)
+    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as where:
         place = Path(where)
@@ -187,11 +193,13 @@ def main(words: Sequence[str] | None = None) -> None:
         scan = next(iter(sorted((folder / "imagesTr").iterdir())))
         process, url = serve(folder)
         try:
-            for line in conversation(Client(options.python, url, place), folder, label, scan, place):
-                print(line, flush=True)
+            seen = conversation(Client(options.python, url, place), folder, label, scan, place)
         finally:
             process.terminate()
             process.wait(timeout=60)
+    print("\n".join(seen))
+    text = "Each step was checked:\n\n" + "\n".join(f"- {line}" for line in seen)
+    store(options.results, "monai_client", TITLE, COMMAND, text, {"seen": seen})
 
 
 if __name__ == "__main__":
