@@ -80,7 +80,7 @@ class Orders:
         words += ["--max-time", f"{minutes:g}"] if minutes else []
         words += [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
         if from_run is not None:
-            words += ["--warm-start", str(from_run), "--plan", str(from_run / "plan.json")]
+            words += ["--start-from", str(from_run), "--plan", str(from_run / "plan.json")]
         title = f"{name}, {labeled} label{'s' * (labeled != 1)}"
         then = ["predict", "rank"] if then_predict else []
         about = {"run": run, "labels": labeled, "then": then, "warm_start": warm_start}
