@@ -1,6 +1,7 @@
 /** The scan on the screen: NiiVue with the layouts, layers and mouse of a reading room. */
 
 import { cmapper, DRAG_MODE, MULTIPLANAR_TYPE, Niivue, NVImage, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue";
+import { edges } from "../drawing/edges.ts";
 import type { Axis } from "../drawing/plane.ts";
 import type { Box, Triple } from "../drawing/volume.ts";
 import type { Order } from "../drawing/nifti.ts";
@@ -34,6 +35,9 @@ export class Viewer {
   readonly nv: Niivue;
   readonly canvas: HTMLCanvasElement;
   private readonly layers = new Map<LayerName, NVImage>();
+  /** Label maps of layers as they came, where outlines are shown in their place. */
+  private readonly areas = new Map<LayerName, NVImage["img"]>();
+  private outlined = false;
   /** Drawn by a processor, not a graphics card: 3D is slow then. */
   readonly slow: boolean;
   onmove: (() => void) | null = null;
@@ -166,8 +170,10 @@ export class Viewer {
       [layer.cal_min, layer.cal_max] = [colors.low, colors.high];
     } else {
       layer.setColormapLabel(table(colors));
+      this.areas.set(name, layer.img);
     }
     this.layers.set(name, layer);
+    this.outline(name);
     this.nv.addVolume(layer);
   }
 
@@ -182,6 +188,7 @@ export class Viewer {
     const layer = this.layers.get(name);
     if (!layer) return;
     this.layers.delete(name);
+    this.areas.delete(name);
     this.nv.removeVolume(layer);
   }
 
@@ -243,8 +250,17 @@ export class Viewer {
   }
 
   outlines(on: boolean): void {
-    this.nv.overlayOutlineWidth = on ? 1 : 0;
-    this.nv.drawScene();
+    this.outlined = on;
+    for (const name of this.areas.keys()) this.outline(name);
+    if (this.areas.size) this.nv.updateGLVolume();
+  }
+
+  private outline(name: LayerName): void {
+    const layer = this.layers.get(name);
+    const area = this.areas.get(name);
+    if (!layer || !area) return;
+    const dims = layer.hdr!.dims.slice(1, 4).map((n) => Math.max(1, n)) as Triple;
+    layer.img = this.outlined ? (edges(area as Uint8Array, dims) as typeof area) : area;
   }
 
   interpolated(on: boolean): void {
