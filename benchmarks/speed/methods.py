@@ -17,6 +17,8 @@ import argparse
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +46,10 @@ from semiseg.training.train import resolved  # noqa: E402
 Times = dict[str, dict[str, list[float]]]
 
 
-def loops(args: argparse.Namespace, root: Path) -> dict[str, Loop]:
+def loops(args: argparse.Namespace, root: Path, names: Sequence[str]) -> dict[str, Loop]:
     """Method -> its loop, in the middle of its schedule."""
     found = {}
-    for name in args.methods:
+    for name in names:
         flags = {"method.name": name, "data.labeled": args.labeled, "train.iterations": args.iterations}
         config = resolve(recipe=args.recipe, flags=flags, settings=[*args.set, "select=last"])
         config = resolved(config, args.fabric.device.type)
@@ -62,6 +64,13 @@ def operations(loop: Loop) -> float:
     with FlopCounterMode(display=False) as counter:
         loop.iterate_once()
     return float(counter.get_total_flops())
+
+
+def two_steps(args: argparse.Namespace, root: Path, name: str) -> None:
+    """A method put together, and two iterations of it."""
+    (loop,) = loops(args, root, [name]).values()
+    for _ in range(2):
+        loop.iterate_once()
 
 
 def measure(found: dict[str, Loop], rounds: int, warm: int, device: torch.device) -> Times:
@@ -93,15 +102,17 @@ def table(content: dict[str, Any]) -> str:
         "Median step of each method on the same patches (supervised: all of them labeled), taken in turn in "
         "one process; the ratio is the median over rounds of the ratio to the supervised step of that round. "
         f"The limit is the step's operations at the rate of a {name} matrix product measured in this run, "
-        f"{rate / 1e9:.0f} GFLOP per second (on a CPU: CPU second).",
+        f"{rate / 1e9:.0f} GFLOP per second (on a CPU: CPU second). Memory is what two "
+        "iterations take at most: on a CPU of a process of their own, beyond the imports, cases included.",
         "",
-        "| method | seconds | ratio, wall | ratio, CPU | GFLOP | times the limit |",
-        "|---|---|---|---|---|---|",
+        "| method | seconds | ratio, wall | ratio, CPU | GFLOP | times the limit | MB |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in content["rows"]:
         ratios = f"{row['ratio']['wall']:.2f} | {row['ratio']['cpu']:.2f}"
         limit = f"{row['flops'] / 1e9:.1f} | {row['of_limit']:.2f}"
-        lines.append(f"| {row['method']} | {row['seconds']:.4g} | {ratios} | {limit} |")
+        memory = "-" if row.get("peak_mb") is None else f"{row['peak_mb']:.0f}"
+        lines.append(f"| {row['method']} | {row['seconds']:.4g} | {ratios} | {limit} | {memory} |")
     return "\n".join(lines)
 
 
@@ -111,10 +122,14 @@ def run(args: argparse.Namespace, root: Path) -> dict[str, Any]:
         device = args.fabric.device
         if device.type == "cpu":
             keep_freed_memory()
-        found = loops(args, root)
+        peaks = {}
+        if device.type == "cpu":
+            loops(args, root, ["supervised"])["supervised"].iterate_once()  # what all have in common
+            peaks = {name: limits.peak_alone(partial(two_steps, args, root, name)) for name in args.methods}
+        found = loops(args, root, args.methods)
         flops = {name: operations(loop) for name, loop in found.items()}
         times = measure(found, args.rounds, args.warm, device)
-        peaks = {name: limits.peak_of(loop.iterate_once, device) for name, loop in found.items()}
+        peaks = peaks or {name: limits.peak_of(loop.iterate_once, device) for name, loop in found.items()}
         measured = limits.measured(device)
     return {
         "limits": measured,

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from semiseg.dataset.adopt import adopt as init
     from semiseg.dataset.check import check
     from semiseg.dataset.dataset import Dataset
+    from semiseg.dataset.public.convert import convert
+    from semiseg.dataset.write_split import split
+    from semiseg.delivery.export import export
     from semiseg.errors import SemisegError
-    from semiseg.evaluation.evaluate import evaluate_folders as evaluate
+    from semiseg.evaluation.arrays import evaluate
     from semiseg.labeling.accept import accept
     from semiseg.labeling.next import next_cases
     from semiseg.prediction.model import Model
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from semiseg.settings.config import Config
     from semiseg.studio.serve import studio
     from semiseg.sweeping.sweep import sweep
+    from semiseg.training.cross_validation import cross_validate
     from semiseg.training.train import train
     from semiseg.tuning.tune import tune
 
@@ -50,7 +54,10 @@ __all__ = [
     "accept",
     "check",
     "compare",
+    "convert",
+    "cross_validate",
     "evaluate",
+    "export",
     "init",
     "load_run",
     "make_plan",
@@ -59,6 +66,7 @@ __all__ = [
     "predict",
     "prepare",
     "recommend",
+    "split",
     "studio",
     "sweep",
     "train",
@@ -76,7 +84,10 @@ _HOMES = {
     "accept": "labeling.accept",
     "check": "dataset.check",
     "compare": "comparison.compare",
-    "evaluate": "evaluation.evaluate:evaluate_folders",
+    "convert": "dataset.public.convert",
+    "cross_validate": "training.cross_validation",
+    "evaluate": "evaluation.arrays",
+    "export": "delivery.export",
     "init": "dataset.adopt:adopt",
     "load_run": "runs.run",
     "make_plan": "preparation.planner",
@@ -85,6 +96,7 @@ _HOMES = {
     "predict": "prediction.predict",
     "prepare": "preparation.prepare",
     "recommend": "advice.advise",
+    "split": "dataset.write_split",
     "studio": "studio.serve",
     "sweep": "sweeping.sweep",
     "train": "training.train",

@@ -12,6 +12,7 @@ from semiseg.methods.crossmatch import CrossMatch
 from semiseg.methods.parts import streams
 from semiseg.methods.parts.branches import channel_dropout
 from semiseg.methods.parts.cutmix import Taught
+from semiseg.methods.unimatch import UniMatch
 from tests.methods.tiny import TinyNet, batches
 
 
@@ -47,6 +48,24 @@ def test_nothing_dropped_makes_all_streams_the_clean_answer(dim):
     sure = [Taught.of(z).sure(0.4) for z in (z_w, weak, strong)]
     assert torch.equal(sure[0], sure[1])
     assert torch.equal(sure[0], sure[2])
+
+
+def test_of_the_weak_view_alone_the_streams_learn_what_unimatch_s_does():
+    z, clean = (2 * torch.randn((2, 3, 6, 6), generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    taught = Taught.of(clean)
+    method, other = method_of(), UniMatch(lambda: Still(2, 3), tau=0.4)
+    torch.testing.assert_close(method.dice(z, taught.sure(0.4)), other.lesson(z, taught))
+
+
+@pytest.mark.parametrize("include_background", [True, False])
+def test_unsure_voxels_get_exactly_no_gradient(include_background):
+    z, clean = (2 * torch.randn((2, 3, 6, 6), generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    taught = Taught.of(clean)
+    tau = float(taught.confidence.median())
+    z.requires_grad_()
+    method_of(include_background=include_background).dice(z, taught.sure(tau)).backward()
+    assert not z.grad[(taught.confidence < tau)[:, None].expand_as(z)].any()
+    assert z.grad.any()
 
 
 @pytest.mark.parametrize("norm", [True, False])

@@ -12,17 +12,32 @@ from semiseg.advice.situation import Situation
 WIDTH = 80
 
 
-def text(advice: Advice) -> str:
-    """The facts, the ranking with a reason each, and the commands."""
+SHOWN = 5
+"""Methods that are shown unless all are asked for."""
+
+
+def text(advice: Advice, *, every: bool = False) -> str:
+    """The facts, the ranking with a reason each, and the commands.
+
+    Args:
+        advice: what was recommended.
+        every: show all methods, not the first :data:`SHOWN` only.
+    """
     fits = [choice for choice in advice.ranking if not choice.obstacle]
+    shown = fits if every else fits[:SHOWN]
     wide = max(len(choice.method) for choice in advice.ranking)
     lines = [*facts(advice.situation), *([""] if fits else [])]
-    for place, choice in enumerate(fits, start=1):
+    for place, choice in enumerate(shown, start=1):
         lines += _entry(f"{place:2}.", choice, wide, _reasons(choice))
-    if len(fits) < len(advice.ranking):
+    misfits = list(advice.ranking[len(fits) :])
+    if not every:
+        misfits = misfits[: max(0, SHOWN - len(fits))]
+    if misfits:
         lines += ["", "Does not fit:"]
-        for choice in advice.ranking[len(fits) :]:
+        for choice in misfits:
             lines += _entry("  -", choice, wide, choice.obstacle)
+    if hidden := len(advice.ranking) - len(shown) - len(misfits):
+        lines += [f"{'':4}{hidden} more: --all"]
     return "\n".join([*lines, "", *_closing(advice)])
 
 
@@ -50,7 +65,7 @@ def _budget(s: Situation) -> Iterator[str]:
     if s.minutes is not None:
         yield f"{s.minutes:g} minutes"
     if s.minutes_supervised is None:
-        yield f"{s.iterations} iterations; how long they take here is not known"
+        yield f"{s.iterations} iterations; how long they take on this machine is not known"
     else:
         yield f"{s.iterations} iterations: roughly {s.minutes_supervised:.2g} minutes supervised"
 
@@ -69,16 +84,14 @@ def _entry(mark: str, choice: Choice, wide: int, reason: str) -> list[str]:
 
 def _closing(advice: Advice) -> Iterator[str]:
     yield from _wrapped(
-        "x: work of a step beside a supervised one. The order is a guess from figures and "
-        "rules; only your own data decide.",
+        "x: cost of a training step beside a supervised one. The order is an estimate from "
+        "our benchmark, published figures and rules; only your own data can tell.",
         0,
     )
     if advice.tight:
         yield from _wrapped("Nothing fits the memory: the command plans smaller patches.", 0)
-    beside = (
-        "Train this:" if advice.first.method == FALLBACK else f"Train this, and always {FALLBACK} beside it:"
-    )
-    yield from ["", beside, *(f"  {command}" for command in advice.commands)]
+    one = "Run this:" if advice.first.method == FALLBACK else "Run both, and compare:"
+    yield from ["", one, *(f"  {command}" for command in reversed(advice.commands))]
 
 
 def _wrapped(line: str, indent: int) -> list[str]:

@@ -184,10 +184,11 @@ class _Folders:
 def _no_training_folder(root: Path) -> Problem:
     return Problem(
         "MISSING_FOLDER",
-        f"no folder imagesTr in {root}",
+        "nothing",
         "imagesTr with CASE_0000 files",
         f"run `semiseg init {shlex.quote(str(root))}` to make a dataset from loose files",
         file="imagesTr",
+        text=f"the folder imagesTr is missing in {root}",
     )
 
 

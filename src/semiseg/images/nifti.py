@@ -34,6 +34,8 @@ ENDINGS = (".nii.gz", ".nii", ".hdr")
 
 _MILLIMETERS = {1: 1000.0, 3: 0.001}
 """Spatial unit codes that are not millimeters: meters and microns."""
+_UNKNOWN_SIZE = b"voxel size unknown"
+"""The description that we give files whose grid has the unit ``px``."""
 _PAIR = (b"ni1", b"ni2")
 _QUATERNION_NOISE = 1e-5
 """How much longer than 1 the vector of a quaternion may be: float32 noise, which ITK and FSL pass over."""
@@ -235,7 +237,7 @@ def _grid(file: _File, shape: tuple[int, ...]) -> Grid:
     affine[:3] *= _unit(raw)
     if len(shape) == 2:
         affine[:3, 2] = _third(affine)
-    return Grid(shape, affine)
+    return Grid(shape, affine, "px" if bytes(raw["descrip"].item()) == _UNKNOWN_SIZE else "mm")
 
 
 def _best_affine(file: _File, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -323,6 +325,9 @@ def header_of(array: Array, grid: Grid, meta: Mapping[str, Any] | None = None) -
 
     kind: Any = nib.Nifti1Header if max(array.shape) < 2**15 else nib.Nifti2Header
     header = kind()
+    if grid.unit == "px":
+        meta = {**(meta or {}), "xyzt_units": 0}
+        header["descrip"] = _UNKNOWN_SIZE
     header.set_data_dtype(array.dtype.newbyteorder("<"))
     header.set_data_shape(array.shape)
     header["magic"] = header.single_magic

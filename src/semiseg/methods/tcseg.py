@@ -9,14 +9,21 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from semiseg.core import Batch, Clock, NetFactory, Update
+from semiseg.core import Average, Batch, Clock, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss, regional_cross_entropy
 from semiseg.methods._bases import Teacher
 from semiseg.methods.parts.boxes import columns, draw_columns
-from semiseg.methods.parts.branches import Branches, all_features, all_logits, different_decoders
+from semiseg.methods.parts.branches import (
+    Branches,
+    all_features,
+    all_logits,
+    different_decoders,
+    whole_networks,
+)
 from semiseg.methods.parts.mixing import beta_factors, groups, half
 from semiseg.methods.parts.prototype_maps import class_thresholds, difference, prototype_maps
 from semiseg.methods.parts.unreliable import centers, draw_element, regions
+from semiseg.schedules import ema_update, warm_decay
 from semiseg.settings.options import Amount, Count, Length, Share
 
 
@@ -31,7 +38,7 @@ class Said(NamedTuple):
 
 
 class TCSeg(Teacher):
-    """Two decoders teach each other where they, their features and a teacher agree, and where boxes were put.
+    """Two decoders teach each other where all parts agree.
 
     ``L = S + w(k) [sum_i C(p_i, p_j) + 2 |p_1 - p_2|^2 + |m_1 - m_2|^2 / 2 + |m_1 - p_1|^2 / 2 +
     |m_2 - p_2|^2 / 4] + CE(p(x~), y~)``, S half the sum of cross-entropy and Dice, the mean of both decoders,
@@ -40,6 +47,10 @@ class TCSeg(Teacher):
 
     Paper: TCSeg, Li & Qin, ICML 2026, arXiv:2605.25561.
     Networks: 2 (1 trained), each with a further decoder. Views: weak. Work: 3.7.
+    Family: Several heads or decoders.
+
+    Two decoders teach each other where they, their features and a teacher agree, and where boxes were
+    put.
 
     A prototype is the mean of the features of the voxels of a class that are confident, in the image itself.
     All agree where the two decoders, their maps, the teacher's two maps, and prediction and map of the
@@ -71,7 +82,11 @@ class TCSeg(Teacher):
         ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run (published: 40 units of
             150 of 20,000).
         ramp_unit: the ramp moves in stairs of this many iterations (published: 150).
-        predict_with: the exported network, with its first decoder (published: the student).
+        average: EMA of ``parameters``, or of ``all`` of the state.
+        keep_center: regions are dilated by an element that has its middle, so that none is dilated away, as
+            every seventh is on average.
+        predict_with: the exported network, with its first decoder (published: the ``student``); or ``both``
+            decoders of the student, the mean of their probabilities, which takes as long as two networks.
     """
 
     def __init__(
@@ -89,7 +104,9 @@ class TCSeg(Teacher):
         teacher_mode: Literal["train", "eval"] = "train",
         ramp: Length | None = None,
         ramp_unit: Length = 1,
-        predict_with: Literal["student", "teacher"] = "student",
+        average: Literal["parameters", "all"] = "parameters",
+        keep_center: bool = False,
+        predict_with: Literal["student", "teacher", "both"] = "student",
     ) -> None:
         super().__init__(
             partial(two_decoders, make_net),
@@ -99,7 +116,8 @@ class TCSeg(Teacher):
             ramp=ramp,
             ramp_unit=ramp_unit,
         )
-        self.predictor = {"student": "main", "teacher": "taught_main"}[predict_with]
+        self.predictor = {"student": "main", "teacher": "taught_main", "both": "decoders"}[predict_with]
+        self.average, self.keep_center = average, keep_center
         self.high, self.low, self.tolerance, self.mix_after = high, low, tolerance, mix_after
         self.map_weights = (0.375, 0.375) if balanced else (0.5, 0.25)
         self.box_axes = box_axes
@@ -115,6 +133,15 @@ class TCSeg(Teacher):
     def taught_main(self) -> nn.Module:
         """The teacher for prediction."""
         return cast(nn.Module, self.teacher.main)
+
+    @property
+    def decoders(self) -> Average:
+        """Both decoders of the student, each as a network; their weights are the student's."""
+        return Average(whole_networks(self.net))
+
+    def after_step(self, t: Clock) -> None:
+        """The teacher follows the student."""
+        ema_update(self.teacher, self.net, warm_decay(t.step, self.decay), buffers=self.average == "all")
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """The student on all images, the teacher on unlabeled ones, the student on boxes; one update."""
@@ -211,7 +238,10 @@ class TCSeg(Teacher):
 
     def draw_element(self, dim: int) -> Tensor:
         """Of the dilation."""
-        return draw_element(dim)
+        element = draw_element(dim)
+        if self.keep_center:
+            element[(len(element) // 2,) * dim] = True
+        return element
 
     def draw_share(self) -> float:
         """Of the edges, that the sides of a box take."""

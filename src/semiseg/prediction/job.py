@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from semiseg import images
 from semiseg.__about__ import __version__
-from semiseg.drawing.palette import of_classes
 from semiseg.errors import DeviceError, SemisegError, UsageError
 from semiseg.images.grid import Grid
 from semiseg.machine.files import printable, require_writable, write_json
@@ -26,7 +24,6 @@ from semiseg.prediction.model import Model, PreparedScan
 from semiseg.prediction.record import (
     CaseResult,
     Outputs,
-    class_sizes,
     grid_dict,
     inputs_state,
     is_complete,
@@ -34,6 +31,14 @@ from semiseg.prediction.record import (
     size_unit,
     unlike_in,
     versions,
+)
+from semiseg.prediction.results import (
+    WRITERS,
+    Finished,
+    Wanted,
+    picture_of,
+    require_dicom,
+    require_forms,
 )
 from semiseg.prediction.scans import Scan, stem_of
 from semiseg.preparation.unlike import Unlike, unlike
@@ -62,6 +67,8 @@ class Ready(NamedTuple):
     meta: dict[str, Any]
     unlike: list[Unlike]
     """In what it is unlike the training scans."""
+    picture: NDArray[Any] | None = None
+    """What an overlay shows of it."""
 
 
 class Inferred(NamedTuple):
@@ -75,6 +82,7 @@ class Inferred(NamedTuple):
     """When they began."""
     doubt: Doubt
     """What the probabilities say of their own worth."""
+    picture: NDArray[Any] | None = None
 
 
 class Job:
@@ -82,12 +90,16 @@ class Job:
 
     Args:
         model: with its final settings.
-        uncertainty: also write entropy maps.
+        wanted: the files to write of each scan.
+
+    Raises:
+        UsageError: files that this model cannot give.
     """
 
-    def __init__(self, model: Model, uncertainty: bool) -> None:
+    def __init__(self, model: Model, wanted: Wanted) -> None:
+        require_forms(wanted, model)
         self.model = model
-        self.uncertainty = uncertainty
+        self.wanted = wanted
         self.channels = [channel.name for channel in model.plan.channels]
         self.device = str(model.device)
         self.model_dict: dict[str, Any] = {"id": model.id, "members": [dict(m.source) for m in model.members]}
@@ -110,6 +122,12 @@ class Job:
             UsageError: one output file for several scans, or a place where inputs would be overwritten.
         """
         single = images.ending_of(output) is not None and not output.is_dir()
+        if single and self.wanted.to:
+            raise UsageError(
+                f"output {output} is one file, and --to asks for files of its own names",
+                hint="give -o a folder, or leave out --to",
+                code="CONTRADICTION",
+            )
         if single and len(scans) != 1:
             raise UsageError(
                 f"output {output} is one file, the input holds {len(scans)} scans", hint="give -o a folder"
@@ -165,7 +183,13 @@ class Job:
             elif is_complete(record, outputs, inputs_state(task.scan.files)):
                 written = {kind: str(path) for kind, path in outputs.files().items()}
                 skipped[task] = CaseResult(
-                    task.scan.id, "skipped", 0.0, written, record.get("sizes") or {}, unlike_in(record)
+                    task.scan.id,
+                    "skipped",
+                    0.0,
+                    written,
+                    record.get("sizes") or {},
+                    unlike_in(record),
+                    str(record.get("unit") or ""),
                 )
         if foreign:
             more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
@@ -184,7 +208,9 @@ class Job:
             DataError: a scan that cannot be used.
         """
         image, grid, meta = task.scan.load()
-        return Ready(self.model.prepare(image, grid), grid, meta, unlike(self.plan, image, grid))
+        require_dicom(task.scan.id, self.wanted, meta)
+        picture = picture_of(image, self.plan) if self.wanted.picture else None
+        return Ready(self.model.prepare(image, grid), grid, meta, unlike(self.plan, image, grid), picture)
 
     def infer(self, task: Task, ready: Callable[[], Ready]) -> Inferred | CaseResult:
         """The forward passes of one scan, or what went wrong with it.
@@ -199,10 +225,11 @@ class Job:
         began = time.monotonic()
 
         def work() -> Inferred:
-            scan, grid, meta, found = ready()
+            scan, grid, meta, found, picture = ready()
             doubt = Doubt(self.model.plan)
-            assembly = self.model.infer(scan, entropy=self.uncertainty, also=doubt.add)
-            return Inferred(assembly, grid, meta, found, began, doubt)
+            wanted = {"entropy": self.wanted.uncertainty, "probabilities": self.wanted.probabilities}
+            assembly = self.model.infer(scan, **wanted, also=doubt.add)
+            return Inferred(assembly, grid, meta, found, began, doubt, picture)
 
         return self._guarded(task, began, work)
 
@@ -219,7 +246,8 @@ class Job:
             sizes = self._write(task, inferred)
             written = {kind: str(path) for kind, path in task.outputs.files().items()}
             found = [one.as_dict() for one in inferred.unlike]
-            return CaseResult(task.scan.id, "done", _since(inferred.began), written, sizes, found)
+            seconds, unit = _since(inferred.began), size_unit(inferred.grid)
+            return CaseResult(task.scan.id, "done", seconds, written, sizes, found, unit)
 
         return self._guarded(task, inferred.began, work)
 
@@ -241,9 +269,11 @@ class Job:
 
     def _write(self, task: Task, inferred: Inferred) -> dict[str, float]:
         """All files of one scan or none; the record says ``writing`` until the others are whole."""
-        outputs, grid, meta, began = task.outputs, inferred.grid, inferred.meta, inferred.began
-        found = inferred.assembly.result()
-        sizes = class_sizes(found.labels, self.model.structures, grid)
+        outputs, grid, began = task.outputs, inferred.grid, inferred.began
+        scan = Finished(
+            task.scan.id, inferred.assembly.result(), grid, inferred.meta, self.model, inferred.picture
+        )
+        sizes = scan.sizes
         record = self._record(task, grid) | {
             "sizes": sizes,
             "unit": size_unit(grid),
@@ -252,10 +282,8 @@ class Job:
         }
         try:
             write_json(outputs.record, record | {"status": "writing"})
-            palette = of_classes(self.model.label_values, self.model.plan.colors)
-            images.write(outputs.labels, found.labels, grid, meta | {"palette": palette})
-            if outputs.entropy is not None and found.entropy is not None:
-                images.write(outputs.entropy, _for_file(found.entropy, outputs.entropy), grid, meta)
+            for kind, path in outputs.files().items():
+                WRITERS[kind](path, scan)
             written = {kind: path.stat().st_size for kind, path in outputs.files().items()}
             write_json(
                 outputs.record, record | {"status": "done", "bytes": written, "seconds": _since(began)}
@@ -302,16 +330,11 @@ class Job:
 
     def _outputs(self, scan: Scan, output: Path, single: bool) -> Outputs:
         labels = output if single else output / f"{scan.id}{scan.ending}"
-        return Outputs.place(labels, stem_of(output) if single else scan.id, uncertainty=self.uncertainty)
+        return self.wanted.place(labels, stem_of(output) if single else scan.id)
 
     def _failed(self, name: str, began: float, error: SemisegError) -> CaseResult:
         told = {key: value for key, value in error.as_dict().items() if key != "ok"}
         return CaseResult(name, "failed", _since(began), error=told)
-
-
-def _for_file(entropy: NDArray[np.float32], path: Path) -> NDArray[Any]:
-    """Entropy as the format has it: 16 bits in a PNG, black for certain and white for uniform."""
-    return (entropy * 65535).round().astype(np.uint16) if path.suffix == ".png" else entropy
 
 
 def _since(began: float) -> float:

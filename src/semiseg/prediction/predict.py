@@ -20,11 +20,15 @@ from typing import Any
 
 from semiseg import images
 from semiseg.errors import DataError, unknown_name
+from semiseg.images.dicom_results import NEUTRAL
 from semiseg.machine.files import held, write_json
 from semiseg.prediction.job import Job, Ready, Task
 from semiseg.prediction.model import QUALITY, Model
 from semiseg.prediction.record import REPORT_NAME, CaseResult, PredictionReport
+from semiseg.prediction.results import Wanted, forms
 from semiseg.prediction.scans import Scan, find_scans
+from semiseg.prediction.terminology import read_terminology
+from semiseg.prediction.volumes import VolumeTable
 
 __all__ = [
     "CaseResult",
@@ -46,7 +50,13 @@ def predict(
     device: str = "auto",
     overwrite: bool = False,
     resume: bool = True,
+    to: str | Sequence[str] = (),
+    overlay: bool = False,
     uncertainty: bool = False,
+    save_probabilities: bool = False,
+    volumes: str | Path | None = None,
+    terminology: Mapping[str, Any] | str | Path | None = None,
+    folds: str | Sequence[int] | None = None,
     mirror: bool | None = None,
     quality: str = "balanced",
     precision: str = "auto",
@@ -66,13 +76,26 @@ def predict(
             (its ``imagesTs``), a DICOM file or folder, or a zip of DICOM.
         output: a folder, or one image file when there is one scan. Label maps keep the scan's grid and file
             ending (NIfTI for DICOM); ``CASE.json`` tells how each was made.
-        run: a run folder, a checkpoint, several of them (an ensemble), or a loaded model.
+        run: a run folder, a checkpoint, a ``model.zip``, several of them (an ensemble), a pattern with ``*``
+            that names several, or a loaded model.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; for a model that is not loaded yet.
         overwrite: replace what is there. Otherwise files that we did not write are never touched.
         resume: leave scans that the same model has predicted in the same way; False refuses them.
+        to: forms of the results: ``nifti``, ``dicom-seg``, ``dicom-labelmap``, ``rtstruct`` (of DICOM series)
+            and ``png`` (an overlay); with commas between them, or a list. By default, one label map in the
+            scan's own format.
+        overlay: also write ``CASE_overlay.png``, the most telling slices with outlines.
         uncertainty: also write ``CASE_entropy.nii.gz``: per voxel the entropy of the probabilities over the
             log of the number of classes, from 0 (certain) to 1 (all classes alike); of PNG and BMP scans a
             16-bit PNG, black to white.
+        save_probabilities: also write ``CASE_probabilities.npz``: ``probabilities`` (K, *S) float16 on the
+            scan's voxels, ``names`` of the K classes and ``affine``.
+        volumes: also write this CSV: a row for each scan, a column for each class in mL (of the true voxel
+            volume, also where slices are sheared), mm² of a picture, or pixels.
+        terminology: codes of the classes in DICOM results, over what the model has: as
+            :mod:`semiseg.dataset.terminology` describes them, or a ``dataset.json`` that has them.
+        folds: predict with several folds of a cross-validation, of which ``run`` is one: ``all``, ``0,2`` or
+            a list of numbers.
         mirror: average over views mirrored along the axes that the run's training mirrored, and no others;
             None as the run was configured.
         quality: ``balanced`` (as validated) or ``best`` (with ``mirror``).
@@ -95,14 +118,19 @@ def predict(
     began = time.monotonic()
     if quality not in QUALITY:
         raise unknown_name("quality", quality, QUALITY)
+    wanted = Wanted(forms(to), uncertainty, save_probabilities, overlay)
+    table = None if volumes is None else VolumeTable(Path(volumes), overwrite=overwrite)
     if isinstance(run, Model):
         model = run
     else:
-        model = Model.load(run, device, precision=precision, allow_code=allow_code)
+        model = Model.load(run, device, precision=precision, allow_code=allow_code, folds=folds)
+    if terminology is not None:
+        model = model.with_terminology(read_terminology(terminology, model.structures))
+    tell_neutral(model, wanted)
     changed = QUALITY[quality] | ({} if mirror is None else {"mirror": mirror}) | dict(overrides or {})
     model = model.with_settings(**changed)
     tell_unmirrored(model)
-    job = Job(model, uncertainty)
+    job = Job(model, wanted)
     inputs, output = Path(inputs), Path(output)
     tasks = job.lay_out(_chosen(find_scans(inputs, job.channels), cases, inputs), inputs, output)
     single = images.ending_of(output) is not None and not output.is_dir()
@@ -126,6 +154,8 @@ def predict(
             )
             if images.ending_of(output) is None:
                 write_json(output / REPORT_NAME, report.as_dict())
+            if table is not None:
+                table.write(report, list(model.structures))
             tell_unlike(report)
     return report
 
@@ -141,6 +171,17 @@ def tell_unlike(report: PredictionReport) -> None:
         else:
             count = f"{len(cases)} of {len(report.cases)} scans"
             log.warning("%s unlike the training scans in %s, such as %s", count, kind, told)
+
+
+def tell_neutral(model: Model, wanted: Wanted) -> None:
+    """A line where DICOM results name classes of which no code is known."""
+    neutral = [name for name in model.structures if name not in model.plan.terminology]
+    if wanted.dicom and neutral:
+        log.warning(
+            "no DICOM codes for %s: written as %s; `terminology` of dataset.json or --terminology has them",
+            ", ".join(neutral),
+            " ".join(NEUTRAL),
+        )
 
 
 def tell_unmirrored(model: Model) -> None:

@@ -24,21 +24,13 @@ REPORT_NAME = "prediction_report.json"
 class Outputs:
     """Where one scan's results go."""
 
-    labels: Path
-    entropy: Path | None
+    paths: Mapping[str, Path]
+    """Kind of result (:data:`semiseg.prediction.results.WRITERS`) -> file."""
     record: Path
-
-    @classmethod
-    def place(cls, labels: Path, stem: str, *, uncertainty: bool) -> Outputs:
-        """Beside the label map: ``CASE_entropy.nii.gz`` (``.png`` for pictures) and ``CASE.json``."""
-        folder = labels.parent
-        ending = ".png" if labels.suffix.lower() in (".png", ".bmp") else ".nii.gz"
-        doubt = folder / f"{stem}_entropy{ending}" if uncertainty else None
-        return cls(labels, doubt, folder / f"{stem}.json")
 
     def files(self) -> dict[str, Path]:
         """What is written, the record aside, by kind."""
-        return {"labels": self.labels, **({"entropy": self.entropy} if self.entropy else {})}
+        return dict(self.paths)
 
 
 @dataclass(frozen=True)
@@ -53,6 +45,8 @@ class CaseResult:
     """Foreground class -> milliliters (square millimeters for a 2D image, pixels where none has a size)."""
     unlike: list[dict[str, Any]] = field(default_factory=list)
     """In what the scan is unlike the training scans: ``kind``, ``text``, ``value``, ``seen``."""
+    unit: str = ""
+    """Of the sizes: ``mL``, ``mm2`` or ``px``."""
     error: dict[str, Any] | None = None
     """``code``, ``message``, ``hint`` and ``details`` of a failure."""
 
@@ -176,5 +170,5 @@ def class_sizes(
     """
     most = max(value for values in structures.values() for value in values)
     counts = np.bincount(labels.reshape(-1), minlength=most + 1)
-    unit = float(np.prod(grid.spacing)) / (1000.0 if size_unit(grid) == "mL" else 1.0)
+    unit = grid.voxel_size / (1000.0 if size_unit(grid) == "mL" else 1.0)
     return {name: round(float(counts[list(v)].sum()) * unit, 4) for name, v in structures.items()}

@@ -18,6 +18,7 @@ from semiseg.dataset.adopt.listing import Entry, Listing, list_source, without_p
 from semiseg.dataset.adopt.looks import load, look
 from semiseg.dataset.adopt.names import folder_role
 from semiseg.dataset.adopt.pairing import without_masks
+from semiseg.dataset.adopt.slices import stack_slices
 from semiseg.dataset.case import Case, load_case, stacked
 from semiseg.dataset.description import FILE, read_description
 from semiseg.errors import DataError, UsageError
@@ -33,6 +34,7 @@ SERIES_WRITTEN_AS = ".nii.gz"
 WRITTEN_AS = {
     ".hdr": ".nii.gz", ".nhdr": ".nrrd", ".mhd": ".mha",
     ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png", ".webp": ".png",
+    ".npy.h5": ".nii.gz", ".h5": ".nii.gz", ".hdf5": ".nii.gz", ".npz": ".nii.gz",
 }  # fmt: skip
 """Label maps keep the ending of their scan, but are never lossy and never in two files."""
 
@@ -142,6 +144,9 @@ def _scans_only(folder: Path, listing: Listing) -> list[Entry]:
         masks: list[Entry] = []
     else:
         entries, masks = without_masks(entries)
+    entries, stacked = stack_slices(entries)
+    for text in stacked:
+        _log.info("%s: %s", folder, text)
     entries, previews = without_previews(entries)
     for what, left in (("masks", [mask.shown for mask in masks]), ("pictures beside volumes", previews)):
         if left:
@@ -215,7 +220,7 @@ def _scan(found: Group, channels: Sequence[str], root: Path) -> Scan:
 def _files(source: Source) -> tuple[Path, ...]:
     if source.archive is not None:
         return (source.archive.archive,)
-    return source.series.files if source.series is not None else (source.path,)
+    return source.series.files if source.series is not None else source.slices or (source.path,)
 
 
 def _shown(source: Source, root: Path) -> Path:
@@ -237,6 +242,6 @@ def _load(name: str, sources: Sequence[Source], channels: Sequence[str]) -> Load
                 code="CHANNELS",
                 details={"case": name, "files": [printable(str(sources[0].path))]},
             )
-    if all(source.series is None and source.frame is None for source in sources):
+    if all(source.series is None and source.frame is None and not source.slices for source in sources):
         return load_case(Case(name, tuple(source.path for source in sources)), len(channels))
     return stacked(name, [(source.path, load(source)) for source in sources], len(channels))

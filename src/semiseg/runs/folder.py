@@ -1,6 +1,7 @@
 """Making and filling the folder of a run.
 
-What a run is called: ``METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``. Needs no torch.
+What a run is called: ``METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``, where a fold of a cross-validation is
+``0of5``. Needs no torch.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ WRITTEN = (
         "calibration.json",
         "pseudo_labels",
         "validation",
+        "held_out",
         "test",
         "tb",
         "progress.png",
@@ -65,7 +67,10 @@ class StoredRun:
         """
         try:
             found = self.run.manifest
-            return {key: found[key] for key in (*IDENTITY, "precision", "sessions")}
+            return {
+                **{key: found[key] for key in (*IDENTITY, "precision", "sessions")},
+                "software": _software(found),
+            }
         except (SemisegError, KeyError) as error:
             state = checkpoint.load(self.run.folder / "checkpoints" / "last.ckpt", checkpoint.STATE)
             if "identity" not in state:  # of an older version
@@ -105,6 +110,19 @@ class StoredRun:
             return True
         last = self.known["sessions"][-1]["reason"]
         return last == "collapse" and config.train.on_collapse == "warn"
+
+
+def _software(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What the last session of a run was trained with, see :func:`provenance.software`."""
+    *_, last = manifest["sessions"] or [{}]
+    if "software" in last:
+        return dict(last["software"])
+    found = {
+        "semiseg": manifest.get("semiseg"),
+        "commit": (manifest.get("git") or {}).get("commit"),
+        "torch": (manifest.get("packages") or {}).get("torch"),
+    }
+    return {name: version for name, version in found.items() if version}
 
 
 class RunFolder:
@@ -222,6 +240,7 @@ class RunFolder:
             "batch": {"labeled": batch[0], "unlabeled": batch[1]},
             "labeled": len(prepared.split.labeled),
             "validation": len(prepared.split.val),
+            "held_out": len(prepared.split.held_out),
             "selection": config.select if prepared.split.val else "last",
             "warm_start": config.train.warm_start,
             "protocol": config.protocol,
@@ -248,6 +267,7 @@ class RunFolder:
         path = self.path / "manifest.json"
         content = Run(self.path).manifest
         session = {"step": ended.step, "reason": ended.reason, "seconds": round(ended.seconds, 1), **memory}
+        session["software"] = provenance.software()
         content["sessions"].append({"ended": provenance.now(), **session})
         files = sorted(self.checkpoints.glob("*.ckpt"))
         content["checkpoints"] = {file.name: checkpoint.sha256(file) for file in files}
@@ -312,10 +332,20 @@ def run_name(config: Config, *, variant: str = "") -> str:
         config: of the run, with the network's name.
         variant: stands for the method, where several runs of one method differ in their settings.
     """
+    fold = f"{config.data.fold}of{config.data.folds}" if config.data.folds else f"{config.data.fold}"
+    return f"{_kind(config, variant)}/labeled-{budget(config.data)}_fold-{fold}_seed-{config.train.seed}"
+
+
+def cross_validation_name(config: Config) -> str:
+    """The place, beside its folds, of what a cross-validation has as a whole."""
+    data = config.data
+    return f"{_kind(config)}/labeled-{budget(data)}_folds-{data.folds or 'all'}_seed-{config.train.seed}"
+
+
+def _kind(config: Config, variant: str = "") -> str:
     network = config.network.name.replace(":", "-").replace("/", "-")
     method = variant or config.method.name.replace(":", "-")
-    kind = f"{method}__{network}__{Path(config.recipe).stem}"
-    return f"{kind}/labeled-{budget(config.data)}_fold-{config.data.fold}_seed-{config.train.seed}"
+    return f"{method}__{network}__{Path(config.recipe).stem}"
 
 
 def budget(data: DataConfig) -> str:

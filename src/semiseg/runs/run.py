@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ from semiseg.settings.resolve import read_yaml, validate
 if TYPE_CHECKING:
     from semiseg.evaluation.results import Evaluation
     from semiseg.prediction.model import Model
+    from semiseg.prediction.packaged import ModelZip
     from semiseg.prediction.record import PredictionReport
+    from semiseg.runs.score import Score
 
 FREE_IN_BETWEEN = {"max_time", "checkpoint_minutes", "log_every", "on_collapse"}
 """Settings of ``train`` that a resumed run may change."""
@@ -34,6 +37,8 @@ class Run:
     """
 
     folder: Path
+    archive: ModelZip | None = field(default=None, repr=False, compare=False)
+    """The ``model.zip`` that it came from: without logs and lists of cases; its folder goes with it."""
 
     @property
     def config(self) -> Config:
@@ -54,6 +59,14 @@ class Run:
     def split(self) -> dict[str, Any]:
         """Case ids: labeled, unlabeled, val, test."""
         return _json(self.folder / "splits.json")
+
+    @property
+    def score(self) -> Score | None:
+        """What the run scored at its end, or why it has no score; None before that, and of older versions."""
+        from semiseg.runs.score import Score
+
+        told = self.manifest.get("score")
+        return Score(**{**told, "commands": tuple(told["commands"])}) if told else None
 
     @property
     def metrics(self) -> list[dict[str, str]]:
@@ -78,6 +91,18 @@ class Run:
 
         return Model.load(self.folder, device, allow_code=allow_code)
 
+    @cached_property
+    def _loaded(self) -> Model:
+        return self.model()
+
+    def segment(self, image: Any, **options: Any) -> Any:
+        """Predict an array or image in memory; see :meth:`semiseg.prediction.model.Model.segment`.
+
+        The network is read once, and stays on the device that is chosen by itself; for another one, or with
+        code of others, take ``run.model(device, allow_code=…)``.
+        """
+        return self._loaded.segment(image, **options)
+
     def predict(self, inputs: str | Path, output: str | Path, **options: Any) -> PredictionReport:
         """Segment a file, folder, DICOM series or zip (see :func:`semiseg.prediction.predict.predict`)."""
         from semiseg.prediction.predict import predict
@@ -92,12 +117,14 @@ class Run:
 
 
 def load_run(folder: str | Path) -> Run:
-    """Open a run folder.
+    """Open a run folder, or the ``model.zip`` of one run that ``semiseg export`` wrote.
 
     Raises:
         UsageError: it is not one.
     """
     folder = Path(folder)
+    if folder.suffix.lower() == ".zip" and not folder.is_dir():
+        return _load_zip(folder)
     missing = [name for name in ("config.yaml", "plan.json") if not (folder / name).is_file()]
     if missing:
         raise UsageError(
@@ -108,11 +135,26 @@ def load_run(folder: str | Path) -> Run:
     return Run(folder)
 
 
+def _load_zip(path: Path) -> Run:
+    from semiseg.prediction.packaged import ModelZip
+
+    opened = ModelZip(path)
+    if len(opened.folders) > 1:
+        raise UsageError(
+            f"{path} holds {len(opened.folders)} networks, wanted one run",
+            hint="`semiseg predict -m` and semiseg.Model.load take it as the ensemble that it is",
+            code="NOT_A_RUN",
+        )
+    return replace(load_run(opened.folders[0]), archive=opened)
+
+
 def differences(stored: Config, wanted: Config) -> list[str]:
     """Settings in which a resumed run would differ, leaving out those that may change in between."""
     free = {f"train.{name}" for name in FREE_IN_BETWEEN}
     if wanted.select is None:  # "whatever suits", which the stored run has decided
         free.add("select")
+    if wanted.train.iterations == "auto":  # likewise
+        free.add("train.iterations")
     before, after = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
     keys = sorted({*before, *after} - free)
     return [f"{k}: {before.get(k)} before, {after.get(k)} now" for k in keys if before.get(k) != after.get(k)]

@@ -60,6 +60,9 @@ class DataConfig(_Section):
     labeled_patients: int | None = Field(None, ge=1)
     """The same counted in patients, for datasets that group cases by patient."""
     fold: int = Field(0, ge=0)
+    folds: Annotated[int, Field(ge=2)] | Literal["auto"] | None = None
+    """Of a cross-validation of the labeled cases, which ``fold`` is one of; None where it is one of the lists
+    that the split file publishes. ``auto``, which ``--fold`` means: published ones, else such a fold."""
     memory_gb: float | None = Field(None, ge=0)
     """Memory that the prepared cases may take on the device (None: half of what is free); with more of them,
     each crop is read from disk."""
@@ -129,7 +132,7 @@ class TrainConfig(_Section):
     """The loop."""
 
     iterations: Annotated[int | Literal["auto"], BeforeValidator(_length)] = "auto"
-    """``auto``: chosen for the device, see :data:`AUTO_ITERATIONS`."""
+    """``auto``: what fits ``max_time``; without one chosen for the device, see :data:`AUTO_ITERATIONS`."""
     seed: int = Field(0, ge=0, lt=2**63)
     precision: Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(_as_text)] = "auto"
     """``auto``: bf16 where the hardware has it and the self-check at start agrees with float32."""
@@ -138,7 +141,8 @@ class TrainConfig(_Section):
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of averaged weights used for prediction; 0 keeps none."""
     max_time: float | None = Field(None, gt=0)
-    """Minutes after which the run saves and exports what it has; ``--resume`` trains on."""
+    """Minutes after which the run saves and exports what it has; ``--resume`` trains on. With ``iterations:
+    auto`` the length is planned for it."""
     warm_start: str | None = None
     """A run folder or checkpoint whose weights the predictor begins with, instead of random ones."""
     checkpoint_minutes: float = Field(10.0, gt=0)
@@ -203,3 +207,7 @@ class Config(_Section):
     train: TrainConfig = TrainConfig()
     validation: ValidationConfig = ValidationConfig()
     inference: InferenceConfig = InferenceConfig()
+
+    def with_length(self, iterations: int) -> Config:
+        """The same run, so many iterations long."""
+        return self.model_copy(update={"train": self.train.model_copy(update={"iterations": iterations})})

@@ -8,7 +8,6 @@ from typing import Any
 from semiseg import methods
 from semiseg.errors import SemisegError
 from semiseg.labeling.store import Labels
-from semiseg.studio.places import Places
 
 FALLBACK = "supervised"
 MAX_TIME = "20m"
@@ -19,18 +18,19 @@ class Advice:
 
     Args:
         labels: of the dataset.
-        places: of its studio.
     """
 
-    def __init__(self, labels: Labels, places: Places) -> None:
-        self.labels, self.places = labels, places
+    def __init__(self, labels: Labels) -> None:
+        self.labels = labels
         self._known: tuple[Any, str, str] | None = None
         self._thread: threading.Thread | None = None
 
-    def told(self) -> dict[str, Any]:
-        """The defaults of the form, and the methods to choose from."""
-        from semiseg.studio.orders import finished
+    def told(self, newest: str | None) -> dict[str, Any]:
+        """The defaults of the form, and the methods to choose from.
 
+        Args:
+            newest: the run whose weights a training may go on from.
+        """
         stamp = self.labels.ledger.stamp
         fresh = self._known is not None and self._known[0] == stamp
         if not fresh and (self._thread is None or not self._thread.is_alive()):
@@ -39,13 +39,12 @@ class Advice:
         _, method, reason = self._known or (None, FALLBACK, "looking at the scans; supervised always works")
         able = set(methods.names(regions=True) if self.labels.dataset.regions else methods.names())
         listed = [{"name": name, "summary": methods.description(name).summary} for name in sorted(able)]
-        runs = [name for name in self.places.run_names() if finished(self.places.runs / name)]
         return {
             "method": method if method in able else FALLBACK,
             "reason": reason,
             "max_time": MAX_TIME,
             "methods": listed,
-            "warm_start": runs[-1] if runs else None,
+            "warm_start": newest,
             "ready": fresh,
         }
 
@@ -55,6 +54,6 @@ class Advice:
         try:
             advice = recommend(self.labels.dataset, workers=0)
             first = advice.first
-            self._known = (stamp, first.method, "; ".join(reason.why for reason in first.reasons[:2]))
+            self._known = (stamp, first.method, "; ".join(reason.text for reason in first.reasons[:2]))
         except SemisegError as error:
             self._known = (stamp, FALLBACK, error.message)

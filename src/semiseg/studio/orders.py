@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ class Orders:
         ]
         words += ["--iterations", str(iterations)] if iterations else []
         words += ["--max-time", f"{minutes:g}"] if minutes else []
-        words += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        words += [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
         if from_run is not None:
             words += ["--warm-start", str(from_run), "--plan", str(from_run / "plan.json")]
         title = f"{name}, {labeled} label{'s' * (labeled != 1)}"
@@ -131,8 +132,7 @@ class Orders:
         Raises:
             UsageError: no such strategy or run.
         """
-        runs = [name for name in self.places.run_names() if finished(self.places.runs / name)]
-        run = run or (runs[-1] if runs else None)
+        run = run or self.newest()
         where = resolved_device(device)
         folder = self.queue.reserve("rank")
         words = ["next", str(self.labels.root), "-n", str(n), "--strategy", strategy, "--device", where]
@@ -142,6 +142,29 @@ class Orders:
                 words += ["--predictions", str(self.places.predictions_of(run))]
         title = f"what to label next ({strategy})"
         return self.queue.add(folder, words, device=where, title=title, run=run, then=[])
+
+    def predict_files(self, run: str, source: Path, output: Path, *, device: str = "auto") -> Job:
+        """Predict scans that are no part of the dataset."""
+        where = resolved_device(device)
+        folder = self.queue.reserve("predict")
+        words = [
+            "predict",
+            "-i",
+            str(source),
+            "-o",
+            str(output),
+            "-m",
+            str(self._run(run)),
+            "--device",
+            where,
+        ]
+        about = {"run": run, "total": None, "cases": [], "then": []}
+        return self.queue.add(folder, words, device=where, title="predict a scan that was sent", **about)
+
+    def newest(self) -> str | None:
+        """The newest run that can predict."""
+        runs = [name for name in self.places.run_names() if finished(self.places.runs / name)]
+        return runs[-1] if runs else None
 
     def _follow(self, job: Job) -> None:
         """What a job that is done leads to."""

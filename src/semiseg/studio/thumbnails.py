@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from semiseg.images.grid import Grid
 from semiseg.machine.files import atomic_file
 
 HEIGHT = 160
+_AT_ONCE = threading.Semaphore(2)
+"""A page asks for sixty pictures at once, and each one needs its scan in memory."""
 
 Array = NDArray[Any]
 
@@ -39,9 +42,15 @@ def thumbnail(folder: Path, case: Case, label: Path | None, colors: dict[int, st
     state = [(str(p), (found := p.stat()).st_size, found.st_mtime_ns) for p in sources]
     path = folder / f"{hashlib.sha256(repr((state, colors)).encode()).hexdigest()[:24]}.png"
     if not path.is_file():
+        content = _drawn(case.images[0], label, colors)
         with atomic_file(path) as stream:
-            stream.write(draw(case.images[0], label, colors))
+            stream.write(content)
     return path
+
+
+def _drawn(image: Path, label: Path | None, colors: dict[int, str]) -> bytes:
+    with _AT_ONCE:
+        return draw(image, label, colors)
 
 
 def draw(image: Path, label: Path | None, colors: dict[int, str]) -> bytes:

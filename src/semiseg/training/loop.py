@@ -44,8 +44,8 @@ log = logging.getLogger("semiseg.train")
 
 HEALTHY = "healthy.ckpt"
 """The exported network at the last check that found it healthy on unlabeled scans."""
-Label = Callable[[Stage, nn.Module], None]
-"""Stage, and the network that has been trained so far: makes the stage's pseudo-labels, on all ranks.
+Label = Callable[[Stage, Sequence[nn.Module]], None]
+"""Stage, and the networks that have been trained so far: makes the stage's pseudo-labels, on all ranks.
 
 Raises ``Stopped`` when it was asked to stop before it was done.
 """
@@ -271,9 +271,11 @@ class Loop:
         if self.step > 0:
             if stage.start_from == "best":
                 self._return_to_best(stage)
+            if self.stage.keep_as:
+                getattr(self.method, self.stage.keep_as).load_state_dict(self.network.state_dict())
             if stage.pseudo is not None and self.label is not None:
                 self.save()  # what follows may take long, and finds the same weights when it is done again
-                self.label(stage, self.network)
+                self.label(stage, [getattr(self.method, name) for name in stage.teachers] or [self.network])
             self.best, self.stale = self.best if stage.rival else None, 0
         self._seed(0)  # without the rank: what a stage draws must be equal on all ranks
         self.method.on_stage_start(stage.name)

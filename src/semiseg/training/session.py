@@ -22,10 +22,11 @@ from semiseg import methods, networks
 from semiseg.batches import augment
 from semiseg.batches.batches import Batches
 from semiseg.batches.prefetch import Prefetch
-from semiseg.batches.resident import blank, make_resident, with_label
+from semiseg.batches.resident import Resident, blank, make_resident, with_label
 from semiseg.core import Average, Batch, Clock, Method, Stage
-from semiseg.errors import DeviceError, Interrupted, UsageError
+from semiseg.errors import DeviceError, Interrupted, UsageError, on_one_line
 from semiseg.inference.predictor import require_settings_fit
+from semiseg.machine import provenance
 from semiseg.machine.files import remove_leftovers
 from semiseg.machine.hardware import forget_peak_memory, native_precision, peak_memory
 from semiseg.networks import checkpoint
@@ -36,6 +37,7 @@ from semiseg.preparation.store import StoredLabeledCase
 from semiseg.runs.events import Ended, Listener, Notice
 from semiseg.runs.folder import RunFolder, identity
 from semiseg.runs.run import Run
+from semiseg.runs.score import Score, of_evaluation, scored_on, unscored
 from semiseg.settings.config import Config
 from semiseg.training import self_check
 from semiseg.training.collapse import CollapseMonitor, cadence, share_spread
@@ -61,11 +63,15 @@ class Session:
     config: Config
     earlier: Mapping[str, Any] | None = None
     """What is known of a resumed run; see :attr:`semiseg.runs.folder.StoredRun.known`."""
+    length: Mapping[str, float] | None = None
+    """For the manifest of a run that is planned for a time; see :mod:`semiseg.training.length`."""
 
     def __post_init__(self) -> None:
         config, plan, fabric = self.config, self.prepared.plan, self.fabric
         require_settings_fit(config.inference, plan.patch, plan.structures)
         self.notices = list(self.prepared.dataset.notices)
+        if self.earlier and (changed := provenance.changed_since(self.earlier.get("software", {}))):
+            self.notices.append(f"resumed with {changed}: what is trained may come out differently from here")
         if config.select == "best-val" and not self.prepared.split.val:
             self.notices.append("no validation list to choose weights by: the last ones are exported")
         make_net = factory(config, plan)
@@ -113,6 +119,8 @@ class Session:
                     deviations=self.method.deviations,
                     parameters=trained_parameters(self.method),
                 )
+                if self.length:
+                    folder.note("length", dict(self.length))
             validation = None
             if prepared.split.val:
                 validation = Validation(prepared, config, self.precision.name, self.mirrored)
@@ -120,7 +128,7 @@ class Session:
             if self.earlier is not None:
                 if first:
                     remove_leftovers(folder.checkpoints)
-                loop.restore(checkpoint.load(folder.checkpoints / "last.ckpt", checkpoint.STATE))
+                restore(loop, folder.checkpoints / "last.ckpt")
             for text in self.notices:
                 loop.tell(Notice(loop.step, text))
             self._label_with(loop, folder)
@@ -182,6 +190,7 @@ class Session:
         """Of one stage. Where there are no pseudo-labels yet, as before a run, background stands for them."""
         config, plan, count = self.config, self.prepared.plan, len(self.prepared.labeled)
         labeled, unlabeled = self.cases[:count], self.cases[count:]
+        labeled = without_fold(labeled, *stage.fold)
         if stage.pseudo is not None:
             taught = self.labeler.taught(stage) if self.labeler else blank(unlabeled)
             unlabeled = [with_label(case, taught[case.id]) for case in unlabeled if case.id in taught]
@@ -311,16 +320,31 @@ class Session:
             folder.note_end(ended, memory)
             return
         content = self._exported(folder, loop, ended)
-        if validation is not None:
-            loop.network.load_state_dict(content["predictor"])
-            validation.write(loop.network, folder.path / "validation")
+        loop.network.load_state_dict(content["predictor"])
+        score = self._scored(folder, loop, validation)
         checkpoint.save(folder.checkpoints / "final.ckpt", content)
         if self.method.compared:
             self._compare(folder, loop, validation)
         watched = loop.monitor.report() if loop.monitor else {}
-        folder.note_end(ended, memory, {**watched, "exported_iteration": content["step"]})
+        facts = {**watched, "exported_iteration": content["step"], "score": score.as_dict()}
+        folder.note_end(ended, memory, facts)
         for found in loop.monitor.judge.findings if loop.monitor else ():
             loop.tell(Notice(ended.step, f"{found.text} ({self._told(folder, content)})", warning=True))
+
+    def _scored(self, folder: RunFolder, loop: Loop, validation: Validation | None) -> Score:
+        """Score the exported network: on held-out cases, which nothing has looked at, else on val cases."""
+        split, data = self.prepared.split, self.config.data
+        selection = str(self.config.select) if split.val else "last"
+        score = unscored(self.prepared.dataset, split, folder.path)
+        if validation is not None:
+            found = validation.write(loop.network, folder.path / "validation")
+            score = of_evaluation(found, scored_on(split, "val", selection), "validation")
+        if split.held_out:
+            last = Validation(self.prepared, self.config, self.precision.name, self.mirrored, split.held_out)
+            found = last.write(loop.network, folder.path / "held_out")
+            fold = f"fold {data.fold} of {data.folds}"
+            score = of_evaluation(found, scored_on(split, "held_out", selection, fold), "held_out")
+        return score
 
     def _exported(self, folder: RunFolder, loop: Loop, ended: Ended) -> dict[str, Any]:
         """The weights that become the final model: by validation, or the last usable ones."""
@@ -344,6 +368,23 @@ class Session:
         if step == content["step"]:
             return f"exported: iteration {step}, the last healthy check"
         return f"exported: iteration {content['step']}; the last healthy check, iteration {step}: {healthy}"
+
+
+def restore(loop: Loop, path: Path) -> None:
+    """Let a loop go on from a checkpoint.
+
+    Raises:
+        UsageError: it is missing or damaged, or another version of the method wrote it.
+    """
+    state = checkpoint.load(path, checkpoint.STATE)
+    try:
+        loop.restore(state)
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"{path} is not a state of what is trained here ({type(error).__name__}: {on_one_line(error)})",
+            hint="go on with the versions that manifest.json names, or start anew with --overwrite",
+            code="RESUME_DIFFERS",
+        ) from error
 
 
 def factory(config: Config, plan: Plan) -> networks.Factory:
@@ -413,7 +454,7 @@ class StageBatches:
 
     def of(self, stage: Stage) -> Batches:
         """The batches of a stage, which it may share with the one before."""
-        kind = (stage.unlabeled, stage.pseudo and stage.name)
+        kind = (stage.unlabeled, stage.pseudo and stage.name, stage.fold)
         if self._made is None or self._made[0] != kind:
             self._made = (kind, self.make(stage))
         return self._made[1]
@@ -437,6 +478,21 @@ def stage_sizes(stage: Stage, sizes: tuple[int, int], pool: int) -> tuple[int, i
     if stage.unlabeled and (stage.pseudo is None or pool):
         return sizes
     return sum(sizes), 0
+
+
+def without_fold(labeled: list[Resident], place: int, count: int) -> list[Resident]:
+    """The labeled cases of a stage, see :attr:`semiseg.core.Stage.fold`.
+
+    Raises:
+        UsageError: more folds than cases.
+    """
+    if count > len(labeled):
+        raise UsageError(
+            f"{count} folds of {len(labeled)} labeled cases: every fold leaves out one at least",
+            hint=f"use --set method.options.folds={len(labeled)}, or fewer",
+            code="FOLDS",
+        )
+    return [case for i, case in enumerate(labeled) if not count or i % count != place]
 
 
 def trained_parameters(method: Method) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,20 @@ from semiseg import methods, networks
 from semiseg.batches import augment
 from semiseg.dataset.case import PatientRule
 from semiseg.dataset.dataset import Dataset
+from semiseg.dataset.write_split import keep_folds
 from semiseg.errors import UsageError
 from semiseg.machine.files import held
 from semiseg.machine.hardware import cores, keep_freed_memory
 from semiseg.machine.processes import launched, repeatable
 from semiseg.prediction.calibration import FEWEST
 from semiseg.preparation.plan import NetworkPlan, Plan
-from semiseg.preparation.prepare import Prepared, prepare, require_same_data, split_dataset
+from semiseg.preparation.prepare import (
+    Prepared,
+    prepare,
+    require_same_data,
+    split_dataset,
+    with_fold_count,
+)
 from semiseg.runs.events import Listener, Preparing, tell
 from semiseg.runs.folder import RunFolder
 from semiseg.runs.run import Run
@@ -30,6 +37,7 @@ from semiseg.settings.flags import Settings, configured
 from semiseg.settings.resolve import with_network
 from semiseg.training.calibrate import calibrate as calibrate_run
 from semiseg.training.calibrate import tell_cost
+from semiseg.training.length import planned_for
 from semiseg.training.session import Session
 
 log = logging.getLogger("semiseg.train")
@@ -76,10 +84,16 @@ def train(
         recipe: settings by name, see ``semiseg recipes``, or a YAML file of that shape.
         labeled: how many labeled cases to use, at least 1; the others become unlabeled. None is all.
         labeled_patients: the same number counted in patients.
-        fold: the fold of the dataset's split file, counted from 0.
+        fold: one of the folds of the dataset's split file, counted from 0; where that has none, of five that
+            are made of the labeled cases, patient by patient, and kept in it. None trains on all labeled
+            cases (or on the first fold that a split file lists). :func:`semiseg.cross_validate` trains every
+            fold.
         seed: the seed of everything that is drawn at random, 0 or more.
-        iterations: length of the training in optimizer steps; None is chosen for the device.
-        max_time: minutes after which the training saves its state and ends.
+        iterations: length of the training in optimizer steps; None is chosen for ``max_time``, or for the
+            device where there is none.
+        max_time: minutes after which the training saves its state and ends. Without ``iterations`` it is also
+            planned for this time: some iterations are timed, and length, learning rate and ramps follow. A
+            resumed run keeps the length that it began with.
         warm_start: a run folder or checkpoint whose weights the network begins with; it must not have learned
             from what this run holds out.
         settings: other settings, ``{"optimizer.lr": 1e-3}`` or ``["optimizer.lr=1e-3"]``.
@@ -169,12 +183,11 @@ def _train(
     with launched(device, where.devices) as fabric, repeatable(config.train.deterministic):
         if fabric.device.type == "cpu":
             keep_freed_memory()
-        if plan is not None:
-            given = Plan.load(Path(plan))
-            require_same_data(given, opened, Path(plan))
-            config = with_network(config, given.network.name)
+        network_name = NetworkPlan().name if plan is None else _planned_network(Path(plan), opened)
+        wanted = config = with_fold_count(opened, with_network(config, network_name))
         config = resolved(config, fabric.device.type)
         require_names(config)
+        opened = _with_folds(opened, config, keep=fabric.global_rank == 0 and not dry_run)
         if opened.regions:
             methods.require_regions(config.method.name)
         folder = RunFolder(place, opened.name, config, exact=exact)
@@ -182,7 +195,7 @@ def _train(
             tell_first = functools.partial(_tell, fabric, listeners, set())
             stored = folder.stored_run() if resume else None
             if stored is not None:
-                config = stored.resumed_config(config)
+                config = stored.resumed_config(wanted)
                 if not stored.goes_on(config):
                     log.info("%s is finished already", stored.run.folder)
                     return stored.run
@@ -206,9 +219,25 @@ def _train(
             if dry_run:
                 session.try_once()
                 return Run(folder.path)
+            if stored is None and wanted.train.iterations == "auto":
+                session = _planned(session, tell_first)
             if stored is None and fabric.global_rank == 0:  # only now, when nothing can be wrong any more
                 folder.make()
             return session.run(folder, listeners)
+
+
+def _planned_network(plan: Path, dataset: Dataset) -> str:
+    """The network of a plan file, which must be of this data."""
+    given = Plan.load(plan)
+    require_same_data(given, dataset, plan)
+    return given.network.name
+
+
+def _with_folds(dataset: Dataset, config: Config, *, keep: bool) -> Dataset:
+    """The dataset with the folds that ``config`` counts; ``keep`` writes new ones into the split file."""
+    if not isinstance(config.data.folds, int):
+        return dataset
+    return keep_folds(dataset, config.data.folds) if keep else dataset.with_folds(config.data.folds)
 
 
 def require_names(config: Config) -> None:
@@ -231,8 +260,7 @@ def resolved(config: Config, device_type: str) -> Config:
     config = with_network(config, NetworkPlan().name)
     if config.train.iterations != "auto":
         return config
-    train = config.train.model_copy(update={"iterations": AUTO_ITERATIONS[device_type]})
-    return config.model_copy(update={"train": train})
+    return config.with_length(AUTO_ITERATIONS[device_type])
 
 
 @contextmanager
@@ -259,6 +287,14 @@ def _tell(fabric: Fabric, listeners: Sequence[Listener], failed: set[int], event
     """What is done before there is a loop; rank 0 alone tells it."""
     if fabric.global_rank == 0:
         tell(listeners, event, failed)
+
+
+def _planned(session: Session, tell_first: Callable[[Preparing], None]) -> Session:
+    """The session with the length that its time allows, where it has one."""
+    if session.config.train.max_time is None:
+        return session
+    tell_first(Preparing("timing a few iterations"))
+    return planned_for(session.config.train.max_time, session)
 
 
 def _selection(prepared: Prepared) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,26 @@ from semiseg.training.compiled import eager
 
 
 class Validation:
-    """``validation(network)`` scores a network on the validation list.
+    """``validation(network)`` scores a network on the validation list, or on other labeled ``cases``.
 
     Args:
-        prepared: the run's data; images and labels of its validation list are opened here.
+        prepared: the run's data; images and labels of the cases are opened here.
         config: sliding window and post-processing.
         precision: number format of the forward passes.
         mirrored: patch axes that training mirrors, for ``inference.mirror``.
+        cases: instead of the validation list.
     """
 
     def __init__(
-        self, prepared: Prepared, config: Config, precision: str, mirrored: tuple[int, ...] = ()
+        self,
+        prepared: Prepared,
+        config: Config,
+        precision: str,
+        mirrored: tuple[int, ...] = (),
+        cases: Sequence[LabeledCase] | None = None,
     ) -> None:
         self.plan, self.config, self.precision = prepared.plan, config, precision
-        self.cases, self.mirrored = prepared.split.val, mirrored
+        self.cases, self.mirrored = prepared.split.val if cases is None else cases, mirrored
         self.doubts: dict[str, dict[str, float]] = {}
         self.labels = {n: k if len(k) > 1 else k[0] for n, k in prepared.plan.structures.items()}
 
@@ -50,7 +57,7 @@ class Validation:
         mean = float(np.mean(found)) if found else 0.0
         return {"dice": mean, **{f"dice/{name}": value for name, value in scores.items()}}
 
-    def write(self, network: nn.Module, folder: Path) -> None:
+    def write(self, network: nn.Module, folder: Path) -> Evaluation:
         """Predictions as NIfTI, ``summary.json`` and ``metrics.csv``; ``calibration.json`` beside them.
 
         That says of each scan how far its prediction doubts itself and what it was worth.
@@ -67,6 +74,7 @@ class Validation:
         chosen = ", which also chose the weights" if self.config.select == "best-val" else ""
         options = {"overlap": self.config.inference.overlap, "mirror": self.config.inference.mirror}
         Calibration(known, f"validation list{chosen}", options).save(folder.parent / CALIBRATION)
+        return found
 
     def _evaluate(self, network: nn.Module, folder: Path | None) -> Evaluation:
         model = Model.of(

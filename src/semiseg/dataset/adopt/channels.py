@@ -5,18 +5,73 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from semiseg.dataset.adopt.draft import Draft
 from semiseg.dataset.adopt.listing import Entry
 from semiseg.dataset.adopt.looks import load
 from semiseg.dataset.adopt.names import MODALITIES, beside_sequence, take_sequence, words
+from semiseg.errors import UsageError, unknown_name
+
+T = TypeVar("T")
 
 _NUMBER = re.compile(r"(.+)_(\d{4})")
 _MOST_CHANNELS = 16
 _DICOM_NAMES = {"CT": "CT", "MR": "MRI", "PT": "PET"}
 _AIR = -500
 """No MRI goes this low; CT has air at -1000."""
+
+
+@dataclass(frozen=True)
+class AskedChannels:
+    """What a user says of channels: which ones and in which order, and the grid they are brought onto."""
+
+    keep: tuple[str, ...] = ()
+    resample_to: str = ""
+
+
+def chosen(keep: Sequence[str], names: Sequence[str]) -> list[int]:
+    """The numbers of the channels called ``keep``; all of them where none is named.
+
+    Raises:
+        UsageError: there is none of this name, or one is named twice.
+    """
+    spelled = {name.casefold(): number for number, name in enumerate(names)}
+    numbers = []
+    for name in keep:
+        if name.strip().casefold() not in spelled:
+            raise unknown_name("channel", name, names)
+        numbers.append(spelled[name.strip().casefold()])
+    if len(set(numbers)) < len(numbers):
+        raise UsageError(
+            f"--channels names one twice: {', '.join(keep)}", hint="name each once", code="CHANNELS"
+        )
+    return numbers or list(range(len(names)))
+
+
+def keep_channels(
+    keep: Sequence[str], images: list[tuple[Entry, T]], order: list[str], draft: Draft
+) -> tuple[list[tuple[Entry, T]], list[str]]:
+    """The images and channel words of the channels that are wanted, in that order; the others are left out.
+
+    Raises:
+        UsageError: see :func:`chosen`.
+    """
+    numbers = chosen(keep, draft.channel_names)
+    if not keep or draft.colors or len(order) < 2:
+        return images, order
+    kept = [order[number] for number in numbers]
+    left = [draft.channel_names[number] for number in range(len(order)) if number not in numbers]
+    draft.channel_names = tuple(draft.channel_names[number] for number in numbers)
+    images = [(entry, seen) for entry, seen in images if entry.channel in kept]
+    if left:
+        draft.decisions.append(f"left out, as asked: {', '.join(left)}")
+    if len(kept) == 1:
+        for entry, _ in images:
+            entry.channel = None
+    return images, kept
 
 
 def read_channel_numbers(images: Sequence[Entry], labels: Sequence[Entry]) -> bool:

@@ -25,7 +25,8 @@ from semiseg.images.dicom_slices import is_dicom
 from semiseg.machine.files import printable
 
 _QUIET = (
-    ".json", ".raw", ".zraw", ".img", ".txt", ".csv", ".tsv", ".md", ".cfg", ".xml", ".pdf", ".bval", ".bvec",
+    ".json", ".raw", ".zraw", ".img", ".txt", ".list", ".csv", ".tsv", ".md", ".cfg", ".xml", ".pdf", ".bval",
+    ".bvec",
 )  # fmt: skip
 _PREDICTED = "prediction_report.json"
 """What ``semiseg predict`` leaves in a folder: what lies beside it is no scan."""

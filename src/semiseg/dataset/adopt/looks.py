@@ -11,11 +11,12 @@ import numpy as np
 
 from semiseg.dataset.adopt.draft import Color, Source, pack
 from semiseg.dataset.adopt.masks import Mask
+from semiseg.dataset.adopt.slices import stacked_slices
 from semiseg.dataset.check.case import Voxels, value_counts
 from semiseg.errors import DataError
 from semiseg.images import ending_of, nifti, read, read_header, read_label
 from semiseg.images.dicom import read_series
-from semiseg.images.grid import Volume
+from semiseg.images.grid import Grid, Volume
 
 MOST_VALUES = 64
 """A file with more different values is no mask that its content alone could tell."""
@@ -36,6 +37,9 @@ class Looks:
         frames: length of a fourth axis, else 1.
         dtype: as stored.
         trouble: why the file cannot be used, empty when it can.
+        grid: where its voxels lie, as far as the header was read.
+        has_label: whether the file holds its own label, too.
+        has_size: whether it says how large its voxels are.
     """
 
     axes: int = 0
@@ -43,6 +47,9 @@ class Looks:
     frames: int = 1
     dtype: str = ""
     trouble: str = ""
+    grid: Grid | None = None
+    has_label: bool = False
+    has_size: bool = True
 
 
 def look(source: Source) -> Looks:
@@ -56,16 +63,36 @@ def look(source: Source) -> Looks:
         if error.code == "NOT_3D" and len(shape) == 4 and ending_of(source.path) in nifti.ENDINGS:
             return Looks(axes=3, frames=int(shape[3]))
         return Looks(trouble=error.message.removeprefix(f"{source.path}: "))
-    return Looks(len(header.grid.shape), header.channels, 1, header.dtype)
+    if header.channels > 1 and header.dtype != "uint8":
+        return Looks(
+            trouble=f"{header.channels} channels of {header.dtype}; colors are read with 8 bits only"
+        )
+    return Looks(
+        3 if source.slices else len(header.grid.shape),
+        header.channels,
+        1,
+        header.dtype,
+        grid=header.grid,
+        has_label=header.has_label,
+        has_size=header.grid.unit == "mm",
+    )
 
 
 def load(source: Source, *, label: bool = False) -> Volume:
     """The voxels of a file (of a ``label`` its class numbers), a frame of a 4D file, or a DICOM series."""
+    volume = _as_stored(source, label)
+    for step in source.steps:
+        volume = step(volume)
+    return volume
+
+
+def _as_stored(source: Source, label: bool) -> Volume:
     if source.series is not None:
         return read_series(source.series)
     if source.frame is not None:
         return nifti.read_frame(source.path, source.frame)
-    return read_label(source.path) if label else read(source.path)
+    reader = read_label if label else read
+    return stacked_slices([reader(path) for path in source.slices]) if source.slices else reader(source.path)
 
 
 def look_for_labels(source: Source) -> Mask:

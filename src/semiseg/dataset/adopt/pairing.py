@@ -53,6 +53,15 @@ def _by_part(entry: Entry) -> str:
     return f"{entry.part}_{_plain(entry)}"
 
 
+def _by_one_folder(level: int) -> Naming:
+    """By the folder so many levels down, which is enough where each case has one of its own there."""
+
+    def naming(entry: Entry) -> str:
+        return entry.folders[level] if not entry.key and len(entry.folders) > level else _plain(entry)
+
+    return naming
+
+
 def _by_folder(entry: Entry) -> str:
     return "_".join([*entry.folders, *([entry.key] if entry.key else [])]) or entry.stem
 
@@ -69,7 +78,8 @@ def case_ids(entries: Sequence[Entry]) -> tuple[dict[str, str], tuple[str, str, 
     Returns:
         the ids, and what is there twice (id, role, channel) where no way of naming helps.
     """
-    ways = (_plain, _by_part, _by_folder, _by_both)
+    deepest = max((len(entry.folders) for entry in entries), default=0)
+    ways = (_plain, _by_part, *map(_by_one_folder, range(deepest)), _by_folder, _by_both)
     cleaned = [{entry.shown: clean_id(naming(entry)) for entry in entries} for naming in ways]
     best: dict[str, str] = {}
     least: Counter[tuple[str, str, str | None]] = Counter()
@@ -127,7 +137,7 @@ def pair(images: Mapping[str, Entry], labels: Mapping[str, Entry], draft: Draft)
     for name in labels:
         match = lower.get(name.lower()) or _nearest(name, images)
         (found[match] if match else alone).append(name)
-    for way in (_without_common_end, _without_roles, _by_number):
+    for way in (_without_common_end, _without_roles, _by_number, _by_path):
         if labels and not found:
             found, alone = way(images, labels)
     if labels and not found:
@@ -197,6 +207,30 @@ def _by_number(
     for name in images:
         short[_last_number(name)].append(name)
     return _matched(labels, lambda name: short.get(_last_number(name), []) if _last_number(name) else [])
+
+
+def _by_path(
+    images: Mapping[str, Entry], labels: Mapping[str, Entry]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Match ``label0001`` with ``PANCREAS_0001/portal_77``: by the one number in the paths of the scans,
+    behind the same word in each, that no two scans share and that most labels end with.
+    """
+    each = {name: _numbers(entry.shown) for name, entry in images.items()}
+    best: dict[str, str] = {}
+    for word in set.intersection(*map(set, each.values())) if each else ():
+        cases = {numbers[word]: name for name, numbers in each.items()}
+        found = sum(_last_number(label) in cases for label in labels)
+        if len(cases) == len(images) and 2 * found > min(len(labels), len(images)) and len(best) < found:
+            best = {label: cases[n] for label in labels if (n := _last_number(label)) in cases}
+    return _matched(labels, lambda name: [best[name]] if name in best else [])
+
+
+def _numbers(path: str) -> dict[str, str]:
+    """Word -> the number that follows it, the first time that it stands in a path."""
+    found: dict[str, str] = {}
+    for word, number in re.findall(r"([A-Za-z]+)[^A-Za-z0-9]*([0-9]+)", path):
+        found.setdefault(word.lower(), number.lstrip("0") or "0")
+    return found
 
 
 def _last_number(name: str) -> str:

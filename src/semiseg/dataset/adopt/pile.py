@@ -7,13 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from semiseg.dataset.adopt.channels import name_channels, settle_channels
+from semiseg.dataset.adopt.channels import AskedChannels, keep_channels, name_channels, settle_channels
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
+from semiseg.dataset.adopt.grids import settle_grids
 from semiseg.dataset.adopt.listing import Entry, Listing, without_previews
-from semiseg.dataset.adopt.looks import MOST_VALUES, Looks, has_colors, in_threads, look, look_for_labels
+from semiseg.dataset.adopt.looks import Looks, has_colors, in_threads, look, look_for_labels
 from semiseg.dataset.adopt.masks import Mask, settle_masks
 from semiseg.dataset.adopt.pairing import name_cases, pair
+from semiseg.dataset.adopt.second_masks import is_map, without_second_masks
+from semiseg.dataset.adopt.slices import stack_slices
+from semiseg.dataset.adopt.steps import Sized
 from semiseg.errors import DataError
+from semiseg.images import array_files, ending_of
 
 
 def draft_pile(
@@ -22,6 +27,8 @@ def draft_pile(
     workers: int | None,
     label_names: Mapping[int, str],
     most_classes: int,
+    asked: AskedChannels,
+    spacing: tuple[float, ...] = (),
 ) -> tuple[Draft, dict[str, frozenset[int]]]:
     """Work out the cases of a pile.
 
@@ -31,17 +38,25 @@ def draft_pile(
         workers: files read at a time.
         label_names: value -> class name, where the user said so.
         most_classes: more are refused.
+        asked: which channels, and on which grid.
+        spacing: of files that do not say it, in mm.
 
     Returns:
         the draft, and the label values of each labeled case id.
 
     Raises:
-        DataError: no images, names that cannot be told apart, or labels that fit no image.
+        DataError: no images, names that cannot be told apart, labels that fit no image, or channels on
+            different grids.
+        UsageError: channels that are not there.
     """
     draft = Draft([], label_names=dict(label_names), notices=list(listing.notices))
     if listing.broken:
         raise listing.broken[0][2]
     entries = _usable(listing.entries, draft, workers)
+    entries += [
+        _own_label(entry, seen) for entry, seen in entries if seen.has_label and entry.role == "image"
+    ]
+    _size(entries, draft, spacing)
     images = [(entry, seen) for entry, seen in entries if entry.role == "image"]
     labels = [entry for entry, _ in entries if entry.role == "label"]
     masks = dict(
@@ -61,9 +76,28 @@ def draft_pile(
     order = settle_channels(scans, labels)
     draft.colors = any(seen.channels > 1 and has_colors(entry.source) for entry, seen in images)
     draft.channel_names = name_channels(order, scans, draft, root)
+    images, order = keep_channels(asked.keep, images, order, draft)
     draft.items = _items(images, labels, order, draft)
+    folders = {entry.shown: entry.folders for entry in scans}
+    dtypes = {entry.shown: seen.dtype for entry, seen in images}
+    draft.items = without_second_masks(draft.items, folders, dtypes, draft, workers)
+    settle_grids(draft, {entry.shown: seen.grid for entry, seen in entries}, asked.resample_to)
+    _tell_parts(draft, {entry.shown: entry.part for entry in scans})
     values = {item.id: found[_shown(item.label, labels)] for item in draft.items if item.label}
     return draft, values
+
+
+def _tell_parts(draft: Draft, said: Mapping[str, Part]) -> None:
+    """What a user may not expect of the folders that are named test or validation."""
+    scored = [item for item in draft.items if item.part == "test" and item.label]
+    if scored:
+        draft.notices.append(f"{len(scored)} test cases have labels, which are for scores only: labelsTs")
+    moved = [i.id for i in draft.items if i.part == "unlabeled" and said.get(i.images[0].shown) == "val"]
+    if moved:
+        draft.notices.append(
+            f"{len(moved)} scans of a validation folder have no mask and become unlabeled training scans "
+            f"(imagesUn): {some(moved)}; move them to imagesTs to keep them out of training"
+        )
 
 
 def _no_scan(root: Path, masks: int, draft: Draft) -> DataError:
@@ -93,6 +127,8 @@ def _usable(entries: Sequence[Entry], draft: Draft, workers: int | None) -> list
     if entries and all(entry.role == "label" for entry in entries):
         for entry in entries:  # a folder called "segmentation_data" says nothing
             entry.role = "label" if entry.says_label else "image"
+    entries, stacked = stack_slices(entries)
+    draft.notices += stacked
     seen = in_threads(look, _sources(entries), workers)
     for entry, looks in zip(entries, seen, strict=True):
         if looks.trouble:
@@ -104,13 +140,42 @@ def _usable(entries: Sequence[Entry], draft: Draft, workers: int | None) -> list
     return [(entry, looks) for entry, looks in usable if entry in kept]
 
 
+def _own_label(entry: Entry, seen: Looks) -> tuple[Entry, Looks]:
+    """The label in the same file as its scan, as an entry of its own."""
+    shown = f"{entry.shown}:label"
+    source = replace(entry.source, shown=shown)
+    return replace(entry, source=source, shown=shown, role="label", channel=None), replace(
+        seen, has_label=False
+    )
+
+
+def _size(entries: Sequence[tuple[Entry, Looks]], draft: Draft, spacing: tuple[float, ...]) -> None:
+    """Give scans of arrays the voxel size that the user knows, or say that nobody does."""
+    without = [e for e, seen in entries if e.role == "image" and not seen.has_size and _is_array(e.source)]
+    if spacing:
+        for entry, _ in entries:
+            entry.source = replace(
+                entry.source, steps=(*entry.source.steps, Sized(spacing, only_unknown=True))
+            )
+        draft.decisions.append(f"voxels are {' x '.join(f'{s:g}' for s in spacing)} mm where no file says it")
+    elif without:
+        draft.notices.append(
+            f"{len(without)} scans say no voxel size, so that distances will be in voxels; "
+            "--spacing X,Y,Z says it (mm)"
+        )
+
+
+def _is_array(source: Source) -> bool:
+    return ending_of(source.path) in array_files.ENDINGS
+
+
 def _labels_by_content(
     images: Sequence[tuple[Entry, Looks]], workers: int | None, draft: Draft
 ) -> tuple[list[Entry], dict[str, Mask]]:
     """No name tells a mask: take files of few whole numbers for masks, if other files are not like that."""
     whole = [e for e, seen in images if not seen.dtype.startswith("float") and not e.source.series]
     found = in_threads(look_for_labels, _sources(whole), workers)
-    masks = {e.shown: mask for e, mask in zip(whole, found, strict=True) if _is_map(mask)}
+    masks = {e.shown: mask for e, mask in zip(whole, found, strict=True) if is_map(mask)}
     if not masks or len(masks) == len(images):
         return [], {}
     draft.decisions.append(f"{len(masks)} files hold a few whole numbers and are taken for masks")
@@ -118,10 +183,6 @@ def _labels_by_content(
     for entry in labels:
         entry.role = "label"
     return labels, masks
-
-
-def _is_map(mask: Mask) -> bool:
-    return not mask.trouble and 0 < len(mask.values) <= MOST_VALUES
 
 
 def _without_series_over_time(images: list[tuple[Entry, Looks]], draft: Draft) -> list[tuple[Entry, Looks]]:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from semiseg.dataset.case import LabeledCase
-from semiseg.dataset.check.case import Finding, histogram, two_ends
+from semiseg.dataset.check.case import histogram, two_ends
+from semiseg.dataset.check.finding import Finding
 from semiseg.dataset.description import FILE, Description
 from semiseg.dataset.files import Scan, relative
 from semiseg.dataset.problem import Problem

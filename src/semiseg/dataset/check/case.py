@@ -6,8 +6,7 @@ Looking at voxels: is there anything in this image, and which values does this l
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.dataset.case import Case, LabeledCase, as_seen, case_header
+from semiseg.dataset.check.finding import Finding
+from semiseg.dataset.check.modality import best_flip, lowest
 from semiseg.dataset.files import relative
 from semiseg.dataset.problem import Problem, Severity
 from semiseg.errors import DataError
@@ -25,44 +26,27 @@ _CODES = {"BAD_SPACING": "SPACING", "MISSING_FILE": "MISSING_FILE"}
 """Reader codes that ``check`` reports under another word."""
 
 
-@dataclass
-class Finding:
-    """What was found in one case.
-
-    Attributes:
-        digest: hash of the decoded images, None when they are constant or unreadable.
-        values: label value -> voxels, None without a readable label.
-        mask: hash of the cropped label map, None without one that says anything.
-        dim: axes of the first image, 0 when unreadable.
-    """
-
-    case: Case
-    problems: list[Problem] = field(default_factory=list)
-    digest: str | None = None
-    values: dict[int, int] | None = None
-    mask: str | None = None
-    dim: int = 0
-
-
-def examine(case: Case, channels: int, root: Path) -> Finding:
+def examine(case: Case, channels: Sequence[str], root: Path) -> Finding:
     """Read every file of ``case`` and collect what is wrong with it.
 
     Args:
         case: its images, and its label when it is a :class:`LabeledCase`.
-        channels: the number of ``channel_names``, 0 when unknown.
+        channels: the ``channel_names``, none when unknown.
         root: the dataset folder, for readable file names.
     """
-    look = _Look(case, root)
-    grid = look.images(channels)
+    look = _Look(case, root, is_ct=bool(channels) and channels[0].strip().casefold() == "ct")
+    grid = look.images(len(channels))
     if isinstance(case, LabeledCase):
         look.label(case.label, grid)
     return look.finding
 
 
 class _Look:
-    def __init__(self, case: Case, root: Path) -> None:
+    def __init__(self, case: Case, root: Path, *, is_ct: bool = False) -> None:
         self.finding = Finding(case)
         self.root = root
+        self.ct: Voxels | None = None
+        self._is_ct = is_ct
 
     def images(self, channels: int) -> Grid | None:
         """Check all channels; the grid that the others and the label must match."""
@@ -72,12 +56,15 @@ class _Look:
             volume = self._open(path, read)
             if volume is None:
                 complete = False
+                self.finding.lowest += (float("nan"),)
                 continue
+            self.finding.lowest += (lowest(volume.array),)
             self._colors(path, volume, channels)
             self._told_by_file(path, volume)
             if first is None:
                 first = volume.grid, path
                 self.finding.dim = len(volume.grid.shape)
+                self.ct = volume.array if self._is_ct else None
             else:
                 self._same_grid(path, volume.grid, *first)
             numbers = non_finite(volume.array)
@@ -110,6 +97,9 @@ class _Look:
         values, odd = value_counts(volume.array)
         if not odd:
             self.finding.values, self.finding.mask = values, mask_digest(volume.array)
+            if self.ct is not None and grid is not None:
+                seen = turned(volume.array, volume.grid, grid)
+                self.finding.flip = best_flip(self.ct, (volume.array if seen is None else seen) != 0)
         else:
             got = f"values such as {', '.join(f'{v:g}' for v in odd)}"
             fix = "resample labels with nearest neighbor, or export them as whole numbers"

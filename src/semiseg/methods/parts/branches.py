@@ -5,6 +5,7 @@ Disturbances of feature maps (Ouali et al. 2020, arXiv:2003.09005, as in SSL4MIS
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -69,6 +70,19 @@ class Branches(nn.Module):
             if self.features:
                 heads[f"{FEATURES}{i}"] = features
         return SegOutput(main.classify(levels[-1]), levels[-1], heads, tuple(levels))
+
+
+def whole_networks(branches: Branches) -> list[nn.Module]:
+    """The network, and each further decoder as one of its own: they share the encoder."""
+    main: Any = branches.main
+    found = [main]
+    for decoder in branches.decoders:
+        network = copy.copy(decoder)
+        network._modules = dict(decoder._modules)  # else the decoder would get the encoder, too
+        for part in main.encoder_parts:
+            setattr(network, part, getattr(main, part))
+        found.append(network)
+    return found
 
 
 def all_logits(answer: SegOutput) -> list[Tensor]:
