@@ -95,14 +95,23 @@ def serving(folder: Path, *options: str, port: int = 0) -> Iterator[Studio]:
         text=True,
         env=os.environ | {"PYTHONPATH": path},
     ) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, f"the server ended with {process.wait()}"
-        studio = Studio(json.loads(line)["url"].rstrip("/"), folder, process)
+        studio = Studio("", folder, process)
         try:
+            studio.url = json.loads(_first_object(process))["url"].rstrip("/")
             yield studio
         finally:
             studio.stop()
+
+
+def _first_object(process: subprocess.Popen[str]) -> str:
+    """What a process says up to the end of its first JSON object."""
+    assert process.stdout is not None
+    text = ""
+    while not text.endswith("}\n"):
+        line = process.stdout.readline()
+        assert line, f"the server ended with {process.wait()}"
+        text += line
+    return text
 
 
 @dataclass

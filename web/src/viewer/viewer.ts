@@ -5,18 +5,10 @@ import { edges } from "../drawing/edges.ts";
 import type { Axis } from "../drawing/plane.ts";
 import type { Box, Triple } from "../drawing/volume.ts";
 import type { Order } from "../drawing/nifti.ts";
+import type { ClassColors } from "./colors.ts";
 
 export type Layout = "all" | "planes" | "axial" | "coronal" | "sagittal" | "render";
 export type LayerName = "label" | "prediction" | "difference" | "uncertainty";
-
-/** Colors of class numbers; `a` 0 hides one. */
-export interface ClassColors {
-  r: number[];
-  g: number[];
-  b: number[];
-  a: number[];
-  names: string[];
-}
 
 export interface Place {
   voxel: Triple;
@@ -151,6 +143,11 @@ export class Viewer {
   set window({ low, high }: { low: number; high: number }) {
     [this.image.cal_min, this.image.cal_max] = [low, high];
     this.nv.updateGLVolume();
+  }
+
+  /** Another viewer shows the same place of its scan. */
+  follow(other: Viewer): void {
+    other.nv.broadcastTo([this.nv], { "2d": true, "3d": true });
   }
 
   layout(name: Layout): void {
