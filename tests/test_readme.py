@@ -64,8 +64,8 @@ def test_the_script_for_ssl4mis_makes_a_sound_dataset(tmp_path: Path, layout: st
         (source / f"{part}.list").write_text("".join(f"{case}\n" for case in cases))
     with pytest.raises(DataError) as caught:
         adopt(source, tmp_path / "adopted")
-    assert "coming-from-nnunet.md" in caught.value.hint
-    text = (README.parent / "docs" / "coming-from-nnunet.md").read_text("utf-8")
+    assert "coming-from-ssl4mis.md" in caught.value.hint
+    text = (README.parent / "docs" / "coming-from-ssl4mis.md").read_text("utf-8")
     (script,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=120)
     report = semiseg.check(tmp_path / "Dataset001_LA")

@@ -199,7 +199,7 @@ def _already_described(root: Path) -> UsageError:
 
 _READ = "NIfTI, NRRD, MetaImage, PNG, TIFF and DICOM are read; convert other files to NIfTI first"
 _HDF5 = (
-    "HDF5 has no voxel sizes and is not read; docs/coming-from-nnunet.md has a script that makes NIfTI of "
+    "HDF5 has no voxel sizes and is not read; docs/coming-from-ssl4mis.md has a script that makes NIfTI of "
     "the files of SSL4MIS and its kin"
 )
 
