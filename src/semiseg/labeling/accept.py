@@ -117,7 +117,9 @@ def run_of(record: dict[str, Any]) -> str | None:
 
 def _labeled(name: str) -> UsageError:
     return UsageError(
-        f"{name} has a label already", hint="--replace takes the prediction; the label is kept", code="LABELED"
+        f"{name} has a label already",
+        hint="--replace takes the prediction; the label is kept",
+        code="LABELED",
     )
 
 
