@@ -112,8 +112,7 @@ def forest(ink: str, rule: str, point: str, high: str) -> str:
                 parts.append(_text(x(number * step), bottom, label, rule, 11, "middle"))
         y = bottom + 22
     parts.append(
-        _text(8, y, "difference in mean Dice to supervised training with the same labels", rule, 12, "start"
-        )
+        _text(8, y, "difference in mean Dice to supervised training with the same labels", rule, 12, "start")
     )
     return _svg(
         width, y + 12, parts, "Difference in Dice to supervised training, each method, with 95 % intervals"
