@@ -1,7 +1,7 @@
 """Put the results together: `python benchmarks/page.py`.
 
-One page per dataset or subject goes to docs/results/, a summary to docs/results.md, what to expect
-to the READMEs and docs/index.md, and a line per method and number of labels to
+One page per dataset or subject goes to docs/results/, a summary to docs/results.md, the table of gains to
+the READMEs and docs/index.md, and a line per method and number of labels to
 src/semiseg/methods/measured.csv, from which `semiseg methods NAME` and the pages of the methods have them.
 Then run `python docs/generate.py`.
 """

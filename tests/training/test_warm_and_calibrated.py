@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from semiseg.training.warm import require_unseen
 from tests.factories import make_dataset
 
 import semiseg
@@ -21,7 +22,6 @@ from semiseg.prediction.calibration import FILE, Calibration, Known
 from semiseg.runs.run import Run
 from semiseg.settings.config import Config
 from semiseg.training.calibrate import calibrate, folds_of
-from semiseg.training.warm import require_unseen
 
 SMALL: dict[str, Any] = {"plan.patch": [16, 16, 16], "plan.features": [4, 8]}
 
