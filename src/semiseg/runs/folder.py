@@ -273,8 +273,8 @@ class RunFolder:
         """
         path = self.path / "manifest.json"
         content = Run(self.path).manifest
-        session = {"step": ended.step, "reason": ended.reason, "seconds": round(ended.seconds, 1), **memory}
-        session["software"] = provenance.software()
+        session: dict[str, Any] = {"step": ended.step, "reason": ended.reason}
+        session |= {"seconds": round(ended.seconds, 1), **memory, "software": provenance.software()}
         content["sessions"].append({"ended": provenance.now(), **session})
         files = sorted(self.checkpoints.glob("*.ckpt"))
         content["checkpoints"] = {file.name: checkpoint.sha256(file) for file in files}
