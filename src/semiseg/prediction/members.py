@@ -25,6 +25,7 @@ from semiseg.errors import SemisegError, UsageError, on_one_line
 from semiseg.inference.copies import TOLERANCE, prediction_copy
 from semiseg.machine.files import read_json
 from semiseg.networks import checkpoint
+from semiseg.prediction.packaged import ModelZip, is_zip
 from semiseg.preparation.plan import Plan
 from semiseg.settings.config import InferenceConfig
 from semiseg.settings.resolve import validate
@@ -58,7 +59,7 @@ def trusted(members: Sequence[Member], precision: str) -> tuple[str, dict[int, n
 
 FREE = (
     "dataset", "batch", "foreground", "network", "memory_gb", "reasons", "version", "patch", "channels",
-    "seen",
+    "seen", "terminology",
 )  # fmt: skip
 """Keys of a plan in which the members of an ensemble may differ."""
 
@@ -95,6 +96,29 @@ def digest(network: nn.Module) -> str:
     return found.hexdigest()
 
 
+ENSEMBLE = "cross_validation.json"
+"""In the folder of a cross-validation: names the runs of its folds, which predict together."""
+
+
+def members_of(path: Path) -> list[Path]:
+    """The runs of the cross-validation at ``path``; ``path`` itself where it is none.
+
+    Raises:
+        UsageError: the list is damaged.
+    """
+    file = path / ENSEMBLE
+    if not file.is_file():
+        return [path]
+    try:
+        return [path / str(fold["run"]) for fold in read_json(file)["folds"]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UsageError(
+            f"cannot read {file}: {on_one_line(error)}",
+            hint="give the runs of its folds: -m RUN -m RUN; `train --fold all --resume` writes it anew",
+            code="BAD_RUN",
+        ) from None
+
+
 PREFERRED = ("final.ckpt", "best.ckpt", "last.ckpt")
 """Which checkpoint of a run is its model, best choice first."""
 
@@ -118,7 +142,7 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
             whose code is not allowed (code ``CODE_NOT_ALLOWED``).
     """
     file = checkpoint_file(path)
-    content = _read(file)
+    content = read_checkpoint(file)
     try:
         for described in _described(content):
             _require_known_code(str(described["name"]), file, allow_code)
@@ -127,7 +151,7 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
         method, inference = config["method"]["name"], config["inference"]
         mirrored = _mirrored(content, config, plan)
         network = _build(content, plan)
-        _load_weights(network, _weights(content))
+        _load_weights(network, predictor_weights(content))
     except (KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:
         raise _foreign(file, f"{type(error).__name__}: {on_one_line(error)}") from None
     written = checkpoint.sha256(file)
@@ -144,6 +168,22 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
     return Member(plan, network, source, mirrored), validate({"inference": inference}).inference
 
 
+def read_members(path: Path, allow_code: Collection[str] = ()) -> list[tuple[Member, InferenceConfig]]:
+    """As :func:`read_member`, also of a ``model.zip``, which may hold the networks of an ensemble.
+
+    Raises:
+        UsageError: as there, or an unsafe zip.
+    """
+    if not is_zip(path):
+        return [read_member(path, allow_code)]
+    found = []
+    with ModelZip(path) as opened:
+        for folder in opened.folders:
+            member, settings = read_member(folder, allow_code)
+            found.append((member._replace(source={**member.source, "file": str(path)}), settings))
+    return found
+
+
 def checkpoint_file(path: Path) -> Path:
     """The checkpoint that a run folder, its ``checkpoints`` folder or a file name means.
 
@@ -155,7 +195,7 @@ def checkpoint_file(path: Path) -> Path:
     if not path.exists():
         raise UsageError(
             f"no model at {path}",
-            hint="-m wants a run folder (with checkpoints/final.ckpt) or a .ckpt file",
+            hint="-m wants a run folder (with checkpoints/final.ckpt), a .ckpt file or a model.zip",
             code="NO_MODEL",
         )
     for folder in (path / "checkpoints", path):
@@ -182,8 +222,12 @@ def _recorded(file: Path) -> str | None:
     return None if found is None else str(found)
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """Either kind of checkpoint: a model, or the state of a run."""
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """Either kind of checkpoint: a model, or the state of a run.
+
+    Raises:
+        UsageError: neither, or of an incompatible version.
+    """
     kinds = [checkpoint.MODEL, checkpoint.STATE]
     if file.name == "last.ckpt":
         kinds.reverse()
@@ -199,7 +243,7 @@ def _read(file: Path) -> dict[str, Any]:
     return content
 
 
-def _weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
+def predictor_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """The exported network's tensors, without the training-only heads."""
     found = content.get("predictor") or content["average"]
     return {key: value for key, value in found.items() if not HEAD.match(key)}

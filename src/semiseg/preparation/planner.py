@@ -155,6 +155,7 @@ def make_plan(
         "label_map": dataset.label_map,
         "ignore_value": dataset.ignore_value,
         "colors": dataset.colors,
+        "terminology": dataset.terminology,
         **{name: choice.value for name, choice in choices.items()},
         "reasons": {
             "dataset": whence,

@@ -1,12 +1,14 @@
 """Making and filling the folder of a run.
 
-What a run is called: ``METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``. Needs no torch.
+What a run is called: ``METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``, where a fold of a cross-validation is
+``0of5``. Needs no torch.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from semiseg.machine import provenance
 from semiseg.machine.files import contents, held, require_writable, write_json
 from semiseg.networks import checkpoint
 from semiseg.preparation.prepare import Prepared
+from semiseg.runs.cite import papers
 from semiseg.runs.events import Ended, Listener
 from semiseg.runs.run import FREE_IN_BETWEEN, Run, damaged, differences, load_run, save_config
 from semiseg.settings.config import Config, DataConfig
@@ -27,8 +30,11 @@ from semiseg.settings.config import Config, DataConfig
 WRITTEN = (
     *(
         "checkpoints",
+        "calibration",
+        "calibration.json",
         "pseudo_labels",
         "validation",
+        "held_out",
         "test",
         "tb",
         "progress.png",
@@ -241,9 +247,11 @@ class RunFolder:
             "batch": {"labeled": batch[0], "unlabeled": batch[1]},
             "labeled": len(prepared.split.labeled),
             "validation": len(prepared.split.val),
+            "held_out": len(prepared.split.held_out),
             "selection": config.select if prepared.split.val else "last",
             "protocol": config.protocol,
             "deviations": list(dict.fromkeys([*config.deviations, *deviations])),
+            "cite": papers(config.method.name, _network(config, prepared)),
             "precision": precision,
             "parameters": parameters,
             "started": provenance.now(),
@@ -319,6 +327,11 @@ def identity(prepared: Prepared) -> dict[str, str]:
     return dict(zip(IDENTITY, (prepared.split.sha256(), prepared.data_hash()), strict=True))
 
 
+def _network(config: Config, prepared: Prepared) -> str:
+    """The name of the network that is trained; ``auto`` is the plan's."""
+    return prepared.plan.network.name if config.network.name == "auto" else config.network.name
+
+
 def _name(value: object) -> str:
     """Of a function, or of an object's type: the same in every run, as its address is not."""
     return str(getattr(value, "__qualname__", type(value).__qualname__))
@@ -331,10 +344,23 @@ def run_name(config: Config, *, variant: str = "") -> str:
         config: of the run, with the network's name.
         variant: stands for the method, where several runs of one method differ in their settings.
     """
+    fold = f"{config.data.fold}of{config.data.folds}" if config.data.folds else f"{config.data.fold}"
+    return f"{_kind(config, variant)}/labeled-{budget(config.data)}_fold-{fold}_seed-{config.train.seed}"
+
+
+def cross_validation_name(config: Config) -> str:
+    """The place, beside its folds, of what a cross-validation has as a whole."""
+    data = config.data
+    return f"{_kind(config)}/labeled-{budget(data)}_folds-{data.folds or 'all'}_seed-{config.train.seed}"
+
+
+def _kind(config: Config, variant: str = "") -> str:
     network = config.network.name.replace(":", "-").replace("/", "-")
     method = variant or config.method.name.replace(":", "-")
-    kind = f"{method}__{network}__{Path(config.recipe).stem}"
-    return f"{kind}/labeled-{budget(config.data)}_fold-{config.data.fold}_seed-{config.train.seed}"
+    start = ""
+    if config.start.file and not variant:
+        start = "-from-" + re.sub(r"[^A-Za-z0-9.-]+", "-", Path(config.start.file).stem)[:40]
+    return f"{method}__{network}__{Path(config.recipe).stem}{start}"
 
 
 def budget(data: DataConfig) -> str:

@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from semiseg.preparation.store import StoredLabeledCase
 from semiseg.runs.events import Ended, Listener, Notice
 from semiseg.runs.folder import RunFolder, identity
 from semiseg.runs.run import Run
+from semiseg.runs.score import Score, of_evaluation, scored_on, unscored
 from semiseg.settings.config import Config
 from semiseg.training import self_check
 from semiseg.training.collapse import CollapseMonitor, cadence, share_spread
@@ -46,6 +47,7 @@ from semiseg.training.precision import Precision
 from semiseg.training.pseudo_labels import PseudoLabeler
 from semiseg.training.side_by_side import in_words, side_by_side
 from semiseg.training.stages import clock_at, first_steps
+from semiseg.training.start_from import START, Start, freshen, gently, told
 from semiseg.training.update import iterate
 from semiseg.training.validation import Validation
 
@@ -61,6 +63,10 @@ class Session:
     config: Config
     earlier: Mapping[str, Any] | None = None
     """What is known of a resumed run; see :attr:`semiseg.runs.folder.StoredRun.known`."""
+    length: Mapping[str, float] | None = None
+    """For the manifest of a run that is planned for a time; see :mod:`semiseg.training.length`."""
+    start: Start | None = None
+    """What the networks begin with, if not with random weights."""
 
     def __post_init__(self) -> None:
         config, plan, fabric = self.config, self.prepared.plan, self.fabric
@@ -70,7 +76,8 @@ class Session:
             self.notices.append(f"resumed with {changed}: what is trained may come out differently from here")
         if config.select == "best-val" and not self.prepared.split.val:
             self.notices.append("no validation list to choose weights by: the last ones are exported")
-        make_net = factory(config, plan)
+        plain = factory(config, plan)
+        make_net = plain if self.start is None else replace(plain, start=self.start)
         kind = methods.find(config.method.name)
         options = methods.check_options(kind, config.method.options)
         self.options = methods.all_options(kind, options)
@@ -79,6 +86,10 @@ class Session:
         build: Callable[..., Method] = kind
         method = build(make_net, **options)
         method.activation = plan.head.activation
+        if self.start is not None:
+            self.notices += told(self.start)
+            for name in method.trainable[1:]:
+                freshen(self.start, getattr(method, name), plain)
         if config.train.channels_last:
             self_check.to_format(method, layout)
         self.method = method.to(fabric.device)
@@ -104,15 +115,7 @@ class Session:
         first = self.fabric.global_rank == 0
         with folder.logging(self.fabric.global_rank):
             if first and (self.earlier is None or "rebuilt" in self.earlier):
-                folder.write(
-                    prepared,
-                    config,
-                    precision=self.precision.name,
-                    batch=self.sizes,
-                    options=self.options,
-                    deviations=self.method.deviations,
-                    parameters=trained_parameters(self.method),
-                )
+                self._describe(folder)
             validation = None
             if prepared.split.val:
                 validation = Validation(prepared, config, self.precision.name, self.mirrored)
@@ -135,6 +138,24 @@ class Session:
                 hint="the same command with --resume goes on from there",
             )
         return Run(folder.path)
+
+    def _describe(self, folder: RunFolder) -> None:
+        """Write what is known before the first iteration: for people, and for a resumed run."""
+        folder.write(
+            self.prepared,
+            self.config,
+            precision=self.precision.name,
+            batch=self.sizes,
+            options=self.options,
+            deviations=self.method.deviations,
+            parameters=trained_parameters(self.method),
+        )
+        if self.length:
+            folder.note("length", dict(self.length))
+        if self.start is not None:
+            self.start.save(folder.checkpoints / START)
+            chosen = self.config.start
+            folder.note("start_from", {**self.start.about, "lr": chosen.lr, "warmup": chosen.warmup})
 
     def try_once(self) -> None:
         """One iteration of each stage of the real thing, to see that it fits."""
@@ -230,6 +251,9 @@ class Session:
         """The training loop over all of it; without a folder nothing is written."""
         config = self.config
         total = int(config.train.iterations)
+        optimizer, schedule = config.optimizer, config.schedule
+        if self.start is not None:
+            optimizer, schedule = gently(optimizer, schedule, config.start, total)
         return Loop(
             self.fabric,
             self.method,
@@ -237,8 +261,8 @@ class Session:
             self.precision,
             total,
             config.train,
-            config.optimizer,
-            config.schedule,
+            optimizer,
+            schedule,
             folder=folder.checkpoints if folder else None,
             describe=self._description,
             validate=validation,
@@ -313,16 +337,38 @@ class Session:
             folder.note_end(ended, memory)
             return
         content = self._exported(folder, loop, ended)
-        if validation is not None:
-            loop.network.load_state_dict(content["predictor"])
-            validation.write(loop.network, folder.path / "validation")
+        loop.network.load_state_dict(content["predictor"])
+        score = self._scored(folder, loop, validation)
         checkpoint.save(folder.checkpoints / "final.ckpt", content)
         if self.method.compared:
             self._compare(folder, loop, validation)
         watched = loop.monitor.report() if loop.monitor else {}
-        folder.note_end(ended, memory, {**watched, "exported_iteration": content["step"]})
+        facts = {**watched, "exported_iteration": content["step"], "score": score.as_dict()}
+        folder.note_end(ended, memory, facts)
         for found in loop.monitor.judge.findings if loop.monitor else ():
             loop.tell(Notice(ended.step, f"{found.text} ({self._told(folder, content)})", warning=True))
+
+    def _scored(self, folder: RunFolder, loop: Loop, validation: Validation | None) -> Score:
+        """Score the exported network: on held-out cases, which nothing has looked at, else on val cases."""
+        split, data = self.prepared.split, self.config.data
+        selection = str(self.config.select) if split.val else "last"
+        score = unscored(self.prepared.dataset, split, folder.path)
+        if validation is not None:
+            found = validation.write(loop.network, folder.path / "validation")
+            score = of_evaluation(found, scored_on(split, "val", selection), "validation")
+        if split.held_out:
+            fold = f"fold {data.fold} of {data.folds}"
+            last = Validation(
+                self.prepared,
+                self.config,
+                self.precision.name,
+                self.mirrored,
+                split.held_out,
+                f"held-out cases of {fold}",
+            )
+            found = last.write(loop.network, folder.path / "held_out")
+            score = of_evaluation(found, scored_on(split, "held_out", selection, fold), "held_out")
+        return score
 
     def _exported(self, folder: RunFolder, loop: Loop, ended: Ended) -> dict[str, Any]:
         """The weights that become the final model: by validation, or the last usable ones."""

@@ -12,7 +12,7 @@ EXAMPLES = ("semiseg doctor", "semiseg doctor --json > doctor.json")
 
 
 def run(out: Output) -> None:
-    """Show versions, devices, memory, disk and optional packages; exit 1 when something needed is missing."""
+    """Show versions, devices, memory and optional packages; exit 1 when something needed is missing."""
     from semiseg.machine.doctor import examine
 
     report = examine()

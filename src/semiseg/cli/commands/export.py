@@ -1,0 +1,72 @@
+"""``semiseg export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semiseg.cli import options
+from semiseg.cli.output import Output, columns
+
+EXAMPLES = (
+    "semiseg export RUN -o heart --to zip",
+    "semiseg export RUN -o heart_onnx --to onnx --int8 --data Dataset104_Heart",
+    "semiseg export RUN_1 RUN_2 RUN_3 -o ensemble --to torch",
+)
+
+
+def run(
+    out: Output,
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", show_default=False, help="Run folders or a model.zip; several: an ensemble."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", show_default=False, help="A new folder.")
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="KIND", help="onnx, torch, monai or zip.")] = "onnx",
+    half: Annotated[bool, typer.Option("--half", help="ONNX in 16 bits: half the file.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="ONNX in 8 bits: a third of the file.")] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="DATASET", show_default=False, help="The run's dataset: for --int8, --half."
+        ),
+    ] = None,
+    allow_code: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-code",
+            metavar="MODULE",
+            show_default=False,
+            help="Import this module where the model names a network of it; may be repeated.",
+        ),
+    ] = None,
+    config: options.Config = None,
+    settings: options.Set = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Hand a trained model on: weights, preparation and post-processing, a runner and a model card.
+
+    No name of a case, patient, path or dataset leaves, and nothing that is written is a pickled object.
+    """
+    from semiseg.cli.commands.predict import inference_overrides
+    from semiseg.delivery.export import export
+
+    made = export(
+        [options.find_run(path) for path in runs],
+        output,
+        to=to,
+        half=half,
+        int8=int8,
+        data=data,
+        allow_code=allow_code or (),
+        overrides=inference_overrides(config, settings or []),
+        overwrite=overwrite,
+    )
+    lines = columns((name, f"{size / 1e6:.2f} MB") for name, size in made.files.items())
+    out.result(made.as_dict(), f"{lines}\nwritten: {made.folder}, to read first: MODEL.md")

@@ -1,0 +1,1 @@
+"""A trained model leaves the house: as one zip, as ONNX, as a PyTorch program, as a MONAI bundle."""

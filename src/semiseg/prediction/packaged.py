@@ -1,0 +1,106 @@
+"""A model in one zip, as ``semiseg export --to zip`` writes it: unpacked where only this process looks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from semiseg.errors import DataError, UsageError
+from semiseg.images.archive import Unpacked
+from semiseg.machine.files import read_json
+
+SCHEMA = "semiseg-model"
+"""What ``model.json`` calls itself."""
+VERSION = 1
+"""Of ``model.json``: raised when an old reader would read a new file wrongly."""
+
+
+def is_zip(path: Path) -> bool:
+    """Whether ``path`` names a model in a zip; a checkpoint is a zip, too, but never called so."""
+    return path.suffix.lower() == ".zip" and not path.is_dir()
+
+
+class ModelZip:
+    """The runs of a zip in a temporary folder, which goes with this object.
+
+    Nothing in the zip is believed: no member can leave the folder, none may be larger than it says, and
+    checkpoints are read without pickle.
+
+    Attributes:
+        path: of the zip.
+        folders: of the runs in it, at least one.
+        document: the content of ``model.json``; empty for a run folder that somebody zipped by hand.
+
+    Raises:
+        UsageError: no such file, not a zip, an unsafe one, or one without a model that this version reads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise UsageError(
+                f"no model at {path}",
+                hint="-m wants a run folder, a .ckpt file or a model.zip",
+                code="NO_MODEL",
+            )
+        try:
+            self._unpacked = Unpacked(path)
+        except DataError as error:
+            raise UsageError(error.message, hint=error.hint, code=error.code, details=error.details) from None
+        self.path = path
+        self.folder = self._unpacked.folder
+        self.document = _document(path, self.folder)
+        found = {file.parent.parent for file in self.folder.glob("**/checkpoints/*.ckpt")}
+        self.folders = sorted(found)
+        if not found:
+            raise UsageError(
+                f"{path} holds no model (no checkpoints/final.ckpt)",
+                hint="`semiseg export RUN -o FOLDER --to zip` makes a model.zip",
+                code="NO_MODEL",
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, UsageError):  # the temporary folder says nothing to anybody
+            error.message = error.message.replace(f"{self.folder}/", f"{self.path}: ")
+            error.args = (error.message,)
+        self._unpacked.cleanup()
+
+
+def _document(path: Path, folder: Path) -> dict[str, Any]:
+    places = sorted(folder.glob("model.json")) + sorted(folder.glob("*/model.json"))
+    if not places:
+        return {}
+    try:
+        return checked_document(read_json(places[0]), path)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{path}: model.json cannot be read: {error}", hint="ask for the file again", code="BAD_MODEL"
+        ) from None
+
+
+def checked_document(content: Any, path: Path) -> dict[str, Any]:
+    """The content of a ``model.json``, if this version can read it.
+
+    Raises:
+        UsageError: another kind of file, or a later version.
+    """
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise UsageError(
+            f"{path}: model.json is none of semiseg's",
+            hint="`semiseg export` writes them",
+            code="BAD_MODEL",
+        )
+    version = content.get("version")
+    if version != VERSION:
+        raise UsageError(
+            f"{path}: model.json has version {version!r} (written by semiseg {content.get('semiseg')}), "
+            f"this semiseg reads {VERSION}",
+            hint="install the version of semiseg that wrote it, or export the run again with this one",
+            code="MODEL_VERSION",
+        )
+    return content
