@@ -51,7 +51,8 @@ for name, mask in zip(("one", "two"), np.load(masks)):
 made.save(file)
 """
 CONVERT = """
-import sys
+import sys, pydicom
+pydicom.read_file = pydicom.dcmread  # as it was called before pydicom 3
 from dcmrtstruct2nii import dcmrtstruct2nii
 series, file, out = sys.argv[1:]
 dcmrtstruct2nii(file, series, out)
@@ -140,7 +141,7 @@ def main() -> None:
     parser.add_argument("--others", type=Path, required=True, help="interpreter with the other readers")
     others = parser.parse_args().others
     rows = []
-    for name, more in SERIES.items():
+    for name, more in (SERIES | {"axial, square pixels": {"spacing": (0.8, 0.8, 2.5)}}).items():
         with tempfile.TemporaryDirectory() as made_here:
             folder = Path(made_here)
             shape = {"numbers": [7, 2, 9, 4, 1, 3, 8, 6, 5]} if "numbers" in more else {}
