@@ -1,7 +1,7 @@
 """What unlabeled scans are worth on the demo's phantoms: `python benchmarks/demo.py OUT --seeds 100 101 ...`
 
-Settings of `semiseg demo` are chosen on seeds from 100 on (`--name demo_chosen`); the seeds 0 to 4 are run once
-with what was chosen (`--name demo`). Runs that are finished in OUT are not run again. The tables go to
+Settings of `semiseg demo` are chosen on seeds from 100 on (`--name demo_chosen`); the seeds 0 to 4 are run
+once with what was chosen (`--name demo`). Runs that are finished in OUT are not run again. The tables go to
 benchmarks/results/NAME.{json,md}.
 """
 

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from semiseg.dataset.adopt import adopt as init
     from semiseg.dataset.check import check
     from semiseg.dataset.dataset import Dataset
+    from semiseg.dataset.public.convert import convert
     from semiseg.dataset.write_split import split
     from semiseg.delivery.export import export
     from semiseg.errors import SemisegError
     from semiseg.evaluation.arrays import evaluate
+    from semiseg.labeling.accept import accept
+    from semiseg.labeling.next import next_cases
     from semiseg.prediction.model import Model
     from semiseg.prediction.predict import predict
     from semiseg.preparation.plan import Plan
@@ -33,7 +36,9 @@ if TYPE_CHECKING:
     from semiseg.preparation.prepare import prepare
     from semiseg.runs.run import Run, load_run
     from semiseg.settings.config import Config
+    from semiseg.studio.serve import studio
     from semiseg.sweeping.sweep import sweep
+    from semiseg.training.cross_validation import cross_validate
     from semiseg.training.train import train
     from semiseg.tuning.tune import tune
 
@@ -46,18 +51,23 @@ __all__ = [
     "Run",
     "SemisegError",
     "__version__",
+    "accept",
     "check",
     "compare",
+    "convert",
+    "cross_validate",
     "evaluate",
     "export",
     "init",
     "load_run",
     "make_plan",
+    "next_cases",
     "plan",
     "predict",
     "prepare",
     "recommend",
     "split",
+    "studio",
     "sweep",
     "train",
     "tune",
@@ -71,18 +81,23 @@ _HOMES = {
     "Plan": "preparation.plan",
     "Run": "runs.run",
     "SemisegError": "errors",
+    "accept": "labeling.accept",
     "check": "dataset.check",
     "compare": "comparison.compare",
+    "convert": "dataset.public.convert",
+    "cross_validate": "training.cross_validation",
     "evaluate": "evaluation.arrays",
     "export": "delivery.export",
     "init": "dataset.adopt:adopt",
     "load_run": "runs.run",
     "make_plan": "preparation.planner",
+    "next_cases": "labeling.next",
     "plan": "preparation.prepare:plan_dataset",
     "predict": "prediction.predict",
     "prepare": "preparation.prepare",
     "recommend": "advice.advise",
     "split": "dataset.write_split",
+    "studio": "studio.serve",
     "sweep": "sweeping.sweep",
     "train": "training.train",
     "tune": "tuning.tune",

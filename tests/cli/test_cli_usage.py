@@ -15,7 +15,7 @@ from semiseg.cli.table import COMMANDS, LINES
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
-        (["metods"], "unknown command 'metods'. Did you mean 'methods'?", "known: check, "),
+        (["metods"], "unknown command 'metods'. Did you mean 'methods'?", "see `semiseg --help`"),
         (
             ["methods", "--jsn"],
             "unknown flag '--jsn'. Did you mean '--json'?",
@@ -27,14 +27,21 @@ from semiseg.cli.table import COMMANDS, LINES
             "see `semiseg train",
         ),
         (["train", "d", "--labeld=3"], "unknown flag '--labeld'. Did you mean '--labeled'?", "see "),
-        (["methods", "mean_techer"], "unknown method 'mean_techer'. Did you mean 'mean_teacher'?", "known: "),
+        (
+            ["methods", "mean_techer"],
+            "unknown method 'mean_techer'. Did you mean 'mean_teacher'?",
+            "see `semiseg methods`",
+        ),
+        (["methods", "bpc"], "Did you mean 'bcp'?", "nearest: bcp, upc, urpc; see `semiseg methods`"),
+        (["methods", "--family", "adversary"], "Did you mean 'Adversarial'?", "known: Adversarial, "),
+        (["methods", "--sort", "costs"], "Did you mean 'cost'?", "known: cost, "),
         (["networks", "vnett"], "unknown network 'vnett'. Did you mean 'vnet'?", "known: "),
         (["recipes", "defualt"], "unknown recipe 'defualt'. Did you mean 'default'?", "known: "),
         (["train"], "missing argument 'DATASET'", "see `semiseg train --help`"),
         (["train", "d", "--labeled", "0"], "invalid value for '--labeled'", "see `semiseg train --help`"),
         (["train", "d", "--labeled", "two"], "invalid value for '--labeled'", "see `semiseg train --help`"),
         (["train", "d", "e"], "got unexpected extra argument", "see `semiseg train --help`"),
-        (["train", "d", "--method", "mean_techer"], "Did you mean 'mean_teacher'?", "known: "),
+        (["train", "d", "--method", "mean_techer"], "Did you mean 'mean_teacher'?", "nearest: "),
         (["train", "d", "--recipe", "lla"], "unknown recipe 'lla'. Did you mean 'la'?", "known: "),
         (
             ["train", "d", "--resume", "--overwrite"],
@@ -49,7 +56,11 @@ from semiseg.cli.table import COMMANDS, LINES
         (["train", "d", "--set", "optimizer.lrr=1"], "did you mean 'optimizer.lr'?", "--help"),
         (["train", "d", "-c", "none.yaml"], "cannot read none.yaml", ""),
         (["predict", "-i", "a", "-o", "b"], "missing option '-m'", "see `semiseg predict --help`"),
-        (["check", "no_such_folder"], "no dataset folder 'no_such_folder'", "looked in"),
+        (
+            ["check", "no_such_folder"],
+            "no dataset folder 'no_such_folder'",
+            "semiseg init SCANS -o no_such_folder",
+        ),
         (["init", "no_such_folder"], "no folder 'no_such_folder'", "check the path"),
         (["init", ".", "--label", "atrium"], "--label wants NUMBER=NAME, got 'atrium'", "1=atrium"),
     ],

@@ -111,9 +111,7 @@ def test_a_label_whose_axes_are_turned_is_turned_back(folder: Path) -> None:
     array = np.zeros(grid.shape, np.uint8)
     array[1, 2, 3] = 1
     affine = grid.affine @ np.diag([-1.0, 1, 1, 1])
-    affine[:3, 3] = (
-        grid.affine @ np.array([grid.shape[0] - 1, 0, 0, 1])
-    )[:3]
+    affine[:3, 3] = (grid.affine @ np.array([grid.shape[0] - 1, 0, 0, 1]))[:3]
     labels.save("un_00", Volume(array[::-1], Grid(grid.shape, affine)), base=0, origin=DRAWN)
     assert np.argwhere(images.read_label(folder / "labelsTr" / "un_00.nii.gz").array).tolist() == [[1, 2, 3]]
 

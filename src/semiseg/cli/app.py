@@ -46,7 +46,7 @@ class LazyGroup(GroupedHelp):
         """
         name = args[0]
         if name not in LINES:
-            raise unknown_name("command", name, LINES)
+            raise unknown_name("command", name, LINES, see="`semiseg --help`")
         return name, load(name, self.output), args[1:]
 
 

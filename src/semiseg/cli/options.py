@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -103,6 +103,15 @@ Fold = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+FoldOrAll = Annotated[
+    str | None,
+    typer.Option(
+        "--fold",
+        metavar="N|all",
+        help="Hold out fold N of the labeled cases, or train all folds in turn.",
+        rich_help_panel=DATA,
+    ),
+]
 Recipe = Annotated[
     str | None,
     typer.Option(
@@ -131,6 +140,23 @@ PlanFile = Annotated[
         rich_help_panel=METHOD,
     ),
 ]
+
+
+def fold(given: str | None) -> int | Literal["all"] | None:
+    """``--fold``: a number, or ``all``.
+
+    Raises:
+        UsageError: neither.
+    """
+    if given is None:
+        return None
+    if given.strip().lower() == "all":
+        return "all"
+    if not given.strip().isdecimal():
+        raise UsageError(
+            f"--fold wants a number from 0 or `all`, got {given!r}", hint="for example --fold 0", code="FOLD"
+        )
+    return int(given)
 
 
 def device(given: str | None) -> str:
@@ -207,4 +233,4 @@ def require_method(name: str) -> None:
     from semiseg import methods
 
     if ":" not in name and name not in methods.names():
-        raise unknown_name("method", name, methods.names())
+        raise unknown_name("method", name, methods.names(), see="`semiseg methods`")

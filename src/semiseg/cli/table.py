@@ -9,6 +9,7 @@ COMMANDS = {
     },
     "Prepare data": {
         "init": "Turn a folder of scans into a dataset.",
+        "convert": "Turn a public data set into a dataset with its published split.",
         "check": "Find problems in a dataset and how to fix them.",
         "split": "Cut the labeled cases into folds, by patient.",
         "plan": "Show the preprocessing and network semiseg would use.",
@@ -22,6 +23,11 @@ COMMANDS = {
         "predict": "Segment new scans with a trained model.",
         "export": "Hand a model on: zip, ONNX, PyTorch, MONAI bundle.",
         "evaluate": "Score segmentations: Dice, HD95, NSD, volumes.",
+    },
+    "Label": {
+        "studio": "See, label, train and correct in a browser tab.",
+        "next": "Say which scans to label next, and why.",
+        "accept": "Take predictions of unlabeled scans as labels.",
     },
     "Compare": {
         "sweep": "Train many methods, label counts and seeds.",

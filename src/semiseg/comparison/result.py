@@ -37,7 +37,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Bound = Literal["lower", "upper"]
-Source = Literal["test", "validation"]
+Source = Literal["test", "held-out", "validation"]
 
 
 @dataclass(frozen=True)

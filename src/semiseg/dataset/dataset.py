@@ -8,23 +8,23 @@ From what a user typed (a path, ``Dataset104_Hippocampus``, ``104``) to a datase
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
+import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.description import Description, read_description
-from semiseg.dataset.files import Scan, num_training, scan
+from semiseg.dataset.files import FolderContents, num_training, scan
 from semiseg.dataset.folds import CaseIds, fold_count, with_folds
 from semiseg.dataset.problem import Problem, raise_if_any
 from semiseg.dataset.split import Budget, Split, make_split
 from semiseg.dataset.split_file import SplitFile, read_split_file
-from semiseg.errors import DataError, UsageError
+from semiseg.errors import DataError, UsageError, nearest
 
 __all__ = [
     "Case",
@@ -123,6 +123,14 @@ class Dataset:
             return None
         return fold_count(self.splits, self.ids, wanted)
 
+    def with_folds(self, count: int) -> Dataset:
+        """The dataset with ``count`` folds of its labeled cases, those of the split file or new ones.
+
+        Raises:
+            UsageError: see :meth:`fold_count`.
+        """
+        return replace(self, splits=with_folds(self.splits, self.ids, count))
+
     @property
     def ids(self) -> CaseIds:
         """The names of all cases, by what the folder says of them."""
@@ -159,7 +167,7 @@ class Dataset:
         training: dict[str, Case] = {c.id: c for c in (*self.annotated, *self.unannotated)}
         test: dict[str, Case] = {c.id: c for c in self.test}
         budget = Budget(labeled, labeled_patients)
-        file = self.splits if folds is None else with_folds(self.splits, self.ids, folds)
+        file = (self if folds is None else self.with_folds(folds)).splits
         split = make_split(training, test, file, budget=budget, fold=fold, folds=folds, seed=seed)
         used = (*split.labeled, *split.unlabeled, *split.val, *split.test, *split.held_out)
         listed = {c.id for c in used}
@@ -174,7 +182,7 @@ def _published_order(annotated: Sequence[LabeledCase], splits: SplitFile | None)
     return tuple(sorted(annotated, key=lambda case: (place.get(case.id, len(place)), case.id)))
 
 
-def _notices(description: Description, found: Scan) -> list[str]:
+def _notices(description: Description, found: FolderContents) -> list[str]:
     notices = list(found.notices)
     warnings = [p for p in found.problems if p.severity == "warning"]
     count = num_training(description, found)
@@ -209,7 +217,7 @@ def locate(name: str | int | Path) -> Path:
     if path.name == "dataset.json" and path.is_file():
         return path.parent
     if path.is_dir():
-        return path
+        return path if path.name not in ("", "..") else path.resolve()  # so that messages can name it
     if path.is_file():
         raise DataError(
             f"{path} is a file, wanted a dataset folder",
@@ -249,19 +257,19 @@ def _not_found(path: Path, bare: bool) -> UsageError:
     missing = path.parts[len(parent.parts)] if len(path.parts) > len(parent.parts) else path.name
     if str(parent) == "." and path.parts:
         missing = path.parts[0]
-    lower = {folder.name.lower(): folder for folder in reversed(siblings)}
-    near = difflib.get_close_matches(missing.lower(), lower, n=1, cutoff=0.5)
-    guess = _with_rest(lower[near[0]], path, missing) if near else None
+    folders = {folder.name: folder for folder in reversed(siblings)}
+    near = nearest(missing, folders, n=1)
+    guess = _with_rest(folders[near[0]], path, missing) if near else None
     return UsageError(
         f"no dataset folder {str(path)!r}." + (f" Did you mean {guess}?" if guess else ""),
-        hint=_where_looked(places, bare),
+        hint=f"{_where_looked(places, bare)}; to make one: semiseg init SCANS -o {shlex.quote(str(path))}",
         code="NO_DATASET",
         details={"got": str(path), "near": str(guess) if guess else None},
     )
 
 
 def _with_rest(near: Path, path: Path, missing: str) -> Path:
-    """The mended folder with what followed the typo, where that exists."""
+    """The folder that was meant with what followed the typo, where that exists."""
     rest = path.parts[path.parts.index(missing) + 1 :]
     return near.joinpath(*rest) if near.joinpath(*rest).is_dir() else near
 
@@ -271,7 +279,7 @@ def _where_looked(places: list[Path], bare: bool) -> str:
     there = f"; datasets there: {', '.join(known[:8])}" if known else ""
     unset = [v for v in ROOT_VARIABLES if bare and not os.environ.get(v)]
     also = f"; set {' or '.join(unset)} to search another folder" if unset else ""
-    return f"looked in {', '.join(map(str, places))}{there}{also}"
+    return f"looked in {', '.join(str(place.resolve()) for place in places)}{there}{also}"
 
 
 def _folders(place: Path) -> Iterable[Path]:

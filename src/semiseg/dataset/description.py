@@ -148,7 +148,8 @@ def _missing_file(root: Path) -> Problem:
         fix = f"give one of the datasets inside: {', '.join(inside)}"
     elif (root.resolve().parent / FILE).is_file():
         fix = f"give the dataset folder, which is the one above: {root.parent}"
-    return _fault(f"no {FILE} in {root}", f"a {FILE} that names channels and labels", fix)
+    wanted = f"a {FILE} that names channels and labels"
+    return Problem("DATASET_JSON", "nothing", wanted, fix, file=FILE, text=f"{FILE} is missing in {root}")
 
 
 def _object(raw: Mapping[str, Any], key: str, wanted: str, report: Report) -> dict[str, Any] | None:

@@ -113,7 +113,8 @@ def with_folds(
             chooses = tuple(share_of([group for group in groups if group[0] not in part], val))
         labeled = tuple(case for case in listed if case not in {*part, *chooses})
         held_out = tuple(case for case in listed if case in part)
-        folds.append(Fold(labeled, _others(ids, rule, (*part, *chooses)), chooses, held_out))
+        without = None if file.patients else _others(ids, rule, (*part, *chooses))
+        folds.append(Fold(labeled, without, chooses, held_out))
     return replace(file, patients=file.patients or common_rule(rule, ids), cross_validation=tuple(folds))
 
 

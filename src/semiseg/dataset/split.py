@@ -43,6 +43,11 @@ class Split:
     """Case -> patient, where the split file says whose each case is."""
     held_out: tuple[LabeledCase, ...] = ()
 
+    @property
+    def kept_apart(self) -> tuple[Case, ...]:
+        """Cases that choose or are scored: nothing may be learned from them."""
+        return (*self.val, *self.held_out, *self.test)
+
     def as_dict(self) -> dict[str, Any]:
         """Case ids per list, where the lists come from, and whose the cases are, if that is known."""
         told = {"patients": dict(self.patients)} if self.patients else {}
@@ -151,6 +156,9 @@ def _draft(
     named = {*draft.order, *draft.val, *draft.held_out, *draft.test}
     draft.others_listed = lists.unlabeled is not None
     draft.others = sorted(training.keys() - named) if lists.unlabeled is None else list(lists.unlabeled)
+    if lists.held_out and file.patients is not None:  # their other scans are not learned from either
+        kept = {file.patients.patient(case) for case in (*draft.held_out, *draft.val)}
+        draft.others = [case for case in draft.others if file.patients.patient(case) not in kept]
     _choose(draft, budget, annotated, file.patients)
     check_known(draft, {*training, *test})
     check_disjoint(draft)
@@ -295,14 +303,22 @@ def check_labels(draft: Draft, annotated: set[str]) -> None:
 
 
 def check_patients(draft: Draft, rule: PatientRule, count: int | None) -> None:
-    """All cases of a patient are in one list; where ``count`` cases cut one, the nearest that do not."""
+    """All cases of a patient are in one list; where ``count`` cases cut one, the nearest that do not.
+
+    Scans of a labeled patient that never had a label, such as the other phases of a heart, may be unlabeled.
+    """
     of = {case: rule.patient(case) for cases in draft.lists.values() for case in cases}
     nameless = sorted(case for case, patient in of.items() if patient is None)
     if nameless:
         got = f"{some(nameless)}, which group_by_patient does not fit"
         draft.report("PATIENT", got, "ids that name their patient", "mend group_by_patient in splits.json")
+    hidden = {of[case] for case in draft.unlabeled if draft.others_listed or case not in set(draft.others)}
     sets = {name: {p for c in cases if (p := of[c]) is not None} for name, cases in draft.lists.items()}
     for first, second, shared in _shared(sets):
+        if (first, second) == ("labeled", "unlabeled"):
+            shared = [] if rule.table else [patient for patient in shared if patient in hidden]
+            if not shared:
+                continue
         got = f"patient {some(shared)} in both {first} and {second}"
         wanted = "all cases of a patient in one list"
         if count is not None and (first, second) == ("labeled", "unlabeled"):

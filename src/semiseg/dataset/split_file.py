@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from semiseg.dataset.case import PatientRule
 from semiseg.dataset.problem import Problem
+from semiseg.errors import nearest
 from semiseg.machine.files import read_json
 
 OURS, NNUNET = "splits.json", "splits_final.json"
@@ -100,7 +100,7 @@ def _parse(raw: Mapping[str, Any], source: str, report: Report) -> SplitFile:
     if isinstance(patients, str):
         report(
             f"group_by_patient = {patients}",
-            "a number of leading characters, or a regular expression with one group",
+            "a number of leading characters, a regular expression with one group, or case -> patient",
             'write e.g. "group_by_patient": 10',
         )
         patients = None
@@ -118,7 +118,7 @@ def _parse(raw: Mapping[str, Any], source: str, report: Report) -> SplitFile:
 def _unknown(raw: Mapping[str, Any], report: Report) -> None:
     """A misspelled key would leave its list out, and a file without any list says nothing."""
     for key in raw:
-        near = difflib.get_close_matches(key, LISTS, n=1, cutoff=0.75)
+        near = nearest(key, LISTS, n=1, cutoff=0.75)
         if key not in LISTS and near:
             report(f"a key {key!r}", f"{near[0]!r}", f"rename it, or remove it from {OURS}")
     if not set(LISTS) & set(raw):

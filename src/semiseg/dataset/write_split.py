@@ -100,7 +100,7 @@ def split(
         known = replace(known, patients=_rule(group, known, ids))
         rule = known.patients if group is not None else common_rule(known.patients, ids)
         if rule is not None and (group is not None or "group_by_patient" not in content):
-            content["group_by_patient"] = rule.prefix or rule.text
+            content["group_by_patient"] = rule.written
         groups = groups_of(known, ids, seed)
         made = SplitLists(file, (), (), len(groups), [_whose(known, groups)])
         if wanted == "val":
@@ -211,8 +211,8 @@ def keep_folds(dataset: Dataset, count: int) -> Dataset:
         if error.code not in ("NOT_WRITABLE", "IN_USE"):
             raise
         where = f"not kept: {error.message}"
-    file = with_folds(dataset.splits, dataset.ids, count)
+    kept = dataset.with_folds(count)
     cases = len(foldable(dataset.splits, dataset.ids))
-    whose = " patient by patient" if patient_rule(file, dataset.ids) else ""
+    whose = " patient by patient" if patient_rule(kept.splits, dataset.ids) else ""
     log.info("made %d folds of %d labeled cases%s (%s)", count, cases, whose, where)
-    return replace(dataset, splits=file)
+    return kept

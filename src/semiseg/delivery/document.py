@@ -41,7 +41,7 @@ def document(
     """
     members = [[member] for member in model.members] if kind == "zip" else model.groups()
     networks = [
-        {**file, "members": len(group), **_input(group[0])}
+        {**file, "members": len(group), **_input(group[0], model.settings)}
         for file, group in zip(files, members, strict=True)
     ]
     plan = model.plan
@@ -65,11 +65,13 @@ def document(
     }
 
 
-def _input(member: Member) -> dict[str, Any]:
-    """What a network wants to see."""
+def _input(member: Member, settings: InferenceConfig) -> dict[str, Any]:
+    """What a network wants to see, and how far its windows lie apart."""
     channels = [channel.model_dump(mode="json") for channel in member.plan.channels]
+    steps = settings.stride or [max(1, round(edge * (1 - settings.overlap))) for edge in member.plan.patch]
     return {
         "patch": list(member.plan.patch),
+        "step": list(steps),
         "normalization": channels,
         "mirrored": list(member.mirrored),
     }
@@ -78,19 +80,28 @@ def _input(member: Member) -> dict[str, Any]:
 def _output(plan: Plan) -> dict[str, Any]:
     """What the channels of the output mean, and which values a label map gets."""
     values = file_values(plan)
-    places, written = plan.structures, plan.written
     return {
         "labels": dict(zip(plan.labels, values, strict=True)),
         "background": values[0],
         "activation": plan.head.activation,
         "outputs": list(plan.regions or plan.labels),
         "painted": [values[k] for k in plan.head.painted] or None,
-        "structures": {
-            name: {"value": values[written[name]], "members": [values[k] for k in places[name]]}
-            for name in places
-        },
+        "structures": _structures(plan, values),
         "colors": plan.colors,
     }
+
+
+def _structures(plan: Plan, values: Sequence[int]) -> dict[str, Any]:
+    """Class or region -> the value it is painted with, all values that it has, and earlier ones around it."""
+    found: dict[str, Any] = {}
+    for name, places in plan.structures.items():
+        around = [outer for outer in found if set(places) <= set(plan.structures[outer])]
+        found[name] = {
+            "value": values[plan.written[name]],
+            "members": [values[k] for k in places],
+            "within": around,
+        }
+    return found
 
 
 def prediction(settings: InferenceConfig, plan: Plan) -> dict[str, Any]:
@@ -101,10 +112,10 @@ def prediction(settings: InferenceConfig, plan: Plan) -> dict[str, Any]:
 
     return {
         "overlap": settings.overlap,
-        "stride": None if settings.stride is None else list(settings.stride),
+        "spread": settings.stride is None,
         "weighting": settings.weighting,
-        "slice_size": None if settings.slice_size is None else list(settings.slice_size),
         "mirror": settings.mirror,
+        "slice_size": None if settings.slice_size is None else list(settings.slice_size),
         "fill_holes": names(settings.fill_holes),
         "largest_component": names(settings.largest_component),
         "minimum_mm3": settings.minimum_mm3,

@@ -43,6 +43,8 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
                 "reference_file": case.reference_file,
                 "prediction_file": case.prediction_file,
                 "metrics": {keys[label]: _with_iou(dict(row)) for label, row in case.metrics.items()},
+                "background": case.background._asdict(),
+                "grid": case.scale._asdict(),
             }
             for case in evaluation.cases
         ],

@@ -123,6 +123,7 @@ class Header:
 
     ``channels`` is 1, or 3/4 for RGB(A). ``needed_bytes`` is what the header claims the voxels take once
     decoded, ``present_bytes`` an upper bound of what the file can hold (None where compression hides it).
+    ``has_label`` says that the file also holds class numbers, which ``read_label`` gives.
     """
 
     grid: Grid
@@ -130,6 +131,7 @@ class Header:
     channels: int = 1
     needed_bytes: int = 0
     present_bytes: int | None = None
+    has_label: bool = False
 
 
 @dataclass(frozen=True)

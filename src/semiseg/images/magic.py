@@ -18,6 +18,7 @@ _STARTS = {
     b"MM\0+": ".tif",
     b"ObjectType": ".mha",
     b"NDims": ".mha",
+    b"\x89HDF": ".h5",
 }
 
 

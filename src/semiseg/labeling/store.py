@@ -10,6 +10,7 @@ import hashlib
 import logging
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -72,6 +73,7 @@ class Labels:
 
     def __init__(self, dataset: str | Path) -> None:
         self.root = locate(dataset)
+        self._lock = threading.RLock()  # no thread looks at the folder while another moves files in it
         self.ledger = Ledger(self.root)
         if self.ledger.last is not None:
             with self._held():
@@ -80,6 +82,10 @@ class Labels:
 
     def reload(self) -> None:
         """Read the folder again; labels that something else has changed become versions of their own."""
+        with self._lock:
+            self._reload()
+
+    def _reload(self) -> None:
         self.dataset = Dataset.open(self.root)
         self.description, _ = read_description(self.root)
         self.test = {case.id: case for case in self.dataset.test}
@@ -200,7 +206,7 @@ class Labels:
 
     @contextmanager
     def _held(self) -> Iterator[None]:
-        with held(self.root, "DATASET", patience=PATIENCE):
+        with self._lock, held(self.root, "DATASET", patience=PATIENCE):
             yield
 
     @contextmanager

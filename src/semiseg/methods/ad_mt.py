@@ -19,7 +19,7 @@ from semiseg.settings.options import Amount, Count, Length, Share
 
 
 class ADMT(Ramped):
-    """Two teachers of one student: in turns of random length one is averaged, and says how the student sees.
+    """One student with two teachers that take turns at random.
 
     ``L = 0.5 (CE + Dice)(p(x_l), y_l) + w(k) CE(p(v), q; c >= tau)`` with q and c class and confidence of
     ``m = o p1 + (1 - o) p2``, ``o = e^(-H(p1)) / (e^(-H(p1)) + e^(-H(p2)))``, p1, p2 the teachers on the weak
@@ -28,6 +28,9 @@ class ADMT(Ramped):
 
     Paper: AD-MT, Zhao, Wang, Wang, Yu, Yuan & Zhou, ECCV 2024, arXiv:2311.17325.
     Networks: 3 (1 trained). Views: weak, strong. Work: 1.8.
+    Family: Mean teachers.
+
+    Two teachers of one student: in turns of random length one is averaged, and says how the student sees.
 
     Where the teachers disagree, the student's class wins if it is another one and the student is surer. The
     teacher whose turn it is answers in train mode, the other in eval mode; it alone follows the student,

@@ -20,13 +20,16 @@ from semiseg.settings.options import Share
 
 
 class FixMatch(Ramped):
-    """One network that takes its sure classes of the weak view for labels of the strong view.
+    """Confident classes of the weak view label the strong view.
 
     ``L = 0.5 (CE + Dice)(p(x_l), y_l) + w(k) mean [max q >= tau] CE(p(x_strong), argmax q)`` with
     ``q = p(x_weak)`` without gradient, and the mean over all voxels, sure or not.
 
     Paper: FixMatch, Sohn et al., NeurIPS 2020, arXiv:2001.07685.
     Networks: 1 (1 trained). Views: weak, strong. Work: 1.2.
+    Family: Views and mixing.
+
+    One network that takes its sure classes of the weak view for labels of the strong view.
 
     The paper is about classification, with a threshold of 0.95 and a constant weight of 1; here tau is 0.8
     and the weight that of SSL4MIS. A strong view has other intensities on the same voxels. The weak view has

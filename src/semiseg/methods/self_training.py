@@ -15,7 +15,7 @@ from semiseg.settings.options import Amount, Count, Length, Share
 
 
 class SelfTraining(Method):
-    """A supervised network labels all unlabeled scans; a new one learns from labels and those; in rounds.
+    """Label the unlabeled scans, train again, repeat.
 
     ``L = 0.5 (CE + Dice)(net([x_l, x_u]), [y_l, q])`` over known voxels, q what the network of the round
     before says of the whole scan: nothing where it is unsure, and only scans of which it is sure on the
@@ -23,6 +23,9 @@ class SelfTraining(Method):
 
     Paper: Noisy Student, Xie, Luong, Hovy & Le, CVPR 2020, arXiv:1911.04252.
     Networks: 1 (1 trained). Views: weak. Work: 1.0.
+    Family: Baselines.
+
+    A supervised network labels all unlabeled scans; a new one learns from labels and those; in rounds.
 
     The recipe that won FLARE22 (Huang et al. 2022, doi:10.1007/978-3-031-23911-3_16), with the fine-tuning on
     labels of Naive-Student (Chen et al. 2020, arXiv:2005.10266) and AbdomenCT-1K: no release is followed line

@@ -38,7 +38,7 @@ class Said(NamedTuple):
 
 
 class TCSeg(Teacher):
-    """Two decoders teach each other where they, their features and a teacher agree, and where boxes were put.
+    """Two decoders teach each other where all parts agree.
 
     ``L = S + w(k) [sum_i C(p_i, p_j) + 2 |p_1 - p_2|^2 + |m_1 - m_2|^2 / 2 + |m_1 - p_1|^2 / 2 +
     |m_2 - p_2|^2 / 4] + CE(p(x~), y~)``, S half the sum of cross-entropy and Dice, the mean of both decoders,
@@ -47,6 +47,10 @@ class TCSeg(Teacher):
 
     Paper: TCSeg, Li & Qin, ICML 2026, arXiv:2605.25561.
     Networks: 2 (1 trained), each with a further decoder. Views: weak. Work: 3.7.
+    Family: Several heads or decoders.
+
+    Two decoders teach each other where they, their features and a teacher agree, and where boxes were
+    put.
 
     A prototype is the mean of the features of the voxels of a class that are confident, in the image itself.
     All agree where the two decoders, their maps, the teacher's two maps, and prediction and map of the

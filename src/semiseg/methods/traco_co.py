@@ -22,7 +22,7 @@ from semiseg.settings.options import Amount, Length, Share
 
 
 class TraCoCo(TwoNetworks):
-    """Co-training in which the prediction for a voxel must not depend on what else the crop shows.
+    """Two networks; overlapping crops must agree.
 
     ``L_i = S(p_i(x_l), y_l) + w(k) [C(p_i(x_u), p_j(x_u)) + m KL(p_i(x') || p_i(x)) + e R(p_i(x), p_i(x'))]``
     for i = 1, 2 and j = 3 - i, x and x' two crops of all scans, KL and R over the voxels that both show,
@@ -31,6 +31,9 @@ class TraCoCo(TwoNetworks):
 
     Paper: TraCoCo, Liu, Tian, Wang, Chen, Liu, Belagiannis & Carneiro, 2022, arXiv:2203.14523.
     Networks: 2 (2 trained). Views: weak, shifted. Work: 6.7.
+    Family: Several networks.
+
+    Co-training in which the prediction for a voxel must not depend on what else the crop shows.
 
     The crops overlap by half an edge at least, on either side of one another; the published second one lies
     before the first in every axis. CutMix has boxes of full depth and takes labeled scans as partners, too,

@@ -18,9 +18,11 @@ from semiseg.errors import DeviceError, SemisegError, UsageError
 from semiseg.images.grid import Grid
 from semiseg.machine.files import printable, require_writable, write_json
 from semiseg.prediction.assembly import Assembly
+from semiseg.prediction.calibration import of_model
+from semiseg.prediction.doubt import Doubt
 from semiseg.prediction.model import Model, PreparedScan
 from semiseg.prediction.record import (
-    CaseResult,
+    CaseOutcome,
     Outputs,
     grid_dict,
     inputs_state,
@@ -38,7 +40,7 @@ from semiseg.prediction.results import (
     require_dicom,
     require_forms,
 )
-from semiseg.prediction.scans import Scan, stem_of
+from semiseg.prediction.scans import InputScan, stem_of
 from semiseg.preparation.unlike import Unlike, unlike
 
 log = logging.getLogger("semiseg.prediction")
@@ -53,7 +55,7 @@ _FILE_NAME = re.compile(r"\.[A-Za-z]{2,4}$")
 class Task:
     """A scan and where its results go."""
 
-    scan: Scan
+    scan: InputScan
     outputs: Outputs
 
 
@@ -78,10 +80,12 @@ class Inferred(NamedTuple):
     unlike: list[Unlike]
     began: float
     """When they began."""
+    doubt: Doubt
+    """What the probabilities say of their own worth."""
     picture: NDArray[Any] | None = None
 
 
-class Job:
+class PredictionJob:
     """A model with its options, applied to many scans.
 
     Args:
@@ -104,12 +108,14 @@ class Job:
             "precision": model.precision,
             "mirrored_axes": [list(model.mirrored(member)) for member in model.members],
         }
+        sources = self.model_dict["members"]
+        self.calibration, self.not_calibrated = of_model(sources, self.options)
         plans = [member.plan for member in model.members]
         self.plan = next((plan for plan in plans if plan.seen is not None), model.plan)
         if self.plan.seen is None:
             log.debug("the plan does not tell what its training scans look like: no scan is compared")
 
-    def lay_out(self, scans: Sequence[Scan], inputs: Path, output: Path) -> list[Task]:
+    def lay_out(self, scans: Sequence[InputScan], inputs: Path, output: Path) -> list[Task]:
         """Say where each result goes.
 
         Raises:
@@ -156,13 +162,13 @@ class Job:
 
     def skip_finished(
         self, tasks: Sequence[Task], *, overwrite: bool, resume: bool
-    ) -> dict[Task, CaseResult]:
+    ) -> dict[Task, CaseOutcome]:
         """The scans that need no work, because the same model has predicted them in the same way.
 
         Raises:
             UsageError: files are in the way that are not such predictions, and may not be overwritten.
         """
-        skipped: dict[Task, CaseResult] = {}
+        skipped: dict[Task, CaseOutcome] = {}
         foreign: list[str] = []
         if overwrite:
             return skipped
@@ -176,7 +182,7 @@ class Job:
                 foreign.append(str(present[0]))
             elif is_complete(record, outputs, inputs_state(task.scan.files)):
                 written = {kind: str(path) for kind, path in outputs.files().items()}
-                skipped[task] = CaseResult(
+                skipped[task] = CaseOutcome(
                     task.scan.id,
                     "skipped",
                     0.0,
@@ -203,10 +209,17 @@ class Job:
         """
         image, grid, meta = task.scan.load()
         require_dicom(task.scan.id, self.wanted, meta)
+        if self.wanted.dicom and meta["gantry_tilt_degrees"]:
+            log.warning(
+                "%s: its slices are tilted by %.1f degrees: programs that build an upright volume misplace its "
+                "DICOM results; those that show slices do not",
+                task.scan.id,
+                meta["gantry_tilt_degrees"],
+            )
         picture = picture_of(image, self.plan) if self.wanted.picture else None
         return Ready(self.model.prepare(image, grid), grid, meta, unlike(self.plan, image, grid), picture)
 
-    def infer(self, task: Task, ready: Callable[[], Ready]) -> Inferred | CaseResult:
+    def infer(self, task: Task, ready: Callable[[], Ready]) -> Inferred | CaseOutcome:
         """The forward passes of one scan, or what went wrong with it.
 
         Args:
@@ -220,30 +233,32 @@ class Job:
 
         def work() -> Inferred:
             scan, grid, meta, found, picture = ready()
+            doubt = Doubt(self.model.plan)
             wanted = {"entropy": self.wanted.uncertainty, "probabilities": self.wanted.probabilities}
-            return Inferred(self.model.infer(scan, **wanted), grid, meta, found, began, picture)
+            assembly = self.model.infer(scan, **wanted, also=doubt.add)
+            return Inferred(assembly, grid, meta, found, began, doubt, picture)
 
         return self._guarded(task, began, work)
 
-    def finish(self, task: Task, inferred: Inferred | CaseResult) -> CaseResult:
+    def finish(self, task: Task, inferred: Inferred | CaseOutcome) -> CaseOutcome:
         """Post-process and write what :meth:`infer` found, in any thread; a failure is handed on.
 
         Raises:
             DeviceError: as there.
         """
-        if isinstance(inferred, CaseResult):
+        if isinstance(inferred, CaseOutcome):
             return inferred
 
-        def work() -> CaseResult:
+        def work() -> CaseOutcome:
             sizes = self._write(task, inferred)
             written = {kind: str(path) for kind, path in task.outputs.files().items()}
             found = [one.as_dict() for one in inferred.unlike]
             seconds, unit = _since(inferred.began), size_unit(inferred.grid)
-            return CaseResult(task.scan.id, "done", seconds, written, sizes, found, unit)
+            return CaseOutcome(task.scan.id, "done", seconds, written, sizes, found, unit)
 
         return self._guarded(task, inferred.began, work)
 
-    def _guarded(self, task: Task, began: float, work: Callable[[], T]) -> T | CaseResult:
+    def _guarded(self, task: Task, began: float, work: Callable[[], T]) -> T | CaseOutcome:
         """What ``work`` returns, or the scan's failure; what concerns all scans is raised."""
         name = task.scan.id
         try:
@@ -270,6 +285,7 @@ class Job:
             "sizes": sizes,
             "unit": size_unit(grid),
             "unlike": [one.as_dict() for one in inferred.unlike],
+            **self._trust(inferred.doubt.result()),
         }
         try:
             write_json(outputs.record, record | {"status": "writing"})
@@ -306,18 +322,26 @@ class Job:
             **({"spacing": list(grid.spacing)} if grid.unit == "mm" else {}),
         }
 
+    def _trust(self, doubt: dict[str, Any]) -> dict[str, Any]:
+        """How far the prediction doubts itself, and the Dice that is to be expected of it."""
+        if self.calibration is None:
+            told: dict[str, Any] = {"expected_dice": None, "expected_dice_reason": self.not_calibrated}
+        else:
+            told = self.calibration.told(doubt)
+        return {"uncertainty": doubt, **told}
+
     def _is_ours(self, record: dict[str, Any]) -> bool:
         model = record.get("model")
         same = isinstance(model, dict) and model.get("id") == self.model_dict["id"]
         return same and record.get("options") == self.options
 
-    def _outputs(self, scan: Scan, output: Path, single: bool) -> Outputs:
+    def _outputs(self, scan: InputScan, output: Path, single: bool) -> Outputs:
         labels = output if single else output / f"{scan.id}{scan.ending}"
         return self.wanted.place(labels, stem_of(output) if single else scan.id)
 
-    def _failed(self, name: str, began: float, error: SemisegError) -> CaseResult:
+    def _failed(self, name: str, began: float, error: SemisegError) -> CaseOutcome:
         told = {key: value for key, value in error.as_dict().items() if key != "ok"}
-        return CaseResult(name, "failed", _since(began), error=told)
+        return CaseOutcome(name, "failed", _since(began), error=told)
 
 
 def _since(began: float) -> float:

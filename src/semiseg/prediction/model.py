@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from semiseg.core import SegOutput
 from semiseg.errors import UsageError, unknown_name
 from semiseg.images.grid import Grid
 from semiseg.inference.accumulate import Slab
@@ -90,9 +91,9 @@ class Model:
         """Read a model from run folders, checkpoints or zips; several make an ensemble.
 
         Args:
-            path: a run folder (its ``final`` checkpoint, else ``best``, else ``last``), a ``.ckpt`` file, a
-                ``model.zip`` of ``semiseg export``, a pattern such as
-                ``runs/D/*/labeled-8_fold-*_seed-0``, or several of them.
+            path: a run folder (its ``final`` checkpoint, else ``best``, else ``last``), the folder of a
+                cross-validation (all of its folds), a ``.ckpt`` file, a ``model.zip`` of ``semiseg export``,
+                a pattern such as ``runs/D/*/labeled-8_fold-*_seed-0``, or several of them.
             device: see :func:`semiseg.machine.hardware.select_device`.
             overrides: keys of the ``inference`` section, over what the run was configured with.
             precision: ``32``, ``bf16`` or ``16``; ``auto`` is what is fastest on the device, if the networks
@@ -106,9 +107,10 @@ class Model:
         """
         from semiseg.machine.hardware import native_precision, select_device
         from semiseg.prediction.ensembles import expanded
-        from semiseg.prediction.members import read_members
+        from semiseg.prediction.members import members_of, read_members
 
-        paths = expanded([path] if isinstance(path, Path | str) else list(path), folds)
+        given = expanded([path] if isinstance(path, Path | str) else list(path), folds)
+        paths = [member for each in given for member in members_of(Path(each))]
         if not paths:
             raise UsageError("no model was given", hint="use -m RUN_FOLDER", code="NO_MODEL")
         where = select_device(device)
@@ -303,6 +305,21 @@ class Model:
                 if also is not None:
                     also(slab)
         return assembly
+
+    @contextmanager
+    def observed(self, see: Callable[[SegOutput], None]) -> Iterator[None]:
+        """``see`` is given every output of every network while the block lasts, such as for its features."""
+
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            if isinstance(output, SegOutput):
+                see(output)
+
+        handles = [self._copy(member).register_forward_hook(hook) for member in self.members]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def groups(self) -> list[list[Member]]:
         """Members that see the same input through the same windows and mirrors."""

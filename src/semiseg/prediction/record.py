@@ -38,7 +38,7 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class CaseResult:
+class CaseOutcome:
     """What became of one scan."""
 
     id: str
@@ -63,29 +63,29 @@ class PredictionReport(Tabular):
     model: dict[str, Any]
     options: dict[str, Any]
     device: str
-    cases: list[CaseResult]
+    cases: list[CaseOutcome]
     seconds: float
     interrupted: bool = False
 
     @property
-    def done(self) -> list[CaseResult]:
+    def done(self) -> list[CaseOutcome]:
         """Predicted now."""
         return [case for case in self.cases if case.status == "done"]
 
     @property
-    def skipped(self) -> list[CaseResult]:
+    def skipped(self) -> list[CaseOutcome]:
         """Left as they were, because the same model had predicted them before."""
         return [case for case in self.cases if case.status == "skipped"]
 
     @property
-    def failed(self) -> list[CaseResult]:
+    def failed(self) -> list[CaseOutcome]:
         """Not predicted; each says why."""
         return [case for case in self.cases if case.status == "failed"]
 
     @property
-    def unlike(self) -> dict[str, list[CaseResult]]:
+    def unlike(self) -> dict[str, list[CaseOutcome]]:
         """Kind -> scans that are unlike the training scans in it; now or when they were predicted."""
-        kinds: dict[str, list[CaseResult]] = {}
+        kinds: dict[str, list[CaseOutcome]] = {}
         for case in self.cases:
             for one in case.unlike:
                 kinds.setdefault(one["kind"], []).append(case)

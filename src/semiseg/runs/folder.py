@@ -22,6 +22,7 @@ from semiseg.machine import provenance
 from semiseg.machine.files import contents, held, require_writable, write_json
 from semiseg.networks import checkpoint
 from semiseg.preparation.prepare import Prepared
+from semiseg.runs.cite import papers
 from semiseg.runs.events import Ended, Listener
 from semiseg.runs.run import FREE_IN_BETWEEN, Run, damaged, differences, load_run, save_config
 from semiseg.settings.config import Config, DataConfig
@@ -29,6 +30,8 @@ from semiseg.settings.config import Config, DataConfig
 WRITTEN = (
     *(
         "checkpoints",
+        "calibration",
+        "calibration.json",
         "pseudo_labels",
         "validation",
         "held_out",
@@ -66,7 +69,10 @@ class StoredRun:
         """
         try:
             found = self.run.manifest
-            return {key: found[key] for key in (*IDENTITY, "precision", "sessions")}
+            return {
+                **{key: found[key] for key in (*IDENTITY, "precision", "sessions")},
+                "software": _software(found),
+            }
         except (SemisegError, KeyError) as error:
             state = checkpoint.load(self.run.folder / "checkpoints" / "last.ckpt", checkpoint.STATE)
             if "identity" not in state:  # of an older version
@@ -108,6 +114,19 @@ class StoredRun:
         return last == "collapse" and config.train.on_collapse == "warn"
 
 
+def _software(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What the last session of a run was trained with, see :func:`provenance.software`."""
+    *_, last = manifest["sessions"] or [{}]
+    if "software" in last:
+        return dict(last["software"])
+    found = {
+        "semiseg": manifest.get("semiseg"),
+        "commit": (manifest.get("git") or {}).get("commit"),
+        "torch": (manifest.get("packages") or {}).get("torch"),
+    }
+    return {name: version for name, version in found.items() if version}
+
+
 class RunFolder:
     """``RUNS/DATASET/METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``.
 
@@ -125,6 +144,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Where the checkpoints are."""
         return self.path / "checkpoints"
+
+    @property
+    def filled(self) -> list[Path]:
+        """The folders below it that a training fills file by file."""
+        return [self.checkpoints, self.path / "validation", *(self.path / "pseudo_labels").glob("*/")]
 
     def stored_run(self) -> StoredRun | None:
         """What can be resumed here: a run with a checkpoint, or a finished one."""
@@ -227,6 +251,7 @@ class RunFolder:
             "selection": config.select if prepared.split.val else "last",
             "protocol": config.protocol,
             "deviations": list(dict.fromkeys([*config.deviations, *deviations])),
+            "cite": papers(config.method.name, _network(config, prepared)),
             "precision": precision,
             "parameters": parameters,
             "started": provenance.now(),
@@ -249,6 +274,7 @@ class RunFolder:
         path = self.path / "manifest.json"
         content = Run(self.path).manifest
         session = {"step": ended.step, "reason": ended.reason, "seconds": round(ended.seconds, 1), **memory}
+        session["software"] = provenance.software()
         content["sessions"].append({"ended": provenance.now(), **session})
         files = sorted(self.checkpoints.glob("*.ckpt"))
         content["checkpoints"] = {file.name: checkpoint.sha256(file) for file in files}
@@ -299,6 +325,11 @@ class _LogFile(logging.FileHandler):
 def identity(prepared: Prepared) -> dict[str, str]:
     """What tells the data of one run from those of another."""
     return dict(zip(IDENTITY, (prepared.split.sha256(), prepared.data_hash()), strict=True))
+
+
+def _network(config: Config, prepared: Prepared) -> str:
+    """The name of the network that is trained; ``auto`` is the plan's."""
+    return prepared.plan.network.name if config.network.name == "auto" else config.network.name
 
 
 def _name(value: object) -> str:

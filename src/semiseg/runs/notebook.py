@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 from semiseg.drawing.bar import NotebookBar, in_notebook
-from semiseg.runs.console import duration, losses, said
+from semiseg.runs.console import Console, duration, losses, said
 from semiseg.runs.events import Ended, Event, Listener, Notice, Preparing, Started, Stepped, Validated
 
 
-def notebook_listeners() -> list[Listener]:
-    """A listener that draws a bar, in a notebook; none elsewhere."""
-    return [NotebookProgress()] if in_notebook() else []
+def at_a_prompt() -> list[Listener]:
+    """A bar in a notebook, lines where somebody types at Python's prompt; nothing for a script."""
+    if in_notebook():
+        return [NotebookProgress()]
+    return [Console()] if hasattr(sys, "ps1") else []
 
 
 class NotebookProgress:

@@ -14,7 +14,7 @@ from semiseg.drawing.tabular import Tabular
 from semiseg.errors import UsageError
 from semiseg.machine.files import read_json
 from semiseg.preparation.plan import Plan
-from semiseg.settings.config import Config
+from semiseg.settings.config import Config, PublishedConfig
 from semiseg.settings.resolve import read_yaml, validate
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from semiseg.prediction.model import Model
     from semiseg.prediction.packaged import ModelZip
     from semiseg.prediction.record import PredictionReport
+    from semiseg.runs.score import Score
 
 FREE_IN_BETWEEN = {"max_time", "checkpoint_minutes", "log_every", "on_collapse"}
 """Settings of ``train`` that a resumed run may change."""
@@ -66,6 +67,14 @@ class Run(Tabular):
     def split(self) -> dict[str, Any]:
         """Case ids: labeled, unlabeled, val, test."""
         return _json(self.folder / "splits.json")
+
+    @property
+    def score(self) -> Score | None:
+        """What the run scored at its end, or why it has no score; None before that, and of older versions."""
+        from semiseg.runs.score import Score
+
+        told = self.manifest.get("score")
+        return Score(**{**told, "commands": tuple(told["commands"])}) if told else None
 
     @property
     def metrics(self) -> list[dict[str, str]]:
@@ -165,6 +174,7 @@ def _load_zip(path: Path) -> Run:
 def differences(stored: Config, wanted: Config) -> list[str]:
     """Settings in which a resumed run would differ, leaving out those that may change in between."""
     free = {f"train.{name}" for name in FREE_IN_BETWEEN}
+    free |= {"deviations", *(f"published.{name}" for name in PublishedConfig.model_fields)}  # of the recipe
     if wanted.select is None:  # "whatever suits", which the stored run has decided
         free.add("select")
     if wanted.train.iterations == "auto":  # likewise

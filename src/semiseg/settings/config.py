@@ -62,7 +62,7 @@ class DataConfig(_Section):
     fold: int = Field(0, ge=0)
     folds: Annotated[int, Field(ge=2)] | Literal["auto"] | None = None
     """Of a cross-validation of the labeled cases, which ``fold`` is one of; None where it is one of the lists
-    that the split file publishes. ``auto``, which ``--fold`` means: published ones, else a cross-validation."""
+    that the split file publishes. ``auto``, which ``--fold`` means: published ones, else such a fold."""
     memory_gb: float | None = Field(None, ge=0)
     """Memory that the prepared cases may take on the device (None: half of what is free); with more of them,
     each crop is read from disk."""
@@ -141,8 +141,8 @@ class TrainConfig(_Section):
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of averaged weights used for prediction; 0 keeps none."""
     max_time: float | None = Field(None, gt=0)
-    """Minutes after which the run saves and exports what it has; ``--resume`` trains on. With ``iterations: auto``
-    the length is planned for it."""
+    """Minutes after which the run saves and exports what it has; ``--resume`` trains on. With ``iterations:
+    auto`` the length is planned for it."""
     checkpoint_minutes: float = Field(10.0, gt=0)
     log_every: int = Field(10, ge=1)
     max_bad_steps: int = Field(20, ge=1)
@@ -196,6 +196,18 @@ class InferenceConfig(_Section):
     """Drop components smaller than this volume."""
 
 
+class PublishedConfig(_Section):
+    """The data that a recipe was written for; where a run's data differ, it says so."""
+
+    data: str | None = None
+    """A name of ``semiseg convert``."""
+    channels: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    split: str | None = None
+    sha256: str | None = None
+    """Of the published list of training cases; of the test cases where all others train."""
+
+
 class Config(_Section):
     """A whole run."""
 
@@ -203,6 +215,7 @@ class Config(_Section):
     protocol: Literal["strict", "paper"] = "strict"
     deviations: tuple[str, ...] = ()
     """What this run does otherwise than honest practice or the paper; printed in every report."""
+    published: PublishedConfig = PublishedConfig()
     select: Literal["last", "best-val"] | None = None
     """The exported weights; None: ``best-val`` when there is a validation list, else ``last``."""
     method: MethodConfig = MethodConfig()

@@ -1,7 +1,8 @@
 """The length of a training that fits a time: iterations timed on the real thing, before it begins.
 
-The learning rate and the ramps of a method follow the length, so a run that is merely cut off ends with weights
-that no schedule has settled. A run that is given a time and no number of iterations is therefore planned for it.
+The learning rate and the ramps of a method follow the length, so a run that is merely cut off ends with
+weights that no schedule has settled. A run that is given a time and no number of iterations is therefore
+planned for it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from semiseg.training.update import iterate
 from semiseg.training.validation import Validation
 
 SHARE = 0.93
-"""Of the time that is planned for iterations: the rest is for logs, checkpoints and steps slower than those timed."""
+"""Of the time that is planned for iterations: the rest is for logs, checkpoints and slower steps."""
 LEAST_STEPS, MOST_STEPS, SECONDS = 4, 40, 8.0
 """How many iterations of a stage are timed: enough for so many seconds."""
 
@@ -45,10 +46,10 @@ class Length:
 
 
 def planned_for(minutes: float, session: Session) -> Session:
-    """The same training, of the length that fits a time; the session that was timed must not be used afterwards."""
+    """The same training, of the length that fits a time; the session that is timed is spent."""
     length = length_within(minutes, session)
     config = session.config.with_length(length.iterations)
-    planned = Session(session.fabric, session.prepared, config)
+    planned = Session(session.fabric, session.prepared, config, start=session.start)
     planned.length = asdict(length)
     planned.notices.append(str(length))
     return planned
@@ -57,8 +58,8 @@ def planned_for(minutes: float, session: Session) -> Session:
 def length_within(minutes: float, session: Session) -> Length:
     """The number of iterations that a training can do in a time, at least 1.
 
-    The session's networks are trained a few steps for it and must not be used afterwards. Making pseudo-labels is
-    not timed: a run that needs longer than it was given saves and ends, and can be resumed.
+    The session's networks are trained a few steps for it and must not be used afterwards. Making
+    pseudo-labels is not timed: a run that needs longer than it was given saves and ends, and can be resumed.
 
     Args:
         minutes: for the training itself; preparing the scans is not counted.
@@ -109,13 +110,14 @@ def _timed(
 
 
 def _validation_seconds(session: Session) -> float:
-    """Of all validations of a run together; 0 where there is no validation list."""
+    """Of all validations of a run together, and of scoring what it holds out; 0 where there is neither."""
     prepared, config = session.prepared, session.config
-    if not prepared.split.val:
+    split = prepared.split
+    if not (split.val or split.held_out):
         return 0.0
-    one = replace(prepared, split=replace(prepared.split, val=prepared.split.val[:1]))
+    one = replace(prepared, split=replace(split, val=(*split.val, *split.held_out)[:1]))
     validation = Validation(one, config, session.precision.name, session.mirrored)
     begin = time.perf_counter()
     validation(getattr(session.method, session.method.predictor))
     times = 11  # ten in a run, and the final one
-    return (time.perf_counter() - begin) * len(prepared.split.val) * times
+    return (time.perf_counter() - begin) * (len(split.val) * times + len(split.held_out))

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ from semiseg.batches.batches import Batches
 from semiseg.batches.prefetch import Prefetch
 from semiseg.batches.resident import Resident, blank, make_resident, with_label
 from semiseg.core import Average, Batch, Clock, Method, Stage
-from semiseg.errors import DeviceError, Interrupted, UsageError
+from semiseg.errors import DeviceError, Interrupted, UsageError, on_one_line
 from semiseg.inference.predictor import require_settings_fit
+from semiseg.machine import provenance
 from semiseg.machine.files import remove_leftovers
 from semiseg.machine.hardware import forget_peak_memory, native_precision, peak_memory
 from semiseg.networks import checkpoint
@@ -35,6 +37,7 @@ from semiseg.preparation.store import StoredLabeledCase
 from semiseg.runs.events import Ended, Listener, Notice
 from semiseg.runs.folder import RunFolder, identity
 from semiseg.runs.run import Run
+from semiseg.runs.score import Score, of_evaluation, scored_on, unscored
 from semiseg.settings.config import Config
 from semiseg.training import self_check
 from semiseg.training.collapse import CollapseMonitor, cadence, share_spread
@@ -69,6 +72,8 @@ class Session:
         config, plan, fabric = self.config, self.prepared.plan, self.fabric
         require_settings_fit(config.inference, plan.patch, plan.structures)
         self.notices = list(self.prepared.dataset.notices)
+        if self.earlier and (changed := provenance.changed_since(self.earlier.get("software", {}))):
+            self.notices.append(f"resumed with {changed}: what is trained may come out differently from here")
         if config.select == "best-val" and not self.prepared.split.val:
             self.notices.append("no validation list to choose weights by: the last ones are exported")
         plain = factory(config, plan)
@@ -110,27 +115,16 @@ class Session:
         first = self.fabric.global_rank == 0
         with folder.logging(self.fabric.global_rank):
             if first and (self.earlier is None or "rebuilt" in self.earlier):
-                folder.write(
-                    prepared,
-                    config,
-                    precision=self.precision.name,
-                    batch=self.sizes,
-                    options=self.options,
-                    deviations=self.method.deviations,
-                    parameters=trained_parameters(self.method),
-                )
-                if self.length:
-                    folder.note("length", dict(self.length))
-                if self.start is not None:
-                    self._keep_start(folder)
+                self._describe(folder)
             validation = None
             if prepared.split.val:
                 validation = Validation(prepared, config, self.precision.name, self.mirrored)
             loop = self.loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
             if self.earlier is not None:
                 if first:
-                    remove_leftovers(folder.checkpoints)
-                loop.restore(checkpoint.load(folder.checkpoints / "last.ckpt", checkpoint.STATE))
+                    for place in folder.filled:
+                        remove_leftovers(place)
+                restore(loop, folder.checkpoints / "last.ckpt")
             for text in self.notices:
                 loop.tell(Notice(loop.step, text))
             self._label_with(loop, folder)
@@ -145,8 +139,19 @@ class Session:
             )
         return Run(folder.path)
 
-    def _keep_start(self, folder: RunFolder) -> None:
-        """What the run begins with, for the manifest and for a resumed run."""
+    def _describe(self, folder: RunFolder) -> None:
+        """Write what is known before the first iteration: for people, and for a resumed run."""
+        folder.write(
+            self.prepared,
+            self.config,
+            precision=self.precision.name,
+            batch=self.sizes,
+            options=self.options,
+            deviations=self.method.deviations,
+            parameters=trained_parameters(self.method),
+        )
+        if self.length:
+            folder.note("length", dict(self.length))
         if self.start is not None:
             self.start.save(folder.checkpoints / START)
             chosen = self.config.start
@@ -332,16 +337,38 @@ class Session:
             folder.note_end(ended, memory)
             return
         content = self._exported(folder, loop, ended)
-        if validation is not None:
-            loop.network.load_state_dict(content["predictor"])
-            validation.write(loop.network, folder.path / "validation")
+        loop.network.load_state_dict(content["predictor"])
+        score = self._scored(folder, loop, validation)
         checkpoint.save(folder.checkpoints / "final.ckpt", content)
         if self.method.compared:
             self._compare(folder, loop, validation)
         watched = loop.monitor.report() if loop.monitor else {}
-        folder.note_end(ended, memory, {**watched, "exported_iteration": content["step"]})
+        facts = {**watched, "exported_iteration": content["step"], "score": score.as_dict()}
+        folder.note_end(ended, memory, facts)
         for found in loop.monitor.judge.findings if loop.monitor else ():
             loop.tell(Notice(ended.step, f"{found.text} ({self._told(folder, content)})", warning=True))
+
+    def _scored(self, folder: RunFolder, loop: Loop, validation: Validation | None) -> Score:
+        """Score the exported network: on held-out cases, which nothing has looked at, else on val cases."""
+        split, data = self.prepared.split, self.config.data
+        selection = str(self.config.select) if split.val else "last"
+        score = unscored(self.prepared.dataset, split, folder.path)
+        if validation is not None:
+            found = validation.write(loop.network, folder.path / "validation")
+            score = of_evaluation(found, scored_on(split, "val", selection), "validation")
+        if split.held_out:
+            fold = f"fold {data.fold} of {data.folds}"
+            last = Validation(
+                self.prepared,
+                self.config,
+                self.precision.name,
+                self.mirrored,
+                split.held_out,
+                f"held-out cases of {fold}",
+            )
+            found = last.write(loop.network, folder.path / "held_out")
+            score = of_evaluation(found, scored_on(split, "held_out", selection, fold), "held_out")
+        return score
 
     def _exported(self, folder: RunFolder, loop: Loop, ended: Ended) -> dict[str, Any]:
         """The weights that become the final model: by validation, or the last usable ones."""
@@ -365,6 +392,23 @@ class Session:
         if step == content["step"]:
             return f"exported: iteration {step}, the last healthy check"
         return f"exported: iteration {content['step']}; the last healthy check, iteration {step}: {healthy}"
+
+
+def restore(loop: Loop, path: Path) -> None:
+    """Let a loop go on from a checkpoint.
+
+    Raises:
+        UsageError: it is missing or damaged, or another version of the method wrote it.
+    """
+    state = checkpoint.load(path, checkpoint.STATE)
+    try:
+        loop.restore(state)
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"{path} is not a state of what is trained here ({type(error).__name__}: {on_one_line(error)})",
+            hint="go on with the versions that manifest.json names, or start anew with --overwrite",
+            code="RESUME_DIFFERS",
+        ) from error
 
 
 def factory(config: Config, plan: Plan) -> networks.Factory:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from semiseg.core import Average
-from semiseg.errors import UsageError
+from semiseg.dataset.split import Split
+from semiseg.errors import SemisegError, UsageError
 from semiseg.machine.files import read_json
 from semiseg.networks import checkpoint
 from semiseg.networks.registry import Factory
@@ -23,6 +24,7 @@ from semiseg.networks.transfer import Fitted, Learned, Target, fit
 from semiseg.prediction.members import read_member
 from semiseg.prediction.packaged import ModelZip, is_zip
 from semiseg.preparation.plan import Plan
+from semiseg.runs.run import Run
 from semiseg.settings.config import OptimizerConfig, ScheduleConfig, StartConfig
 
 START = "start.ckpt"
@@ -107,6 +109,26 @@ def start_of(origin: Origin, make_net: Factory, plan: Plan) -> Start:
         )
     about = {**origin.about, "share": round(fitted.share, 4), "misfits": list(fitted.misfits)}
     return Start(fitted, about)
+
+
+def require_unseen(path: Path, split: Split) -> None:
+    """Refuse a model that has learned from the labels of scans that are held out now.
+
+    Raises:
+        UsageError: it has; names the first.
+    """
+    try:
+        labeled = set(Run(path).split.get("labeled") or [])
+    except SemisegError:  # a checkpoint alone does not say
+        return
+    seen = sorted(labeled & {case.id for case in split.kept_apart})
+    if seen:
+        raise UsageError(
+            f"{path} has learned from {seen[0]}, which is held out in this run",
+            hint="begin from a run with the same validation and test lists, or without --start-from",
+            code="START_SAW_HELD_OUT",
+            details={"cases": seen},
+        )
 
 
 def told(start: Start) -> list[str]:

@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lightning_fabric import Fabric
 
 from semiseg import methods, networks
 from semiseg.batches import augment
 from semiseg.dataset.dataset import Dataset
+from semiseg.dataset.write_split import keep_folds
 from semiseg.errors import UsageError
 from semiseg.machine.files import held
 from semiseg.machine.hardware import cores, keep_freed_memory
 from semiseg.machine.processes import launched, repeatable
+from semiseg.prediction.calibration import FEWEST
 from semiseg.preparation.plan import NetworkPlan, Plan
-from semiseg.preparation.prepare import Prepared, prepare, require_same_data
+from semiseg.preparation.prepare import (
+    Prepared,
+    prepare,
+    require_same_data,
+    split_dataset,
+    with_departures,
+    with_fold_count,
+)
 from semiseg.runs.events import Listener, Preparing, tell
 from semiseg.runs.folder import RunFolder
-from semiseg.runs.notebook import notebook_listeners
+from semiseg.runs.notebook import at_a_prompt
 from semiseg.runs.run import Run
 from semiseg.settings.config import AUTO_ITERATIONS, Config
 from semiseg.settings.flags import Settings, configured
 from semiseg.settings.resolve import with_network
+from semiseg.training.calibrate import calibrate as calibrate_run
+from semiseg.training.calibrate import tell_cost
 from semiseg.training.length import planned_for
 from semiseg.training.session import Session, factory
-from semiseg.training.start_from import START, Origin, Start, read_origin, start_of
+from semiseg.training.start_from import START, Origin, Start, read_origin, require_unseen, start_of
 from semiseg.training.twin import note_twin, require_twin, without_start
 
 log = logging.getLogger("semiseg.train")
@@ -59,7 +70,8 @@ def train(
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    listeners: Sequence[Listener] = (),
+    calibrate: bool = False,
+    listeners: Sequence[Listener] | None = None,
     dry_run: bool = False,
 ) -> Run:
     """Train a model on a few labeled and many unlabeled scans, and write its run folder.
@@ -76,13 +88,16 @@ def train(
         recipe: settings by name, see ``semiseg recipes``, or a YAML file of that shape.
         labeled: how many labeled cases to use, at least 1; the others become unlabeled. None is all.
         labeled_patients: the same number counted in patients.
-        fold: the fold of the dataset's split file, counted from 0.
+        fold: one of the folds of the dataset's split file, counted from 0; where that has none, of five that
+            are made of the labeled cases, patient by patient, and kept in it. None trains on all labeled
+            cases (or on the first fold that a split file lists). :func:`semiseg.cross_validate` trains every
+            fold.
         seed: the seed of everything that is drawn at random, 0 or more.
-        iterations: length of the training in optimizer steps; None is chosen for ``max_time``, or for the device
-            where there is none.
-        max_time: minutes after which the training saves its state and ends. Without ``iterations`` the training
-            is also planned for this time: some iterations are timed, and length, learning rate and ramps follow.
-            A resumed run keeps the length that it began with.
+        iterations: length of the training in optimizer steps; None is chosen for ``max_time``, or for the
+            device where there is none.
+        max_time: minutes after which the training saves its state and ends. Without ``iterations`` it is also
+            planned for this time: some iterations are timed, and length, learning rate and ramps follow. A
+            resumed run keeps the length that it began with.
         start_from: fine-tuning: the first weights are those of a run, a ``model.zip``, a results folder of
             nnU-Net or a checkpoint, as far as they fit (by name, shape, channel and class); what does not is
             told. The learning rate is lower and grows slowly (``start.lr``, ``start.warmup``). A resumed run
@@ -98,8 +113,11 @@ def train(
         workers: processes that prepare the scans; None is the number of cores, 0 is this process.
         resume: go on with an interrupted run; start one where there is none.
         overwrite: replace an earlier run in the same folder.
+        calibrate: also train on folds of the labels, so that predictions come with an expected Dice; a
+            validation list of four scans makes that needless.
         listeners: functions that are called with every event (:mod:`semiseg.runs.events`), such as
-            ``semiseg.runs.console.Console()``; in a notebook, none means a progress bar.
+            ``semiseg.runs.console.Console()``, which is the only one at a prompt or in a notebook if None;
+            elsewhere there is none.
         dry_run: prepare everything and do one iteration, but write no run folder.
 
     Returns:
@@ -125,50 +143,71 @@ def train(
         max_time=max_time,
         start_from=None if start_from is None else str(start_from),
     )
-    place: dict[str, Any] = {
-        "plan": plan, "device": device, "devices": devices, "workers": workers,
-        "dry_run": dry_run,
-    }  # fmt: skip
-    place["listeners"] = listeners or notebook_listeners()
+    opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+    listeners = at_a_prompt() if listeners is None else listeners
+    where = _Where(device, devices, cores() if workers is None else workers, tuple(listeners))
     if twin:
         require_twin(config)
-    trained = _train(dataset, config, runs=runs, run=run, resume=resume, overwrite=overwrite, **place)
+    if calibrate and not dry_run:
+        _tell_calibration(opened, config)
+    going_on = {"resume": resume, "overwrite": overwrite, "dry_run": dry_run}
+    made = _train(opened, config, where, Path(run or runs), plan, exact=run is not None, **going_on)
+
+    def again(data: Dataset, wanted: Config, place: Path, by: Path, exact: bool = True) -> Run:
+        return _train(data, wanted, where, place, by, exact=exact, resume=True)
+
     if twin and not dry_run:
-        place |= {"plan": trained.folder / "plan.json", "dry_run": False}
-        beside = None if run is None else Path(run).with_name(f"{Path(run).name}-scratch")
-        same = without_start(trained.config)
-        scratch = _train(dataset, same, runs=runs, run=beside, resume=True, overwrite=False, **place)
-        note_twin(trained, scratch)
-    return trained
+        beside = Path(runs) if run is None else Path(run).with_name(f"{Path(run).name}-scratch")
+        same = without_start(made.config)
+        note_twin(made, again(opened, same, beside, made.folder / "plan.json", run is not None))
+    if calibrate and not dry_run:
+        calibrate_run(made, opened, again)
+    return made
+
+
+@dataclass(frozen=True)
+class _Where:
+    """What a training runs on, and who hears of it."""
+
+    device: str
+    devices: int
+    workers: int
+    listeners: tuple[Listener, ...]
+
+
+def _tell_calibration(dataset: Dataset, config: Config) -> None:
+    """Say what the folds cost, before anything is trained."""
+    split = split_dataset(dataset, config)
+    if len(split.val) < FEWEST:
+        rule = dataset.splits.patients if dataset.splits else None
+        tell_cost([case.id for case in split.labeled], rule, config.train.iterations)
 
 
 def _train(
-    dataset: str | Path | Dataset,
+    opened: Dataset,
     config: Config,
-    *,
+    where: _Where,
+    place: Path,
     plan: str | Path | None,
-    runs: str | Path,
-    run: str | Path | None,
-    device: str,
-    devices: int,
-    workers: int | None,
-    resume: bool,
-    overwrite: bool,
-    listeners: Sequence[Listener],
-    dry_run: bool,
+    *,
+    exact: bool,
+    resume: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
 ) -> Run:
     """One training; see :func:`train`."""
-    workers = cores() if workers is None else workers
-    with launched(device, devices) as fabric, repeatable(config.train.deterministic):
+    device, workers, listeners = where.device, where.workers, where.listeners
+    with launched(device, where.devices) as fabric, repeatable(config.train.deterministic):
         if fabric.device.type == "cpu":
             keep_freed_memory()
-        opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
-        wanted = config = with_network(_of_plan(plan, opened, config), NetworkPlan().name)
-        config = resolved(config, fabric.device.type)
+        network_name = NetworkPlan().name if plan is None else _planned_network(Path(plan), opened)
+        wanted = config = with_fold_count(opened, with_network(config, network_name))
+        config = with_departures(resolved(config, fabric.device.type), opened, tell=fabric.global_rank == 0)
         require_names(config)
+        opened = _with_folds(opened, config, keep=fabric.global_rank == 0 and not dry_run)
         if opened.regions:
             methods.require_regions(config.method.name)
-        folder = RunFolder(Path(run or runs), opened.name, config, exact=run is not None)
+        folder = RunFolder(place, opened.name, config, exact=exact)
         with nullcontext() if dry_run else _held(fabric, folder):
             tell_first = functools.partial(_tell, fabric, listeners, set())
             stored = folder.stored_run() if resume else None
@@ -199,12 +238,25 @@ def _train(
             if dry_run:
                 session.try_once()
                 return Run(folder.path)
-            if stored is None and wanted.train.iterations == "auto" and config.train.max_time is not None:
-                tell_first(Preparing("timing a few iterations"))
-                session = planned_for(config.train.max_time, session)
+            if stored is None and wanted.train.iterations == "auto":
+                session = _planned(session, tell_first)
             if stored is None and fabric.global_rank == 0:  # only now, when nothing can be wrong any more
                 folder.make()
             return session.run(folder, listeners)
+
+
+def _planned_network(plan: Path, dataset: Dataset) -> str:
+    """The network of a plan file, which must be of this data."""
+    given = Plan.load(plan)
+    require_same_data(given, dataset, plan)
+    return given.network.name
+
+
+def _with_folds(dataset: Dataset, config: Config, *, keep: bool) -> Dataset:
+    """The dataset with the folds that ``config`` counts; ``keep`` writes new ones into the split file."""
+    if not isinstance(config.data.folds, int):
+        return dataset
+    return keep_folds(dataset, config.data.folds) if keep else dataset.with_folds(config.data.folds)
 
 
 def require_names(config: Config) -> None:
@@ -256,13 +308,12 @@ def _tell(fabric: Fabric, listeners: Sequence[Listener], failed: set[int], event
         tell(listeners, event, failed)
 
 
-def _of_plan(plan: str | Path | None, dataset: Dataset, config: Config) -> Config:
-    """The configuration with the network of a given plan, which must be of this dataset."""
-    if plan is None:
-        return config
-    given = Plan.load(Path(plan))
-    require_same_data(given, dataset, Path(plan))
-    return with_network(config, given.network.name)
+def _planned(session: Session, tell_first: Callable[[Preparing], None]) -> Session:
+    """The session with the length that its time allows, where it has one."""
+    if session.config.train.max_time is None:
+        return session
+    tell_first(Preparing("timing a few iterations"))
+    return planned_for(session.config.train.max_time, session)
 
 
 def _start(folder: RunFolder, origin: Origin | None, prepared: Prepared, config: Config) -> Start | None:
@@ -271,6 +322,7 @@ def _start(folder: RunFolder, origin: Origin | None, prepared: Prepared, config:
         return None
     if origin is None:
         return Start.load(folder.checkpoints / START)
+    require_unseen(Path(config.start.file), prepared.split)
     return start_of(origin, factory(config, prepared.plan), prepared.plan)
 
 

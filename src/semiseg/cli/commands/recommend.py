@@ -32,6 +32,7 @@ def run(
         float | None,
         typer.Option("--minutes", metavar="N", help="Minutes that a run may take.  [default: any]"),
     ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Show all methods, not the first five only.")] = False,
     settings: options.Set = None,
     device: options.Device = None,
     workers: options.Workers = None,
@@ -42,7 +43,7 @@ def run(
     published figures and rules; figures measured with semiseg count for more than published ones.
     """
     from semiseg.advice.advise import recommend
-    from semiseg.advice.words import text
+    from semiseg.advice.format import text
 
     advice = recommend(
         dataset,
@@ -56,4 +57,4 @@ def run(
         device=options.device(device),
         workers=options.workers(workers),
     )
-    out.result(advice.as_dict(), text(advice))
+    out.result(advice.as_dict(), text(advice, every=every))

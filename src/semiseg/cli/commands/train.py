@@ -18,12 +18,14 @@ from semiseg.cli.output import Output, counted, start_logging
 if TYPE_CHECKING:
     from semiseg.runs.console import Console
     from semiseg.runs.run import Run
+    from semiseg.training.cross_validation import CrossValidation
 
 EXAMPLES = (
     "semiseg train Dataset104_Heart --method mean_teacher --labeled 8",
     "semiseg train 104 --labeled 8 --iterations 3000 --set optimizer.lr=1e-3",
     "semiseg train 104 --labeled 8 --dry-run",
     "semiseg train 104 --labeled 8 --resume",
+    "semiseg train 104 --fold all",
 )
 
 
@@ -43,7 +45,7 @@ def run(
     recipe: options.Recipe = None,
     labeled: options.Labeled = None,
     labeled_patients: options.LabeledPatients = None,
-    fold: options.Fold = None,
+    fold: options.FoldOrAll = None,
     seed: options.Seed = None,
     iterations: Annotated[
         int | None,
@@ -79,6 +81,14 @@ def run(
         typer.Option(
             "--twin",
             help="Also train from scratch, and tell what --start-from gained.",
+            rich_help_panel=METHOD,
+        ),
+    ] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Also train on folds of the labels: predictions get an expected Dice.",
             rich_help_panel=METHOD,
         ),
     ] = False,
@@ -138,6 +148,10 @@ def run(
 
     if resume and overwrite:
         raise options.contradiction("--resume", "--overwrite")
+    number = options.fold(fold)
+    for other, said in (("--devices", devices > 1), ("--calibrate", calibrate)):
+        if number == "all" and said:  # what each fold holds out calibrates it
+            raise options.contradiction("--fold all", other)
     wanted = configured(
         config,
         recipe=recipe,
@@ -146,7 +160,7 @@ def run(
         network=network,
         labeled=labeled,
         labeled_patients=labeled_patients,
-        fold=fold,
+        fold=0 if number == "all" else number,
         seed=seed,
         iterations=iterations,
         max_time=max_time,
@@ -168,27 +182,20 @@ def run(
             )
         out.text("\n".join(plan_text(split, planned)))
 
+    from semiseg.training.cross_validation import cross_validate
     from semiseg.training.train import train
 
     listeners = _listeners(out) if first else ()
+    given = {"plan": plan, "runs": options.runs(runs), "run": run_folder, "device": where}
+    given |= {"workers": processes, "resume": resume, "overwrite": overwrite, "listeners": listeners}
     with ExitStack() as shown:
         for listener in listeners:  # a bar must not stand in the way of an error
             shown.callback(listener.close)
-        trained = train(
-            opened,
-            wanted,
-            plan=plan,
-            runs=options.runs(runs),
-            run=run_folder,
-            device=where,
-            devices=devices,
-            workers=processes,
-            resume=resume,
-            overwrite=overwrite,
-            twin=twin,
-            listeners=listeners,
-            dry_run=dry_run,
-        )
+        if number == "all" and not dry_run:
+            _tell_all(out, cross_validate(opened, wanted, **given))
+            return
+        more: dict[str, Any] = {"calibrate": calibrate, "twin": twin, "dry_run": dry_run}
+        trained = train(opened, wanted, devices=devices, **more, **given)
     if not first:
         return
     if dry_run:
@@ -201,11 +208,23 @@ def run(
         }
         out.result(report, f"one iteration fits; without --dry-run the run would be {trained.folder}")
     else:
-        out.result(
-            _summary(trained),
-            f"run: {trained.folder}\n"
-            f"use it: semiseg predict -i SCANS -o OUT -m {shlex.quote(str(trained.folder))}",
-        )
+        score = trained.score
+        out.result(_summary(trained), "\n".join([*_use(trained.folder), *(score.lines() if score else [])]))
+
+
+def _use(folder: Path) -> list[str]:
+    where = shlex.quote(str(folder))
+    return [f"run: {folder}", f"use it: semiseg predict -i SCANS -o OUT -m {where}"]
+
+
+def _tell_all(out: Output, made: CrossValidation) -> None:
+    """Each fold in a line, the ensemble, and the score of all cases."""
+    lines = []
+    for number, run in enumerate(made.runs):
+        dice = run.score.dice if run.score else None
+        lines.append(f"fold {number}: {'no score' if dice is None else f'Dice {dice:.3f}'}, {run.folder}")
+    content = {"run": made.folder, "finished": all(run.finished for run in made.runs), **made.as_dict()}
+    out.result(content, "\n".join([*lines, *_use(made.folder), *made.score.lines()]))
 
 
 def _listeners(out: Output) -> Sequence[Console]:
@@ -223,6 +242,7 @@ def _summary(trained: Run) -> dict[str, Any]:
         "run": trained.folder,
         "finished": trained.finished,
         "manifest": manifest,
+        "score": manifest.get("score"),
         "metrics": trained.metrics[-1:],
     }
 

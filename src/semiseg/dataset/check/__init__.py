@@ -20,11 +20,13 @@ from semiseg.dataset.check.all_cases import (
     twins,
     write_label_map,
 )
-from semiseg.dataset.check.case import Finding, examine, examine_label
+from semiseg.dataset.check.case import examine, examine_label
+from semiseg.dataset.check.finding import Finding
+from semiseg.dataset.check.modality import flip_problems, modality_problems
 from semiseg.dataset.dataset import locate
 from semiseg.dataset.description import Description, read_description
-from semiseg.dataset.files import Scan, num_training, scan
-from semiseg.dataset.problem import Problem
+from semiseg.dataset.files import FolderContents, num_training, scan
+from semiseg.dataset.problem import Problem, as_lines
 from semiseg.dataset.split import split_problems
 from semiseg.dataset.split_file import read_split_file
 from semiseg.drawing.bar import notebook_bar
@@ -55,6 +57,7 @@ class Report(Tabular):
         counts: cases per kind.
         proposed_label_map: raw value -> declared value, when ``fix`` would write it.
         fixed: what ``fix`` changed.
+        channels: names, in their order.
     """
 
     dataset: Path
@@ -63,6 +66,7 @@ class Report(Tabular):
     counts: dict[str, int] = field(default_factory=dict)
     proposed_label_map: dict[int, int] = field(default_factory=dict)
     fixed: list[str] = field(default_factory=list)
+    channels: tuple[str, ...] = ()
 
     @property
     def errors(self) -> list[Problem]:
@@ -109,14 +113,17 @@ class Report(Tabular):
         ]
 
     def as_text(self) -> str:
-        """One line per problem and notice, with a summary first and a verdict last."""
+        """One line per problem and notice, with a summary first and a verdict last.
+
+        What is the same in many cases is one line.
+        """
         counts = ", ".join(f"{number} {kind}" for kind, number in self.counts.items())
         errors, warnings = len(self.errors), len(self.problems) - len(self.errors)
         verdict = f"{_plural(errors, 'error')}, {_plural(warnings, 'warning')}"
         return "\n".join(
             [
                 f"{self.dataset.name}: {counts or 'no cases'}",
-                *(problem.as_line() for problem in self.problems),
+                *as_lines(self.problems, self.channels),
                 *(f"notice {notice}" for notice in self.notices),
                 *(f"fixed {change}" for change in self.fixed),
                 f"OK ({verdict})" if self.ok else f"not usable yet: {verdict}",
@@ -170,10 +177,12 @@ def check(
         ]
         report.problems += some
     cases: list[Case] = [*found.annotated, *found.unannotated, *found.test]
-    findings = _examine_all(cases, len(description.channel_names), root, workers, progress)
+    findings = _examine_all(cases, description.channel_names, root, workers, progress)
     report.problems += [problem for finding in findings for problem in finding.problems]
     role = roles(found, splits)
     report.problems += duplicates(findings, role) + twins(findings, role) + mixed_dimensions(findings)
+    report.problems += modality_problems(findings, description.channel_names) + flip_problems(findings)
+    report.channels = description.channel_names
     if description.labels:
         proposal = propose_label_map(findings, description)
         if proposal and fix and not faults:
@@ -187,14 +196,14 @@ def check(
     return report
 
 
-def _by_id(found: Scan) -> tuple[dict[str, Case], dict[str, Case]]:
+def _by_id(found: FolderContents) -> tuple[dict[str, Case], dict[str, Case]]:
     training: dict[str, Case] = {c.id: c for c in (*found.annotated, *found.unannotated)}
     return training, {c.id: c for c in found.test}
 
 
 def _examine_all(
     cases: Sequence[Case],
-    channels: int,
+    channels: Sequence[str],
     root: Path,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
