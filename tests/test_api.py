@@ -78,7 +78,7 @@ NAMED |= {"settings", "device", "workers", "iterations", "max_time", "resume", "
 def test_a_flag_of_a_command_is_a_keyword_of_its_function(name: str) -> None:
     flags = inspect.signature(import_module(f"semiseg.cli.commands.{name}").run).parameters
     keywords = inspect.signature(COMMANDS[name]).parameters
-    not_here = {"predict": {"config", "settings"}, "export": {"config", "settings"}}.get(name, set())  # they become `overrides`
+    not_here = {"config", "settings"} if name in ("predict", "export") else set()  # they become `overrides`
     assert NAMED & set(flags) - not_here <= set(keywords)
     documented = re.findall(r"^ {4}(\w+): ", inspect.getdoc(COMMANDS[name]) or "", re.MULTILINE)
     assert set(keywords) <= set(documented)
