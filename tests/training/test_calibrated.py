@@ -19,6 +19,7 @@ from semiseg.prediction.calibration import FILE, Calibration, Known
 from semiseg.runs.run import Run
 from semiseg.settings.config import Config
 from semiseg.training.calibrate import calibrate, folds_of
+from semiseg.training.start_from import require_unseen
 
 SMALL: dict[str, Any] = {"plan.patch": [16, 16, 16], "plan.features": [4, 8]}
 
@@ -93,3 +94,12 @@ def test_folds_of_the_labels_calibrate_a_run_without_a_validation_list(
         assert set(labeled) == set(split["labeled"]) - set(held)
         assert select == "last"  # nothing is chosen on what is left out
     calibrate(run, dataset, lambda *_: pytest.fail("it is calibrated already"))
+
+
+def test_what_a_run_holds_out_was_not_learned_before(trained: tuple[Path, Run]) -> None:
+    folder, run = trained
+    learned = run.split["labeled"]
+    others = [f"case_{i:02d}" for i in range(6) if f"case_{i:02d}" not in learned]
+    (folder / "splits.json").write_text(json.dumps({"order": others, "val": learned[:1]}))
+    with pytest.raises(SemisegError, match=f"has learned from {learned[0]}, which is held out"):
+        require_unseen(run.folder, Dataset.open(folder).split())
