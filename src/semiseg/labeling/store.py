@@ -30,7 +30,7 @@ from semiseg.dataset.problem import Problem
 from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.images.grid import Grid, Volume, turned
 from semiseg.labeling import lists
-from semiseg.labeling.ledger import STUDIO, Entry, Ledger, stamped
+from semiseg.labeling.ledger import STUDIO, Entry, Ledger, entry_of
 from semiseg.machine.files import held, remove_leftovers
 
 log = logging.getLogger("semiseg.labeling")
@@ -165,9 +165,9 @@ class Labels:
             self.reload()
             case, current = self.case(name), self.version(name)
             number = max(self.ledger.newest(name), current) + 1
-            entry = Entry(
-                name, "label", number, origin.source, since=base, run=origin.run, model=origin.model,
-                agreement=origin.agreement, sha256=_digest(array), **stamped(origin.by),
+            entry = entry_of(
+                name, "label", origin.by, version=number, source=origin.source, since=base, run=origin.run,
+                model=origin.model, agreement=origin.agreement, sha256=_digest(array),
             )  # fmt: skip
             kept = self._kept(name, number)
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ class Labels:
             self.reload()
             case = self.case(name)
             self._keep_current(case)
-            self.ledger.append(Entry(name, "reject", note=reason[:500], **stamped(by)))
+            self.ledger.append(entry_of(name, "reject", by, note=reason[:500]))
             self._put_aside(case)
             self.reload()
 
@@ -197,7 +197,7 @@ class Labels:
         with self._held():
             self.reload()
             self.case(name)
-            self.ledger.append(Entry(name, "restore", **stamped(by)))
+            self.ledger.append(entry_of(name, "restore", by))
             self._put_back(name)
             self.reload()
 
@@ -232,8 +232,9 @@ class Labels:
             kept.parent.mkdir(parents=True, exist_ok=True)
             _copy(case.label, kept)
         if self.ledger.current(case.id) is None:
+            state = _state(case.label)
             self.ledger.append(
-                Entry(case.id, "label", version, "dataset", state=_state(case.label), **stamped("dataset"))
+                entry_of(case.id, "label", "dataset", version=version, source="dataset", state=state)
             )
 
     def _put(self, name: str, kept: Path) -> None:
@@ -288,10 +289,8 @@ class Labels:
         kept = self._kept(case.id, number)
         kept.parent.mkdir(parents=True, exist_ok=True)
         _copy(case.label, kept)
-        told = stamped("another program")
-        self.ledger.append(
-            Entry(case.id, "label", number, "outside", since=number - 1, state=_state(case.label), **told)
-        )
+        told = {"version": number, "source": "outside", "since": number - 1, "state": _state(case.label)}
+        self.ledger.append(entry_of(case.id, "label", "another program", **told))
 
     def _outdated(self, name: str, base: int, current: int, kept: int) -> UsageError:
         entry = self.ledger.current(name)

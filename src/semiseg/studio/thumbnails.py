@@ -90,7 +90,8 @@ def _laid_out(array: Array, label: Array | None, grid: Grid) -> tuple[Array, Arr
 def _picture(plane: Array) -> Array:
     """Intensities as gray values."""
     low, high = intensity_window(plane)
-    return np.clip((plane.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    gray: Array = np.clip((plane.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    return gray
 
 
 def _outline(mask: Array) -> Array:
