@@ -1,8 +1,9 @@
-"""Write what is generated: docs/methods/*.md, the tables of docs/methods.md and mkdocs.yml.
+"""Write what is generated: docs/methods/*.md, the tables of docs/methods.md, docs/public-data.md and mkdocs.yml.
 
     python docs/generate.py
 
-Source are the docstrings of the methods and the figures in src/semiseg/methods/*.csv.
+Source are the docstrings of the methods, the figures in src/semiseg/methods/*.csv, and what the public data sets
+say of themselves in src/semiseg/dataset/public.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from pathlib import Path
 
 from semiseg import methods
+from semiseg.dataset.public.convert import datasets
 from semiseg.methods import _page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,8 +29,24 @@ def files() -> dict[Path, str]:
     return {
         **{PAGES / f"{name}.md": _page.markdown(_page.content(name)) for name in names},
         ROOT / "docs" / "methods.md": between(ROOT / "docs" / "methods.md", f"\n{_page.index()}\n"),
+        ROOT / "docs" / "public-data.md": between(ROOT / "docs" / "public-data.md", f"\n{data_sets()}\n"),
         ROOT / "mkdocs.yml": between(ROOT / "mkdocs.yml", listed),
     }
+
+
+def data_sets() -> str:
+    """The table of public data sets: name, size, splits, and what there is to choose."""
+    rows = ["| Name | Data set | Splits (`--split`) | Also |", "|---|---|---|---|"]
+    for about in datasets():
+        splits = "; ".join(f"`{name}`: {text}" for name, text in about["splits"].items()) or "none published"
+        also = [f"`--task {name}`: {text}" for name, text in about["tasks"].items()]
+        also += [f"`--channels`: {', '.join(about['channels'])}"] if about["channels"] else []
+        also += [f"`--with {word}`: {text}" for word, text in about["options"].items()]
+        rows.append(
+            f"| `{about['name']}` | {about['title']}: {about['size']}. {about['download']}. *{about['reference']}* "
+            f"| {splits} | {'; '.join(also)} |"
+        )
+    return "\n".join(rows)
 
 
 def between(path: Path, new: str) -> str:

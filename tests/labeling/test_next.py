@@ -96,9 +96,10 @@ def test_a_scan_that_cannot_be_read_is_told_and_left_out(run: Path, tmp_path: Pa
 
 
 def test_disagreement_wants_something_that_can_disagree(folder: Path, run: Path, tmp_path: Path) -> None:
+    alone = make_run(tmp_path / "alone", make_plan(), content={"mirrored": []})
     with pytest.raises(SemisegError, match="ensemble"):
-        semiseg.next_cases(folder, run, strategy="disagreement", device="cpu")
-    other = make_run(tmp_path, make_plan(), shift=0.3)
+        semiseg.next_cases(folder, alone, strategy="disagreement", device="cpu")
+    other = make_run(tmp_path / "other", make_plan(), shift=0.3)
     found = semiseg.next_cases(folder, [run, other], strategy="disagreement", n=6, device="cpu")
     assert found.cases[0].score > found.cases[-1].score >= 0
 
@@ -119,8 +120,8 @@ def pool(labeled: dict[str, list[float]], unlabeled: dict[str, list[float]]) -> 
 
 
 def test_coreset_takes_the_farthest_one_after_the_other() -> None:
-    chosen = strategies.coreset(pool({"a": [0, 0]}, {"b": [1, 0], "c": [10, 0], "d": [9, 0], "e": [0, 6]}), 3)
-    assert [one.id for one in chosen] == ["c", "e", "b"]
+    chosen = strategies.coreset(pool({"a": [0, 0]}, {"b": [2, 0], "c": [10, 0], "d": [9, 0], "e": [0, 6]}), 3)
+    assert [one.id for one in chosen] == ["e", "c", "b"]  # in spreads of each dimension
 
 
 def test_typiclust_takes_the_middle_of_each_group_without_a_label() -> None:

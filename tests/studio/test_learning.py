@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,19 @@ def test_orders_are_command_lines(web: TestClient, desk: Desk, predicted: str) -
         answer = web.post("/api/jobs", json={"device": "cpu", **wrong})
         assert answer.status_code == status, (wrong, answer.text)
     assert len(web.get("/api/jobs").json()["jobs"]) == 2
+
+
+def test_a_method_is_recommended_by_the_command(web: TestClient) -> None:
+    first = web.get("/api/recommend").json()
+    assert (first["ready"], first["method"]) == (False, "supervised")
+    end = time.monotonic() + 300
+    while not (found := web.get("/api/recommend").json())["ready"]:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    names = [one["name"] for one in found["methods"]]
+    assert found["method"] in names
+    assert len(names) > 30
+    assert found["reason"] != first["reason"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.factories import make_dataset
 from semiseg.dataset.description import read_description
 from semiseg.errors import SemisegError
 from semiseg.labeling.store import Labels
-from semiseg.studio.serve import open_or_adopt
+from semiseg.studio.serve import open_or_adopt, token_for
 
 
 def test_a_pile_of_scans_becomes_a_dataset_once(tmp_path: Path) -> None:
@@ -40,6 +40,16 @@ def test_a_pile_of_scans_becomes_a_dataset_once(tmp_path: Path) -> None:
         open_or_adopt(labeled, ["liver"])
     with pytest.raises(SemisegError):
         open_or_adopt(tmp_path / "nothing")
+
+
+def test_who_listens_elsewhere_has_a_token(caplog: pytest.LogCaptureFixture) -> None:
+    assert token_for("127.0.0.1", None) is None
+    assert token_for("127.0.0.1", "own") == "own"
+    made = {token_for("0.0.0.0", None), token_for("192.168.0.7", None)}
+    assert len(made) == 2
+    assert all(made)
+    assert min(len(str(token)) for token in made) >= 32
+    assert "no TLS" in caplog.text
 
 
 def test_the_command_serves_says_where_and_ends(tmp_path: Path) -> None:

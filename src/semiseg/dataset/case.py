@@ -83,6 +83,11 @@ class PatientRule:
             return f"{given!r} ({error})"
         return cls(given, pattern=pattern) if pattern.groups == 1 else f"{given!r}"
 
+    @property
+    def written(self) -> int | str | dict[str, str]:
+        """As it stands under ``group_by_patient``."""
+        return dict(self.table) or self.prefix or self.text
+
     def patient(self, case: str) -> str | None:
         """The patient of ``case``, or None when the rule does not fit its name."""
         if self.table:

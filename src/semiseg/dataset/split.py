@@ -43,6 +43,11 @@ class Split:
     """Case -> patient, where the split file says whose each case is."""
     held_out: tuple[LabeledCase, ...] = ()
 
+    @property
+    def kept_apart(self) -> tuple[Case, ...]:
+        """Cases that choose or are scored: nothing may be learned from them."""
+        return (*self.val, *self.held_out, *self.test)
+
     def as_dict(self) -> dict[str, Any]:
         """Case ids per list, where the lists come from, and whose the cases are, if that is known."""
         told = {"patients": dict(self.patients)} if self.patients else {}

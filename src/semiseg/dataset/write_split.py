@@ -100,7 +100,7 @@ def split(
         known = replace(known, patients=_rule(group, known, ids))
         rule = known.patients if group is not None else common_rule(known.patients, ids)
         if rule is not None and (group is not None or "group_by_patient" not in content):
-            content["group_by_patient"] = rule.prefix or rule.text
+            content["group_by_patient"] = rule.written
         groups = groups_of(known, ids, seed)
         made = SplitLists(file, (), (), len(groups), [_whose(known, groups)])
         if wanted == "val":

@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 from semiseg import methods
 from semiseg.dataset.dataset import Dataset
+from semiseg.dataset.public.departures import departures
 from semiseg.dataset.split import Split
+from semiseg.drawing.bar import notebook_bar
 from semiseg.errors import DataError, UsageError
 from semiseg.machine.hardware import cores, select_device
 from semiseg.preparation.plan import Plan
@@ -22,6 +24,7 @@ from semiseg.preparation.store import StoredCase, build_store
 from semiseg.settings import environment
 from semiseg.settings.config import Config
 from semiseg.settings.flags import Settings, configured
+from semiseg.settings.resolve import named_methods
 
 log = logging.getLogger("semiseg.prepare")
 
@@ -66,6 +69,20 @@ def with_fold_count(dataset: Dataset, config: Config) -> Config:
         return config
     data = config.data.model_copy(update={"folds": dataset.fold_count()})
     return config.model_copy(update={"data": data})
+
+
+def with_departures(config: Config, dataset: Dataset, *, tell: bool = True) -> Config:
+    """The configuration with a deviation for each thing in which a published protocol is not followed.
+
+    That is what of the data the recipe was not written for, and a method that it does not name. Each is
+    warned of.
+    """
+    told = departures(dataset, config.recipe, config.published)
+    if config.protocol == "paper" and config.method.name not in named_methods(config.recipe):
+        told.append(f"no published setting of {config.method.name} in recipe {config.recipe}")
+    for text in told if tell else ():
+        log.warning(text)
+    return config.model_copy(update={"deviations": tuple(dict.fromkeys((*config.deviations, *told)))})
 
 
 def split_dataset(dataset: Dataset, config: Config) -> Split:
@@ -233,6 +250,8 @@ def plan_dataset(
     )
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     device, workers = _means(device, workers)
+    with_departures(config, opened)
+    progress = progress or notebook_bar("plan")
     split = split_dataset(opened, config)
     return Planned(
         split,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -143,6 +144,11 @@ class RunFolder:
         """Where the checkpoints are."""
         return self.path / "checkpoints"
 
+    @property
+    def filled(self) -> list[Path]:
+        """The folders below it that a training fills file by file."""
+        return [self.checkpoints, self.path / "validation", *(self.path / "pseudo_labels").glob("*/")]
+
     def stored_run(self) -> StoredRun | None:
         """What can be resumed here: a run with a checkpoint, or a finished one."""
         if not any((self.checkpoints / name).is_file() for name in ("last.ckpt", "final.ckpt")):
@@ -242,7 +248,6 @@ class RunFolder:
             "validation": len(prepared.split.val),
             "held_out": len(prepared.split.held_out),
             "selection": config.select if prepared.split.val else "last",
-            "warm_start": config.train.warm_start,
             "protocol": config.protocol,
             "deviations": list(dict.fromkeys([*config.deviations, *deviations])),
             "precision": precision,
@@ -345,7 +350,10 @@ def cross_validation_name(config: Config) -> str:
 def _kind(config: Config, variant: str = "") -> str:
     network = config.network.name.replace(":", "-").replace("/", "-")
     method = variant or config.method.name.replace(":", "-")
-    return f"{method}__{network}__{Path(config.recipe).stem}"
+    start = ""
+    if config.start.file and not variant:
+        start = "-from-" + re.sub(r"[^A-Za-z0-9.-]+", "-", Path(config.start.file).stem)[:40]
+    return f"{method}__{network}__{Path(config.recipe).stem}{start}"
 
 
 def budget(data: DataConfig) -> str:

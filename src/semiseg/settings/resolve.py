@@ -79,6 +79,14 @@ def load_recipe(name: str) -> Tree:
     return read_yaml(path)
 
 
+def named_methods(recipe: str) -> frozenset[str]:
+    """The methods that a recipe has settings for; of a file that is gone by now, none."""
+    try:
+        return frozenset(load_recipe(recipe).get("methods") or {})
+    except UsageError:
+        return frozenset()
+
+
 def validate(tree: Tree) -> Config:
     """Check a tree against :class:`Config`; every problem in one error."""
     try:

@@ -48,7 +48,7 @@ class Desk:
         self.cache = Cache(self.places.cache)
         self.queue = Queue(self.places)
         self.orders = Orders(self.labels, self.places, self.queue)
-        self.advice = Advice(self.labels)
+        self.advice = Advice(self.labels, self.places)
         self.drafts = Drafts(self.places.drafts)
         self.reviews = Reviews(self.places)
         self.marks = Marks()
@@ -105,6 +105,7 @@ class Desk:
 
     def close(self) -> None:
         """Let go of everything; jobs go on by themselves."""
+        self.advice.close()
         self.queue.close()
 
 

@@ -80,7 +80,7 @@ class Orders:
         words += ["--max-time", f"{minutes:g}"] if minutes else []
         words += [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
         if from_run is not None:
-            words += ["--warm-start", str(from_run), "--plan", str(from_run / "plan.json")]
+            words += ["--start-from", str(from_run), "--plan", str(from_run / "plan.json")]
         title = f"{name}, {labeled} label{'s' * (labeled != 1)}"
         then = ["predict", "rank"] if then_predict else []
         about = {"run": run, "labels": labeled, "then": then, "warm_start": warm_start}
@@ -158,7 +158,7 @@ class Orders:
             "--device",
             where,
         ]
-        about = {"run": run, "total": None, "cases": [], "then": []}
+        about: dict[str, Any] = {"run": run, "total": None, "cases": [], "then": []}
         return self.queue.add(folder, words, device=where, title="predict a scan that was sent", **about)
 
     def newest(self) -> str | None:
@@ -172,12 +172,11 @@ class Orders:
             return
         if job["kind"] == "rank":
             self._keep_ranking(job)
-        then, *rest = [*job.get("then", []), None]
-        following = [kind for kind in rest if kind]
+        then: list[str] = list(job.get("then", []))
         try:
-            if then == "predict":
-                self.predict(job["run"], device=job["device"], then=following)
-            elif then == "rank":
+            if then[:1] == ["predict"]:
+                self.predict(job["run"], device=job["device"], then=then[1:])
+            elif then[:1] == ["rank"]:
                 self.rank(run=job["run"], device=job["device"])
         except (DataError, UsageError):  # everything has a label by now, or the queue is full
             return

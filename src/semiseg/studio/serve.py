@@ -75,9 +75,7 @@ def studio(
     """
     uvicorn = _uvicorn()
     root = open_or_adopt(dataset, classes or ())
-    if host not in LOOPBACK:
-        token = token or secrets.token_urlsafe(24)
-        log.warning("%s: everyone who has the token can read the scans, and there is no TLS", host)
+    token = token_for(host, token)
     from semiseg.studio.app import make_app
     from semiseg.studio.desk import Desk
 
@@ -95,6 +93,14 @@ def studio(
         told.start()
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[sock])
+
+
+def token_for(host: str, token: str | None) -> str | None:
+    """The token that requests must carry: the given one, a new one where others can ask, or none."""
+    if host in LOOPBACK:
+        return token
+    log.warning("%s: everyone who has the token can read the scans, and there is no TLS", host)
+    return token or secrets.token_urlsafe(24)
 
 
 def open_or_adopt(dataset: str | Path, classes: Sequence[str] = ()) -> Path:

@@ -27,7 +27,17 @@ def converted(tmp_path: Path, name: str, look: str, **options: Any) -> tuple[Ado
     return result, Dataset.open(result.folder)
 
 
-LOOKS = {"la_raw": "la", "la_h5": "la", "acdc_raw": "acdc", "acdc_h5": "acdc"}
+LOOKS = {
+    "la_raw": "la", "la_h5": "la", "acdc_raw": "acdc", "acdc_h5": "acdc", "brats_raw": "brats2019",
+    "brats_h5": "brats2019", "pancreas_raw": "pancreas-ct", "pancreas_h5": "pancreas-ct",
+    "promise12": "promise12", "isles": "isles2022", "isles_b": "isles2022", "cadis": "cadis", "msd": "msd",
+    "amos": "amos", "flare22": "flare22", "btcv_raw": "btcv", "btcv_npz": "btcv", "kvasir": "kvasir",
+    "isic2018": "isic", "isic_tcsm": "isic", "kits19": "kits19", "lits": "lits",
+}  # fmt: skip
+
+
+def test_every_data_set_has_a_look_alike() -> None:
+    assert set(LOOKS.values()) == set(known())
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -37,8 +47,8 @@ def test_each_look_alike(tmp_path: Path, look: str) -> None:
     assert recognize(tmp_path / "source") is known()[LOOKS[look]]
     content = result.dataset
     assert content["source"]["adapter"] == about.name
-    assert content["licence"] == about.license
-    assert content["reference"] == about.reference
+    assert content["licence"]
+    assert content["reference"]
     assert not any(name.startswith(("structure", "foreground")) for name in dataset.labels)
     assert dataset.split().labeled
     for case in (*dataset.annotated, *dataset.unannotated, *dataset.test):
@@ -181,3 +191,189 @@ def test_another_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not look like ACDC"):
         convert("acdc", source, tmp_path / "out")
     assert json.loads(json.dumps(convert("la", source, tmp_path / "la", split="none").as_dict()))["ok"]
+
+
+# -- what each data set is about
+
+
+def test_brats_takes_flair_and_the_whole_tumor_unless_asked(tmp_path: Path) -> None:
+    result, dataset = converted(tmp_path, "brats2019", "brats_raw")
+    assert (dataset.channel_names, dataset.labels) == (("FLAIR",), {"background": 0, "whole tumor": 1})
+    assert dataset.label_map == {2: 1, 4: 1}
+    assert [c.id for c in dataset.split().val] == ["BraTS19_CBICA_AAP_1"]
+    assert result.dataset["cases"]["BraTS19_TCIA09_141_1"] == {"grade": "LGG"}
+    source = tmp_path / "source"
+    several = convert("brats2019", source, tmp_path / "all", allow_missing=True, channels=["all"])
+    dataset = Dataset.open(several.folder)
+    assert dataset.channel_names == ("T1", "T1c", "T2", "FLAIR")
+    assert list(dataset.labels) == ["background", "necrotic core", "edema", "enhancing tumor"]
+    regions = convert("brats2019", source, tmp_path / "r", allow_missing=True, task="regions")
+    assert Dataset.open(regions.folder).regions == {
+        "whole tumor": (1, 2, 3),
+        "tumor core": (1, 3),
+        "enhancing tumor": (3,),
+    }
+    assert check(regions.folder).errors == []
+
+
+def test_brats_h5_is_turned_and_has_one_channel(tmp_path: Path) -> None:
+    _, dataset = converted(tmp_path, "brats2019", "brats_h5")
+    grid = read(dataset.annotated[0].images[0]).grid
+    assert (grid.shape, grid.spacing, grid.unit) == ((14, 12, 10), (1.0, 1.0, 1.0), "mm")
+    with pytest.raises(UsageError, match="FLAIR and the whole tumor alone"):
+        convert("brats2019", tmp_path / "source", tmp_path / "x", channels=["t1"], allow_missing=True)
+
+
+def test_pancreas_labels_are_laid_on_their_scans(tmp_path: Path) -> None:
+    result, dataset = converted(tmp_path, "pancreas-ct", "pancreas_raw")
+    assert "label arrays are flipped (y for 5 scans)" in " ".join(result.decisions)
+    for case in dataset.annotated:
+        inside = read(case.images[0]).array[read_label(case.label).array > 0]
+        assert 105 < inside.mean() < 115
+        assert inside.std() < 10
+    assert any("label0025" in text for text in result.notices)
+    assert len(list((result.folder / "overlays").glob("*.png"))) == 3
+    missing = result.splits["published"]["missing"]
+    assert {"image0025", "image0070"} <= set(missing)
+
+
+def test_an_odd_pancreas_label_is_named(tmp_path: Path) -> None:
+    source = lookalikes.pancreas_raw(tmp_path / "source", odd=[18])
+    with pytest.raises(DataError, match=r"4 labels lie y .* 1 otherwise: PANCREAS_0018 none"):
+        convert("pancreas-ct", source, tmp_path / "out", allow_missing=True)
+    each = convert("pancreas-ct", source, tmp_path / "out", allow_missing=True, options=["flip=each"])
+    assert each.dataset["cases"]["PANCREAS_0018"]["flip"] == "none"
+    with pytest.raises(UsageError, match="flip=w"):
+        convert("pancreas-ct", source, tmp_path / "x", allow_missing=True, options=["flip=w"])
+
+
+def test_a_pancreas_region_as_published(tmp_path: Path) -> None:
+    result, dataset = converted(tmp_path, "pancreas-ct", "pancreas_raw", options=["roi=3"])
+    grid = read(dataset.annotated[0].images[0]).grid
+    np.testing.assert_allclose(grid.spacing, 1.0)
+    assert max(grid.shape[:2]) < 18
+    assert result.dataset["source"]["roi_mm"] == 3
+
+
+def test_promise_names_test_scans_apart(tmp_path: Path) -> None:
+    result, dataset = converted(tmp_path, "promise12", "promise12")
+    assert [case.id for case in dataset.unannotated] == ["Test_Case00"]
+    assert {name: case["center"] for name, case in result.dataset["cases"].items()} == {
+        **{"Case00": "BIDMC", "Case01": "UCL", "Case02": "BIDMC", "Case35": "UCL", "Case40": "HK"}
+    }
+    assert dataset.splits is not None
+    assert dataset.splits.order == ("Case00", "Case01", "Case02")
+    tests = convert("promise12", tmp_path / "source", tmp_path / "t", allow_missing=True, extra="test")
+    assert "Test_Case00" in {case.id for case in Dataset.open(tests.folder).test}
+
+
+@pytest.mark.parametrize("look", ["isles", "isles_b"])
+def test_isles_flair_comes_onto_the_grid_of_dwi(tmp_path: Path, look: str) -> None:
+    result, dataset = converted(tmp_path, "isles2022", look, channels=["dwi", "FLAIR"])
+    assert dataset.channel_names == ("DWI", "FLAIR")
+    first, second = (read(path).grid for path in dataset.annotated[0].images)
+    assert first.matches(second)
+    assert "1 masks are empty" in " ".join(result.notices)
+
+
+def test_cadis_tasks_share_their_frames(tmp_path: Path) -> None:
+    source = lookalikes.cadis(tmp_path / "source")
+    result = convert("cadis", source, tmp_path / "out", allow_missing=True, task="all")
+    for task, count in (("1", 8), ("2", 17), ("3", 25)):
+        folder = tmp_path / "out" / f"task{task}"
+        assert check(folder).errors == []
+        dataset = Dataset.open(folder)
+        assert len(dataset.labels) == count + 1  # "no class" in the place of the background
+        assert dataset.ignore_value == count + 1
+        assert {case.id[:7] for case in dataset.split().val} == {"Video05"}
+        assert {case.id[:7] for case in dataset.test} == {"Video02"}
+    frame = "imagesTr/Video01_frame000090_0000.png"
+    assert len({(tmp_path / "out" / f"task{t}" / frame).stat().st_ino for t in (1, 2, 3)}) == 1
+    assert result.folder == tmp_path / "out" / "task1"
+
+
+def test_cadis_mislabeled_frames(tmp_path: Path) -> None:
+    source = lookalikes.cadis(tmp_path / "source")
+    for kind in ("Labels", "Images"):
+        folder = source / "segmentation" / "Video02" / kind
+        (folder / "Video2_frame000090.png").rename(folder / "Video2_frame001630.png")
+    result = convert("cadis", source, tmp_path / "a", allow_missing=True)
+    assert any("1 frames are known to be mislabeled" in text for text in result.notices)
+    clean = convert("cadis", source, tmp_path / "b", allow_missing=True, options=["clean"])
+    assert clean.counts["test"] == result.counts["test"] - 1 == 1
+
+
+def test_decathlon_test_scans_may_be_unlabeled_ones(tmp_path: Path) -> None:
+    _, dataset = converted(tmp_path, "msd", "msd")
+    assert (dataset.channel_names, list(dataset.labels)) == (("T2", "ADC"), ["background", "PZ", "TZ"])
+    assert len(dataset.test) == 1
+    more = convert("msd", tmp_path / "source", tmp_path / "more", extra="unlabeled")
+    assert [case.id for case in Dataset.open(more.folder).unannotated] == ["prostate_03"]
+
+
+@pytest.mark.parametrize(
+    ("task", "channel", "count"), [("ct", "CT", 5), ("mr", "MRI", 2), ("both", "CT or MRI", 7)]
+)
+def test_amos_modalities_are_kept_apart(tmp_path: Path, task: str, channel: str, count: int) -> None:
+    result, dataset = converted(tmp_path, "amos", "amos", task=task)
+    assert dataset.channel_names == (channel,)
+    assert sum(result.counts.values()) - result.counts["unlabeled"] == count
+    assert result.counts["unlabeled"] == (task != "mr")
+    assert any("amos_5437" in text for text in result.notices)
+
+
+def test_amos_list_with_strangers(tmp_path: Path) -> None:
+    source = lookalikes.amos(tmp_path / "source")
+    with pytest.raises(DataError, match="3 cases that are published as labeled are not in"):
+        convert("amos", source, tmp_path / "out", split="dhc-20")
+    result = convert("amos", source, tmp_path / "out", split="dhc-20", allow_missing=True)
+    assert len(result.splits["published"]["left_out"]) == 3
+
+
+def test_flare_validation_scans_do_not_train(tmp_path: Path) -> None:
+    result, dataset = converted(tmp_path, "flare22", "flare22", link=True)
+    assert result.counts == {"labeled": 3, "unlabeled": 3, "val": 0, "test": 1}
+    assert list(dataset.labels)[1:3] == ["liver", "right kidney"]
+    assert all(case.images[0].stat().st_nlink == 2 for case in dataset.unannotated)
+
+
+def test_btcv_of_two_kinds(tmp_path: Path) -> None:
+    _, raw = converted(tmp_path, "btcv", "btcv_raw")
+    assert (len(raw.labels), raw.channel_names) == (14, ("CT",))
+    assert [case.id for case in raw.annotated[:2]] == ["case0009", "case0021"]
+    assert [case.id for case in raw.test] == ["case0008"]
+    source = lookalikes.btcv_npz(tmp_path / "npz")
+    result = convert("btcv", source, tmp_path / "b", allow_missing=True, split="transunet")
+    arrays = Dataset.open(result.folder)
+    assert list(arrays.labels)[1:3] == ["aorta", "gallbladder"]
+    assert [case.id for case in arrays.annotated] == ["case0005", "case0006"]
+    assert [case.id for case in arrays.test] == ["case0008"]
+    assert {read(case.images[0]).grid.shape for case in (*arrays.annotated, *arrays.test)} == {(18, 18, 6)}
+
+
+def test_kvasir_masks_are_black_and_white_again(tmp_path: Path) -> None:
+    _, dataset = converted(tmp_path, "kvasir", "kvasir", split="random")
+    assert set(np.unique(read_label(dataset.annotated[0].label).array)) == {0, 1}
+
+
+def test_isic_parts_and_lists(tmp_path: Path) -> None:
+    result, dataset = converted(tmp_path, "isic", "isic2018")
+    assert result.counts == {"labeled": 3, "unlabeled": 0, "val": 1, "test": 1}
+    assert dataset.label_map == {255: 1}
+    source = lookalikes.isic_tcsm(tmp_path / "tcsm")
+    listed = convert("isic", source, tmp_path / "b", split="tcsm-50", allow_missing=True)
+    assert listed.splits["order"] == ["ISIC_0014346", "ISIC_0011208", "ISIC_0000003"]
+    assert listed.counts == {"labeled": 3, "unlabeled": 0, "val": 1, "test": 1}
+
+
+def test_broken_files_are_named_before_anything_is_written(tmp_path: Path) -> None:
+    source = lookalikes.flare22(tmp_path / "source")
+    scan = source / "Training" / "FLARE22_UnlabeledCase1-1000" / "Case_00002_0000.nii.gz"
+    scan.write_bytes(scan.read_bytes()[:40])
+    with pytest.raises(DataError, match=r"1 files of 1 cases cannot be used.*Case_00002"):
+        convert("flare22", source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    result = convert("flare22", source, tmp_path / "out", allow_missing=True)
+    assert result.counts["unlabeled"] == 2
+    assert any("left out 1 cases with broken files" in text for text in result.notices)
+    assert check(result.folder).errors == []

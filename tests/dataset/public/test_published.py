@@ -65,6 +65,7 @@ def test_all_lists_equal_the_shared_ones(shared_data: Path) -> None:
 
 def test_every_split_belongs_to_a_data_set_and_the_usual_one_exists() -> None:
     known = public.known()
+    assert set(ALL) <= set(known)
     for name, module in known.items():
         assert module.ABOUT.split in {*splits(name), "none"}
 

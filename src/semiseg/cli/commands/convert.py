@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from semiseg.cli import options
-from semiseg.cli.commands.init import told
+from semiseg.cli.commands.init import listed, told
 from semiseg.cli.output import Output, columns, counted
 from semiseg.errors import UsageError
 
@@ -71,8 +71,8 @@ def run(
     from semiseg.dataset.public.convert import convert, datasets
 
     if name is None:
-        listed = datasets()
-        out.result({"datasets": listed}, columns((each["name"], _summary(each)) for each in listed))
+        known = datasets()
+        out.result({"datasets": known}, columns((each["name"], _summary(each)) for each in known))
         return
     if source is None:
         from semiseg.dataset import public
@@ -81,7 +81,7 @@ def run(
         about = next(each for each in datasets() if each["name"] == name)
         out.result(about, columns(_facts(about)))
         return
-    chosen = tuple(part.strip() for part in (channels or "").split(",") if part.strip())
+    chosen = listed(channels)
     if channels is not None and not chosen:
         raise UsageError("--channels wants names with commas between them", hint="such as --channels dwi,adc")
     with counted(out, "convert") as tick:

@@ -11,7 +11,7 @@ import typer
 
 from semiseg.cli import options
 from semiseg.cli.output import Output, counted
-from semiseg.errors import UsageError
+from semiseg.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from semiseg.dataset.adopt import AdoptResult
@@ -72,16 +72,24 @@ def run(
     The source is never changed.
     """
     from semiseg.dataset.adopt import adopt
+    from semiseg.dataset.public import advice
 
     names: dict[str, Any] = {
         "label_names": numbered("--label", label),
         "channel_names": numbered("--channel", channel),
     }
-    names |= {"max_classes": max_classes, "resample_to": resample_to or ""}
-    names |= {"spacing": numbers("--spacing", spacing)}
-    names["channels"] = [name.strip() for name in (channels or "").split(",") if name.strip()]
-    with counted(out, "init") as tick:
-        result = adopt(source, output, link=link, **names, workers=options.workers(workers), progress=tick)
+    names |= {"max_classes": max_classes, "spacing": numbers("--spacing", spacing)}
+    names |= {"resample_to": resample_to or "", "channels": listed(channels)}
+    known = advice(source)
+    try:
+        with counted(out, "init") as tick:
+            result = adopt(
+                source, output, link=link, **names, workers=options.workers(workers), progress=tick
+            )
+    except DataError as error:
+        error.hint = f"{error.hint}; {known}" if known else error.hint
+        raise
+    result.notices += [known] * bool(known)
     out.result(result.as_dict(), "\n".join(told(result)))
 
 
@@ -98,6 +106,11 @@ def numbered(flag: str, pairs: Pairs) -> dict[int, str]:
             raise UsageError(f"{flag} wants NUMBER=NAME, got {pair!r}", hint=f"for example {flag} 1=atrium")
         named[int(number)] = name.strip()
     return named
+
+
+def listed(text: str | None) -> tuple[str, ...]:
+    """``"DWI, ADC"`` as names."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def numbers(flag: str, text: str | None) -> tuple[float, ...]:

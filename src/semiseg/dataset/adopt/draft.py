@@ -114,6 +114,7 @@ class Draft:
         palette: class number -> the color that masks show it in.
         said: keys of ``dataset.json`` that are known already: channels, classes and what is free.
         splits: keys of ``splits.json`` that are known already.
+        pictures: place in the dataset folder -> picture (rows, columns, 3) to be looked at.
         group_rule: regular expression that takes the group of a case from its id.
         decisions: what was found out, one sentence each.
         notices: what was left out, one sentence each.
@@ -127,6 +128,7 @@ class Draft:
     palette: dict[int, Color] = field(default_factory=dict)
     said: dict[str, Any] = field(default_factory=dict)
     splits: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     group_rule: str = ""
     decisions: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)

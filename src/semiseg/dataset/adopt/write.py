@@ -10,13 +10,14 @@ import io
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semiseg.dataset.adopt.draft import Draft, Item, Source, some
 from semiseg.dataset.adopt.looks import load, look, single_channel
@@ -24,6 +25,7 @@ from semiseg.dataset.case import rule_from_names
 from semiseg.dataset.check.case import Voxels
 from semiseg.dataset.files import PHOTO_ENDINGS
 from semiseg.images import ending_of, write
+from semiseg.images.grid import Grid
 from semiseg.machine.files import printable
 
 _KEPT = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
@@ -120,6 +122,7 @@ def build(
     link: bool,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
+    pictures: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> list[str]:
     """Write everything or nothing.
 
@@ -131,6 +134,7 @@ def build(
         link: hard-link files that need no conversion, where the file system can.
         workers: files at a time.
         progress: called with (files done, files in all).
+        pictures: of the draft.
 
     Returns:
         what a user should be told.
@@ -154,8 +158,7 @@ def build(
             finally:
                 for job in jobs:
                     job.cancel()
-        for name, text in documents.items():
-            (work / name).write_text(text, encoding="utf-8")
+        _write_documents(work, documents, pictures or {})
         if target.is_dir():
             target.rmdir()  # empty, as was checked; Windows cannot rename onto it
         work.rename(target)
@@ -164,6 +167,15 @@ def build(
     if not copied:
         return []
     return [f"{copied} files are copies: this place cannot have hard links to theirs (another disk?)"]
+
+
+def _write_documents(
+    work: Path, documents: Mapping[str, str], pictures: Mapping[str, NDArray[np.uint8]]
+) -> None:
+    for name, picture in pictures.items():
+        write(work / name, picture, Grid(picture.shape[:2], np.eye(4)))
+    for name, text in documents.items():
+        (work / name).write_text(text, encoding="utf-8")
 
 
 def _make(file: Target, root: Path, colors: bool, link: bool) -> bool:

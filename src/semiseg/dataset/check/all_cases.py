@@ -14,7 +14,7 @@ from semiseg.dataset.case import LabeledCase
 from semiseg.dataset.check.case import histogram, two_ends
 from semiseg.dataset.check.finding import Finding
 from semiseg.dataset.description import FILE, Description
-from semiseg.dataset.files import Scan, relative
+from semiseg.dataset.files import FolderContents, relative
 from semiseg.dataset.problem import Problem
 from semiseg.dataset.split_file import SplitFile
 from semiseg.errors import UsageError
@@ -140,7 +140,7 @@ def _write(root: Path, label_map: Mapping[int, int]) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def roles(found: Scan, splits: SplitFile | None) -> dict[str, str]:
+def roles(found: FolderContents, splits: SplitFile | None) -> dict[str, str]:
     """Case id -> labeled, unlabeled, val or test, by folder and then by the published lists."""
     role = {case.id: "unlabeled" for case in found.unannotated}
     role |= {case.id: "labeled" for case in found.annotated}
@@ -220,7 +220,7 @@ def mixed_dimensions(findings: Sequence[Finding]) -> list[Problem]:
     return [Problem("MIXED_DIMENSIONS", counts, "all 2D or all 3D", fix, case=by[few][0])]
 
 
-def too_few(found: Scan) -> list[Problem]:
+def too_few(found: FolderContents) -> list[Problem]:
     """Nothing to learn from, or nothing that semi-supervised training adds."""
     labeled, problems = len(found.annotated), []
     if labeled == 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import Protocol, cast
@@ -56,6 +57,18 @@ def find(name: str) -> Public:
     if name not in known():
         raise unknown_name("data set", name, known())
     return known()[name]
+
+
+def advice(root: Path) -> str:
+    """What to say to someone who adopts a folder that looks like a public data set; empty for others."""
+    module = recognize(root) if root.is_dir() else None
+    if module is None:
+        return ""
+    command = f"semiseg convert {module.ABOUT.name} {shlex.quote(str(root))}"
+    return (
+        f"this looks like {module.ABOUT.title}: `{command}` also knows its classes, its groups of patients and "
+        "the published split"
+    )
 
 
 def recognize(root: Path) -> Public | None:

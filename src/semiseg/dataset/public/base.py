@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from semiseg.dataset.adopt.draft import Draft, Item, Source, Step
+from semiseg.dataset.adopt.draft import Draft, Item, Source, Step, some
 from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.images.archive import Unpacked
 from semiseg.machine.files import printable
@@ -30,7 +30,7 @@ class About:
         size: cases, and disk space where known.
         split: the published split taken when none is asked for; ``none`` keeps what the folders say.
         channels: names that ``--channels`` may choose from; empty where there is nothing to choose.
-        tasks: task -> what it labels; the first is the default.
+        tasks: task -> what it labels; ``all`` makes a dataset of each.
         options: word of ``--with`` -> what it does.
     """
 
@@ -86,7 +86,7 @@ class Options:
         return Options(
             self.split or about.split,
             channels,
-            self.task or next(iter(about.tasks), ""),
+            self.task,
             self.words,
             self.extra,
             self.allow_missing,
@@ -160,6 +160,16 @@ def lists_beside(tree: Tree) -> dict[str, Path]:
     for match, path in tree.find(r"(train|val|valid|eval|test)\.(?:list|txt)"):
         found.setdefault(_PARTS[match[1].lower()], tree.files[path])
     return found
+
+
+def missing_files(about: About, what: str, names: Sequence[str]) -> DataError:
+    """The error for files without which a case cannot be used."""
+    return DataError(
+        f"{about.name}: {len(names)} {what}: {some(list(names))}",
+        hint="unpack the archive again, or take these cases out of the folder",
+        code="MISSING_FILE",
+        details={"missing": list(names)},
+    )
 
 
 def nothing_of(about: About, tree: Tree, wanted: Sequence[str]) -> DataError:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from semiseg.dataset import public
-from semiseg.dataset.adopt.draft import Draft
+from semiseg.dataset.adopt.draft import Draft, Item, Source, some
 from semiseg.dataset.adopt.finish import AdoptResult, finish, free_name, require_empty
+from semiseg.dataset.adopt.looks import in_threads, look
 from semiseg.dataset.adopt.write import Target, choose_ending, targets
 from semiseg.dataset.public.base import Extra, Options, Tree
 from semiseg.dataset.public.published import splits
-from semiseg.errors import UsageError, unknown_name
+from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.machine.files import held
 
 _OTHER_VOLUMES = (".nrrd", ".mha")
@@ -104,7 +105,7 @@ def convert(
             require_empty(goal)
         tree = Tree.of(root)
         if asked.task != "all":
-            draft = module.draft(tree, asked)
+            draft = _readable(module.draft(tree, asked), asked)
             ending = _ending(draft)
             return finish(
                 draft,
@@ -117,7 +118,7 @@ def convert(
                 progress=progress,
             )
         each = {
-            name: module.draft(tree, replace(asked, task=name))
+            name: _readable(module.draft(tree, replace(asked, task=name)), asked)
             for name in module.ABOUT.tasks
             if name != "all"
         }
@@ -128,6 +129,42 @@ def _words(given: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
     if isinstance(given, Mapping):
         return dict(given)
     return {word.partition("=")[0].strip(): word.partition("=")[2].strip() for word in given}
+
+
+def _readable(draft: Draft, asked: Options) -> Draft:
+    """The draft, once every header has been looked at: before anything is copied, not after hours of it.
+
+    Raises:
+        DataError: files that cannot be used; all of them at once.
+    """
+    sources = [source for item in draft.items for source in _files(item) if source.series is None]
+    seen = in_threads(look, sources, asked.workers)
+    bad = {
+        s.path: f"{s.shown}: {each.trouble}" for s, each in zip(sources, seen, strict=True) if each.trouble
+    }
+    hurt = [item for item in draft.items if any(source.path in bad for source in _files(item))]
+    if hurt and not asked.allow_missing:
+        raise DataError(
+            f"{len(bad)} files of {len(hurt)} cases cannot be used: {some(list(bad.values()), 3)}",
+            hint="get these files again, or leave their cases out with --allow-missing",
+            code="UNREADABLE",
+            details={"files": [str(path) for path in bad]},
+        )
+    if hurt:
+        names = {item.id for item in hurt}
+        draft.items = [item for item in draft.items if item.id not in names]
+        draft.splits = {
+            key: [id for id in ids if id not in names] if isinstance(ids, list) else ids
+            for key, ids in draft.splits.items()
+        }
+        draft.notices.append(f"left out {len(hurt)} cases with broken files: {some(list(bad.values()), 3)}")
+        if "published" in draft.splits:
+            draft.splits["published"].setdefault("missing", []).extend(sorted(names))
+    return draft
+
+
+def _files(item: Item) -> list[Source]:
+    return [*item.images, *([item.label] if item.label else [])]
 
 
 def _ending(draft: Draft) -> str:
@@ -173,7 +210,8 @@ def _all_tasks(
     last = next(reversed(results.values()))
     decisions = [f"task{name}: {text}" for name, result in results.items() for text in result.decisions]
     notices = list(dict.fromkeys(text for result in results.values() for text in result.notices))
-    return replace(last, folder=goal, decisions=decisions, notices=notices)
+    decisions.append(f"one dataset for each task in {goal}: {', '.join(f'task{name}' for name in results)}")
+    return replace(last, folder=goal / f"task{next(iter(results))}", decisions=decisions, notices=notices)
 
 
 def _from_first(file: Target, made: Mapping[Path, Path]) -> Target:

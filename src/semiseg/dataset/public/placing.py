@@ -21,7 +21,13 @@ CaseOf = Callable[[str], str]
 
 
 def place(
-    draft: Draft, about: About, options: Options, *, lists: Mapping[str, Path], case_of: CaseOf = str
+    draft: Draft,
+    about: About,
+    options: Options,
+    *,
+    lists: Mapping[str, Path],
+    case_of: CaseOf = str,
+    withdrawn: Sequence[str] = (),
 ) -> None:
     """Settle the parts of all cases and ``draft.splits``.
 
@@ -31,6 +37,7 @@ def place(
         options: the split that is asked for, what is done with cases in no list, and with missing ones.
         lists: ``train``, ``val``, ``test`` -> list file that lies beside the data.
         case_of: name in a published list -> case id.
+        withdrawn: cases that today's release does not have: their absence is told, and no error.
 
     Raises:
         DataError: listed cases that are not on disk, without ``allow_missing``.
@@ -46,7 +53,7 @@ def place(
     else:
         split = find_split(about.name, options.split)
         _compare(draft, split, lists, ids)
-        _apply(draft, split, ids, options, about)
+        _apply(draft, split, ids, options, about, withdrawn)
     _group(draft)
 
 
@@ -75,7 +82,14 @@ class _Ids:
         return ids, [name for name, cases in found if not cases]
 
 
-def _apply(draft: Draft, split: Published, ids: _Ids, options: Options, about: About) -> None:
+def _apply(
+    draft: Draft,
+    split: Published,
+    ids: _Ids,
+    options: Options,
+    about: About,
+    withdrawn: Sequence[str] = (),
+) -> None:
     (order, gone), (val, no_val), (test, no_test) = (
         ids.all(listed) for listed in (split.order, split.val, split.test)
     )
@@ -89,24 +103,28 @@ def _apply(draft: Draft, split: Published, ids: _Ids, options: Options, about: A
         )
     order = [id for id in order if id not in {case for name in split.strangers for case in ids.of(name)}]
     missing = [*gone, *no_val, *no_test]
-    if missing and not options.allow_missing:
+    unforeseen = [name for name in missing if ids.case_of(plain_id(name)) not in withdrawn]
+    if unforeseen and not options.allow_missing:
         raise DataError(
-            f"{len(missing)} cases of the split {split.name} are not in the folder: {some(missing)}",
+            f"{len(unforeseen)} cases of the split {split.name} are not in the folder: {some(unforeseen)}",
             hint="get them, or take what is there with --allow-missing; --split none takes no list",
             code="MISSING_CASES",
-            details={"missing": missing},
+            details={"missing": unforeseen},
         )
     if REST in split.order:
         named = {*order, *val, *test}
         order += sorted(i.id for i in draft.items if i.part == "train" and not i.extra and i.id not in named)
-    _settle(draft, order, val, test, options, has_test=bool(split.test))
+    listed = [part for part, ids in (("val", split.val), ("test", split.test)) if ids]
+    _settle(draft, order, val, test, options, listed)
+    val = val or sorted(item.id for item in draft.items if item.part == "val")
     draft.splits = {"order": order, **({"val": val} if val else {}), **({"test": test} if split.test else {})}
     draft.splits["published"] = split.as_dict()
     if missing:
         draft.splits["published"]["missing"] = missing
         draft.notices.append(
             f"{len(missing)} listed cases are not in the folder, so this is not the published split "
-            f"{split.name}: {some(missing)}"
+            f"{split.name} but {len(order)}/{len(val)}/{len(test)} training, validation and test cases: "
+            f"{some(missing)}"
         )
     if split.strangers:
         draft.splits["published"]["left_out"] = list(split.strangers)
@@ -121,10 +139,12 @@ def _settle(
     val: Sequence[str],
     test: Sequence[str],
     options: Options,
-    *,
-    has_test: bool,
+    listed: Sequence[str] = ("val", "test"),
 ) -> None:
-    """Give listed cases their part; others keep theirs where no list could name them, or go."""
+    """Give listed cases their part; others keep theirs where no list could name them, or go.
+
+    ``listed`` are the parts besides training for which there is a list; folders tell the others.
+    """
     part = {id: "train" for id in order} | {id: "val" for id in val} | {id: "test" for id in test}
     held = {item.group for item in draft.items if item.group and part.get(item.id) in ("val", "test")}
     kept, left = [], []
@@ -133,7 +153,7 @@ def _settle(
             kept.append(_as(item, part[item.id]))
         elif item.label is None and item.group in held:
             continue  # another scan of a patient who is kept for validation or test
-        elif (item.label is None and not item.extra) or (item.part == "test" and not has_test):
+        elif not item.extra and (item.label is None or item.part not in ("train", *listed)):
             kept.append(item)
         else:
             left.append(item)
@@ -182,7 +202,7 @@ def _draw(draft: Draft, options: Options) -> None:
     rest = [name for name in groups if name not in (*test, *val)]
     by = {name: sorted(i.id for i in labeled if (i.group or i.id) == name) for name in groups}
     order, chosen, held = ([id for name in part for id in by[name]] for part in (rest, val, test))
-    _settle(draft, order, chosen, held, options, has_test=True)
+    _settle(draft, order, chosen, held, options)
     draft.splits = {"order": order, "val": chosen, "test": held}
     draft.splits["drawn"] = {"seed": options.seed, "shares": SHARES}
     draft.decisions.append(
