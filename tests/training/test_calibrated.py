@@ -8,11 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-<<<<<<< HEAD:tests/training/test_warm_and_calibrated.py
-import torch
-from semiseg.training.warm import require_unseen
-=======
->>>>>>> wt/server:tests/training/test_calibrated.py
 from tests.factories import make_dataset
 
 import semiseg
@@ -24,10 +19,7 @@ from semiseg.prediction.calibration import FILE, Calibration, Known
 from semiseg.runs.run import Run
 from semiseg.settings.config import Config
 from semiseg.training.calibrate import calibrate, folds_of
-<<<<<<< HEAD:tests/training/test_warm_and_calibrated.py
-=======
 from semiseg.training.start_from import require_unseen
->>>>>>> wt/server:tests/training/test_calibrated.py
 
 SMALL: dict[str, Any] = {"plan.patch": [16, 16, 16], "plan.features": [4, 8]}
 
