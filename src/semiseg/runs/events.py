@@ -1,7 +1,7 @@
 """What the loop tells the world. Listeners (files, TensorBoard, a progress bar) live outside the engine.
 
-A listener cannot end a run by failing: what it raises is logged, and the training continues. One that wants the
-run to end raises :class:`Stop`.
+A listener cannot end a run by failing: what it raises is logged, and the training continues. One that wants
+the run to end raises :class:`Stop`.
 """
 
 from __future__ import annotations
