@@ -366,7 +366,7 @@ def measured(method: str | None = None) -> list[Row]:
 
 
 def when(method: str) -> Row:
-    """``use`` and ``avoid``: when a method suits and when not, in a phrase each; empty for unknown methods."""
+    """``use`` and ``avoid``: when a method suits and when not; empty for a method from elsewhere."""
     return next(iter(_rows("when.csv", method)), {})
 
 
