@@ -45,7 +45,7 @@ def test_resuming_a_finished_run_says_so(cli: Callable, tiny: Path, trained: Pat
     answer = cli("train", tiny, *SMALL, *same, "--resume", "--json")
     assert answer.code == 0, answer.err
     assert (answer.json["finished"], answer.json["run"]) == (True, str(trained))
-    assert answer.json["manifest"]["method"] == "mean_teacher"
+    assert answer.json["manifest"]["method"] == "fixmatch"
 
 
 def test_dry_run_shows_everything_and_writes_nothing(

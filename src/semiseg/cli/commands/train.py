@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from semiseg.training.cross_validation import CrossValidation
 
 EXAMPLES = (
-    "semiseg train Dataset104_Heart --method mean_teacher --labeled 8",
+    "semiseg train Dataset104_Heart --labeled 8 --max-time 30",
     "semiseg train 104 --labeled 8 --iterations 3000 --set optimizer.lr=1e-3",
     "semiseg train 104 --labeled 8 --dry-run",
     "semiseg train 104 --labeled 8 --resume",
