@@ -2,7 +2,7 @@
 
 It takes the same steps, through the same functions, as the commands ``check``, ``plan``, ``train``,
 ``predict``, ``evaluate`` and ``compare``. The phantoms and their numbers were chosen so that unlabeled scans
-help, on seeds from 100 on (``benchmarks/demo.py``): the demo shows how the tool works, not what you will gain.
+help, on seeds from 100 on (``benchmarks/demo.py``): the demo shows how the tool works, not what is gained.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DATASET = "Dataset000_SyntheticPhantoms"
 MADE = ("runs", "comparison", "predictions", "pictures")
 """Beside the dataset; the last two by demos of earlier versions."""
 MARKER = "SYNTHETIC.txt"
-SYNTHETIC = "synthetic phantoms, made so that unlabeled scans help: this shows how the tool works, not what you will gain"
+SYNTHETIC = "synthetic phantoms, made so that unlabeled scans help: they show how the tool works, not your gain"
 
 
 @dataclass(frozen=True)
