@@ -50,7 +50,7 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "prediction": (
         "Prediction",
         "What the settings of prediction cost and gain, and which scans are reported as unusual.",
-        ("quality", "windows", "prediction_memory", "unlike"),
+        ("quality", "windows", "prediction_time", "prediction_memory", "unlike"),
     ),
     "speed": (
         "Cost and speed",
@@ -58,7 +58,11 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("speed", "growth", "ranks", "small_sample", "start_up", "larger_than_memory"),
     ),
     "exports": ("Exported models", "How exported models compare with `semiseg predict`.", ("export",)),
-    "damaged-files": ("Damaged files", "What every reader does with damaged files.", ("fuzz",)),
+    "damaged-files": (
+        "Damaged files, kills",
+        "What every reader does with damaged files, and what kills of the commands leave behind.",
+        ("fuzz", "kills"),
+    ),
 }
 """Page of docs/results -> its title, what it says, and the tables of benchmarks/results on it."""
 
