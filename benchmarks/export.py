@@ -311,6 +311,11 @@ def page(found: Mapping[str, Any]) -> str:
     return "\n\n".join(blocks)
 
 
+def measured_so_far(results: Path) -> dict[str, Any]:
+    stored = results / "export.json"
+    return dict(json.loads(stored.read_text())["kinds"]) if stored.exists() else {}
+
+
 NAMES = {
     "32": "semiseg predict, 32 bits",
     "auto": "semiseg predict as it chooses",
@@ -327,8 +332,7 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=4, help="test scans of each")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
-    stored = given.results / "export.json"
-    found = json.loads(stored.read_text())["kinds"] if stored.exists() else {}
+    found = measured_so_far(given.results)
     if given.work is not None:
         work = given.work.resolve()
         envs = (given.envs or work / "envs").resolve()
@@ -339,7 +343,8 @@ def main() -> None:
             trained.append((f"{name} (drawn, {ITERATIONS} iterations)", run, data))
         for name, run, data in trained:
             made = job(name, run, data, work / name.split(" (")[0].replace(" ", "_"), given.scans)
-            found[name] = measure(made, pythons)
+            measured = measure(made, pythons)
+            found = measured_so_far(given.results) | {name: measured}  # of another process, too
             text = page(found)
             store(given.results, "export", "Exported models", COMMAND, text, {"kinds": found})
     text = page(found)
