@@ -234,8 +234,10 @@ class PredictionJob:
         def work() -> Inferred:
             scan, grid, meta, found, picture = ready()
             doubt = Doubt(self.model.plan)
-            wanted = {"entropy": self.wanted.uncertainty, "probabilities": self.wanted.probabilities}
-            assembly = self.model.infer(scan, **wanted, also=doubt.add)
+            wanted = self.wanted
+            assembly = self.model.infer(
+                scan, entropy=wanted.uncertainty, probabilities=wanted.probabilities, also=doubt.add
+            )
             return Inferred(assembly, grid, meta, found, began, doubt, picture)
 
         return self._guarded(task, began, work)
