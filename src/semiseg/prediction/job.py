@@ -20,6 +20,7 @@ from semiseg.machine.files import printable, require_writable, write_json
 from semiseg.prediction.assembly import Assembly
 from semiseg.prediction.calibration import of_model
 from semiseg.prediction.doubt import Doubt
+from semiseg.prediction.looks import picture_of
 from semiseg.prediction.model import Model, PreparedScan
 from semiseg.prediction.record import (
     CaseOutcome,
@@ -36,7 +37,6 @@ from semiseg.prediction.results import (
     WRITERS,
     Finished,
     Wanted,
-    picture_of,
     require_dicom,
     require_forms,
 )
@@ -211,7 +211,7 @@ class PredictionJob:
         require_dicom(task.scan.id, self.wanted, meta)
         if self.wanted.dicom and meta["gantry_tilt_degrees"]:
             log.warning(
-                "%s: its slices are tilted by %.1f degrees: programs that build an upright volume misplace its "
+                "%s: slices tilted by %.1f degrees: programs that build an upright volume misplace its "
                 "DICOM results; those that show slices do not",
                 task.scan.id,
                 meta["gantry_tilt_degrees"],
