@@ -211,8 +211,8 @@ class PredictionJob:
         require_dicom(task.scan.id, self.wanted, meta)
         if self.wanted.dicom and meta["gantry_tilt_degrees"]:
             log.warning(
-                "%s: slices tilted by %.1f degrees: programs that build an upright volume misplace its "
-                "DICOM results; those that show slices do not",
+                "%s: its slices are tilted by %.1f degrees: programs that build an upright volume misplace "
+                "its DICOM results; those that show slices do not",
                 task.scan.id,
                 meta["gantry_tilt_degrees"],
             )
