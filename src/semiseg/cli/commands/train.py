@@ -149,7 +149,7 @@ def run(
     if resume and overwrite:
         raise options.contradiction("--resume", "--overwrite")
     number = options.fold(fold)
-    for other, said in (("--devices", devices > 1), ("--calibrate", calibrate)):
+    for other, said in (("--devices", devices > 1), ("--calibrate", calibrate), ("--twin", twin)):
         if number == "all" and said:  # what each fold holds out calibrates it
             raise options.contradiction("--fold all", other)
     wanted = configured(
