@@ -107,7 +107,7 @@ class Study:
             seed=cell["seed"],
             run=folder / "run",
             plan=self._run_of(before) / "plan.json" if before else None,
-            warm_start=self._run_of(before) if before else None,
+            start_from=self._run_of(before) if before else None,
             device=options.device,
             workers=0,
             resume=True,

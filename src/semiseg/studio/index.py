@@ -80,7 +80,8 @@ class Index:
 
     def record(self, run: str, name: str) -> Row | None:
         """What a run's prediction of a case leaves beside it."""
-        return self._of_run(run).get(name, (0, None))[1]
+        found = self._of_run(run).get(name)
+        return None if found is None else found[1]
 
     def _newest_run(self) -> str | None:
         runs = self.places.predicted_runs()
@@ -94,7 +95,7 @@ class Index:
         folders = [self.places.predictions_of(run) for run in self.places.predicted_runs()]
         return _times([*folders, self.places.ranking])
 
-    def _of_run(self, run: str) -> dict[str, tuple[int, Any]]:
+    def _of_run(self, run: str) -> dict[str, tuple[int, Row]]:
         """Case -> (time, record) of a run's predictions; files that did not change are not read again."""
         folder = self.places.predictions_of(run)
         known = self._records.setdefault(run, {})

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from semiseg import methods
 from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.labeling.store import Labels
 from semiseg.machine import provenance
@@ -53,6 +54,8 @@ class Orders:
         """
         minutes = minutes_of(max_time)
         settings = settings or {}
+        if method is not None and ":" not in method and method not in methods.names():
+            raise unknown_name("method", method, methods.names())
         name = configured(
             method=method, iterations=iterations, max_time=minutes, settings=settings
         ).method.name
@@ -158,7 +161,7 @@ class Orders:
             "--device",
             where,
         ]
-        about = {"run": run, "total": None, "cases": [], "then": []}
+        about: dict[str, Any] = {"run": run, "total": None, "cases": [], "then": []}
         return self.queue.add(folder, words, device=where, title="predict a scan that was sent", **about)
 
     def newest(self) -> str | None:
@@ -172,12 +175,11 @@ class Orders:
             return
         if job["kind"] == "rank":
             self._keep_ranking(job)
-        then, *rest = [*job.get("then", []), None]
-        following = [kind for kind in rest if kind]
+        then: list[str] = list(job.get("then", []))
         try:
-            if then == "predict":
-                self.predict(job["run"], device=job["device"], then=following)
-            elif then == "rank":
+            if then[:1] == ["predict"]:
+                self.predict(job["run"], device=job["device"], then=then[1:])
+            elif then[:1] == ["rank"]:
                 self.rank(run=job["run"], device=job["device"])
         except (DataError, UsageError):  # everything has a label by now, or the queue is full
             return

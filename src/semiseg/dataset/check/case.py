@@ -256,6 +256,9 @@ def mask_digest(array: Voxels) -> str | None:
     return digest.hexdigest()
 
 
+_AT_ONCE = 2**22
+
+
 def value_counts(array: Voxels) -> tuple[dict[int, int], list[float]]:
     """Whole values with their voxel counts, and up to five values that are not whole numbers."""
     odd: list[float] = []
@@ -269,7 +272,11 @@ def value_counts(array: Voxels) -> tuple[dict[int, int], list[float]]:
         return {}, odd
     low, high = int(array.min()), int(array.max())
     if high - low < 1 << 16:
-        counts = np.bincount(array.ravel().astype(np.int64) - low)
+        counts = np.zeros(high - low + 1, np.int64)
+        flat = array.ravel(order="K")
+        for start in range(0, flat.size, _AT_ONCE):  # as int64 the whole would take eight times its memory
+            part = flat[start : start + _AT_ONCE].astype(np.int64) - low
+            counts += np.bincount(part, minlength=len(counts))
         return {low + int(i): int(counts[i]) for i in np.flatnonzero(counts)}, odd
     values, times = np.unique(array, return_counts=True)
     return {int(v): int(n) for v, n in zip(values, times, strict=True)}, odd
@@ -309,5 +316,7 @@ def examine_label(case: LabeledCase, root: Path) -> Finding:
         DataError: the image's header cannot be read.
     """
     look = _Look(case, root)
-    look.label(case.label, case_header(case).grid)
+    look.grids.append((case.images[0], case_header(case).grid))
+    look.label(case.label)
+    look.compare_grids()
     return look.finding

@@ -31,7 +31,8 @@ def ask(desk: TheDesk, user: User, a: str, b: str) -> Json:
 def judge(desk: TheDesk, user: User, body: Judgment) -> Json:
     """Keep a judgment, and give the next pair."""
     pair = desk.reviews.judge(body.pair, body.score)
-    return _next(desk, *sorted((pair.left, pair.right)), user)
+    first, second = sorted((pair.left, pair.right))
+    return _next(desk, first, second, user)
 
 
 @router.get("/{pair}/{side}.nii")

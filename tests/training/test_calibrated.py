@@ -1,4 +1,4 @@
-"""A training that begins with the weights of another one; a run that knows what its doubt is worth."""
+"""A run that knows what its doubt is worth: by its validation list, or by folds of its labels."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from semiseg.training.warm import require_unseen
 from tests.factories import make_dataset
 
 import semiseg
@@ -17,11 +15,11 @@ from semiseg.dataset.case import PatientRule
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.split_file import SplitFile
 from semiseg.errors import SemisegError
-from semiseg.networks import checkpoint
 from semiseg.prediction.calibration import FILE, Calibration, Known
 from semiseg.runs.run import Run
 from semiseg.settings.config import Config
 from semiseg.training.calibrate import calibrate, folds_of
+from semiseg.training.start_from import require_unseen
 
 SMALL: dict[str, Any] = {"plan.patch": [16, 16, 16], "plan.features": [4, 8]}
 
@@ -45,10 +43,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     return folder, run
 
 
-def weights(run: Run) -> dict[str, torch.Tensor]:
-    return checkpoint.load(run.folder / "checkpoints" / "final.ckpt", checkpoint.MODEL)["predictor"]
-
-
 def test_a_validation_list_calibrates_the_run(trained: tuple[Path, Run], tmp_path: Path) -> None:
     folder, run = trained
     found = Calibration.load(run.folder / FILE)
@@ -60,28 +54,6 @@ def test_a_validation_list_calibrates_the_run(trained: tuple[Path, Run], tmp_pat
     expected = record["expected_dice"]
     assert 0 <= expected["low"] <= expected["value"] <= expected["high"] <= 1
     assert expected["coverage"] == pytest.approx(0.8)
-
-
-def test_a_warm_start_begins_where_the_other_run_ended(trained: tuple[Path, Run], tmp_path: Path) -> None:
-    folder, run = trained
-    still = {"optimizer.lr": 1e-12, "optimizer.weight_decay": 0}
-    warm = semiseg.train(
-        folder, method="mean_teacher", iterations=1, settings={**SMALL, **still}, run=tmp_path / "warm",
-        plan=run.folder / "plan.json", warm_start=run.folder, device="cpu", workers=0,
-    )  # fmt: skip
-    before, after = weights(run), weights(warm)
-    assert before.keys() == after.keys()
-    learned = [key for key, value in before.items() if value.is_floating_point() and "running" not in key]
-    assert all(torch.allclose(before[key], after[key], atol=1e-6) for key in learned)
-    assert warm.manifest["warm_start"] == str(run.folder)
-
-
-def test_what_a_run_holds_out_was_not_learned_before(trained: tuple[Path, Run]) -> None:
-    folder, run = trained
-    names = [f"case_{i:02d}" for i in range(6)]
-    (folder / "splits.json").write_text(json.dumps({"order": names[1:], "val": names[:1]}))
-    with pytest.raises(SemisegError, match="has learned from case_00, which is held out"):
-        require_unseen(run.folder, Dataset.open(folder).split())
 
 
 def test_folds_keep_patients_together() -> None:
@@ -122,3 +94,12 @@ def test_folds_of_the_labels_calibrate_a_run_without_a_validation_list(
         assert set(labeled) == set(split["labeled"]) - set(held)
         assert select == "last"  # nothing is chosen on what is left out
     calibrate(run, dataset, lambda *_: pytest.fail("it is calibrated already"))
+
+
+def test_what_a_run_holds_out_was_not_learned_before(trained: tuple[Path, Run]) -> None:
+    folder, run = trained
+    learned = run.split["labeled"]
+    others = [f"case_{i:02d}" for i in range(6) if f"case_{i:02d}" not in learned]
+    (folder / "splits.json").write_text(json.dumps({"order": others, "val": learned[:1]}))
+    with pytest.raises(SemisegError, match=f"has learned from {learned[0]}, which is held out"):
+        require_unseen(run.folder, Dataset.open(folder).split())
