@@ -1,4 +1,4 @@
-"""What `semiseg convert` costs on a data set of very many scans: time, memory, disk, with links and without.
+"""What `semiseg convert` costs on very many scans: time, memory and disk, with links and without.
 
     python benchmarks/many_files.py [--unlabeled 2000] [--labeled 50]
 

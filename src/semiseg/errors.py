@@ -38,6 +38,8 @@ class SemisegError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")  # for whoever sees the traceback, as in a notebook
         self.code = code or self.default_code
         self.details = dict(details or {})
 

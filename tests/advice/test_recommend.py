@@ -13,7 +13,7 @@ from tests.factories import make_dataset
 
 import semiseg
 from semiseg import methods
-from semiseg.advice import words
+from semiseg.advice import format as formatted
 from semiseg.advice.advise import Advice
 from semiseg.advice.rank import PAPER_SHARE, Choice, claimed, gain, kept_share, rank, usual_points
 from semiseg.advice.rules import RULES, SHORTEST
@@ -298,7 +298,7 @@ def test_memory_that_no_patch_fits_is_said(tmp_path):
 @given(SITUATIONS, st.floats(0.3, 4), st.floats(0.1, 60))
 def test_the_text_fits_eighty_columns_and_always_names_supervised(situation, memory, minutes):
     situation = dataclasses.replace(situation, memory_gb=memory, minutes=minutes)
-    text = words.text(Advice(situation, tuple(rank(situation)), ("D",)))
+    text = formatted.text(Advice(situation, tuple(rank(situation)), ("D",)))
     lines = [line for line in text.splitlines() if "semiseg train" not in line]
     assert max(map(len, lines)) <= 80
     assert "--method supervised" in text

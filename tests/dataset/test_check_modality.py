@@ -88,6 +88,17 @@ def test_labels_that_lie_flipped_on_their_ct(
         assert f"axis {'yz'[max(max(flips)) - 1]}" in problems[0].got
 
 
+def test_the_channel_off_the_labels_grid_is_the_odd_one_though_it_comes_first(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path, labeled=1, unlabeled=1, test=0, channels=2, shape=SHAPE)
+    for case, part in (("case_00", "imagesTr"), ("un_00", "imagesUn")):
+        path = folder / part / f"{case}_0000.nii.gz"
+        save(path, load(path)[1:])
+    assert [p.file for p in found(folder, "SHAPE_MISMATCH")] == [
+        "imagesTr/case_00_0000.nii.gz",
+        "imagesUn/un_00_0001.nii.gz",
+    ]
+
+
 def test_one_fault_of_many_cases_is_one_line(tmp_path: Path) -> None:
     folder = make_dataset(tmp_path, labeled=6, unlabeled=0, test=0, channels=2, shape=SHAPE)
     content = json.loads((folder / "dataset.json").read_text())

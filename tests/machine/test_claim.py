@@ -67,6 +67,16 @@ def test_a_folder_in_use_is_refused_with_the_name_of_who_is_there(tmp_path: Path
         assert "-o" in caught.value.hint
 
 
+def test_what_a_killed_holder_half_wrote_goes_with_the_next_one(tmp_path: Path) -> None:
+    left, mine = tmp_path / ".0123456789abcdef.tmp", tmp_path / ".notes.tmp"
+    for beside in (True, False):
+        left.write_bytes(b"half")
+        mine.write_bytes(b"mine")
+        with held(tmp_path / "out.nii.gz" if beside else tmp_path, "-o", beside=beside):
+            assert left.exists() == beside  # others may be writing there
+            assert mine.exists()
+
+
 def test_nothing_stays_behind(tmp_path: Path) -> None:
     with held(tmp_path / "a" / "b", "-o"):
         assert (tmp_path / "a" / "b" / LOCK).is_file()

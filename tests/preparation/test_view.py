@@ -11,8 +11,9 @@ from semiseg import methods
 from semiseg.dataset.dataset import Dataset
 from semiseg.machine import hardware
 from semiseg.machine.hardware import Accelerator
-from semiseg.preparation.fingerprint import CaseFacts, ChannelFacts, Fingerprint
+from semiseg.preparation.fingerprint import ChannelFacts, Fingerprint
 from semiseg.preparation.layout import lay_out_dataset
+from semiseg.preparation.measure import CaseFacts
 from semiseg.preparation.network_size import (
     Load,
     Memory,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -223,3 +225,19 @@ def test_five_thousand_cases_are_listed_at_once(tmp_path: Path) -> None:
     found = web.get("/api/cases?size=60&page=40&sort=size&search=un").json()
     assert (found["total"], len(found["cases"])) == (4999, 60)
     assert time.perf_counter() - began < 2.0  # 0.1 s on an idle machine
+
+
+def test_a_review_does_not_say_which_run_is_which(web: TestClient, folder: Path, predicted: str) -> None:
+    other = folder / "studio" / "predictions" / "round-002"
+    shutil.copytree(folder / "studio" / "predictions" / predicted, other)
+    asked = web.get(f"/api/review?a={predicted}&b=round-002").json()
+    assert (asked["done"], asked["total"]) == (0, 3)
+    assert "round" not in json.dumps(asked)
+    assert web.get(asked["left_url"]).status_code == 200
+    for score in (1, 3, 5):
+        assert web.post("/api/review", json={"pair": asked["pair"], "score": 9}).status_code == 400
+        asked = web.post("/api/review", json={"pair": asked["pair"], "score": score}).json()
+    assert (asked["pair"], asked["done"]) == (None, 3)
+    rows = list(csv.DictReader(io.StringIO(web.get("/api/review.csv").text)))
+    assert len({row["case"] for row in rows}) == 3
+    assert [row["preferred"] for row in rows] == [rows[0]["left"], "", rows[2]["right"]]

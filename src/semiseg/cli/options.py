@@ -106,7 +106,10 @@ Fold = Annotated[
 FoldOrAll = Annotated[
     str | None,
     typer.Option(
-        "--fold", metavar="N|all", help="Hold out one fold of the labeled cases, or train each fold in turn."
+        "--fold",
+        metavar="N|all",
+        help="Hold out fold N of the labeled cases, or train all folds in turn.",
+        rich_help_panel=DATA,
     ),
 ]
 Recipe = Annotated[

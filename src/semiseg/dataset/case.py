@@ -83,6 +83,11 @@ class PatientRule:
             return f"{given!r} ({error})"
         return cls(given, pattern=pattern) if pattern.groups == 1 else f"{given!r}"
 
+    @property
+    def written(self) -> int | str | dict[str, str]:
+        """As it stands under ``group_by_patient``."""
+        return dict(self.table) or self.prefix or self.text
+
     def patient(self, case: str) -> str | None:
         """The patient of ``case``, or None when the rule does not fit its name."""
         if self.table:
@@ -270,7 +275,7 @@ def _other_grid(grid: Grid, wanted: Grid, path: Path, reference: Path, case: str
         what = f"its corners lie up to {gap:.3g} mm away ({voxels:.2g} voxels; {grid.unlike(wanted)})"
     return DataError(
         f"{case}: {path.name} does not lie on the grid of {reference.name}: {what}",
-        hint="resample it onto the image, or mend its header; `semiseg check` finds all such cases",
+        hint="resample it onto the image, or fix its header; `semiseg check` finds all such cases",
         code="GEOMETRY",
         details={"case": case, "file": str(path)},
     )

@@ -19,7 +19,7 @@ from typing import Any
 
 from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.description import Description, read_description
-from semiseg.dataset.files import Scan, num_training, scan
+from semiseg.dataset.files import FolderContents, num_training, scan
 from semiseg.dataset.folds import CaseIds, fold_count, with_folds
 from semiseg.dataset.problem import Problem, raise_if_any
 from semiseg.dataset.split import Budget, Split, make_split
@@ -182,7 +182,7 @@ def _published_order(annotated: Sequence[LabeledCase], splits: SplitFile | None)
     return tuple(sorted(annotated, key=lambda case: (place.get(case.id, len(place)), case.id)))
 
 
-def _notices(description: Description, found: Scan) -> list[str]:
+def _notices(description: Description, found: FolderContents) -> list[str]:
     notices = list(found.notices)
     warnings = [p for p in found.problems if p.severity == "warning"]
     count = num_training(description, found)

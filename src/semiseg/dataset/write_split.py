@@ -16,6 +16,7 @@ from semiseg.dataset.folds import (
     fold_count,
     foldable,
     groups_of,
+    in_no_fold,
     patient_rule,
     share_of,
     with_folds,
@@ -100,7 +101,7 @@ def split(
         known = replace(known, patients=_rule(group, known, ids))
         rule = known.patients if group is not None else common_rule(known.patients, ids)
         if rule is not None and (group is not None or "group_by_patient" not in content):
-            content["group_by_patient"] = rule.prefix or rule.text
+            content["group_by_patient"] = rule.written
         groups = groups_of(known, ids, seed)
         made = SplitLists(file, (), (), len(groups), [_whose(known, groups)])
         if wanted == "val":
@@ -203,6 +204,12 @@ def keep_folds(dataset: Dataset, count: int) -> Dataset:
     long as the labeled cases are.
     """
     if dataset.splits is not None and dataset.splits.cross_validation:
+        if without := in_no_fold(dataset.splits, dataset.ids):
+            log.warning(
+                "%d labeled cases are in no fold of %s and serve as unlabeled ones (%s); "
+                "`semiseg split DATASET --overwrite` deals anew",
+                *(len(without), dataset.splits.source, some(without)),
+            )
         return dataset
     try:
         made = split(dataset, folds=count)

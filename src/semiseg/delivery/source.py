@@ -59,7 +59,9 @@ class Source:
     @property
     def config(self) -> dict[str, Any]:
         """The run's configuration without paths."""
-        cleaned: dict[str, Any] = without_paths(self.run.config.model_dump(mode="json"))
+        tree = self.run.config.model_dump(mode="json")
+        tree["start"]["file"] = None  # where the first weights lay is nobody's business
+        cleaned: dict[str, Any] = without_paths(tree)
         return cleaned
 
     def checkpoint(self) -> dict[str, Any]:
@@ -122,7 +124,11 @@ def facts(run: Run, member: Member) -> dict[str, Any]:
     described = _json_of(run.folder / "dataset.json")
     split = _json_of(run.folder / "splits.json")
     counts = {key: len(split[name]) for key, name in PARTS.items() if isinstance(split.get(name), list)}
-    texts = {key: described[key] for key in ("license", "licence", "reference") if described.get(key)}
+    texts = {
+        key: described[key]
+        for key in ("license", "licence", "reference", "file_ending")
+        if described.get(key)
+    }
     found = {
         **{key: manifest[key] for key in OF_A_MANIFEST if key in manifest},
         "network": member.source.get("network"),
@@ -135,7 +141,13 @@ def facts(run: Run, member: Member) -> dict[str, Any]:
     return cleaned
 
 
-PARTS = {"labeled": "labeled", "unlabeled": "unlabeled", "validation": "val", "test": "test"}
+PARTS = {
+    "labeled": "labeled",
+    "unlabeled": "unlabeled",
+    "validation": "val",
+    "held_out": "held_out",
+    "test": "test",
+}
 """Count of cases -> their list in ``splits.json``."""
 
 
@@ -143,8 +155,8 @@ def scores(run: Run) -> list[dict[str, Any]]:
     """Means and 95 % intervals over cases of what ``semiseg evaluate`` wrote into the run, if it did."""
     from semiseg.comparison.compare import compare
 
-    places = [name for name in ("test", "validation") if (run.folder / name / "summary.json").is_file()]
-    if not places:
+    places = (run.folder / name / "summary.json" for name in ("test", "held_out", "validation"))
+    if not any(place.is_file() for place in places):
         return []
     try:
         found = compare([run.folder]).groups

@@ -12,6 +12,7 @@ from semiseg.drawing.overlay import (
     PLANE,
     SAGITTAL,
     Array,
+    View,
     best_cut,
     draw_cut,
     intensity_window,
@@ -21,6 +22,7 @@ from semiseg.drawing.palette import colors
 from semiseg.machine.files import replacing
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _HEIGHT, _WIDTH = 4.0, 10.0
@@ -86,10 +88,9 @@ def scan_figure(
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
+    flat = labels.ndim == 2
     image, labels, spacing = _upright(image, labels, affine, rows_first)
-    views = (
-        (PLANE,) if labels.ndim == 3 and len(affine) and labels.shape[2] == 1 else (AXIAL, CORONAL, SAGITTAL)
-    )
+    views = [PLANE] if flat else [view for view in _LEFT if _wide(labels, view)] or [AXIAL]
     values = list(structures.values())
     shades = list(palette) or colors(len(values))
     cuts = [best_cut(view, [labels], [], values, spacing) for view in views]
@@ -103,7 +104,7 @@ def scan_figure(
         axis.set_axis_off()
         draw_cut(axis, cut, image, window, labels, None, values, shades)
         if cut.view in _LEFT:
-            axis.text(0.02, 0.5, _LEFT[cut.view], transform=axis.transAxes, color="white", fontsize=9)
+            _mark(axis, _LEFT[cut.view])
     lines = [Line2D([], [], color=shade, linewidth=2) for shade in shades]
     names = [f"{name} {(notes or {}).get(name, '')}".strip() for name in structures]
     figure.legend(
@@ -120,20 +121,31 @@ def scan_figure(
     return figure
 
 
+def _wide(volume: Array, view: View) -> bool:
+    """Whether the view shows more than a line of voxels, as it does not across a single slice."""
+    return min(size for axis, size in enumerate(volume.shape) if axis != view.axis) > 1
+
+
+def _mark(axis: Axes, text: str) -> None:
+    """A letter at the left edge, on light and on dark images."""
+    from matplotlib.patheffects import withStroke
+
+    rim = withStroke(linewidth=2, foreground="black")
+    axis.text(0.02, 0.5, text, transform=axis.transAxes, color="white", fontsize=9, path_effects=[rim])
+
+
 def _upright(
     image: Array, labels: Array, affine: Array, rows_first: bool
 ) -> tuple[Array, Array, tuple[float, float, float]]:
     """Both as (across, down, through), and mm per axis; volumes in RAS order."""
-    if labels.ndim == 3:
-        import numpy as np
+    import numpy as np
 
+    if labels.ndim == 3:
         turned, spacing = to_ras(labels, affine)
         if image.ndim == 3:
             return to_ras(image, affine)[0], turned, spacing
         channels = [to_ras(channel, affine)[0] for channel in np.moveaxis(image, -1, 0)]
         return np.stack(channels, -1), turned, spacing
-    import numpy as np
-
     mm = [float(s) for s in np.linalg.norm(affine[:3, :2], axis=0)]
     if rows_first:
         image, labels, mm = np.swapaxes(image, 0, 1), labels.T, mm[::-1]

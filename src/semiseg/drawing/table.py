@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from semiseg.drawing.tabular import Tabular
+
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
@@ -67,7 +69,7 @@ class TableCell:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Tabular):
     """Rows of cells with a title above and notes below.
 
     Attributes:
@@ -83,6 +85,10 @@ class Table:
     rows: tuple[tuple[TableCell, ...], ...]
     notes: tuple[str, ...] = ()
     rules: frozenset[int] = frozenset()
+
+    def tables(self) -> Sequence[Table]:
+        """Itself."""
+        return [self]
 
     def sort_key(self, row: int, column: int) -> float | str:
         """What a row is sorted by; blank for NaN and None, which stay last, and 1e300 for infinity."""

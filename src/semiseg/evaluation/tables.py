@@ -78,6 +78,16 @@ def metrics_csv(evaluation: Evaluation) -> str:
     return csv_rows(rows, ["case", "class", "label", *METRICS])
 
 
+def tables_of(evaluation: Evaluation) -> list[Table]:
+    """What a notebook shows: mean ± SD for each class."""
+    return [table(evaluation)]
+
+
+def records_of(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """A row for each case and class, with every metric."""
+    return [{"case": case.case, "class": label, **row} for case, label, _, row in each_value(evaluation)]
+
+
 def rich_table(evaluation: Evaluation) -> RichTable:
     """The table of :func:`table` for the terminal."""
     return terminal(table(evaluation))

@@ -153,9 +153,9 @@ def read_entries(path: Path) -> Iterator[Entry]:
             continue
 
 
-def stamped(by: str) -> dict[str, str]:
-    """Who and when, as an entry has them."""
-    return {"by": printable(by)[:120] or user(), "time": provenance.now()}
+def entry_of(case: str, event: str, by: str, **about: Any) -> Entry:
+    """An entry of now, by somebody; an empty name is the user of this process."""
+    return Entry(case, event, by=printable(by)[:120] or user(), time=provenance.now(), **about)
 
 
 def user() -> str:

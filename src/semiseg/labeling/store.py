@@ -10,6 +10,7 @@ import hashlib
 import logging
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ from semiseg.dataset.problem import Problem
 from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.images.grid import Grid, Volume, turned
 from semiseg.labeling import lists
-from semiseg.labeling.ledger import STUDIO, Entry, Ledger, stamped
+from semiseg.labeling.ledger import STUDIO, Entry, Ledger, entry_of
 from semiseg.machine.files import held, remove_leftovers
 
 log = logging.getLogger("semiseg.labeling")
@@ -72,6 +73,7 @@ class Labels:
 
     def __init__(self, dataset: str | Path) -> None:
         self.root = locate(dataset)
+        self._lock = threading.RLock()  # no thread looks at the folder while another moves files in it
         self.ledger = Ledger(self.root)
         if self.ledger.last is not None:
             with self._held():
@@ -80,6 +82,10 @@ class Labels:
 
     def reload(self) -> None:
         """Read the folder again; labels that something else has changed become versions of their own."""
+        with self._lock:
+            self._reload()
+
+    def _reload(self) -> None:
         self.dataset = Dataset.open(self.root)
         self.description, _ = read_description(self.root)
         self.test = {case.id: case for case in self.dataset.test}
@@ -124,18 +130,6 @@ class Labels:
         current = version == self.version(name) and isinstance(case, LabeledCase)
         return case.label if current and isinstance(case, LabeledCase) else None
 
-    def check(self, name: str, volume: Volume) -> tuple[NDArray[Any], list[Problem]]:
-        """The label as it would be written, and everything that ``semiseg check`` would say of it.
-
-        Raises:
-            DataError: it lies on another grid, or holds values that are no whole numbers.
-        """
-        case = self.case(name)
-        array = on_grid(volume, case_header(case).grid, name)
-        with self._candidate(case, array) as path:
-            labeled = LabeledCase(case.id, case.images, path)
-            return array, check_label(labeled, self.description, self.root)
-
     def save(self, name: str, volume: Volume, *, base: int, origin: Origin) -> Saved:
         """Make ``volume`` the label of a case.
 
@@ -151,30 +145,37 @@ class Labels:
             DataError: the label has an error that ``semiseg check`` would tell (``BAD_LABEL``).
         """
         case = self.case(name)
-        array, problems = self.check(name, volume)
-        errors = [problem for problem in problems if problem.severity == "error"]
-        if errors:
-            raise bad_label(name, errors)
-        with self._held(), self._candidate(case, array) as candidate:
-            self.reload()
-            case, current = self.case(name), self.version(name)
-            number = max(self.ledger.newest(name), current) + 1
-            entry = Entry(
-                name, "label", number, origin.source, since=base, run=origin.run, model=origin.model,
-                agreement=origin.agreement, sha256=_digest(array), **stamped(origin.by),
-            )  # fmt: skip
-            kept = self._kept(name, number)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            self._keep_current(case)
-            _copy(candidate, kept)
-            if base != current:
-                self.ledger.append(replace(entry, event="conflict"))
-                raise self._outdated(name, base, current, number)
-            self.ledger.append(replace(entry, state=_state(kept)))
-            self._put(name, kept)
-            self.reload()
-        warnings = tuple(problem.sentence() for problem in problems)
-        return Saved(name, number, warnings)
+        array = on_grid(volume, case_header(case).grid, name)
+        with self._candidate(case, array) as candidate:
+            labeled = LabeledCase(case.id, case.images, candidate)
+            problems = check_label(labeled, self.description, self.root)
+            errors = [problem for problem in problems if problem.severity == "error"]
+            if errors:
+                raise bad_label(name, errors)
+            with self._held():
+                number = self._save(name, array, candidate, base, origin)
+        return Saved(name, number, tuple(problem.sentence() for problem in problems))
+
+    def _save(self, name: str, array: NDArray[Any], candidate: Path, base: int, origin: Origin) -> int:
+        """Make a checked file the next version."""
+        self.reload()
+        case, current = self.case(name), self.version(name)
+        number = max(self.ledger.newest(name), current) + 1
+        entry = entry_of(
+            name, "label", origin.by, version=number, source=origin.source, since=base, run=origin.run,
+            model=origin.model, agreement=origin.agreement, sha256=_digest(array),
+        )  # fmt: skip
+        kept = self._kept(name, number)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        self._keep_current(case)
+        _copy(candidate, kept)
+        if base != current:
+            self.ledger.append(replace(entry, event="conflict"))
+            raise self._outdated(name, base, current, number)
+        self.ledger.append(replace(entry, state=_state(kept)))
+        self._put(name, kept)
+        self.reload()
+        return number
 
     def reject(self, name: str, reason: str, by: str = "") -> None:
         """Take a scan out of use; a label that it has is put aside."""
@@ -182,7 +183,7 @@ class Labels:
             self.reload()
             case = self.case(name)
             self._keep_current(case)
-            self.ledger.append(Entry(name, "reject", note=reason[:500], **stamped(by)))
+            self.ledger.append(entry_of(name, "reject", by, note=reason[:500]))
             self._put_aside(case)
             self.reload()
 
@@ -191,7 +192,7 @@ class Labels:
         with self._held():
             self.reload()
             self.case(name)
-            self.ledger.append(Entry(name, "restore", **stamped(by)))
+            self.ledger.append(entry_of(name, "restore", by))
             self._put_back(name)
             self.reload()
 
@@ -200,7 +201,7 @@ class Labels:
 
     @contextmanager
     def _held(self) -> Iterator[None]:
-        with held(self.root, "DATASET", patience=PATIENCE):
+        with self._lock, held(self.root, "DATASET", patience=PATIENCE):
             yield
 
     @contextmanager
@@ -226,8 +227,9 @@ class Labels:
             kept.parent.mkdir(parents=True, exist_ok=True)
             _copy(case.label, kept)
         if self.ledger.current(case.id) is None:
+            state = _state(case.label)
             self.ledger.append(
-                Entry(case.id, "label", version, "dataset", state=_state(case.label), **stamped("dataset"))
+                entry_of(case.id, "label", "dataset", version=version, source="dataset", state=state)
             )
 
     def _put(self, name: str, kept: Path) -> None:
@@ -282,10 +284,8 @@ class Labels:
         kept = self._kept(case.id, number)
         kept.parent.mkdir(parents=True, exist_ok=True)
         _copy(case.label, kept)
-        told = stamped("another program")
-        self.ledger.append(
-            Entry(case.id, "label", number, "outside", since=number - 1, state=_state(case.label), **told)
-        )
+        told = {"version": number, "source": "outside", "since": number - 1, "state": _state(case.label)}
+        self.ledger.append(entry_of(case.id, "label", "another program", **told))
 
     def _outdated(self, name: str, base: int, current: int, kept: int) -> UsageError:
         entry = self.ledger.current(name)

@@ -204,7 +204,7 @@ def typiclust(pool: Pool, n: int, *, neighbors: int = 20) -> list[Choice]:
         open_ones = [i for i in members if names[i] not in taken]
         typical = {i: _typicality(vectors, i, members, neighbors) for i in open_ones}
         best = max(typical, key=lambda i: typical[i])
-        chosen.append(Choice(names[best], typical[best], f"typical of {len(members)} scans that look alike"))
+        chosen.append(Choice(names[best], typical[best], _alike(len(members))))
         taken.add(names[best])
     return chosen
 
@@ -291,6 +291,10 @@ def _score(doubt: dict[str, Any], kind: str | None) -> float | None:
 
 def _distances(vectors: Vectors, center: int) -> Vectors:
     return np.asarray(np.linalg.norm(vectors - vectors[center], axis=1))
+
+
+def _alike(count: int) -> str:
+    return f"typical of {count} scans that look alike" if count > 1 else "unlike every other scan"
 
 
 def _typicality(vectors: Vectors, i: int, members: list[int], neighbors: int) -> float:

@@ -17,7 +17,7 @@ from semiseg.prediction.results import palette_of, picture_of
 from semiseg.preparation.unlike import unlike
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segmented:
     """A prediction in memory. Label map, probabilities and uncertainty are of the kind that the image was.
 
@@ -41,7 +41,11 @@ class Segmented:
     volumes: dict[str, float] = field(default_factory=dict)
     unit: str = "mL"
     notices: tuple[str, ...] = ()
-    _scene: tuple[Any, ...] = field(default=(), repr=False)
+    _scene: tuple[Any, ...] = ()
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {size:.4g} {self.unit}" for name, size in self.volumes.items())
+        return f"Segmented({sizes})"
 
     def figure(self) -> Any:
         """A matplotlib figure: the most telling slices with the outlines of what was found."""
@@ -60,7 +64,7 @@ class Segmented:
 
     def to_frame(self) -> Any:
         """The volumes as a pandas DataFrame: one row for each class or region."""
-        from semiseg.drawing.table import frame_of
+        from semiseg.drawing.tabular import frame_of
 
         rows = [{"class": name, "volume": size, "unit": self.unit} for name, size in self.volumes.items()]
         return frame_of(rows)

@@ -7,7 +7,6 @@ n / (n + 1).
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -176,10 +175,10 @@ Line = tuple[float, float]
 
 def _fit(x: Any, y: Any) -> Line:
     """Slope (not above 0: more doubt is no better) and intercept, by medians of pairs."""
-    pairs = [
-        (y[j] - y[i]) / (x[j] - x[i]) for i, j in itertools.combinations(range(len(x)), 2) if x[i] != x[j]
-    ]
-    slope = min(float(np.median(pairs)) if pairs else 0.0, 0.0)
+    one, other = np.triu_indices(len(x), 1)
+    apart = x[one] != x[other]
+    slopes = (y[other] - y[one])[apart] / (x[other] - x[one])[apart]
+    slope = min(float(np.median(slopes)) if slopes.size else 0.0, 0.0)
     return slope, float(np.median(y - slope * x))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from semiseg.inference.accumulate import Slab
@@ -14,6 +13,10 @@ from semiseg.preparation.plan import Plan
 SCORES = ("entropy", "inside", "soft_dice")
 """The candidates, each larger where the prediction is worse: the entropy summed over the scan and divided by
 the predicted volume; the mean entropy within the prediction; 1 - Soft Dice Confidence."""
+
+
+VOXELS_AT_ONCE = 2**20
+"""So that a large slab needs no copies of itself."""
 
 
 class Doubt:
@@ -27,34 +30,31 @@ class Doubt:
         self._plan = plan
         self._names = list(plan.structures)
         self._entropy = self._inside = self._volume = 0.0
-        self._sums: Tensor | None = None
+        self._sums: list[list[float]] = [[0.0] * 4 for _ in self._names]
+        self._seen = False
 
     def add(self, slab: Slab) -> None:
-        """Take (K, rows, T1, T2) probabilities on the networks' grid."""
+        """Take (K, rows, T1, T2) probabilities on the networks' grid, a few rows at a time."""
         scores = slab.probabilities
+        self._seen = True
+        rows = max(1, VOXELS_AT_ONCE // (scores.shape[2] * scores.shape[3]))
+        for part in scores.split(rows, 1):
+            self._add(part)
+
+    def _add(self, scores: Tensor) -> None:
         regions = bool(self._plan.regions)
         found = entropy(scores, regions=regions)
-        if regions:
-            chosen, shares = scores > 0.5, scores
-            foreground = chosen.any(0)
-        else:
-            winner = scores.argmax(0)
-            foreground = winner > 0
-            shares = scores[1:]
-            kinds = torch.arange(1, len(scores), device=scores.device).reshape(-1, 1, 1, 1)
-            chosen = winner[None] == kinds
-        self._entropy += float(found.sum(dtype=torch.float64))
-        self._inside += float(found[foreground].sum(dtype=torch.float64))
+        winner = None if regions else scores.argmax(0)
+        foreground = (scores > 0.5).any(0) if winner is None else winner > 0
+        self._entropy += float(found.sum())
+        self._inside += float(found[foreground].sum())
         self._volume += float(foreground.sum())
-        axes = (1, 2, 3)
-        parts = (
-            shares.sum(axes),
-            (shares * chosen).sum(axes),
-            chosen.sum(axes).to(shares.dtype),
-            (found * chosen).sum(axes),
-        )
-        sums = torch.stack(parts).double().cpu()
-        self._sums = sums if self._sums is None else self._sums + sums
+        for place, sums in enumerate(self._sums):
+            share = scores[place if regions else place + 1]
+            chosen = share > 0.5 if winner is None else winner == place + 1
+            parts = (share, share[chosen], chosen, found[chosen])
+            for i, values in enumerate(parts):
+                sums[i] += float(values.sum())
 
     def result(self) -> dict[str, Any]:
         """``score`` (the entropy one), all of :data:`SCORES`; per class or region ``confidence`` and
@@ -63,12 +63,11 @@ class Doubt:
         Soft Dice Confidence is 2 sum(p y) / (sum p + sum y), where y is the prediction (Borges et al. 2024,
         arXiv 2402.10665), here the mean over the classes that were predicted.
         """
-        if self._sums is None:
+        if not self._seen:
             return {}
         volume = max(self._volume, 1.0)
-        share, both, hard, own = self._sums
-        soft = (2 * both / (share + hard).clamp_min(1e-12)).tolist()
-        there = [value for value, count in zip(soft, hard.tolist(), strict=True) if count > 0]
+        soft = [2 * both / max(share + hard, 1e-12) for share, both, hard, _ in self._sums]
+        there = [value for value, (_, _, hard, _) in zip(soft, self._sums, strict=True) if hard]
         score = self._entropy / volume
         return {
             "score": _short(score),
@@ -77,8 +76,8 @@ class Doubt:
             "soft_dice": _short(1 - sum(there) / len(there) if there else 1.0),
             "confidence": dict(zip(self._names, map(_short, soft), strict=True)),
             "class_entropy": {
-                name: _short(total / count) if count else None
-                for name, total, count in zip(self._names, own.tolist(), hard.tolist(), strict=True)
+                name: _short(own / hard) if hard else None
+                for name, (_, _, hard, own) in zip(self._names, self._sums, strict=True)
             },
         }
 

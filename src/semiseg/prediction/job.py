@@ -22,7 +22,7 @@ from semiseg.prediction.calibration import of_model
 from semiseg.prediction.doubt import Doubt
 from semiseg.prediction.model import Model, PreparedScan
 from semiseg.prediction.record import (
-    CaseResult,
+    CaseOutcome,
     Outputs,
     grid_dict,
     inputs_state,
@@ -40,7 +40,7 @@ from semiseg.prediction.results import (
     require_dicom,
     require_forms,
 )
-from semiseg.prediction.scans import Scan, stem_of
+from semiseg.prediction.scans import InputScan, stem_of
 from semiseg.preparation.unlike import Unlike, unlike
 
 log = logging.getLogger("semiseg.prediction")
@@ -55,7 +55,7 @@ _FILE_NAME = re.compile(r"\.[A-Za-z]{2,4}$")
 class Task:
     """A scan and where its results go."""
 
-    scan: Scan
+    scan: InputScan
     outputs: Outputs
 
 
@@ -85,7 +85,7 @@ class Inferred(NamedTuple):
     picture: NDArray[Any] | None = None
 
 
-class Job:
+class PredictionJob:
     """A model with its options, applied to many scans.
 
     Args:
@@ -115,7 +115,7 @@ class Job:
         if self.plan.seen is None:
             log.debug("the plan does not tell what its training scans look like: no scan is compared")
 
-    def lay_out(self, scans: Sequence[Scan], inputs: Path, output: Path) -> list[Task]:
+    def lay_out(self, scans: Sequence[InputScan], inputs: Path, output: Path) -> list[Task]:
         """Say where each result goes.
 
         Raises:
@@ -162,13 +162,13 @@ class Job:
 
     def skip_finished(
         self, tasks: Sequence[Task], *, overwrite: bool, resume: bool
-    ) -> dict[Task, CaseResult]:
+    ) -> dict[Task, CaseOutcome]:
         """The scans that need no work, because the same model has predicted them in the same way.
 
         Raises:
             UsageError: files are in the way that are not such predictions, and may not be overwritten.
         """
-        skipped: dict[Task, CaseResult] = {}
+        skipped: dict[Task, CaseOutcome] = {}
         foreign: list[str] = []
         if overwrite:
             return skipped
@@ -182,7 +182,7 @@ class Job:
                 foreign.append(str(present[0]))
             elif is_complete(record, outputs, inputs_state(task.scan.files)):
                 written = {kind: str(path) for kind, path in outputs.files().items()}
-                skipped[task] = CaseResult(
+                skipped[task] = CaseOutcome(
                     task.scan.id,
                     "skipped",
                     0.0,
@@ -209,10 +209,17 @@ class Job:
         """
         image, grid, meta = task.scan.load()
         require_dicom(task.scan.id, self.wanted, meta)
+        if self.wanted.dicom and meta["gantry_tilt_degrees"]:
+            log.warning(
+                "%s: its slices are tilted by %.1f degrees: programs that build an upright volume misplace "
+                "its DICOM results; those that show slices do not",
+                task.scan.id,
+                meta["gantry_tilt_degrees"],
+            )
         picture = picture_of(image, self.plan) if self.wanted.picture else None
         return Ready(self.model.prepare(image, grid), grid, meta, unlike(self.plan, image, grid), picture)
 
-    def infer(self, task: Task, ready: Callable[[], Ready]) -> Inferred | CaseResult:
+    def infer(self, task: Task, ready: Callable[[], Ready]) -> Inferred | CaseOutcome:
         """The forward passes of one scan, or what went wrong with it.
 
         Args:
@@ -233,25 +240,25 @@ class Job:
 
         return self._guarded(task, began, work)
 
-    def finish(self, task: Task, inferred: Inferred | CaseResult) -> CaseResult:
+    def finish(self, task: Task, inferred: Inferred | CaseOutcome) -> CaseOutcome:
         """Post-process and write what :meth:`infer` found, in any thread; a failure is handed on.
 
         Raises:
             DeviceError: as there.
         """
-        if isinstance(inferred, CaseResult):
+        if isinstance(inferred, CaseOutcome):
             return inferred
 
-        def work() -> CaseResult:
+        def work() -> CaseOutcome:
             sizes = self._write(task, inferred)
             written = {kind: str(path) for kind, path in task.outputs.files().items()}
             found = [one.as_dict() for one in inferred.unlike]
             seconds, unit = _since(inferred.began), size_unit(inferred.grid)
-            return CaseResult(task.scan.id, "done", seconds, written, sizes, found, unit)
+            return CaseOutcome(task.scan.id, "done", seconds, written, sizes, found, unit)
 
         return self._guarded(task, inferred.began, work)
 
-    def _guarded(self, task: Task, began: float, work: Callable[[], T]) -> T | CaseResult:
+    def _guarded(self, task: Task, began: float, work: Callable[[], T]) -> T | CaseOutcome:
         """What ``work`` returns, or the scan's failure; what concerns all scans is raised."""
         name = task.scan.id
         try:
@@ -328,13 +335,13 @@ class Job:
         same = isinstance(model, dict) and model.get("id") == self.model_dict["id"]
         return same and record.get("options") == self.options
 
-    def _outputs(self, scan: Scan, output: Path, single: bool) -> Outputs:
+    def _outputs(self, scan: InputScan, output: Path, single: bool) -> Outputs:
         labels = output if single else output / f"{scan.id}{scan.ending}"
         return self.wanted.place(labels, stem_of(output) if single else scan.id)
 
-    def _failed(self, name: str, began: float, error: SemisegError) -> CaseResult:
+    def _failed(self, name: str, began: float, error: SemisegError) -> CaseOutcome:
         told = {key: value for key, value in error.as_dict().items() if key != "ok"}
-        return CaseResult(name, "failed", _since(began), error=told)
+        return CaseOutcome(name, "failed", _since(began), error=told)
 
 
 def _since(began: float) -> float:

@@ -19,19 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from semiseg import images
+from semiseg.drawing.bar import notebook_bar
 from semiseg.errors import DataError, unknown_name
 from semiseg.images.dicom_results import NEUTRAL
 from semiseg.machine.files import held, write_json
-from semiseg.prediction.job import Job, Ready, Task
+from semiseg.prediction.job import PredictionJob, Ready, Task
 from semiseg.prediction.model import QUALITY, Model
-from semiseg.prediction.record import REPORT_NAME, CaseResult, PredictionReport
+from semiseg.prediction.record import REPORT_NAME, CaseOutcome, PredictionReport
 from semiseg.prediction.results import Wanted, forms
-from semiseg.prediction.scans import Scan, find_scans
+from semiseg.prediction.scans import InputScan, find_scans
 from semiseg.prediction.terminology import read_terminology
 from semiseg.prediction.volumes import VolumeTable
 
 __all__ = [
-    "CaseResult",
+    "CaseOutcome",
     "PredictionReport",
     "predict",
 ]
@@ -116,6 +117,7 @@ def predict(
         DeviceError: the device is missing, or one window does not fit into its memory.
     """
     began = time.monotonic()
+    progress = progress or notebook_bar("predict")
     if quality not in QUALITY:
         raise unknown_name("quality", quality, QUALITY)
     wanted = Wanted(forms(to), uncertainty, save_probabilities, overlay)
@@ -130,7 +132,7 @@ def predict(
     changed = QUALITY[quality] | ({} if mirror is None else {"mirror": mirror}) | dict(overrides or {})
     model = model.with_settings(**changed)
     tell_unmirrored(model)
-    job = Job(model, wanted)
+    job = PredictionJob(model, wanted)
     inputs, output = Path(inputs), Path(output)
     tasks = job.lay_out(_chosen(find_scans(inputs, job.channels), cases, inputs), inputs, output)
     single = images.ending_of(output) is not None and not output.is_dir()
@@ -138,7 +140,7 @@ def predict(
         results = job.skip_finished(tasks, overwrite=overwrite, resume=resume)
         finished = False
 
-        def done(task: Task, result: CaseResult) -> None:
+        def done(task: Task, result: CaseOutcome) -> None:
             results[task] = result
             if progress is not None:
                 progress(len(results), len(tasks))
@@ -192,7 +194,7 @@ def tell_unmirrored(model: Model) -> None:
         log.warning("%s trained without mirrored images: no mirrored views are averaged there", who)
 
 
-def _chosen(scans: list[Scan], cases: Collection[str] | None, inputs: Path) -> list[Scan]:
+def _chosen(scans: list[InputScan], cases: Collection[str] | None, inputs: Path) -> list[InputScan]:
     if cases is None:
         return scans
     if missing := sorted(set(cases) - {scan.id for scan in scans}):
@@ -205,11 +207,11 @@ def _chosen(scans: list[Scan], cases: Collection[str] | None, inputs: Path) -> l
     return [scan for scan in scans if scan.id in set(cases)]
 
 
-Done = Callable[[Task, CaseResult], None]
+Done = Callable[[Task, CaseOutcome], None]
 """Told once for each scan, in order, from the thread that called :func:`run_all`."""
 
 
-def run_all(job: Job, tasks: Sequence[Task], ahead: int, done: Done) -> None:
+def run_all(job: PredictionJob, tasks: Sequence[Task], ahead: int, done: Done) -> None:
     """Predict scans. What goes wrong with one of them is in its result and stops no other.
 
     After an interrupt the result that is being written is finished, and told like the others.
@@ -245,9 +247,9 @@ class _Writing:
 
     def __init__(self, done: Done) -> None:
         self._done = done
-        self._waiting: deque[tuple[Task, Future[CaseResult]]] = deque()
+        self._waiting: deque[tuple[Task, Future[CaseOutcome]]] = deque()
 
-    def add(self, task: Task, future: Future[CaseResult]) -> None:
+    def add(self, task: Task, future: Future[CaseOutcome]) -> None:
         self._waiting.append((task, future))
 
     def collect(self, wait_for: int) -> None:
@@ -267,7 +269,9 @@ class _Writing:
         self._waiting.clear()
 
 
-def _prepared(job: Job, tasks: Sequence[Task], ahead: int) -> Iterator[tuple[Task, Callable[[], Ready]]]:
+def _prepared(
+    job: PredictionJob, tasks: Sequence[Task], ahead: int
+) -> Iterator[tuple[Task, Callable[[], Ready]]]:
     """Each task with a call that gives its input (or raises), once; the next ones are being prepared."""
     waiting: deque[tuple[Task, list[Future[Ready]]]] = deque()
     rest = iter(tasks)

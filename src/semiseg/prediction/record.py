@@ -8,14 +8,18 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.__about__ import __version__
+from semiseg.drawing.tabular import Tabular
 from semiseg.images.grid import Grid
 from semiseg.machine.files import read_json
+
+if TYPE_CHECKING:
+    from semiseg.drawing.table import Table
 
 REPORT_NAME = "prediction_report.json"
 
@@ -34,7 +38,7 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class CaseResult:
+class CaseOutcome:
     """What became of one scan."""
 
     id: str
@@ -52,40 +56,55 @@ class CaseResult:
 
 
 @dataclass(frozen=True)
-class PredictionReport:
+class PredictionReport(Tabular):
     """A finished (or interrupted) prediction of one or many scans."""
 
     output: Path
     model: dict[str, Any]
     options: dict[str, Any]
     device: str
-    cases: list[CaseResult]
+    cases: list[CaseOutcome]
     seconds: float
     interrupted: bool = False
 
     @property
-    def done(self) -> list[CaseResult]:
+    def done(self) -> list[CaseOutcome]:
         """Predicted now."""
         return [case for case in self.cases if case.status == "done"]
 
     @property
-    def skipped(self) -> list[CaseResult]:
+    def skipped(self) -> list[CaseOutcome]:
         """Left as they were, because the same model had predicted them before."""
         return [case for case in self.cases if case.status == "skipped"]
 
     @property
-    def failed(self) -> list[CaseResult]:
+    def failed(self) -> list[CaseOutcome]:
         """Not predicted; each says why."""
         return [case for case in self.cases if case.status == "failed"]
 
     @property
-    def unlike(self) -> dict[str, list[CaseResult]]:
+    def unlike(self) -> dict[str, list[CaseOutcome]]:
         """Kind -> scans that are unlike the training scans in it; now or when they were predicted."""
-        kinds: dict[str, list[CaseResult]] = {}
+        kinds: dict[str, list[CaseOutcome]] = {}
         for case in self.cases:
             for one in case.unlike:
                 kinds.setdefault(one["kind"], []).append(case)
         return kinds
+
+    def tables(self) -> Sequence[Table]:
+        """A row for each scan: what became of it, and how large each class is."""
+        from semiseg.drawing.table import Table, TableCell, heads
+
+        names = list(dict.fromkeys(name for case in self.cases for name in case.sizes))
+        rows = []
+        for case in self.cases:
+            why = str((case.error or {}).get("message", ""))
+            cells = [TableCell(case.id), TableCell(case.status, {"status": case.status}, state=case.status)]
+            sizes = [(name, case.sizes.get(name)) for name in names]
+            cells += [TableCell("" if v is None else f"{v:.4g} {case.unit}", {name: v}) for name, v in sizes]
+            rows.append((*cells, TableCell(why)))
+        counts = f"{len(self.done)} predicted, {len(self.skipped)} already there, {len(self.failed)} failed"
+        return [Table(f"{counts}: {self.output}", heads(("scan", "status", *names, "why")), tuple(rows))]
 
     def as_dict(self) -> dict[str, Any]:
         """The content of ``prediction_report.json``."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from semiseg.drawing.table import Value, csv_rows
 from semiseg.errors import UsageError
 from semiseg.machine.files import require_writable, write_text
-from semiseg.prediction.record import CaseResult, PredictionReport
+from semiseg.prediction.record import CaseOutcome, PredictionReport
 
 _FIRST = ("case", "status", "unit")
 
@@ -43,7 +43,7 @@ class VolumeTable:
         rows = [self._row(case) for case in report.cases]
         write_text(self.path, csv_rows(rows, [*_FIRST, *structures]))
 
-    def _row(self, case: CaseResult) -> dict[str, Value]:
+    def _row(self, case: CaseOutcome) -> dict[str, Value]:
         unit = case.unit if case.sizes else ""
         return {"case": case.id, "status": case.status, "unit": unit, **case.sizes}
 

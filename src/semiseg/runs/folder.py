@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from semiseg.machine import provenance
 from semiseg.machine.files import contents, held, require_writable, write_json
 from semiseg.networks import checkpoint
 from semiseg.preparation.prepare import Prepared
+from semiseg.runs.cite import papers
 from semiseg.runs.events import Ended, Listener
 from semiseg.runs.run import FREE_IN_BETWEEN, Run, damaged, differences, load_run, save_config
 from semiseg.settings.config import Config, DataConfig
@@ -76,7 +78,7 @@ class StoredRun:
             if "identity" not in state:  # of an older version
                 raise damaged(self.run.folder / "manifest.json", error) from None
         log.warning(
-            "%s is damaged: last.ckpt has what is needed to go on, and the manifest is written anew",
+            "%s is damaged: last.ckpt has what is needed to resume, and the manifest is written anew",
             self.run.folder / "manifest.json",
         )
         reason = "finished" if state["step"] >= state["total"] else "unknown"
@@ -143,6 +145,11 @@ class RunFolder:
         """Where the checkpoints are."""
         return self.path / "checkpoints"
 
+    @property
+    def filled(self) -> list[Path]:
+        """The folders below it that a training fills file by file."""
+        return [self.checkpoints, self.path / "validation", *(self.path / "pseudo_labels").glob("*/")]
+
     def stored_run(self) -> StoredRun | None:
         """What can be resumed here: a run with a checkpoint, or a finished one."""
         if not any((self.checkpoints / name).is_file() for name in ("last.ckpt", "final.ckpt")):
@@ -168,7 +175,7 @@ class RunFolder:
             return
         raise UsageError(
             f"{self.path} is not empty",
-            hint="--resume goes on, --overwrite starts anew, --run FOLDER goes elsewhere"
+            hint="--resume continues it, --overwrite starts again, --run FOLDER writes elsewhere"
             if is_run
             else "it does not look like a run: give another folder",
             code="RUN_EXISTS",
@@ -242,9 +249,9 @@ class RunFolder:
             "validation": len(prepared.split.val),
             "held_out": len(prepared.split.held_out),
             "selection": config.select if prepared.split.val else "last",
-            "warm_start": config.train.warm_start,
             "protocol": config.protocol,
             "deviations": list(dict.fromkeys([*config.deviations, *deviations])),
+            "cite": papers(config.method.name, _network(config, prepared)),
             "precision": precision,
             "parameters": parameters,
             "started": provenance.now(),
@@ -266,8 +273,8 @@ class RunFolder:
         """
         path = self.path / "manifest.json"
         content = Run(self.path).manifest
-        session = {"step": ended.step, "reason": ended.reason, "seconds": round(ended.seconds, 1), **memory}
-        session["software"] = provenance.software()
+        session: dict[str, Any] = {"step": ended.step, "reason": ended.reason}
+        session |= {"seconds": round(ended.seconds, 1), **memory, "software": provenance.software()}
         content["sessions"].append({"ended": provenance.now(), **session})
         files = sorted(self.checkpoints.glob("*.ckpt"))
         content["checkpoints"] = {file.name: checkpoint.sha256(file) for file in files}
@@ -320,6 +327,11 @@ def identity(prepared: Prepared) -> dict[str, str]:
     return dict(zip(IDENTITY, (prepared.split.sha256(), prepared.data_hash()), strict=True))
 
 
+def _network(config: Config, prepared: Prepared) -> str:
+    """The name of the network that is trained; ``auto`` is the plan's."""
+    return prepared.plan.network.name if config.network.name == "auto" else config.network.name
+
+
 def _name(value: object) -> str:
     """Of a function, or of an object's type: the same in every run, as its address is not."""
     return str(getattr(value, "__qualname__", type(value).__qualname__))
@@ -345,7 +357,10 @@ def cross_validation_name(config: Config) -> str:
 def _kind(config: Config, variant: str = "") -> str:
     network = config.network.name.replace(":", "-").replace("/", "-")
     method = variant or config.method.name.replace(":", "-")
-    return f"{method}__{network}__{Path(config.recipe).stem}"
+    start = ""
+    if config.start.file and not variant:
+        start = "-from-" + re.sub(r"[^A-Za-z0-9.-]+", "-", Path(config.start.file).stem)[:40]
+    return f"{method}__{network}__{Path(config.recipe).stem}{start}"
 
 
 def budget(data: DataConfig) -> str:

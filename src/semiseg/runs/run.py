@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from semiseg.drawing.tabular import Tabular
 from semiseg.errors import UsageError
 from semiseg.machine.files import read_json
 from semiseg.preparation.plan import Plan
@@ -17,6 +18,7 @@ from semiseg.settings.config import Config, PublishedConfig
 from semiseg.settings.resolve import read_yaml, validate
 
 if TYPE_CHECKING:
+    from semiseg.drawing.table import Table
     from semiseg.evaluation.results import Evaluation
     from semiseg.prediction.model import Model
     from semiseg.prediction.packaged import ModelZip
@@ -27,9 +29,15 @@ FREE_IN_BETWEEN = {"max_time", "checkpoint_minutes", "log_every", "on_collapse"}
 """Settings of ``train`` that a resumed run may change."""
 
 
+_FACTS = (
+    "dataset", "method", "labeled", "validation", "precision", "parameters", "started", "ended", "deviations",
+)  # fmt: skip
+"""Entries of the manifest that say what a run is."""
+
+
 @dataclass(frozen=True)
-class Run:
-    """A training run on disk.
+class Run(Tabular):
+    """A training run on disk. In a notebook it shows what it is; ``to_frame`` has its ``metrics.csv``.
 
     The folder holds ``config.yaml``, ``plan.json``, ``dataset.json``, ``splits.json``, ``manifest.json``,
     ``metrics.csv``, ``events.jsonl``, ``tb/``, ``progress.png``, ``train.log`` and
@@ -84,6 +92,21 @@ class Run:
         """:attr:`finished`, by the ``sessions`` of a manifest."""
         written = (self.folder / "checkpoints" / "final.ckpt").is_file()
         return written and not (sessions and sessions[-1].get("reason") == "max-time")
+
+    def tables(self) -> Sequence[Table]:
+        """What the run is, a row for each fact."""
+        from semiseg.drawing.table import Table, TableCell, heads
+
+        known = _json(self.folder / "manifest.json") if (self.folder / "manifest.json").is_file() else {}
+        facts = {name: known[name] for name in _FACTS if known.get(name) not in (None, [], {})}
+        rows = tuple((TableCell(name), TableCell(str(value))) for name, value in facts.items())
+        return [Table(str(self.folder), heads(("", "what"), left=2), rows)]
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows of ``metrics.csv``, numbers as numbers."""
+        from semiseg.runs.log import read_metrics
+
+        return [dict(row) for row in read_metrics(self.folder)]
 
     def model(self, device: str = "auto", allow_code: Collection[str] = ()) -> Model:
         """The exported network; ``allow_code`` as for :meth:`semiseg.prediction.model.Model.load`."""
@@ -156,6 +179,8 @@ def differences(stored: Config, wanted: Config) -> list[str]:
         free.add("select")
     if wanted.train.iterations == "auto":  # likewise
         free.add("train.iterations")
+    if wanted.start.file is None:  # the run has what it began with
+        free.add("start.file")
     before, after = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
     keys = sorted({*before, *after} - free)
     return [f"{k}: {before.get(k)} before, {after.get(k)} now" for k in keys if before.get(k) != after.get(k)]

@@ -85,20 +85,21 @@ def scored_on(split: Split, what: str, selection: str, fold: str = "") -> str:
 
 def unscored(dataset: Dataset, split: Split, run: Path) -> Score:
     """Why a run on all labeled cases has no score, and what would give one."""
-    commands = []
+    commands: list[str] = []
     name = shlex.quote(str(dataset.root))
+    reason = f"the {len(split.labeled)} labeled cases were all trained on, and there is no validation list"
     if any(isinstance(case, LabeledCase) for case in dataset.test):
         commands.append(" && ".join(to_score(run, str(dataset.root))))
     try:
-        if dataset.fold_count() is not None:
-            commands.append(f"semiseg train {name} --fold all")
-    except UsageError:  # a single labeled patient
-        pass
-    spare = len(dataset.annotated) > len(split.labeled)
-    reason = f"the {len(split.labeled)} labeled cases were all trained on, and there is no validation list"
-    if spare and not commands:
-        commands.append(f"semiseg split {name} --val 0.2, then train again")
+        published = dataset.fold_count() is None
+    except UsageError:
+        return Score(reason=f"{reason}; a second labeled patient could be held out", commands=tuple(commands))
+    commands.append(f"semiseg {'split' if published else 'train'} {name} {_WAY[published]}")
     return Score(reason=reason, commands=tuple(commands))
+
+
+_WAY = {False: "--fold all", True: "--val 0.2 --overwrite"}
+"""What makes held-out cases, where the split file has no folds and where it has some without any."""
 
 
 def to_score(run: Path, dataset: str) -> tuple[str, str]:

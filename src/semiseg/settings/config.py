@@ -143,8 +143,6 @@ class TrainConfig(_Section):
     max_time: float | None = Field(None, gt=0)
     """Minutes after which the run saves and exports what it has; ``--resume`` trains on. With ``iterations:
     auto`` the length is planned for it."""
-    warm_start: str | None = None
-    """A run folder or checkpoint whose weights the predictor begins with, instead of random ones."""
     checkpoint_minutes: float = Field(10.0, gt=0)
     log_every: int = Field(10, ge=1)
     max_bad_steps: int = Field(20, ge=1)
@@ -156,6 +154,17 @@ class TrainConfig(_Section):
     compile: bool | Literal["auto", "graphs"] = "auto"
     """Compile the networks; ``auto``: for long runs on a GPU. ``graphs`` replays CUDA graphs, too."""
     channels_last: bool = True
+
+
+class StartConfig(_Section):
+    """Fine-tuning: the first weights come from a file, and change slowly at first."""
+
+    file: str | None = None
+    """A run, a ``model.zip``, a results folder of nnU-Net, or a checkpoint (None: random weights)."""
+    lr: float = Field(0.3, gt=0, le=1)
+    """The learning rate is this part of ``optimizer.lr``, if there is a file."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of the iterations over which it grows to that, if there is a file."""
 
 
 class ValidationConfig(_Section):
@@ -218,6 +227,7 @@ class Config(_Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     train: TrainConfig = TrainConfig()
+    start: StartConfig = StartConfig()
     validation: ValidationConfig = ValidationConfig()
     inference: InferenceConfig = InferenceConfig()
 

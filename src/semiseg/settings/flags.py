@@ -19,7 +19,7 @@ FLAGS = {
     "seed": "train.seed",
     "iterations": "train.iterations",
     "max_time": "train.max_time",
-    "warm_start": "train.warm_start",
+    "start_from": "start.file",
 }
 """Keyword, which with hyphens is the command's flag -> setting."""
 

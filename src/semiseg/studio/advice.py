@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from typing import Any
 
 from semiseg import methods
-from semiseg.errors import SemisegError
 from semiseg.labeling.store import Labels
+from semiseg.machine.background import start
 from semiseg.studio.places import Places
+from semiseg.studio.queue import result_of
 
 FALLBACK = "supervised"
 MAX_TIME = "20m"
+WAITING = "looking at the scans; supervised always works"
 
 
 class Advice:
-    """Asks ``semiseg recommend`` once per state of the labels; the answer may come a moment later.
+    """Asks ``semiseg recommend``, a process of its own, once per state of the labels.
 
     Args:
         labels: of the dataset.
@@ -24,37 +27,54 @@ class Advice:
 
     def __init__(self, labels: Labels, places: Places) -> None:
         self.labels, self.places = labels, places
-        self._known: tuple[Any, str, str] | None = None
-        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._asked: Any = ()
+        self._known = (FALLBACK, WAITING)
 
-    def told(self) -> dict[str, Any]:
-        """The defaults of the form, and the methods to choose from."""
-        from semiseg.studio.orders import finished
+    def told(self, newest: str | None) -> dict[str, Any]:
+        """The defaults of the form, and the methods to choose from; ``ready`` once the answer is there.
 
-        stamp = self.labels.ledger.stamp
-        fresh = self._known is not None and self._known[0] == stamp
-        if not fresh and (self._thread is None or not self._thread.is_alive()):
-            self._thread = threading.Thread(target=self._ask, args=(stamp,), name="recommend", daemon=True)
-            self._thread.start()
-        _, method, reason = self._known or (None, FALLBACK, "looking at the scans; supervised always works")
+        Args:
+            newest: the run whose weights a training may go on from.
+        """
+        ready = self._ask()
+        method, reason = self._known
         able = set(methods.names(regions=True) if self.labels.dataset.regions else methods.names())
         listed = [{"name": name, "summary": methods.description(name).summary} for name in sorted(able)]
-        runs = [name for name in self.places.run_names() if finished(self.places.runs / name)]
         return {
             "method": method if method in able else FALLBACK,
             "reason": reason,
             "max_time": MAX_TIME,
             "methods": listed,
-            "warm_start": runs[-1] if runs else None,
-            "ready": fresh,
+            "warm_start": newest,
+            "ready": ready,
         }
 
-    def _ask(self, stamp: Any) -> None:
-        from semiseg.advice.advise import recommend
+    def close(self) -> None:
+        """Do not wait for an answer any more."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
 
-        try:
-            advice = recommend(self.labels.dataset, workers=0)
-            first = advice.first
-            self._known = (stamp, first.method, "; ".join(reason.why for reason in first.reasons[:2]))
-        except SemisegError as error:
-            self._known = (stamp, FALLBACK, error.message)
+    def _ask(self) -> bool:
+        """Ask where the labels have changed; whether the answer is there."""
+        folder = self.places.studio / "advice"
+        with self._lock:
+            running = self._process is not None and self._process.poll() is None
+            if self._process is not None and not running:
+                self._known = self._read(result_of(folder) or {})
+                self._process = None
+            stamp = self.labels.ledger.stamp
+            if not running and stamp != self._asked:
+                self._asked = stamp
+                words = ["-m", "semiseg", "recommend", str(self.labels.root), "--json"]
+                self._process = start(words, folder / "log.txt", stdout=folder / "result.json")
+            return self._process is None
+
+    def _read(self, found: dict[str, Any]) -> tuple[str, str]:
+        if not found.get("ok"):
+            return FALLBACK, str(found.get("message") or "no recommendation; supervised always works")
+        first = str(found.get("first", FALLBACK))
+        chosen = next((one for one in found.get("ranking", []) if one.get("method") == first), {})
+        reasons = [str(reason.get("text", "")) for reason in chosen.get("reasons", [])]
+        return first, "; ".join(reasons[:2])

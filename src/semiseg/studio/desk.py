@@ -22,7 +22,9 @@ from semiseg.studio.index import Index, Row
 from semiseg.studio.orders import Orders
 from semiseg.studio.places import Places
 from semiseg.studio.queue import Queue
+from semiseg.studio.review import Reviews
 from semiseg.studio.served import Cache
+from semiseg.studio.sessions import Sessions
 
 MARK_SECONDS = 60.0
 """A case is marked as being drawn on for so long after the last word of the page."""
@@ -48,7 +50,9 @@ class Desk:
         self.orders = Orders(self.labels, self.places, self.queue)
         self.advice = Advice(self.labels, self.places)
         self.drafts = Drafts(self.places.drafts)
+        self.reviews = Reviews(self.places)
         self.marks = Marks()
+        self.sessions = Sessions(self.places.studio / "sessions")
 
     def row(self, name: str, user: str, client: str = "") -> Row:
         """The row of a case, with what is true for this annotator.
@@ -101,6 +105,7 @@ class Desk:
 
     def close(self) -> None:
         """Let go of everything; jobs go on by themselves."""
+        self.advice.close()
         self.queue.close()
 
 

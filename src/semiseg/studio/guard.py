@@ -11,10 +11,9 @@ import json
 import secrets
 import socket
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CSP = (
@@ -77,8 +76,8 @@ class Guard:
         if refusal is not None:
             await _refuse(send, *refusal)
             return
-        if self.token is not None and (given := _query(scope).get("token")) and scope["path"] == "/":
-            await self._welcome(send, given[0])
+        if self.token is not None and scope["path"] == "/" and (given := _token_in(scope)):
+            await self._welcome(send, given)
             return
         if self.token is not None and not self._known(headers):
             await _refuse(
@@ -109,11 +108,8 @@ class Guard:
 
     def _known(self, headers: Headers) -> bool:
         bearer = headers.get("authorization", "").partition(" ")[2]
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            cookie = None
-        return any(self._is_token(text) for text in (bearer, cookie.value if cookie else ""))
+        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        return any(self._is_token(text) for text in (bearer, cookie))
 
     def _is_token(self, text: str) -> bool:
         return secrets.compare_digest(text.encode(), (self.token or "").encode())
@@ -167,8 +163,8 @@ async def _answer(send: Send, status: int, body: bytes, headers: Mapping[str, st
     await send({"type": "http.response.body", "body": body})
 
 
-def _query(scope: Scope) -> dict[str, list[str]]:
-    return parse_qs(scope.get("query_string", b"").decode("latin-1"))
+def _token_in(scope: Scope) -> str | None:
+    return QueryParams(scope.get("query_string", b"")).get("token")
 
 
 def _own_addresses() -> set[str]:

@@ -54,12 +54,12 @@ class Index:
         """Id -> row, in the order of ids; made again where something has changed."""
         with self.lock:
             self.run = self.run if self.run in self.places.predicted_runs() else self._newest_run()
-            stamp = (self.labels.ledger.stamp, self._folder_stamp(), self._changes, self.run)
+            stamp = (self._dataset_stamp(), self._predictions_stamp(), self._changes, self.run)
             if stamp != self._stamp or not self._rows:
-                if self._stamp is None or stamp[0] != self._stamp[0]:
+                if self._stamp is not None and stamp[0] != self._stamp[0]:
                     self.labels.reload()
                 self._rows = {row["id"]: row for row in self._build()}
-                self._stamp = (self.labels.ledger.stamp, *stamp[1:])
+                self._stamp = (self._dataset_stamp(), *stamp[1:])
                 self._look_in_background()
             return self._rows
 
@@ -80,19 +80,22 @@ class Index:
 
     def record(self, run: str, name: str) -> Row | None:
         """What a run's prediction of a case leaves beside it."""
-        return self._of_run(run).get(name, (0, None))[1]
+        found = self._of_run(run).get(name)
+        return None if found is None else found[1]
 
     def _newest_run(self) -> str | None:
         runs = self.places.predicted_runs()
         return runs[-1] if runs else None
 
-    def _folder_stamp(self) -> Any:
+    def _dataset_stamp(self) -> Any:
         folders = [self.places.root / name for name in ("imagesTr", "imagesUn", "imagesTs", "labelsTr")]
-        folders += [self.places.predictions_of(run) for run in self.places.predicted_runs()]
-        folders += [self.places.ranking]
-        return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in folders)
+        return (self.labels.ledger.stamp, *_times(folders))
 
-    def _of_run(self, run: str) -> dict[str, tuple[int, Any]]:
+    def _predictions_stamp(self) -> Any:
+        folders = [self.places.predictions_of(run) for run in self.places.predicted_runs()]
+        return _times([*folders, self.places.ranking])
+
+    def _of_run(self, run: str) -> dict[str, tuple[int, Row]]:
         """Case -> (time, record) of a run's predictions; files that did not change are not read again."""
         folder = self.places.predictions_of(run)
         known = self._records.setdefault(run, {})
@@ -302,6 +305,10 @@ def _files_state(case: Case, *, with_label: bool) -> list[list[int]]:
             continue
         states.append([found.st_size, found.st_mtime_ns])
     return states
+
+
+def _times(paths: Iterable[Path]) -> tuple[int, ...]:
+    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
 
 
 def remembered(path: Path) -> dict[str, Any]:

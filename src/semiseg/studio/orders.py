@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+from semiseg import methods
 from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.labeling.store import Labels
 from semiseg.machine import provenance
@@ -52,6 +54,8 @@ class Orders:
         """
         minutes = minutes_of(max_time)
         settings = settings or {}
+        if method is not None and ":" not in method and method not in methods.names():
+            raise unknown_name("method", method, methods.names())
         name = configured(
             method=method, iterations=iterations, max_time=minutes, settings=settings
         ).method.name
@@ -77,9 +81,9 @@ class Orders:
         ]
         words += ["--iterations", str(iterations)] if iterations else []
         words += ["--max-time", f"{minutes:g}"] if minutes else []
-        words += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        words += [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
         if from_run is not None:
-            words += ["--warm-start", str(from_run), "--plan", str(from_run / "plan.json")]
+            words += ["--start-from", str(from_run), "--plan", str(from_run / "plan.json")]
         title = f"{name}, {labeled} label{'s' * (labeled != 1)}"
         then = ["predict", "rank"] if then_predict else []
         about = {"run": run, "labels": labeled, "then": then, "warm_start": warm_start}
@@ -131,8 +135,7 @@ class Orders:
         Raises:
             UsageError: no such strategy or run.
         """
-        runs = [name for name in self.places.run_names() if finished(self.places.runs / name)]
-        run = run or (runs[-1] if runs else None)
+        run = run or self.newest()
         where = resolved_device(device)
         folder = self.queue.reserve("rank")
         words = ["next", str(self.labels.root), "-n", str(n), "--strategy", strategy, "--device", where]
@@ -143,18 +146,40 @@ class Orders:
         title = f"what to label next ({strategy})"
         return self.queue.add(folder, words, device=where, title=title, run=run, then=[])
 
+    def predict_files(self, run: str, source: Path, output: Path, *, device: str = "auto") -> Job:
+        """Predict scans that are no part of the dataset."""
+        where = resolved_device(device)
+        folder = self.queue.reserve("predict")
+        words = [
+            "predict",
+            "-i",
+            str(source),
+            "-o",
+            str(output),
+            "-m",
+            str(self._run(run)),
+            "--device",
+            where,
+        ]
+        about: dict[str, Any] = {"run": run, "total": None, "cases": [], "then": []}
+        return self.queue.add(folder, words, device=where, title="predict a scan that was sent", **about)
+
+    def newest(self) -> str | None:
+        """The newest run that can predict."""
+        runs = [name for name in self.places.run_names() if finished(self.places.runs / name)]
+        return runs[-1] if runs else None
+
     def _follow(self, job: Job) -> None:
         """What a job that is done leads to."""
         if job["state"] != "done":
             return
         if job["kind"] == "rank":
             self._keep_ranking(job)
-        then, *rest = [*job.get("then", []), None]
-        following = [kind for kind in rest if kind]
+        then: list[str] = list(job.get("then", []))
         try:
-            if then == "predict":
-                self.predict(job["run"], device=job["device"], then=following)
-            elif then == "rank":
+            if then[:1] == ["predict"]:
+                self.predict(job["run"], device=job["device"], then=then[1:])
+            elif then[:1] == ["rank"]:
                 self.rank(run=job["run"], device=job["device"])
         except (DataError, UsageError):  # everything has a label by now, or the queue is full
             return

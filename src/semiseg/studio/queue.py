@@ -199,7 +199,10 @@ class Queue:
             ended = [job for job in self._jobs.values() if job["state"] not in ACTIVE and not job.get("told")]
         for job in ended:
             for follow in self.after:
-                follow(dict(job))
+                try:
+                    follow(dict(job))
+                except Exception:  # once is enough: it would fail again
+                    log.exception("what follows %s could not be started", job["id"])
             with self._lock:
                 job["told"] = True
                 self._keep(job)

@@ -52,7 +52,7 @@ def snapshot(
     rule = labels.dataset.splits.patients if labels.dataset.splits else None
     lists: dict[str, Any] = {"order": [case.id for case in labeled], "val": [case.id for case in val]}
     if rule is not None:
-        lists["group_by_patient"] = rule.prefix or rule.text
+        lists["group_by_patient"] = rule.written
     write_json(folder / OURS, lists)
     return folder
 

@@ -13,7 +13,7 @@ from semiseg import images
 from semiseg.dataset.case import Case, LabeledCase, case_header
 from semiseg.errors import UsageError
 from semiseg.evaluation.case import evaluate
-from semiseg.images.grid import Grid
+from semiseg.images.grid import Grid, Volume
 from semiseg.labeling.accept import prediction_file
 from semiseg.studio.desk import Desk, missing
 from semiseg.studio.index import structures
@@ -35,7 +35,7 @@ def image_file(desk: Desk, name: str, channel: int, *, preview: bool) -> Path:
     source = case.images[channel]
 
     def make() -> tuple[Array, Grid]:
-        volume = images.read(source)
+        volume = _read(source)
         array, grid = as_volume(volume.array, volume.grid, rows_first=is_picture(source, volume.grid))
         return thinned(array, grid) if preview else (array, grid)
 
@@ -132,9 +132,20 @@ def sampled(
 PERCENTS = (0.0, 0.5, 5.0, 95.0, 99.5, 100.0)
 
 
+def _read(path: Path) -> Volume:
+    state = path.stat()
+    return _last_read(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _last_read(path: Path, size: int, time: int) -> Volume:
+    """The newest scan stays in memory: its page asks for its gray values and for its voxels."""
+    return images.read(path)
+
+
 @lru_cache(maxsize=512)
 def _percentiles(path: Path, size: int, time: int) -> tuple[float, ...]:
-    array = images.read(path).array
+    array = _read(path).array
     step = max(1, int((array.size / 2**20) ** (1 / 3)))
     part = array[tuple(slice(None, None, step) for _ in range(min(array.ndim, 3)))]
     part = part[np.isfinite(part)] if part.dtype.kind == "f" else part

@@ -8,7 +8,7 @@ import secrets
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from semiseg.dataset.dataset import locate
 from semiseg.dataset.description import FILE
 from semiseg.errors import UsageError, missing_extra
 from semiseg.labeling.ledger import STUDIO
-from semiseg.machine.files import held
+from semiseg.machine.files import held, read_json, write_json
 
 log = logging.getLogger("semiseg.studio")
 
 PORT = 8765
+SOURCE = "source.json"
+"""In ``studio``: which pile the dataset was made of."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -72,10 +74,8 @@ def studio(
         DataError: a dataset that cannot be opened, or no scan in the folder.
     """
     uvicorn = _uvicorn()
-    root = open_or_adopt(dataset, classes or [])
-    if host not in LOOPBACK:
-        token = token or secrets.token_urlsafe(24)
-        log.warning("%s: everyone who has the token can read the scans, and there is no TLS", host)
+    root = open_or_adopt(dataset, classes or ())
+    token = token_for(host, token)
     from semiseg.studio.app import make_app
     from semiseg.studio.desk import Desk
 
@@ -95,33 +95,66 @@ def studio(
             server.run(sockets=[sock])
 
 
-def open_or_adopt(dataset: str | Path, classes: list[str]) -> Path:
-    """The dataset folder, made of a pile of scans where it is one.
+def token_for(host: str, token: str | None) -> str | None:
+    """The token that requests must carry: the given one, a new one where others can ask, or none."""
+    if host in LOOPBACK:
+        return token
+    log.warning("%s: everyone who has the token can read the scans, and there is no TLS", host)
+    return token or secrets.token_urlsafe(24)
+
+
+def open_or_adopt(dataset: str | Path, classes: Sequence[str] = ()) -> Path:
+    """The dataset folder, made of a pile of scans where it is one; the one that was made of it before.
 
     Raises:
-        UsageError: no such folder.
+        UsageError: no such folder, or ``classes`` for a dataset that has labels.
         DataError: there is no scan in it.
     """
     path = Path(str(dataset)).expanduser()
-    pile = path.is_dir() and not (path / FILE).is_file()
-    if not pile:
-        return locate(dataset)
+    if not path.is_dir() or (path / FILE).is_file():
+        root = locate(dataset)
+    else:
+        root = made_before(path) or _adopt(path)
+    if classes:
+        name_classes(root, classes)
+    return root
+
+
+def made_before(pile: Path) -> Path | None:
+    """The dataset that was made of this pile, if it is still beside it."""
+    for folder in sorted(pile.resolve().parent.glob("Dataset*")):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            if read_json(folder / STUDIO / SOURCE)["source"] == str(pile.resolve()):
+                return folder
+    return None
+
+
+def name_classes(root: Path, classes: Sequence[str]) -> None:
+    """Declare the classes of a dataset in which nothing is labeled yet.
+
+    Raises:
+        UsageError: it has labels, and other classes.
+    """
+    content = read_json(root / FILE)
+    wanted = {"background": 0, **{name: value for value, name in enumerate(classes, start=1)}}
+    if content.get("labels") == wanted:
+        return
+    if any((root / "labelsTr").glob(f"*{content.get('file_ending', '')}")):
+        raise UsageError(
+            f"{root} has labels of the classes {', '.join(content.get('labels', {}))}",
+            hint=f"change names in {root / FILE}; --classes is for scans without any label",
+            code="HAS_CLASSES",
+        )
+    write_json(root / FILE, {**content, "labels": wanted})
+
+
+def _adopt(pile: Path) -> Path:
     from semiseg.dataset.adopt import adopt
 
-    made = adopt(path, link=True)
-    log.info("%s: a dataset was made of the scans in %s", made.folder, path)
-    if classes and not made.counts.get("labeled"):
-        name_classes(made.folder, classes)
-    return made.folder
-
-
-def name_classes(root: Path, classes: list[str]) -> None:
-    """Declare the classes of a dataset in which nothing is labeled yet."""
-    from semiseg.machine.files import read_json, write_json
-
-    content = read_json(root / FILE)
-    content["labels"] = {"background": 0, **{name: value for value, name in enumerate(classes, start=1)}}
-    write_json(root / FILE, content)
+    made = adopt(pile, link=True).folder
+    write_json(made / STUDIO / SOURCE, {"source": str(pile.resolve())})
+    log.info("%s: a dataset was made of the scans in %s", made, pile)
+    return made
 
 
 def _uvicorn() -> Any:

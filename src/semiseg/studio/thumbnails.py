@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from semiseg.images.grid import Grid
 from semiseg.machine.files import atomic_file
 
 HEIGHT = 160
+_AT_ONCE = threading.Semaphore(2)
+"""A page asks for sixty pictures at once, and each one needs its scan in memory."""
 
 Array = NDArray[Any]
 
@@ -39,21 +42,31 @@ def thumbnail(folder: Path, case: Case, label: Path | None, colors: dict[int, st
     state = [(str(p), (found := p.stat()).st_size, found.st_mtime_ns) for p in sources]
     path = folder / f"{hashlib.sha256(repr((state, colors)).encode()).hexdigest()[:24]}.png"
     if not path.is_file():
+        content = _drawn(case.images[0], label, colors)
         with atomic_file(path) as stream:
-            stream.write(draw(case.images[0], label, colors))
+            stream.write(content)
     return path
+
+
+def _drawn(image: Path, label: Path | None, colors: dict[int, str]) -> bytes:
+    with _AT_ONCE:
+        return draw(image, label, colors)
 
 
 def draw(image: Path, label: Path | None, colors: dict[int, str]) -> bytes:
     """The picture as PNG bytes."""
     volume = images.read(image)
     map_ = images.read_label(label).array if label else None
-    array, labels, spacing, view = _laid_out(volume.array, map_, volume.grid)
+    channels, labels, spacing, view = _laid_out(volume.array, map_, volume.grid)
     values = list(colors) or [1]
+    if map_ is None:  # nothing chooses a slice
+        middle = labels.shape[view.axis] // 2
+        pieces = [np.take(one, [middle], view.axis) for one in (*channels, labels)]
+        *channels, labels = pieces
     cut = best_cut(view, [labels], [labels], values, spacing)
-    plane, shown = _picture(cut.of(array[..., 0])), cut.of(labels)
-    if array.shape[-1] >= 3:
-        plane = np.stack([cut.of(array[..., c]) for c in range(3)], -1).astype(np.uint8)
+    plane, shown = _picture(cut.of(channels[0])), cut.of(labels)
+    if len(channels) >= 3:
+        plane = np.stack([cut.of(one) for one in channels[:3]], -1).astype(np.uint8)
     picture = Image.fromarray(plane).convert("RGB")
     scale = HEIGHT / max(cut.height, cut.width)
     size = (max(1, round(cut.width * scale)), max(1, round(cut.height * scale)))
@@ -66,22 +79,26 @@ def draw(image: Path, label: Path | None, colors: dict[int, str]) -> bytes:
     return stream.getvalue()
 
 
-def _laid_out(array: Array, label: Array | None, grid: Grid) -> tuple[Array, Array, tuple[float, ...], View]:
-    """Image (X, Y, Z, C) and label (X, Y, Z) as the cuts of :mod:`semiseg.drawing` want them."""
-    channels = array if array.ndim > len(grid.shape) else array[..., None]
-    labels = np.zeros(grid.shape, np.uint8) if label is None or label.shape != grid.shape else label
+def _laid_out(
+    array: Array, label: Array | None, grid: Grid
+) -> tuple[list[Array], Array, tuple[float, ...], View]:
+    """Channels and label (X, Y, Z) as the cuts of :mod:`semiseg.drawing` want them."""
+    channels = list(np.moveaxis(array, -1, 0)) if array.ndim > len(grid.shape) else [array]
+    fits = label is not None and label.shape == grid.shape
+    labels = label if label is not None and fits else np.broadcast_to(np.uint8(0), grid.shape)
     if len(grid.shape) == 2:
-        flat = np.swapaxes(channels, 0, 1)[:, :, None]
+        flat = [one.T[..., None] for one in channels]
         return flat, labels.T[..., None], (*reversed(grid.spacing), 1.0), PLANE
-    turned = [to_ras(channels[..., c], grid.affine)[0] for c in range(channels.shape[-1])]
+    turned = [to_ras(one, grid.affine)[0] for one in channels]
     labels, spacing = to_ras(labels, grid.affine)
-    return np.stack(turned, -1), labels, spacing, AXIAL
+    return turned, labels, spacing, AXIAL
 
 
 def _picture(plane: Array) -> Array:
     """Intensities as gray values."""
     low, high = intensity_window(plane)
-    return np.clip((plane.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    gray: Array = np.clip((plane.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    return gray
 
 
 def _outline(mask: Array) -> Array:

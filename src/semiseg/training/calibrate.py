@@ -102,10 +102,10 @@ def _config(config: Config, fold: int) -> Config:
     data = DataConfig(fold=fold, memory_gb=config.data.memory_gb)
     iterations = config.train.iterations
     every = iterations if isinstance(iterations, int) else None
-    train = config.train.model_copy(update={"warm_start": None})  # that model has seen the labels of the fold
+    start = config.start.model_copy(update={"file": None})  # that model has seen the labels of the fold
     validation = config.validation.model_copy(update={"every": every, "patience": None})
     return config.model_copy(
-        update={"data": data, "train": train, "select": "last", "validation": validation}
+        update={"data": data, "start": start, "select": "last", "validation": validation}
     )
 
 

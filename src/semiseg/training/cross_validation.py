@@ -75,6 +75,7 @@ def cross_validate(
     seed: int | None = None,
     iterations: int | None = None,
     max_time: float | None = None,
+    start_from: str | Path | None = None,
     settings: Settings | None = None,
     plan: str | Path | None = None,
     runs: str | Path = "runs",
@@ -101,6 +102,7 @@ def cross_validate(
         seed: see there.
         iterations: of each fold.
         max_time: minutes of each fold.
+        start_from: see there.
         settings: see there.
         plan: see there.
         runs: the folder above the run folders; the whole lies beside its folds, in ``…_folds-N_seed-S``.
@@ -128,6 +130,7 @@ def cross_validate(
         seed=seed,
         iterations=iterations,
         max_time=max_time,
+        start_from=None if start_from is None else str(start_from),
     )
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     config = with_network(config, Plan.load(Path(plan)).network.name if plan else NetworkPlan().name)
@@ -149,9 +152,7 @@ def cross_validate(
             for number, (one, place) in enumerate(zip(folds, places, strict=True)):
                 if stop.raised:
                     raise _stopped(number, len(folds), f"{number} folds are finished")
-                log.info(
-                    "fold %d of %d (numbers 0 to %d): %s", number, len(folds), len(folds) - 1, place.path
-                )
+                log.info("fold %d (of 0 to %d): %s", number, len(folds) - 1, place.path)
                 try:
                     trained.append(
                         train(

@@ -49,7 +49,7 @@ def planned_for(minutes: float, session: Session) -> Session:
     """The same training, of the length that fits a time; the session that is timed is spent."""
     length = length_within(minutes, session)
     config = session.config.with_length(length.iterations)
-    planned = Session(session.fabric, session.prepared, config)
+    planned = Session(session.fabric, session.prepared, config, start=session.start)
     planned.length = asdict(length)
     planned.notices.append(str(length))
     return planned
@@ -110,13 +110,14 @@ def _timed(
 
 
 def _validation_seconds(session: Session) -> float:
-    """Of all validations of a run together; 0 where there is no validation list."""
+    """Of all validations of a run together, and of scoring what it holds out; 0 where there is neither."""
     prepared, config = session.prepared, session.config
-    if not prepared.split.val:
+    split = prepared.split
+    if not (split.val or split.held_out):
         return 0.0
-    one = replace(prepared, split=replace(prepared.split, val=prepared.split.val[:1]))
+    one = replace(prepared, split=replace(split, val=(*split.val, *split.held_out)[:1]))
     validation = Validation(one, config, session.precision.name, session.mirrored)
     begin = time.perf_counter()
     validation(getattr(session.method, session.method.predictor))
     times = 11  # ten in a run, and the final one
-    return (time.perf_counter() - begin) * len(prepared.split.val) * times
+    return (time.perf_counter() - begin) * (len(split.val) * times + len(split.held_out))

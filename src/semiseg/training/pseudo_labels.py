@@ -200,7 +200,7 @@ def _require_no_leak(prepared: Prepared) -> None:
     """No scan that is scored may be learned from, under whatever name; images only, no label is opened."""
     keys = {case.image_path.name.split(".")[0]: case.id for case in prepared.unlabeled}
     both = []
-    for case in (*prepared.split.val, *prepared.split.test):
+    for case in prepared.split.kept_apart:
         try:
             key = image_key(case.images, prepared.plan)
         except OSError:
@@ -209,7 +209,7 @@ def _require_no_leak(prepared: Prepared) -> None:
     if both:
         pairs = ", ".join(f"{one} (unlabeled) = {other}" for one, other in both[:5])
         raise DataError(
-            f"scans of the validation or test list are among the unlabeled ones: {pairs}",
+            f"scans of the validation, held-out or test list are among the unlabeled ones: {pairs}",
             hint="remove them from the unlabeled scans: they would be learned from",
             code="LEAK",
             details={"cases": both},

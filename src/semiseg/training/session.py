@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,9 @@ from semiseg.training.precision import Precision
 from semiseg.training.pseudo_labels import PseudoLabeler
 from semiseg.training.side_by_side import in_words, side_by_side
 from semiseg.training.stages import clock_at, first_steps
+from semiseg.training.start_from import START, Start, freshen, gently, told
 from semiseg.training.update import iterate
 from semiseg.training.validation import Validation
-from semiseg.training.warm import start_from
 
 log = logging.getLogger("semiseg.train")
 
@@ -65,6 +65,8 @@ class Session:
     """What is known of a resumed run; see :attr:`semiseg.runs.folder.StoredRun.known`."""
     length: Mapping[str, float] | None = None
     """For the manifest of a run that is planned for a time; see :mod:`semiseg.training.length`."""
+    start: Start | None = None
+    """What the networks begin with, if not with random weights."""
 
     def __post_init__(self) -> None:
         config, plan, fabric = self.config, self.prepared.plan, self.fabric
@@ -74,7 +76,8 @@ class Session:
             self.notices.append(f"resumed with {changed}: what is trained may come out differently from here")
         if config.select == "best-val" and not self.prepared.split.val:
             self.notices.append("no validation list to choose weights by: the last ones are exported")
-        make_net = factory(config, plan)
+        plain = factory(config, plan)
+        make_net = plain if self.start is None else replace(plain, start=self.start)
         kind = methods.find(config.method.name)
         options = methods.check_options(kind, config.method.options)
         self.options = methods.all_options(kind, options)
@@ -83,8 +86,10 @@ class Session:
         build: Callable[..., Method] = kind
         method = build(make_net, **options)
         method.activation = plan.head.activation
-        if config.train.warm_start and self.earlier is None:
-            start_from(method, Path(config.train.warm_start), self.prepared.split)
+        if self.start is not None:
+            self.notices += told(self.start)
+            for name in method.trainable[1:]:
+                freshen(self.start, getattr(method, name), plain)
         if config.train.channels_last:
             self_check.to_format(method, layout)
         self.method = method.to(fabric.device)
@@ -110,24 +115,15 @@ class Session:
         first = self.fabric.global_rank == 0
         with folder.logging(self.fabric.global_rank):
             if first and (self.earlier is None or "rebuilt" in self.earlier):
-                folder.write(
-                    prepared,
-                    config,
-                    precision=self.precision.name,
-                    batch=self.sizes,
-                    options=self.options,
-                    deviations=self.method.deviations,
-                    parameters=trained_parameters(self.method),
-                )
-                if self.length:
-                    folder.note("length", dict(self.length))
+                self._describe(folder)
             validation = None
             if prepared.split.val:
                 validation = Validation(prepared, config, self.precision.name, self.mirrored)
             loop = self.loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
             if self.earlier is not None:
                 if first:
-                    remove_leftovers(folder.checkpoints)
+                    for place in folder.filled:
+                        remove_leftovers(place)
                 restore(loop, folder.checkpoints / "last.ckpt")
             for text in self.notices:
                 loop.tell(Notice(loop.step, text))
@@ -139,9 +135,27 @@ class Session:
         if ended.reason == "interrupted":
             raise Interrupted(
                 f"stopped at iteration {ended.step} of {loop.total}; everything is saved in {folder.path}",
-                hint="the same command with --resume goes on from there",
+                hint="the same command with --resume continues from there",
             )
         return Run(folder.path)
+
+    def _describe(self, folder: RunFolder) -> None:
+        """Write what is known before the first iteration: for people, and for a resumed run."""
+        folder.write(
+            self.prepared,
+            self.config,
+            precision=self.precision.name,
+            batch=self.sizes,
+            options=self.options,
+            deviations=self.method.deviations,
+            parameters=trained_parameters(self.method),
+        )
+        if self.length:
+            folder.note("length", dict(self.length))
+        if self.start is not None:
+            self.start.save(folder.checkpoints / START)
+            chosen = self.config.start
+            folder.note("start_from", {**self.start.about, "lr": chosen.lr, "warmup": chosen.warmup})
 
     def try_once(self) -> None:
         """One iteration of each stage of the real thing, to see that it fits."""
@@ -237,6 +251,9 @@ class Session:
         """The training loop over all of it; without a folder nothing is written."""
         config = self.config
         total = int(config.train.iterations)
+        optimizer, schedule = config.optimizer, config.schedule
+        if self.start is not None:
+            optimizer, schedule = gently(optimizer, schedule, config.start, total)
         return Loop(
             self.fabric,
             self.method,
@@ -244,8 +261,8 @@ class Session:
             self.precision,
             total,
             config.train,
-            config.optimizer,
-            config.schedule,
+            optimizer,
+            schedule,
             folder=folder.checkpoints if folder else None,
             describe=self._description,
             validate=validation,
@@ -340,9 +357,16 @@ class Session:
             found = validation.write(loop.network, folder.path / "validation")
             score = of_evaluation(found, scored_on(split, "val", selection), "validation")
         if split.held_out:
-            last = Validation(self.prepared, self.config, self.precision.name, self.mirrored, split.held_out)
-            found = last.write(loop.network, folder.path / "held_out")
             fold = f"fold {data.fold} of {data.folds}"
+            last = Validation(
+                self.prepared,
+                self.config,
+                self.precision.name,
+                self.mirrored,
+                split.held_out,
+                f"held-out cases of {fold}",
+            )
+            found = last.write(loop.network, folder.path / "held_out")
             score = of_evaluation(found, scored_on(split, "held_out", selection, fold), "held_out")
         return score
 

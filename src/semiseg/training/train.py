@@ -13,7 +13,6 @@ from lightning_fabric import Fabric
 
 from semiseg import methods, networks
 from semiseg.batches import augment
-from semiseg.dataset.case import PatientRule
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.write_split import keep_folds
 from semiseg.errors import UsageError
@@ -32,6 +31,7 @@ from semiseg.preparation.prepare import (
 )
 from semiseg.runs.events import Listener, Preparing, tell
 from semiseg.runs.folder import RunFolder
+from semiseg.runs.notebook import at_a_prompt
 from semiseg.runs.run import Run
 from semiseg.settings.config import AUTO_ITERATIONS, Config
 from semiseg.settings.flags import Settings, configured
@@ -39,7 +39,9 @@ from semiseg.settings.resolve import with_network
 from semiseg.training.calibrate import calibrate as calibrate_run
 from semiseg.training.calibrate import tell_cost
 from semiseg.training.length import planned_for
-from semiseg.training.session import Session
+from semiseg.training.session import Session, factory
+from semiseg.training.start_from import START, Origin, Start, read_origin, require_unseen, start_of
+from semiseg.training.twin import note_twin, require_twin, without_start
 
 log = logging.getLogger("semiseg.train")
 
@@ -57,7 +59,8 @@ def train(
     seed: int | None = None,
     iterations: int | None = None,
     max_time: float | None = None,
-    warm_start: str | Path | None = None,
+    start_from: str | Path | None = None,
+    twin: bool = False,
     settings: Settings | None = None,
     plan: str | Path | None = None,
     runs: str | Path = "runs",
@@ -68,7 +71,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     calibrate: bool = False,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[Listener] | None = None,
     dry_run: bool = False,
 ) -> Run:
     """Train a model on a few labeled and many unlabeled scans, and write its run folder.
@@ -95,8 +98,12 @@ def train(
         max_time: minutes after which the training saves its state and ends. Without ``iterations`` it is also
             planned for this time: some iterations are timed, and length, learning rate and ramps follow. A
             resumed run keeps the length that it began with.
-        warm_start: a run folder or checkpoint whose weights the network begins with; it must not have learned
-            from what this run holds out.
+        start_from: fine-tuning: the first weights are those of a run, a ``model.zip``, a results folder of
+            nnU-Net or a checkpoint, as far as they fit (by name, shape, channel and class); what does not is
+            told. The learning rate is lower and grows slowly (``start.lr``, ``start.warmup``). A resumed run
+            needs the file no more.
+        twin: also train the same from random weights, and tell what ``start_from`` gained on the validation
+            list; the twin lies where it would lie by itself, and one that is finished is not trained again.
         settings: other settings, ``{"optimizer.lr": 1e-3}`` or ``["optimizer.lr=1e-3"]``.
         plan: a ``plan.json`` to use instead of making a plan.
         runs: the folder above the run folders, ``DATASET/METHOD__NETWORK__RECIPE/labeled-K_fold-F_seed-S``.
@@ -109,14 +116,15 @@ def train(
         calibrate: also train on folds of the labels, so that predictions come with an expected Dice; a
             validation list of four scans makes that needless.
         listeners: functions that are called with every event (:mod:`semiseg.runs.events`), such as
-            ``semiseg.runs.console.Console()``.
+            ``semiseg.runs.console.Console()``, which is the only one at a prompt or in a notebook if None;
+            elsewhere there is none.
         dry_run: prepare everything and do one iteration, but write no run folder.
 
     Returns:
         The run, whose final model is written.
 
     Raises:
-        Interrupted: stopped by Ctrl-C or SIGTERM; the state is saved, and ``resume`` goes on from there.
+        Interrupted: stopped by Ctrl-C or SIGTERM; the state is saved, and ``resume`` continues from there.
         UsageError: unknown names, settings that do not fit, a run folder that is not free.
         DataError: a dataset that cannot be used as it is.
         DeviceError: no such device, or out of its memory.
@@ -133,22 +141,26 @@ def train(
         seed=seed,
         iterations=iterations,
         max_time=max_time,
-        warm_start=None if warm_start is None else str(Path(warm_start).expanduser().absolute()),
+        start_from=None if start_from is None else str(start_from),
     )
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+    listeners = at_a_prompt() if listeners is None else listeners
     where = _Where(device, devices, cores() if workers is None else workers, tuple(listeners))
+    if twin:
+        require_twin(config)
     if calibrate and not dry_run:
-        told = split_dataset(opened, config)
-        if len(told.val) < FEWEST:
-            tell_cost([c.id for c in told.labeled], _rule(opened), config.train.iterations)
-    folder = Path(run or runs)
+        _tell_calibration(opened, config)
     going_on = {"resume": resume, "overwrite": overwrite, "dry_run": dry_run}
-    made = _train(opened, config, where, folder, plan, exact=run is not None, **going_on)
+    made = _train(opened, config, where, Path(run or runs), plan, exact=run is not None, **going_on)
+
+    def again(data: Dataset, wanted: Config, place: Path, by: Path, exact: bool = True) -> Run:
+        return _train(data, wanted, where, place, by, exact=exact, resume=True)
+
+    if twin and not dry_run:
+        beside = Path(runs) if run is None else Path(run).with_name(f"{Path(run).name}-scratch")
+        same = without_start(made.config)
+        note_twin(made, again(opened, same, beside, made.folder / "plan.json", run is not None))
     if calibrate and not dry_run:
-
-        def again(data: Dataset, wanted: Config, place: Path, by: Path) -> Run:
-            return _train(data, wanted, where, place, by, exact=True, resume=True)
-
         calibrate_run(made, opened, again)
     return made
 
@@ -163,8 +175,12 @@ class _Where:
     listeners: tuple[Listener, ...]
 
 
-def _rule(dataset: Dataset) -> PatientRule | None:
-    return dataset.splits.patients if dataset.splits else None
+def _tell_calibration(dataset: Dataset, config: Config) -> None:
+    """Say what the folds cost, before anything is trained."""
+    split = split_dataset(dataset, config)
+    if len(split.val) < FEWEST:
+        rule = dataset.splits.patients if dataset.splits else None
+        tell_cost([case.id for case in split.labeled], rule, config.train.iterations)
 
 
 def _train(
@@ -202,6 +218,7 @@ def _train(
                     return stored.run
             elif not dry_run:
                 folder.require_free(overwrite=overwrite, resume=resume)
+            origin = None if stored or not config.start.file else read_origin(Path(config.start.file))
             prepare_here = functools.partial(
                 prepare,
                 opened,
@@ -216,7 +233,8 @@ def _train(
             if stored is not None:
                 folder.require_same_data(stored, prepared)
             tell_first(Preparing("setting up networks and batches"))
-            session = Session(fabric, prepared, config, stored.known if stored else None)
+            start = _start(folder, origin, prepared, config)
+            session = Session(fabric, prepared, config, stored.known if stored else None, start=start)
             if dry_run:
                 session.try_once()
                 return Run(folder.path)
@@ -296,6 +314,16 @@ def _planned(session: Session, tell_first: Callable[[Preparing], None]) -> Sessi
         return session
     tell_first(Preparing("timing a few iterations"))
     return planned_for(session.config.train.max_time, session)
+
+
+def _start(folder: RunFolder, origin: Origin | None, prepared: Prepared, config: Config) -> Start | None:
+    """What the networks begin with: of a resumed run, what it began with."""
+    if not config.start.file:
+        return None
+    if origin is None:
+        return Start.load(folder.checkpoints / START)
+    require_unseen(Path(config.start.file), prepared.split)
+    return start_of(origin, factory(config, prepared.plan), prepared.plan)
 
 
 def _selection(prepared: Prepared) -> str:

@@ -35,6 +35,7 @@ class Validation:
         precision: number format of the forward passes.
         mirrored: patch axes that training mirrors, for ``inference.mirror``.
         cases: instead of the validation list.
+        source: what is told of them in ``calibration.json``.
     """
 
     def __init__(
@@ -44,9 +45,13 @@ class Validation:
         precision: str,
         mirrored: tuple[int, ...] = (),
         cases: Sequence[LabeledCase] | None = None,
+        source: str = "validation list",
     ) -> None:
         self.plan, self.config, self.precision = prepared.plan, config, precision
         self.cases, self.mirrored = prepared.split.val if cases is None else cases, mirrored
+        self.source = source
+        if cases is None and config.select == "best-val":
+            self.source += ", which also chose the weights"
         self.doubts: dict[str, dict[str, float]] = {}
         self.labels = {n: k if len(k) > 1 else k[0] for n, k in prepared.plan.structures.items()}
 
@@ -71,9 +76,8 @@ class Validation:
             for case in found.cases
             if case.case in self.doubts
         ]
-        chosen = ", which also chose the weights" if self.config.select == "best-val" else ""
         options = {"overlap": self.config.inference.overlap, "mirror": self.config.inference.mirror}
-        Calibration(known, f"validation list{chosen}", options).save(folder.parent / CALIBRATION)
+        Calibration(known, self.source, options).save(folder.parent / CALIBRATION)
         return found
 
     def _evaluate(self, network: nn.Module, folder: Path | None) -> Evaluation:

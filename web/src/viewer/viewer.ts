@@ -1,21 +1,14 @@
 /** The scan on the screen: NiiVue with the layouts, layers and mouse of a reading room. */
 
 import { cmapper, DRAG_MODE, MULTIPLANAR_TYPE, Niivue, NVImage, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue";
+import { edges } from "../drawing/edges.ts";
 import type { Axis } from "../drawing/plane.ts";
 import type { Box, Triple } from "../drawing/volume.ts";
 import type { Order } from "../drawing/nifti.ts";
+import type { ClassColors } from "./colors.ts";
 
 export type Layout = "all" | "planes" | "axial" | "coronal" | "sagittal" | "render";
 export type LayerName = "label" | "prediction" | "difference" | "uncertainty";
-
-/** Colors of class numbers; `a` 0 hides one. */
-export interface ClassColors {
-  r: number[];
-  g: number[];
-  b: number[];
-  a: number[];
-  names: string[];
-}
 
 export interface Place {
   voxel: Triple;
@@ -34,6 +27,9 @@ export class Viewer {
   readonly nv: Niivue;
   readonly canvas: HTMLCanvasElement;
   private readonly layers = new Map<LayerName, NVImage>();
+  /** Label maps of layers as they came, where outlines are shown in their place. */
+  private readonly areas = new Map<LayerName, NVImage["img"]>();
+  private outlined = false;
   /** Drawn by a processor, not a graphics card: 3D is slow then. */
   readonly slow: boolean;
   onmove: (() => void) | null = null;
@@ -45,7 +41,18 @@ export class Viewer {
     const name = info ? String(nv.gl.getParameter(info.UNMASKED_RENDERER_WEBGL)) : "";
     this.slow = /swiftshader|llvmpipe|software|basic render/i.test(name);
     nv.onLocationChange = () => this.onmove?.();
+    const smoothed = nv.updateInterpolation.bind(nv);
+    nv.updateInterpolation = (layer, linear) => (layer === 0 ? smoothed(layer, linear) : this.sharp());
     canvas.parentElement!.addEventListener("wheel", (event) => this.wheel(event), { capture: true, passive: false });
+  }
+
+  /** Layers show voxels as they are: a class has no value between two others, and an outline is one voxel wide. */
+  private sharp(): void {
+    const { gl, opts } = this.nv;
+    const kind = opts.is2DSliceShader ? gl.TEXTURE_2D : gl.TEXTURE_3D;
+    gl.activeTexture(gl.TEXTURE2);
+    gl.texParameteri(kind, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+    gl.texParameteri(kind, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
   }
 
   /** With Ctrl the wheel zooms, as everywhere; without, NiiVue changes the slice. */
@@ -104,7 +111,7 @@ export class Viewer {
     }
     const extent = Math.max(...this.dims.map((n, i) => n * (this.spacing[i] as number)));
     nv.opts.crosshairGap = extent * 0.02;
-    nv.setCrosshairWidth(extent * 0.004);
+    nv.setCrosshairWidth(extent * 0.003);
   }
 
   private get image(): NVImage {
@@ -149,6 +156,11 @@ export class Viewer {
     this.nv.updateGLVolume();
   }
 
+  /** Another viewer shows the same place of its scan. */
+  follow(other: Viewer): void {
+    other.nv.broadcastTo([this.nv], { "2d": true, "3d": true });
+  }
+
   layout(name: Layout): void {
     const { nv } = this;
     const type = single[name];
@@ -166,8 +178,10 @@ export class Viewer {
       [layer.cal_min, layer.cal_max] = [colors.low, colors.high];
     } else {
       layer.setColormapLabel(table(colors));
+      this.areas.set(name, layer.img);
     }
     this.layers.set(name, layer);
+    this.outline(name);
     this.nv.addVolume(layer);
   }
 
@@ -182,6 +196,7 @@ export class Viewer {
     const layer = this.layers.get(name);
     if (!layer) return;
     this.layers.delete(name);
+    this.areas.delete(name);
     this.nv.removeVolume(layer);
   }
 
@@ -243,8 +258,17 @@ export class Viewer {
   }
 
   outlines(on: boolean): void {
-    this.nv.overlayOutlineWidth = on ? 1 : 0;
-    this.nv.drawScene();
+    this.outlined = on;
+    for (const name of this.areas.keys()) this.outline(name);
+    if (this.areas.size) this.nv.updateGLVolume();
+  }
+
+  private outline(name: LayerName): void {
+    const layer = this.layers.get(name);
+    const area = this.areas.get(name);
+    if (!layer || !area) return;
+    const dims = layer.hdr!.dims.slice(1, 4).map((n) => Math.max(1, n)) as Triple;
+    layer.img = this.outlined ? (edges(area as Uint8Array, dims) as typeof area) : area;
   }
 
   interpolated(on: boolean): void {

@@ -43,7 +43,7 @@ def run(
     published figures and rules; figures measured with semiseg count for more than published ones.
     """
     from semiseg.advice.advise import recommend
-    from semiseg.advice.words import text
+    from semiseg.advice.format import text
 
     advice = recommend(
         dataset,

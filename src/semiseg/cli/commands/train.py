@@ -66,14 +66,30 @@ def run(
             rich_help_panel=LENGTH,
         ),
     ] = None,
-    warm_start: Annotated[
-        Path | None,
-        typer.Option("--warm-start", metavar="RUN", help="Begin with the weights of an earlier run."),
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            "--start-from",
+            metavar="FILE",
+            show_default=False,
+            help="Fine-tune a run, a model.zip, an nnU-Net results folder or a checkpoint.",
+            rich_help_panel=METHOD,
+        ),
     ] = None,
+    twin: Annotated[
+        bool,
+        typer.Option(
+            "--twin",
+            help="Also train from scratch, and tell what --start-from gained.",
+            rich_help_panel=METHOD,
+        ),
+    ] = False,
     calibrate: Annotated[
         bool,
         typer.Option(
-            "--calibrate", help="Also train on folds of the labels: predictions get an expected Dice."
+            "--calibrate",
+            help="Also train on folds of the labels: predictions get an expected Dice.",
+            rich_help_panel=METHOD,
         ),
     ] = False,
     config: options.Config = None,
@@ -133,8 +149,9 @@ def run(
     if resume and overwrite:
         raise options.contradiction("--resume", "--overwrite")
     number = options.fold(fold)
-    if number == "all" and devices > 1:
-        raise options.contradiction("--fold all", "--devices")
+    for other, said in (("--devices", devices > 1), ("--calibrate", calibrate)):
+        if number == "all" and said:  # what each fold holds out calibrates it
+            raise options.contradiction("--fold all", other)
     wanted = configured(
         config,
         recipe=recipe,
@@ -147,7 +164,7 @@ def run(
         seed=seed,
         iterations=iterations,
         max_time=max_time,
-        warm_start=None if warm_start is None else str(options.find_run(warm_start).absolute()),
+        start_from=None if start_from is None else str(options.find_run(Path(start_from))),
     )
     options.require_method(wanted.method.name)
     where, processes = options.device(device), options.workers(workers)
@@ -170,7 +187,7 @@ def run(
     from semiseg.training.train import train
 
     listeners = _listeners(out) if first else ()
-    given = {"plan": plan, "runs": options.runs(runs), "run": run_folder, "device": where}
+    given: dict[str, Any] = {"plan": plan, "runs": options.runs(runs), "run": run_folder, "device": where}
     given |= {"workers": processes, "resume": resume, "overwrite": overwrite, "listeners": listeners}
     with ExitStack() as shown:
         for listener in listeners:  # a bar must not stand in the way of an error
@@ -178,7 +195,8 @@ def run(
         if number == "all" and not dry_run:
             _tell_all(out, cross_validate(opened, wanted, **given))
             return
-        trained = train(opened, wanted, devices=devices, calibrate=calibrate, dry_run=dry_run, **given)
+        more: dict[str, Any] = {"calibrate": calibrate, "twin": twin, "dry_run": dry_run}
+        trained = train(opened, wanted, devices=devices, **more, **given)
     if not first:
         return
     if dry_run:

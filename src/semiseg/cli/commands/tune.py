@@ -170,7 +170,7 @@ def run(
     terms |= {"iterations": iterations, "folds": folds, "plan": plan, "device": options.device(device)}
     runs = options.runs(None)
 
-    from semiseg.tuning.book import require_optuna
+    from semiseg.tuning.study import require_optuna
 
     require_optuna()
     from semiseg.drawing.table import terminal

@@ -18,6 +18,7 @@ from semiseg.dataset.adopt.pile import draft_pile
 from semiseg.dataset.adopt.write import Target, choose_ending, targets
 from semiseg.dataset.check.case import MOST_CLASSES
 from semiseg.dataset.description import FILE, read_description
+from semiseg.drawing.bar import notebook_bar
 from semiseg.errors import DataError, UsageError
 from semiseg.machine.files import held, read_json
 
@@ -69,6 +70,7 @@ def adopt(
         DataError: nothing usable in it, names that cannot be told apart, channels on different grids; says
             which.
     """
+    progress = progress or notebook_bar("init")
     root = _existing(Path(source).expanduser())
     goal = Path(target).expanduser() if target is not None else None
     with ExitStack() as stack:
@@ -140,7 +142,7 @@ def _already_described(root: Path) -> UsageError:
     if faults:
         return UsageError(
             f"{root} has a {FILE} that does not fit: {faults[0].sentence(with_fix=False)}",
-            hint=f"mend or remove {FILE}, or name a target folder; `semiseg check` lists every fault",
+            hint=f"fix or remove {FILE}, or name a target folder; `semiseg check` lists every fault",
             code="ALREADY_A_DATASET",
         )
     return UsageError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from semiseg.dataset.adopt.draft import Draft
-from semiseg.dataset.adopt.listing import Entry
+from semiseg.dataset.adopt.listing import FoundFile
 from semiseg.dataset.adopt.looks import load
 from semiseg.dataset.adopt.names import MODALITIES, beside_sequence, take_sequence, words
 from semiseg.errors import UsageError, unknown_name
@@ -52,8 +52,8 @@ def chosen(keep: Sequence[str], names: Sequence[str]) -> list[int]:
 
 
 def keep_channels(
-    keep: Sequence[str], images: list[tuple[Entry, T]], order: list[str], draft: Draft
-) -> tuple[list[tuple[Entry, T]], list[str]]:
+    keep: Sequence[str], images: list[tuple[FoundFile, T]], order: list[str], draft: Draft
+) -> tuple[list[tuple[FoundFile, T]], list[str]]:
     """The images and channel words of the channels that are wanted, in that order; the others are left out.
 
     Raises:
@@ -74,7 +74,7 @@ def keep_channels(
     return images, kept
 
 
-def read_channel_numbers(images: Sequence[Entry], labels: Sequence[Entry]) -> bool:
+def read_channel_numbers(images: Sequence[FoundFile], labels: Sequence[FoundFile]) -> bool:
     """Recognize nnU-Net's ``_0000`` suffixes and move them from key to channel; False when they are names.
 
     ``amos_0001 ... amos_0100`` are numbered cases: numbers are channels only when they start at 0 and every
@@ -100,7 +100,7 @@ def read_channel_numbers(images: Sequence[Entry], labels: Sequence[Entry]) -> bo
     return True
 
 
-def read_sequence_words(images: Sequence[Entry]) -> bool:
+def read_sequence_words(images: Sequence[FoundFile]) -> bool:
     """Recognize sequences that do not stand at the end of names (``T1 axial``, ``FLAIR_Smith``).
 
     They move from key or folder to channel where this makes cases of the same several channels; otherwise
@@ -124,7 +124,7 @@ def read_sequence_words(images: Sequence[Entry]) -> bool:
     return True
 
 
-def _sequence(entry: Entry) -> tuple[tuple[str, ...], str, str | None]:
+def _sequence(entry: FoundFile) -> tuple[tuple[str, ...], str, str | None]:
     """Folders, key and channel once the words of a sequence are taken from the key, else from its folder."""
     if entry.channel is not None:
         return entry.folders, *beside_sequence(entry.key, entry.channel)
@@ -136,14 +136,14 @@ def _sequence(entry: Entry) -> tuple[tuple[str, ...], str, str | None]:
     return entry.folders, entry.key, None
 
 
-def channel_order(images: Iterable[Entry]) -> list[str]:
+def channel_order(images: Iterable[FoundFile]) -> list[str]:
     """The channel words in use, numbers by size, sequences in their usual order."""
     used = {entry.channel for entry in images if entry.channel is not None}
     known = list(MODALITIES)
     return sorted(used, key=lambda word: (known.index(word) if word in known else len(known), word))
 
 
-def settle_channels(images: Sequence[Entry], labels: Sequence[Entry]) -> list[str]:
+def settle_channels(images: Sequence[FoundFile], labels: Sequence[FoundFile]) -> list[str]:
     """Decide what the channels are; afterwards ``entry.channel`` is None where there is only one.
 
     Returns:
@@ -164,7 +164,9 @@ def settle_channels(images: Sequence[Entry], labels: Sequence[Entry]) -> list[st
     return order
 
 
-def name_channels(order: Sequence[str], images: Sequence[Entry], draft: Draft, root: Path) -> tuple[str, ...]:
+def name_channels(
+    order: Sequence[str], images: Sequence[FoundFile], draft: Draft, root: Path
+) -> tuple[str, ...]:
     """One name per channel: from sequence words, DICOM, folder names or, last, the values."""
     if draft.colors:
         draft.decisions.append("channels R, G and B: the images are color pictures")
@@ -183,7 +185,7 @@ def name_channels(order: Sequence[str], images: Sequence[Entry], draft: Draft, r
     return (name,)
 
 
-def _only_channel(images: Sequence[Entry], root: Path) -> tuple[str, str]:
+def _only_channel(images: Sequence[FoundFile], root: Path) -> tuple[str, str]:
     dicom = {entry.modality for entry in images if entry.modality}
     if len(dicom) == 1:
         modality = dicom.pop() or ""

@@ -8,21 +8,25 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semiseg.dataset.adopt.draft import Draft
 from semiseg.dataset.adopt.names import words
 from semiseg.dataset.adopt.write import SOURCES, Target, build, patient_rule, sources_csv
 from semiseg.dataset.dataset import roots
 from semiseg.dataset.description import FILE
+from semiseg.drawing.tabular import Tabular
 from semiseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from semiseg.drawing.table import Table
 
 _FIRST_NUMBER = 201
 """Numbers below are taken by public data sets more often than not."""
 
 
 @dataclass
-class AdoptResult:
+class AdoptResult(Tabular):
     """What :func:`adopt` made.
 
     Attributes:
@@ -40,6 +44,15 @@ class AdoptResult:
     decisions: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     splits: dict[str, Any] = field(default_factory=dict)
+
+    def tables(self) -> Sequence[Table]:
+        """What was decided and noticed, a row each."""
+        from semiseg.drawing.table import Table, TableCell, heads
+
+        told = [("decided", text) for text in self.decisions] + [("notice", text) for text in self.notices]
+        rows = tuple((TableCell(kind), TableCell(text)) for kind, text in told)
+        counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
+        return [Table(f"{self.folder.name}: {counts}", heads(("", "what"), left=2), rows)]
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""

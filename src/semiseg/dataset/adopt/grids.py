@@ -44,7 +44,7 @@ class Resampled:
             mode="grid-constant",  # the last voxels count also where rounding puts them a hair outside
             cval=lowest,
         )
-        return replace(volume, array=found, grid=self.grid)
+        return Volume(found, self.grid)  # without the header of the file, which is about the other grid
 
 
 def _square(grid: Grid) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

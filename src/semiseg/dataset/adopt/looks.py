@@ -14,7 +14,7 @@ from semiseg.dataset.adopt.masks import Mask
 from semiseg.dataset.adopt.slices import stacked_slices
 from semiseg.dataset.check.case import Voxels, value_counts
 from semiseg.errors import DataError
-from semiseg.images import ending_of, nifti, read, read_header, read_label
+from semiseg.images import array_files, ending_of, nifti, read, read_header, read_label
 from semiseg.images.dicom import read_series
 from semiseg.images.grid import Grid, Volume
 
@@ -23,6 +23,8 @@ _FORMS = ("qform", "qform_code", "form_gap_mm")
 MOST_VALUES = 64
 """A file with more different values is no mask that its content alone could tell."""
 _MOST_COLORS = 4096
+_OWN_LABELS = array_files.ENDINGS
+"""Files that may hold scan and label both."""
 _LOSSY = (".jpg", ".jpeg", ".webp")
 
 A = TypeVar("A")
@@ -79,6 +81,24 @@ def look(source: Source) -> Looks:
     )
 
 
+def look_at_label(source: Source) -> tuple[Looks, Mask | None]:
+    """What a file that is named like a mask holds, from one reading; of others than plain ones the header."""
+    if source.series is not None or source.slices or source.steps or ending_of(source.path) in _OWN_LABELS:
+        return look(source), None
+    try:
+        volume = read_label(source.path)
+    except DataError:
+        return look(source), None
+    axes = len(volume.grid.shape)
+    channels = volume.array.shape[-1] if volume.array.ndim > axes else 1
+    if channels > 1 and volume.array.dtype != np.uint8:
+        return look(source), None
+    seen = Looks(
+        axes, channels, 1, str(volume.array.dtype), grid=volume.grid, has_size=volume.grid.unit == "mm"
+    )
+    return seen, _mask_of(volume, lossy=ending_of(source.path) in _LOSSY)
+
+
 def load(source: Source, *, label: bool = False) -> Volume:
     """The voxels of a file (of a ``label`` its class numbers), a frame of a 4D file, or a DICOM series."""
     volume = _as_stored(source, label)
@@ -104,7 +124,10 @@ def look_for_labels(source: Source) -> Mask:
         volume = load(source, label=True)
     except DataError as error:
         return Mask(trouble="cannot be read", detail=f" ({error.message.removeprefix(f'{source.path}: ')})")
-    lossy = source.series is None and ending_of(source.path) in _LOSSY
+    return _mask_of(volume, lossy=source.series is None and ending_of(source.path) in _LOSSY)
+
+
+def _mask_of(volume: Volume, *, lossy: bool) -> Mask:
     array = single_channel(volume.array)
     if array is None:
         return Mask(colors=_colors(volume.array), lossy=lossy)
@@ -142,5 +165,5 @@ def has_colors(source: Source) -> bool:
 
 def in_threads(work: Callable[[A], B], things: Sequence[A], workers: int | None) -> list[B]:
     """``work`` on each thing, in order."""
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(None if workers is None else max(1, workers)) as pool:
         return list(pool.map(work, things))

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from semiseg.dataset.adopt.draft import some
-from semiseg.dataset.adopt.listing import Entry
+from semiseg.dataset.adopt.listing import FoundFile
 from semiseg.dataset.adopt.names import take_apart
 from semiseg.images import array_files, ending_of
 from semiseg.images.grid import Grid, Volume, scaling
@@ -24,7 +24,7 @@ def slice_of(stem: str) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
-def stack_slices(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+def stack_slices(entries: Sequence[FoundFile]) -> tuple[list[FoundFile], list[str]]:
     """Entries in which the slices of HDF5 and npz files are one entry per volume, and notices.
 
     Slices are ordered by their numbers. A volume that also lies there whole is taken from its one file; one
@@ -66,7 +66,7 @@ def in_order(numbers: Iterable[int]) -> bool:
     return found == list(range(found[0], found[0] + len(found)))
 
 
-def _stacked(name: str, entries: Sequence[Entry]) -> Entry:
+def _stacked(name: str, entries: Sequence[FoundFile]) -> FoundFile:
     first, paths = entries[0], tuple(entry.source.path for entry in entries)
     source = replace(first.source, slices=paths)
     return replace(first, source=source, stem=name, key=take_apart(name).key)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.check.all_cases import (
@@ -18,6 +18,7 @@ from semiseg.dataset.check.all_cases import (
     roles,
     too_few,
     twins,
+    unfolded,
     write_label_map,
 )
 from semiseg.dataset.check.case import examine, examine_label
@@ -25,10 +26,12 @@ from semiseg.dataset.check.finding import Finding
 from semiseg.dataset.check.modality import flip_problems, modality_problems
 from semiseg.dataset.dataset import locate
 from semiseg.dataset.description import Description, read_description
-from semiseg.dataset.files import Scan, num_training, scan
+from semiseg.dataset.files import FolderContents, num_training, scan
 from semiseg.dataset.problem import Problem, as_lines
 from semiseg.dataset.split import split_problems
 from semiseg.dataset.split_file import read_split_file
+from semiseg.drawing.bar import notebook_bar
+from semiseg.drawing.tabular import Tabular
 
 __all__ = [
     "Problem",
@@ -37,12 +40,15 @@ __all__ = [
     "check_label",
 ]
 
+if TYPE_CHECKING:
+    from semiseg.drawing.table import Table
+
 CAUSES = ("DATASET_JSON", "REGIONS", "MISSING_FOLDER", "SPLITS")
 """Problems that others follow from: to be read, and mended, first."""
 
 
 @dataclass
-class Report:
+class Report(Tabular):
     """The result of :func:`check`.
 
     Attributes:
@@ -89,6 +95,24 @@ class Report:
             "fixed": self.fixed,
         }
 
+    def tables(self) -> Sequence[Table]:
+        """The problems, a row each, with a verdict above."""
+        from semiseg.drawing.table import Table, TableCell, heads
+
+        rows = tuple(
+            (TableCell(p.severity, state=p.severity), TableCell(p.case or ""), TableCell(p.sentence()))
+            for p in self.problems
+        )
+        first, *_, verdict = self.as_text().splitlines()
+        return [
+            Table(
+                f"{first}; {verdict}",
+                heads(("severity", "case", "problem"), left=3),
+                rows,
+                tuple(self.notices),
+            )
+        ]
+
     def as_text(self) -> str:
         """One line per problem and notice, with a summary first and a verdict last.
 
@@ -129,6 +153,7 @@ def check(
     Raises:
         UsageError: there is no such folder.
     """
+    progress = progress or notebook_bar("check")
     root = locate(dataset)
     description, faults = read_description(root)
     report = Report(root, list(faults))
@@ -152,6 +177,7 @@ def check(
             p for p in split_problems(*_by_id(found), splits) if found.annotated or p.code != "NO_LABELED"
         ]
         report.problems += some
+        report.problems += unfolded(found, splits)
     cases: list[Case] = [*found.annotated, *found.unannotated, *found.test]
     findings = _examine_all(cases, description.channel_names, root, workers, progress)
     report.problems += [problem for finding in findings for problem in finding.problems]
@@ -172,7 +198,7 @@ def check(
     return report
 
 
-def _by_id(found: Scan) -> tuple[dict[str, Case], dict[str, Case]]:
+def _by_id(found: FolderContents) -> tuple[dict[str, Case], dict[str, Case]]:
     training: dict[str, Case] = {c.id: c for c in (*found.annotated, *found.unannotated)}
     return training, {c.id: c for c in found.test}
 

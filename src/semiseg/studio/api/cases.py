@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse
 from semiseg.dataset.case import Case, LabeledCase, case_header
 from semiseg.errors import SemisegError, UsageError, unknown_name
 from semiseg.prediction.record import unlike_in
-from semiseg.studio.api.common import Json, TheDesk, User
+from semiseg.studio.api.common import Json, TheDesk, User, missing
 from semiseg.studio.desk import Desk
 from semiseg.studio.index import SORTS, STATES, selected, structures
 from semiseg.studio.scans import agreement, prediction_path, sampled
@@ -141,11 +141,24 @@ def case(desk: TheDesk, user: User, name: str) -> Json:
             if entry.version
         ],
         "runs": runs,
-        "dice": agreement(desk, name, run) if labeled and run else None,
+        "dice": agreement(desk, name, run) if labeled and run and not _big(found) else None,
+        "dice_url": f"{url}/dice?run={run}" if labeled and run else None,
         "previous": names[place - 1] if place else None,
         "next": names[place + 1] if place + 1 < len(names) else None,
         "unlike": [one["text"] for one in unlike_in(record)],
     }
+
+
+@router.get("/cases/{name}/dice")
+def dice(desk: TheDesk, name: str, run: str | None = None) -> Json:
+    """Dice of a run's prediction with the label; of a big scan it takes a moment."""
+    found, chosen = desk.index.find(name), desk.run_named(run)
+    if desk.blind and found.id in desk.labels.test:
+        raise UsageError(f"{name}: test labels are hidden", hint="start without --blind", code="BLIND")
+    told = agreement(desk, name, chosen)
+    if told is None:
+        raise missing(f"label and prediction of {name}")
+    return told
 
 
 @router.get("/cases/{name}/thumbnail.png")
@@ -179,7 +192,7 @@ def _dimension(desk: Desk) -> int:
 
 def _images(desk: Desk, found: Case, url: str) -> list[dict[str, Any]]:
     header = case_header(found)
-    big = int(np.prod(header.grid.shape)) > PREVIEW_VOXELS and len(header.grid.shape) == 3
+    big = _big(found)
     listed = []
     for channel in range(len(found.images)):
         low, high = sampled(desk, found, channel)
@@ -195,6 +208,12 @@ def _images(desk: Desk, found: Case, url: str) -> list[dict[str, Any]]:
             }
         )
     return listed
+
+
+def _big(found: Case) -> bool:
+    """Whether the scan is shown with every second voxel first."""
+    shape = case_header(found).grid.shape
+    return len(shape) == 3 and int(np.prod(shape)) > PREVIEW_VOXELS
 
 
 def _windows(desk: Desk, found: Case) -> list[dict[str, Any]]:

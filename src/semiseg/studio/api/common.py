@@ -21,6 +21,7 @@ STATUS = {
     "BLIND": 403,
     "NO_PREDICTION": 404,
     "NO_FILE": 404,
+    "NO_PAIR": 404,
     "UNKNOWN_CASE": 404,
     "UNKNOWN_RUN": 404,
     "UNKNOWN_JOB": 404,

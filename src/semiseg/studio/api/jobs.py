@@ -109,7 +109,7 @@ def remove(desk: TheDesk, job: str) -> Json:
 @router.get("/recommend")
 def recommended(desk: TheDesk) -> Json:
     """What the form of a training has filled in."""
-    return desk.advice.told()
+    return desk.advice.told(desk.orders.newest())
 
 
 @router.get("/strategies")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
@@ -91,7 +92,7 @@ async def take_in(
             code="BAD_LABEL",
         )
     with desk.upload(ending) as path:
-        await receive(_chunks(file), path, await run_in_threadpool(most_bytes, case))
+        await receive(chunks(file), path, await run_in_threadpool(most_bytes, case))
         return await run_in_threadpool(_save, desk, user, name, path, version, Origin("imported", user))
 
 
@@ -191,8 +192,8 @@ def _save(desk: Desk, user: str, name: str, path: Path, version: int, origin: Or
     case = desk.labels.case(name)
     volume = read_upload(name, case, path)
     if origin.run is not None:
-        run = desk.run_named(origin.run)
-        score = _agreement(desk, name, run, volume)
+        run = origin.run if origin.run in desk.places.predicted_runs() else None
+        score = _agreement(desk, name, run, volume) if run else None
         origin = Origin(origin.source, origin.by, run=run, agreement=score)
     saved = desk.labels.save(name, volume, base=version, origin=origin)
     desk.drafts.drop(name, user)
@@ -218,6 +219,7 @@ def _saved(desk: Desk, user: str, name: str, version: int, warnings: tuple[str, 
     return {"version": version, "state": row["state"], "case": row, "warnings": list(warnings)}
 
 
-async def _chunks(file: UploadFile):  # type: ignore[no-untyped-def]
+async def chunks(file: UploadFile) -> AsyncIterator[bytes]:
+    """An uploaded file in pieces."""
     while chunk := await file.read(2**20):
         yield chunk

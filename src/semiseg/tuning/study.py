@@ -1,4 +1,4 @@
-"""The book of trials: what was tried, what comes next, what is not worth going on with.
+"""The study of a search: what was tried, what comes next, what is not worth going on with.
 
 Only this file knows Optuna. The journal is a text file to which every change is appended. One process writes
 it, so it needs no database, and no lock that a network drive would not keep.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from semiseg.errors import UsageError, missing_extra
 from semiseg.runs.log import drop_torn_line
 from semiseg.tuning.axes import Axis, Choice
-from semiseg.tuning.entry import TrialRecord
+from semiseg.tuning.record import TrialRecord
 from semiseg.tuning.search import Search
 from semiseg.tuning.trial import Scored
 
@@ -44,7 +44,7 @@ def require_optuna() -> None:
         raise missing_extra("hpo", "Optuna", "tuning") from None
 
 
-class Book:
+class Study:
     """The study of one search in a tuning folder.
 
     Args:
@@ -80,7 +80,7 @@ class Book:
 
         try:
             backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
-            self.study = optuna.create_study(
+            self.optuna_study = optuna.create_study(
                 storage=JournalStorage(backend),
                 study_name="tune",
                 direction="maximize" if higher_is_better else "minimize",
@@ -113,7 +113,7 @@ class Book:
                     return entry
                 trial.set_user_attr("folds", list(twin.folds))
                 trial.set_user_attr("repeats", twin.number)
-                self.study.tell(number, twin.score)
+                self.optuna_study.tell(number, twin.score)
         return None
 
     def report(self, number: int, place: int, score: float) -> bool:
@@ -129,13 +129,13 @@ class Book:
             trial = self.open.pop(number)
             trial.set_user_attr("folds", list(scored.folds))
             trial.set_user_attr("deviations", list(scored.deviations))
-            self.study.tell(number, scored.mean)
+            self.optuna_study.tell(number, scored.mean)
 
     def prune(self, number: int) -> None:
         """The trial was stopped early."""
         with self.lock:
             self.open.pop(number)
-            self.study.tell(number, state=_states().PRUNED)
+            self.optuna_study.tell(number, state=_states().PRUNED)
 
     def fail(self, number: int, note: str) -> None:
         """The trial cannot be trained; trying again would not help."""
@@ -157,12 +157,12 @@ class Book:
             attempt = entry.attempt + counts
             if attempt <= ATTEMPTS and entry.home not in [w.user_attrs.get("home") for w in self._waiting()]:
                 told = {"attempt": attempt, "home": entry.home, "start": entry.start}
-                self.study.enqueue_trial(dict(entry.values), user_attrs=told)
+                self.optuna_study.enqueue_trial(dict(entry.values), user_attrs=told)
             self._close(number, note, again=attempt <= ATTEMPTS)
 
     def _close(self, number: int, note: str, *, again: bool) -> None:
-        self.study.set_user_attr(f"end of {number}", {"note": note, "again": again})
-        self.study.tell(number, state=_states().FAIL)
+        self.optuna_study.set_user_attr(f"end of {number}", {"note": note, "again": again})
+        self.optuna_study.tell(number, state=_states().FAIL)
 
     def importance(self) -> dict[str, float]:
         """Name -> how much it decides whether a trial is among the best; they add up to 1, the largest first.
@@ -176,7 +176,7 @@ class Book:
             return {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # few trials: the figure is shown with its number
-            found = optuna.importance.get_param_importances(self.study, params=list(self.space))
+            found = optuna.importance.get_param_importances(self.optuna_study, params=list(self.space))
         return {name: float(share) for name, share in found.items()}
 
     def entry(self, number: int) -> TrialRecord:
@@ -189,7 +189,7 @@ class Book:
 
     def _entry(self, trial: FrozenTrial) -> TrialRecord:
         states, told = _states(), trial.user_attrs
-        end = self.study.user_attrs.get(f"end of {trial.number}", {})
+        end = self.optuna_study.user_attrs.get(f"end of {trial.number}", {})
         failed = "died" if end.get("again") else "failed"
         names = {states.COMPLETE: "done", states.PRUNED: "pruned", states.FAIL: failed}
         ended = None if failed == "died" else trial.duration
@@ -216,12 +216,12 @@ class Book:
         fresh = sum("attempt" not in trial.user_attrs for trial in self._trials())
         # A sampler of its own for each trial: nothing to rewind when the search is gone on with.
         seed = (self.seed * 1_000_003 + fresh) % 2**32
-        self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
+        self.optuna_study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
         if waiting and waiting[0].user_attrs.get("start") and not self.search.contains_start:
-            return self.study.ask()
+            return self.optuna_study.ask()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return self.study.ask(self.space)
+            return self.optuna_study.ask(self.space)
 
     def _twin(self, entry: TrialRecord) -> TrialRecord | None:
         """An earlier trial with the very same values."""
@@ -235,14 +235,14 @@ class Book:
         return [trial for trial in self._trials() if trial.state == _states().WAITING]
 
     def _trials(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False)
+        return self.optuna_study.get_trials(deepcopy=False)
 
     def _agree(self, terms: Mapping[str, Any]) -> None:
-        before = self.study.user_attrs.get("terms")
+        before = self.optuna_study.user_attrs.get("terms")
         if before is None:
-            self.study.set_user_attr("terms", dict(terms))
+            self.optuna_study.set_user_attr("terms", dict(terms))
             values = dict(self.search.start) if self.search.contains_start else {}
-            self.study.enqueue_trial(values, user_attrs={"start": True})
+            self.optuna_study.enqueue_trial(values, user_attrs={"start": True})
             return
         names = sorted({*before, *terms})
         wrong = [
@@ -251,7 +251,7 @@ class Book:
         if wrong:
             raise UsageError(
                 f"the tuning was begun on other terms: {'; '.join(wrong)}",
-                hint="go on with the same flags, or begin another one with -o FOLDER or --overwrite",
+                hint="resume with the same flags, or start another one with -o FOLDER or --overwrite",
                 code="RESUME_DIFFERS",
             )
 

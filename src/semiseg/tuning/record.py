@@ -1,4 +1,4 @@
-"""A trial as the book tells it, and their order."""
+"""A trial as the study tells it, and their order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A trial as the book has it.
+    """A trial as the study has it.
 
     Attributes:
         number: from 0, which is the setting as it was before tuning.

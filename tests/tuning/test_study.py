@@ -1,4 +1,4 @@
-"""The book of trials: what comes next, what is stopped, what survives a death at any line."""
+"""The study of trials: what comes next, what is stopped, what survives a death at any line."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from semiseg.errors import UsageError
 from semiseg.settings.config import Config
 from semiseg.tuning.axes import Choice, Range
-from semiseg.tuning.book import ATTEMPTS, JOURNAL, Book
-from semiseg.tuning.entry import better
+from semiseg.tuning.record import better
 from semiseg.tuning.search import Search
+from semiseg.tuning.study import ATTEMPTS, JOURNAL, Study
 from semiseg.tuning.trial import Scored
 
 pytest.importorskip("optuna")
@@ -20,9 +20,9 @@ AXES = {"weight": Range(1, 100, log=True), "kind": Choice(("a", "b")), "passes":
 START = {"weight": 10.0, "kind": "a", "passes": 2}
 
 
-def open_book(folder: Path, *, terms: object = 1, seed: int = 0, start: dict | None = None) -> Book:
+def open_study(folder: Path, *, terms: object = 1, seed: int = 0, start: dict | None = None) -> Study:
     search = Search(Config(), AXES, start or START)
-    return Book(folder, search, {"terms": terms}, seed=seed, higher_is_better=True, warm_up=2)
+    return Study(folder, search, {"terms": terms}, seed=seed, higher_is_better=True, warm_up=2)
 
 
 def score(values: dict) -> Scored:
@@ -30,51 +30,51 @@ def score(values: dict) -> Scored:
     return Scored((value, value + 0.01))
 
 
-def play(book: Book, most: int) -> list[tuple]:
-    while (entry := book.next(most)) is not None:
-        book.finish(entry.number, score(dict(entry.values)))
-    return [(e.values, e.folds) for e in book.entries() if e.state == "done"]
+def play(study: Study, most: int) -> list[tuple]:
+    while (entry := study.next(most)) is not None:
+        study.finish(entry.number, score(dict(entry.values)))
+    return [(e.values, e.folds) for e in study.entries() if e.state == "done"]
 
 
 def test_the_start_comes_first_and_then_what_the_sampler_draws(tmp_path: Path) -> None:
-    book = open_book(tmp_path)
-    told = play(book, 4)
+    study = open_study(tmp_path)
+    told = play(study, 4)
     assert told[0][0] == START
     assert len(told) == 4
     assert all(values[name] in axis for values, _ in told for name, axis in AXES.items())
-    assert book.entries()[0].start
-    assert not book.entries()[1].start
+    assert study.entries()[0].start
+    assert not study.entries()[1].start
 
 
 def test_a_start_outside_of_the_space_is_tried_all_the_same(tmp_path: Path) -> None:
-    book = open_book(tmp_path, start={**START, "weight": 0.1})
-    first = book.next(3)
+    study = open_study(tmp_path, start={**START, "weight": 0.1})
+    first = study.next(3)
     assert first is not None
     assert (first.start, first.values) == (True, {})
-    book.finish(first.number, Scored((0.5, 0.5)))
-    assert play(book, 3)[1][0].keys() == AXES.keys()
+    study.finish(first.number, Scored((0.5, 0.5)))
+    assert play(study, 3)[1][0].keys() == AXES.keys()
 
 
 def test_a_journal_read_again_draws_the_same(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     whole.mkdir()
     parts.mkdir()
-    wanted = play(open_book(whole), 14)
+    wanted = play(open_study(whole), 14)
     for most in (3, 11, 14):
-        got = play(open_book(parts), most)
+        got = play(open_study(parts), most)
     assert got == wanted
-    assert play(open_book(parts, seed=0), 14) == wanted
+    assert play(open_study(parts, seed=0), 14) == wanted
 
 
 def test_a_trial_that_died_is_marked_and_tried_again(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
-    wanted = play(open_book(tmp_path / "a"), 6)
-    book = open_book(tmp_path / "b")
-    play(book, 2)
-    died = book.next(6)
+    wanted = play(open_study(tmp_path / "a"), 6)
+    study = open_study(tmp_path / "b")
+    play(study, 2)
+    died = study.next(6)
     assert died is not None
-    again = open_book(tmp_path / "b")  # nobody told the book how trial 2 ended
+    again = open_study(tmp_path / "b")  # nobody told the study how trial 2 ended
     assert again.entries()[2].state == "died"
     retried = again.next(6)
     assert retried is not None
@@ -84,31 +84,31 @@ def test_a_trial_that_died_is_marked_and_tried_again(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_dies_every_time_is_given_up(tmp_path: Path) -> None:
-    book = open_book(tmp_path)
+    study = open_study(tmp_path)
     for _ in range(ATTEMPTS):
-        entry = book.next(1)
+        entry = study.next(1)
         assert entry is not None
-        book.die(entry.number, "killed")
-    assert book.next(1) is None
-    assert [entry.state for entry in book.entries()] == ["died"] * (ATTEMPTS - 1) + ["failed"]
-    assert book.entries()[-1].note == "killed"
+        study.die(entry.number, "killed")
+    assert study.next(1) is None
+    assert [entry.state for entry in study.entries()] == ["died"] * (ATTEMPTS - 1) + ["failed"]
+    assert study.entries()[-1].note == "killed"
 
 
 def test_an_interruption_by_hand_is_no_attempt(tmp_path: Path) -> None:
-    book = open_book(tmp_path)
+    study = open_study(tmp_path)
     for _ in range(2 * ATTEMPTS):
-        entry = book.next(1)
+        entry = study.next(1)
         assert entry is not None
-        book.die(entry.number, "interrupted", counts=False)
-    assert book.next(1) is not None
+        study.die(entry.number, "interrupted", counts=False)
+    assert study.next(1) is not None
 
 
 def test_a_command_that_is_killed_time_and_again_fails_no_trial(tmp_path: Path) -> None:
     for _ in range(2 * ATTEMPTS):
-        entry = open_book(tmp_path).next(1)
+        entry = open_study(tmp_path).next(1)
         assert entry is not None
         assert (entry.home, entry.attempt) == (0, 1)
-    again = open_book(tmp_path)
+    again = open_study(tmp_path)
     entry = again.next(1)
     assert entry is not None
     again.finish(entry.number, score(dict(entry.values)))
@@ -118,61 +118,61 @@ def test_a_command_that_is_killed_time_and_again_fails_no_trial(tmp_path: Path) 
 
 @pytest.mark.parametrize("torn", [b'{"op_code": 5, "wor', b"\x00\x00"])
 def test_a_torn_line_and_a_forgotten_lock_do_no_harm(tmp_path: Path, torn: bytes) -> None:
-    wanted = play(open_book(tmp_path), 3)
+    wanted = play(open_study(tmp_path), 3)
     with (tmp_path / JOURNAL).open("ab") as file:
         file.write(torn)
     (tmp_path / f"{JOURNAL}.lock").touch()
-    assert play(open_book(tmp_path), 3) == wanted
-    assert len(play(open_book(tmp_path), 4)) == 4
+    assert play(open_study(tmp_path), 3) == wanted
+    assert len(play(open_study(tmp_path), 4)) == 4
 
 
 def test_a_spoiled_journal_is_an_error_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).write_text("no journal\nat all\n")
     with pytest.raises(UsageError, match="not a journal") as error:
-        open_book(tmp_path)
+        open_study(tmp_path)
     assert "--overwrite" in error.value.hint
 
 
 def test_other_terms_are_refused_and_named(tmp_path: Path) -> None:
-    open_book(tmp_path)
+    open_study(tmp_path)
     with pytest.raises(UsageError, match="terms: 1 before, 2 now"):
-        open_book(tmp_path, terms=2)
+        open_study(tmp_path, terms=2)
 
 
 def test_a_trial_below_the_median_is_stopped(tmp_path: Path) -> None:
-    book = open_book(tmp_path)
+    study = open_study(tmp_path)
     for _ in range(4):
-        entry = book.next(9)
+        entry = study.next(9)
         assert entry is not None
-        assert not book.report(entry.number, 1, 0.5)
-        assert not book.report(entry.number, 3, 0.7)
-        book.finish(entry.number, Scored((0.7, 0.7)))
-    entry = book.next(9)
+        assert not study.report(entry.number, 1, 0.5)
+        assert not study.report(entry.number, 3, 0.7)
+        study.finish(entry.number, Scored((0.7, 0.7)))
+    entry = study.next(9)
     assert entry is not None
-    assert not book.report(entry.number, 1, 0.1)  # too early to tell
-    assert book.report(entry.number, 3, 0.2)
-    book.prune(entry.number)
-    assert book.entry(entry.number).state == "pruned"
-    assert entry.number not in [e.number for e in better(book.entries(), higher_is_better=True)]
+    assert not study.report(entry.number, 1, 0.1)  # too early to tell
+    assert study.report(entry.number, 3, 0.2)
+    study.prune(entry.number)
+    assert study.entry(entry.number).state == "pruned"
+    assert entry.number not in [e.number for e in better(study.entries(), higher_is_better=True)]
 
 
 def test_the_same_values_are_not_trained_twice(tmp_path: Path) -> None:
     search = Search(Config(), {"kind": Choice(("a", "b"))}, {"kind": "a"})
-    book = Book(tmp_path, search, {}, seed=0, higher_is_better=True, warm_up=2)
+    study = Study(tmp_path, search, {}, seed=0, higher_is_better=True, warm_up=2)
     trained = 0
-    while (entry := book.next(8)) is not None:
+    while (entry := study.next(8)) is not None:
         trained += 1
-        book.finish(entry.number, score(dict(entry.values)))
+        study.finish(entry.number, score(dict(entry.values)))
     assert trained == 2
-    assert len(book.entries()) == 8
-    assert len(better(book.entries(), higher_is_better=True)) == 2
+    assert len(study.entries()) == 8
+    assert len(better(study.entries(), higher_is_better=True)) == 2
 
 
 def test_importance_finds_what_matters(tmp_path: Path) -> None:
-    book = open_book(tmp_path)
-    play(book, 9)
-    assert book.importance() == {}
-    play(book, 25)
-    found = book.importance()
+    study = open_study(tmp_path)
+    play(study, 9)
+    assert study.importance() == {}
+    play(study, 25)
+    found = study.importance()
     assert sum(found.values()) == pytest.approx(1)
     assert next(iter(found)) == "weight"

@@ -1,7 +1,7 @@
-"""Who trains: this process, one trial after another, or several processes at a time.
+"""Trains the trials of a search: one after another in this process, or in several processes at a time.
 
-A worker process knows nothing of the book. It gets a trial, sends its scores on the way and is told whether
-to go on; the one process that writes the book does the rest.
+A worker process knows nothing of the study. It gets a trial, sends its scores on the way and is told whether
+to go on; the one process that writes the study does the rest.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import torch
 
 from semiseg.errors import Interrupted, SemisegError, unforeseen
 from semiseg.machine.stopping import StopRequest, how_it_ended
-from semiseg.tuning.book import Book
-from semiseg.tuning.entry import TrialRecord
+from semiseg.tuning.record import TrialRecord
+from semiseg.tuning.study import Study
 from semiseg.tuning.trial import Bench, Pruned, Report, Scored, TrialJob, run_trial
 
 Player = Callable[[TrialJob, Report], Scored]
@@ -39,11 +39,11 @@ class DiedError(Exception):
     """The process of a trial is gone."""
 
 
-def work(book: Book, bench: Bench, next_job: NextJob, tell: Tell, *, workers: int, threads: int) -> None:
+def work(study: Study, bench: Bench, next_job: NextJob, tell: Tell, *, workers: int, threads: int) -> None:
     """Train until there is no next trial.
 
     Args:
-        book: gets every result.
+        study: gets every result.
         bench: what the trials share.
         next_job: the trial to train now; None when there are enough.
         tell: called with each trial that ends.
@@ -61,26 +61,28 @@ def work(book: Book, bench: Bench, next_job: NextJob, tell: Tell, *, workers: in
 
     with stop:
         if workers == 1:
-            _keep_going(book, functools.partial(run_trial, bench), next_unless_stopped, tell)
+            _keep_going(study, functools.partial(run_trial, bench), next_unless_stopped, tell)
         else:
-            crew = [_Worker(bench, device, threads) for device in devices(bench.device, workers)]
-            _work_together(crew, book, next_unless_stopped, tell, stop)
+            processes = [_Worker(bench, device, threads) for device in devices(bench.device, workers)]
+            _work_together(processes, study, next_unless_stopped, tell, stop)
     if stop.raised:
         raise Interrupted("interrupted")
 
 
-def _work_together(crew: list[_Worker], book: Book, next_job: NextJob, tell: Tell, stop: StopRequest) -> None:
-    with ThreadPoolExecutor(len(crew)) as pool:
-        going = [pool.submit(_keep_going, book, worker, next_job, tell) for worker in crew]
+def _work_together(
+    processes: list[_Worker], study: Study, next_job: NextJob, tell: Tell, stop: StopRequest
+) -> None:
+    with ThreadPoolExecutor(len(processes)) as pool:
+        going = [pool.submit(_keep_going, study, worker, next_job, tell) for worker in processes]
         try:
             while wait(going, timeout=0.1).not_done:
                 failed = any(one.done() and one.exception() for one in going)
                 if stop.raised or failed:
                     stop.raised = True
-                    for worker in crew:
+                    for worker in processes:
                         worker.ask_to_stop()
         finally:
-            for worker in crew:
+            for worker in processes:
                 worker.close()
     errors = [error for one in going if (error := one.exception())]
     for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):
@@ -94,24 +96,24 @@ def devices(device: str, workers: int) -> list[str]:
     return [f"cuda:{number % torch.cuda.device_count()}" for number in range(workers)]
 
 
-def _keep_going(book: Book, player: Player, next_job: NextJob, tell: Tell) -> None:
+def _keep_going(study: Study, player: Player, next_job: NextJob, tell: Tell) -> None:
     while (next_one := next_job()) is not None:
         entry, job = next_one
         number = entry.number
         try:
-            book.finish(number, player(job, functools.partial(book.report, number)))
+            study.finish(number, player(job, functools.partial(study.report, number)))
         except Pruned:
-            book.prune(number)
+            study.prune(number)
         except DiedError as error:
-            book.die(number, str(error))
+            study.die(number, str(error))
         except (Interrupted, KeyboardInterrupt):
-            book.die(number, "interrupted", counts=False)
+            study.die(number, "interrupted", counts=False)
             raise
         except Exception as error:  # one bad setting does not end the search
-            book.fail(number, (error if isinstance(error, SemisegError) else unforeseen(error)).message)
+            study.fail(number, (error if isinstance(error, SemisegError) else unforeseen(error)).message)
             if entry.start:
                 raise
-        tell(book.entry(number))
+        tell(study.entry(number))
 
 
 class _Worker:
