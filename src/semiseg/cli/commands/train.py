@@ -174,8 +174,9 @@ def run(
     opened = Dataset.open(dataset)
     if dry_run and first:
         from semiseg.cli.commands.plan import plan_text
-        from semiseg.preparation.prepare import plan_dataset
+        from semiseg.preparation.prepare import plan_dataset, with_departures
 
+        wanted = with_departures(wanted, opened)  # once, for the plan and for the iteration
         with counted(out, "reading scans") as tick:
             split, planned = plan_dataset(
                 opened, wanted, plan=plan, device=where, workers=processes, progress=tick
