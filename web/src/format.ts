@@ -37,12 +37,6 @@ export function size(shape: number[] | null, spacing: number[] | null, unit: str
   return [shape.join(" × "), spacing ? `${spacing.map((s) => number(s)).join(" × ")} ${unit}` : ""];
 }
 
-export function volumes(values: Record<string, number> | null, unit: string): string {
-  if (!values) return "–";
-  const parts = Object.entries(values).map(([name, value]) => `${name} ${number(value)}`);
-  return parts.length ? `${parts.join(", ")} ${unit}` : "–";
-}
-
 export function plural(count: number, noun: string): string {
   return `${count.toLocaleString("en-US")} ${noun}${count === 1 ? "" : "s"}`;
 }

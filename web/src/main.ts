@@ -18,6 +18,7 @@ import type { Session } from "./types.ts";
 const pages: Record<string, Page> = {
   cases: casesPage,
   case: async (...args) => (await import("./pages/case.ts")).casePage(...args),
+  review: async (...args) => (await import("./pages/review.ts")).review(...args),
   training,
   results,
   about,
@@ -69,7 +70,7 @@ function header(): void {
 }
 
 function navigation(route: Route): void {
-  const here = route.page === "case" ? "cases" : route.page;
+  const here = { case: "cases", review: "results" }[route.page] ?? route.page;
   replace(
     nav,
     links.map(([page, text]) => h("a", { href: href(page), "aria-current": page === here && "page" }, text)),

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { thinned, ticks } from "../src/chart.ts";
-import { duration, number, score, volumes } from "../src/format.ts";
+import { duration, number, score } from "../src/format.ts";
 
 test("ticks are round numbers within the range", () => {
   assert.deepEqual(ticks(0, 1), [0, 0.2, 0.4, 0.6, 0.8, 1]);
@@ -21,5 +21,4 @@ test("a long curve is thinned to means, a short one is not", () => {
 test("numbers as a person reads them", () => {
   assert.deepEqual([score(null), score(0.8734), number(0), number(1234.5), number(0.012345), number(-3.456)], ["–", "0.873", "0", "1,235", "0.0123", "-3.46"]);
   assert.deepEqual([duration(5.2), duration(200), duration(7300), duration(null)], ["5 s", "3 min 20 s", "2 h 1 min", "–"]);
-  assert.equal(volumes({ liver: 1450.2, tumor: 3.14159 }, "mL"), "liver 1,450, tumor 3.14 mL");
 });

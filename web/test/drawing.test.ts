@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { signedDistance } from "../src/drawing/distance.ts";
+import { edges } from "../src/drawing/edges.ts";
 import { maskOf, Plane } from "../src/drawing/plane.ts";
 import { copySlice, interpolate, slicesWith } from "../src/drawing/slices.ts";
 import { smooth } from "../src/drawing/smooth.ts";
@@ -159,4 +160,14 @@ test("thick slices are not smoothed across, and the edge of the scan takes nothi
   v.count();
   smooth(new Edit(v), v, 1);
   assert.deepEqual([v.counts[1], v.at(0, 0, 1), v.at(4, 4, 0)], [81, 1, 0]);
+});
+
+test("an outline is what touches another class or the edge of the scan", () => {
+  const v = volume([5, 5, 5]);
+  v.data.fill(1);
+  assert.equal(edges(v.data, v.dims).reduce((a, b) => a + b, 0), 125 - 27);
+  v.data[v.index(2, 2, 2)] = 2;
+  const found = edges(v.data, v.dims);
+  assert.deepEqual([found[v.index(2, 2, 2)], found[v.index(1, 2, 2)], found[v.index(1, 1, 1)]], [2, 1, 0]);
+  assert.equal(edges(new Uint8Array(25).fill(1), [5, 5, 1]).reduce((a, b) => a + b, 0), 16, "a picture has no slices beside");
 });

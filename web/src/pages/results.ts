@@ -2,9 +2,9 @@
 
 import { get, query } from "../api.ts";
 import { chart } from "../chart.ts";
-import { h } from "../dom.ts";
+import { button, h, select } from "../dom.ts";
 import { score } from "../format.ts";
-import type { Page } from "../route.ts";
+import { href, type Page } from "../route.ts";
 import type { Results, RunRow } from "../types.ts";
 
 export const results: Page = async (root, { session }) => {
@@ -13,6 +13,7 @@ export const results: Page = async (root, { session }) => {
     h("h1", {}, "Results"),
     h("section", { class: "panel" }, h("h2", {}, "Dice and number of labels"), ...learning(found)),
     h("section", { class: "panel" }, h("h2", {}, "Take away"), takeAway(runs, session.counts.labeled + session.counts.accepted)),
+    sideBySide(runs.filter((r) => r.predicted > 0)),
     comparison(found.report),
   );
   return () => {};
@@ -47,6 +48,22 @@ function takeAway(runs: readonly RunRow[], labels: number): HTMLElement {
     predicted.map((r) => link(`${r.predicted} predictions of ${r.id} (ZIP of NIfTI)`, query("/api/export.zip", { what: "predictions", run: r.id }))),
     !labels && !predicted.length && h("li", { class: "muted" }, "Nothing yet."),
   );
+}
+
+/** The two newest runs, or any others, judged without knowing which is which. */
+function sideBySide(runs: readonly RunRow[]): HTMLElement {
+  const panel = h("section", { class: "panel" }, h("h2", {}, "Blinded review"));
+  const [b, a] = runs;
+  if (!a || !b) {
+    panel.append(h("p", { class: "muted" }, "Two runs with predictions can be judged side by side, without a word on which is which."));
+    return panel;
+  }
+  const chosen = { a: a.id, b: b.id };
+  const options = runs.map((r) => [r.id, r.id] as const);
+  const pick = (name: "a" | "b") => select(options, chosen[name], (id) => (chosen[name] = id), { "aria-label": `Run ${name.toUpperCase()}` });
+  const start = () => (location.hash = href("review", "", new URLSearchParams(chosen)));
+  panel.append(h("div", { class: "row tight" }, pick("a"), "and", pick("b"), button("Judge them side by side", start)));
+  return panel;
 }
 
 function comparison(report: string | null): HTMLElement {

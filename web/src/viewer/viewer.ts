@@ -1,21 +1,14 @@
 /** The scan on the screen: NiiVue with the layouts, layers and mouse of a reading room. */
 
 import { cmapper, DRAG_MODE, MULTIPLANAR_TYPE, Niivue, NVImage, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue";
+import { edges } from "../drawing/edges.ts";
 import type { Axis } from "../drawing/plane.ts";
 import type { Box, Triple } from "../drawing/volume.ts";
 import type { Order } from "../drawing/nifti.ts";
+import type { ClassColors } from "./colors.ts";
 
 export type Layout = "all" | "planes" | "axial" | "coronal" | "sagittal" | "render";
 export type LayerName = "label" | "prediction" | "difference" | "uncertainty";
-
-/** Colors of class numbers; `a` 0 hides one. */
-export interface ClassColors {
-  r: number[];
-  g: number[];
-  b: number[];
-  a: number[];
-  names: string[];
-}
 
 export interface Place {
   voxel: Triple;
@@ -34,6 +27,9 @@ export class Viewer {
   readonly nv: Niivue;
   readonly canvas: HTMLCanvasElement;
   private readonly layers = new Map<LayerName, NVImage>();
+  /** Label maps of layers as they came, where outlines are shown in their place. */
+  private readonly areas = new Map<LayerName, NVImage["img"]>();
+  private outlined = false;
   /** Drawn by a processor, not a graphics card: 3D is slow then. */
   readonly slow: boolean;
   onmove: (() => void) | null = null;
@@ -149,6 +145,11 @@ export class Viewer {
     this.nv.updateGLVolume();
   }
 
+  /** Another viewer shows the same place of its scan. */
+  follow(other: Viewer): void {
+    other.nv.broadcastTo([this.nv], { "2d": true, "3d": true });
+  }
+
   layout(name: Layout): void {
     const { nv } = this;
     const type = single[name];
@@ -166,8 +167,10 @@ export class Viewer {
       [layer.cal_min, layer.cal_max] = [colors.low, colors.high];
     } else {
       layer.setColormapLabel(table(colors));
+      this.areas.set(name, layer.img);
     }
     this.layers.set(name, layer);
+    this.outline(name);
     this.nv.addVolume(layer);
   }
 
@@ -182,6 +185,7 @@ export class Viewer {
     const layer = this.layers.get(name);
     if (!layer) return;
     this.layers.delete(name);
+    this.areas.delete(name);
     this.nv.removeVolume(layer);
   }
 
@@ -243,8 +247,17 @@ export class Viewer {
   }
 
   outlines(on: boolean): void {
-    this.nv.overlayOutlineWidth = on ? 1 : 0;
-    this.nv.drawScene();
+    this.outlined = on;
+    for (const name of this.areas.keys()) this.outline(name);
+    if (this.areas.size) this.nv.updateGLVolume();
+  }
+
+  private outline(name: LayerName): void {
+    const layer = this.layers.get(name);
+    const area = this.areas.get(name);
+    if (!layer || !area) return;
+    const dims = layer.hdr!.dims.slice(1, 4).map((n) => Math.max(1, n)) as Triple;
+    layer.img = this.outlined ? (edges(area as Uint8Array, dims) as typeof area) : area;
   }
 
   interpolated(on: boolean): void {

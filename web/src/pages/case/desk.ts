@@ -6,7 +6,8 @@ import { read, toFile, toViewer, write } from "../../drawing/nifti.ts";
 import { unpacked } from "../../drawing/packing.ts";
 import { Pad, type Settings } from "../../drawing/pad.ts";
 import type { CaseDetail, LabelClass, Session } from "../../types.ts";
-import type { ClassColors, Layout, Viewer } from "../../viewer/viewer.ts";
+import { colorTable, type ClassColors } from "../../viewer/colors.ts";
+import type { Layout, Viewer } from "../../viewer/viewer.ts";
 
 export interface DrawnClass extends LabelClass {
   /** 1, 2, …: what the drawing holds; `value` is what the file holds. */
@@ -140,15 +141,4 @@ export class Desk {
     this.drafts?.close();
     this.viewer.close();
   }
-}
-
-function colorTable(classes: readonly (readonly [number, DrawnClass])[]): ClassColors {
-  const size = Math.max(1, ...classes.map(([at]) => at + 1));
-  const zeros = () => new Array<number>(size).fill(0);
-  const table: ClassColors = { r: zeros(), g: zeros(), b: zeros(), a: zeros(), names: new Array<string>(size).fill("") };
-  for (const [at, c] of classes) {
-    const [r = 0, g = 0, b = 0] = [1, 3, 5].map((i) => Number.parseInt(c.color.slice(i, i + 2), 16));
-    [table.r[at], table.g[at], table.b[at], table.a[at], table.names[at]] = [r, g, b, c.visible ? 255 : 0, c.name];
-  }
-  return table;
 }

@@ -1,7 +1,7 @@
 /** Rows and cards of the list of cases. */
 
 import { h } from "../../dom.ts";
-import { score, size, volumes, when } from "../../format.ts";
+import { number, score, size, when } from "../../format.ts";
 import { href } from "../../route.ts";
 import type { CaseRow, CaseState } from "../../types.ts";
 
@@ -48,51 +48,59 @@ function check(row: CaseRow, choice: Choice): HTMLElement | null {
   return box;
 }
 
-const columns: readonly (readonly [sort: string, text: string, number?: boolean])[] = [
-  ["id", "Case"],
-  ["state", "State"],
-  ["group", "Group"],
-  ["size", "Size"],
-  ["rank", "Next", true],
-  ["uncertainty", "Uncertainty", true],
-  ["expected_dice", "Expected Dice", true],
-  ["volume", "Volume"],
-  ["changed", "Changed"],
+interface Column {
+  sort: string;
+  text: string;
+  number?: boolean;
+  /** Is there anything to show? A column that is empty on the whole page is left out. */
+  shown(row: CaseRow): boolean;
+  cell(row: CaseRow): (Node | string | null)[];
+}
+
+const columns: readonly Column[] = [
+  { sort: "state", text: "State", shown: () => true, cell: (r) => [stateChip(r.state), ...marks(r)] },
+  { sort: "group", text: "Group", shown: (r) => Boolean(r.group) && r.group !== r.id, cell: (r) => [r.group] },
+  { sort: "size", text: "Size", shown: () => true, cell: dimensions },
+  { sort: "rank", text: "Next", number: true, shown: (r) => r.rank !== null, cell: (r) => [r.rank === null ? "" : String(r.rank)] },
+  { sort: "uncertainty", text: "Uncertainty", number: true, shown: (r) => r.uncertainty !== null, cell: (r) => [score(r.uncertainty, 3)] },
+  { sort: "expected_dice", text: "Expected Dice", number: true, shown: (r) => r.run !== null, cell: expected },
+  { sort: "volume", text: "Volume", shown: (r) => r.volumes !== null, cell: amounts },
+  { sort: "changed", text: "Changed", shown: (r) => r.changed !== null, cell: (r) => (r.changed ? [when(r.changed), h("small", { class: "muted" }, r.by ?? "")] : []) },
 ];
 
+function dimensions(row: CaseRow): Node[] {
+  const [shape, spacing] = size(row.shape, row.spacing, row.unit);
+  return [h("span", {}, shape), h("small", { class: "muted" }, spacing)];
+}
+
+function amounts(row: CaseRow): Node[] {
+  return Object.entries(row.volumes ?? {}).map(([name, value]) => h("small", {}, `${name} ${number(value)} ${row.volume_unit}`));
+}
+
 export function table(rows: readonly CaseRow[], choice: Choice): HTMLElement {
-  const shown = columns.filter(([name]) => name !== "group" || rows.some((r) => r.group && r.group !== r.id));
-  const heads = shown.map(([name, text, right]) => {
+  const shown = columns.filter((c) => c.sort === choice.sort || rows.some((r) => c.shown(r)));
+  const head = (name: string, text: string, right = false) => {
     const sorted = choice.sort === name ? (choice.order === "asc" ? "ascending" : "descending") : null;
     const arrow = sorted && (sorted === "ascending" ? " ↑" : " ↓");
     return h("th", { scope: "col", class: right && "number", "aria-sort": sorted }, h("button", { type: "button", class: "plain", onclick: () => choice.sortBy(name) }, text, arrow));
-  });
-  const grouped = shown.some(([name]) => name === "group");
-  const body = rows.map((row) => line(row, choice, grouped));
+  };
+  const unseen = (text: string) => h("th", {}, h("span", { class: "unseen" }, text));
   return h(
     "table",
     { class: "cases" },
-    h("thead", {}, h("tr", {}, h("th", {}, h("span", { class: "unseen" }, "Select")), h("th", {}, h("span", { class: "unseen" }, "Picture")), heads)),
-    h("tbody", {}, body),
+    h("thead", {}, h("tr", {}, unseen("Select"), unseen("Picture"), head("id", "Case"), shown.map((c) => head(c.sort, c.text, c.number)))),
+    h("tbody", {}, rows.map((row) => line(row, choice, shown))),
   );
 }
 
-function line(row: CaseRow, choice: Choice, grouped: boolean): HTMLElement {
-  const [shape, spacing] = size(row.shape, row.spacing, row.unit);
+function line(row: CaseRow, choice: Choice, shown: readonly Column[]): HTMLElement {
   return h(
     "tr",
     {},
     h("td", {}, check(row, choice)),
     h("td", { class: "picture" }, thumbnail(row)),
     h("th", { scope: "row" }, h("a", { href: href("case", row.id) }, row.id), reason(row)),
-    h("td", {}, stateChip(row.state), marks(row)),
-    grouped && h("td", {}, row.group),
-    h("td", {}, shape, h("small", { class: "muted" }, spacing)),
-    h("td", { class: "number" }, row.rank ?? ""),
-    h("td", { class: "number" }, score(row.uncertainty, 3)),
-    h("td", { class: "number" }, expected(row)),
-    h("td", {}, volumes(row.volumes, row.volume_unit)),
-    h("td", {}, row.changed ? [when(row.changed), h("small", { class: "muted" }, row.by ?? "")] : ""),
+    shown.map((c) => h("td", { class: c.number ? "number" : `col-${c.sort}` }, c.cell(row))),
   );
 }
 
