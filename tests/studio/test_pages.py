@@ -42,3 +42,27 @@ def test_the_drawing_tools() -> None:
     )
     assert done.returncode == 0, done.stdout[-4000:]
     assert re.search(r"pass [1-9]", done.stdout)
+
+
+def test_text_has_the_contrast_of_wcag_aa_on_every_ground_in_both_themes() -> None:
+    style = (ROOT / "web" / "src" / "style" / "base.css").read_text(encoding="utf-8")
+    themes = re.findall(r":root(?:\[[^]]*\])? \{(.*?)\}", style, re.DOTALL)
+    assert len(themes) == 2
+    for theme in themes:
+        colors = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", theme))
+        for ground in ("ground", "panel", "raised", "accent-soft"):
+            for text in ("text", "muted", "accent", "warn", "error", "good", "violet"):
+                assert contrast(colors[text], colors[ground]) >= 4.5, (text, ground)
+        assert contrast(colors["on-accent"], colors["accent"]) >= 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    """Ratio of luminances, WCAG 2.2."""
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(color: str) -> float:
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

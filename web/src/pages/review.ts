@@ -92,7 +92,7 @@ class Review {
     const labels = await Promise.all([left_url, right_url].map((url) => bytes(url, () => {})));
     for (const [i, viewer] of this.viewers.entries()) {
       await viewer.show(scan.slice(0), image.rgb ? null : image.window);
-      await viewer.setLayer("prediction", labels[i] as ArrayBuffer, colorTable(this.session.dataset.labels.map((l) => [l.value, { ...l, visible: true }])), 0.5);
+      await viewer.setLayer("prediction", labels[i] as ArrayBuffer, colorTable(this.session.dataset.labels.map((l) => [l.value, { ...l, visible: true }])), 0.9);
       viewer.outlines(true);
       viewer.layout("axial");
     }

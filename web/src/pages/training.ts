@@ -86,7 +86,7 @@ class Training {
     const active = jobs.filter((j) => j.state === "running" || j.state === "queued").length;
     if (active < this.active) void this.ended();
     this.active = active;
-    const job = jobs.find((j) => j.id === this.chosen) ?? jobs.find((j) => j.state === "running") ?? jobs[0];
+    const job = jobs.find((j) => j.id === this.chosen) ?? jobs.find((j) => j.state === "running") ?? jobs.find((j) => j.kind === "train") ?? jobs[0];
     replace(this.list, jobs.length ? jobs.map((j) => this.line(j, j === job)) : h("li", { class: "muted" }, "Nothing was trained yet."));
     if (job && this.shown?.id !== job.id) {
       this.shown?.close();

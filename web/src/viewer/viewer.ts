@@ -41,7 +41,18 @@ export class Viewer {
     const name = info ? String(nv.gl.getParameter(info.UNMASKED_RENDERER_WEBGL)) : "";
     this.slow = /swiftshader|llvmpipe|software|basic render/i.test(name);
     nv.onLocationChange = () => this.onmove?.();
+    const smoothed = nv.updateInterpolation.bind(nv);
+    nv.updateInterpolation = (layer, linear) => (layer === 0 ? smoothed(layer, linear) : this.sharp());
     canvas.parentElement!.addEventListener("wheel", (event) => this.wheel(event), { capture: true, passive: false });
+  }
+
+  /** Layers show voxels as they are: a class has no value between two others, and an outline is one voxel wide. */
+  private sharp(): void {
+    const { gl, opts } = this.nv;
+    const kind = opts.is2DSliceShader ? gl.TEXTURE_2D : gl.TEXTURE_3D;
+    gl.activeTexture(gl.TEXTURE2);
+    gl.texParameteri(kind, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+    gl.texParameteri(kind, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
   }
 
   /** With Ctrl the wheel zooms, as everywhere; without, NiiVue changes the slice. */
@@ -100,7 +111,7 @@ export class Viewer {
     }
     const extent = Math.max(...this.dims.map((n, i) => n * (this.spacing[i] as number)));
     nv.opts.crosshairGap = extent * 0.02;
-    nv.setCrosshairWidth(extent * 0.004);
+    nv.setCrosshairWidth(extent * 0.003);
   }
 
   private get image(): NVImage {

@@ -110,7 +110,7 @@ export class Layers {
       const area = this.outline ? 0.02 : opacity;
       viewer.drawingOpacity(on ? area : 0, on ? Math.min(1, opacity + 0.35) : 0);
     } else {
-      viewer.setLayerOpacity(name, on ? opacity : 0);
+      viewer.setLayerOpacity(name, on ? (this.outline ? Math.min(1, opacity + 0.35) : opacity) : 0);
     }
   }
 

@@ -100,7 +100,8 @@ export function toolbar(desk: Desk, commands: Commands): HTMLElement {
   const bar = h("div", { class: "toolbar", role: "toolbar", "aria-label": "Drawing" });
   desk.watch(() => {
     const focused = document.activeElement instanceof HTMLElement && bar.contains(document.activeElement) ? document.activeElement.dataset["name"] : null;
-    if (document.activeElement instanceof HTMLInputElement && bar.contains(document.activeElement)) {
+    const busy = document.activeElement;
+    if (busy instanceof HTMLInputElement && busy.type !== "checkbox" && bar.contains(busy)) {
       refreshStates(bar, desk);
       return;
     }
@@ -110,7 +111,7 @@ export function toolbar(desk: Desk, commands: Commands): HTMLElement {
   return bar;
 }
 
-/** While a number is typed the bar is not built anew. */
+/** While a number is typed or a slider moved, the bar is not built anew. */
 function refreshStates(bar: HTMLElement, desk: Desk): void {
   for (const [name, on] of [["undo", desk.pad?.canUndo], ["redo", desk.pad?.canRedo]] as const) {
     const found = bar.querySelector<HTMLButtonElement>(`[data-name="${name}"]`);
@@ -194,7 +195,7 @@ function round(value: number): number {
 }
 
 function check(text: string, on: boolean, set: (on: boolean) => void): HTMLElement {
-  const box = h("input", { type: "checkbox", checked: on });
+  const box = h("input", { type: "checkbox", checked: on, "data-name": text });
   box.addEventListener("change", () => set(box.checked));
   return h("label", { class: "inline" }, box, text);
 }
