@@ -40,45 +40,37 @@ def gap(ink: str, rule: str, point: str, high: str) -> str:
     top = max(s["interval"]["high"] for s in scores)
     edge = 0.005
     start, stop = round(low - edge, 2), round(top + edge, 2)
-    left, right, height = 300, 720, 46
+    left, right, height, above = 24, 476, 52, 56
 
     def x(value: float) -> float:
         return left + (value - start) / (stop - start) * (right - left)
 
-    parts = []
-    steps = round((stop - start) / 0.01)
-    for step in range(steps + 1):
+    parts, means = [], [score["mean"] for score in scores]
+    bottom = above + 3 * height
+    for step in range(round((stop - start) / 0.01) + 1):
         value = start + step * 0.01
-        parts.append(_line(x(value), 44, x(value), 44 + 3 * height, rule, 0.5, 0.5))
-        parts.append(_text(x(value), 62 + 3 * height, f"{value:.2f}", rule, 12, "middle"))
-    means = [s["mean"] for s in scores]
-    for row, (title, score) in enumerate(zip(titles, scores, strict=True)):
-        y = 44 + height * (row + 0.5)
+        parts.append(_line(x(value), above, x(value), bottom, rule, 0.5, 0.4))
+        parts.append(_text(x(value), bottom + 16, f"{value:.2f}", rule, 11, "middle"))
+    for row, (title, found) in enumerate(zip(titles, scores, strict=True)):
+        y = above + height * row + 34
         color = high if row == 1 else point
-        interval = score["interval"]
-        parts.append(_text(left - 14, y + 5, title, ink, 14, "end"))
+        interval = found["interval"]
+        parts.append(_text(left, y - 17, title, ink, 13, "start"))
         parts.append(_line(x(interval["low"]), y, x(interval["high"]), y, color, 2, 0.55))
-        parts.append(f"<circle cx='{x(score['mean']):.1f}' cy='{y:.1f}' r='7' fill='{color}'/>")
-        parts.append(_text(x(score["mean"]), y - 12, f"{score['mean']:.3f}", ink, 13, "middle", bold=True))
-    share = (means[1] - means[0]) / (means[2] - means[0])
-    y = 40
-    parts.append(_line(x(means[0]), y - 6, x(means[2]), y - 6, ink, 1, 1))
-    parts += [_line(x(m), y - 10, x(m), y - 2, ink, 1, 1) for m in (means[0], means[2])]
-    caption = f"the gap that {rest} more labels close; unlabeled scans close {100 * share:.0f} % of it"
-    parts.append(_text(right, y - 20, caption, ink, 13, "end"))
-    parts.append(
-        _text(
-            (left + right) / 2,
-            84 + 3 * height,
-            f"mean Dice on {len(board['cases'])} test scans, with 95 % intervals over scans",
-            rule,
-            12,
-            "middle",
+        parts.append(f"<circle cx='{x(found['mean']):.1f}' cy='{y:.1f}' r='6' fill='{color}'/>")
+        parts.append(
+            _text(x(interval["high"]) + 6, y + 5, f"{found['mean']:.3f}", ink, 13, "start", bold=True)
         )
-    )
+    share = (means[1] - means[0]) / (means[2] - means[0])
+    parts.append(_line(x(means[0]), above - 8, x(means[2]), above - 8, ink, 1, 1))
+    parts += [_line(x(m), above - 12, x(m), above - 4, ink, 1, 1) for m in (means[0], means[2])]
+    parts.append(_text(left, 18, f"The gap that {rest} more labels close;", ink, 13, "start"))
+    parts.append(_text(left, 36, f"unlabeled scans close {100 * share:.0f} % of it", ink, 13, "start"))
+    axis = f"mean Dice on {len(board['cases'])} test scans, with 95 % intervals over scans"
+    parts.append(_text(left, bottom + 34, axis, rule, 11, "start"))
     return _svg(
-        740,
-        96 + 3 * height,
+        500,
+        bottom + 44,
         parts,
         f"{data.title}: mean Dice {means[0]:.3f} supervised with {some} labels, "
         f"{means[1]:.3f} with unlabeled scans, {means[2]:.3f} with all labels",
@@ -87,7 +79,7 @@ def gap(ink: str, rule: str, point: str, high: str) -> str:
 
 def forest(ink: str, rule: str, point: str, high: str) -> str:
     """Difference to supervised training of each method, with its interval, a block per dataset."""
-    width, left, row_height = 740, 230, 17
+    width, left, row_height = 480, 124, 17
     blocks = []
     for data, board in gains.boards():
         tests = [t for t in board["against_baseline"] if t["metric"] == "Dice"]
@@ -100,9 +92,9 @@ def forest(ink: str, rule: str, point: str, high: str) -> str:
         low, top = min(0.0, *ends), max(0.0, *ends)
 
         def x(value: float, low: float = low, top: float = top) -> float:
-            return left + 10 + (value - low) / (top - low) * (width - left - 40)
+            return left + 10 + (value - low) / (top - low) * (width - left - 30)
 
-        parts.append(_text(left, y + 14, data.title, ink, 14, "start", bold=True))
+        parts.append(_text(8, y + 14, data.title, ink, 14, "start", bold=True))
         begin = y + 22
         parts.append(_line(x(0), begin, x(0), begin + row_height * len(tests), ink, 1, 1))
         for row, test in enumerate(tests):
@@ -120,9 +112,7 @@ def forest(ink: str, rule: str, point: str, high: str) -> str:
                 parts.append(_text(x(number * step), bottom, label, rule, 11, "middle"))
         y = bottom + 22
     parts.append(
-        _text(
-            left, y, "difference in mean Dice to supervised training with the same labels", rule, 12, "start"
-        )
+        _text(8, y, "difference in mean Dice to supervised training with the same labels", rule, 12, "start")
     )
     return _svg(
         width, y + 12, parts, "Difference in Dice to supervised training, each method, with 95 % intervals"

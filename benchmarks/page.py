@@ -1,7 +1,7 @@
 """Put the results together: `python benchmarks/page.py`.
 
-One page per dataset or subject goes to docs/results/, a summary to docs/results.md, what to expect
-to the READMEs and docs/index.md, and a line per method and number of labels to
+One page per dataset or subject goes to docs/results/, a summary to docs/results.md, the table of gains to
+the READMEs and docs/index.md, and a line per method and number of labels to
 src/semiseg/methods/measured.csv, from which `semiseg methods NAME` and the pages of the methods have them.
 Then run `python docs/generate.py`.
 """
@@ -57,6 +57,7 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "What training steps, whole runs and commands cost.",
         ("speed", "growth", "ranks", "small_sample", "start_up", "larger_than_memory"),
     ),
+    "exports": ("Exported models", "How exported models compare with `semiseg predict`.", ("export",)),
     "damaged-files": ("Damaged files", "What every reader does with damaged files.", ("fuzz",)),
 }
 """Page of docs/results -> its title, what it says, and the tables of benchmarks/results on it."""

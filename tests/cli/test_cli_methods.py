@@ -29,6 +29,18 @@ def test_the_list_is_by_family_and_shown_whole(cli):
     assert [float(entry["work"]) for entry in cheapest] == sorted(float(e["work"]) for e in cheapest)
 
 
+@pytest.mark.parametrize("name", methods.names())
+def test_every_paper_can_be_cited(cli, name):
+    entry = cli("methods", name, "--cite").out
+    assert entry.startswith(f"@misc{{semiseg_{name},\n")
+    assert re.search(r"  title = \{\{\S.*\}\},\n  author = \{\S.*\},\n  year = \{\d{4}\},\n", entry)
+    assert re.search("arXiv|doi|https", entry)
+
+
+def test_citing_needs_a_name(cli):
+    assert "--cite needs the name of a method" in cli("methods", "--cite").err
+
+
 @pytest.mark.parametrize(
     ("name", "title"),
     [

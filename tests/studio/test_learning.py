@@ -36,6 +36,7 @@ def run_folder(desk: Desk, name: str, labeled: int, dice: list[float]) -> None:
         "sessions": [],
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "splits.json").write_text("{}")
     events = [{"event": "validated", "step": i, "scores": {"dice": value}} for i, value in enumerate(dice)]
     (folder / "events.jsonl").write_text("\n".join(map(json.dumps, events)) + "\n{torn")
 
@@ -76,14 +77,14 @@ def test_corrections_estimate_the_quality_of_the_run_that_was_corrected() -> Non
 
 
 def test_a_round_trains_on_a_copy_of_the_lists_as_they_are(tmp_path: Path) -> None:
-    folder = make_dataset(tmp_path, labeled=3, unlabeled=3, test=1, shape=(8, 8, 8), channels=2)
+    folder = make_dataset(tmp_path, labeled=3, unlabeled=3, test=1, shape=(8, 8, 8))
     (folder / "splits.json").write_text(json.dumps({"order": ["case_00", "case_01"], "val": ["case_02"]}))
     desk = Desk(folder)
     web = client_of(desk)
     out = folder / "studio" / "predictions" / "round-001"
     from tests.trained import make_plan, make_run
 
-    run = make_run(folder / "studio" / "runs" / "round-001", make_plan(channels=2))
+    run = make_run(folder / "studio" / "runs" / "round-001", make_plan())
     semiseg.predict(folder / "imagesUn", out, run, device="cpu", workers=0)
     web.post("/api/cases/un_00/accept", json={"run": "round-001", "version": 0})
     web.post("/api/cases/un_01/reject", json={"reason": "no"})

@@ -31,6 +31,7 @@ def card(document: Mapping[str, Any]) -> str:
     for number, one in enumerate(about, 1):
         head = "Network" if len(about) == 1 else f"Network {number}"
         parts += [f"## {head}", _bullets(_network(one)), *_scores(one)]
+    parts += _smaller(document.get("measured"))
     parts += [
         "## Intended use",
         "Research on scans like those it was trained on: same kind of scanner and sequence, same part of "
@@ -93,6 +94,17 @@ def _scores(one: Mapping[str, Any]) -> list[str]:
         "\n".join(lines),
         "Intervals are bootstrapped over cases (distances in mm unless said otherwise).",
     ]
+
+
+def _smaller(measured: Mapping[str, Any] | None) -> list[str]:
+    if measured is None:
+        return []
+    lines = ["| Class | Dice as trained | Dice of these weights | Difference |", "|---|---|---|---|"]
+    for name, before in measured["dice"].items():
+        after, lost = measured["dice_smaller"][name], measured["difference"][name]
+        lines.append(f"| {name} | {before:.4f} | {after:.4f} | {lost:+.4f} |")
+    told = f"Measured on {measured['cases']} {measured['on']} cases of the run, against PyTorch in 32 bits."
+    return ["## Smaller weights", told, "\n".join(lines)]
 
 
 def _bullets(pairs: Sequence[tuple[str, str]]) -> str:

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from semiseg.errors import UsageError, unknown_name
 from semiseg.machine.files import contents, held, write_json, write_text
 
 if TYPE_CHECKING:
     from semiseg.delivery.document import Kind
+    from semiseg.delivery.onnx_model import Precision
     from semiseg.delivery.source import Source
     from semiseg.prediction.members import Member
     from semiseg.prediction.model import Model
@@ -53,6 +54,8 @@ def export(
     *,
     to: str = "onnx",
     half: bool = False,
+    int8: bool = False,
+    data: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     allow_code: Collection[str] = (),
     overwrite: bool = False,
@@ -66,7 +69,11 @@ def export(
         output: a folder, which is made whole or not at all.
         to: ``onnx`` (with ``run_onnx.py``, which needs neither torch nor this package), ``torch`` (a
             ``torch.export`` program), ``monai`` (a bundle) or ``zip`` (for ``semiseg predict -m``).
-        half: ONNX weights in 16 bits: half the file.
+        half: ONNX in 16 bits: half the file.
+        int8: ONNX with convolutions in 8 bits: a third of the file. Their ranges are taken from unlabeled
+            scans of the run, so ``data`` is needed.
+        data: the dataset of the runs. With it, what ``half`` or ``int8`` costs is measured on the validation
+            cases, or on the labeled ones where there are none, and told in ``model.json``.
         overrides: keys of the ``inference`` section, over what the first run was configured with.
         allow_code: modules that may be imported where a checkpoint names a network of other code.
         overwrite: replace an earlier export. Other folders that are not empty are never touched.
@@ -77,8 +84,7 @@ def export(
     """
     if to not in KINDS:
         raise unknown_name("kind of export", to, KINDS)
-    if half and to != "onnx":
-        raise UsageError(f"half is for onnx, not for {to}", hint="leave it out", code="CONTRADICTION")
+    wanted = _wanted(to, half, int8, data)
     if to == "onnx":
         from semiseg.delivery.onnx_model import require_onnx
 
@@ -94,7 +100,7 @@ def export(
         model = Model(tuple(source.member for source in sources), sources[0].settings)
         model = model.with_settings(**(overrides or {}))
         with _made_whole(output) as folder:
-            written = _WRITERS[to](folder, sources, model, half)
+            written = _WRITERS[to](folder, sources, model, wanted)
     made = {
         str(path.relative_to(output)): path.stat().st_size
         for path in sorted(output.rglob("*"))
@@ -103,7 +109,35 @@ def export(
     return Exported(output, to, made, written)
 
 
-def _zip(folder: Path, sources: Sequence[Source], model: Model, half: bool) -> dict[str, Any]:
+class _Wanted(NamedTuple):
+    """What is asked of ONNX."""
+
+    precision: Precision
+    data: str | Path | None
+
+
+def _wanted(to: str, half: bool, int8: bool, data: str | Path | None) -> _Wanted:
+    """The number format of the weights.
+
+    Raises:
+        UsageError: flags that exclude each other, or lack one another.
+    """
+    smaller = [name for name, given in (("half", half), ("int8", int8)) if given]
+    why = ""
+    if smaller and to != "onnx":
+        why = f"{smaller[0]} is for onnx, not for {to}"
+    elif len(smaller) > 1:
+        why = "half and int8 exclude each other"
+    elif int8 and data is None:
+        why = "int8 needs data, the dataset of the run: it takes ranges from its unlabeled scans"
+    elif data is not None and not smaller:
+        why = "data is for half and int8, whose cost is measured on it"
+    if why:
+        raise UsageError(why, hint="see `semiseg export --help`", code="CONTRADICTION")
+    return _Wanted("16" if half else "int8" if int8 else "32", data)
+
+
+def _zip(folder: Path, sources: Sequence[Source], model: Model, _: _Wanted) -> dict[str, Any]:
     from semiseg.delivery.card import card
     from semiseg.delivery.zipped import pack
 
@@ -112,22 +146,45 @@ def _zip(folder: Path, sources: Sequence[Source], model: Model, half: bool) -> d
     return written
 
 
-def _onnx(folder: Path, sources: Sequence[Source], model: Model, half: bool) -> dict[str, Any]:
+def _onnx(folder: Path, sources: Sequence[Source], model: Model, wanted: _Wanted) -> dict[str, Any]:
+    from semiseg.delivery import measured
     from semiseg.delivery.onnx_model import write
 
-    def one(path: Path, members: Sequence[Member]) -> dict[str, Any]:
-        return write(path.with_suffix(".onnx"), members, half=half)
+    cases = None if wanted.data is None else measured.Cases(sources, wanted.data)
 
-    written = _weights(folder, "onnx", sources, model, one)
+    def one(path: Path, members: Sequence[Member]) -> dict[str, Any]:
+        needed = cases is not None and wanted.precision == "int8"
+        windows = measured.windows(cases.unlabeled, model, members) if cases and needed else ()
+        return write(path.with_suffix(".onnx"), members, wanted.precision, windows)
+
+    def more(files: Sequence[Path]) -> dict[str, Any]:
+        if cases is None or wanted.precision == "32":
+            return {}
+        return {"measured": measured.compared(model, measured.from_files(model, files), cases)}
+
+    written = _weights(folder, "onnx", sources, model, one, more)
     runner = files("semiseg.delivery").joinpath("run_onnx.py").read_text("utf-8")
     write_text(folder / "run_onnx.py", runner)
     return written
 
 
-def _torch(folder: Path, sources: Sequence[Source], model: Model, half: bool) -> dict[str, Any]:
+def _torch(folder: Path, sources: Sequence[Source], model: Model, _: _Wanted) -> dict[str, Any]:
     from semiseg.delivery.torch_program import write
 
     return _weights(folder, "torch", sources, model, write)
+
+
+def _monai(folder: Path, sources: Sequence[Source], model: Model, _: _Wanted) -> dict[str, Any]:
+    from semiseg.delivery import bundle
+    from semiseg.delivery.card import card
+
+    bundle.require_possible(model)
+    mirror = model.mirrored(model.members[0])
+    written = _weights(
+        folder, "monai", sources, model, lambda path, group: bundle.write(folder, group, mirror)
+    )
+    bundle.write_configs(folder, sources, written, card(written), model.plan)
+    return written
 
 
 def _weights(
@@ -136,6 +193,7 @@ def _weights(
     sources: Sequence[Source],
     model: Model,
     write: Callable[[Path, Sequence[Member]], dict[str, Any]],
+    more: Callable[[Sequence[Path]], dict[str, Any]] = lambda files: {},
 ) -> dict[str, Any]:
     """One file for all networks that see the same input, ``model.json`` and the card."""
     from semiseg.delivery.card import card
@@ -150,13 +208,13 @@ def _weights(
     groups = model.groups()
     names = ["model"] if len(groups) == 1 else [f"model_{k + 1}" for k in range(len(groups))]
     found = [write(folder / name, group) for name, group in zip(names, groups, strict=True)]
-    written = document(kind, model, sources, found)
+    written = document(kind, model, sources, found, more([folder / one["file"] for one in found]))
     write_json(folder / "model.json", written)
     write_text(folder / "MODEL.md", card(written))
     return written
 
 
-_WRITERS = {"zip": _zip, "onnx": _onnx, "torch": _torch}
+_WRITERS = {"zip": _zip, "onnx": _onnx, "torch": _torch, "monai": _monai}
 
 
 def _require_free(output: Path, overwrite: bool) -> None:

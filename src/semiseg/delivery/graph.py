@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from semiseg.core import Head
 from semiseg.errors import UsageError, first_line
 from semiseg.inference.copies import prediction_copy
+from semiseg.inference.predictor import mirrored_views
 from semiseg.networks import layers
 from semiseg.prediction.members import Member
 
@@ -24,20 +26,22 @@ TOLERANCE = 1e-3
 
 
 class Predictor(nn.Module):
-    """(B, C, *patch) -> class or region probabilities (B, K, *patch), the mean over the networks."""
+    """(B, C, *patch) -> class or region probabilities (B, K, *patch), the mean over networks and views."""
 
-    def __init__(self, networks: Sequence[nn.Module], head: Head) -> None:
+    def __init__(self, networks: Sequence[nn.Module], head: Head, mirror: Sequence[int] = ()) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.regions = bool(head.regions)
+        self.views = mirrored_views(mirror)
 
     def forward(self, image: Tensor) -> Tensor:
         """float32 in [0, 1]."""
         found = []
-        for network in self.networks:
-            output = network(image)
+        for network, view in itertools.product(self.networks, self.views):
+            output = network(image.flip(view) if view else image)
             logits = (output if isinstance(output, Tensor) else output.logits).float()
-            found.append(logits.sigmoid() if self.regions else logits.softmax(1))
+            shares = logits.sigmoid() if self.regions else logits.softmax(1)
+            found.append(shares.flip(view) if view else shares)
         return found[0] if len(found) == 1 else torch.stack(found).mean(0)
 
 
@@ -53,14 +57,14 @@ class _InstanceNorm(nn.Module):
         return F.instance_norm(x, weight=self.weight, bias=self.bias)
 
 
-def predictor(members: Sequence[Member]) -> Predictor:
+def predictor(members: Sequence[Member], mirror: Sequence[int] = ()) -> Predictor:
     """The networks that see one input, in the form that is exported: eval mode, no shortcuts for a CPU."""
     plan = members[0].plan
     networks = []
     for member in members:
         made, _ = prediction_copy(member.network, len(plan.channels), plan.patch, "32")
         networks.append(_plain(copy.deepcopy(made)))
-    module = Predictor(networks, plan.head).eval().requires_grad_(False)
+    module = Predictor(networks, plan.head, mirror).eval().requires_grad_(False)
     return module.to("cpu").to(memory_format=torch.contiguous_format)
 
 
@@ -75,15 +79,15 @@ def _plain(network: nn.Module) -> nn.Module:
     return network
 
 
-def program(members: Sequence[Member]) -> Any:
+def program(members: Sequence[Member], mirror: Sequence[int] = ()) -> Any:
     """A ``torch.export`` program of the networks: input ``image``, any number of windows of the plan's patch.
 
-    It holds no path and no example.
+    It holds no path and no example. Views mirrored along the axes ``mirror`` of the patch are averaged in it.
 
     Raises:
         UsageError: a network with code that cannot be exported, or that answers otherwise once it is.
     """
-    module = predictor(members)
+    module = predictor(members, mirror)
     x = examples(members[0])
     batch = torch.export.Dim("batch", min=1)
     try:

@@ -14,7 +14,6 @@ import hashlib
 import itertools
 import json
 import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,17 +31,17 @@ Array = NDArray[Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("files", nargs="+", help="the channels of one scan, then the label map to write")
+    parser.add_argument("scan", type=Path, nargs="+", help="one file per channel, in the model's order")
+    parser.add_argument("labels", type=Path, help="the label map to write")
     parser.add_argument("--model", type=Path, default=Path(__file__).parent, help="folder of model.json")
     parser.add_argument("--spacing", type=float, nargs=2, help="mm between rows, and columns, of a picture")
     given = parser.parse_args()
-    *scan, output = map(Path, given.files)
     document = json.loads((given.model / "model.json").read_text("utf-8"))
     if (document.get("schema"), document.get("version")) != ("semiseg-model", 1):
         sys.exit(f"error: {given.model}/model.json is not of the kind semiseg-model, version 1")
     runs = [session(given.model, one) for one in document["networks"]]
-    image, affine, source = load(scan, len(document["channels"]), given.spacing)
-    write(output, segment(image, affine, document, runs), source)
+    image, affine, source = load(given.scan, len(document["channels"]), given.spacing)
+    write(given.labels, segment(image, affine, document, runs), source)
 
 
 def session(folder: Path, network: dict[str, Any]) -> Any:
@@ -76,7 +75,8 @@ def load(paths: Sequence[Path], channels: int, spacing: Sequence[float] | None) 
         if array.shape[:-1] != found[0][0].shape[:-1] or not np.allclose(affine, found[0][1], atol=1e-3):
             sys.exit(f"error: {path} does not lie on the grid of {paths[0]}")
     image = np.moveaxis(np.concatenate([array for array, _, _ in found], -1), -1, 0)
-    image = image[:1] if channels == 1 and (image == image[:1]).all() else image  # gray saved in color
+    if channels == 1 and len(image) == 3 and (image == image[:1]).all():  # gray saved in color
+        image = image[:1]
     if len(image) != channels:
         sys.exit(f"error: {paths[0]}: {len(image)} channels, the model wants {channels}")
     if not np.isfinite(image).all():
@@ -194,7 +194,7 @@ def windows(run: Any, x: Array, network: dict[str, Any], document: dict[str, Any
     weights = [np.exp(-0.5 * ((np.arange(p) - (p - 1) / 2) / (p / 8)) ** 2) for p in patch]
     weights = [np.ones(p) for p in patch] if how["weighting"] == "uniform" else weights
     weight = functools.reduce(np.multiply.outer, weights).astype(np.float32)
-    mirrored = [a + 2 for a in network["mirrored"]] if how["mirror"] else []
+    mirrored = [a + 2 for a in network["mirrored"] if how["mirror"]]
     views = [v for n in range(len(mirrored) + 1) for v in itertools.combinations(mirrored, n)]
     total = np.zeros((len(document["outputs"]), *x.shape[1:]), np.float32)
     received = np.zeros(x.shape[1:], np.float32)
@@ -236,7 +236,7 @@ def clean(labels: Array, document: dict[str, Any], voxel_mm3: float) -> Array:
 
 def write(path: Path, labels: Array, source: Any) -> None:
     """Beside its place first, then renamed, so that no half file is ever there."""
-    made = path.with_name(f".{os.getpid()}{path.name}")
+    made = path.with_name(f".unfinished_{path.name}")
     try:
         volume = source and nib.Nifti1Image(labels, source.affine, source.header, dtype=labels.dtype)
         volume.to_filename(made) if volume else PIL.Image.fromarray(labels).save(made)

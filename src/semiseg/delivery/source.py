@@ -124,7 +124,11 @@ def facts(run: Run, member: Member) -> dict[str, Any]:
     described = _json_of(run.folder / "dataset.json")
     split = _json_of(run.folder / "splits.json")
     counts = {key: len(split[name]) for key, name in PARTS.items() if isinstance(split.get(name), list)}
-    texts = {key: described[key] for key in ("license", "licence", "reference") if described.get(key)}
+    texts = {
+        key: described[key]
+        for key in ("license", "licence", "reference", "file_ending")
+        if described.get(key)
+    }
     found = {
         **{key: manifest[key] for key in OF_A_MANIFEST if key in manifest},
         "network": member.source.get("network"),

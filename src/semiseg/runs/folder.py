@@ -22,6 +22,7 @@ from semiseg.machine import provenance
 from semiseg.machine.files import contents, held, require_writable, write_json
 from semiseg.networks import checkpoint
 from semiseg.preparation.prepare import Prepared
+from semiseg.runs.cite import papers
 from semiseg.runs.events import Ended, Listener
 from semiseg.runs.run import FREE_IN_BETWEEN, Run, damaged, differences, load_run, save_config
 from semiseg.settings.config import Config, DataConfig
@@ -250,6 +251,7 @@ class RunFolder:
             "selection": config.select if prepared.split.val else "last",
             "protocol": config.protocol,
             "deviations": list(dict.fromkeys([*config.deviations, *deviations])),
+            "cite": papers(config.method.name, _network(config, prepared)),
             "precision": precision,
             "parameters": parameters,
             "started": provenance.now(),
@@ -323,6 +325,11 @@ class _LogFile(logging.FileHandler):
 def identity(prepared: Prepared) -> dict[str, str]:
     """What tells the data of one run from those of another."""
     return dict(zip(IDENTITY, (prepared.split.sha256(), prepared.data_hash()), strict=True))
+
+
+def _network(config: Config, prepared: Prepared) -> str:
+    """The name of the network that is trained; ``auto`` is the plan's."""
+    return prepared.plan.network.name if config.network.name == "auto" else config.network.name
 
 
 def _name(value: object) -> str:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from semiseg import methods
 from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.labeling.store import Labels
 from semiseg.machine import provenance
@@ -53,6 +54,8 @@ class Orders:
         """
         minutes = minutes_of(max_time)
         settings = settings or {}
+        if method is not None and ":" not in method and method not in methods.names():
+            raise unknown_name("method", method, methods.names())
         name = configured(
             method=method, iterations=iterations, max_time=minutes, settings=settings
         ).method.name

@@ -12,7 +12,7 @@ from semiseg.cli.output import Output, columns
 
 EXAMPLES = (
     "semiseg export RUN -o heart --to zip",
-    "semiseg export RUN -o heart_onnx --to onnx --half",
+    "semiseg export RUN -o heart_onnx --to onnx --int8 --data Dataset104_Heart",
     "semiseg export RUN_1 RUN_2 RUN_3 -o ensemble --to torch",
 )
 
@@ -29,7 +29,14 @@ def run(
         Path, typer.Option("-o", "--output", metavar="DIR", show_default=False, help="A new folder.")
     ],
     to: Annotated[str, typer.Option("--to", metavar="KIND", help="onnx, torch, monai or zip.")] = "onnx",
-    half: Annotated[bool, typer.Option("--half", help="ONNX weights in 16 bits.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="ONNX in 16 bits: half the file.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="ONNX in 8 bits: a third of the file.")] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="DATASET", show_default=False, help="The run's dataset: for --int8, --half."
+        ),
+    ] = None,
     allow_code: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,6 +62,8 @@ def run(
         output,
         to=to,
         half=half,
+        int8=int8,
+        data=data,
         allow_code=allow_code or (),
         overrides=inference_overrides(config, settings or []),
         overwrite=overwrite,

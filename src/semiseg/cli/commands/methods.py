@@ -18,7 +18,7 @@ from rich.text import Text
 
 from semiseg.cli.output import Output, columns
 from semiseg.drawing.table import Table, TableCell, heads, terminal
-from semiseg.errors import unknown_name
+from semiseg.errors import UsageError, unknown_name
 from semiseg.methods import _page
 from semiseg.methods._families import FAMILIES, SORTS, by_family
 
@@ -26,6 +26,7 @@ EXAMPLES = (
     "semiseg methods",
     "semiseg methods --family 'Mean teachers' --sort cost",
     "semiseg methods mean_teacher",
+    "semiseg methods mean_teacher --cite",
     "semiseg methods my_package.my_module:MyMethod",
 )
 
@@ -44,10 +45,20 @@ def run(
     sort: Annotated[
         str, typer.Option("--sort", metavar="KEY", help="Order within a family: year, cost or name.")
     ] = "year",
+    cite: Annotated[bool, typer.Option("--cite", help="Print the paper of NAME as BibTeX.")] = False,
 ) -> None:
     """List training methods by family, or show one: paper, cost, options, published and own figures."""
+    if name is None and cite:
+        raise UsageError("--cite needs the name of a method", hint="for example semiseg methods bcp --cite")
     if name is None:
         _list(out, family, sort)
+        return
+    if cite:
+        from semiseg.methods import description
+        from semiseg.methods._cite import bibtex
+
+        entry = bibtex(name, description(name).paper)
+        out.result({"name": name, "bibtex": entry}, entry)
         return
     from semiseg.methods._page import content
 

@@ -316,5 +316,7 @@ def examine_label(case: LabeledCase, root: Path) -> Finding:
         DataError: the image's header cannot be read.
     """
     look = _Look(case, root)
-    look.label(case.label, case_header(case).grid)
+    look.grids.append((case.images[0], case_header(case).grid))
+    look.label(case.label)
+    look.compare_grids()
     return look.finding

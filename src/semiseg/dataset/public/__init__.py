@@ -66,7 +66,7 @@ def advice(root: Path) -> str:
         return ""
     command = f"semiseg convert {module.ABOUT.name} {shlex.quote(str(root))}"
     return (
-        f"this looks like {module.ABOUT.title}: `{command}` also knows its classes, its groups of patients and "
+        f"this looks like {module.ABOUT.title}: `{command}` also knows its classes, groups of patients and "
         "the published split"
     )
 
