@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -169,6 +170,17 @@ class Watched:
         note = self.page.locator(".toast", has_text=text).first
         note.wait_for()
         note.get_by_role("button").click()
+
+    def picture(self, name: str) -> None:
+        """Write a picture for the docs where ``PICTURES`` names a folder."""
+        if folder := os.environ.get("PICTURES"):
+            from PIL import Image
+
+            self.page.wait_for_timeout(1500)
+            with Image.open(io.BytesIO(self.page.screenshot())) as shot:
+                shot.convert("RGB").quantize(96, dither=Image.Dither.NONE).save(
+                    Path(folder) / f"{name}.png", optimize=True
+                )
 
     def facts(self) -> str:
         return str(self.page.locator("section[aria-label=Case]").inner_text())
