@@ -196,8 +196,9 @@ def chromium(program: str) -> Iterator[Browser]:
         browser.close()
 
 
-def look(browser: Browser, url: str, *, width: int = 1440, theme: str = "dark") -> Watched:
-    """A page of a fresh profile."""
-    context = browser.new_context(viewport={"width": width, "height": 900})
+def look(browser: Browser, url: str, *, theme: str = "dark") -> Watched:
+    """A page of a fresh profile; small, because a processor draws it, but for pictures."""
+    size = {"width": 1440, "height": 900} if os.environ.get("PICTURES") else {"width": 1000, "height": 700}
+    context = browser.new_context(viewport=size)
     context.add_init_script(f"localStorage.setItem('theme', '{theme}')")
     return Watched(context.new_page(), url)
