@@ -66,12 +66,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="of each command")
     parser.add_argument("--only", action="append", choices=list(COMMANDS), help="these commands")
+    parser.add_argument("--minutes", type=float, default=60.0, help="for each command, at most")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
     bad = False
     for name in given.only or COMMANDS:
         with tempfile.TemporaryDirectory(prefix="semiseg-kills-") as folder:
-            row = torment(name, Path(folder), given.kills)
+            row = torment(name, Path(folder), given.kills, 60 * given.minutes)
         bad |= row["then"] != "finished" or bool(row["left"])
         sys.stdout.write(f"{name}: {row}\n")
         sys.stdout.flush()
@@ -99,7 +100,7 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def torment(name: str, folder: Path, kills: int) -> dict[str, Any]:
+def torment(name: str, folder: Path, kills: int, seconds: float) -> dict[str, Any]:
     """Kill so often, run once to the end: how the processes ended, and what is left behind."""
     prepare(name, folder)
     began = time.monotonic()
@@ -108,14 +109,15 @@ def torment(name: str, folder: Path, kills: int) -> dict[str, Any]:
     alone = time.monotonic() - began
     set_aside(folder / OUTPUT[name], 0)
     chance, counts = random.Random(name), Counter[str]()
-    while counts["killed"] < kills:
+    while counts["killed"] < kills and time.monotonic() - began < seconds:
         found = one_round(name, folder, alone * chance.uniform(0.3, 2.0), chance.choice((1, 2)))
         counts.update(found)
         if "finished" in found:
             set_aside(folder / OUTPUT[name], counts.total())
     last = outcome(start(name, folder))
     left = [path for path in folder.rglob("*") if path.name.endswith((".tmp", ".partial"))]
-    return {"ended": dict(sorted(counts.items())), "then": last, "left": len(left)}
+    names = [path.relative_to(folder).as_posix() for path in left]
+    return {"ended": dict(sorted(counts.items())), "then": last, "left": len(left), "where": names}
 
 
 def prepare(name: str, folder: Path) -> None:

@@ -165,10 +165,12 @@ def kills(place: Path, count: int) -> list[Row]:
         name = f"un_{round_ % 2:02d}"
         there = int(json.loads(server.ask(f"api/cases/{name}"))["version"])
         lost += there < confirmed[name]
-        killer = threading.Timer(float(rng.uniform(0.0, 0.4)), server.process.kill)
+        began = time.perf_counter()
+        version = confirmed[name] = save(server, name, there)
+        took = time.perf_counter() - began
+        killer = threading.Timer(float(rng.uniform(0.0, 3 * took)), server.process.kill)
         killer.start()
         try:
-            version = there
             while True:
                 version = save(server, name, version, value=int(version % 2))
                 confirmed[name] = version

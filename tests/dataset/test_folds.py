@@ -13,6 +13,7 @@ import semiseg
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.folds import CaseIds, share_of, with_folds
 from semiseg.dataset.split_file import SplitFile
+from semiseg.dataset.write_split import keep_folds
 from semiseg.errors import DataError, UsageError
 
 
@@ -145,6 +146,21 @@ def test_folds_that_leak_or_score_nothing_are_faults(tmp_path: Path) -> None:
     nothing = dataset(tmp_path / "b", {"cross_validation": [{"labeled": cases(0)}]})
     with pytest.raises(DataError, match="without held_out"):
         nothing.split()
+
+
+def test_a_case_that_was_labeled_after_the_folds_were_made_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = dataset(tmp_path, labeled=4, unlabeled=0)
+    semiseg.split(opened.root, folds=2)
+    for part, end in (("imagesTr", "_0000"), ("labelsTr", "")):
+        old = opened.root / part / f"case_00{end}.nii.gz"
+        old.with_name(f"new{end}.nii.gz").write_bytes(old.read_bytes())
+    later = Dataset.open(opened.root)
+    assert ids(later.split(fold=0, folds=2).unlabeled) == ["new"]
+    keep_folds(later, 2)
+    assert "1 labeled cases are in no fold" in caplog.text
+    assert "IN_NO_FOLD" in {problem.code for problem in semiseg.check(opened.root).problems}
 
 
 def test_a_share_takes_whole_groups_and_leaves_one() -> None:

@@ -113,7 +113,9 @@ def contours_of(path: Path, volume: Path) -> Found:
 
 
 @pytest.mark.parametrize("name", SERIES)
-def test_every_reader_finds_the_voxels_where_they_lie(name: str, run: Path, tmp_path: Path) -> None:
+def test_every_reader_finds_the_voxels_where_they_lie(
+    name: str, run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     made.write_series(tmp_path / "in" / "scan", stored(), **SERIES[name])
     out = tmp_path / "out"
     report = predict(
@@ -127,6 +129,7 @@ def test_every_reader_finds_the_voxels_where_they_lie(name: str, run: Path, tmp_
     (case,) = report.done
     paths = {kind: Path(path) for kind, path in case.outputs.items()}
     wanted = expected(paths["labels"])
+    assert ("tilted by 15.0 degrees" in caplog.text) == ("tilted" in name)
     assert sorted(wanted.values()).count(1) == (stored() == 1).sum()
     assert frames_of(paths["dicom-seg"]) == wanted
     assert frames_of(paths["dicom-labelmap"]) == wanted

@@ -40,7 +40,7 @@ def test_a_resumed_run_says_where_it_goes_on() -> None:
     for event in story(start=100):
         console(event)
     lines = stream.getvalue().splitlines()
-    assert lines[0] == "mean teacher: going on at iteration 100 of 200"
+    assert lines[0] == "mean teacher: resuming at iteration 100 of 200"
     assert len(lines) == 12
 
 

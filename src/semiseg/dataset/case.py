@@ -275,7 +275,7 @@ def _other_grid(grid: Grid, wanted: Grid, path: Path, reference: Path, case: str
         what = f"its corners lie up to {gap:.3g} mm away ({voxels:.2g} voxels; {grid.unlike(wanted)})"
     return DataError(
         f"{case}: {path.name} does not lie on the grid of {reference.name}: {what}",
-        hint="resample it onto the image, or mend its header; `semiseg check` finds all such cases",
+        hint="resample it onto the image, or fix its header; `semiseg check` finds all such cases",
         code="GEOMETRY",
         details={"case": case, "file": str(path)},
     )

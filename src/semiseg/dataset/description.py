@@ -339,7 +339,7 @@ def _label_map(raw: Mapping[str, Any], declared: set[int], report: Report) -> di
         report(_fault(f"label_map {bad}", wanted, "write whole numbers"))
     if unknown:
         report(
-            _fault(f"label_map {unknown}", f"targets among the labels {sorted(declared)}", "mend label_map")
+            _fault(f"label_map {unknown}", f"targets among the labels {sorted(declared)}", "fix label_map")
         )
     return {k: v for k, v in pairs.items() if k not in bad and k not in unknown}
 

@@ -32,6 +32,14 @@ def foldable(file: SplitFile | None, ids: CaseIds) -> list[str]:
     return [case for case in file.order or ids.labeled if case in known and case not in others]
 
 
+def in_no_fold(file: SplitFile | None, ids: CaseIds) -> list[str]:
+    """Labeled cases that the folds of the file do not know, such as those that were labeled since."""
+    if file is None or not file.cross_validation:
+        return []
+    dealt = {case for fold in file.cross_validation for case in fold.held_out}
+    return [case for case in foldable(file, ids) if case not in dealt]
+
+
 def patient_rule(file: SplitFile | None, ids: CaseIds) -> PatientRule | None:
     """The rule of the file, else what the names of the labeled cases say."""
     return file.patients if file is not None and file.patients is not None else rule_from_names(ids.labeled)

@@ -257,7 +257,7 @@ class Draft:
         lists = {"labeled": self.labeled, "unlabeled": self.unlabeled, "val": self.val, "test": self.test}
         return lists | ({"held_out": self.held_out} if self.held_out else {})
 
-    def report(self, code: str, got: str, wanted: str, fix: str = "mend the split file") -> None:
+    def report(self, code: str, got: str, wanted: str, fix: str = "fix the split file") -> None:
         """Note a problem; all of them are told together."""
         self.problems.append(Problem(code, got, wanted, fix))
 
@@ -311,7 +311,7 @@ def check_patients(draft: Draft, rule: PatientRule, count: int | None) -> None:
     nameless = sorted(case for case, patient in of.items() if patient is None)
     if nameless:
         got = f"{some(nameless)}, which group_by_patient does not fit"
-        draft.report("PATIENT", got, "ids that name their patient", "mend group_by_patient in splits.json")
+        draft.report("PATIENT", got, "ids that name their patient", "fix group_by_patient in splits.json")
     hidden = {of[case] for case in draft.unlabeled if draft.others_listed or case not in set(draft.others)}
     sets = {name: {p for c in cases if (p := of[c]) is not None} for name, cases in draft.lists.items()}
     for first, second, shared in _shared(sets):
@@ -324,9 +324,7 @@ def check_patients(draft: Draft, rule: PatientRule, count: int | None) -> None:
         if count is not None and (first, second) == ("labeled", "unlabeled"):
             near = _nearest_whole(draft, of, count)
             fix = (
-                f"use {' or '.join(map(str, near))} labeled cases"
-                if near
-                else "mend the order in splits.json"
+                f"use {' or '.join(map(str, near))} labeled cases" if near else "fix the order in splits.json"
             )
             draft.report("LABELED", f"labeled = {count} cuts {got}", wanted, fix)
         else:

@@ -68,7 +68,7 @@ def read_split_file(root: Path) -> tuple[SplitFile | None, list[Problem]]:
     faults: list[Problem] = []
 
     def report(got: str, wanted: str, fix: str = "") -> None:
-        faults.append(Problem("SPLITS", got, wanted, fix or f"mend {path.name}", file=path.name))
+        faults.append(Problem("SPLITS", got, wanted, fix or f"fix {path.name}", file=path.name))
 
     try:
         raw = read_json(path)

@@ -16,6 +16,7 @@ from semiseg.dataset.folds import (
     fold_count,
     foldable,
     groups_of,
+    in_no_fold,
     patient_rule,
     share_of,
     with_folds,
@@ -203,6 +204,12 @@ def keep_folds(dataset: Dataset, count: int) -> Dataset:
     long as the labeled cases are.
     """
     if dataset.splits is not None and dataset.splits.cross_validation:
+        if without := in_no_fold(dataset.splits, dataset.ids):
+            log.warning(
+                "%d labeled cases are in no fold of %s and serve as unlabeled ones (%s); "
+                "`semiseg split DATASET --overwrite` deals anew",
+                *(len(without), dataset.splits.source, some(without)),
+            )
         return dataset
     try:
         made = split(dataset, folds=count)

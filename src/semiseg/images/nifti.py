@@ -265,7 +265,7 @@ def _qform(file: _File) -> NDArray[np.float64]:
     length = float(vector @ vector)
     if not length <= 1 + _QUATERNION_NOISE:  # NaN is refused too
         why = f"the quaternion of the qform has b^2 + c^2 + d^2 = {length:.8g}, wanted at most 1"
-        raise broken(file.path, why, code="BAD_SPACING", hint="mend the qform, or set the sform")
+        raise broken(file.path, why, code="BAD_SPACING", hint="fix the qform, or set the sform")
     if length > 1:
         vector /= np.sqrt(length)
     scalar = np.sqrt(max(1.0 - length, 0.0))

@@ -209,6 +209,13 @@ class PredictionJob:
         """
         image, grid, meta = task.scan.load()
         require_dicom(task.scan.id, self.wanted, meta)
+        if self.wanted.dicom and meta["gantry_tilt_degrees"]:
+            log.warning(
+                "%s: its slices are tilted by %.1f degrees: programs that build an upright volume misplace "
+                "its DICOM results; those that show slices do not",
+                task.scan.id,
+                meta["gantry_tilt_degrees"],
+            )
         picture = picture_of(image, self.plan) if self.wanted.picture else None
         return Ready(self.model.prepare(image, grid), grid, meta, unlike(self.plan, image, grid), picture)
 

@@ -166,7 +166,7 @@ def _measure(case: Case, ask: Ask) -> Measured:
     if len(image) != len(ask.channels):
         raise DataError(
             f"{case.id}: got {len(image)} channels, wanted {len(ask.channels)} ({', '.join(ask.channels)})",
-            hint="mend channel_names in dataset.json, or the files of this case",
+            hint="fix channel_names in dataset.json, or the files of this case",
             code="CHANNELS",
         )
     body = [sample(channel[channel > channel.mean(dtype=np.float64)]) for channel in image]

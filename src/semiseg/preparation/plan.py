@@ -209,7 +209,7 @@ class Plan(_Frozen):
             )
             raise UsageError(
                 f"plan {path} is not valid: {problems}",
-                hint="delete it and run `semiseg plan` again, or mend the named keys",
+                hint="delete it and run `semiseg plan` again, or fix the named keys",
                 code="PLAN_INVALID",
             ) from None
 

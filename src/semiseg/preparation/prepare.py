@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from semiseg import methods
 from semiseg.dataset.dataset import Dataset
@@ -161,8 +161,8 @@ def of_a_fold(whole: Plan, own: Plan) -> Plan:
     reasons = {key: own.reasons[key] for key in ("dataset", "channels") if key in own.reasons}
     shared = "voxels, patch and network are those of a training on all labeled cases, for all folds"
     reasons["dataset"] = f"{reasons.get('dataset', '')}; {shared}"
-    update = {"channels": own.channels, "seen": own.seen, "reasons": {**whole.reasons, **reasons}}
-    return whole.model_copy(update=update)
+    update: dict[str, Any] = {"channels": own.channels, "seen": own.seen}
+    return whole.model_copy(update={**update, "reasons": {**whole.reasons, **reasons}})
 
 
 def require_same_data(plan: Plan, dataset: Dataset, file: Path) -> None:

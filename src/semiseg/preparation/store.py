@@ -221,6 +221,6 @@ def _require_distinct(cases: Sequence[Case]) -> None:
     if twice:
         raise DataError(
             f"cases given twice: {', '.join(twice[:10])}",
-            hint="give every case once; mend the split file",
+            hint="give every case once; fix the split file",
             code="DUPLICATE_CASE",
         )

@@ -94,7 +94,7 @@ class Console:
         if self._bar:
             self._bar.start(event)
         elif event.step:
-            self._say(f"going on at iteration {event.step} of {event.total}")
+            self._say(f"resuming at iteration {event.step} of {event.total}")
 
     def _step(self, event: Stepped) -> None:
         if self._bar:

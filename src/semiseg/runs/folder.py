@@ -78,7 +78,7 @@ class StoredRun:
             if "identity" not in state:  # of an older version
                 raise damaged(self.run.folder / "manifest.json", error) from None
         log.warning(
-            "%s is damaged: last.ckpt has what is needed to go on, and the manifest is written anew",
+            "%s is damaged: last.ckpt has what is needed to resume, and the manifest is written anew",
             self.run.folder / "manifest.json",
         )
         reason = "finished" if state["step"] >= state["total"] else "unknown"
@@ -175,7 +175,7 @@ class RunFolder:
             return
         raise UsageError(
             f"{self.path} is not empty",
-            hint="--resume goes on, --overwrite starts anew, --run FOLDER goes elsewhere"
+            hint="--resume continues it, --overwrite starts again, --run FOLDER writes elsewhere"
             if is_run
             else "it does not look like a run: give another folder",
             code="RUN_EXISTS",
@@ -273,8 +273,8 @@ class RunFolder:
         """
         path = self.path / "manifest.json"
         content = Run(self.path).manifest
-        session = {"step": ended.step, "reason": ended.reason, "seconds": round(ended.seconds, 1), **memory}
-        session["software"] = provenance.software()
+        session: dict[str, Any] = {"step": ended.step, "reason": ended.reason}
+        session |= {"seconds": round(ended.seconds, 1), **memory, "software": provenance.software()}
         content["sessions"].append({"ended": provenance.now(), **session})
         files = sorted(self.checkpoints.glob("*.ckpt"))
         content["checkpoints"] = {file.name: checkpoint.sha256(file) for file in files}

@@ -214,7 +214,9 @@ class Loop:
             self.save()
         except (OSError, RuntimeError) as error:
             why = getattr(error, "strerror", None) or error
-            log.warning("iteration %d: the state cannot be saved (%s); the training goes on", self.step, why)
+            log.warning(
+                "iteration %d: the state cannot be saved (%s); the training continues", self.step, why
+            )
 
     @contextmanager
     def _saved_whatever_happens(self) -> Iterator[None]:
@@ -225,7 +227,7 @@ class Loop:
             if self.folder is not None and self.whole and self._saved != self.step:
                 self._save_meanwhile()
                 if self._saved == self.step and not isinstance(error, events.Stop):
-                    log.warning("ended at iteration %d; --resume goes on from there", self.step)
+                    log.warning("ended at iteration %d; --resume continues from there", self.step)
             raise
 
     def model(self) -> dict[str, Any]:
@@ -285,7 +287,7 @@ class Loop:
     def _return_to_best(self, stage: Stage) -> None:
         before, _ = self.clock(self.step - 1)
         if self.best is None or self.folder is None:
-            text = f"no validated weights of {before.name}: {stage.name} goes on from the last ones"
+            text = f"no validated weights of {before.name}: {stage.name} continues from the last ones"
             self.tell(Notice(self.step, text))
             return
         content = load_best(self.fabric, self.folder, leader(self.method.stages, before))

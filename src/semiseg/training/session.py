@@ -135,7 +135,7 @@ class Session:
         if ended.reason == "interrupted":
             raise Interrupted(
                 f"stopped at iteration {ended.step} of {loop.total}; everything is saved in {folder.path}",
-                hint="the same command with --resume goes on from there",
+                hint="the same command with --resume continues from there",
             )
         return Run(folder.path)
 

@@ -222,7 +222,8 @@ def _of_others(path: Path) -> Origin:
     if root is None:
         return Origin(Learned(weights), {"kind": "tensors", **about})
     plans, described = (_json(root / name) for name in ("plans.json", "dataset.json"))
-    labels = described.get("labels") if isinstance(described.get("labels"), dict) else {}
+    found = described.get("labels")
+    labels: dict[str, Any] = found if isinstance(found, dict) else {}
     regions = any(isinstance(value, list) and len(value) > 1 for value in labels.values())
     single = {n: v[0] if isinstance(v, list) else v for n, v in labels.items() if n != "ignore"}
     names = [n for n, v in labels.items() if n != "ignore" and v not in (0, [0])] if regions else None
@@ -231,8 +232,8 @@ def _of_others(path: Path) -> Origin:
     order = plans.get("transpose_forward")
     three = next((t.ndim for t in weights.values() if t.ndim >= 4), 0) == 5
     axes = tuple(2 - int(axis) for axis in order) if order and three else ()  # it counts slices first
-    about["classes"] = list(classes)
-    return Origin(Learned(weights, classes, channels, axes), {"kind": "nnU-Net", **about})
+    told = {"kind": "nnU-Net", **about, "classes": list(classes)}
+    return Origin(Learned(weights, classes, channels, axes), told)
 
 
 def _checkpoint(folder: Path) -> Path:

@@ -124,7 +124,7 @@ def train(
         The run, whose final model is written.
 
     Raises:
-        Interrupted: stopped by Ctrl-C or SIGTERM; the state is saved, and ``resume`` goes on from there.
+        Interrupted: stopped by Ctrl-C or SIGTERM; the state is saved, and ``resume`` continues from there.
         UsageError: unknown names, settings that do not fit, a run folder that is not free.
         DataError: a dataset that cannot be used as it is.
         DeviceError: no such device, or out of its memory.

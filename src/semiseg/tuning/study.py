@@ -251,7 +251,7 @@ class Study:
         if wrong:
             raise UsageError(
                 f"the tuning was begun on other terms: {'; '.join(wrong)}",
-                hint="go on with the same flags, or begin another one with -o FOLDER or --overwrite",
+                hint="resume with the same flags, or start another one with -o FOLDER or --overwrite",
                 code="RESUME_DIFFERS",
             )
 

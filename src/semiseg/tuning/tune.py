@@ -114,7 +114,7 @@ def tune(
         The trials and the choice; ``tuned.best_file`` is for ``train(config=...)``.
 
     Raises:
-        Interrupted: stopped by Ctrl-C or SIGTERM; ``resume`` goes on from there.
+        Interrupted: stopped by Ctrl-C or SIGTERM; ``resume`` continues from there.
         UsageError: Optuna is missing, the folder is not free, or it was begun on other terms.
         SemisegError: the start itself cannot be trained.
     """
@@ -179,7 +179,7 @@ def _try_all(
         _finish(planned, folder, study, force=force)
         raise Interrupted(
             f"stopped after {done} of {trials} trials; everything is saved in {folder}",
-            hint="the same command with --resume goes on from there",
+            hint="the same command with --resume continues from there",
         ) from None
 
 
@@ -253,7 +253,7 @@ def _make_room(folder: Path, *, resume: bool, overwrite: bool) -> None:
     if there and not (is_tuning and (resume or overwrite)):
         raise UsageError(
             f"{folder} is not empty",
-            hint="--resume goes on, --overwrite begins anew, -o FOLDER goes elsewhere"
+            hint="--resume continues it, --overwrite starts again, -o FOLDER writes elsewhere"
             if is_tuning
             else "it does not look like a tuning: give another folder",
             code="RUN_EXISTS",

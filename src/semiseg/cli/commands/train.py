@@ -186,7 +186,7 @@ def run(
     from semiseg.training.train import train
 
     listeners = _listeners(out) if first else ()
-    given = {"plan": plan, "runs": options.runs(runs), "run": run_folder, "device": where}
+    given: dict[str, Any] = {"plan": plan, "runs": options.runs(runs), "run": run_folder, "device": where}
     given |= {"workers": processes, "resume": resume, "overwrite": overwrite, "listeners": listeners}
     with ExitStack() as shown:
         for listener in listeners:  # a bar must not stand in the way of an error

@@ -142,7 +142,7 @@ def _already_described(root: Path) -> UsageError:
     if faults:
         return UsageError(
             f"{root} has a {FILE} that does not fit: {faults[0].sentence(with_fix=False)}",
-            hint=f"mend or remove {FILE}, or name a target folder; `semiseg check` lists every fault",
+            hint=f"fix or remove {FILE}, or name a target folder; `semiseg check` lists every fault",
             code="ALREADY_A_DATASET",
         )
     return UsageError(

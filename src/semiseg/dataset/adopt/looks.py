@@ -165,5 +165,5 @@ def has_colors(source: Source) -> bool:
 
 def in_threads(work: Callable[[A], B], things: Sequence[A], workers: int | None) -> list[B]:
     """``work`` on each thing, in order."""
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(None if workers is None else max(1, workers)) as pool:
         return list(pool.map(work, things))

@@ -112,7 +112,7 @@ def _no_scan(root: Path, masks: int, draft: Draft) -> DataError:
     more = f" (and {len(left_out) - 1} more)" if left_out[1:] else ""
     return DataError(
         f"no scan in {root} can be used: {left_out[0]}{more}",
-        hint="mend what is told of the files, or give another folder",
+        hint="fix what is said about the files, or give another folder",
         code="NO_IMAGES",
         details={"left_out": left_out},
     )

@@ -148,7 +148,7 @@ def build(
     try:
         for folder in {"imagesTr", "labelsTr", "imagesUn", *(str(file.place.parent) for file in files)}:
             (work / folder).mkdir(parents=True)
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(None if workers is None else max(1, workers)) as pool:
             jobs = [pool.submit(_make, file, work, colors, link) for file in files]
             try:
                 for done, job in enumerate(as_completed(jobs), start=1):

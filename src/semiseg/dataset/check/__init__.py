@@ -18,6 +18,7 @@ from semiseg.dataset.check.all_cases import (
     roles,
     too_few,
     twins,
+    unfolded,
     write_label_map,
 )
 from semiseg.dataset.check.case import examine, examine_label
@@ -176,6 +177,7 @@ def check(
             p for p in split_problems(*_by_id(found), splits) if found.annotated or p.code != "NO_LABELED"
         ]
         report.problems += some
+        report.problems += unfolded(found, splits)
     cases: list[Case] = [*found.annotated, *found.unannotated, *found.test]
     findings = _examine_all(cases, description.channel_names, root, workers, progress)
     report.problems += [problem for finding in findings for problem in finding.problems]

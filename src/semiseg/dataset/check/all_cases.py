@@ -15,7 +15,9 @@ from semiseg.dataset.check.case import histogram, two_ends
 from semiseg.dataset.check.finding import Finding
 from semiseg.dataset.description import FILE, Description
 from semiseg.dataset.files import FolderContents, relative
+from semiseg.dataset.folds import CaseIds, in_no_fold
 from semiseg.dataset.problem import Problem
+from semiseg.dataset.split import some
 from semiseg.dataset.split_file import SplitFile
 from semiseg.errors import UsageError
 from semiseg.machine.files import read_json, write_text
@@ -203,6 +205,17 @@ def twins(findings: Sequence[Finding], role: Mapping[str, str]) -> list[Problem]
             )
         )
     return problems
+
+
+def unfolded(found: FolderContents, splits: SplitFile) -> list[Problem]:
+    """Labeled cases that no fold holds out, because they were labeled after the folds were made."""
+    lists = (found.annotated, found.unannotated, found.test)
+    without = in_no_fold(splits, CaseIds(*(tuple(case.id for case in cases) for cases in lists)))
+    if not without:
+        return []
+    got = f"{len(without)} labeled cases in no fold of cross_validation ({some(without)})"
+    fix = "`semiseg split DATASET --overwrite` deals all labeled cases anew"
+    return [Problem("IN_NO_FOLD", got, "every labeled case held out once", fix, severity="warning")]
 
 
 def mixed_dimensions(findings: Sequence[Finding]) -> list[Problem]:
