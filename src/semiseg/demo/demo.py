@@ -34,7 +34,7 @@ DATASET = "Dataset000_SyntheticPhantoms"
 MADE = ("runs", "comparison", "predictions", "pictures")
 """Beside the dataset; the last two by demos of earlier versions."""
 MARKER = "SYNTHETIC.txt"
-SYNTHETIC = "synthetic phantoms, made so that unlabeled scans help: they show how the tool works, not your gain"
+SYNTHETIC = "synthetic phantoms, made so that unlabeled scans help: this shows the tool, not your gain"
 
 
 @dataclass(frozen=True)

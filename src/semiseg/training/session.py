@@ -402,7 +402,7 @@ def restore(loop: Loop, path: Path) -> None:
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise UsageError(
             f"{path} is not a state of what is trained here ({type(error).__name__}: {on_one_line(error)})",
-            hint="go on with the versions that manifest.json names, or start anew with --overwrite",
+            hint="resume with the versions that manifest.json names, or start anew with --overwrite",
             code="RESUME_DIFFERS",
         ) from error
 
