@@ -2,7 +2,8 @@
 #
 #   make demo    install into .venv, then train and evaluate on tiny synthetic scans
 #   make test    the test suite
-#   make check   everything a change must pass: test, lint, types, imports, wheel
+#   make docs    the documentation, into site/
+#   make check   everything a change must pass: test, lint, types, imports, docs, wheel
 #
 # torch is installed first, by itself, because which build it should be depends on the machine:
 # with an NVIDIA GPU the registry's build, else the CPU build where the registry has it (the other works too,
@@ -23,10 +24,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow lint format types imports build wheel-test check clean
+.PHONY: help install demo test slow lint format types imports docs web web-watch build wheel-test check clean
 
 help:
-	@sed -n 's/^#//p' Makefile | head -9
+	@sed -n 's/^#//p' Makefile | head -10
 
 install: $(STAMP)
 
@@ -58,19 +59,32 @@ format: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+	$(BIN)/python web/build.py --types
 
 imports: $(STAMP)
 	$(BIN)/lint-imports
 
+# The pages of `semiseg studio`, into src/semiseg/studio/static; web-watch does it again after each change.
+web: $(STAMP)
+	$(BIN)/python web/build.py
+
+web-watch: $(STAMP)
+	$(BIN)/python web/build.py --watch
+# A warning, such as a link that leads nowhere, is an error. Nothing in the pages comes from another host.
+docs: $(STAMP)
+	$(BIN)/zensical build --strict
+	$(BIN)/python docs/built.py site
+
 build: $(STAMP)
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
 
 # The wheel, alone in a clean environment, from a folder where src/ cannot be seen.
 wheel-test: build
 	BASE=$(abspath $(BIN))/python TORCH="$(TORCH)" ANY_TORCH="$(ANY_TORCH)" bash .ci/wheel dist
 
-check: test lint types imports wheel-test
+check: test lint types imports docs wheel-test
 
 clean:
-	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf dist build site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,12 @@ def store(folder: Path, name: str, title: str, command: str, text: str, figures:
     (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     page = "\n\n".join([f"# {title}", text, f"Command: `{command}`.", described(content["machine"])])
     (folder / f"{name}.md").write_text(page + "\n", encoding="utf-8")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first hold numbers."""
+    align = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, align, *rows))
 
 
 def _version(package: str) -> str | None:

@@ -2,14 +2,17 @@
 
 ``python benchmarks/kills.py --kills 20`` starts, for each of train, predict, evaluate, init, sweep and
 tune, two processes that write into the same folder, kills one or both of them (SIGKILL) after a random
-time, and so on until the kills are done. Then the command runs undisturbed. Counted is how each process
+time, and so on until the kills are done; what has ended well is set aside, so that there is always something
+to do. Then the command runs undisturbed. Counted is how each process
 ended (finished, refused because the folder was in use, killed, or anything else, with its last line),
-and whether the undisturbed one ended well and left no half-written file.
+and whether the undisturbed one ended well and left no half-written file. Counts are kept in
+benchmarks/results/kills.json, command by command, the page beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -19,10 +22,13 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+from benchmarks._machine import store
 from tests.bad_input.ground import make_ground
 
 HERE = Path(__file__).resolve().parents[1]
+RESULTS = HERE / "benchmarks" / "results"
 SMALL = ("--set", "plan.patch=[8,8,8]", "--set", "plan.features=[2,4]", "--device", "cpu")
 TRAIN = ("train", "data", *SMALL, "-j", "0", "--iterations", "300", "--set", "train.checkpoint_minutes=0.001")
 TUNE = ("tune", "data", "--method", "mean_teacher", "--labeled", "2", "--iterations", "20", "--folds", "2")
@@ -44,50 +50,103 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "sweep": ("sweep", "spec.yaml", "-j", "1", "--devices", "cpu", "-o", "swept"),
     "tune": (*TUNE, "--trials", "4", *SMALL, "-o", "tuned", "--resume"),
 }
+OUTPUT = {
+    "train": "run",
+    "predict": "out",
+    "evaluate": "scores",
+    "init": "made",
+    "sweep": "swept",
+    "tune": "tuned",
+}
+"""Folders that they write into."""
 
 
 def main() -> int:
-    """Print a line of counts per command; exit 1 where an undisturbed run failed after the kills."""
+    """Keep the counts of each command; exit 1 where an undisturbed run failed after the kills."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="of each command")
     parser.add_argument("--only", action="append", choices=list(COMMANDS), help="these commands")
-    parser.add_argument("--longest", type=float, default=12.0, help="seconds before a kill, at most")
+    parser.add_argument("--minutes", type=float, default=60.0, help="for each command, at most")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
-    bad = 0
+    bad = False
     for name in given.only or COMMANDS:
         with tempfile.TemporaryDirectory(prefix="semiseg-kills-") as folder:
-            bad += not torment(name, Path(folder), given.kills, given.longest)
-    return int(bad > 0)
+            row = torment(name, Path(folder), given.kills, 60 * given.minutes)
+        bad |= row["then"] != "finished" or bool(row["left"])
+        sys.stdout.write(f"{name}: {row}\n")
+        sys.stdout.flush()
+        file = given.results / "kills.json"
+        rows = json.loads(file.read_text())["rows"] if file.is_file() else {}
+        rows = {**rows, name: row}
+        command = f"python -m benchmarks.kills --kills {given.kills}"
+        store(
+            given.results, "kills", "Kills, two commands in one folder", command, page(rows), {"rows": rows}
+        )
+    return int(bad)
 
 
-def torment(name: str, folder: Path, kills: int, longest: float) -> bool:
-    """Kill so often, run once to the end, and print what came of it."""
+def page(rows: dict[str, dict[str, Any]]) -> str:
+    """How processes ended, one row per command."""
+    kinds = sorted(
+        {kind for row in rows.values() for kind in row["ended"]}, key=lambda kind: (len(kind), kind)
+    )
+    head = ["command", *kinds, "then, undisturbed", "half-written files left"]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * len(kinds) + "---|---:|"]
+    for name in filter(rows.__contains__, COMMANDS):
+        row = rows[name]
+        cells = [name, *(row["ended"].get(kind, 0) for kind in kinds), row["then"], row["left"]]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def torment(name: str, folder: Path, kills: int, seconds: float) -> dict[str, Any]:
+    """Kill so often, run once to the end: how the processes ended, and what is left behind."""
+    prepare(name, folder)
+    began = time.monotonic()
+    if outcome(start(name, folder)) != "finished":
+        raise SystemExit(f"{name} does not end well undisturbed")
+    alone = time.monotonic() - began
+    set_aside(folder / OUTPUT[name], 0)
+    chance, counts = random.Random(name), Counter[str]()
+    while counts["killed"] < kills and time.monotonic() - began < seconds:
+        found = one_round(name, folder, alone * chance.uniform(0.3, 2.0), chance.choice((1, 2)))
+        counts.update(found)
+        if "finished" in found:
+            set_aside(folder / OUTPUT[name], counts.total())
+    last = outcome(start(name, folder))
+    left = [path for path in folder.rglob("*") if path.name.endswith((".tmp", ".partial"))]
+    names = [path.relative_to(folder).as_posix() for path in left]
+    return {"ended": dict(sorted(counts.items())), "then": last, "left": len(left), "where": names}
+
+
+def prepare(name: str, folder: Path) -> None:
+    """What the command needs."""
     make_ground(folder)
     (folder / "spec.yaml").write_text(SPEC)
     (folder / "many").mkdir()
     for copy in range(12):
         os.link(folder / "scans" / "scan_0_0000.nii.gz", folder / "many" / f"scan_{copy:02d}_0000.nii.gz")
-    if name == "predict":
-        trained = start("train", folder, "--run", "trained")
-        if outcome(trained) != "finished":
-            raise SystemExit("the model that predicts could not be trained")
-    chance, counts = random.Random(name), Counter[str]()
-    while counts["killed"] < kills:
-        pair = [start(name, folder) for _ in range(2)]
-        time.sleep(chance.uniform(0.2, longest))
-        for process in pair[: chance.choice((1, 2))]:
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
-        for process in pair:
-            counts[outcome(process)] += 1
-        if name == "init" and (folder / "made").is_dir():  # it is done once: begin anew
-            (folder / "made").rename(folder / f"made-{sum(counts.values())}")
-    last = outcome(start(name, folder))
-    left = [path for path in folder.rglob("*") if path.name.endswith((".tmp", ".partial"))]
-    told = ", ".join(f"{count} {how}" for how, count in sorted(counts.items()))
-    sys.stdout.write(f"{name}: {told}; then {last}, {len(left)} half-written files left\n")
-    sys.stdout.flush()
-    return last == "finished" and not left
+    if name == "predict" and outcome(start("train", folder, "--run", "trained")) != "finished":
+        raise SystemExit("the model that predicts could not be trained")
+
+
+def one_round(name: str, folder: Path, seconds: float, kills: int) -> list[str]:
+    """Two at a time, of which so many are killed after some time if they are not done: how they ended."""
+    pair = [start(name, folder) for _ in range(2)]
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and any(process.poll() is None for process in pair):
+        time.sleep(0.05)
+    for process in pair[:kills]:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+    return [outcome(process) for process in pair]
+
+
+def set_aside(output: Path, number: int) -> None:
+    """What was done once is begun anew."""
+    if output.is_dir():
+        output.rename(output.with_name(f"{output.name}-{number}"))
 
 
 def start(name: str, folder: Path, *more: str) -> subprocess.Popen[str]:
@@ -105,7 +164,11 @@ def start(name: str, folder: Path, *more: str) -> subprocess.Popen[str]:
 
 def outcome(process: subprocess.Popen[str]) -> str:
     """How a process ended, in a word or with its last line."""
-    _, err = process.communicate(timeout=600)
+    try:
+        _, err = process.communicate(timeout=900)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return "hang"
     if process.returncode == 0:
         return "finished"
     if process.returncode == -signal.SIGKILL:

@@ -1,7 +1,9 @@
 """Put the results together: `python benchmarks/page.py`.
 
-The tables go to docs/results.md, a line per method and number of labels to src/semiseg/methods/measured.csv,
-from which `semiseg methods NAME` and the pages of the methods have them (then run `python docs/generate.py`).
+One page per dataset or subject goes to docs/results/, a summary to docs/results.md, the table of gains to
+the READMEs and docs/index.md, and a line per method and number of labels to
+src/semiseg/methods/measured.csv, from which `semiseg methods NAME` and the pages of the methods have them.
+Then run `python docs/generate.py`.
 """
 
 from __future__ import annotations
@@ -14,55 +16,106 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import gain_plots
+import gains
+
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "results.md"
+RESULTS = ROOT / "benchmarks" / "results"
+DOCS = ROOT / "docs"
+PAGES = DOCS / "results"
 FIGURES = ROOT / "src" / "semiseg" / "methods" / "measured.csv"
-HEAD = """# Results
 
-Every table here was written by the command named in it; `python benchmarks/page.py` collects them from
-`benchmarks/results`, where the raw numbers are. Nothing was chosen on test cases, but for what is told below
-the tables `hippocampus_small` and `acdc_small`. The default recipe was settled on labels of hippocampus
-training cases that the runs below do not see as labeled.
+SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "left-atrium": (
+        "Left atrium MRI, 3D",
+        "Which methods help with 8 labeled scans of the left atrium.",
+        ("left_atrium", "left_atrium_paper", "left_atrium_small"),
+    ),
+    "hippocampus": (
+        "Hippocampus MRI, 3D",
+        "Which methods help with 8 labeled scans of a small structure, and what a training step costs.",
+        ("hippocampus", "hippocampus_small", "steps_hippocampus"),
+    ),
+    "acdc": (
+        "Cardiac cine MRI, 2D",
+        "Which methods help with two labeled patients and short training.",
+        ("acdc", "acdc_small", "collapse"),
+    ),
+    "many-classes": (
+        "Many classes, synthetic",
+        "What happens with 13 classes of very different size.",
+        ("many_classes", "many_classes_batch_8"),
+    ),
+    "planning": ("Plans", "How a plan compares with its neighbors.", ("plans",)),
+    "prediction": (
+        "Prediction",
+        "What the settings of prediction cost and gain, and which scans are reported as unusual.",
+        ("quality", "windows", "prediction_time", "prediction_memory", "unlike"),
+    ),
+    "speed": (
+        "Cost and speed",
+        "What training steps, whole runs and commands cost.",
+        ("speed", "growth", "ranks", "small_sample", "start_up", "larger_than_memory"),
+    ),
+    "exports": ("Exported models", "How exported models compare with `semiseg predict`.", ("export",)),
+    "damaged-files": (
+        "Damaged files, kills",
+        "What every reader does with damaged files, and what kills of the commands leave behind.",
+        ("fuzz", "kills"),
+    ),
+}
+"""Page of docs/results -> its title, what it says, and the tables of benchmarks/results on it."""
 
-Tables of sweeps hold what has been run so far of their specification. What each run scored in every case is
-kept in `benchmarks/results/runs`: `python benchmarks/table.py --name NAME` makes such a table again, and
-further runs join it. The table `hippocampus` is older than that: its runs were not kept, and some were made
-one by one with `semiseg train`, `predict` and `evaluate`, before `semiseg sweep` was there.
-
-All runs of the tables before `Settings of prediction` were predicted when windows could still grow beyond the
-training patch, which cost Dice and distances, and trained with labels whose ties all went to the larger class
-where the plan resampled. They compare methods with one another; the level is lower than it would be today.
-"""
-ORDER = (
-    "hippocampus",
-    "hippocampus_small",
-    "steps_hippocampus",
-    "acdc_small",
-    "acdc",
-    "left_atrium_small",
-    "left_atrium",
-    "left_atrium_paper",
-    "quality",
-    "windows",
-    "speed",
-    "growth",
-    "ranks",
-    "small_sample",
-    "start_up",
-    "larger_than_memory",
-    "prediction_memory",
-    "unlike",
-    "export",
-)
+ABOUT = "about.md"
+"""What is true of all tables, at the end of each page."""
 
 
-def page() -> str:
-    """The whole page: each table, followed by what was found out about it (NAME.notes.md), if anything."""
-    found = [
-        ROOT / "benchmarks" / "results" / f"{name}{end}" for name in ORDER for end in (".md", ".notes.md")
+def files() -> dict[Path, str]:
+    """Every page that is made here, and what is in it."""
+    made = {PAGES / f"{name}.md": page(name) for name in SUBJECTS}
+    made[DOCS / "results.md"] = summary()
+    for path in (ROOT / "README.md", DOCS / "index.md", ROOT / "README.zh-CN.md"):
+        if path.is_file():
+            made[path] = gains.filled(path)
+    return made
+
+
+def page(name: str) -> str:
+    """One subject: each table, followed by what was found out about it (NAME.notes.md), if anything."""
+    title, purpose, tables = SUBJECTS[name]
+    found = [RESULTS / f"{table}{end}" for table in tables for end in (".md", ".notes.md")]
+    parts = [path.read_text(encoding="utf-8").replace("# ", "## ", 1) for path in found if path.is_file()]
+    return "\n".join([f"# {title}\n", f"{purpose}\n", *parts, (RESULTS / ABOUT).read_text("utf-8")])
+
+
+def summary() -> str:
+    """docs/results.md: five lines per dataset, one plot, and where the full tables are."""
+    pages = [
+        f"| [{title}](results/{name}.md) | {purpose} |" for name, (title, purpose, _) in SUBJECTS.items()
     ]
-    tables = [path.read_text(encoding="utf-8").replace("# ", "## ", 1) for path in found if path.is_file()]
-    return "\n".join([HEAD, *tables])
+    return "\n".join([SUMMARY, *gains.sections(), PLOT, gains.too_short(), FULL, *pages, LAST])
+
+
+SUMMARY = """# Results
+
+What semi-supervised training gained in our own runs, and where the full tables are.
+
+Mean Dice on test scans on which nothing was chosen. Gains are over supervised training with the same labels
+and the same number of iterations. Settings differ between datasets.
+"""
+PLOT = """![Difference in Dice to supervised training, with 95 % intervals](assets/gains.svg#only-light)
+![Difference in Dice to supervised training, with 95 % intervals](assets/gains-dark.svg#only-dark)
+
+The two best methods are the best of many: their lead over the next is within noise.
+"""
+FULL = """## Full tables
+
+| Page | Content |
+|---|---|"""
+LAST = """| [Gallery](gallery.md) | Pictures of worst, median and best test scans, with their commands |
+
+Next: [which method should I use?](which-method.md) · [compare methods yourself](comparing.md)
+"""
 
 
 def plots() -> list[Path]:
@@ -112,7 +165,12 @@ def _lines(command: str, board: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGES.mkdir(exist_ok=True)
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")
     FIGURES.write_text(figures(), encoding="utf-8")
+    (DOCS / "assets").mkdir(exist_ok=True)
+    for name, drawing in gain_plots.drawings().items():
+        (DOCS / "assets" / name).write_text(drawing, encoding="utf-8")
     for plot in plots():
-        shutil.copy(plot, PAGE.parent / plot.name)
+        shutil.copy(plot, PAGES / plot.name)

@@ -40,9 +40,10 @@ from semiseg.dataset.case import (  # noqa: E402
 )
 from semiseg.dataset.dataset import Dataset  # noqa: E402
 from semiseg.preparation.back import restore_labels  # noqa: E402
-from semiseg.preparation.fingerprint import CaseFacts, ChannelFacts, Fingerprint, fingerprint  # noqa: E402
+from semiseg.preparation.fingerprint import ChannelFacts, Fingerprint, fingerprint  # noqa: E402
 from semiseg.preparation.forward import preprocess_image, preprocess_label  # noqa: E402
 from semiseg.preparation.layout import lay_out_dataset  # noqa: E402
+from semiseg.preparation.measure import CaseFacts  # noqa: E402
 from semiseg.preparation.network_size import Load, Memory, budget_for, choose_view, seen  # noqa: E402
 from semiseg.preparation.plan import Plan  # noqa: E402
 from semiseg.preparation.planner import make_plan  # noqa: E402

@@ -58,14 +58,19 @@ def test_a_whole_configuration_stands_as_it_is() -> None:
 
 
 COMMANDS = {
+    "accept": semiseg.accept,
     "check": semiseg.check,
     "compare": semiseg.compare,
+    "convert": semiseg.convert,
     "evaluate": semiseg.evaluate,
     "export": semiseg.export,
     "init": semiseg.init,
+    "next": semiseg.next_cases,
     "plan": semiseg.plan,
     "predict": semiseg.predict,
     "recommend": semiseg.recommend,
+    "split": semiseg.split,
+    "studio": semiseg.studio,
     "sweep": semiseg.sweep,
     "train": semiseg.train,
     "tune": semiseg.tune,
@@ -78,7 +83,8 @@ NAMED |= {"settings", "device", "workers", "iterations", "max_time", "resume", "
 def test_a_flag_of_a_command_is_a_keyword_of_its_function(name: str) -> None:
     flags = inspect.signature(import_module(f"semiseg.cli.commands.{name}").run).parameters
     keywords = inspect.signature(COMMANDS[name]).parameters
-    not_here = {"config", "settings"} if name in ("predict", "export") else set()  # they become `overrides`
+    overridden = {"config", "settings"}  # they become `overrides`
+    not_here = {"predict": overridden, "export": overridden}.get(name, set())
     assert NAMED & set(flags) - not_here <= set(keywords)
     documented = re.findall(r"^ {4}(\w+): ", inspect.getdoc(COMMANDS[name]) or "", re.MULTILINE)
     assert set(keywords) <= set(documented)

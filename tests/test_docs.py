@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import runpy
@@ -16,7 +17,9 @@ from semiseg.settings.config import Config
 from semiseg.settings.environment import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [*READMES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *DOCS]
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -42,10 +45,10 @@ def test_every_environment_variable_is_documented() -> None:
 
 
 def test_the_readme_lists_every_command() -> None:
-    from semiseg.cli.app import COMMANDS
+    from semiseg.cli.table import LINES
 
     text = (ROOT / "README.md").read_text("utf-8")
-    assert re.findall(r"^\| `semiseg ([a-z]+)`", text, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^\| `semiseg ([a-z]+)`", text, re.MULTILINE) == list(LINES)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -63,13 +66,68 @@ def test_every_recipe_is_described() -> None:
 
 
 def test_generated_pages_are_up_to_date() -> None:
-    made = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    made = generator()
     files = made["files"]()
     stale = [
         path.name for path, text in files.items() if not path.is_file() or path.read_text("utf-8") != text
     ]
     assert stale == [], "run `python docs/generate.py`"
     assert {path for path in files if path.parent == made["PAGES"]} == set(made["PAGES"].glob("*"))
+
+
+@functools.cache
+def generator() -> dict[str, Any]:
+    """What docs/generate.py defines."""
+    return runpy.run_path(str(ROOT / "docs" / "generate.py"))
+
+
+def test_every_error_code_has_an_anchor_and_says_how_it_ends() -> None:
+    codes = generator()["codes"].collect()
+    assert {"LABEL_VALUES", "NO_DATASET", "OUT_OF_MEMORY", "UNKNOWN_METHOD", "TRUNCATED"} <= set(codes)
+    assert all(code.exits for code in codes.values())
+    text = (ROOT / "docs" / "problems.md").read_text("utf-8")
+    assert [name for name in codes if f"{{: #{name.lower()} }}" not in text] == []
+    from semiseg.cli.failures import problem_page
+
+    assert problem_page("LABEL_VALUES") == "docs/problems.md#label_values"
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<script src="https://cdn.example/x.js"></script>',
+        '<link rel="stylesheet" href="//fonts.example/x.css">',
+        '<img alt="" src="http://example/x.png">',
+        "<style>@import url(https://fonts.example/x.css);</style>",
+    ],
+)
+def test_what_a_built_page_loads_from_elsewhere_is_found(html: str, tmp_path: Path) -> None:
+    built = runpy.run_path(str(ROOT / "docs" / "built.py"))
+    page = '<link rel="canonical" href="https://example/"><a href="https://example/">a link to click</a>'
+    (tmp_path / "index.html").write_text(page + '<img src="assets/x.svg">')
+    (tmp_path / "search.json").write_text('["HD95", "Mean Teacher", "DICOM"]')
+    assert list(built["problems"](tmp_path)) == []
+    (tmp_path / "page.html").write_text(html)
+    (problem,) = built["problems"](tmp_path)
+    assert problem.startswith("page.html loads ")
+    (tmp_path / "index.html").unlink()
+    assert any("no index.html" in problem for problem in built["problems"](tmp_path))
+
+
+def test_install_lines_are_those_that_work() -> None:
+    """Nothing is on a package index yet: semiseg is installed from a copy of the repository."""
+    pages = [page.read_text("utf-8").partition("## Error codes")[0] for page in [*READMES, *DOCS]]
+    lines = [line for page in pages for line in re.findall(r"pip install [^`\n]+", page)]
+    assert len(lines) > 10
+    wrong = [line for line in lines if not re.match(INSTALLS, line)]
+    assert wrong == []
+
+
+INSTALLS = (
+    r"pip install (torch|\.|-e \.|\"\.\[[a-z0-9,]+\]\"|\"semiseg\[[a-z0-9,]+\]\"|"
+    r"--no-index --find-links wheels semiseg|onnxruntime )"
+)
+"""``semiseg[EXTRA]`` adds an extra to an installation that is there."""
 
 
 def test_every_recognized_ending_is_described() -> None:
@@ -91,7 +149,65 @@ def test_pages_are_in_the_navigation() -> None:
 
     navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"]
     entries = [part for entry in navigation for part in _nested(entry)]
-    assert sorted(entries) == sorted(page.relative_to(ROOT / "docs").as_posix() for page in PAGES[1:])
+    assert sorted(entries) == sorted(page.relative_to(ROOT / "docs").as_posix() for page in DOCS)
+    assert entries[0] == "index.md"
+
+
+def test_every_page_says_what_it_is_for_and_what_is_next() -> None:
+    """Pages that are written by hand; those of methods and results are generated."""
+    written = [p for p in DOCS if p.parent.name not in ("methods", "results") and p.name not in NO_NEXT]
+    assert [p.name for p in written if "\nAfter reading this page " not in p.read_text("utf-8")] == []
+    assert [p.name for p in written if "\nNext: " not in p.read_text("utf-8")] == []
+
+
+NO_NEXT = {"index.md", "results.md", "project.md", "gallery.md"}
+
+
+def test_the_chinese_readme_follows_the_english_one() -> None:
+    english, chinese = (path.read_text("utf-8") for path in READMES)
+    assert re.findall("(?s)```.*?```", english) == re.findall("(?s)```.*?```", chinese)
+    assert english.count("\n## ") == chinese.count("\n## ")
+    tables = [
+        text.partition("<!-- gains -->")[2].partition("<!-- /gains -->")[0] for text in (english, chinese)
+    ]
+    numbers = [re.findall(r"\b\d\.\d+\b", table) for table in tables]
+    assert numbers[0] == numbers[1] != []
+    links = [sorted(set(re.findall(r"\]\((docs/[^)]+)\)", text))) for text in (english, chinese)]
+    assert links[0] == links[1]
+    assert re.search(r"\d{4}-\d\d-\d\d，提交 [0-9a-f]{7}", chinese)
+
+
+def test_the_readme_is_short() -> None:
+    text = READMES[0].read_text("utf-8")
+    outside = re.sub(r"(?s)```.*?```|<details>.*?</details>|<picture>.*?</picture>", "", text)
+    assert len(re.findall(r"[\w'.-]+", outside)) <= 800
+    assert len(text.partition("<details>")[0].splitlines()) <= 110
+    assert (
+        max(len(line) for block in re.findall("(?s)```bash.*?```", text) for line in block.splitlines()) <= 72
+    )
+
+
+def test_the_citation_is_of_this_version() -> None:
+    import yaml
+
+    from semiseg.__about__ import __version__
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert (citation["version"], citation["license"]) == (__version__, "Apache-2.0")
+    assert f"## {__version__} - {citation['date-released']}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_actions_are_pinned_and_may_only_read() -> None:
+    import yaml
+
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    assert len(workflows) == 5
+    for path in workflows:
+        content = yaml.safe_load(path.read_text("utf-8"))
+        assert content["permissions"] == {"contents": "read"}, path.name
+        steps = [step for job in content["jobs"].values() for step in job["steps"]]
+        used = [step["uses"] for step in steps if "uses" in step]
+        assert [use for use in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", use)] == [], path.name
 
 
 def _nested(entry: dict[str, Any]) -> Iterator[str]:

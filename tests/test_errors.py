@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
 
 import semiseg
+from semiseg.errors import SemisegError, UsageError
 
 SOURCE = Path(semiseg.__file__).parent
 KINDS = {"SemisegError", "UsageError", "DataError", "DeviceError", "PartialError"}
@@ -31,6 +33,14 @@ def test_every_error_has_a_fix() -> None:
     files = sorted(SOURCE.rglob("*.py"))
     assert sum(path.read_text("utf-8").count("Error(") for path in files) > 100
     assert [place for path in files for place in without_hint(path)] == []
+
+
+def test_a_traceback_ends_with_the_fix() -> None:
+    with pytest.raises(UsageError) as caught:
+        semiseg.check("nowhere")
+    text = "".join(traceback.format_exception(caught.value))
+    assert text.rstrip().endswith(f"hint: {caught.value.hint}")
+    assert not getattr(SemisegError("none", hint=""), "__notes__", [])
 
 
 @pytest.mark.parametrize(

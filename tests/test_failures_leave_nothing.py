@@ -58,8 +58,8 @@ def leftovers(folder: Path) -> list[str]:
 
 MOMENTS = [
     (("check", "data", "-j", "1"), "semiseg.dataset.check.duplicates", 0),
-    (("plan", "data", "-j", "0"), "semiseg.preparation.fingerprint.load_case", 2),
-    (TRAIN, "semiseg.preparation.fingerprint.load_case", 2),
+    (("plan", "data", "-j", "0"), "semiseg.preparation.measure.load_case", 2),
+    (TRAIN, "semiseg.preparation.measure.load_case", 2),
     (TRAIN, "semiseg.preparation.store.preprocess_image", 2),
     (TRAIN, "semiseg.preparation.store.preprocess_label", 1),
     (PREDICT, "semiseg.prediction.model.preprocess_image", 0),

@@ -75,7 +75,7 @@ def test_light_commands_load_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_public_names_resolve() -> None:
-    assert len(semiseg.__all__) <= 22
+    assert len(semiseg.__all__) <= 28  # a command is one function, and little else is public
     assert set(semiseg.__all__) <= set(dir(semiseg))
     for name in semiseg.__all__:
         assert getattr(semiseg, name) is not None

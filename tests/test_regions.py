@@ -22,8 +22,8 @@ from semiseg.inference.postprocess import postprocess
 from semiseg.inference.predictor import entropy
 from semiseg.losses import dice_ce, softmax_kl, softmax_mse
 from semiseg.preparation.back import LabelRestorer
-from semiseg.preparation.fingerprint import _run as shortest_run
 from semiseg.preparation.forward import preprocess_image
+from semiseg.preparation.measure import _run as shortest_run
 from semiseg.preparation.plan import Plan
 from tests.methods.tiny import batches, make
 from tests.trained import make_plan

@@ -1,34 +1,66 @@
-"""The page of results shows what the benchmarks wrote, and nothing else."""
+"""The pages of results, and the tables and plots of the READMEs, show what the benchmarks wrote."""
 
 from __future__ import annotations
 
+import re
 import runpy
+import sys
+from typing import Any
+
+import pytest
 
 from tests.conftest import REPOSITORY
 
 
-def test_the_page_is_what_the_benchmarks_wrote():
-    made = runpy.run_path(str(REPOSITORY / "benchmarks" / "page.py"))
-    assert made["PAGE"].read_text(encoding="utf-8") == made["page"]()
-    assert "| method |" in made["page"]()
+@pytest.fixture(scope="module")
+def made() -> dict[str, Any]:
+    """What `python benchmarks/page.py` defines."""
+    folder = str(REPOSITORY / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        return runpy.run_path(str(REPOSITORY / "benchmarks" / "page.py"))
+    finally:
+        sys.path.remove(folder)
 
 
-def test_the_page_has_its_plots():
-    made = runpy.run_path(str(REPOSITORY / "benchmarks" / "page.py"))
+def test_the_pages_are_what_the_benchmarks_wrote(made):
+    files = made["files"]()
+    stale = [path.name for path, text in files.items() if path.read_text(encoding="utf-8") != text]
+    assert stale == [], "run `python benchmarks/page.py`"
+    assert set(made["PAGES"].glob("*.md")) <= set(files)
+    assert "| method |" in files[made["PAGES"] / "hippocampus.md"]
+
+
+def test_the_pages_have_their_plots(made):
     for plot in made["plots"]():
-        assert (made["PAGE"].parent / plot.name).read_bytes() == plot.read_bytes()
-        assert f"({plot.name})" in made["page"]()
+        assert (made["PAGES"] / plot.name).read_bytes() == plot.read_bytes()
+        assert any(f"({plot.name})" in text for text in made["files"]().values())
+    for name, drawing in made["gain_plots"].drawings().items():
+        assert (made["DOCS"] / "assets" / name).read_text(encoding="utf-8") == drawing
 
 
-def test_the_package_has_the_figures_that_the_benchmarks_measured():
-    made = runpy.run_path(str(REPOSITORY / "benchmarks" / "page.py"))
+def test_the_table_and_the_figure_of_the_readme_have_the_numbers_of_the_full_table(made):
+    table = (REPOSITORY / "benchmarks" / "results" / "hippocampus.md").read_text(encoding="utf-8")
+    means = [re.search(rf"^\| {name}.*?\| (0\.\d+)", table, re.MULTILINE) for name in NAMED]
+    shown = [found[1] for found in means if found]
+    assert len(shown) == len(NAMED)
+    (row,) = [line for line in made["gains"].expectation().splitlines() if line.startswith("| Hippocampus")]
+    assert [cell.strip() for cell in row.split("|")[3:6]] == shown
+    first, *_ = made["gains"].boards()
+    if first[0].table == "hippocampus":
+        assert all(f">{number}<" in made["gain_plots"].drawings()["gap.svg"] for number in shown)
+
+
+NAMED = (r"supervised \(baseline\)", r"mean\\_teacher", "supervised, all labels")
+"""Rows of the full table, in the order of the README's columns."""
+
+
+def test_the_package_has_the_figures_that_the_benchmarks_measured(made):
     assert made["FIGURES"].read_text(encoding="utf-8") == made["figures"]()
     assert made["figures"]().startswith("method,table,dataset,labeled,iterations,batch,seeds,")
 
 
-def test_the_gain_is_over_the_baseline_and_variants_are_left_out():
-    made = runpy.run_path(str(REPOSITORY / "benchmarks" / "page.py"))
-
+def test_the_gain_is_over_the_baseline_and_variants_are_left_out(made):
     def arm(name, method, labeled=8, bound=None):
         runs = [{"iterations": 9}, {"iterations": 9}]
         return {"name": name, "method": method, "labeled": labeled, "bound": bound, "runs": runs}

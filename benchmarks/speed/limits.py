@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from benchmarks.speed import clock
@@ -69,6 +71,32 @@ def network_flops(net: nn.Module, shape: tuple[int, ...]) -> tuple[float, float]
     with FlopCounterMode(display=False) as both:
         net(x).sum().backward()
     return float(forward.get_total_flops()), float(both.get_total_flops())
+
+
+def peak_alone(call: Callable[[], object]) -> float:
+    """MB that a call takes at most in a process of its own, beyond what this one has: Linux, CPU."""
+    context = multiprocessing.get_context("fork")
+    receive, send = context.Pipe(duplex=False)
+
+    def child() -> None:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        before = _status("VmRSS")
+        call()
+        send.send((_status("VmHWM") - before) / 1024)
+
+    process = context.Process(target=child)
+    process.start()
+    send.close()
+    try:
+        return float(receive.recv())
+    finally:
+        process.join()
+
+
+def _status(key: str) -> int:
+    """kB of an entry of the kernel's about this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 
 def peak_of(call: Callable[[], object], device: torch.device) -> float | None:

@@ -2,6 +2,7 @@
 
     python benchmarks/speed/methods.py DATASET --labeled 8                 # the default recipe on own data
     python benchmarks/speed/methods.py --recipe la --device cuda --set train.compile=graphs
+    python benchmarks/speed/methods.py DATASET --memory-only               # what a step takes, on a CPU
 
 All methods are put together as for a run and take their own iterations in turn, in one process, so that
 other load on the machine meets all of them. Reported are medians over rounds; a ratio is taken within each
@@ -17,6 +18,8 @@ import argparse
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +47,10 @@ from semiseg.training.train import resolved  # noqa: E402
 Times = dict[str, dict[str, list[float]]]
 
 
-def loops(args: argparse.Namespace, root: Path) -> dict[str, Loop]:
+def loops(args: argparse.Namespace, root: Path, names: Sequence[str]) -> dict[str, Loop]:
     """Method -> its loop, in the middle of its schedule."""
     found = {}
-    for name in args.methods:
+    for name in names:
         flags = {"method.name": name, "data.labeled": args.labeled, "train.iterations": args.iterations}
         config = resolve(recipe=args.recipe, flags=flags, settings=[*args.set, "select=last"])
         config = resolved(config, args.fabric.device.type)
@@ -62,6 +65,32 @@ def operations(loop: Loop) -> float:
     with FlopCounterMode(display=False) as counter:
         loop.iterate_once()
     return float(counter.get_total_flops())
+
+
+def two_steps(args: argparse.Namespace, root: Path, name: str) -> None:
+    """A method put together, and two iterations of it."""
+    (loop,) = loops(args, root, [name]).values()
+    for _ in range(2):
+        loop.iterate_once()
+
+
+def memory(args: argparse.Namespace, root: Path) -> dict[str, float]:
+    """MB that two iterations of each method take at most on a CPU, each in a process of its own."""
+    loops(args, root, ["supervised"])["supervised"].iterate_once()  # what all have in common
+    return {name: limits.peak_alone(partial(two_steps, args, root, name)) for name in args.methods}
+
+
+def memory_table(peaks: dict[str, float]) -> str:
+    """A Markdown table, one line per method."""
+    lines = [
+        "What two iterations of each method take at most, in a process of its own, beyond the imports; the "
+        "prepared cases are part of it.",
+        "",
+        "| method | MB | beside supervised |",
+        "|---|---:|---:|",
+    ]
+    base = peaks["supervised"]
+    return "\n".join(lines + [f"| {name} | {mb:.0f} | {mb / base:.2f} |" for name, mb in peaks.items()])
 
 
 def measure(found: dict[str, Loop], rounds: int, warm: int, device: torch.device) -> Times:
@@ -93,15 +122,17 @@ def table(content: dict[str, Any]) -> str:
         "Median step of each method on the same patches (supervised: all of them labeled), taken in turn in "
         "one process; the ratio is the median over rounds of the ratio to the supervised step of that round. "
         f"The limit is the step's operations at the rate of a {name} matrix product measured in this run, "
-        f"{rate / 1e9:.0f} GFLOP per second (on a CPU: CPU second).",
+        f"{rate / 1e9:.0f} GFLOP per second (on a CPU: CPU second). Memory is what two "
+        "iterations take at most: on a CPU of a process of their own, beyond the imports, cases included.",
         "",
-        "| method | seconds | ratio, wall | ratio, CPU | GFLOP | times the limit |",
-        "|---|---|---|---|---|---|",
+        "| method | seconds | ratio, wall | ratio, CPU | GFLOP | times the limit | MB |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in content["rows"]:
         ratios = f"{row['ratio']['wall']:.2f} | {row['ratio']['cpu']:.2f}"
         limit = f"{row['flops'] / 1e9:.1f} | {row['of_limit']:.2f}"
-        lines.append(f"| {row['method']} | {row['seconds']:.4g} | {ratios} | {limit} |")
+        memory = "-" if row.get("peak_mb") is None else f"{row['peak_mb']:.0f}"
+        lines.append(f"| {row['method']} | {row['seconds']:.4g} | {ratios} | {limit} | {memory} |")
     return "\n".join(lines)
 
 
@@ -111,10 +142,11 @@ def run(args: argparse.Namespace, root: Path) -> dict[str, Any]:
         device = args.fabric.device
         if device.type == "cpu":
             keep_freed_memory()
-        found = loops(args, root)
+        peaks = memory(args, root) if device.type == "cpu" else {}
+        found = loops(args, root, args.methods)
         flops = {name: operations(loop) for name, loop in found.items()}
         times = measure(found, args.rounds, args.warm, device)
-        peaks = {name: limits.peak_of(loop.iterate_once, device) for name, loop in found.items()}
+        peaks = peaks or {name: limits.peak_of(loop.iterate_once, device) for name, loop in found.items()}
         measured = limits.measured(device)
     return {
         "limits": measured,
@@ -142,6 +174,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--warm", type=int, default=4)
+    parser.add_argument("--memory-only", action="store_true")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     args = parser.parse_args()
     shown = args.dataset.name if args.dataset else "LeftAtrium"
@@ -158,7 +191,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         data = REAL if REAL.is_dir() else None
         setting = Setting(torch.device(args.device), False, data, Path(work))
-        content = run(args, args.dataset or scans.folder(setting, scans.LEFT_ATRIUM))
+        root = args.dataset or scans.folder(setting, scans.LEFT_ATRIUM)
+        if args.memory_only:
+            with launched("cpu") as args.fabric, repeatable(True):
+                peaks = memory(args, root)
+            name, title = args.name.replace("steps", "memory"), args.title.replace("Cost", "Memory")
+            command = f"{args.command} --memory-only"
+            store(args.results, name, title, command, memory_table(peaks), {"mb": peaks})
+            return
+        content = run(args, root)
     store(args.results, args.name, args.title, args.command, table(content), content)
 
 

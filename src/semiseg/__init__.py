@@ -1,6 +1,6 @@
 """From a few labeled and many unlabeled scans to a trained, honestly evaluated segmentation model.
 
-``semiseg.train(dataset, method="mean_teacher", labeled=8)`` trains, ``semiseg.predict(inputs, output, run)``
+``semiseg.train(dataset, labeled=8)`` trains, ``semiseg.predict(inputs, output, run)``
 uses what was trained, ``semiseg.evaluate(reference, prediction)`` scores it.
 
 Each command is one of these functions: it has the same defaults and the same errors, and prints nothing but
@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from semiseg.dataset.adopt import adopt as init
     from semiseg.dataset.check import check
     from semiseg.dataset.dataset import Dataset
+    from semiseg.dataset.public.convert import convert
+    from semiseg.dataset.write_split import split
     from semiseg.delivery.export import export
     from semiseg.errors import SemisegError
-    from semiseg.evaluation.evaluate import evaluate_folders as evaluate
+    from semiseg.evaluation.arrays import evaluate
+    from semiseg.labeling.accept import accept
+    from semiseg.labeling.next import next_cases
     from semiseg.prediction.model import Model
     from semiseg.prediction.predict import predict
     from semiseg.preparation.plan import Plan
@@ -32,7 +36,9 @@ if TYPE_CHECKING:
     from semiseg.preparation.prepare import prepare
     from semiseg.runs.run import Run, load_run
     from semiseg.settings.config import Config
+    from semiseg.studio.serve import studio
     from semiseg.sweeping.sweep import sweep
+    from semiseg.training.cross_validation import cross_validate
     from semiseg.training.train import train
     from semiseg.tuning.tune import tune
 
@@ -45,17 +51,23 @@ __all__ = [
     "Run",
     "SemisegError",
     "__version__",
+    "accept",
     "check",
     "compare",
+    "convert",
+    "cross_validate",
     "evaluate",
     "export",
     "init",
     "load_run",
     "make_plan",
+    "next_cases",
     "plan",
     "predict",
     "prepare",
     "recommend",
+    "split",
+    "studio",
     "sweep",
     "train",
     "tune",
@@ -69,17 +81,23 @@ _HOMES = {
     "Plan": "preparation.plan",
     "Run": "runs.run",
     "SemisegError": "errors",
+    "accept": "labeling.accept",
     "check": "dataset.check",
     "compare": "comparison.compare",
-    "evaluate": "evaluation.evaluate:evaluate_folders",
+    "convert": "dataset.public.convert",
+    "cross_validate": "training.cross_validation",
+    "evaluate": "evaluation.arrays",
     "export": "delivery.export",
     "init": "dataset.adopt:adopt",
     "load_run": "runs.run",
     "make_plan": "preparation.planner",
+    "next_cases": "labeling.next",
     "plan": "preparation.prepare:plan_dataset",
     "predict": "prediction.predict",
     "prepare": "preparation.prepare",
     "recommend": "advice.advise",
+    "split": "dataset.write_split",
+    "studio": "studio.serve",
     "sweep": "sweeping.sweep",
     "train": "training.train",
     "tune": "tuning.tune",

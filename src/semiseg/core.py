@@ -70,6 +70,8 @@ class Batch(NamedTuple):
     pseudo: Tensor | None = None
     """What an earlier network of this run said of ``x_u``, in the form of ``y_l``, :data:`IGNORE` where it
     was unsure; in stages that ask for it."""
+    confidence: Tensor | None = None
+    """(Bu, *S) in [0, 1], of :attr:`pseudo`; in stages that ask for it."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,15 @@ class Clock:
 class PseudoLabels:
     """How the unlabeled scans get labels before a stage: whole, from the network as it stands then."""
 
-    scans: Literal["mean_confidence", "round_change", "entropy", "entropy_sum", "none"] = "mean_confidence"
+    scans: Literal[
+        "mean_confidence",
+        "round_change",
+        "entropy",
+        "entropy_sum",
+        "fold_disagreement",
+        "volume_prior",
+        "none",
+    ] = "mean_confidence"
     """By which value scans are left out, see :mod:`semiseg.methods.parts.reliability`."""
     keep: float = 0.9
     """Share of the scans that stay, at least four of them."""
@@ -179,6 +189,8 @@ class PseudoLabels:
     """Of the voxels predicted as one class, in all scans: the share that is left out at most."""
     threshold: float = 0.9
     """Confidence from which a voxel stays; of ``quantile`` the largest threshold."""
+    confidence: bool = False
+    """Whether batches have :attr:`Batch.confidence`."""
 
 
 class Stage(NamedTuple):
@@ -204,6 +216,13 @@ class Stage(NamedTuple):
     """It trains the same kind of network for the same task as the stage before, so that scores compare."""
     network: str = ""
     """The network that is validated and exported, if it is not :attr:`Method.predictor`."""
+    fold: tuple[int, int] = (0, 0)
+    """(k, n): it trains without the labeled scans k, k + n, k + 2n, ...; n = 0 leaves out none."""
+    keep_as: str = ""
+    """Attribute of the method whose network gets the weights that this stage would export, at its end."""
+    teachers: tuple[str, ...] = ()
+    """Attributes whose networks predict the pseudo-labels, as the mean of their probabilities; empty: the
+    exported one."""
 
 
 @dataclass

@@ -38,6 +38,8 @@ class SemisegError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")  # for whoever sees the traceback, as in a notebook
         self.code = code or self.default_code
         self.details = dict(details or {})
 
@@ -100,18 +102,54 @@ def deprecated(function: Callable[_Given, _Made], instead: str) -> Callable[_Giv
     return call
 
 
-def unknown_name(kind: str, got: str, known: Iterable[str], *, hint: str = "") -> UsageError:
-    """The error for a name that does not exist: the nearest one, and the whole list."""
+def unknown_name(kind: str, got: str, known: Iterable[str], *, hint: str = "", see: str = "") -> UsageError:
+    """The error for a name that does not exist: the nearest one, and what else there is.
+
+    Args:
+        kind: what the name is of, such as ``method``.
+        got: what was given.
+        known: every name that exists.
+        hint: says how to fix it instead of naming names.
+        see: the command that lists the names, where they are too many for a line; the hint then has the
+            three nearest and this.
+    """
     names = sorted(known)
-    same = {name.lower(): name for name in reversed(names)}  # UNet is nearer to unet than to vnet
-    near = difflib.get_close_matches(got.lower(), same, n=1, cutoff=0.5)
-    guess = f" Did you mean {same[near[0]]!r}?" if near else ""
+    near = nearest(got, names)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    others = f"nearest: {', '.join(near)}; see {see}" if near else f"see {see}"
     return UsageError(
         f"unknown {kind} {got!r}.{guess}",
-        hint=hint or f"known: {', '.join(names)}",
+        hint=hint or (others if see else f"known: {', '.join(names)}"),
         code=f"UNKNOWN_{kind.upper().replace(' ', '_')}",
         details={"got": got, "known": names},
     )
+
+
+def nearest(got: str, known: Iterable[str], n: int = 3, cutoff: float = 0.5) -> list[str]:
+    """The ``n`` names most like ``got``, the nearest first.
+
+    Case does not count, and two swapped letters are one step.
+    """
+    same = {name.lower(): name for name in sorted(known, reverse=True)}  # UNet is nearer to unet than to vnet
+    like = difflib.get_close_matches(got.lower(), same, n=len(same) or 1, cutoff=cutoff)
+    anagram = sorted(got.lower())
+    like.sort(key=lambda name: (_steps(got.lower(), name), sorted(name) != anagram))
+    return [same[name] for name in like[:n]]
+
+
+def _steps(a: str, b: str) -> int:
+    """How many letters to insert, delete, replace or swap with their neighbor (Damerau 1964)."""
+    before: list[int] = []
+    above = list(range(len(b) + 1))
+    for i, letter in enumerate(a, 1):
+        row = [i]
+        for j, other in enumerate(b, 1):
+            best = min(above[j] + 1, row[-1] + 1, above[j - 1] + (letter != other))
+            if i > 1 and j > 1 and (letter, a[i - 2]) == (b[j - 2], other):
+                best = min(best, before[j - 2] + 1)
+            row.append(best)
+        before, above = above, row
+    return above[-1]
 
 
 def missing_extra(extra: str, package: str, wanted_by: str) -> UsageError:
@@ -178,3 +216,8 @@ def first_line(error: BaseException) -> str:
     """``: what it says``, or nothing where it says nothing."""
     text = str(error).strip()
     return f": {text.splitlines()[0]}" if text else ""
+
+
+def on_one_line(error: BaseException) -> str:
+    """All that an error says, 200 characters of it at most."""
+    return " ".join(str(error).split())[:200] or "no reason given"

@@ -13,7 +13,7 @@ from tests.factories import make_dataset
 
 import semiseg
 from semiseg import methods
-from semiseg.advice import words
+from semiseg.advice import format as formatted
 from semiseg.advice.advise import Advice
 from semiseg.advice.rank import PAPER_SHARE, Choice, claimed, gain, kept_share, rank, usual_points
 from semiseg.advice.rules import RULES, SHORTEST
@@ -165,6 +165,22 @@ def test_many_classes_with_a_tiny_one_speak_for_class_weights():
     assert scores(organs)["dhc"] > scores(organs)["cps"] == scores(USUAL)["cps"] > scores(USUAL)["dhc"]
 
 
+@pytest.mark.parametrize(
+    ("name", "worse"),
+    [
+        ("traco_co", {"labeled": 4}),
+        ("traco_co", {"labels": dataclasses.replace(WHOLE, rarest_share=0.001)}),
+        ("ad_mt", {"labels": dataclasses.replace(WHOLE, rarest_share=0.001)}),
+        ("ad_mt", {"batch": 2}),
+        ("sdcl", {"labeled": 1}),
+        ("bcp", {"labeled": 1}),
+    ],
+)
+def test_a_method_loses_where_its_rule_says_so(name, worse):
+    usual = {"labeled": 16}
+    assert scores(like_usual(**usual | worse))[name] < scores(like_usual(**usual))[name]
+
+
 def test_rules_name_evidence_and_fit_a_terminal():
     assert all(rule.evidence and len(rule.why) <= 70 and rule.points for rule in RULES)
 
@@ -224,7 +240,7 @@ def test_a_gain_counts_by_its_share_of_what_supervised_training_lacks():
     assert usual_points(poor) == pytest.approx(3.0 / 4)
     promise = gain("ict", USUAL, [poor], [])
     assert 0 < promise.points < gain("ict", USUAL, [usual], []).points
-    assert promise.text == "measured here: +3.0 Dice on top of 40.0 on organ with 8 labeled"
+    assert promise.text == "+3.0 Dice over supervised in our benchmark (organ, 8 labels: 40.0 -> 43.0)"
 
 
 def test_figures_of_a_training_that_reads_labels_do_not_count():
@@ -282,7 +298,7 @@ def test_memory_that_no_patch_fits_is_said(tmp_path):
 @given(SITUATIONS, st.floats(0.3, 4), st.floats(0.1, 60))
 def test_the_text_fits_eighty_columns_and_always_names_supervised(situation, memory, minutes):
     situation = dataclasses.replace(situation, memory_gb=memory, minutes=minutes)
-    text = words.text(Advice(situation, tuple(rank(situation)), ("D",)))
+    text = formatted.text(Advice(situation, tuple(rank(situation)), ("D",)))
     lines = [line for line in text.splitlines() if "semiseg train" not in line]
     assert max(map(len, lines)) <= 80
     assert "--method supervised" in text

@@ -79,6 +79,13 @@ def test_traceback_only_with_v(cli: Callable, failing: Callable) -> None:
     assert loud.err.endswith(quiet.err)
 
 
+def test_v_names_the_page_of_a_code(cli: Callable, failing: Callable) -> None:
+    failing(errors.DataError("bad file", hint="make it good", code="LABEL_VALUES"))
+    assert "see: docs/problems.md#label_values\n" in cli("methods", "-v").err
+    failing(ZeroDivisionError("no code of ours"))
+    assert "see: " not in cli("methods", "-v").err
+
+
 def test_traceback_does_not_spoil_the_json(cli: Callable, failing: Callable) -> None:
     failing(ZeroDivisionError("division by zero"))
     answer = cli("methods", "--json", "-v")
@@ -147,7 +154,7 @@ def run(code: str, **kwargs: object) -> subprocess.Popen[str]:
 def test_broken_pipe_is_silent() -> None:
     code = (
         "import semiseg.methods, sys; from semiseg.cli import main\n"
-        "line = {'name': 'x', 'summary': 'y' * 1000}\n"
+        "line = {'name': 'x', 'summary': 'y' * 1000, 'family': 'Baselines', 'year': '1', 'work': '1'}\n"
         "semiseg.methods.describe = lambda: [line] * 1000\n"
         "sys.exit(main(['methods']))"
     )

@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
 
 from semiseg import methods
+from semiseg.methods._families import FAMILIES
 
 
 def test_the_list_has_all(cli):
     answer = cli("methods", "--json")
-    assert [entry["name"] for entry in answer.json["methods"]] == methods.names()
+    assert sorted(entry["name"] for entry in answer.json["methods"]) == methods.names()
     assert all(entry["work"] and entry["paper"] and entry["networks"] for entry in answer.json["methods"])
+
+
+def test_the_list_is_by_family_and_shown_whole(cli):
+    shown = cli("methods").out
+    assert re.findall(r"^(\w.*):$", shown, re.MULTILINE) == list(FAMILIES)
+    first = re.findall(r"^(\w+) +\d{4} ", shown, re.MULTILINE)
+    assert (first[0], first[3]) == ("supervised", "mean_teacher")
+    assert sorted(first) == methods.names()
+    assert max(map(len, shown.splitlines())) <= 90
+    cheapest = cli("methods", "--family", "several networks", "--sort", "cost", "--json").json["methods"]
+    assert {entry["family"] for entry in cheapest} == {"Several networks"}
+    assert [float(entry["work"]) for entry in cheapest] == sorted(float(e["work"]) for e in cheapest)
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_every_paper_can_be_cited(cli, name):
+    entry = cli("methods", name, "--cite").out
+    assert entry.startswith(f"@misc{{semiseg_{name},\n")
+    assert re.search(r"  title = \{\{\S.*\}\},\n  author = \{\S.*\},\n  year = \{\d{4}\},\n", entry)
+    assert re.search("arXiv|doi|https", entry)
+
+
+def test_citing_needs_a_name(cli):
+    assert "--cite needs the name of a method" in cli("methods", "--cite").err
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("mean_teacher", "Mean Teacher"),
+        ("ua_mt", "UA-MT"),
+        ("abd_bcp", "ABD BCP"),
+        ("supervised", "Supervised"),
+        ("entropy_min", "Entropy Minimization"),
+    ],
+)
+def test_a_title_is_the_name_that_people_know(name, title):
+    assert {entry["name"]: entry["title"] for entry in methods.describe()}[name] == title
 
 
 @pytest.mark.parametrize("name", methods.names())

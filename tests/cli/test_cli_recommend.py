@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from semiseg import methods
 
 CPU = ["--device", "cpu", "-j", "0"]
 
@@ -17,7 +20,9 @@ def test_it_ranks_and_prints_the_command(cli: Callable, tiny: Path) -> None:
     answer = cli("recommend", tiny, "--labeled", "2", *CPU)
     assert answer.code == 0, answer.err
     assert f"semiseg train {tiny} --labeled 2 --device cpu --method " in answer.out
-    assert "always supervised beside it" in answer.out
+    assert "Run both, and compare:" in answer.out
+    assert len(re.findall(r"^ *\d+\. ", answer.out, re.MULTILINE)) == 5
+    assert f"{len(methods.names()) - 5} more: --all" in answer.out
     assert "2 labeled, 5 unlabeled" in answer.out
 
 

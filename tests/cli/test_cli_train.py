@@ -45,7 +45,7 @@ def test_resuming_a_finished_run_says_so(cli: Callable, tiny: Path, trained: Pat
     answer = cli("train", tiny, *SMALL, *same, "--resume", "--json")
     assert answer.code == 0, answer.err
     assert (answer.json["finished"], answer.json["run"]) == (True, str(trained))
-    assert answer.json["manifest"]["method"] == "mean_teacher"
+    assert answer.json["manifest"]["method"] == "fixmatch"
 
 
 def test_dry_run_shows_everything_and_writes_nothing(
@@ -66,7 +66,7 @@ def test_runs_go_where_the_environment_says(
 
     def train(dataset: str, config: Any, **options: Any) -> SimpleNamespace:
         seen.update(options, config=config)
-        return SimpleNamespace(folder=tmp_path, manifest={}, metrics=[], finished=True)
+        return SimpleNamespace(folder=tmp_path, manifest={}, metrics=[], finished=True, score=None)
 
     monkeypatch.setattr("semiseg.training.train.train", train)
     monkeypatch.setenv("SEMISEG_RUNS", str(tmp_path / "all"))
@@ -145,3 +145,30 @@ def test_wrong_use_of_predict(
 ) -> None:
     answer = cli("predict", "-i", tiny, "-o", tmp_path / "out", "-m", trained, "--device", "cpu", *flags)
     assert (answer.code, word in answer.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["train", "--fold", "x"], "number from 0 or `all`"),
+        (["train", "--fold", "-1"], "number from 0 or `all`"),
+        (["train", "--fold", "all", "--devices", "2"], "exclude each other"),
+        (["train", "--fold", "7", "--dry-run"], "fold 7"),
+        (["split", "--folds", "9"], "9 folds of 3 labeled cases"),
+        (["split", "--val", "2", "--overwrite"], "share of 2"),
+        (["split", "--fold", "5"], "--folds"),
+    ],
+)
+def test_folds_that_cannot_be_meant(cli: Callable, tiny: Path, arguments: list[str], word: str) -> None:
+    answer = cli(arguments[0], tiny, *arguments[1:])
+    assert (answer.code, word in answer.err) == (2, True), answer.err
+    assert "cross_validation" not in (tiny / "splits.json").read_text()
+
+
+def test_folds_are_listed_and_the_next_command_is_named(cli: Callable, tiny: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "My data"))
+    answer = cli("split", folder)
+    assert answer.code == 0
+    assert "fold 0: 2 labeled, 1 held out" in answer.out
+    assert f"semiseg train '{folder}' --fold all" in answer.out
+    assert cli("split", folder, "--json", "--overwrite").json["patients"] == 3

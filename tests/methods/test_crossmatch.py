@@ -9,9 +9,10 @@ from semiseg import methods
 from semiseg.core import Clock
 from semiseg.errors import UsageError
 from semiseg.methods.crossmatch import CrossMatch
-from semiseg.methods.parts import streams
+from semiseg.methods.parts import branches
 from semiseg.methods.parts.branches import channel_dropout
 from semiseg.methods.parts.cutmix import Taught
+from semiseg.methods.unimatch import UniMatch
 from tests.methods.tiny import TinyNet, batches
 
 
@@ -49,6 +50,24 @@ def test_nothing_dropped_makes_all_streams_the_clean_answer(dim):
     assert torch.equal(sure[0], sure[2])
 
 
+def test_of_the_weak_view_alone_the_streams_learn_what_unimatch_s_does():
+    z, clean = (2 * torch.randn((2, 3, 6, 6), generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    taught = Taught.of(clean)
+    method, other = method_of(), UniMatch(lambda: Still(2, 3), tau=0.4)
+    torch.testing.assert_close(method.dice(z, taught.sure(0.4)), other.lesson(z, taught))
+
+
+@pytest.mark.parametrize("include_background", [True, False])
+def test_unsure_voxels_get_exactly_no_gradient(include_background):
+    z, clean = (2 * torch.randn((2, 3, 6, 6), generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    taught = Taught.of(clean)
+    tau = float(taught.confidence.median())
+    z.requires_grad_()
+    method_of(include_background=include_background).dice(z, taught.sure(tau)).backward()
+    assert not z.grad[(taught.confidence < tau)[:, None].expand_as(z)].any()
+    assert z.grad.any()
+
+
 @pytest.mark.parametrize("norm", [True, False])
 def test_the_clean_weak_view_has_no_gradient(norm, monkeypatch):
     method = method_of(norm=norm)
@@ -74,7 +93,7 @@ def test_the_clean_weak_view_has_no_gradient(norm, monkeypatch):
 
 
 def test_the_two_streams_may_be_exchanged(monkeypatch):
-    monkeypatch.setattr(streams, "channel_dropout", lambda x, *, rate: x * (1 - rate / 2))
+    monkeypatch.setattr(branches, "channel_dropout", lambda x, *, rate: x * (1 - rate / 2))
     method, batch = method_of(), batches(2, 3, unlabeled=4)(0)
     one = step(method, batch).loss
     method.rates = method.rates[::-1]

@@ -119,6 +119,7 @@ class Twin(Method):
 
     Paper: Twin, Doe et al., CONF 2020, arXiv:2001.00001.
     Networks: 2 (2 trained), and a critic. Views: weak, strong. Work: 2.0.
+    Family: Adversarial.
 
     More.
 
@@ -152,6 +153,7 @@ def test_the_form_is_read(described):
     twin = described(GOOD)
     assert twin.problems() == []
     assert (twin.networks, twin.trained, twin.more, twin.work) == (2, 2, ", and a critic", 2.0)
+    assert twin.family == "Adversarial"
     assert twin.paper == "Twin, Doe et al., CONF 2020, arXiv:2001.00001"
     assert twin.default_views == ("weak", "strong")
     assert twin.targets == ("sdf", "sdf_published")
@@ -172,6 +174,9 @@ def test_the_form_is_read(described):
         ("    Networks:", "\n    Networks:", "one paragraph"),
         ("arXiv:2001.00001", "online", "doi:"),
         ("CONF 2020, ", "", "year"),
+        ("Two agree.", f"Two {'and two ' * 8}agree.", "60 characters"),
+        ("Family: Adversarial.", "Family: Enemies.", "Adversarial, Views and mixing"),
+        ("    Family: Adversarial.\n", "", "Family: NAME."),
         ("        weight: of", "        wait: of", "none on weight"),
     ],
 )

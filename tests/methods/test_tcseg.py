@@ -14,9 +14,10 @@ from semiseg import methods
 from semiseg.core import Clock
 from semiseg.errors import UsageError
 from semiseg.methods.parts.boxes import columns
-from semiseg.methods.parts.prototype_maps import difference, prototype_maps
-from semiseg.methods.parts.unreliable import centers, closed, dilated, draw_element, regions
+from semiseg.methods.parts.branches import all_logits
 from semiseg.methods.tcseg import Said, TCSeg
+from semiseg.methods.tcseg.prototype_maps import difference, prototype_maps
+from semiseg.methods.tcseg.unreliable import centers, closed, dilated, draw_element, regions
 from tests.methods.tiny import TinyNet, batches
 
 few = settings(max_examples=10, deadline=None)
@@ -160,6 +161,34 @@ def test_the_plain_network_is_exported():
         method = method_of(predict_with=who)
         assert getattr(method, method.predictor) is getattr(method, name).main
     assert not any(p.requires_grad for p in method.teacher.parameters())
+
+
+def test_both_decoders_are_exported_as_networks_that_share_an_encoder():
+    method = method_of(predict_with="both").eval()
+    both = getattr(method, method.predictor)
+    x = torch.randn(2, 1, 8, 8)
+    first, second = all_logits(method.net(x))
+    mean = torch.stack([z.softmax(1) for z in (first, second)]).mean(0)
+    torch.testing.assert_close(both(x).logits.softmax(1), mean)
+    body, deep = (dict(network.named_parameters())["body.0.weight"] for network in both)
+    assert body is deep
+    assert "body.0.weight" not in dict(method.net.decoders[0].named_parameters())
+
+
+def test_a_region_is_not_dilated_away_if_asked():
+    method = method_of(keep_center=True)
+    for seed in range(30):
+        torch.manual_seed(seed)
+        element = method.draw_element(2)
+        assert element[len(element) // 2, len(element) // 2]
+
+
+def test_the_average_has_the_student_s_statistics_if_asked():
+    for average, same in (("all", True), ("parameters", False)):
+        method = method_of(average=average)
+        method.net.main.body[1].running_mean.fill_(5.0)
+        method.after_step(Clock(0, 10))
+        assert torch.equal(method.teacher.main.body[1].running_mean, torch.full((8,), 5.0)) == same
 
 
 @pytest.mark.parametrize("options", [{"high": 1.5}, {"tolerance": -1}, {"box_axes": "last"}])

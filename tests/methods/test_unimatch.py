@@ -38,6 +38,15 @@ def test_with_a_threshold_of_zero_a_lesson_is_the_dice_loss_of_the_classes(seed,
 
 @few
 @given(seeds, classes, dims, st.sampled_from(["dice", "ce"]))
+def test_a_batch_twice_is_the_same_lesson(seed, k, dim, loss):
+    z, taught = draw(seed, k, dim), Taught.of(draw(seed + 1, k, dim))
+    twice = Taught(*(torch.cat([part, part]) for part in taught))
+    method = method_of(k, dim, tau=0.5, unlabeled_loss=loss)
+    torch.testing.assert_close(method.lesson(torch.cat([z, z]), twice), method.lesson(z, taught))
+
+
+@few
+@given(seeds, classes, dims, st.sampled_from(["dice", "ce"]))
 def test_unsure_voxels_get_exactly_no_gradient(seed, k, dim, loss):
     z, taught = draw(seed, k, dim).requires_grad_(), Taught.of(draw(seed + 1, k, dim))
     tau = float(taught.confidence.median())

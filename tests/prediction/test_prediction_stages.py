@@ -14,7 +14,7 @@ from tests.trained import make_run
 
 from semiseg import images
 from semiseg.errors import DataError, DeviceError
-from semiseg.prediction.job import Job
+from semiseg.prediction.job import PredictionJob
 from semiseg.prediction.model import Model
 from semiseg.prediction.predict import predict
 
@@ -75,7 +75,7 @@ def test_the_stages_run_side_by_side_and_no_further_ahead_than_asked(
     lock = threading.Lock()
 
     def counted(stage: str) -> None:
-        real = getattr(Job, stage)
+        real = getattr(PredictionJob, stage)
 
         def work(self, *given):
             with lock:
@@ -89,7 +89,7 @@ def test_the_stages_run_side_by_side_and_no_further_ahead_than_asked(
                 writing.append(counts["infer"] - counts["finish"])
             return result
 
-        monkeypatch.setattr(Job, stage, work)
+        monkeypatch.setattr(PredictionJob, stage, work)
 
     for stage in counts:
         counted(stage)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from tests.factories import make_dataset
 
-from semiseg.dataset.case import Case, LabeledCase
+from semiseg.dataset.case import Case, LabeledCase, load_case
 from semiseg.dataset.dataset import Dataset
 from semiseg.errors import DataError
 from semiseg.preparation.fingerprint import Fingerprint, fingerprint
@@ -113,6 +113,29 @@ def test_cache_is_used_until_a_file_changes(cases, tmp_path, monkeypatch):
     assert fingerprint(cases, ["MRI"], cache=cache) == first
     save(cases[3].images[0], np.ones((3, 4, 5), np.float32))
     assert fingerprint(cases, ["MRI"], cache=cache).cases[3].shape == (3, 4, 5)
+
+
+def test_a_scan_is_measured_once_for_all_lists_of_a_dataset(cases, tmp_path, monkeypatch):
+    cache, read = tmp_path / "cache", []
+
+    def counted(case, channels):
+        read.append(case.id)
+        return load_case(case, channels)
+
+    monkeypatch.setattr("semiseg.preparation.measure.load_case", counted)
+    part = fingerprint(cases[1:], ["CT"], cache=cache)
+    assert read == [case.id for case in cases[1:]]
+    assert fingerprint(cases, ["CT"], cache=cache) == fingerprint(cases, ["CT"])
+    assert read[len(cases) - 1 :] == [cases[0].id, *(case.id for case in cases)]
+    for path in [*cache.glob("*.json"), *cache.glob("fingerprint-*")]:
+        path.unlink(missing_ok=True)
+    damaged = sorted(cache.glob("measured-*.npz"))[0]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    read.clear()
+    assert fingerprint(cases[1:], ["CT"], cache=cache) == part
+    assert len(read) <= 1
 
 
 def test_processes_find_the_same(cases):

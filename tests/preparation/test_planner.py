@@ -9,8 +9,9 @@ from PIL import Image
 from tests.factories import make_dataset
 
 from semiseg.dataset.dataset import Dataset
-from semiseg.preparation.fingerprint import CaseFacts, ChannelFacts, Fingerprint
+from semiseg.preparation.fingerprint import ChannelFacts, Fingerprint
 from semiseg.preparation.layout import lay_out_dataset
+from semiseg.preparation.measure import CaseFacts
 from semiseg.preparation.network_size import Load, budget_for, cases_gb, choose_patch, memory, stages_for
 from semiseg.preparation.plan import Plan, explain
 from semiseg.preparation.planner import make_plan

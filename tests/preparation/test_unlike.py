@@ -14,7 +14,7 @@ from semiseg.images.grid import Grid
 from semiseg.preparation.fingerprint import Fingerprint, fingerprint
 from semiseg.preparation.plan import ChannelPlan, Plan
 from semiseg.preparation.planner import make_plan
-from semiseg.preparation.seen import Band
+from semiseg.preparation.seen import Band, Seen
 from semiseg.preparation.unlike import turned, unlike
 
 SPACING = (1.0, 1.0, 2.0)
@@ -110,6 +110,14 @@ def test_fewer_scans_leave_more_room():
     assert not band.holds(50, 100, ratio=True)
 
 
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_few_scans_know_their_spacing(count):
+    seen = Seen.of([((20, 22, 18), SPACING)] * count, [])
+    same, twice = (seen.unlike((20, 22, 18), [f * mm for mm in SPACING], [], []) for f in (1.2, 2.0))
+    assert same == []
+    assert {one.kind for one in twice} == {"spacing"}
+
+
 def test_the_plan_file_keeps_what_was_seen_and_older_ones_have_none(plan, scan, tmp_path):
     plan.save(tmp_path / "plan.json")
     again = Plan.load(tmp_path / "plan.json")
@@ -141,7 +149,7 @@ def test_too_few_images_for_gray_values_and_odd_scans_end_nothing(dataset, scan)
     assert two.channels == ()
     split = dataset.split()
     plan = make_plan(dataset, split).model_copy(update={"seen": two})
-    assert "spacing" not in of(plan, scan[0], double(scan[1]))  # two scans are few
+    assert set(of(plan, scan[0], double(scan[1]))) == {"spacing"}
     for odd in (np.full_like(scan[0], np.nan), np.zeros_like(scan[0])):
         assert of(make_plan(dataset, split), odd, scan[1])["appearance"]
     assert unlike(plan, scan[0][:, :, :, 0], Grid((20, 22), np.eye(4))) == []

@@ -11,8 +11,9 @@ from semiseg import methods
 from semiseg.dataset.dataset import Dataset
 from semiseg.machine import hardware
 from semiseg.machine.hardware import Accelerator
-from semiseg.preparation.fingerprint import CaseFacts, ChannelFacts, Fingerprint
+from semiseg.preparation.fingerprint import ChannelFacts, Fingerprint
 from semiseg.preparation.layout import lay_out_dataset
+from semiseg.preparation.measure import CaseFacts
 from semiseg.preparation.network_size import (
     Load,
     Memory,
@@ -204,7 +205,7 @@ def test_plans_are_made_for_the_method(tmp_path):
     assert planned(**{"method.name": "cps", "plan.networks": 1})["as planned"] == one["as planned"]
 
 
-@pytest.mark.parametrize("recipe", ["la", "acdc", "pancreas", "brats2019", "isles2022"])
+@pytest.mark.parametrize("recipe", ["la", "acdc", "pancreas", "brats2019", "isles2022", "promise12"])
 def test_recipes_keep_voxels_and_patch(recipe):
     config: Config = resolve(recipe=recipe)
     shape = (128, 128, 96)

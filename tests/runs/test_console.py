@@ -6,6 +6,7 @@ import pytest
 
 from semiseg.runs.console import Console, duration, losses
 from semiseg.runs.events import Begun, Ended, Event, Notice, Preparing, Started, Stepped, Validated
+from semiseg.runs.notebook import at_a_prompt
 
 
 class Terminal(io.StringIO):
@@ -39,7 +40,7 @@ def test_a_resumed_run_says_where_it_goes_on() -> None:
     for event in story(start=100):
         console(event)
     lines = stream.getvalue().splitlines()
-    assert lines[0] == "mean teacher: going on at iteration 100 of 200"
+    assert lines[0] == "mean teacher: resuming at iteration 100 of 200"
     assert len(lines) == 12
 
 
@@ -106,6 +107,14 @@ def test_on_a_terminal_a_bar_that_gives_the_cursor_back(monkeypatch: pytest.Monk
     assert "odd [thing]" in text
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l") >= 0
     console.close()  # twice does no harm
+
+
+def test_at_a_prompt_and_in_a_notebook_a_training_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("sys.ps1", raising=False)
+    assert at_a_prompt() == []
+    monkeypatch.setattr("sys.ps1", "In : ", raising=False)
+    (console,) = at_a_prompt()
+    assert isinstance(console, Console)
 
 
 @pytest.mark.parametrize(

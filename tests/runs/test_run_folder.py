@@ -14,6 +14,7 @@ import torch
 from tests.conftest import REPOSITORY
 from tests.factories import make_dataset
 
+import semiseg
 from semiseg.errors import UsageError
 from semiseg.networks import checkpoint
 from semiseg.runs.events import Ended
@@ -221,4 +222,6 @@ def test_the_manifest_says_what_the_run_took(finished):
     assert "device_memory_gb" not in session  # there is no device beside the CPU
     weights = checkpoint.load(finished.folder / "checkpoints" / "final.ckpt", checkpoint.MODEL)["predictor"]
     buffers = [n for n in weights if n.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    assert "arXiv:" in manifest["cite"]["method"]
+    assert manifest["cite"]["semiseg"].startswith(f"semiseg {semiseg.__version__}")
     assert manifest["parameters"] == sum(w.numel() for n, w in weights.items() if n not in buffers)

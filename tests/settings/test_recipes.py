@@ -15,7 +15,8 @@ from semiseg.preparation.fingerprint import ChannelFacts, Fingerprint
 from semiseg.preparation.planner import choose_channels
 from semiseg.settings.config import BatchConfig, Config
 from semiseg.settings.resolve import load_recipe, resolve
-from semiseg.training.session import batch_sizes, require_fit
+from semiseg.training.samples import batch_sizes
+from semiseg.training.trained import require_fit
 
 PROTOCOLS = {
     # network, patch, batch, lr, schedule, iterations, clip, stride or slices, selection
@@ -24,6 +25,7 @@ PROTOCOLS = {
     "pancreas": ("vnet", (96, 96, 96), (2, 2), 0.01, "step", 6000, None, (16, 16, 16), "last"),
     "brats2019": ("unet3d", (96, 96, 96), (2, 2), 0.01, "poly", 30000, None, (64, 64, 64), "best-val"),
     "isles2022": ("unet3d", (112, 112, 64), (4, 4), 0.01, "constant", 20000, 1.0, (16, 16, 4), "last"),
+    "promise12": ("unet2d", (224, 224), (8, 8), 0.01, "poly", 30000, None, (224, 224), "best-val"),
 }
 PAIRS = [
     (recipe, method)

@@ -76,7 +76,7 @@ def test_ctrl_c_saves_and_two_drivers_share_the_rest(spec, undisturbed, tmp_path
     driver.send_signal(signal.SIGINT)
     code, told = finish(driver)
     assert code == 130, told
-    assert "the same command goes on from there" in told
+    assert "the same command continues from there" in told
     assert "Traceback" not in told
     assert ended(folder)
     entry = entries(folder)[stopped.cell.title]

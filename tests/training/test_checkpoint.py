@@ -47,7 +47,7 @@ def test_a_crash_while_saving_leaves_the_old_checkpoint(moment, saved, monkeypat
 
 
 def test_what_a_killed_save_leaves_is_removed_and_nothing_else(saved):
-    leftover = saved.parent / ".last.ckpt.x1y2.tmp"
+    leftover = saved.parent / ".0123456789abcdef.tmp"
     leftover.write_bytes(saved.read_bytes()[:100])
     other = saved.parent / "notes.tmp"
     other.touch()

@@ -16,9 +16,12 @@ from tests.runs.test_run_folder import FLAGS
 from semiseg.comparison.read import read_run
 from semiseg.comparison.result import RunScores
 from semiseg.errors import UsageError
+from semiseg.machine import provenance
 from semiseg.networks import checkpoint
 from semiseg.prediction.model import Model
 from semiseg.preparation.cache import CacheEntry
+from semiseg.runs.events import Notice
+from semiseg.runs.folder import StoredRun
 from semiseg.runs.run import Run
 from semiseg.settings.resolve import resolve
 from semiseg.training import train as experiment
@@ -64,6 +67,52 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "other keys": lambda path: path.write_text('{"sessions": 3}'),
     "deep": lambda path: path.write_text("[" * 100_000),
 }
+
+
+def test_going_on_with_another_version_is_told_once_and_kept(run: Run, data: Path) -> None:
+    (run.folder / "checkpoints" / "final.ckpt").unlink()
+    manifest = run.manifest
+    before = manifest["sessions"][0]["software"]
+    manifest["sessions"][0]["software"] = {**before, "semiseg": "0.0.1", "torch": "1.0.0"}
+    (run.folder / "manifest.json").write_text(json.dumps(manifest))
+    heard: list[object] = []
+    config = resolve(flags={**FLAGS, **VALIDATED}, environment={})
+    options = {"run": run.folder, "device": "cpu", "workers": 0, "resume": True}
+    again = experiment.train(data, config, listeners=[heard.append], **options)
+    (told,) = [e.text for e in heard if isinstance(e, Notice) and "instead of" in e.text]
+    assert (
+        f"semiseg {before['semiseg']} instead of 0.0.1, torch {before['torch'][:10]} instead of 1.0.0" in told
+    )
+    assert "commit" not in told  # the same, or none
+    assert [session["software"]["semiseg"] for session in again.manifest["sessions"]] == [
+        "0.0.1",
+        before["semiseg"],
+    ]
+
+
+def test_what_a_manifest_of_before_says_of_its_versions_counts(run: Run) -> None:
+    manifest = run.manifest
+    del manifest["sessions"][0]["software"]
+    manifest["semiseg"] = "0.0.2"
+    (run.folder / "manifest.json").write_text(json.dumps(manifest))
+    assert "semiseg" in provenance.changed_since(StoredRun(run).known["software"])
+    assert not provenance.changed_since({})
+
+
+@pytest.mark.parametrize("part", ["method", "optimizers", "meter"])
+def test_a_state_of_another_version_is_refused_in_a_line(part: str, run: Run, data: Path) -> None:
+    (run.folder / "checkpoints" / "final.ckpt").unlink()
+    path = run.folder / "checkpoints" / "last.ckpt"
+    state = checkpoint.load(path, checkpoint.STATE)
+    if part == "method":
+        state["method"]["net.older.weight"] = state["method"].popitem()[1]
+    else:
+        del state[part]
+    checkpoint.save(path, state)
+    with pytest.raises(UsageError, match=r"last\.ckpt is not a state of what is trained here") as error:
+        train(data, run.folder, resume=True)
+    assert "manifest.json" in error.value.hint
+    assert "\n" not in error.value.message
 
 
 @pytest.mark.parametrize("how", DAMAGE)

@@ -15,6 +15,7 @@ from semiseg.networks import checkpoint
 from semiseg.runs.run import Run, load_run
 from semiseg.settings.options import declared
 from semiseg.settings.resolve import resolve
+from semiseg.training import length
 from semiseg.training import train as experiment
 
 FILES = (
@@ -72,7 +73,7 @@ def test_a_run_folder_holds_everything(data, tmp_path):
     config = resolve(flags=SMALL | {"data.labeled": 2}, environment={})
     run = experiment.train(data, config, runs=tmp_path / "runs", device="cpu", workers=0)
     parts = run.folder.relative_to(tmp_path / "runs").parts
-    assert parts == (data.name, "mean_teacher__unet__default", "labeled-2_fold-0_seed-0")
+    assert parts == (data.name, "fixmatch__unet__default", "labeled-2_fold-0_seed-0")
     assert [name for name in FILES if not (run.folder / name).is_file()] == []
     assert any((run.folder / "tb").iterdir())
     assert [key for key in MANIFEST if key not in run.manifest] == []
@@ -89,7 +90,7 @@ def test_a_run_folder_holds_everything(data, tmp_path):
 
 
 def test_the_manifest_has_every_option_of_the_method(data, tmp_path):
-    flags = {"method.options": {"weight": 0.25}}
+    flags = {"method.name": "mean_teacher", "method.options": {"weight": 0.25}}
     options = train(data, tmp_path / "run", flags).manifest["method_options"]
     assert options["weight"] == 0.25
     assert options["decay"] == declared(MeanTeacher)["decay"].default
@@ -253,3 +254,26 @@ def test_a_run_that_ran_out_of_time_has_a_model_and_trains_on(data, tmp_path):
     longer = train(data, tmp_path / "short", resume=True)
     assert longer.finished
     assert equal(weights(longer), weights(whole))
+
+
+def test_a_run_that_is_given_minutes_is_planned_for_them_and_resumed_as_planned(data, tmp_path):
+    minutes = {"train.iterations": "auto", "train.max_time": 0.05}
+    run = train(data, tmp_path / "run", minutes)
+    planned = run.manifest["length"]
+    assert planned["iterations"] == run.config.train.iterations
+    expected = 60 * 0.05 * length.SHARE / planned["seconds_per_iteration"]
+    assert planned["iterations"] == pytest.approx(expected, abs=1)
+    assert "are planned for 0.05 min" in (run.folder / "events.jsonl").read_text()
+    whole = train(data, tmp_path / "whole", {"train.iterations": planned["iterations"]})
+    if run.finished:  # timing the first iterations leaves no trace in the weights
+        assert equal(weights(run), weights(whole))
+    resumed = train(data, run.folder, {"train.iterations": "auto"}, resume=True)
+    assert resumed.finished
+    assert resumed.config.train.iterations == planned["iterations"]
+    assert equal(weights(resumed), weights(whole))
+
+
+def test_time_for_validation_is_kept_free(tmp_path):
+    folder = with_validation(make_dataset(tmp_path, unlabeled=1, test=0))
+    run = train(folder, tmp_path / "run", {"train.iterations": "auto", "train.max_time": 0.05})
+    assert run.manifest["length"]["other_seconds"] > 0

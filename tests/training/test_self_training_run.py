@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -15,8 +16,10 @@ import torch
 from tests.factories import make_dataset
 from tests.methods.tiny import TinyNet, batches, make
 
+from semiseg.batches.resident import packed, unpacked
 from semiseg.core import IGNORE, Clock, Stage
-from semiseg.errors import DataError, Interrupted
+from semiseg.errors import DataError, Interrupted, UsageError
+from semiseg.losses import dice_ce
 from semiseg.methods.self_training import SelfTraining
 from semiseg.networks import checkpoint
 from semiseg.prediction.model import Model
@@ -25,6 +28,7 @@ from semiseg.runs.events import Notice, Stepped
 from semiseg.settings.resolve import resolve
 from semiseg.training import train as experiment
 from semiseg.training.pseudo_labels import PseudoLabeler
+from semiseg.training.samples import without_fold
 from semiseg.training.stages import leader
 
 LENGTH = 4
@@ -169,6 +173,59 @@ def test_a_run_goes_on_between_two_scans(data, tmp_path, undisturbed, monkeypatc
     assert {name: (place / name).stat().st_mtime_ns for name in before} == before  # not predicted again
 
 
+FOLDS = {"iterations": 3 * LENGTH, "rounds": 1, "folds": 2, "scans": "fold_disagreement"}
+WEIGHTED = {"keep": 1.0, "weight_by": "confidence", "weight": 0.5}
+
+
+def test_networks_of_folds_teach_together(data, tmp_path):
+    run = train(data, tmp_path / "whole", **FOLDS, **WEIGHTED)
+    chosen = json.loads((run.folder / "pseudo_labels" / "round1.json").read_text())
+    state = checkpoint.load(run.folder / "checkpoints" / "last.ckpt", checkpoint.STATE)["method"]
+    (member,) = Model.load(run.folder, "cpu").members
+    teachers = []
+    for name in ("fold1", "fold2"):
+        weights_of = {key.partition(".")[2]: v for key, v in state.items() if key.startswith(f"{name}.")}
+        teachers.append(copy.deepcopy(member.network))
+        teachers[-1].load_state_dict(weights_of)
+    model = Model.of(member.plan, teachers)
+    assert chosen["network"] == model.id
+    assert chosen["scans_by"] == "fold_disagreement"
+    assert all(0 < value <= 1 for value in chosen["values"].values())
+    stored = prepare(data, config(), device="cpu", workers=0, plan=model.plan).stored["un_00"]
+    found = model.segment_prepared(np.array(stored.image), stored.geometry).labels
+    seen = nib.load(run.folder / "pseudo_labels" / "round1" / "un_00.nii.gz")
+    np.testing.assert_array_equal(np.asarray(seen.dataobj), found)
+    assert np.load(run.folder / "pseudo_labels" / "round1" / "un_00.taught.npy").dtype == np.int16
+    with pytest.raises(Interrupted):
+        train(data, tmp_path / "stopped", listeners=[stop_at(LENGTH)], **FOLDS, **WEIGHTED)
+    again = train(data, tmp_path / "stopped", resume=True, **FOLDS, **WEIGHTED)
+    assert equal(weights(again), weights(run))
+
+
+def test_each_fold_trains_without_its_share():
+    cases = list("abcde")
+    assert [without_fold(cases, k, 2) for k in (0, 1)] == [["b", "d"], ["a", "c", "e"]]
+    assert without_fold(cases, 0, 0) == cases
+    with pytest.raises(UsageError, match="6 folds of 5 labeled cases"):
+        without_fold(cases, 0, 6)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({"folds": 2, "rounds": 0}, "teach nobody"), ({"scans": "fold_disagreement"}, "folds=1")],
+)
+def test_options_that_need_one_another(options, says):
+    with pytest.raises(UsageError, match=says):
+        make("self_training", 2, 3, **options)
+
+
+def test_scans_of_an_unusual_volume_are_left_out(data, tmp_path):
+    run = train(data, tmp_path, rounds=1, scans="volume_prior")
+    chosen = json.loads((run.folder / "pseudo_labels" / "round1.json").read_text())
+    assert chosen["scans_by"] == "volume_prior"
+    assert all(value is None or value >= 0 for value in chosen["values"].values())
+
+
 def test_pseudo_labels_that_are_gone_are_named(data, tmp_path):
     with pytest.raises(Interrupted):
         train(data, tmp_path, rounds=1, listeners=[stop_at(LENGTH + 1)])
@@ -248,6 +305,29 @@ def test_ignored_voxels_get_no_gradient_and_the_last_part_sees_labels_alone():
     for t in (Clock(9, 10, "round1"), Clock(0, 10, "teacher")):
         stepped(method, batch, t)
     assert [len(z) for z in logits] == [5, 2, 2]
+
+
+@pytest.mark.parametrize(("dim", "regions"), [(2, False), (3, False), (2, True)])
+def test_voxels_count_by_their_confidence(dim, regions):
+    logits = torch.randn((2, 3, *[5] * dim), generator=torch.Generator().manual_seed(0))
+    y = torch.randint(0, 2 if regions else 3, logits.shape if regions else logits[:, 0].shape)
+    ones = torch.ones_like(logits[:, 0])
+    torch.testing.assert_close(dice_ce(logits, y, voxels=ones), dice_ce(logits, y))
+    doubted, unknown = ones.clone(), y.clone()
+    doubted[..., 0], unknown[..., 0] = 0.0, IGNORE
+    torch.testing.assert_close(dice_ce(logits, y, voxels=doubted), dice_ce(logits, unknown))
+    assert dice_ce(logits, y, voxels=0 * ones).item() == pytest.approx(0, abs=1e-6)
+    assert not torch.isclose(dice_ce(logits, y, voxels=ones.where(doubted > 0, 0.5)), dice_ce(logits, y))
+
+
+def test_a_confidence_travels_with_its_class():
+    label, confidence = np.array([0, 2, 254, IGNORE], np.uint8), np.array([255, 128, 0, 200], np.uint8)
+    classes, shares = unpacked(torch.from_numpy(packed(label, confidence)))
+    np.testing.assert_array_equal(classes, label)
+    np.testing.assert_allclose(shares, confidence / 255, atol=1 / 127)
+    classes, shares = unpacked(torch.zeros(2, dtype=torch.int16))  # outside of a scan
+    assert classes.tolist() == [0, 0]
+    assert shares.tolist() == [1, 1]
 
 
 def test_nothing_known_costs_nothing():

@@ -140,7 +140,7 @@ def test_without_validated_weights_the_last_ones_go_on_and_the_user_is_told(lack
     loop.run()
     assert equal(loop.method.began["selftrain"], before)
     assert [(e.step, e.text) for e in notices] == [
-        (FIRST, "no validated weights of pretrain: selftrain goes on from the last ones")
+        (FIRST, "no validated weights of pretrain: selftrain continues from the last ones")
     ]
     assert not (tmp_path / "best.ckpt").exists()
 

@@ -15,7 +15,7 @@ from semiseg.settings.resolve import resolve
 from semiseg.training import train
 
 
-@pytest.mark.parametrize(("name", "ema"), [("cps", 0.0), ("cps", 0.5), ("mcf", 0.0)])
+@pytest.mark.parametrize(("name", "ema"), [("cps", 0.0), ("cps", 0.5), ("mcf", 0.0), ("tcseg", 0.0)])
 def test_the_saved_model_predicts_with_the_mean_of_both(tmp_path, name, ema):
     partner = {"partner": "resvnet", "partner_options": {"filters": 2}} if name == "mcf" else {}
     flags = {
@@ -26,7 +26,7 @@ def test_the_saved_model_predicts_with_the_mean_of_both(tmp_path, name, ema):
         "plan.patch": (16, 16, 16),
         "plan.features": (4, 8),
         "train.precision": "32",
-        "method.options": {"predict_with": "average", **partner},
+        "method.options": {"predict_with": "both" if name == "tcseg" else "average", **partner},
     }
     config = resolve(flags=flags, environment={})
     data = make_dataset(tmp_path, labeled=4, unlabeled=2, test=2)
@@ -35,8 +35,8 @@ def test_the_saved_model_predicts_with_the_mean_of_both(tmp_path, name, ema):
     model = Model.load(run.folder, "cpu", precision="32")
     (network,) = model.networks
     assert isinstance(network, Average)
-    assert (type(network[0]) is type(network[1])) == (name == "cps")
-    if not ema:
+    assert (type(network[0]) is type(network[1])) == (name != "mcf")
+    if not ema and name != "tcseg":
         state = checkpoint.load(run.folder / "checkpoints" / "last.ckpt", checkpoint.STATE)["method"]
         for number, name in enumerate(("net", "net2")):
             for key, value in network[number].state_dict().items():

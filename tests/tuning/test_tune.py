@@ -30,9 +30,9 @@ from semiseg.dataset.split_file import SplitFile
 from semiseg.errors import Interrupted, UsageError
 from semiseg.settings.config import Config
 from semiseg.settings.resolve import resolve
-from semiseg.tuning.crew import DiedError, _Worker
 from semiseg.tuning.outline import Metric, fold_count, folded, outline
 from semiseg.tuning.trial import Bench, Pruned, TrialJob, run_trial
+from semiseg.tuning.trial_workers import DiedError, _Worker
 
 pytest.importorskip("optuna")
 

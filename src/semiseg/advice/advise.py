@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
@@ -20,6 +20,7 @@ from semiseg.advice.rank import Choice, rank
 from semiseg.advice.situation import CORE_RATE, LabelFacts, Situation, free_gpu_gb, multiply_adds
 from semiseg.dataset.case import LabeledCase, case_header, load_label
 from semiseg.dataset.dataset import Dataset
+from semiseg.drawing.tabular import Tabular
 from semiseg.errors import UsageError
 from semiseg.machine.hardware import cores, cpu, free_memory_gb, select_device
 from semiseg.preparation.labels import to_classes
@@ -28,11 +29,14 @@ from semiseg.preparation.prepare import plan_for, split_dataset
 from semiseg.settings.config import AUTO_ITERATIONS, Config
 from semiseg.settings.flags import Settings, configured
 
+if TYPE_CHECKING:
+    from semiseg.drawing.table import Table
+
 FALLBACK = "supervised"
 
 
 @dataclass(frozen=True)
-class Advice:
+class Advice(Tabular):
     """What to train first, what beside it, and why."""
 
     situation: Situation
@@ -67,6 +71,17 @@ class Advice:
     def tight(self) -> bool:
         """Whether smaller patches must be planned, as nothing fits."""
         return bool(self.ranking[0].obstacle)
+
+    def tables(self) -> Sequence[Table]:
+        """The ranking, with a reason or an obstacle each."""
+        from semiseg.drawing.table import table_of
+
+        def why(choice: Choice) -> str:
+            return choice.obstacle or "; ".join(reason.text for reason in choice.reasons)
+
+        columns = (("method", lambda c: c.method), ("iterations", lambda c: str(c.iterations)), ("why", why))
+        title = f"{self.situation.dataset}: {self.first.method} first"
+        return [table_of(title, self.ranking, columns, self.commands)]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -150,13 +150,13 @@ def gain(method: str, situation: Situation, here: Sequence[Row], papers: Sequenc
     points = total / weight
     if own:
         row = max(own, key=lambda pair: pair[1])[0]
-        where = f"{baseline(row):.1f} on {row['dataset']} with {row['labeled']} labeled"
-        text = f"measured here: {float(row['dice_gain']):+.1f} Dice on top of {where}"
+        where = f"{row['dataset']}, {row['labeled']} labels: {baseline(row):.1f} -> {float(row['dice']):.1f}"
+        text = f"{float(row['dice_gain']):+.1f} Dice over supervised in our benchmark ({where})"
         return Gain(points, text, measured=True)
     if claims:
         of = f"median of {len(claims)} settings" if len(claims) > 1 else "one setting"
-        return Gain(points, f"papers: {statistics.median(claims):+.1f} Dice ({of}), not measured here")
-    return Gain(points, "no figures that can be compared")
+        return Gain(points, f"papers: {statistics.median(claims):+.1f} Dice ({of}), not in our benchmark")
+    return Gain(points, "no comparable figures yet")
 
 
 def likeness(row: Row, situation: Situation) -> float:

@@ -77,6 +77,20 @@ RULES = (
         "users of the authors' code: 15 Dice instead of 85 in another run",
     ),
     Rule(
+        lambda s: s.labeled == 1,
+        ("bcp", "sdcl", "abd_bcp"),
+        -0.3,
+        "one labeled scan: all that is pasted into labeled images is of itself",
+        "by construction",
+    ),
+    Rule(
+        lambda s: s.labeled <= 8,
+        ("traco_co",),
+        -0.3,
+        "with few labels both networks may agree on nothing: try weight=0.3",
+        "the released code",
+    ),
+    Rule(
         lambda s: s.labeled >= 20 and s.unlabeled >= 10 * s.labeled,
         ("self_training",),
         +0.5,
@@ -161,6 +175,13 @@ RULES = (
         "the rarest class is tiny: of it the network is never sure",
         "the authors' code; our reading",
     ),
+    Rule(
+        lambda s: s.labels.rarest_share < 0.002,
+        ("ad_mt", "traco_co"),
+        -0.3,
+        "the rarest class is tiny: only sure voxels are taught, and it has few",
+        "our reading",
+    ),
     # Dimension
     Rule(lambda s: s.dim == 2, SHAPE, -0.3, "published in 3D only", "papers"),
     Rule(lambda s: s.dim == 2, ("ict",), +0.3, "its paper on segmentation is on 2D slices", "paper"),
@@ -187,6 +208,13 @@ RULES = (
         "one unlabeled patch per step: nothing to mix it with",
         "by construction",
     ),
+    Rule(
+        lambda s: s.batch < 4,
+        ("ad_mt",),
+        -0.3,
+        "one unlabeled patch per step: half its turns mix nothing",
+        "by construction",
+    ),
     # The method itself
     Rule(
         lambda s: True,
@@ -194,6 +222,13 @@ RULES = (
         -0.3,
         "its released training reads labels of unlabeled scans; ours not",
         "the released code, confirmed by its authors",
+    ),
+    Rule(
+        lambda s: True,
+        ("sdcl",),
+        -0.3,
+        "published above full supervision, of weights chosen on test scans",
+        "the released code",
     ),
     Rule(
         lambda s: True,

@@ -15,7 +15,7 @@ from torch import Tensor
 from semiseg.batches.augment import Augmentation
 from semiseg.batches.augment.draws import Draws, seed_from
 from semiseg.batches.augment.plain import stack
-from semiseg.batches.resident import Resident
+from semiseg.batches.resident import Resident, unpacked
 from semiseg.batches.targets import make_targets, require_known
 from semiseg.core import SHIFTED, Batch
 from semiseg.preparation.plan import Plan
@@ -38,8 +38,7 @@ class Batches:
     Args:
         labeled: cases with a label, at least one.
         unlabeled: cases without; the labeled images serve where there are none. With ``pseudo`` their labels
-        are
-            those that a network gave them.
+            are those that a network gave them.
         plan: patch, dimension and share of foreground patches.
         augmentation: see :mod:`semiseg.batches.augment`.
         sizes: labeled and unlabeled samples per iteration, over all processes.
@@ -100,8 +99,12 @@ class Batches:
         targets = make_targets(self.targets, y_l, self.plan.classes)
         shifts = {name: known for name, known in (("labeled", shifts_l), ("unlabeled", shifts_u)) if known}
         head = self.plan.head
+        confidence: Tensor | None = None
+        if pseudo is not None and pseudo.dtype == torch.int16:
+            pseudo, confidence = unpacked(pseudo)
         taught = None if pseudo is None else head.targets(pseudo)
-        return Batch(x_l.pop(self.labeled_views[0]), head.targets(y_l), x_u, targets, x_l, shifts, taught)
+        first = x_l.pop(self.labeled_views[0])
+        return Batch(first, head.targets(y_l), x_u, targets, x_l, shifts, taught, confidence)
 
     def drawn_alike(self, sizes: tuple[int, int]) -> Batches:
         """Other batches of the same cases, for comparing labeled with unlabeled ones.

@@ -90,3 +90,5 @@ def _tensors(batch: Batch) -> Iterator[Tensor]:
     yield from (batch.x_l, batch.y_l, *(tensor for tensors in named for tensor in tensors.values()))
     if batch.pseudo is not None:
         yield batch.pseudo
+    if batch.confidence is not None:
+        yield batch.confidence

@@ -27,14 +27,14 @@ SHARE_OF_MEMORY = 0.5
 
 @dataclass(frozen=True)
 class Resident:
-    """One preprocessed case: image (C, T0, T1, T2), label (T0, T1, T2) uint8 if it has one.
+    """One preprocessed case: image (C, T0, T1, T2), label (T0, T1, T2) if it has one, see :func:`with_label`.
 
     ``foreground`` holds (N, 3) sampled positions of foreground voxels, empty for an unlabeled case.
     """
 
     id: str
     image: Tensor | NDArray[np.float32]
-    label: Tensor | NDArray[np.uint8] | None
+    label: Tensor | NDArray[np.uint8] | NDArray[np.int16] | None
     foreground: NDArray[np.int32]
     device: torch.device
 
@@ -105,10 +105,29 @@ def make_resident(
     ]
 
 
-def with_label(case: Resident, label: NDArray[np.uint8]) -> Resident:
-    """The same scan with classes (T0, T1, T2) to learn from, where its image is; 255 where unknown."""
+def with_label(case: Resident, label: NDArray[Any]) -> Resident:
+    """The same scan with classes (T0, T1, T2) to learn from, where its image is; 255 where unknown.
+
+    Args:
+        case: unlabeled.
+        label: uint8; or of :func:`packed`.
+    """
     place = label if case.on_disk else _read(label, (slice(None),) * label.ndim).to(case.device)
-    return replace(case, label=place, foreground=sample_foreground(label))
+    classes = label if label.dtype == np.uint8 else (label & 255).astype(np.uint8)
+    return replace(case, label=place, foreground=sample_foreground(classes))
+
+
+def packed(label: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Classes and stored confidences (255 is 1) in one map, so that both are cut and turned alike.
+
+    What is kept is the doubt, in 127 steps: zeros, as there are outside of a scan, are background for sure.
+    """
+    return label.astype(np.int16) | ((255 - confidence).astype(np.int16) >> 1 << 8)
+
+
+def unpacked(both: Tensor) -> tuple[Tensor, Tensor]:
+    """Classes uint8 and confidences float32 in [0, 1] of what :func:`packed` made."""
+    return (both & 255).to(torch.uint8), 1.0 - (both >> 8).float() / 127
 
 
 def blank(cases: Sequence[Resident]) -> dict[str, NDArray[np.uint8]]:

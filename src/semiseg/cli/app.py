@@ -18,43 +18,25 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from semiseg.cli.failures import exit_code_of, report
+from semiseg.cli.help import MESSAGES, Command, GroupedHelp, closing
 from semiseg.cli.output import Output, start_logging, stop_logging
+from semiseg.cli.table import LINES
 from semiseg.errors import Interrupted, unknown_name
 from semiseg.machine.stopping import ended_as_by_ctrl_c
 
-COMMANDS = {
-    "init": "Make a dataset folder out of a pile of files.",
-    "check": "Find everything that is wrong with a dataset folder.",
-    "plan": "Choose spacing, patch and network for a dataset; say why.",
-    "recommend": "Rank the methods for a dataset; say why.",
-    "train": "Train a model on a few labeled and many unlabeled scans.",
-    "tune": "Search a method's hyperparameters on folds of the labeled cases.",
-    "predict": "Segment a file or a folder of scans with a trained run.",
-    "export": "Hand a trained model on: zip, ONNX, PyTorch program, MONAI bundle.",
-    "evaluate": "Score predictions: Dice, distances in mm, volumes.",
-    "compare": "Compare runs: tables, tests, cost, a report.",
-    "sweep": "Train methods x labels x seeds x datasets, resumable, and score all.",
-    "demo": "Try everything on tiny synthetic scans, in minutes.",
-    "methods": "List the training methods.",
-    "networks": "List the networks.",
-    "recipes": "List the recipes: settings by name.",
-    "doctor": "Show versions, devices, memory, disk and optional packages.",
-}
-"""Name -> the line that ``semiseg --help`` shows, so that listing imports no command."""
 
-
-class LazyGroup(TyperGroup):
-    """Commands by name from :data:`COMMANDS`; a command's module is imported only to run it."""
+class LazyGroup(GroupedHelp):
+    """Commands by name from :data:`LINES`; a command's module is imported only to run it."""
 
     output: Output
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names, in the order of a first session."""
-        return list(COMMANDS)
+        return list(LINES)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """What the list in ``--help`` needs: a name and one line."""
-        return TyperCommand(cmd_name, help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
+        return TyperCommand(cmd_name, help=LINES[cmd_name]) if cmd_name in LINES else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The real command that ``args`` calls.
@@ -63,8 +45,8 @@ class LazyGroup(TyperGroup):
             UsageError: no such command; names the nearest.
         """
         name = args[0]
-        if name not in COMMANDS:
-            raise unknown_name("command", name, COMMANDS)
+        if name not in LINES:
+            raise unknown_name("command", name, LINES, see="`semiseg --help`")
         return name, load(name, self.output), args[1:]
 
 
@@ -73,7 +55,7 @@ def load(name: str, output: Output) -> TyperCommand:
     module = import_module(f"semiseg.cli.commands.{name}")
     single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=CONTEXT)
     epilog = "\b\nExample:\n" + "\n".join(f"  {line}" for line in module.EXAMPLES)
-    single.command(name, epilog=epilog)(with_shared_options(module.run, output))
+    single.command(name, cls=Command, epilog=epilog)(with_shared_options(module.run, output))
     command = get_command(single)
     if not isinstance(command, TyperCommand):
         raise TypeError(f"{module.__name__}.run must be a single command")
@@ -89,7 +71,7 @@ def build(output: Output) -> TyperGroup:
         no_args_is_help=False,
         invoke_without_command=True,
         context_settings=CONTEXT,
-        epilog="\b\nExample:\n  semiseg demo\n  semiseg COMMAND --help",
+        epilog=closing(),
     )
 
     @app.callback(invoke_without_command=True)
@@ -97,7 +79,7 @@ def build(output: Output) -> TyperGroup:
         ctx: typer.Context,
         version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
     ) -> None:
-        """From a few labeled and many unlabeled scans to a trained, honestly evaluated segmentation model."""
+        """Train a medical image segmentation model from a few labeled and many unlabeled scans."""
         if version:
             from semiseg.__about__ import __version__
 
@@ -149,15 +131,25 @@ def _close_quietly() -> int:
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
+
+def _message(*flags: str, **more: Any) -> Any:
+    return typer.Option(*flags, rich_help_panel=MESSAGES, **more)
+
+
 Quiet = Annotated[
     int,
-    typer.Option("-q", "--quiet", count=True, show_default=False, help="Only warnings; twice: only errors."),
+    _message(
+        "-q", "--quiet", count=True, show_default=False, help="Show only warnings; -qq shows only errors."
+    ),
 ]
 Verbose = Annotated[
-    int, typer.Option("-v", "--verbose", count=True, show_default=False, help="Debug lines, and tracebacks.")
+    int,
+    _message(
+        "-v", "--verbose", count=True, show_default=False, help="Show debug lines, and tracebacks of errors."
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-NoProgress = Annotated[bool, typer.Option("--no-progress", help="Draw no progress bars.")]
+Json = Annotated[bool, _message("--json", help="Print the result as one JSON object on stdout.")]
+NoProgress = Annotated[bool, _message("--no-progress", help="Draw no progress bars.")]
 
 SHARED = {
     "quiet": (Quiet, 0),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
+from semiseg.cli.help import documentation
 from semiseg.cli.output import Output, printable
 from semiseg.errors import (
     DeviceError,
@@ -19,6 +19,7 @@ from semiseg.errors import (
     UsageError,
     first_line,
     is_out_of_memory,
+    nearest,
     unforeseen,
 )
 from semiseg.machine.files import plain
@@ -37,6 +38,8 @@ def report(error: BaseException, output: Output) -> int:
     known = explain(error, output.arguments)
     if output.verbosity > 0 and not isinstance(error, typer.TyperException | Interrupted):
         sys.stderr.write("".join(traceback.format_exception(error)))
+    if output.verbosity > 0 and known is error and not isinstance(known, Interrupted):
+        sys.stderr.write(f"see: {problem_page(known.code)}\n")
     if output.json:
         sys.stdout.write(json.dumps(plain(known.as_dict()), indent=1) + "\n")
     elif isinstance(known, Interrupted):
@@ -65,6 +68,12 @@ def explain(error: BaseException, arguments: Sequence[str] = ()) -> SemisegError
             code="WORKER_DIED",
         )
     return unforeseen(error)
+
+
+def problem_page(code: str) -> str:
+    """Where the documentation says more about an error code."""
+    page = "problems/" if documentation() else "docs/problems.md"
+    return f"{documentation()}{page}#{code.lower()}"
 
 
 def exit_code_of(error: SystemExit) -> int:
@@ -126,7 +135,7 @@ def nearest_flag(option: str, known: list[str], arguments: Sequence[str]) -> str
             if word.startswith(option) and not word.startswith("--") and len(word) > 2
         ]
     for word in reversed(words):
-        near = difflib.get_close_matches(word.partition("=")[0], known, n=1, cutoff=0.6)
+        near = nearest(word.partition("=")[0], known, n=1, cutoff=0.6)
         if near:
             return near[0]
     begin = [name for name in known if len(option) == 2 and name.startswith(f"-{option}")]

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from semiseg.cli.help import DATA, MACHINE, METHOD, OUTPUT
 from semiseg.errors import UsageError, unknown_name
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 Dataset = Annotated[
     str,
-    typer.Argument(metavar="DATASET", show_default=False, help="A dataset folder, or its name or number."),
+    typer.Argument(metavar="DATASET", show_default=False, help="Dataset folder, or its name or number."),
 ]
 Config = Annotated[
     Path | None,
-    typer.Option("-c", "--config", metavar="FILE", help="YAML file with settings, see `semiseg recipes`."),
+    typer.Option(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help="YAML file with settings; `semiseg recipes default` prints an example.",
+        rich_help_panel=METHOD,
+    ),
 ]
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.", show_default=False
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one setting; may be repeated.",
+        show_default=False,
+        rich_help_panel=METHOD,
     ),
 ]
 Device = Annotated[
@@ -31,20 +42,35 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="DEVICE",
-        help="auto, cpu, cuda, cuda:N or mps.  [default: auto]",
+        help="Device: auto, cpu, cuda, cuda:N or mps.  [default: auto]",
         show_default=False,
+        rich_help_panel=MACHINE,
     ),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
-        "-j", "--workers", metavar="N", min=0, help="Worker processes.  [default: from cores and free memory]"
+        "-j",
+        "--workers",
+        metavar="N",
+        min=0,
+        help="Number of worker processes.  [default: from cores and free memory]",
+        rich_help_panel=MACHINE,
     ),
 ]
 Seed = Annotated[
-    int | None, typer.Option("--seed", metavar="N", min=0, help="Seed of everything random.  [default: 0]")
+    int | None,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        min=0,
+        help="Random seed; the same seed gives the same batches.  [default: 0]",
+        rich_help_panel=METHOD,
+    ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace earlier results.", rich_help_panel=OUTPUT)
+]
 Labeled = Annotated[
     int | None,
     typer.Option(
@@ -52,17 +78,39 @@ Labeled = Annotated[
         "--labelled",
         metavar="K",
         min=1,
-        help="Use K labeled cases; the others become unlabeled.  [default: all]",
+        help="Number of labeled cases to use; the others become unlabeled.  [default: all]",
+        rich_help_panel=DATA,
     ),
 ]
 LabeledPatients = Annotated[
     int | None,
     typer.Option(
-        "--labeled-patients", "--labelled-patients", metavar="N", min=1, help="The same, counted in patients."
+        "--labeled-patients",
+        "--labelled-patients",
+        metavar="N",
+        min=1,
+        help="Number of labeled patients to use, instead of --labeled.",
+        rich_help_panel=DATA,
     ),
 ]
 Fold = Annotated[
-    int | None, typer.Option("--fold", metavar="N", min=0, help="Fold of the splits file.  [default: 0]")
+    int | None,
+    typer.Option(
+        "--fold",
+        metavar="N",
+        min=0,
+        help="Fold of the split file, counted from 0.  [default: 0]",
+        rich_help_panel=DATA,
+    ),
+]
+FoldOrAll = Annotated[
+    str | None,
+    typer.Option(
+        "--fold",
+        metavar="N|all",
+        help="Hold out fold N of the labeled cases, or train all folds in turn.",
+        rich_help_panel=DATA,
+    ),
 ]
 Recipe = Annotated[
     str | None,
@@ -70,9 +118,45 @@ Recipe = Annotated[
         "--recipe",
         "--protocol",
         metavar="NAME",
-        help="Settings by name, see `semiseg recipes`.  [default: default]",
+        help="Named settings; `semiseg recipes` lists them.  [default: default]",
+        rich_help_panel=METHOD,
     ),
 ]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="Training method; `semiseg methods` lists them.  [default: fixmatch]",
+        rich_help_panel=METHOD,
+    ),
+]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--plan",
+        metavar="FILE",
+        help="Use this plan.json instead of making a plan.",
+        rich_help_panel=METHOD,
+    ),
+]
+
+
+def fold(given: str | None) -> int | Literal["all"] | None:
+    """``--fold``: a number, or ``all``.
+
+    Raises:
+        UsageError: neither.
+    """
+    if given is None:
+        return None
+    if given.strip().lower() == "all":
+        return "all"
+    if not given.strip().isdecimal():
+        raise UsageError(
+            f"--fold wants a number from 0 or `all`, got {given!r}", hint="for example --fold 0", code="FOLD"
+        )
+    return int(given)
 
 
 def device(given: str | None) -> str:
@@ -128,12 +212,15 @@ def refuse_existing(*paths: Path) -> None:
 
 
 def find_run(path: Path) -> Path:
-    """``-m``: a path, or one below a folder of ``SEMISEG_RUNS``."""
-    if path.exists() or path.is_absolute():
+    """``-m``: a path, or one below a folder of ``SEMISEG_RUNS``; a pattern names all that fit it."""
+    from semiseg.prediction.ensembles import fitting
+
+    if path.exists() or path.is_absolute() or fitting(path):
         return path
     from semiseg.settings.environment import read
 
-    return next((root / path for root in read().runs if (root / path).exists()), path)
+    roots = (root / path for root in read().runs)
+    return next((place for place in roots if place.exists() or fitting(place)), path)
 
 
 def contradiction(one: str, other: str) -> UsageError:
@@ -146,4 +233,4 @@ def require_method(name: str) -> None:
     from semiseg import methods
 
     if ":" not in name and name not in methods.names():
-        raise unknown_name("method", name, methods.names())
+        raise unknown_name("method", name, methods.names(), see="`semiseg methods`")

@@ -69,6 +69,10 @@ class Output:
             console.print(text)
         sys.stdout.write(spelled(drawn.get(), sys.stdout.encoding))
 
+    def flush(self) -> None:
+        """Let a reader of a pipe have what was said so far."""
+        sys.stdout.flush()
+
     def write(self, line: str) -> None:
         """One line, or several, on stdout."""
         sys.stdout.write(spelled(line, sys.stdout.encoding) + "\n")

@@ -345,6 +345,8 @@ def _training_cases(arms: Sequence[Arm], cases: Sequence[str]) -> Iterator[str]:
     validated = [arm.name for arm in arms if _chosen_on_scored(arm)]
     if any(run.source == "validation" for arm in arms for run in arm.runs):
         yield "scores of validation cases: there are no test scores"
+    if any(run.source == "held-out" for arm in arms for run in arm.runs):
+        yield "scores of held-out cases, each by the fold that has not seen it: there are no test scores"
     if validated:
         yield f"the scored validation cases also chose the weights of {few(validated)}"
 

@@ -20,6 +20,7 @@ FREE = frozenset(
     {
         "config.train.seed",
         "config.data.fold",
+        "config.data.folds",
         "config.data.labeled",
         "config.data.labeled_patients",
         "config.train.max_time",

@@ -8,9 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 from semiseg.comparison.differences import fixed, settings, told_apart
-from semiseg.comparison.read import to_score
+from semiseg.comparison.read import SOURCES
 from semiseg.comparison.result import Arm, MissingCell, RunScores, Source
 from semiseg.errors import UsageError
+from semiseg.runs.score import to_score
 
 BOUNDS = "supervised"
 """The method of lower and upper bounds."""
@@ -35,8 +36,8 @@ class UncomputedGroup:
 def group_runs(runs: Sequence[RunScores]) -> tuple[list[UncomputedGroup], list[MissingCell]]:
     """Sort runs that were scored into the arms of groups, datasets by name and fewest labels first.
 
-    Test scores are compared with test scores: where a dataset has them, a run that has been scored on its
-    validation cases only is missing.
+    Test scores are compared with test scores: where a dataset has them, a run that has been scored on other
+    cases only is missing. So it is with scores of held-out cases where some run has these.
 
     Raises:
         UsageError: two runs of one arm with the same fold and seed.
@@ -45,8 +46,8 @@ def group_runs(runs: Sequence[RunScores]) -> tuple[list[UncomputedGroup], list[M
     missing: list[MissingCell] = []
     for dataset in sorted({run.dataset for run in runs}):
         own = [run for run in runs if run.dataset == dataset]
-        source: Source = "test" if any(run.source == "test" for run in own) else "validation"
-        missing += [_only_validated(run) for run in own if run.source != source]
+        source: Source = next(source for source in SOURCES if any(run.source == source for run in own))
+        missing += [_scored_on_others(run, source) for run in own if run.source != source]
         groups += _groups(dataset, source, _arms([run for run in own if run.source == source]))
     return groups, missing
 
@@ -133,17 +134,22 @@ def _bounded(arm: Arm) -> Arm:
     return replace(arm, bound="lower") if arm.method == BOUNDS else arm
 
 
-def _only_validated(run: RunScores) -> MissingCell:
+def _scored_on_others(run: RunScores, source: Source) -> MissingCell:
     return MissingCell(
         dataset=run.dataset,
         name=_base(run),
         labeled=run.labeled,
         fold=run.fold,
         seed=run.seed,
-        reason="scored on its validation cases only, the others on test cases",
+        reason=f"scored on its {cases_of(run.source)} only, the others on {cases_of(source)}",
         command=" && ".join(to_score(run.folder, run.dataset)),
         folder=run.folder,
     )
+
+
+def cases_of(source: Source) -> str:
+    """``test cases``, ``held-out cases`` or ``validation cases``."""
+    return f"{source} cases"
 
 
 def patients_of(arms: Iterable[Arm], cases: Sequence[str]) -> tuple[int, ...]:

@@ -21,10 +21,12 @@ from semiseg.errors import SemisegError, UsageError
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import METRICS
 from semiseg.machine.files import read_json
+from semiseg.prediction.members import ENSEMBLE, members_of
 from semiseg.runs.log import read_metrics
 from semiseg.runs.run import Run, load_run
+from semiseg.runs.score import to_score
 
-SOURCES: tuple[Source, ...] = ("test", "validation")
+SOURCES: tuple[Source, ...] = ("test", "held-out", "validation")
 
 ALWAYS = ("Dice", "Jaccard")
 """Metrics of every evaluation; the columns of others are blank where they were not asked for."""
@@ -49,7 +51,7 @@ class Told:
 
 
 def read_run(folder: Path, told: Told | None = None) -> RunScores | Unscored:
-    """The scores of a run: those in ``test``, else those in ``validation``.
+    """The scores of a run: those in ``test``, else in ``held_out`` (of a fold), else in ``validation``.
 
     Args:
         folder: a run folder.
@@ -59,7 +61,8 @@ def read_run(folder: Path, told: Told | None = None) -> RunScores | Unscored:
         UsageError: not a run folder, or one with damaged files.
     """
     run, told = load_run(folder), told or Told()
-    places = {"test": told.scores or folder / "test", "validation": folder / "validation"}
+    places = {source: folder / source.replace("-", "_") for source in SOURCES}
+    places["test"] = told.scores or places["test"]
     for source in SOURCES:
         if (places[source] / "summary.json").is_file():
             try:
@@ -182,15 +185,6 @@ def _notices(summary: Mapping[str, Any]) -> tuple[str, ...]:
     return (*(f"{case}: {why}" for case, why in lost.items()), *(summary.get("notices") or ()))
 
 
-def to_score(run: Path, dataset: str) -> tuple[str, str]:
-    """The commands that predict and score a run's test cases, to be given where the dataset's folder lies."""
-    where, out, name = (shlex.quote(str(path)) for path in (run, run / "test", dataset))
-    return (
-        f"semiseg predict -i {name}/imagesTs -o {out} -m {where}",
-        f"semiseg evaluate {name}/labelsTs {out} --dataset {name}",
-    )
-
-
 def _unscored(run: Run) -> Unscored:
     """Trained to the end or not decides what is to be done next."""
     where, name = run.folder, "DATASET"
@@ -262,8 +256,12 @@ def _entries(path: Path) -> Iterator[tuple[Path | None, RunScores | MissingCell]
 
 
 def _places(path: Path) -> Iterator[Path]:
-    """Sweeps and run folders in or below a folder; nothing inside either is looked at again."""
+    """Sweeps and run folders in or below a folder, and folds of a cross-validation there; nothing inside of a
+    sweep or run is looked at again.
+    """
     for root, folders, files in os.walk(path):
+        if ENSEMBLE in files:
+            yield from (member for member in members_of(Path(root)) if member.is_dir())
         if LEDGER in files or {"config.yaml", "manifest.json"} <= set(files):
             folders.clear()
             yield Path(root)

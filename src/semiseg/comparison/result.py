@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.comparison.statistics import Interval
+from semiseg.drawing.tabular import Tabular
 
 __all__ = [
     "Arm",
@@ -36,7 +37,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Bound = Literal["lower", "upper"]
-Source = Literal["test", "validation"]
+Source = Literal["test", "held-out", "validation"]
 
 
 @dataclass(frozen=True)
@@ -364,7 +365,7 @@ class ArmGroup:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Tabular):
     """Groups, one per dataset and number of labels, and what holds for all of them."""
 
     groups: tuple[ArmGroup, ...]
@@ -384,6 +385,8 @@ class Comparison:
     """Of all groups."""
     notices: tuple[str, ...] = ()
     """What belongs to no group."""
+
+    shown_by = "semiseg.comparison.report.tables"
 
     @property
     def datasets(self) -> tuple[str, ...]:

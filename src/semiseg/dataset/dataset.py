@@ -8,21 +8,23 @@ From what a user typed (a path, ``Dataset104_Hippocampus``, ``104``) to a datase
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
+import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.description import Description, read_description
-from semiseg.dataset.files import Scan, num_training, scan
+from semiseg.dataset.files import FolderContents, num_training, scan
+from semiseg.dataset.folds import CaseIds, fold_count, with_folds
 from semiseg.dataset.problem import Problem, raise_if_any
 from semiseg.dataset.split import Budget, Split, make_split
 from semiseg.dataset.split_file import SplitFile, read_split_file
-from semiseg.errors import DataError, UsageError
+from semiseg.errors import DataError, UsageError, nearest
 
 __all__ = [
     "Case",
@@ -54,6 +56,7 @@ class Dataset:
         notices: what a user should be told, one sentence each.
         splits: the published lists, if any.
         colors: class name -> ``#rrggbb`` in which pictures of label maps show it.
+        terminology: class or region -> its codes in DICOM results, see :mod:`semiseg.dataset.terminology`.
     """
 
     root: Path
@@ -70,6 +73,7 @@ class Dataset:
     splits: SplitFile | None = None
     split_faults: tuple[Problem, ...] = field(default=(), repr=False)
     colors: dict[str, str] = field(default_factory=dict)
+    terminology: dict[str, dict[str, Any]] = field(default_factory=dict)
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
     regions_class_order: tuple[int, ...] = ()
 
@@ -102,9 +106,36 @@ class Dataset:
             splits=splits,
             split_faults=tuple(split_faults),
             colors=dict(description.colors),
+            terminology=dict(description.terminology),
             regions=dict(description.regions),
             regions_class_order=description.regions_class_order,
         )
+
+    def fold_count(self, wanted: int | None = None) -> int | None:
+        """How many folds a fold is one of: those of the split file's cross-validation, or that can be made.
+
+        None where the split file lists folds of its own and no number is wanted.
+
+        Raises:
+            UsageError: fewer labeled cases or patients than folds, or another number of folds in the file.
+        """
+        if self.splits is not None and self.splits.published and wanted is None:
+            return None
+        return fold_count(self.splits, self.ids, wanted)
+
+    def with_folds(self, count: int) -> Dataset:
+        """The dataset with ``count`` folds of its labeled cases, those of the split file or new ones.
+
+        Raises:
+            UsageError: see :meth:`fold_count`.
+        """
+        return replace(self, splits=with_folds(self.splits, self.ids, count))
+
+    @property
+    def ids(self) -> CaseIds:
+        """The names of all cases, by what the folder says of them."""
+        lists = (self.annotated, self.unannotated, self.test)
+        return CaseIds(*(tuple(case.id for case in cases) for cases in lists))
 
     def split(
         self,
@@ -113,17 +144,20 @@ class Dataset:
         seed: int = 0,
         *,
         labeled_patients: int | None = None,
+        folds: int | None = None,
     ) -> Split:
-        """The labeled, unlabeled, validation and test cases of a run.
+        """The labeled, unlabeled, validation, test and held-out cases of a run.
 
         Cases that have a label but are not chosen become plain :class:`Case` objects: their label path is
         dropped. Without a split file the labeled cases are drawn by ``seed`` and there is no validation list.
 
         Args:
             labeled: how many cases to use as labeled, the first ones of the published order; None for all.
-            fold: which fold of the split file.
+            fold: which fold of the split file, or of a cross-validation.
             seed: orders the annotated cases where no order is published.
             labeled_patients: instead of ``labeled``: all cases of the first so many patients.
+            folds: of a cross-validation, which ``fold`` is one of: those of the split file, or else as
+                :func:`semiseg.dataset.folds.with_folds` makes them. None: a published fold.
 
         Raises:
             UsageError: a number that does not fit, or that cuts a patient in two (names the nearest that do).
@@ -133,8 +167,10 @@ class Dataset:
         training: dict[str, Case] = {c.id: c for c in (*self.annotated, *self.unannotated)}
         test: dict[str, Case] = {c.id: c for c in self.test}
         budget = Budget(labeled, labeled_patients)
-        split = make_split(training, test, self.splits, budget=budget, fold=fold, seed=seed)
-        listed = {c.id for c in (*split.labeled, *split.unlabeled, *split.val, *split.test)}
+        file = (self if folds is None else self.with_folds(folds)).splits
+        split = make_split(training, test, file, budget=budget, fold=fold, folds=folds, seed=seed)
+        used = (*split.labeled, *split.unlabeled, *split.val, *split.test, *split.held_out)
+        listed = {c.id for c in used}
         unused = len({*training, *test} - listed)
         if unused:
             log.info("%d cases are in no list of %s and are not used", unused, split.source)
@@ -146,7 +182,7 @@ def _published_order(annotated: Sequence[LabeledCase], splits: SplitFile | None)
     return tuple(sorted(annotated, key=lambda case: (place.get(case.id, len(place)), case.id)))
 
 
-def _notices(description: Description, found: Scan) -> list[str]:
+def _notices(description: Description, found: FolderContents) -> list[str]:
     notices = list(found.notices)
     warnings = [p for p in found.problems if p.severity == "warning"]
     count = num_training(description, found)
@@ -181,7 +217,7 @@ def locate(name: str | int | Path) -> Path:
     if path.name == "dataset.json" and path.is_file():
         return path.parent
     if path.is_dir():
-        return path
+        return path if path.name not in ("", "..") else path.resolve()  # so that messages can name it
     if path.is_file():
         raise DataError(
             f"{path} is a file, wanted a dataset folder",
@@ -221,19 +257,19 @@ def _not_found(path: Path, bare: bool) -> UsageError:
     missing = path.parts[len(parent.parts)] if len(path.parts) > len(parent.parts) else path.name
     if str(parent) == "." and path.parts:
         missing = path.parts[0]
-    lower = {folder.name.lower(): folder for folder in reversed(siblings)}
-    near = difflib.get_close_matches(missing.lower(), lower, n=1, cutoff=0.5)
-    guess = _with_rest(lower[near[0]], path, missing) if near else None
+    folders = {folder.name: folder for folder in reversed(siblings)}
+    near = nearest(missing, folders, n=1)
+    guess = _with_rest(folders[near[0]], path, missing) if near else None
     return UsageError(
         f"no dataset folder {str(path)!r}." + (f" Did you mean {guess}?" if guess else ""),
-        hint=_where_looked(places, bare),
+        hint=f"{_where_looked(places, bare)}; to make one: semiseg init SCANS -o {shlex.quote(str(path))}",
         code="NO_DATASET",
         details={"got": str(path), "near": str(guess) if guess else None},
     )
 
 
 def _with_rest(near: Path, path: Path, missing: str) -> Path:
-    """The mended folder with what followed the typo, where that exists."""
+    """The folder that was meant with what followed the typo, where that exists."""
     rest = path.parts[path.parts.index(missing) + 1 :]
     return near.joinpath(*rest) if near.joinpath(*rest).is_dir() else near
 
@@ -243,7 +279,7 @@ def _where_looked(places: list[Path], bare: bool) -> str:
     there = f"; datasets there: {', '.join(known[:8])}" if known else ""
     unset = [v for v in ROOT_VARIABLES if bare and not os.environ.get(v)]
     also = f"; set {' or '.join(unset)} to search another folder" if unset else ""
-    return f"looked in {', '.join(map(str, places))}{there}{also}"
+    return f"looked in {', '.join(str(place.resolve()) for place in places)}{there}{also}"
 
 
 def _folders(place: Path) -> Iterable[Path]:

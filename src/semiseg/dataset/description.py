@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from semiseg.dataset.problem import Problem
+from semiseg.dataset.terminology import EXAMPLE, read_terms
 from semiseg.images import ENDINGS
 from semiseg.machine.files import read_json
 
@@ -42,6 +43,7 @@ class Description:
         num_training: the declared number of training cases, None when absent.
         mapping: case id -> files, when the folder is not to be scanned.
         colors: class name -> ``#rrggbb`` in which pictures of label maps show it.
+        terminology: class or region -> ``category``, ``type`` and perhaps ``color`` of DICOM results.
         free: every other key, untouched.
     """
 
@@ -55,12 +57,13 @@ class Description:
     num_training: int | None = None
     mapping: dict[str, Any] | None = None
     colors: dict[str, str] = field(default_factory=dict)
+    terminology: dict[str, dict[str, Any]] = field(default_factory=dict)
     free: dict[str, Any] = field(default_factory=dict)
 
 
 _KNOWN = (
     *("channel_names", "labels", "regions_class_order", "file_ending", "label_map", "numTraining", "dataset"),
-    *("colors", "background"),
+    *("colors", "background", "terminology"),
 )
 
 
@@ -108,6 +111,7 @@ def read_description(root: Path) -> tuple[Description, list[Problem]]:
         num_training=_num_training(raw, faults.append),
         mapping=_mapping(raw, faults.append),
         colors=_colors(raw, labels, faults.append),
+        terminology=_terminology(raw, found.regions or labels, faults.append),
         free={key: value for key, value in raw.items() if key not in _KNOWN},
     )
     return description, faults
@@ -144,7 +148,8 @@ def _missing_file(root: Path) -> Problem:
         fix = f"give one of the datasets inside: {', '.join(inside)}"
     elif (root.resolve().parent / FILE).is_file():
         fix = f"give the dataset folder, which is the one above: {root.parent}"
-    return _fault(f"no {FILE} in {root}", f"a {FILE} that names channels and labels", fix)
+    wanted = f"a {FILE} that names channels and labels"
+    return Problem("DATASET_JSON", "nothing", wanted, fix, file=FILE, text=f"{FILE} is missing in {root}")
 
 
 def _object(raw: Mapping[str, Any], key: str, wanted: str, report: Report) -> dict[str, Any] | None:
@@ -334,7 +339,7 @@ def _label_map(raw: Mapping[str, Any], declared: set[int], report: Report) -> di
         report(_fault(f"label_map {bad}", wanted, "write whole numbers"))
     if unknown:
         report(
-            _fault(f"label_map {unknown}", f"targets among the labels {sorted(declared)}", "mend label_map")
+            _fault(f"label_map {unknown}", f"targets among the labels {sorted(declared)}", "fix label_map")
         )
     return {k: v for k, v in pairs.items() if k not in bad and k not in unknown}
 
@@ -361,6 +366,14 @@ def _colors(raw: Mapping[str, Any], labels: Mapping[str, int], report: Report) -
         got = f"colors of {', '.join(map(str, [*bad, *unknown][:5]))}"
         report(_fault(got, wanted, "write #rrggbb for classes of labels"))
     return {name: color for name, color in given.items() if name in labels and name not in bad}
+
+
+def _terminology(raw: Mapping[str, Any], names: Collection[str], report: Report) -> dict[str, dict[str, Any]]:
+    known = (*names, IGNORE_NAME) if names else ()
+    found, wrong = read_terms(raw.get("terminology") or {}, known)
+    if wrong:
+        report(_fault(f"terminology: {'; '.join(wrong[:5])}", EXAMPLE, "write it so, or take the key away"))
+    return found
 
 
 def _mapping(raw: Mapping[str, Any], report: Report) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
 @dataclass
-class Scan:
+class FolderContents:
     """What the folder holds, and everything about it that does not fit."""
 
     annotated: list[LabeledCase] = field(default_factory=list)
@@ -39,9 +39,9 @@ class Scan:
     notices: list[str] = field(default_factory=list)
 
 
-def scan(root: Path, description: Description) -> Scan:
+def scan(root: Path, description: Description) -> FolderContents:
     """List the cases of the dataset at ``root``. Every problem is collected, none is raised."""
-    result = Scan()
+    result = FolderContents()
     folders = _Folders(root, description, result)
     if description.mapping is not None:
         training, labels = _mapped(root, description, result)
@@ -68,7 +68,7 @@ def scan(root: Path, description: Description) -> Scan:
     return result
 
 
-def num_training(description: Description, found: Scan) -> Problem | None:
+def num_training(description: Description, found: FolderContents) -> Problem | None:
     """A ``numTraining`` that fits neither the labeled cases nor all cases of imagesTr."""
     counts = {len(found.annotated), found.in_training_folder}
     if description.num_training is None or description.num_training in counts:
@@ -99,7 +99,7 @@ def _some(names: Iterable[str], most: int = 5) -> str:
 class _Folders:
     """Lists image and label folders by the naming rule ``CASE_0000.ending`` / ``CASE.ending``."""
 
-    def __init__(self, root: Path, description: Description, result: Scan) -> None:
+    def __init__(self, root: Path, description: Description, result: FolderContents) -> None:
         self.root, self.result = root, result
         self.ending, self.channels = description.file_ending, len(description.channel_names)
 
@@ -184,10 +184,11 @@ class _Folders:
 def _no_training_folder(root: Path) -> Problem:
     return Problem(
         "MISSING_FOLDER",
-        f"no folder imagesTr in {root}",
+        "nothing",
         "imagesTr with CASE_0000 files",
         f"run `semiseg init {shlex.quote(str(root))}` to make a dataset from loose files",
         file="imagesTr",
+        text=f"the folder imagesTr is missing in {root}",
     )
 
 
@@ -229,7 +230,7 @@ def _in_two_folders(folders: dict[str, dict[str, tuple[Path, ...]]]) -> list[Pro
 
 
 def _mapped(
-    root: Path, description: Description, result: Scan
+    root: Path, description: Description, result: FolderContents
 ) -> tuple[dict[str, tuple[Path, ...]], dict[str, Path]]:
     """The cases of the ``dataset`` key: paths relative to the folder, environment variables expanded."""
     images: dict[str, tuple[Path, ...]] = {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from semiseg.errors import DataError, SemisegError
@@ -13,7 +14,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Problem:
-    """What was found, where, what it should be and how to mend it.
+    """What was found, where, what it should be and how to fix it.
 
     Attributes:
         code: a stable word such as ``LABEL_VALUES``.
@@ -23,6 +24,7 @@ class Problem:
         case: the case id, empty when the problem is not one case's.
         file: the file, relative to the dataset folder where it lies inside.
         severity: ``error`` stops training, ``warning`` does not.
+        text: the whole sentence, where "got …, wanted …" would not be one.
     """
 
     code: str
@@ -32,22 +34,73 @@ class Problem:
     case: str = ""
     file: str = ""
     severity: Severity = "error"
+    text: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if key != "text"}
 
     def as_line(self) -> str:
         """``severity code case file: got ..., wanted ...; fix: ...`` on one line."""
-        colon = "" if self.case or self.file else ":"
+        colon = "" if (self.case or self.file) and not self.text else ":"
         return f"{self.severity} {self.code}{colon} {self.sentence()}"
 
     def sentence(self, with_fix: bool = True) -> str:
         """``case file: got ..., wanted ...; fix: ...``."""
+        if self.text:
+            return self.text + (f"; fix: {self.fix}" if self.fix and with_fix else "")
         where = " ".join(part for part in (self.case, self.file) if part)
         wanted = f", wanted {self.wanted}" if self.wanted else ""
         fix = f"; fix: {self.fix}" if self.fix and with_fix else ""
         return " ".join((f"{where}: " * bool(where) + f"got {self.got}{wanted}{fix}").split())
+
+
+MOST_ALIKE = 3
+"""Problems of one kind, in one kind of file, that have a line each; more are put together."""
+
+
+def as_lines(problems: Sequence[Problem], channels: Sequence[str] = ()) -> list[str]:
+    """A line for each problem, in their order; one for many cases with the same fault in the same channel.
+
+    Args:
+        problems: such as a dataset has.
+        channels: names of the channels, by number.
+    """
+    alike: dict[tuple[str, ...], list[Problem]] = {}
+    for problem in problems:
+        key = (problem.severity, problem.code, _place(problem.file, channels)) if problem.case else ()
+        alike.setdefault(key, []).append(problem)
+    lines = []
+    told: set[tuple[str, ...]] = set()
+    for problem in problems:
+        key = (problem.severity, problem.code, _place(problem.file, channels)) if problem.case else ()
+        group = alike[key]
+        cases = dict.fromkeys(one.case for one in group)
+        if not key or len(cases) <= MOST_ALIKE:
+            lines.append(problem.as_line())
+        elif key not in told:
+            told.add(key)
+            lines.append(_together(problem, key[2], list(cases), len({one.got for one in group}) > 1))
+    return lines
+
+
+def _together(first: Problem, place: str, cases: Sequence[str], differ: bool) -> str:
+    what = " ".join(part for part in (first.severity, first.code, place) if part)
+    shown = f"{', '.join(cases[:2])} and {len(cases) - 2} more"
+    sentence = replace(first, case="", file="").sentence()
+    such = f" in {first.case} (others differ)" if differ else ""
+    return f"{what} of {len(cases)} cases ({shown}): {sentence}{such}"
+
+
+def _place(file: str, channels: Sequence[str]) -> str:
+    """What a file is: a channel's name, ``label``, or nothing that is known."""
+    if file.startswith("labels"):
+        return "label"
+    match = re.search(r"_(\d{4})\.[^/]*$", file)
+    if match is None:
+        return ""
+    number = int(match[1])
+    return channels[number] if number < len(channels) else f"channel {number}"
 
 
 def raise_if_any(problems: Sequence[Problem], where: str, kind: type[SemisegError] = DataError) -> None:
@@ -56,10 +109,10 @@ def raise_if_any(problems: Sequence[Problem], where: str, kind: type[SemisegErro
     if not errors:
         return
     codes = {p.code for p in errors}
-    hint = "mend what is named; `semiseg check` lists every problem of a dataset"
-    message = f"{where}: {errors[0].sentence(with_fix=False)}"
+    hint = "fix what is named; `semiseg check` lists every problem of a dataset"
+    message = errors[0].text or f"{where}: {errors[0].sentence(with_fix=False)}"
     if len(errors) > 1:
-        lines = [f"  {p.code} {p.sentence()}" for p in errors]
+        lines = [f"  {line.removeprefix('error ')}" for line in as_lines(errors)]
         message = f"{where} has {len(errors)} problems:\n" + "\n".join(lines)
     elif errors[0].fix:
         hint = errors[0].fix

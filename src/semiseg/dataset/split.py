@@ -1,4 +1,4 @@
-"""Who is labeled, unlabeled, validation and test: four disjoint lists, fixed before anything is opened.
+"""Who is labeled, unlabeled, validation, test or held out: disjoint lists, fixed before anything is opened.
 
 The labeled list comes from the published order where there is one. It depends on file names only as far as
 the first K cases need a label, so deleting the labels of unlabeled and test cases changes nothing.
@@ -28,7 +28,11 @@ FLAG_CODES = ("LABELED", "FOLD")
 
 @dataclass(frozen=True)
 class Split:
-    """The lists of one run. Only ``labeled`` and ``val`` cases have a label to open."""
+    """The lists of one run. Only ``labeled``, ``val`` and ``held_out`` cases have a label to open.
+
+    ``held_out`` are the cases of a fold of a cross-validation that the run is scored on when its weights are
+    chosen; nothing of them is looked at before.
+    """
 
     labeled: tuple[LabeledCase, ...]
     unlabeled: tuple[Case, ...]
@@ -37,6 +41,12 @@ class Split:
     source: str
     patients: Mapping[str, str] = field(default_factory=dict)
     """Case -> patient, where the split file says whose each case is."""
+    held_out: tuple[LabeledCase, ...] = ()
+
+    @property
+    def kept_apart(self) -> tuple[Case, ...]:
+        """Cases that choose or are scored: nothing may be learned from them."""
+        return (*self.val, *self.held_out, *self.test)
 
     def as_dict(self) -> dict[str, Any]:
         """Case ids per list, where the lists come from, and whose the cases are, if that is known."""
@@ -44,11 +54,12 @@ class Split:
         return {**self._ids(), "source": self.source, **told}
 
     def sha256(self) -> str:
-        """Hash of the four lists of ids, in order."""
+        """Hash of the lists of ids, in order."""
         return hashlib.sha256(json.dumps(self._ids(), sort_keys=True).encode()).hexdigest()
 
     def _ids(self) -> dict[str, list[str]]:
         lists = {"labeled": self.labeled, "unlabeled": self.unlabeled, "val": self.val, "test": self.test}
+        lists |= {"held_out": self.held_out} if self.held_out else {}
         return {name: [case.id for case in cases] for name, cases in lists.items()}
 
 
@@ -67,9 +78,10 @@ def make_split(
     *,
     budget: Budget = Budget(),
     fold: int = 0,
+    folds: int | None = None,
     seed: int = 0,
 ) -> Split:
-    """Decide the four lists.
+    """Decide the lists.
 
     Args:
         training: id -> case of imagesTr and imagesUn; annotated ones are :class:`LabeledCase`.
@@ -77,13 +89,16 @@ def make_split(
         file: the published lists; without one, the annotated cases in an order drawn from ``seed``.
         budget: how many labels to use.
         fold: index into the file's folds.
+        folds: of a cross-validation, which ``fold`` is one of; None where it is one of the published folds.
         seed: used only without a published order.
 
     Raises:
         UsageError: the budget or fold does not fit (every reason at once).
         DataError: the split file contradicts itself or the folder (every reason at once).
     """
-    draft, source = _draft(training, test, file, budget, fold, seed)
+    file = file or SplitFile("")
+    found = file.folds if folds is None else file.cross_validation
+    draft, source = _draft(training, test, file, found, budget, fold, seed)
     only_flags = all(problem.code in FLAG_CODES for problem in draft.problems)
     raise_if_any(draft.problems, f"split ({source})", UsageError if only_flags else DataError)
     known = {**test, **training}
@@ -94,50 +109,56 @@ def make_split(
         test=tuple(plain(known[case]) for case in draft.test),
         source=source,
         patients=_patients(draft, file),
+        held_out=tuple(_labeled_only(known[case] for case in draft.held_out)),
     )
 
 
-def _patients(draft: Draft, file: SplitFile | None) -> dict[str, str]:
-    rule = file.patients if file else None
+def _patients(draft: Draft, file: SplitFile) -> dict[str, str]:
+    rule = file.patients
     if rule is None:
         return {}
-    cases = (*draft.labeled, *draft.unlabeled, *draft.val, *draft.test)
+    cases = (case for cases in draft.lists.values() for case in cases)
     return {case: patient for case in cases if (patient := rule.patient(case))}
 
 
 def split_problems(training: Mapping[str, Case], test: Mapping[str, Case], file: SplitFile) -> list[Problem]:
     """Everything wrong with any fold of ``file``, for ``check``."""
     found: dict[Problem, None] = {}
-    for fold in range(len(file.folds)):
-        draft, _ = _draft(training, test, file, Budget(), fold, 0)
-        found.update(dict.fromkeys(draft.problems))
+    for folds in (file.folds, file.cross_validation):
+        for fold in range(len(folds)):
+            draft, _ = _draft(training, test, file, folds, Budget(), fold, 0)
+            found.update(dict.fromkeys(draft.problems))
     return list(found)
 
 
 def _draft(
     training: Mapping[str, Case],
     test: Mapping[str, Case],
-    file: SplitFile | None,
+    file: SplitFile,
+    folds: Sequence[Fold],
     budget: Budget,
     fold: int,
     seed: int,
 ) -> tuple[Draft, str]:
     draft = Draft()
-    file = file or SplitFile("")
-    lists = _fold(file, fold, draft)
-    draft.val = list(lists.val)
+    lists = _fold(folds, fold, draft)
+    draft.val, draft.held_out = list(lists.val), list(lists.held_out)
     draft.test = sorted(test) if file.test is None else list(file.test)
     annotated = {name for name, case in {**test, **training}.items() if isinstance(case, LabeledCase)}
     source = f"{file.source or 'no split file'}, seeded order (seed {seed})"
     if lists.labeled is not None:
         draft.order = list(lists.labeled)
-        source = f"{file.source}, fold {fold}" if len(file.folds) > 1 else f"{file.source}, published order"
+        source = f"{file.source}, fold {fold}" if len(folds) > 1 else f"{file.source}, published order"
+        source += f" of {len(folds)}" if lists.held_out else ""
     else:
         free = (annotated & training.keys()) - {*draft.val, *draft.test}
-        draft.order = _seeded(free, seed, file.patients)
-    named = {*draft.order, *draft.val, *draft.test}
+        draft.order = seeded_order(free, seed, file.patients)
+    named = {*draft.order, *draft.val, *draft.held_out, *draft.test}
     draft.others_listed = lists.unlabeled is not None
     draft.others = sorted(training.keys() - named) if lists.unlabeled is None else list(lists.unlabeled)
+    if lists.held_out and file.patients is not None:  # their other scans are not learned from either
+        kept = {file.patients.patient(case) for case in (*draft.held_out, *draft.val)}
+        draft.others = [case for case in draft.others if file.patients.patient(case) not in kept]
     _choose(draft, budget, annotated, file.patients)
     check_known(draft, {*training, *test})
     check_disjoint(draft)
@@ -147,16 +168,17 @@ def _draft(
     return draft, source
 
 
-def _fold(file: SplitFile, fold: int, draft: Draft) -> Fold:
-    if 0 <= fold < len(file.folds):
-        return file.folds[fold]
-    last = len(file.folds) - 1
+def _fold(folds: Sequence[Fold], fold: int, draft: Draft) -> Fold:
+    if 0 <= fold < len(folds):
+        return folds[fold]
+    last = len(folds) - 1
     wanted = "0, the only fold there is" if last == 0 else f"0 to {last}"
-    draft.report("FOLD", f"fold {fold}", wanted, "choose one of the folds of the split file")
-    return file.folds[0]
+    fix = "choose one of the folds of the split file; `semiseg split` makes others"
+    draft.report("FOLD", f"fold {fold}", wanted, fix)
+    return folds[0]
 
 
-def _seeded(cases: Iterable[str], seed: int, patients: PatientRule | None) -> list[str]:
+def seeded_order(cases: Iterable[str], seed: int, patients: PatientRule | None) -> list[str]:
     """Shuffle by hash: a case keeps its place when others lose their labels; patients stay together."""
 
     def key(case: str) -> tuple[str, str, str]:
@@ -219,6 +241,7 @@ class Draft:
     others_listed: bool = False
     val: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
+    held_out: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -230,10 +253,11 @@ class Draft:
 
     @property
     def lists(self) -> dict[str, list[str]]:
-        """The four lists of a split."""
-        return {"labeled": self.labeled, "unlabeled": self.unlabeled, "val": self.val, "test": self.test}
+        """The lists of a split."""
+        lists = {"labeled": self.labeled, "unlabeled": self.unlabeled, "val": self.val, "test": self.test}
+        return lists | ({"held_out": self.held_out} if self.held_out else {})
 
-    def report(self, code: str, got: str, wanted: str, fix: str = "mend the split file") -> None:
+    def report(self, code: str, got: str, wanted: str, fix: str = "fix the split file") -> None:
         """Note a problem; all of them are told together."""
         self.problems.append(Problem(code, got, wanted, fix))
 
@@ -246,7 +270,8 @@ def some(names: Sequence[str], most: int = 5) -> str:
 
 def check_known(draft: Draft, known: set[str]) -> None:
     """Lists name cases whose images are there."""
-    listed = {"order": draft.order, "unlabeled": draft.others, "val": draft.val, "test": draft.test}
+    listed = {**draft.lists, "order": draft.order, "unlabeled": draft.others}
+    listed.pop("labeled")  # some of the order
     for name, cases in listed.items():
         strangers = [case for case in cases if case not in known]
         if strangers:
@@ -256,7 +281,8 @@ def check_known(draft: Draft, known: set[str]) -> None:
 
 def check_disjoint(draft: Draft) -> None:
     """No case is in two lists, or twice in one."""
-    for name, cases in {"order": draft.order, "unlabeled": draft.others, "val": draft.val}.items():
+    alone = {"order": draft.order, "unlabeled": draft.others, "val": draft.val, "held_out": draft.held_out}
+    for name, cases in alone.items():
         twice = [case for case, times in Counter(cases).items() if times > 1]
         if twice:
             draft.report("CASE_IN_TWO_LISTS", f"{some(twice)} twice in the list {name}", "each case once")
@@ -267,7 +293,7 @@ def check_disjoint(draft: Draft) -> None:
 
 def check_labels(draft: Draft, annotated: set[str]) -> None:
     """Labeled and validation cases have labels."""
-    for name, cases in {"labeled": draft.labeled, "val": draft.val}.items():
+    for name, cases in {"labeled": draft.labeled, "val": draft.val, "held_out": draft.held_out}.items():
         missing = [case for case in cases if case not in annotated]
         if missing:
             fix = "add the labels to labelsTr, or take the cases out of the list"
@@ -277,22 +303,28 @@ def check_labels(draft: Draft, annotated: set[str]) -> None:
 
 
 def check_patients(draft: Draft, rule: PatientRule, count: int | None) -> None:
-    """All cases of a patient are in one list; where ``count`` cases cut one, the nearest that do not."""
+    """All cases of a patient are in one list; where ``count`` cases cut one, the nearest that do not.
+
+    Scans of a labeled patient that never had a label, such as the other phases of a heart, may be unlabeled.
+    """
     of = {case: rule.patient(case) for cases in draft.lists.values() for case in cases}
     nameless = sorted(case for case, patient in of.items() if patient is None)
     if nameless:
         got = f"{some(nameless)}, which group_by_patient does not fit"
-        draft.report("PATIENT", got, "ids that name their patient", "mend group_by_patient in splits.json")
+        draft.report("PATIENT", got, "ids that name their patient", "fix group_by_patient in splits.json")
+    hidden = {of[case] for case in draft.unlabeled if draft.others_listed or case not in set(draft.others)}
     sets = {name: {p for c in cases if (p := of[c]) is not None} for name, cases in draft.lists.items()}
     for first, second, shared in _shared(sets):
+        if (first, second) == ("labeled", "unlabeled"):
+            shared = [] if rule.table else [patient for patient in shared if patient in hidden]
+            if not shared:
+                continue
         got = f"patient {some(shared)} in both {first} and {second}"
         wanted = "all cases of a patient in one list"
         if count is not None and (first, second) == ("labeled", "unlabeled"):
             near = _nearest_whole(draft, of, count)
             fix = (
-                f"use {' or '.join(map(str, near))} labeled cases"
-                if near
-                else "mend the order in splits.json"
+                f"use {' or '.join(map(str, near))} labeled cases" if near else "fix the order in splits.json"
             )
             draft.report("LABELED", f"labeled = {count} cuts {got}", wanted, fix)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from typing import Any
 
 from semiseg.dataset.case import PatientRule
 from semiseg.dataset.problem import Problem
+from semiseg.errors import nearest
 from semiseg.machine.files import read_json
 
 OURS, NNUNET = "splits.json", "splits_final.json"
-LISTS = ("order", "val", "test", "folds", "group_by_patient")
+LISTS = ("order", "val", "test", "folds", "cross_validation", "group_by_patient")
 """Keys of which a split file has one or more; what else it says (notes, sources) is not ours."""
 NNUNET_FOLDER = "nnUNet_preprocessed"
 """The variable naming the folder where nnU-Net keeps its split files."""
@@ -22,11 +22,16 @@ NNUNET_FOLDER = "nnUNet_preprocessed"
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold's lists of case ids; None where the file does not say."""
+    """One fold's lists of case ids; None where the file does not say.
+
+    ``val`` chooses the exported weights. ``held_out``, of a fold of a cross-validation, is looked at when
+    these are chosen, and is what the fold is scored on.
+    """
 
     labeled: tuple[str, ...] | None = None
     unlabeled: tuple[str, ...] | None = None
     val: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,15 +40,19 @@ class SplitFile:
 
     Attributes:
         source: where they come from, for reports.
-        folds: at least one.
+        folds: at least one; a run that names none has the first.
         test: ids, or None when imagesTs is meant.
         patients: the rule that keeps a patient's cases together.
+        published: whether the file lists ``folds`` itself, instead of one order.
+        cross_validation: folds that hold out each labeled case once; for runs that name one of them.
     """
 
     source: str
     folds: tuple[Fold, ...] = (Fold(),)
     test: tuple[str, ...] | None = None
     patients: PatientRule | None = None
+    published: bool = False
+    cross_validation: tuple[Fold, ...] = ()
 
     @property
     def order(self) -> tuple[str, ...] | None:
@@ -59,7 +68,7 @@ def read_split_file(root: Path) -> tuple[SplitFile | None, list[Problem]]:
     faults: list[Problem] = []
 
     def report(got: str, wanted: str, fix: str = "") -> None:
-        faults.append(Problem("SPLITS", got, wanted, fix or f"mend {path.name}", file=path.name))
+        faults.append(Problem("SPLITS", got, wanted, fix or f"fix {path.name}", file=path.name))
 
     try:
         raw = read_json(path)
@@ -91,31 +100,34 @@ def _parse(raw: Mapping[str, Any], source: str, report: Report) -> SplitFile:
     if isinstance(patients, str):
         report(
             f"group_by_patient = {patients}",
-            "a number of leading characters, or a regular expression with one group",
+            "a number of leading characters, a regular expression with one group, or case -> patient",
             'write e.g. "group_by_patient": 10',
         )
         patients = None
     folds: tuple[Fold, ...]
     if "folds" in raw:
-        folds = _folds(raw["folds"], report)
+        folds = _folds(raw["folds"], "folds", report)
     else:
         folds = (Fold(_ids(raw, ("order",), report), None, _ids(raw, ("val",), report) or ()),)
-    return SplitFile(source, folds, _ids(raw, ("test",), report), patients)
+    parts = _folds(raw["cross_validation"], "cross_validation", report) if "cross_validation" in raw else ()
+    if parts and not all(fold.held_out for fold in parts):
+        report("a fold of cross_validation without held_out", "cases that the fold is scored on")
+    return SplitFile(source, folds, _ids(raw, ("test",), report), patients, "folds" in raw, parts)
 
 
 def _unknown(raw: Mapping[str, Any], report: Report) -> None:
     """A misspelled key would leave its list out, and a file without any list says nothing."""
     for key in raw:
-        near = difflib.get_close_matches(key, LISTS, n=1, cutoff=0.75)
+        near = nearest(key, LISTS, n=1, cutoff=0.75)
         if key not in LISTS and near:
             report(f"a key {key!r}", f"{near[0]!r}", f"rename it, or remove it from {OURS}")
     if not set(LISTS) & set(raw):
         report(f"the keys {sorted(raw)}", f"one of {', '.join(LISTS)}")
 
 
-def _folds(given: Any, report: Report) -> tuple[Fold, ...]:
+def _folds(given: Any, key: str, report: Report) -> tuple[Fold, ...]:
     if not isinstance(given, list) or not given or not all(isinstance(fold, dict) for fold in given):
-        report(f"folds = {str(given)[:60]}", 'a list such as [{"labeled": [], "unlabeled": [], "val": []}]')
+        report(f"{key} = {str(given)[:60]}", 'a list such as [{"labeled": [], "unlabeled": [], "val": []}]')
         return (Fold(),)
     folds = []
     for number, fold in enumerate(given):
@@ -123,7 +135,8 @@ def _folds(given: Any, report: Report) -> tuple[Fold, ...]:
         if labeled is None:
             report(f"fold {number} without a list 'labeled'", "labeled (or nnU-Net's train) in each fold")
         unlabeled = _ids(fold, ("unlabeled", "unlabelled"), report)
-        folds.append(Fold(labeled or (), unlabeled, _ids(fold, ("val",), report) or ()))
+        val, held_out = (_ids(fold, (name,), report) or () for name in ("val", "held_out"))
+        folds.append(Fold(labeled or (), unlabeled, val, held_out))
     return tuple(folds)
 
 

@@ -59,7 +59,9 @@ class Source:
     @property
     def config(self) -> dict[str, Any]:
         """The run's configuration without paths."""
-        cleaned: dict[str, Any] = without_paths(self.run.config.model_dump(mode="json"))
+        tree = self.run.config.model_dump(mode="json")
+        tree["start"]["file"] = None  # where the first weights lay is nobody's business
+        cleaned: dict[str, Any] = without_paths(tree)
         return cleaned
 
     def checkpoint(self) -> dict[str, Any]:
@@ -139,7 +141,13 @@ def facts(run: Run, member: Member) -> dict[str, Any]:
     return cleaned
 
 
-PARTS = {"labeled": "labeled", "unlabeled": "unlabeled", "validation": "val", "test": "test"}
+PARTS = {
+    "labeled": "labeled",
+    "unlabeled": "unlabeled",
+    "validation": "val",
+    "held_out": "held_out",
+    "test": "test",
+}
 """Count of cases -> their list in ``splits.json``."""
 
 
@@ -147,8 +155,8 @@ def scores(run: Run) -> list[dict[str, Any]]:
     """Means and 95 % intervals over cases of what ``semiseg evaluate`` wrote into the run, if it did."""
     from semiseg.comparison.compare import compare
 
-    places = [name for name in ("test", "validation") if (run.folder / name / "summary.json").is_file()]
-    if not places:
+    places = (run.folder / name / "summary.json" for name in ("test", "held_out", "validation"))
+    if not any(place.is_file() for place in places):
         return []
     try:
         found = compare([run.folder]).groups

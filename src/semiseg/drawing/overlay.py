@@ -29,23 +29,30 @@ def draw_cut(
     prediction: Array,
     reference: Array | None,
     values: Sequence[int | Sequence[int]],
+    palette: Sequence[str] = (),
 ) -> None:
     """Draw one slice and its contours.
 
     Args:
         axis: where; its units become millimeters.
         cut: which slice, and which part of it.
-        image: (X, Y, Z) intensities.
+        image: (X, Y, Z) intensities, or (X, Y, Z, 3) colors in 0 to 255.
         window: intensities shown as black and as white.
         prediction: (X, Y, Z) label values.
         reference: the same, or None.
         values: label values of the classes, one color each; a region has several.
+        palette: their colors; empty for the usual ones.
     """
+    shown = (
+        cut.of(image)
+        if image.ndim == 3
+        else np.moveaxis([cut.of(c) for c in np.moveaxis(image, -1, 0)], 0, -1)
+    )
     axis.imshow(
-        cut.of(image), cmap="gray", vmin=window[0], vmax=window[1],
+        shown, cmap="gray", vmin=window[0], vmax=window[1],
         extent=(0.0, cut.width, cut.height, 0.0), interpolation="nearest",
     )  # fmt: skip
-    _draw_contours(axis, cut, prediction, reference, values)
+    _draw_contours(axis, cut, prediction, reference, values, palette or colors(len(values)))
 
 
 def deep(plane: Array) -> Array:
@@ -60,10 +67,14 @@ def intensity_window(image: Array) -> tuple[float, float]:
 
 
 def _draw_contours(
-    axis: Axes, cut: Cut, prediction: Array, reference: Array | None, values: Sequence[int | Sequence[int]]
+    axis: Axes,
+    cut: Cut,
+    prediction: Array,
+    reference: Array | None,
+    values: Sequence[int | Sequence[int]],
+    palette: Sequence[str],
 ) -> None:
     """Predictions below, references above them with a dark rim, so that both show where they coincide."""
-    palette = colors(len(values))
     for color, value in zip(palette, values, strict=True):
         _contour(axis, cut, np.isin(prediction, value), color, linewidths=1.7)
     if reference is None:
@@ -97,6 +108,8 @@ class View:
 
 
 AXIAL = View(2)
+CORONAL = View(1)
+SAGITTAL = View(0)
 PLANE = View(2, flip=False)
 """A plain 2D image, shown as it is stored."""
 

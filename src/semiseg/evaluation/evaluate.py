@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
+from semiseg.drawing.bar import notebook_bar
 from semiseg.errors import DataError, SemisegError
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import Value, check_tolerance, evaluate, values_of
@@ -124,6 +125,7 @@ def evaluate_folders(
 
     conventions.find(convention)
     check_tolerance(nsd_tolerance_mm)
+    progress = progress or notebook_bar("evaluate")
     reference, prediction = Path(reference), Path(prediction)
     pairs = pair_files(reference, prediction, ending_of)
     pairs = pairs if cases is None else pairs.only(cases)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from semiseg.drawing.tabular import Tabular
 from semiseg.errors import DataError, PartialError, unknown_name
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import (
@@ -58,7 +59,7 @@ class CaseScores:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Tabular):
     """The metrics of several cases.
 
     Attributes:
@@ -82,6 +83,8 @@ class Evaluation:
     extra: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     spacing_unit: str = "mm"
+
+    shown_by = "semiseg.evaluation.tables"
 
     def rows(self, label: str) -> list[ClassMetrics]:
         """The metrics of one class, one entry per case."""

@@ -43,6 +43,8 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
                 "reference_file": case.reference_file,
                 "prediction_file": case.prediction_file,
                 "metrics": {keys[label]: _with_iou(dict(row)) for label, row in case.metrics.items()},
+                "background": case.background._asdict(),
+                "grid": case.scale._asdict(),
             }
             for case in evaluation.cases
         ],
@@ -74,6 +76,16 @@ def metrics_csv(evaluation: Evaluation) -> str:
         for case, label, value, row in each_value(evaluation)
     ]
     return csv_rows(rows, ["case", "class", "label", *METRICS])
+
+
+def tables_of(evaluation: Evaluation) -> list[Table]:
+    """What a notebook shows: mean ± SD for each class."""
+    return [table(evaluation)]
+
+
+def records_of(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """A row for each case and class, with every metric."""
+    return [{"case": case.case, "class": label, **row} for case, label, _, row in each_value(evaluation)]
 
 
 def rich_table(evaluation: Evaluation) -> RichTable:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.errors import DataError, SemisegError
+from semiseg.errors import DataError, SemisegError, on_one_line
 from semiseg.images.grid import Grid
 from semiseg.machine.hardware import free_memory_gb
 
@@ -166,7 +166,7 @@ def explained(path: Path, doing: str = "read") -> Iterator[None]:
     except PermissionError as error:
         raise _unopened(path, error) from error
     except Exception as error:  # decoders raise anything at all on garbage
-        why = f"cannot be {doing} ({type(error).__name__}: {_one_line(error)})"
+        why = f"cannot be {doing} ({type(error).__name__}: {on_one_line(error)})"
         hint = RESTORE if doing == "read" else "check the folder's permissions and free space"
         raise broken(path, why, hint=hint) from error
 
@@ -204,7 +204,3 @@ def meta_number(meta: Mapping[str, Any] | None, key: str, default: int) -> int:
 def _unopened(path: Path, error: OSError) -> DataError:
     why = f"cannot be opened ({error.strerror or error})"
     return broken(path, why, hint="check the permissions of the file and its folder")
-
-
-def _one_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0][:160]

@@ -42,6 +42,11 @@ class Grid:
         norms = np.linalg.norm(self.affine[:3, : len(self.shape)], axis=0)
         return tuple(float(n) for n in norms)
 
+    @property
+    def voxel_size(self) -> float:
+        """Cubic mm of a voxel, square mm of a pixel: less than the spacing says where the grid is sheared."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
     def corner_gap_mm(self, other: Grid) -> float:
         """The largest distance in mm between matching corners of the two grids (inf for unlike shapes)."""
         if self.shape != other.shape:
@@ -118,6 +123,7 @@ class Header:
 
     ``channels`` is 1, or 3/4 for RGB(A). ``needed_bytes`` is what the header claims the voxels take once
     decoded, ``present_bytes`` an upper bound of what the file can hold (None where compression hides it).
+    ``has_label`` says that the file also holds class numbers, which ``read_label`` gives.
     """
 
     grid: Grid
@@ -125,6 +131,7 @@ class Header:
     channels: int = 1
     needed_bytes: int = 0
     present_bytes: int | None = None
+    has_label: bool = False
 
 
 @dataclass(frozen=True)

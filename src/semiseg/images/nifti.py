@@ -34,6 +34,8 @@ ENDINGS = (".nii.gz", ".nii", ".hdr")
 
 _MILLIMETERS = {1: 1000.0, 3: 0.001}
 """Spatial unit codes that are not millimeters: meters and microns."""
+_UNKNOWN_SIZE = b"voxel size unknown"
+"""The description that we give files whose grid has the unit ``px``."""
 _PAIR = (b"ni1", b"ni2")
 _QUATERNION_NOISE = 1e-5
 """How much longer than 1 the vector of a quaternion may be: float32 noise, which ITK and FSL pass over."""
@@ -106,7 +108,7 @@ def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None =
     if path.suffix.lower() == ".hdr":
         raise broken(path, "is a two-file format", code="UNKNOWN_FORMAT", hint="write .nii.gz instead")
     array = writable(array)
-    header = _new_header(array, grid, meta)
+    header = header_of(array, grid, meta)
     level = 6 if array.dtype.itemsize == 1 else 1  # label maps shrink a lot, floats hardly at all
     packer = zlib.compressobj(level, wbits=31) if path.name.lower().endswith(".gz") else None
     with atomic_file(path) as stream:
@@ -235,7 +237,7 @@ def _grid(file: _File, shape: tuple[int, ...]) -> Grid:
     affine[:3] *= _unit(raw)
     if len(shape) == 2:
         affine[:3, 2] = _third(affine)
-    return Grid(shape, affine)
+    return Grid(shape, affine, "px" if bytes(raw["descrip"].item()) == _UNKNOWN_SIZE else "mm")
 
 
 def _best_affine(file: _File, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -263,7 +265,7 @@ def _qform(file: _File) -> NDArray[np.float64]:
     length = float(vector @ vector)
     if not length <= 1 + _QUATERNION_NOISE:  # NaN is refused too
         why = f"the quaternion of the qform has b^2 + c^2 + d^2 = {length:.8g}, wanted at most 1"
-        raise broken(file.path, why, code="BAD_SPACING", hint="mend the qform, or set the sform")
+        raise broken(file.path, why, code="BAD_SPACING", hint="fix the qform, or set the sform")
     if length > 1:
         vector /= np.sqrt(length)
     scalar = np.sqrt(max(1.0 - length, 0.0))
@@ -317,11 +319,15 @@ def _other_form(file: _File, grid: Grid) -> dict[str, Any]:
     return {"qform": qform.tolist(), "form_gap_mm": grid.corner_gap_mm(Grid(grid.shape, qform))}
 
 
-def _new_header(array: Array, grid: Grid, meta: Mapping[str, Any] | None) -> Any:
+def header_of(array: Array, grid: Grid, meta: Mapping[str, Any] | None = None) -> Any:
+    """A NIfTI header for an array (*S) on a grid; see :func:`write` for ``meta``."""
     import nibabel as nib
 
     kind: Any = nib.Nifti1Header if max(array.shape) < 2**15 else nib.Nifti2Header
     header = kind()
+    if grid.unit == "px":
+        meta = {**(meta or {}), "xyzt_units": 0}
+        header["descrip"] = _UNKNOWN_SIZE
     header.set_data_dtype(array.dtype.newbyteorder("<"))
     header.set_data_shape(array.shape)
     header["magic"] = header.single_magic

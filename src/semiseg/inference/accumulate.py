@@ -103,7 +103,7 @@ class Accumulator:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         if batch > 1:
-            log.warning("out of memory with %d windows at once, going on with %d", batch, batch // 2)
+            log.warning("out of memory with %d windows at once, continuing with %d", batch, batch // 2)
             return batch // 2
         if self._device.type != "cpu":
             log.warning("out of memory, keeping the probabilities in main memory")

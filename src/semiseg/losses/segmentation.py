@@ -23,6 +23,7 @@ def dice_loss(
     squared: bool = True,
     weights: Sequence[float] | Tensor | None = None,
     smooth: float = 1e-5,
+    voxels: Tensor | None = None,
 ) -> Tensor:
     """One minus soft Dice, one ratio per class over the whole batch, averaged over the classes.
 
@@ -38,11 +39,12 @@ def dice_loss(
         squared: squares in the denominator; ``False`` is ``sum(p) + sum(y)``.
         weights: one factor per counted class; the divisor stays the number of classes, as published.
         smooth: e above.
+        voxels: (B, *S), a factor for each voxel in every sum; None is 1.
 
     Returns:
         A scalar in [0, 1] (without weights).
     """
-    loss = dice_loss_per_class(probabilities, target, squared=squared, smooth=smooth)
+    loss = dice_loss_per_class(probabilities, target, squared=squared, smooth=smooth, voxels=voxels)
     if not include_background:
         loss = loss[1:]
     if weights is not None:
@@ -51,7 +53,12 @@ def dice_loss(
 
 
 def dice_loss_per_class(
-    probabilities: Tensor, target: Tensor, *, squared: bool = True, smooth: float = 1e-5
+    probabilities: Tensor,
+    target: Tensor,
+    *,
+    squared: bool = True,
+    smooth: float = 1e-5,
+    voxels: Tensor | None = None,
 ) -> Tensor:
     """(K,), one ratio for each class; arguments as in :func:`dice_loss`."""
     probabilities = probabilities.float()
@@ -60,13 +67,18 @@ def dice_loss_per_class(
     if not _of_regions(target, probabilities):
         truth, mask = F.one_hot(truth, probabilities.shape[1]).movedim(-1, 1), mask.unsqueeze(1)
     p, y = probabilities * mask, truth.to(probabilities.dtype) * mask
+    q = (p * p) if squared else p
+    if voxels is not None:
+        y, q = y * voxels.unsqueeze(1), q * voxels.unsqueeze(1)
     axes = [0, *range(2, p.ndim)]
     overlap = (p * y).sum(axes)
-    size = ((p * p) if squared else p).sum(axes) + y.sum(axes)  # y^2 == y
+    size = q.sum(axes) + y.sum(axes)  # y^2 == y
     return 1.0 - (2.0 * overlap + smooth) / (size + smooth)
 
 
-def dice_ce(logits: Tensor, target: Tensor, *, include_background: bool = True) -> Tensor:
+def dice_ce(
+    logits: Tensor, target: Tensor, *, include_background: bool = True, voxels: Tensor | None = None
+) -> Tensor:
     """``0.5 * (cross-entropy + dice_loss)``, computed in float32 whatever the precision of the logits.
 
     Of regions, each with a sigmoid of its own: binary cross-entropy, averaged over regions and voxels.
@@ -76,17 +88,30 @@ def dice_ce(logits: Tensor, target: Tensor, *, include_background: bool = True) 
         target: (B, *S) int64 in [0, K), or :data:`IGNORE`; or (B, K, *S) 0, 1 or :data:`IGNORE` of regions.
             With every voxel ignored the loss is 0.
         include_background: passed to :func:`dice_loss`; regions have none.
+        voxels: (B, *S), a factor for each voxel in every sum; None is 1.
     """
     if _of_regions(target, logits):
         mask = target != IGNORE
         truth = target.where(mask, 0).float()
         binary = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
-        mean = (binary * mask).sum() / mask.sum().clamp_min(1)
-        return 0.5 * (mean + dice_loss(logits.float().sigmoid(), target))
+        dice = dice_loss(logits.float().sigmoid(), target, voxels=voxels)
+        return 0.5 * (_mean(binary, mask, None if voxels is None else voxels.unsqueeze(1)) + dice)
     log_p = logits.float().log_softmax(1)
-    known = (target != IGNORE).sum().clamp_min(1)
-    cross_entropy = F.nll_loss(log_p, target, ignore_index=IGNORE, reduction="sum") / known
-    return 0.5 * (cross_entropy + dice_loss(log_p.exp(), target, include_background=include_background))
+    dice = dice_loss(log_p.exp(), target, include_background=include_background, voxels=voxels)
+    if voxels is None:
+        known = (target != IGNORE).sum().clamp_min(1)
+        return 0.5 * (F.nll_loss(log_p, target, ignore_index=IGNORE, reduction="sum") / known + dice)
+    entropy = F.nll_loss(log_p, target, ignore_index=IGNORE, reduction="none")
+    return 0.5 * (_mean(entropy, target != IGNORE, voxels) + dice)
+
+
+def _mean(values: Tensor, mask: Tensor, weights: Tensor | None) -> Tensor:
+    """Over the mask, weighted; 0 where nothing counts."""
+    if weights is None:
+        return (values * mask).sum() / mask.sum().clamp_min(1)
+    counted = mask * weights
+    total = counted.sum()
+    return (values * counted).sum() / torch.where(total > 0, total, 1.0)
 
 
 def _of_regions(target: Tensor, scores: Tensor) -> bool:

@@ -19,7 +19,7 @@ from semiseg.settings import environment
 PRIVACY = {"network use": "none", "telemetry": "none"}
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)")
 _EXTRA = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
-USER_EXTRAS = ("fast", "monai", "dicom", "web", "onnx", "hpo", "slurm", "ray", "mlflow", "wandb")
+USER_EXTRAS = ("fast", "monai", "dicom", "studio", "onnx", "hpo", "slurm", "ray", "mlflow", "wandb")
 
 
 def examine() -> dict[str, Any]:

@@ -145,7 +145,7 @@ def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
         folder: this one, not those below it.
         older_than: spare files of the last so many seconds, which another process may be writing.
     """
-    for temporary in folder.glob(".*.tmp"):
+    for temporary in folder.glob(f".{'[0-9a-f]' * 16}.tmp"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - temporary.stat().st_mtime >= older_than:
                 temporary.unlink()
@@ -384,6 +384,8 @@ def held(place: Path, flag: str, *, beside: bool = False, patience: float = 0.0)
             ) from None
         if not claim.mine:
             raise in_use(place, claim, flag)
+        if not beside:
+            remove_leftovers(place, older_than=60.0)  # of whoever held it before and was killed
         yield
 
 

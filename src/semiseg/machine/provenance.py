@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,26 @@ def environment() -> dict[str, Any]:
         "command": shlex.join([_program(), *sys.argv[1:]]),
         "hardware": hardware(),
     }
+
+
+def software() -> dict[str, str]:
+    """What decides on the numbers of a training: semiseg, its commit (of a checkout), and torch."""
+    state = git_state() or {}
+    found = {"semiseg": __version__, "commit": state.get("commit", ""), "torch": _version("torch") or ""}
+    return {name: version for name, version in found.items() if version}
+
+
+def changed_since(earlier: Mapping[str, str]) -> str:
+    """What of :func:`software` is another one than ``earlier``, in words; empty if nothing is.
+
+    What one of the two does not tell is not compared.
+    """
+    now = software()
+    return ", ".join(
+        f"{name} {now[name][:10]} instead of {earlier[name][:10]}"
+        for name in now
+        if earlier.get(name, now[name]) != now[name]
+    )
 
 
 def _program() -> str:

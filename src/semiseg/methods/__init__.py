@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from semiseg.errors import UsageError, unknown_name
 from semiseg.methods._catalog import Description, docstring_of, head, measured, published, read
+from semiseg.methods._families import title, year
 
 if TYPE_CHECKING:
     from semiseg.core import Method
@@ -39,14 +40,27 @@ def source_of(name: str) -> Path:
 
 
 def describe() -> list[dict[str, str]]:
-    """Name, summary, paper, networks, views and work of every method, read without importing torch."""
-    entries = []
-    for name in names():
-        method = head(name, docstring_of(source_of(name)))
-        facts = {"paper": method.paper, "networks": method.counted, "views": method.views}
-        work = "" if method.work is None else str(method.work)
-        entries.append({"name": name, "summary": method.summary, **facts, "work": work})
-    return entries
+    """What every method says of itself, read without importing torch.
+
+    Keys: ``name``, ``title``, ``family``, ``year``, ``summary``, ``paper``, ``networks``, ``views`` and
+    ``work``.
+    """
+    known = [head(name, docstring_of(source_of(name))) for name in names()]
+    papers = [(method.name, method.paper) for method in known]
+    return [
+        {
+            "name": method.name,
+            "title": title(method.name, method.paper, papers),
+            "family": method.family,
+            "year": year(method.paper),
+            "summary": method.summary,
+            "paper": method.paper,
+            "networks": method.counted,
+            "views": method.views,
+            "work": "" if method.work is None else str(method.work),
+        }
+        for method in known
+    ]
 
 
 def description(name: str) -> Description:
@@ -172,4 +186,4 @@ def all_options(method: type[Method], options: dict[str, object]) -> dict[str, o
 
 
 def _unknown(name: str) -> UsageError:
-    return unknown_name("method", name, names(), hint=f"known: {', '.join(names())}; or module:Class")
+    return unknown_name("method", name, names(), see="`semiseg methods`")

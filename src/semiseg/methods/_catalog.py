@@ -1,8 +1,8 @@
 """What a method says of itself, read from its source text: nothing is imported, torch least of all.
 
 The class docstring has a form: summary line, formula paragraph, ``Paper:``, then one line
-``Networks: 2 (1 trained). Views: weak. Work: 1.2.``, prose, ``Args:``. The pages of the documentation and
-``semiseg methods NAME`` are made of it.
+``Networks: 2 (1 trained). Views: weak. Work: 1.2.``, one ``Family: Mean teachers.``, prose, ``Args:``. The
+pages of the documentation and ``semiseg methods NAME`` are made of it.
 
 A class in a source file, read without importing it: which one, its constructor, its targets.
 
@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from semiseg.methods._families import FAMILIES
 
 
 def find_class(path: Path, name: str = "") -> ast.ClassDef | None:
@@ -133,9 +135,13 @@ FACTS = re.compile(
     r"Networks: (?P<networks>\d+) \((?P<trained>\d+) trained\)(?P<more>[^.]*)\. "
     r"Views: (?P<views>.+?)\. "
     r"Work: (?P<work>\d+\.\d)\."
+    r"(?: Family: (?P<family>.+?)\.)?"
 )
 SOURCE = re.compile(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d+/\S*[^\s.,;)]|https://\S*[^\s.,;)]")
 
+
+WIDEST_SUMMARY = 60
+"""Characters: the list of all methods has a line each."""
 
 FROZEN = 0.25
 """Memory of a network that is not trained, as a share of one that is: weights without gradient and moments,
@@ -172,6 +178,8 @@ class Description:
     more: str = ""
     """What is said of further networks, such as a critic."""
     views: str = ""
+    family: str = ""
+    """One of :data:`~semiseg.methods._families.FAMILIES`."""
     work: float | None = None
     """Cost of a step in steps of supervised training, each with the batch that a plan gives it."""
     targets: tuple[str, ...] = ()
@@ -203,6 +211,8 @@ class Description:
         wrong = []
         if not self.summary.endswith("."):
             wrong.append("the docstring begins with one line that ends in a period")
+        if len(self.summary) > WIDEST_SUMMARY:
+            wrong.append(f"the first line has {WIDEST_SUMMARY} characters at most; say more below")
         if not self.formula.startswith("``"):
             wrong.append("the second paragraph is the formula, in ``double backticks``")
         if self.networks is None:
@@ -210,6 +220,8 @@ class Description:
                 "one paragraph is `Paper: NAME, AUTHORS, VENUE YEAR, arXiv:... or doi:....`, then on its own "
                 "line `Networks: 2 (1 trained). Views: weak. Work: 1.2.`"
             )
+        elif self.family not in FAMILIES:
+            wrong.append(f"the line below says `Family: NAME.`, one of {', '.join(FAMILIES)}")
         elif not (SOURCE.search(self.paper) and re.search(r"\b(19|20)\d\d\b", SOURCE.sub("", self.paper))):
             wrong.append("`Paper:` has a year, and one of arXiv:..., doi:... and https://...")
         silent = [option.name for option in self.options if not option.description]
@@ -236,6 +248,7 @@ def head(name: str, docstring: str) -> Description:
         trained=int(facts["trained"]) if facts else None,
         more=facts.get("more", ""),
         views=facts.get("views", ""),
+        family=facts.get("family") or "",
         work=float(facts["work"]) if facts else None,
         prose=tuple(part for part in paragraphs if not part.startswith(("Paper: ", "Raises:"))),
     )

@@ -10,6 +10,7 @@ import yaml
 
 from semiseg import methods, recipes
 from semiseg.methods._catalog import METRICS, Row, typed, words
+from semiseg.methods._families import FAMILIES, by_family, year
 
 TARGETS = {
     "sdf": "signed distances of the labeled scans",
@@ -37,8 +38,12 @@ def content(name: str) -> dict[str, Any]:
     recipe = yaml.safe_load((recipes.FOLDER / "default.yaml").read_text(encoding="utf-8"))
     overlay = recipe.get("methods", {}).get(name) or {}
     changed = overlay.get("method", {}).get("options", {})
+    entry = next((entry for entry in methods.describe() if entry["name"] == name), {})
     return {
         "name": name,
+        "title": entry.get("title", name),
+        "family": method.family,
+        "year": year(method.paper),
         "summary": method.summary,
         "formula": method.formula,
         "paper": method.paper,
@@ -72,10 +77,11 @@ def facts(page: dict[str, Any]) -> list[tuple[str, str]]:
     )
     targets = [f"``{name}``: {TARGETS[name]}" if name in TARGETS else name for name in page["targets"]]
     rows = [
+        ("Family", page["family"]),
         ("Paper", page["paper"]),
         ("Networks", page["counted"]),
         ("Views of unlabeled scans", page["views"]),
-        ("Work per step", work),
+        ("Cost of a step", work),
         ("Extra targets", "; ".join(targets)),
     ]
     return [(key, value) for key, value in rows if value]
@@ -149,9 +155,11 @@ MEASURED_AS = "Dice in percent, 95HD in mm; mean ± SD over seeds. Settings diff
 def markdown(page: dict[str, Any]) -> str:
     """The page of the documentation, ``docs/methods/NAME.md``."""
     equations, rest = formula(page)
-    parts = [f"# {page['name']}", page["summary"], table(("", ""), facts(page))]
-    parts += ["\n".join(["```", *equations, "```"]), rest] if equations else []
-    parts += page["prose"]
+    parts = [f"# {page['title']} (`{page['name']}`)", page["summary"], table(("", ""), facts(page))]
+    parts += [f"```bash\nsemiseg train MyDataset --method {page['name']}\n```"]
+    if page["measured"]:
+        figures = MEASURED_AS + " [Commands](../results.md)."
+        parts += ["## Our figures", figures, table(MEASURED, measured(page))]
     if page["options"]:
         rows = [[f"`{o['name']}`", o["type"], *_codes(default(o)), o["description"]] for o in page["options"]]
         parts += [
@@ -163,26 +171,44 @@ def markdown(page: dict[str, Any]) -> str:
         head = ("Data", "Labeled / unlabeled", *FIGURES, "Source", "Comparable with an honest run")
         why = [f"{number}. {text}" for number, text in enumerate(reasons(page), 1)]
         parts += ["## Published figures", CHECKED, table(head, published(page)), "\n".join(why)]
-    if page["measured"]:
-        parts += [
-            "## Our figures",
-            MEASURED_AS + " [Commands](../results.md).",
-            table(MEASURED, measured(page)),
-        ]
+    parts += ["## Formula and departures"]
+    parts += ["\n".join(["```text", *equations, "```"]), rest] if equations else []
+    parts += page["prose"]
+    parts += ["Next: [all methods](../methods.md) · [which method?](../which-method.md)"]
     return "\n\n".join(_linked(_cited(part), page["name"]) for part in parts if part) + "\n"
 
 
-RECIPE = "The defaults are the paper's, or what the text above says; the recipe for own data changes some."
+RECIPE = "The defaults are the paper's, or what the text below says; the recipe for own data changes some."
 
 
 def index() -> str:
-    """The table of all methods for ``docs/methods.md``."""
-    rows = []
-    for entry in methods.describe():
-        name = entry["name"]
-        cells = (entry["summary"], entry["paper"], entry["networks"], entry["work"])
-        rows.append((f"[`{name}`](methods/{name}.md)", *cells))
-    return _cited(table(("Method", "What it does", "Paper", "Networks", "Work"), rows))
+    """The tables of all methods by family, for ``docs/methods.md``."""
+    parts = []
+    for family, entries in by_family(methods.describe()).items():
+        rows = [
+            (
+                f"[{entry['title']}](methods/{entry['name']}.md) `{entry['name']}`",
+                entry["summary"],
+                entry["year"],
+                f"{entry['work']}x",
+                best_gain(entry["name"]),
+            )
+            for entry in entries
+        ]
+        head = ("Method", "What it does", "Year", "Cost", "Best measured gain")
+        parts += [f"## {family}", FAMILIES[family], table(head, rows)]
+    return "\n\n".join(parts)
+
+
+def best_gain(name: str) -> str:
+    """The largest gain over supervised training that was measured here, and on what data."""
+    rows = [row for row in methods.measured(name) if row["dice_gain"]]
+    if not rows:
+        return "" if name == "supervised" else "not measured yet"
+    best = max(rows, key=lambda row: float(row["dice_gain"]))
+    seeds = f"{best['seeds']} seed{'s' * (best['seeds'] != '1')}"
+    data = best["dataset"].replace("_", " ")
+    return f"{best['dice_gain']} Dice ({data}, {best['labeled']} labels, {seeds})"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -16,7 +16,7 @@ from semiseg.settings.options import Amount, Length, Share
 
 
 class ABD(CrossTeaching):
-    """Cross teaching of two networks on two views, once more after unsure patches were replaced by sure ones.
+    """Cross teaching; unsure patches are replaced by sure ones.
 
     ``L_i = S(x_i, y) + c S(x_i^I, y^I) + w(k) [D(p_i(x_i), argmax p_j(x_j)) + D(p_i(x^R), argmax p_j(x^R))]``
     for i = 1, 2 and j = 3 - i, ``S = 0.5 (CE + Dice)``, D the Dice loss, x_1 the weak and x_2 the strong view
@@ -25,6 +25,10 @@ class ABD(CrossTeaching):
 
     Paper: ABD, Chi, Pang, Zhang & Liu, CVPR 2024, arXiv:2405.00378.
     Networks: 2 (2 trained). Views: weak, strong. Work: 6.0.
+    Family: Several networks.
+
+    Cross teaching of two networks on two views, once more after unsure patches were replaced by sure
+    ones.
 
     The first network sees weak views, the second strong ones; both see all displaced images. How sure they
     are of a patch is the mean largest probability; like one another are patches whose mean logits mean the

@@ -18,7 +18,7 @@ from semiseg.settings.options import Length
 
 
 class ABDBCP(BCP, Pair):
-    """BCP of two networks on two views that teach each other, once more on images of moved patches.
+    """BCP of two networks, with patches moved between images.
 
     ``L_i = BCP(x_i) + D(p_i(x_i), argmax p_j(x_j)) + D(p_i(x^R), argmax p_j(x^R))`` for i = 1, 2 and
     j = 3 - i, D the Dice loss, x_1 the weak and x_2 the strong view of both kinds of pasted images, x^R those
@@ -26,6 +26,9 @@ class ABDBCP(BCP, Pair):
 
     Paper: ABD, Chi, Pang, Zhang & Liu, CVPR 2024, arXiv:2405.00378.
     Networks: 3 (2 trained). Views: weak, strong. Work: 6.7.
+    Family: Views and mixing.
+
+    BCP of two networks on two views that teach each other, once more on images of moved patches.
 
     The form of ABD with the published figures on ACDC; ``abd`` is the one on cross teaching, and has the
     words on patches. The teacher, the average of the first network, labels both views of the unlabeled

@@ -42,7 +42,7 @@ class Pasted(NamedTuple):
 
 
 class BCP(Teacher):
-    """A box of each unlabeled image is pasted into a labeled one and the other way round, labels likewise.
+    """Paste boxes between labeled and unlabeled scans.
 
     ``L = mix(S(a M + a' (1-M)); y_a, q_a'; 1, alpha) + mix(S(b' M + b (1-M)); q_b', y_b; alpha, 1)`` with
     ``mix(z; h, q; v, w) = 0.5 [v (Dice + CE)(z, h) on M + w (Dice + CE)(z, q) on 1-M]``, S the student, M 0
@@ -50,6 +50,9 @@ class BCP(Teacher):
 
     Paper: BCP, Bai, Chen, Li, Shen & Wang, CVPR 2023, arXiv:2305.00673.
     Networks: 2 (1 trained). Views: weak. Work: 1.3.
+    Family: Views and mixing.
+
+    A box of each unlabeled image is pasted into a labeled one and the other way round, labels likewise.
 
     Two stages. ``pretrain`` trains the student on labeled images pasted into one another, at a constant
     learning rate. ``selftrain`` goes on from its best weights on the validation list (without one, from its

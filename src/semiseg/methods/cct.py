@@ -24,13 +24,16 @@ from semiseg.settings.options import Share
 
 
 class CCT(Ramped):
-    """One encoder and four decoders, three of which see its maps disturbed, each in its own way.
+    """Extra decoders must agree when their input is disturbed.
 
     ``L = mean_h 0.5 (CE + Dice)(p_h(x_l), y_l) + w(k) mean_a MSE(p_main(x_u), p_a(x_u))`` with h over all
     four decoders, a over the three that see disturbed maps, and p the softmax.
 
     Paper: CCT, Ouali, Hudelot & Tami, CVPR 2020, arXiv:2003.09005.
     Networks: 1 (1 trained) and three decoders. Views: weak. Work: 2.9.
+    Family: Several heads or decoders.
+
+    One encoder and four decoders, three of which see its maps disturbed, each in its own way.
 
     The disturbances are noise in proportion to the features, dropout of single values, and the most active
     positions set to 0. Each of the maps that the encoder hands to a decoder is disturbed. Prediction uses the

@@ -27,7 +27,7 @@ Terms = tuple[Tensor, Tensor]
 
 
 class CML(Pair):
-    """Two networks with different features; outside of a pasted box each learns from the other one.
+    """Two unlike networks teach each other around pasted boxes.
 
     ``L_i = v S(z_i(x_l), y_l) + w S(z_i(x_u), Y_i) + d (D(f_i, f_j)(x_l) + D(f_i, f_j)(x_u))`` for i = 1, 2
     and j = 3 - i, with ``x_l = a M + b (1-M)``, y_l likewise, ``x_u = a' M' + b' (1-M')``,
@@ -36,6 +36,9 @@ class CML(Pair):
 
     Paper: CML, Wu, Wei, Chen, Ren, He & Pu, ACM MM 2024, https://github.com/SongwuJob/CML.
     Networks: 2 (2 trained). Views: weak. Work: 2.7.
+    Family: Several networks.
+
+    Two networks with different features; outside of a pasted box each learns from the other one.
 
     The second network is the first with other up-sampling: interpolation where that has transposed
     convolutions, and these where it interpolates. A network that offers no choice is used twice as it is, and

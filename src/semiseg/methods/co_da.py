@@ -21,7 +21,7 @@ from semiseg.settings.options import Count, Positive, Share
 
 
 class CoDA(TwoNetworks):
-    """Two networks that teach each other with pseudo-labels aligned by class and filtered by confidence.
+    """Two networks exchange filtered, aligned pseudo-labels.
 
     ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) mean_M CE(p_i(x_u), argmax q_j)``, ``q = r p / sum(r p)`` by
     voxel and ``r_c = A_c / B_c``: A and B are the class shares that the network predicts on labeled and on
@@ -29,6 +29,9 @@ class CoDA(TwoNetworks):
 
     Paper: Co-DA, Wang et al., Bioengineering 2023, doi:10.3390/bioengineering10070869.
     Networks: 2 (2 trained). Views: weak. Work: 2.0.
+    Family: Several networks.
+
+    Two networks that teach each other with pseudo-labels aligned by class and filtered by confidence.
 
     There is no public code, and only the abstract was at hand. It fixes that two networks of different first
     weights supervise each other, that predictions are aligned by class to those on labeled data, and that an

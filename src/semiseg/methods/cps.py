@@ -9,12 +9,15 @@ from semiseg.methods._bases import TwoNetworks
 
 
 class CPS(TwoNetworks):
-    """Two networks learn from labels and from each other's hard predictions on unlabeled scans.
+    """Two networks learn from each other's hard predictions.
 
     ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) CE(p_i(x_u), argmax p_j(x_u))`` for i = 1, 2 and j = 3 - i.
 
     Paper: CPS, Chen et al., CVPR 2021, arXiv:2106.01226.
     Networks: 2 (2 trained). Views: weak. Work: 2.0.
+    Family: Several networks.
+
+    Two networks learn from labels and from each other's hard predictions on unlabeled scans.
 
     Nothing but the first weights and the dropout makes the two differ. Every voxel counts, however unsure the
     other network is of it.

@@ -14,13 +14,16 @@ from semiseg.methods._bases import TwoNetworks
 
 
 class CrossTeaching(TwoNetworks):
-    """A network and a transformer learn from labels and from each other's classes on unlabeled scans.
+    """A CNN and a transformer teach each other.
 
     ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) Dice(p_i(x_u), argmax p_j(x_u))`` for i = 1, 2 and
     j = 3 - i; Dice is that of all classes over the batch.
 
     Paper: CTCT, Luo, Hu, Song, Wang & Zhang, MIDL 2022, arXiv:2112.04894.
     Networks: 2 (2 trained). Views: weak. Work: 2.0.
+    Family: Several networks.
+
+    A network and a transformer learn from labels and from each other's classes on unlabeled scans.
 
     ``cps`` with two kinds of networks, and with Dice. A class that the other network finds nowhere is pushed
     to probability 0 everywhere.

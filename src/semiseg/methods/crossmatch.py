@@ -12,15 +12,14 @@ from torch import Tensor, nn
 from semiseg.core import Batch, Clock, Method, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss
 from semiseg.methods.ac_mt.prototypes import has_batch_norm
-from semiseg.methods.parts.branches import require_split
+from semiseg.methods.parts.branches import Streams, require_split
 from semiseg.methods.parts.cutmix import Taught, draw_boxes, integer, paste, uniform
 from semiseg.methods.parts.mixing import groups, half
-from semiseg.methods.parts.streams import Streams
 from semiseg.settings.options import Amount, Length, Positive, Share
 
 
 class CrossMatch(Method):
-    """The weak view teaches all disturbed feature streams, and each of its own the same one of a strong view.
+    """The weak view teaches disturbed features and strong views.
 
     ``L = 1/2 [L_x + a D(s1; q1) + a D(s2; q2) + d K]``, ``K = (1 - e) K_t + e K_s``,
     ``K_t = 1/4 [D(w'; q) + D(w''; q) + D(s2'; q2) + D(s2''; q2)]``,
@@ -30,6 +29,10 @@ class CrossMatch(Method):
 
     Paper: CrossMatch, Zhao, Wang & Ding, IEEE JBHI 2024, doi:10.1109/JBHI.2024.3463711.
     Networks: 1 (1 trained). Views: weak, strong, strong2. Work: 3.7.
+    Family: Views and mixing.
+
+    The weak view teaches all disturbed feature streams, and each of its own the same one of a strong
+    view.
 
     UniMatch with two feature streams instead of one: in the weak one a quarter, in the strong one three
     quarters of the channels of each of the encoder's maps are dropped. Everything is in train mode, the

@@ -16,13 +16,16 @@ from semiseg.settings.options import Length
 
 
 class DAN(Ramped):
-    """A network, and a critic that tells from image and prediction which scans have labels.
+    """A critic tries to tell which scans have labels.
 
     ``L = 0.5 (CE + Dice)(p(x_l), y_l) + w(k) CE(critic(p(x_u), x_u), labeled)``, then the critic learns
     ``CE(critic(p(x), x), labeled or not)`` on all scans; p is the softmax.
 
     Paper: DAN, Zhang et al., MICCAI 2017, doi:10.1007/978-3-319-66179-7_47.
     Networks: 1 (1 trained) and a critic. Views: weak. Work: 1.3.
+    Family: Adversarial.
+
+    A network, and a critic that tells from image and prediction which scans have labels.
 
     This is the form of SSL4MIS. The network is in train mode when it tries to fool the critic, and in eval
     mode with its new weights when the critic learns; the critic has dropout only when it learns. It has its

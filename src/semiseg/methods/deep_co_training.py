@@ -15,7 +15,7 @@ from semiseg.methods.parts.transforms import Symmetry, turns
 
 
 class DeepCoTraining(Ramped):
-    """One network, asked about the unlabeled scans twice: as they are, and after a quarter turn or more.
+    """A scan and its rotated copy must get the same answer.
 
     ``L = 0.5 (CE + Dice)(p(x_l), y_l) + w(k) 0.5 [MSE(sg p', turn p) + MSE(p', sg turn p)]`` with p the
     softmax on x_u, p' that on turn(x_u), sg no gradient, and one turn by 0, 90, 180 or 270 degrees for the
@@ -23,6 +23,9 @@ class DeepCoTraining(Ramped):
 
     Paper: Deep Co-Training, Qiao et al., ECCV 2018, arXiv:1803.05984.
     Networks: 1 (1 trained). Views: weak. Work: 1.5.
+    Family: Views and mixing.
+
+    One network, asked about the unlabeled scans twice: as they are, and after a quarter turn or more.
 
     The paper's method has two networks and adversarial examples. What SSL4MIS released under its name, and
     what this is, has neither: it is a consistency under rotation. A turn by 0 degrees, a quarter of the

@@ -17,7 +17,7 @@ from semiseg.settings.options import Amount, Length, Positive, Share
 
 
 class DHC(TwoNetworks):
-    """Two networks teach each other, one with weights for hard classes, the other with weights for rare ones.
+    """Two networks with weights for hard and for rare classes.
 
     ``L_i = S(p_i(x_l), y_l; w_i) + l(k) CE(p_i(x), argmax p_j(x); w_i)`` for i = 1, 2 and j = 3 - i, x all
     scans, ``S = CE - sum_c w_c Dice_c / (K - 1)`` over the foreground classes, CE the mean weighted by w, w_1
@@ -25,6 +25,10 @@ class DHC(TwoNetworks):
 
     Paper: DHC, Wang & Li, MICCAI 2023, arXiv:2307.11960.
     Networks: 2 (2 trained). Views: weak. Work: 2.0.
+    Family: Several networks.
+
+    Two networks teach each other, one with weights for hard classes, the other with weights for rare
+    ones.
 
     For many classes of very different size. The two kinds of weights also keep the two networks apart. Both
     lie in [0, K] and are updated before the losses of a step, w_1 from what the first network says of labeled

@@ -15,7 +15,7 @@ from semiseg.settings.options import Amount, Length, Positive
 
 
 class DTC(Method):
-    """One network with two heads, classes and signed distances, that must agree on all scans.
+    """Class map and signed distance map must agree.
 
     ``L = Dice(p(x_l), y_l) + b MSE(z(x_l), g) + w(k) mean (sigmoid(-1500 z) - p)^2`` with all scans in the
     last term, p the softmax of the foreground classes, z the tanh of a second head with a channel for each of
@@ -23,6 +23,9 @@ class DTC(Method):
 
     Paper: DTC, Luo et al., AAAI 2021, arXiv:2009.04448.
     Networks: 1 (1 trained). Views: weak. Work: 1.0.
+    Family: Several heads or decoders.
+
+    One network with two heads, classes and signed distances, that must agree on all scans.
 
     The paper has one class; for more, each has its own channel and Dice, which are averaged, and softmax
     instead of a sigmoid. The supervised loss has no cross-entropy, as in the code. Nothing is detached, but

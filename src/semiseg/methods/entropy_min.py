@@ -13,7 +13,7 @@ from semiseg.methods._bases import Ramped
 
 
 class EntropyMin(Ramped):
-    """One network whose predictions are made sharp on all scans, whatever they say.
+    """Make predictions on all scans more confident.
 
     ``L = 0.5 (CE + Dice)(p(x_l), y_l) + w(k) H`` with H the mean over all voxels of [x_l, x_u] of
     ``-sum_c p_c ln(p_c + 1e-6) / ln K``, which lies in [0, 1].
@@ -21,6 +21,9 @@ class EntropyMin(Ramped):
     Paper: Entropy Minimization, Grandvalet & Bengio, NIPS 2004, for segmentation ADVENT, Vu et al.,
     CVPR 2019, arXiv:1811.12833.
     Networks: 1 (1 trained). Views: weak. Work: 1.0.
+    Family: Baselines.
+
+    One network whose predictions are made sharp on all scans, whatever they say.
 
     The cheapest of all: no second network, no second pass. The gradient flows through the probabilities and
     the logarithm, and labeled scans take part in H. With a large weight before the supervised loss has

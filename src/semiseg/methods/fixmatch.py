@@ -14,19 +14,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
-from semiseg.losses import confident_pseudo_label, dice_ce
+from semiseg.errors import UsageError
+from semiseg.losses import confidence, confident_pseudo_label, dice_ce
 from semiseg.methods._bases import Ramped
 from semiseg.settings.options import Share
 
 
 class FixMatch(Ramped):
-    """One network that takes its sure classes of the weak view for labels of the strong view.
+    """Confident classes of the weak view label the strong view.
 
     ``L = 0.5 (CE + Dice)(p(x_l), y_l) + w(k) mean [max q >= tau] CE(p(x_strong), argmax q)`` with
     ``q = p(x_weak)`` without gradient, and the mean over all voxels, sure or not.
 
     Paper: FixMatch, Sohn et al., NeurIPS 2020, arXiv:2001.07685.
     Networks: 1 (1 trained). Views: weak, strong. Work: 1.2.
+    Family: Views and mixing.
+
+    One network that takes its sure classes of the weak view for labels of the strong view.
 
     The paper is about classification, with a threshold of 0.95 and a constant weight of 1; here tau is 0.8
     and the weight that of SSL4MIS. A strong view has other intensities on the same voxels. The weak view has
@@ -37,7 +41,7 @@ class FixMatch(Ramped):
     taught to be background instead of being left out; cross-entropy and Dice are not halved; and a term is
     added that pushes the strong view away from the least likely classes of the weak one, on labeled scans
     too. Labeled scans have one view here, which stands for both. Its moving average was never used and is
-    left out. A step costs two passes of the whole batch.
+    left out. A step costs two passes of the whole batch, and regions cannot be trained.
 
     Args:
         make_net: returns a fresh network.
@@ -46,6 +50,7 @@ class FixMatch(Ramped):
     """
 
     views = ("weak", "strong")
+    regions = True
 
     def __init__(
         self,
@@ -71,12 +76,24 @@ class FixMatch(Ramped):
             taught = self.net(batch.x_u["weak"]).logits
         n = len(batch.x_l)
         logits = self.net(torch.cat([batch.x_l, batch.x_u["strong"]])).logits
-        consistency = confident_pseudo_label(logits[n:], taught, threshold=self.tau)
-        sure = (taught.float().softmax(1).amax(1) >= self.tau).float().mean()
+        consistency = confident_pseudo_label(
+            logits[n:], taught, threshold=self.tau, activation=self.activation
+        )
+        sure = (confidence(taught, self.activation) >= self.tau).float().mean()
         return self.total(self.supervised(logits[:n], batch.y_l), consistency, t, sure=sure)
 
     def released(self, batch: Batch, t: Clock) -> Update:
-        """Two forwards of the whole batch; only the supervised term has a gradient into the weak one."""
+        """Two forwards of the whole batch; only the supervised term has a gradient into the weak one.
+
+        Raises:
+            UsageError: the channels are regions.
+        """
+        if self.activation == "sigmoid":
+            raise UsageError(
+                "fixmatch: the released form cannot train regions",
+                hint="leave out method.options.form=released",
+                code="METHOD_REGIONS",
+            )
         n = len(batch.x_l)
         weak = self.net(torch.cat([batch.x_l, batch.x_u["weak"]])).logits
         strong = self.net(torch.cat([batch.x_l, batch.x_u["strong"]])).logits

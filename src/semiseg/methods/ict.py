@@ -19,7 +19,7 @@ from semiseg.settings.options import Amount, Length, Positive, Share
 
 
 class ICT(Teacher):
-    """A Mean Teacher that is disturbed by mixing pairs of unlabeled scans instead of by noise.
+    """Mean Teacher on mixed pairs of unlabeled scans.
 
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) MSE(softmax student(mix(u0, u1)), mix(q0, q1))`` with
     ``q = softmax teacher(u)`` and ``mix(a, b) = (1 - f) a + f b``, one ``f ~ Beta(alpha, alpha)`` per pair.
@@ -27,6 +27,9 @@ class ICT(Teacher):
     Paper: ICT, Verma et al., IJCAI 2019, arXiv:1903.03825, for segmentation Basak et al., ISBI 2022,
     arXiv:2202.00677.
     Networks: 2 (1 trained). Views: weak. Work: 0.9.
+    Family: Mean teachers.
+
+    A Mean Teacher that is disturbed by mixing pairs of unlabeled scans instead of by noise.
 
     The student sees the labeled scans and the mixtures, half as many as there are unlabeled scans, and never
     an unlabeled scan itself, which is why a step is less work than a supervised one. Probabilities are

@@ -23,7 +23,7 @@ from semiseg.settings.options import Amount, Count, Positive, Share
 
 
 class LowConfidence(Teacher):
-    """A Mean Teacher on unsure voxels only, whose features are also drawn to the prototype of their class.
+    """Mean Teacher on unsure voxels, with class prototypes.
 
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) [mean_A (p - q)^2 + eta mean_A separation(f, mu)]`` with
     p and q the softmax of student and teacher on x_u, ``A = [max p < tau]``, f the features of the student,
@@ -31,6 +31,9 @@ class LowConfidence(Teacher):
 
     Paper: LCC, Gao & Yu, ISBP 2023, doi:10.1109/ISBP57705.2023.10061306.
     Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so). Work: 1.3.
+    Family: Mean teachers.
+
+    A Mean Teacher on unsure voxels only, whose features are also drawn to the prototype of their class.
 
     The opposite choice of UA-MT, which learns where the teacher is sure. There is no public code, and the
     abstract fixes four things only: confidence is the largest probability, sure voxels are left out, a mean

@@ -19,7 +19,7 @@ DiceForm = Literal["la", "acdc", "acdc_released"]
 
 
 class MCNet(Ramped):
-    """One encoder and two or three decoders; each learns from the sharpened predictions of the others.
+    """Decoders learn from each other's sharpened predictions.
 
     ``L = a sum_i Dice(p_i(x_l), y_l) + w(k) sum_{i != j} mean (p_i - q_j)^2`` with all scans in the second
     term, p_i the softmax of decoder i and ``q = p^(1/T) / (p^(1/T) + (1 - p)^(1/T))`` its sharpened form.
@@ -27,6 +27,9 @@ class MCNet(Ramped):
     Paper: MC-Net, Wu et al., MICCAI 2021, doi:10.1007/978-3-030-87196-3_28; MC-Net+, Medical Image Analysis
     2022, doi:10.1016/j.media.2022.102530.
     Networks: 1 (1 trained) and a decoder. Views: weak. Work: 2.2.
+    Family: Several heads or decoders.
+
+    One encoder and two or three decoders; each learns from the sharpened predictions of the others.
 
     The decoders double the resolution in different ways: learned, linear, nearest. Where they disagree the
     network is unsure, and the only way to agree is to be sure. No gradient is stopped. Where a network knows

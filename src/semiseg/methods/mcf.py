@@ -17,7 +17,7 @@ from semiseg.settings.options import Amount, Length, Positive
 
 
 class MCF(TwoNetworks):
-    """Two different networks, corrected where they disagree; the better one teaches the other.
+    """Two different networks correct each other's errors.
 
     ``L_i = (CE + Dice)(p_i(x_l), y_l) + b R_i + w(k) [i loses] mean((p_i - q)^2)(x_u)`` for i = 1, 2, with
     ``R_i = sum(m |p_i - y_l|^2) / (2 sum(m))``, m the labeled voxels where the two predict different classes,
@@ -25,6 +25,9 @@ class MCF(TwoNetworks):
 
     Paper: MCF, Wang, Xiao, Bi, Li & Gao, CVPR 2023, https://github.com/WYC-321/MCF.
     Networks: 2 (2 trained). Views: weak. Work: 2.0.
+    Family: Several networks.
+
+    Two different networks, corrected where they disagree; the better one teaches the other.
 
     The first network is the run's, the second the ``partner``. The published pair is a V-Net and ``resvnet``,
     whose step costs 1.8 times that of the V-Net. Nothing else but dropout makes the two differ: both see the

@@ -14,13 +14,16 @@ from semiseg.settings.options import Count
 
 
 class MeanTeacher(Teacher):
-    """A student trained by gradient; its moving average, the teacher, supplies targets on unlabeled scans.
+    """A moving average of the network teaches it.
 
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) MSE(softmax student(x_u), softmax teacher(x_u + noise))``,
     then ``teacher <- a teacher + (1 - a) student`` with ``a = min(1 - 1/(k+1), decay)``.
 
     Paper: Mean Teacher, Tarvainen & Valpola, NIPS 2017, arXiv:1703.01780.
     Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so). Work: 1.2.
+    Family: Mean teachers.
+
+    A student trained by gradient; its moving average, the teacher, supplies targets on unlabeled scans.
 
     The paper is about classification. This is the segmentation form of UA-MT and SSL4MIS: consistency on
     unlabeled scans only, EMA counter before its increment, batch-norm buffers not averaged.

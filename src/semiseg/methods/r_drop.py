@@ -13,13 +13,16 @@ from semiseg.settings.options import Amount
 
 
 class RDrop(TwoNetworks):
-    """Two networks whose class probabilities on unlabeled scans must be the same, by divergence.
+    """Two networks must give the same class probabilities.
 
     ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) 0.5 (KL(p_1 || p_2) + KL(p_2 || p_1))(x_u)`` for i = 1, 2.
     KL is averaged over voxels and classes; each network has its own gradient of the term that they share.
 
     Paper: R-Drop, Wu et al., NeurIPS 2021, arXiv:2106.14448.
     Networks: 2 (2 trained). Views: weak. Work: 2.0.
+    Family: Several networks.
+
+    Two networks whose class probabilities on unlabeled scans must be the same, by divergence.
 
     The paper compares two dropout passes of one network. This is the form of SSL4MIS, which has two networks
     instead and a weight of 4.

@@ -19,7 +19,7 @@ Study = Generator[Update, None, Tensor]
 
 
 class Reciprocal(Method):
-    """A student that learns from pseudo-labels alone; its teacher learns from labels and from its success.
+    """The teacher learns from how well its pseudo-labels teach.
 
     ``L_S = CE(S(x_u), y')`` with ``y' = argmax T(x_u)``, then ``L_T = h CE(T(x_u), y') + CE(T(x_l), y_l)``.
     The feedback ``h = lr <grad L_S, grad CE(S'(x_l), y_l)>``, S' the student after its step, is how much that
@@ -28,6 +28,9 @@ class Reciprocal(Method):
     Paper: Reciprocal Learning, Zeng et al., MICCAI 2021, for the journal Medical Physics 2023,
     doi:10.1002/mp.15923.
     Networks: 2 (2 trained). Views: weak. Work: 2.0.
+    Family: Several networks.
+
+    A student that learns from pseudo-labels alone; its teacher learns from labels and from its success.
 
     The first-order form of Meta Pseudo Labels (arXiv:2003.10580), with hard pseudo-labels on every voxel. The
     teacher makes them from the first step and so must be trained before: the stage ``pretrain`` is that, on

@@ -25,7 +25,7 @@ def adam_of_the_critic(critic: nn.Module) -> torch.optim.Optimizer:
 
 
 class SASSNet(Method):
-    """A network that also measures distances, and a critic that tells from these which scans have labels.
+    """Distance maps, and a critic that compares their shapes.
 
     ``L = Dice(p(x_l), y_l) + b MSE(z(x_l), g) + w(k) CE(critic(z(x_u), x_u), labeled)``, then the critic
     learns ``CE(critic(z(x), x), labeled or not)`` on all scans; p is the softmax of the foreground classes, z
@@ -33,6 +33,9 @@ class SASSNet(Method):
 
     Paper: SASSNet, Li, Zhang & He, MICCAI 2020, arXiv:2007.10732.
     Networks: 1 (1 trained) and a critic. Views: weak. Work: 1.3.
+    Family: Adversarial.
+
+    A network that also measures distances, and a critic that tells from these which scans have labels.
 
     The critic has its own Adam at a constant rate; its passes are not part of the work (on the published
     V-Net they are 0.5 more). As in the code, the network is in train mode when it tries to fool the critic,

@@ -25,7 +25,7 @@ class Corrections(NamedTuple):
 
 
 class SDCL(BCP, Pair):
-    """BCP with two different students; where they disagree they review the labels and forget what is wrong.
+    """BCP with two students that review and unlearn errors.
 
     ``L_i = BCP_i + sum_x [a mean_D w |p_i - t|^2 / K + b mean_W w CE(p_i, 1/K)]`` for the students i = 1, 2
     over both kinds x of pasted images, t their labels with the weight w (1, or that of the teacher's), D the
@@ -33,6 +33,9 @@ class SDCL(BCP, Pair):
 
     Paper: SDCL, Song & Wang, MICCAI 2024, arXiv:2409.16728.
     Networks: 3 (2 trained). Views: weak. Work: 2.3.
+    Family: Views and mixing.
+
+    BCP with two different students; where they disagree they review the labels and forget what is wrong.
 
     Two students of different architecture, a V-Net and ``resvnet`` as published, learn from the same pasted
     images and from one teacher, the average of the first student; see ``bcp`` for images, stages and the

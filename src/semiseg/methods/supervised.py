@@ -11,12 +11,15 @@ from semiseg.losses import dice_ce
 
 
 class Supervised(Method):
-    """Cross-entropy plus Dice on labeled scans, nothing else.
+    """Learn from the labeled scans alone.
 
     ``L = 0.5 (CE + Dice)(net(x_l), y_l)``
 
     Paper: V-Net, Milletari et al., 3DV 2016, arXiv:1606.04797.
     Networks: 1 (1 trained). Views: none. Work: 1.0.
+    Family: Baselines.
+
+    Cross-entropy plus Dice on labeled scans, nothing else.
 
     The lower bound of every comparison, and with all labels (``--labeled`` left out) the upper bound. If
     unlabeled scans do not help on your data, this is how you learn it. Network, Dice term and cross-entropy

@@ -26,7 +26,7 @@ ROLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 class TCSM(MeanTeacher):
-    """A Mean Teacher that must answer alike for a scan and for the same scan turned, flipped and scaled.
+    """Mean Teacher that agrees under rotation, flip and scale.
 
     ``L = CE(student(x_l), y_l) + w(k) mean(v (softmax student(x) - softmax T^-1(teacher(T(x + noise))))^2)``
     on labeled and unlabeled x, with T drawn for each sample: one of the grid's symmetries, then a scaling by
@@ -34,6 +34,9 @@ class TCSM(MeanTeacher):
 
     Paper: TCSM, Li et al., IEEE TNNLS 2021, arXiv:1903.00348.
     Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so). Work: 1.3.
+    Family: Mean teachers.
+
+    A Mean Teacher that must answer alike for a scan and for the same scan turned, flipped and scaled.
 
     This is the paper's method. The released trainer computes both outputs of the consistency term without a
     gradient, so that its student learns from labels alone: ``weight=0`` is the same and says so. It also

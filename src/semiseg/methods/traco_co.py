@@ -15,14 +15,13 @@ from semiseg.losses import dice_loss, regional_cross_entropy, saddle_entropy, tr
 from semiseg.losses.regional import Negative
 from semiseg.losses.translation import Form, Pair
 from semiseg.methods._bases import TwoNetworks
-from semiseg.methods.parts.boxes import draw_columns
-from semiseg.methods.parts.crops import overlap
+from semiseg.methods.parts.boxes import draw_columns, overlap
 from semiseg.schedules import consistency_ramp
 from semiseg.settings.options import Amount, Length, Share
 
 
 class TraCoCo(TwoNetworks):
-    """Co-training in which the prediction for a voxel must not depend on what else the crop shows.
+    """Two networks; overlapping crops must agree.
 
     ``L_i = S(p_i(x_l), y_l) + w(k) [C(p_i(x_u), p_j(x_u)) + m KL(p_i(x') || p_i(x)) + e R(p_i(x), p_i(x'))]``
     for i = 1, 2 and j = 3 - i, x and x' two crops of all scans, KL and R over the voxels that both show,
@@ -31,6 +30,9 @@ class TraCoCo(TwoNetworks):
 
     Paper: TraCoCo, Liu, Tian, Wang, Chen, Liu, Belagiannis & Carneiro, 2022, arXiv:2203.14523.
     Networks: 2 (2 trained). Views: weak, shifted. Work: 6.7.
+    Family: Several networks.
+
+    Co-training in which the prediction for a voxel must not depend on what else the crop shows.
 
     The crops overlap by half an edge at least, on either side of one another; the published second one lies
     before the first in every axis. CutMix has boxes of full depth and takes labeled scans as partners, too,

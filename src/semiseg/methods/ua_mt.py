@@ -17,7 +17,7 @@ from semiseg.settings.options import Length
 
 
 class UAMT(MeanTeacher):
-    """A Mean Teacher whose consistency counts only where T noisy passes of the teacher agree.
+    """Mean Teacher with consistency where the teacher is sure.
 
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) sum(m D) / (K sum(m))`` with D the squared difference of
     the two softmax maps, ``m = [U < H(k)]``, U the entropy of the mean of T passes of the teacher and
@@ -25,6 +25,9 @@ class UAMT(MeanTeacher):
 
     Paper: UA-MT, Yu et al., MICCAI 2019, arXiv:1907.07034.
     Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so). Work: 2.5.
+    Family: Mean teachers.
+
+    A Mean Teacher whose consistency counts only where T noisy passes of the teacher agree.
 
     The target is one further noisy pass, not the mean of the T. These run two at a time, as published, since
     batch norm sees who shares a pass. The network needs dropout for the passes to differ by more than noise;

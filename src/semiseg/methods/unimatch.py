@@ -12,15 +12,14 @@ from torch import Tensor, nn
 from semiseg.core import IGNORE, Batch, Clock, Method, NetFactory, Update
 from semiseg.losses import dice_ce, dice_loss
 from semiseg.methods.ac_mt.prototypes import has_batch_norm
-from semiseg.methods.parts.branches import require_split
+from semiseg.methods.parts.branches import Streams, require_split
 from semiseg.methods.parts.cutmix import Taught, draw_boxes, paste
 from semiseg.methods.parts.mixing import groups, half
-from semiseg.methods.parts.streams import Streams
 from semiseg.settings.options import Amount, Share
 
 
 class UniMatch(Method):
-    """Sure classes of the weak view teach two cut-mixed strong views, and a stream with channels dropped.
+    """The weak view teaches strong views and dropped features.
 
     ``L = 1/2 [L_x + a D(p(s1), q1; c1 >= tau) + a D(p(s2), q2; c2 >= tau) + b D(p_drop(w), q; c >= tau)]``
     with ``L_x = 0.5 (CE + Dice)(p(x_l), y_l)``, D the Dice loss of sure voxels, q and c class and confidence
@@ -29,6 +28,9 @@ class UniMatch(Method):
 
     Paper: UniMatch, Yang, Qi, Feng, Zhang & Shi, CVPR 2023, arXiv:2208.09910.
     Networks: 1 (1 trained). Views: weak, strong, strong2. Work: 2.7.
+    Family: Views and mixing.
+
+    Sure classes of the weak view teach two cut-mixed strong views, and a stream with channels dropped.
 
     The medical form of the authors' code, which is for 2D slices: the unlabeled terms are Dice alone, where
     natural images have cross-entropy (``unlabeled_loss="ce"``). In 3D boxes are cut along all three axes.

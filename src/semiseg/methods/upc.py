@@ -15,7 +15,7 @@ from semiseg.settings.options import Amount, Length, Share
 
 
 class UPC(Teacher):
-    """Pseudo-labels of a mean teacher, weighted voxel by voxel by how well the student agrees with it.
+    """Pseudo-labels of a teacher, weighted by agreement.
 
     ``L = 0.5 (CE + Dice)(student(x_l + noise), y_l) + w(k) [mean(CE(p, argmax q) exp(-KL)) + mean(KL)]`` with
     ``p = softmax student(x + noise)``, ``q = softmax teacher(x)``, ``KL = KL(q || p)`` per voxel, over all
@@ -23,6 +23,9 @@ class UPC(Teacher):
 
     Paper: UPC, Lu et al., Biomedical Signal Processing and Control 2023, doi:10.1016/j.bspc.2022.104203.
     Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so). Work: 1.3.
+    Family: Mean teachers.
+
+    Pseudo-labels of a mean teacher, weighted voxel by voxel by how well the student agrees with it.
 
     The released script does not train this unless a flag is set: without it, a fixed threshold selects the
     pseudo-labels, which is what the paper argues against. ``pseudo_label="threshold"`` is that form.

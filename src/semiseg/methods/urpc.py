@@ -37,7 +37,7 @@ _PERTURBATIONS: dict[str, Sequence[Perturbation]] = {
 
 
 class URPC(Ramped):
-    """One network that predicts from four resolutions of its decoder, which are drawn to their mean.
+    """Predictions at four resolutions must agree.
 
     ``L = mean_s 0.5 (CE + Dice)(p_s(x_l), y_l) + w(k) mean_s C_s(x_u)`` with ``C_s = mean((m - p_s)^2
     exp(-D_s)) / mean(exp(-D_s)) + mean(D_s)``, m the mean of the softmax p_s of all scales s at full
@@ -46,6 +46,9 @@ class URPC(Ramped):
     Paper: URPC, Luo et al., Medical Image Analysis 2022, doi:10.1016/j.media.2022.102517; first MICCAI 2021,
     arXiv:2012.07042.
     Networks: 1 (1 trained) with three more heads. Views: weak. Work: 1.0.
+    Family: Several heads or decoders.
+
+    One network that predicts from four resolutions of its decoder, which are drawn to their mean.
 
     Voxels where a scale is far from the mean count less, and one pass is enough to find them. The gradient
     flows through all of it. What the heads of the coarser resolutions see is disturbed in training; the way

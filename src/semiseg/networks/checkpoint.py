@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pickle
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from semiseg.errors import UsageError
@@ -80,6 +83,38 @@ def load(path: Path, kind: str) -> dict[str, Any]:
             code="BAD_CHECKPOINT",
         )
     return dict(content)
+
+
+def load_tensors(path: Path) -> Any:
+    """The content of a file that others wrote with torch: tensors, numbers and texts, read onto the CPU.
+
+    Numbers of NumPy, which nnU-Net logs, are let in; they hold bytes and a type, and run nothing.
+
+    Raises:
+        UsageError: it is damaged, or holds something else, which is not run.
+    """
+    try:
+        with _numpy_numbers():
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise UsageError(
+            f"{path} cannot be read as tensors, numbers and texts ({_why(error)})",
+            hint="it is damaged, or holds objects, which are not loaded here: save its state_dict alone",
+            code="BAD_CHECKPOINT",
+        ) from None
+
+
+@contextlib.contextmanager
+def _numpy_numbers() -> Iterator[None]:
+    allow = getattr(torch.serialization, "safe_globals", None)
+    if allow is None:  # of torch 2.4: files without such numbers are read all the same
+        yield
+        return
+    scalar: Any = np.float64(0).__reduce__()[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    kinds = [np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "bool"))]
+    with allow([*kinds, *((scalar, name) for name in names)]):
+        yield
 
 
 def sha256(path: Path) -> str:

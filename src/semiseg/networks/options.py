@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, nearest
 
 MONAI = "monai:"
 """What the names of networks of MONAI begin with. MONAI is an extra, and is imported for them only."""
@@ -24,7 +23,7 @@ def check_options(
     wrong = sorted(set(options) - set(allowed))
     if not wrong:
         return
-    near = difflib.get_close_matches(wrong[0], allowed, n=1, cutoff=0.5)
+    near = nearest(wrong[0], allowed, n=1)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     raise UsageError(
         f"network {name!r} has no option {', '.join(map(repr, wrong))}.{guess}",

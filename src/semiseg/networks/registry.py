@@ -12,7 +12,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,6 +180,8 @@ class Factory:
     """As there."""
     checkpointing: bool = False
     """See :mod:`semiseg.networks.checkpointing`; it is of the training, so no network remembers it."""
+    start: Callable[[nn.Module], None] | None = None
+    """Writes the first weights into each network of the run's kind, instead of random ones."""
 
     def __call__(
         self, heads: Mapping[str, int] | None = None, *, network: str | None = None, **options: Any
@@ -203,6 +205,8 @@ class Factory:
             patch=self.patch,
             options=chosen["options"],
         )
+        if self.start is not None and chosen["name"] == self.name:
+            self.start(net)
         if self.checkpointing:
             from semiseg.networks.checkpointing import checkpoint_blocks
 

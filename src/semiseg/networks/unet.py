@@ -208,5 +208,5 @@ def _check_sizes(
         problems.append(f"up must be 'transposed', 'linear' or 'nearest', got {up!r}")
     if problems:
         raise UsageError(
-            f"UNet cannot be built: {'; '.join(problems)}", hint="mend the network part of the plan"
+            f"UNet cannot be built: {'; '.join(problems)}", hint="fix the network part of the plan"
         )

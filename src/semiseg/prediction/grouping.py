@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semiseg.dataset.adopt.listing import Entry
+from semiseg.dataset.adopt.listing import FoundFile
 from semiseg.dataset.adopt.names import (
     MODALITIES,
     beside_sequence,
@@ -35,12 +35,15 @@ class Group:
     """The files of one scan in the order of the model's channels, or why it cannot be predicted."""
 
     name: str
-    entries: tuple[Entry, ...]
+    entries: tuple[FoundFile, ...]
     error: DataError | None = None
 
 
 def group(
-    entries: Sequence[Entry], channels: Sequence[str], numbers: Sequence[int] | None = None, home: str = ""
+    entries: Sequence[FoundFile],
+    channels: Sequence[str],
+    numbers: Sequence[int] | None = None,
+    home: str = "",
 ) -> list[Group]:
     """The scans that the entries make up, and what cannot be one.
 
@@ -60,7 +63,7 @@ def group(
     left = {id(entry) for entry in others}
     used = [entry for entry in entries if id(entry) not in left]
     names = {e.shown: _safe(e.key or home) for e in used} if flat else case_ids(used)[0]
-    cases: dict[str, list[Entry]] = defaultdict(list)
+    cases: dict[str, list[FoundFile]] = defaultdict(list)
     for entry in used:
         cases[names[entry.shown]].append(entry)
     alone = [entry for entry in others if not any(_same_case(entry, scan) for scan in used)]
@@ -83,13 +86,13 @@ def _safe(stem: str) -> str:
     return stem if printable(stem) == stem else clean_id(stem)
 
 
-def _number_single(entries: Sequence[Entry], flat: bool) -> dict[int, DataError]:
+def _number_single(entries: Sequence[FoundFile], flat: bool) -> dict[int, DataError]:
     """Numbers at the ends of names, for one channel: ``_0000`` alone is its number, others number scans.
 
     Returns:
         id of an entry -> why it is neither: several numbers of several names look like channels.
     """
-    found: dict[tuple[tuple[str, ...], str], dict[int, Entry]] = defaultdict(dict)
+    found: dict[tuple[tuple[str, ...], str], dict[int, FoundFile]] = defaultdict(dict)
     for entry in entries:
         if match := _NUMBER.fullmatch(entry.stem):
             found[entry.folders, match[1]][int(match[2])] = entry
@@ -118,7 +121,7 @@ def _key(name: str, flat: bool) -> tuple[str, str | None]:
     return (name if flat else taken.key), taken.modality
 
 
-def _name_single(entries: Sequence[Entry], channel: str) -> list[Entry]:
+def _name_single(entries: Sequence[FoundFile], channel: str) -> list[FoundFile]:
     """Settle keys for a model of one channel; returns the entries whose names say another one."""
     others = [e for e in entries if e.channel in MODALITIES and _contradicts(MODALITIES[e.channel], channel)]
     left = {id(entry) for entry in others}
@@ -142,8 +145,8 @@ def _contradicts(said: str, wanted: str) -> bool:
 
 
 def _name_channels(
-    entries: Sequence[Entry], channels: Sequence[str], numbers: Sequence[int] | None, flat: bool
-) -> list[Entry]:
+    entries: Sequence[FoundFile], channels: Sequence[str], numbers: Sequence[int] | None, flat: bool
+) -> list[FoundFile]:
     """Settle key and channel of each entry; returns the entries of channels that the model does not have."""
     place = {number: channels[k] for k, number in enumerate(numbers or range(len(channels)))}
     index = {number: str(list(place).index(number)) for number in place}
@@ -164,7 +167,7 @@ def _name_channels(
     return others
 
 
-def _said(entry: Entry, known: Mapping[tuple[str, ...], str], flat: bool) -> str | None:
+def _said(entry: FoundFile, known: Mapping[tuple[str, ...], str], flat: bool) -> str | None:
     """The channel that the names of file and folder say; its words leave key and folders."""
     if found := take_channel(entry.stem, known):
         rest, channel = _without_views(*found)
@@ -188,30 +191,30 @@ def _without_views(rest: str, channel: str) -> tuple[str, str]:
     return (rest if left == "_".join(words(rest, keep_case=True)) else left), said
 
 
-def _same_case(entry: Entry, other: Entry) -> bool:
+def _same_case(entry: FoundFile, other: FoundFile) -> bool:
     return _case(entry) == _case(other)
 
 
-def _case(entry: Entry) -> tuple[tuple[str, ...], str, str]:
+def _case(entry: FoundFile) -> tuple[tuple[str, ...], str, str]:
     return entry.folders, entry.part, take_apart(entry.stem).key
 
 
-def _tell_left_out(others: Sequence[Entry], channels: Sequence[str]) -> None:
+def _tell_left_out(others: Sequence[FoundFile], channels: Sequence[str]) -> None:
     if others:
         said = sorted({MODALITIES.get(e.channel or "", e.channel or "") for e in others})
         text = "left out %d files of other channels (%s): the model wants %s"
         _log.warning(text, len(others), ", ".join(said), ", ".join(channels))
 
 
-def _singles(name: str, found: list[Entry], odd: Mapping[int, DataError]) -> list[Group]:
+def _singles(name: str, found: list[FoundFile], odd: Mapping[int, DataError]) -> list[Group]:
     error = odd.get(id(found[0]))
     if error is not None:
         return [Group(name, tuple(found), error)]
     return [Group(name, (entry,)) for entry in found]
 
 
-def _several(name: str, found: list[Entry], channels: Sequence[str]) -> Group:
-    by: dict[str | None, list[Entry]] = defaultdict(list)
+def _several(name: str, found: list[FoundFile], channels: Sequence[str]) -> Group:
+    by: dict[str | None, list[FoundFile]] = defaultdict(list)
     for entry in found:
         by[entry.channel].append(entry)
     wanted = [str(k) for k in range(len(channels))]
@@ -235,7 +238,9 @@ def _several(name: str, found: list[Entry], channels: Sequence[str]) -> Group:
     return Group(name, tuple(by[word][0] for word in wanted))
 
 
-def _may_hold_all(entry: Entry, by: Mapping[str | None, list[Entry]], channels: Sequence[str]) -> bool:
+def _may_hold_all(
+    entry: FoundFile, by: Mapping[str | None, list[FoundFile]], channels: Sequence[str]
+) -> bool:
     """A color picture for three channels, or a NIfTI file that may have a frame for each."""
     file = entry.source.path.name.lower()
     color = len(channels) == 3 and file.endswith(PHOTO_ENDINGS)
@@ -243,13 +248,13 @@ def _may_hold_all(entry: Entry, by: Mapping[str | None, list[Entry]], channels: 
     return entry.source.series is None and (color or frames)
 
 
-def _is_4d(entry: Entry) -> bool:
+def _is_4d(entry: FoundFile) -> bool:
     from semiseg.dataset.adopt.looks import look
 
     return look(entry.source).frames > 1
 
 
-def _other_channels(name: str, found: Sequence[Entry], channels: Sequence[str]) -> DataError:
+def _other_channels(name: str, found: Sequence[FoundFile], channels: Sequence[str]) -> DataError:
     said = ", ".join(sorted({MODALITIES.get(e.channel or "", e.channel or "") for e in found}))
     why = f"its name says {said}, the model wants {', '.join(channels)}"
     return _error(name, found, why, "CHANNELS")
@@ -260,7 +265,7 @@ def same_names(name: str, count: int, files: Sequence[Path]) -> DataError:
     return _refusal(name, files, f"{count} scans have this name", "SAME_NAME")
 
 
-def _error(name: str, entries: Sequence[Entry], why: str, code: str) -> DataError:
+def _error(name: str, entries: Sequence[FoundFile], why: str, code: str) -> DataError:
     return _refusal(name, [entry.source.path for entry in entries], why, code)
 
 

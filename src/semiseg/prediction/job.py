@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from semiseg import images
 from semiseg.__about__ import __version__
-from semiseg.drawing.palette import of_classes
 from semiseg.errors import DeviceError, SemisegError, UsageError
 from semiseg.images.grid import Grid
 from semiseg.machine.files import printable, require_writable, write_json
 from semiseg.prediction.assembly import Assembly
+from semiseg.prediction.calibration import of_model
+from semiseg.prediction.doubt import Doubt
+from semiseg.prediction.looks import picture_of
 from semiseg.prediction.model import Model, PreparedScan
 from semiseg.prediction.record import (
-    CaseResult,
+    CaseOutcome,
     Outputs,
-    class_sizes,
     grid_dict,
     inputs_state,
     is_complete,
@@ -33,7 +33,14 @@ from semiseg.prediction.record import (
     unlike_in,
     versions,
 )
-from semiseg.prediction.scans import Scan, stem_of
+from semiseg.prediction.results import (
+    WRITERS,
+    Finished,
+    Wanted,
+    require_dicom,
+    require_forms,
+)
+from semiseg.prediction.scans import InputScan, stem_of
 from semiseg.preparation.unlike import Unlike, unlike
 
 log = logging.getLogger("semiseg.prediction")
@@ -48,7 +55,7 @@ _FILE_NAME = re.compile(r"\.[A-Za-z]{2,4}$")
 class Task:
     """A scan and where its results go."""
 
-    scan: Scan
+    scan: InputScan
     outputs: Outputs
 
 
@@ -60,6 +67,8 @@ class Ready(NamedTuple):
     meta: dict[str, Any]
     unlike: list[Unlike]
     """In what it is unlike the training scans."""
+    picture: NDArray[Any] | None = None
+    """What an overlay shows of it."""
 
 
 class Inferred(NamedTuple):
@@ -71,19 +80,26 @@ class Inferred(NamedTuple):
     unlike: list[Unlike]
     began: float
     """When they began."""
+    doubt: Doubt
+    """What the probabilities say of their own worth."""
+    picture: NDArray[Any] | None = None
 
 
-class Job:
+class PredictionJob:
     """A model with its options, applied to many scans.
 
     Args:
         model: with its final settings.
-        uncertainty: also write entropy maps.
+        wanted: the files to write of each scan.
+
+    Raises:
+        UsageError: files that this model cannot give.
     """
 
-    def __init__(self, model: Model, uncertainty: bool) -> None:
+    def __init__(self, model: Model, wanted: Wanted) -> None:
+        require_forms(wanted, model)
         self.model = model
-        self.uncertainty = uncertainty
+        self.wanted = wanted
         self.channels = [channel.name for channel in model.plan.channels]
         self.device = str(model.device)
         self.model_dict: dict[str, Any] = {"id": model.id, "members": [dict(m.source) for m in model.members]}
@@ -92,18 +108,26 @@ class Job:
             "precision": model.precision,
             "mirrored_axes": [list(model.mirrored(member)) for member in model.members],
         }
+        sources = self.model_dict["members"]
+        self.calibration, self.not_calibrated = of_model(sources, self.options)
         plans = [member.plan for member in model.members]
         self.plan = next((plan for plan in plans if plan.seen is not None), model.plan)
         if self.plan.seen is None:
             log.debug("the plan does not tell what its training scans look like: no scan is compared")
 
-    def lay_out(self, scans: Sequence[Scan], inputs: Path, output: Path) -> list[Task]:
+    def lay_out(self, scans: Sequence[InputScan], inputs: Path, output: Path) -> list[Task]:
         """Say where each result goes.
 
         Raises:
             UsageError: one output file for several scans, or a place where inputs would be overwritten.
         """
         single = images.ending_of(output) is not None and not output.is_dir()
+        if single and self.wanted.to:
+            raise UsageError(
+                f"output {output} is one file, and --to asks for files of its own names",
+                hint="give -o a folder, or leave out --to",
+                code="CONTRADICTION",
+            )
         if single and len(scans) != 1:
             raise UsageError(
                 f"output {output} is one file, the input holds {len(scans)} scans", hint="give -o a folder"
@@ -138,13 +162,13 @@ class Job:
 
     def skip_finished(
         self, tasks: Sequence[Task], *, overwrite: bool, resume: bool
-    ) -> dict[Task, CaseResult]:
+    ) -> dict[Task, CaseOutcome]:
         """The scans that need no work, because the same model has predicted them in the same way.
 
         Raises:
             UsageError: files are in the way that are not such predictions, and may not be overwritten.
         """
-        skipped: dict[Task, CaseResult] = {}
+        skipped: dict[Task, CaseOutcome] = {}
         foreign: list[str] = []
         if overwrite:
             return skipped
@@ -158,8 +182,14 @@ class Job:
                 foreign.append(str(present[0]))
             elif is_complete(record, outputs, inputs_state(task.scan.files)):
                 written = {kind: str(path) for kind, path in outputs.files().items()}
-                skipped[task] = CaseResult(
-                    task.scan.id, "skipped", 0.0, written, record.get("sizes") or {}, unlike_in(record)
+                skipped[task] = CaseOutcome(
+                    task.scan.id,
+                    "skipped",
+                    0.0,
+                    written,
+                    record.get("sizes") or {},
+                    unlike_in(record),
+                    str(record.get("unit") or ""),
                 )
         if foreign:
             more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
@@ -178,9 +208,18 @@ class Job:
             DataError: a scan that cannot be used.
         """
         image, grid, meta = task.scan.load()
-        return Ready(self.model.prepare(image, grid), grid, meta, unlike(self.plan, image, grid))
+        require_dicom(task.scan.id, self.wanted, meta)
+        if self.wanted.dicom and meta["gantry_tilt_degrees"]:
+            log.warning(
+                "%s: its slices are tilted by %.1f degrees: programs that build an upright volume misplace "
+                "its DICOM results; those that show slices do not",
+                task.scan.id,
+                meta["gantry_tilt_degrees"],
+            )
+        picture = picture_of(image, self.plan) if self.wanted.picture else None
+        return Ready(self.model.prepare(image, grid), grid, meta, unlike(self.plan, image, grid), picture)
 
-    def infer(self, task: Task, ready: Callable[[], Ready]) -> Inferred | CaseResult:
+    def infer(self, task: Task, ready: Callable[[], Ready]) -> Inferred | CaseOutcome:
         """The forward passes of one scan, or what went wrong with it.
 
         Args:
@@ -193,29 +232,35 @@ class Job:
         began = time.monotonic()
 
         def work() -> Inferred:
-            scan, grid, meta, found = ready()
-            return Inferred(self.model.infer(scan, entropy=self.uncertainty), grid, meta, found, began)
+            scan, grid, meta, found, picture = ready()
+            doubt = Doubt(self.model.plan)
+            wanted = self.wanted
+            assembly = self.model.infer(
+                scan, entropy=wanted.uncertainty, probabilities=wanted.probabilities, also=doubt.add
+            )
+            return Inferred(assembly, grid, meta, found, began, doubt, picture)
 
         return self._guarded(task, began, work)
 
-    def finish(self, task: Task, inferred: Inferred | CaseResult) -> CaseResult:
+    def finish(self, task: Task, inferred: Inferred | CaseOutcome) -> CaseOutcome:
         """Post-process and write what :meth:`infer` found, in any thread; a failure is handed on.
 
         Raises:
             DeviceError: as there.
         """
-        if isinstance(inferred, CaseResult):
+        if isinstance(inferred, CaseOutcome):
             return inferred
 
-        def work() -> CaseResult:
+        def work() -> CaseOutcome:
             sizes = self._write(task, inferred)
             written = {kind: str(path) for kind, path in task.outputs.files().items()}
             found = [one.as_dict() for one in inferred.unlike]
-            return CaseResult(task.scan.id, "done", _since(inferred.began), written, sizes, found)
+            seconds, unit = _since(inferred.began), size_unit(inferred.grid)
+            return CaseOutcome(task.scan.id, "done", seconds, written, sizes, found, unit)
 
         return self._guarded(task, inferred.began, work)
 
-    def _guarded(self, task: Task, began: float, work: Callable[[], T]) -> T | CaseResult:
+    def _guarded(self, task: Task, began: float, work: Callable[[], T]) -> T | CaseOutcome:
         """What ``work`` returns, or the scan's failure; what concerns all scans is raised."""
         name = task.scan.id
         try:
@@ -233,20 +278,21 @@ class Job:
 
     def _write(self, task: Task, inferred: Inferred) -> dict[str, float]:
         """All files of one scan or none; the record says ``writing`` until the others are whole."""
-        outputs, grid, meta, began = task.outputs, inferred.grid, inferred.meta, inferred.began
-        found = inferred.assembly.result()
-        sizes = class_sizes(found.labels, self.model.structures, grid)
+        outputs, grid, began = task.outputs, inferred.grid, inferred.began
+        scan = Finished(
+            task.scan.id, inferred.assembly.result(), grid, inferred.meta, self.model, inferred.picture
+        )
+        sizes = scan.sizes
         record = self._record(task, grid) | {
             "sizes": sizes,
             "unit": size_unit(grid),
             "unlike": [one.as_dict() for one in inferred.unlike],
+            **self._trust(inferred.doubt.result()),
         }
         try:
             write_json(outputs.record, record | {"status": "writing"})
-            palette = of_classes(self.model.label_values, self.model.plan.colors)
-            images.write(outputs.labels, found.labels, grid, meta | {"palette": palette})
-            if outputs.entropy is not None and found.entropy is not None:
-                images.write(outputs.entropy, _for_file(found.entropy, outputs.entropy), grid, meta)
+            for kind, path in outputs.files().items():
+                WRITERS[kind](path, scan)
             written = {kind: path.stat().st_size for kind, path in outputs.files().items()}
             write_json(
                 outputs.record, record | {"status": "done", "bytes": written, "seconds": _since(began)}
@@ -278,23 +324,26 @@ class Job:
             **({"spacing": list(grid.spacing)} if grid.unit == "mm" else {}),
         }
 
+    def _trust(self, doubt: dict[str, Any]) -> dict[str, Any]:
+        """How far the prediction doubts itself, and the Dice that is to be expected of it."""
+        if self.calibration is None:
+            told: dict[str, Any] = {"expected_dice": None, "expected_dice_reason": self.not_calibrated}
+        else:
+            told = self.calibration.told(doubt)
+        return {"uncertainty": doubt, **told}
+
     def _is_ours(self, record: dict[str, Any]) -> bool:
         model = record.get("model")
         same = isinstance(model, dict) and model.get("id") == self.model_dict["id"]
         return same and record.get("options") == self.options
 
-    def _outputs(self, scan: Scan, output: Path, single: bool) -> Outputs:
+    def _outputs(self, scan: InputScan, output: Path, single: bool) -> Outputs:
         labels = output if single else output / f"{scan.id}{scan.ending}"
-        return Outputs.place(labels, stem_of(output) if single else scan.id, uncertainty=self.uncertainty)
+        return self.wanted.place(labels, stem_of(output) if single else scan.id)
 
-    def _failed(self, name: str, began: float, error: SemisegError) -> CaseResult:
+    def _failed(self, name: str, began: float, error: SemisegError) -> CaseOutcome:
         told = {key: value for key, value in error.as_dict().items() if key != "ok"}
-        return CaseResult(name, "failed", _since(began), error=told)
-
-
-def _for_file(entropy: NDArray[np.float32], path: Path) -> NDArray[Any]:
-    """Entropy as the format has it: 16 bits in a PNG, black for certain and white for uniform."""
-    return (entropy * 65535).round().astype(np.uint16) if path.suffix == ".png" else entropy
+        return CaseOutcome(name, "failed", _since(began), error=told)
 
 
 def _since(began: float) -> float:

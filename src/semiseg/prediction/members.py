@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from semiseg import networks
 from semiseg.batches import augment
 from semiseg.core import Average
-from semiseg.errors import SemisegError, UsageError
+from semiseg.errors import SemisegError, UsageError, on_one_line
 from semiseg.inference.copies import TOLERANCE, prediction_copy
 from semiseg.machine.files import read_json
 from semiseg.networks import checkpoint
@@ -59,7 +59,7 @@ def trusted(members: Sequence[Member], precision: str) -> tuple[str, dict[int, n
 
 FREE = (
     "dataset", "batch", "foreground", "network", "memory_gb", "reasons", "version", "patch", "channels",
-    "seen",
+    "seen", "terminology",
 )  # fmt: skip
 """Keys of a plan in which the members of an ensemble may differ."""
 
@@ -96,6 +96,29 @@ def digest(network: nn.Module) -> str:
     return found.hexdigest()
 
 
+ENSEMBLE = "cross_validation.json"
+"""In the folder of a cross-validation: names the runs of its folds, which predict together."""
+
+
+def members_of(path: Path) -> list[Path]:
+    """The runs of the cross-validation at ``path``; ``path`` itself where it is none.
+
+    Raises:
+        UsageError: the list is damaged.
+    """
+    file = path / ENSEMBLE
+    if not file.is_file():
+        return [path]
+    try:
+        return [path / str(fold["run"]) for fold in read_json(file)["folds"]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UsageError(
+            f"cannot read {file}: {on_one_line(error)}",
+            hint="give the runs of its folds: -m RUN -m RUN; `train --fold all --resume` writes it anew",
+            code="BAD_RUN",
+        ) from None
+
+
 PREFERRED = ("final.ckpt", "best.ckpt", "last.ckpt")
 """Which checkpoint of a run is its model, best choice first."""
 
@@ -130,7 +153,7 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
         network = _build(content, plan)
         _load_weights(network, predictor_weights(content))
     except (KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:
-        raise _foreign(file, f"{type(error).__name__}: {_one_line(error)}") from None
+        raise _foreign(file, f"{type(error).__name__}: {on_one_line(error)}") from None
     written = checkpoint.sha256(file)
     if _recorded(file) not in (None, written):
         log.warning("%s is not the file that its run wrote: manifest.json has another hash", file)
@@ -285,7 +308,7 @@ def _load_weights(network: nn.Module, weights: dict[str, Tensor]) -> None:
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"its weights do not fit its network ({_one_line(error)})") from None
+        raise ValueError(f"its weights do not fit its network ({on_one_line(error)})") from None
 
 
 def _foreign(file: Path, why: str) -> UsageError:
@@ -294,7 +317,3 @@ def _foreign(file: Path, why: str) -> UsageError:
         hint="it was not written by this version of semiseg; use another checkpoint of the run",
         code="BAD_CHECKPOINT",
     )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

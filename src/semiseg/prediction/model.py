@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from semiseg.core import SegOutput
 from semiseg.errors import UsageError, unknown_name
 from semiseg.images.grid import Grid
 from semiseg.inference.accumulate import Slab
@@ -24,7 +25,7 @@ from semiseg.prediction.members import Member, digest, require_same, trusted
 from semiseg.preparation.forward import preprocess_image
 from semiseg.preparation.geometry import Geometry
 from semiseg.preparation.labels import file_values
-from semiseg.preparation.plan import Plan
+from semiseg.preparation.plan import Plan, Term
 from semiseg.settings.config import InferenceConfig
 from semiseg.settings.resolve import validate
 
@@ -85,26 +86,31 @@ class Model:
         overrides: Mapping[str, Any] | None = None,
         precision: str = "auto",
         allow_code: Collection[str] = (),
+        folds: str | Sequence[int] | None = None,
     ) -> Model:
         """Read a model from run folders, checkpoints or zips; several make an ensemble.
 
         Args:
-            path: a run folder (its ``final`` checkpoint, else ``best``, else ``last``), a ``.ckpt`` file, a
-                ``model.zip`` of ``semiseg export``, or several of them.
+            path: a run folder (its ``final`` checkpoint, else ``best``, else ``last``), the folder of a
+                cross-validation (all of its folds), a ``.ckpt`` file, a ``model.zip`` of ``semiseg export``,
+                a pattern such as ``runs/D/*/labeled-8_fold-*_seed-0``, or several of them.
             device: see :func:`semiseg.machine.hardware.select_device`.
             overrides: keys of the ``inference`` section, over what the run was configured with.
             precision: ``32``, ``bf16`` or ``16``; ``auto`` is what is fastest on the device, if the networks
                 answer there as they do in float32.
             allow_code: modules that may be imported where a checkpoint names a network of other code.
+            folds: folds of the cross-validation that each path is one of: ``all``, ``0,2`` or numbers.
 
         Raises:
             UsageError: missing, damaged or foreign checkpoints, code that is not allowed, or members that do
                 not fit together.
         """
         from semiseg.machine.hardware import native_precision, select_device
-        from semiseg.prediction.members import read_members
+        from semiseg.prediction.ensembles import expanded
+        from semiseg.prediction.members import members_of, read_members
 
-        paths = [path] if isinstance(path, Path | str) else list(path)
+        given = expanded([path] if isinstance(path, Path | str) else list(path), folds)
+        paths = [member for each in given for member in members_of(Path(each))]
         if not paths:
             raise UsageError("no model was given", hint="use -m RUN_FOLDER", code="NO_MODEL")
         where = select_device(device)
@@ -165,6 +171,14 @@ class Model:
         """The patch axes along which the member's mirrored views are averaged: none its training lacked."""
         return member.mirrored if self.settings.mirror else ()
 
+    def with_terminology(self, terms: Mapping[str, Term]) -> Model:
+        """The same model with codes of its classes for DICOM results, over those it has."""
+        members = [
+            m._replace(plan=m.plan.model_copy(update={"terminology": {**m.plan.terminology, **terms}}))
+            for m in self.members
+        ]
+        return replace(self, members=tuple(members))
+
     def with_settings(self, **overrides: Any) -> Model:
         """The same model with other keys of the ``inference`` section.
 
@@ -176,22 +190,63 @@ class Model:
         tree = self.settings.model_dump() | overrides
         return replace(self, settings=validate({"inference": tree}).inference)
 
+    @overload
     def segment(
         self, image: NDArray[Any], grid: Grid, *, probabilities: bool = False, entropy: bool = False
-    ) -> Segmentation:
-        """Predict one scan.
+    ) -> Segmentation: ...
+
+    @overload
+    def segment(
+        self,
+        image: Any,
+        grid: None = None,
+        *,
+        spacing: Sequence[float] | None = None,
+        affine: ArrayLike | None = None,
+        probabilities: bool = False,
+        uncertainty: bool = False,
+    ) -> Any: ...
+
+    def segment(
+        self,
+        image: Any,
+        grid: Grid | None = None,
+        *,
+        spacing: Sequence[float] | None = None,
+        affine: ArrayLike | None = None,
+        probabilities: bool = False,
+        uncertainty: bool = False,
+        entropy: bool = False,
+    ) -> Any:
+        """Predict one image that is in memory.
 
         Args:
-            image: (C, *S), any numeric type, as the files hold it.
-            grid: where the voxels lie.
+            image: an array, a nibabel or a SimpleITK image, or a list of one for each channel; see
+                :func:`semiseg.prediction.arrays.segment`. With ``grid``: (C, *S) as the files hold it.
+            grid: where the voxels of an array lie, as the house's own readers say it.
+            spacing: mm along each axis of an array.
+            affine: (4, 4) index to RAS+ mm of an array, instead of ``spacing``.
             probabilities: also return class probabilities.
-            entropy: also return the uncertainty map.
+            uncertainty: also return the uncertainty map.
+            entropy: the same, with ``grid``.
+
+        Returns:
+            The label map, of the kind that ``image`` is; with probabilities or uncertainty a
+            :class:`semiseg.prediction.arrays.Segmented`; with ``grid`` a :class:`Segmentation`.
 
         Raises:
             DataError: an image that does not fit the plan.
             DeviceError: one window does not fit into memory.
             SemisegError: the network's answer is not finite.
         """
+        if grid is None:
+            from semiseg.prediction.arrays import segment
+
+            doubt = uncertainty or entropy
+            found = segment(
+                self, image, spacing=spacing, affine=affine, probabilities=probabilities, uncertainty=doubt
+            )
+            return found if probabilities or doubt else found.labels
         prepared = self.prepare(image, grid)
         return self.infer(prepared, probabilities=probabilities, entropy=entropy).result()
 
@@ -252,6 +307,21 @@ class Model:
                 if also is not None:
                     also(slab)
         return assembly
+
+    @contextmanager
+    def observed(self, see: Callable[[SegOutput], None]) -> Iterator[None]:
+        """``see`` is given every output of every network while the block lasts, such as for its features."""
+
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            if isinstance(output, SegOutput):
+                see(output)
+
+        handles = [self._copy(member).register_forward_hook(hook) for member in self.members]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def groups(self) -> list[list[Member]]:
         """Members that see the same input through the same windows and mirrors."""

@@ -19,15 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from semiseg import images
+from semiseg.drawing.bar import notebook_bar
 from semiseg.errors import DataError, unknown_name
+from semiseg.images.dicom_results import NEUTRAL
 from semiseg.machine.files import held, write_json
-from semiseg.prediction.job import Job, Ready, Task
+from semiseg.prediction.job import PredictionJob, Ready, Task
 from semiseg.prediction.model import QUALITY, Model
-from semiseg.prediction.record import REPORT_NAME, CaseResult, PredictionReport
-from semiseg.prediction.scans import Scan, find_scans
+from semiseg.prediction.record import REPORT_NAME, CaseOutcome, PredictionReport
+from semiseg.prediction.results import Wanted, forms
+from semiseg.prediction.scans import InputScan, find_scans
+from semiseg.prediction.terminology import read_terminology
+from semiseg.prediction.volumes import VolumeTable
 
 __all__ = [
-    "CaseResult",
+    "CaseOutcome",
     "PredictionReport",
     "predict",
 ]
@@ -46,7 +51,13 @@ def predict(
     device: str = "auto",
     overwrite: bool = False,
     resume: bool = True,
+    to: str | Sequence[str] = (),
+    overlay: bool = False,
     uncertainty: bool = False,
+    save_probabilities: bool = False,
+    volumes: str | Path | None = None,
+    terminology: Mapping[str, Any] | str | Path | None = None,
+    folds: str | Sequence[int] | None = None,
     mirror: bool | None = None,
     quality: str = "balanced",
     precision: str = "auto",
@@ -66,13 +77,26 @@ def predict(
             (its ``imagesTs``), a DICOM file or folder, or a zip of DICOM.
         output: a folder, or one image file when there is one scan. Label maps keep the scan's grid and file
             ending (NIfTI for DICOM); ``CASE.json`` tells how each was made.
-        run: a run folder, a checkpoint, a ``model.zip``, several of them (an ensemble), or a loaded model.
+        run: a run folder, a checkpoint, a ``model.zip``, several of them (an ensemble), a pattern with ``*``
+            that names several, or a loaded model.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; for a model that is not loaded yet.
         overwrite: replace what is there. Otherwise files that we did not write are never touched.
         resume: leave scans that the same model has predicted in the same way; False refuses them.
+        to: forms of the results: ``nifti``, ``dicom-seg``, ``dicom-labelmap``, ``rtstruct`` (of DICOM series)
+            and ``png`` (an overlay); with commas between them, or a list. By default, one label map in the
+            scan's own format.
+        overlay: also write ``CASE_overlay.png``, the most telling slices with outlines.
         uncertainty: also write ``CASE_entropy.nii.gz``: per voxel the entropy of the probabilities over the
             log of the number of classes, from 0 (certain) to 1 (all classes alike); of PNG and BMP scans a
             16-bit PNG, black to white.
+        save_probabilities: also write ``CASE_probabilities.npz``: ``probabilities`` (K, *S) float16 on the
+            scan's voxels, ``names`` of the K classes and ``affine``.
+        volumes: also write this CSV: a row for each scan, a column for each class in mL (of the true voxel
+            volume, also where slices are sheared), mm² of a picture, or pixels.
+        terminology: codes of the classes in DICOM results, over what the model has: as
+            :mod:`semiseg.dataset.terminology` describes them, or a ``dataset.json`` that has them.
+        folds: predict with several folds of a cross-validation, of which ``run`` is one: ``all``, ``0,2`` or
+            a list of numbers.
         mirror: average over views mirrored along the axes that the run's training mirrored, and no others;
             None as the run was configured.
         quality: ``balanced`` (as validated) or ``best`` (with ``mirror``).
@@ -93,16 +117,22 @@ def predict(
         DeviceError: the device is missing, or one window does not fit into its memory.
     """
     began = time.monotonic()
+    progress = progress or notebook_bar("predict")
     if quality not in QUALITY:
         raise unknown_name("quality", quality, QUALITY)
+    wanted = Wanted(forms(to), uncertainty, save_probabilities, overlay)
+    table = None if volumes is None else VolumeTable(Path(volumes), overwrite=overwrite)
     if isinstance(run, Model):
         model = run
     else:
-        model = Model.load(run, device, precision=precision, allow_code=allow_code)
+        model = Model.load(run, device, precision=precision, allow_code=allow_code, folds=folds)
+    if terminology is not None:
+        model = model.with_terminology(read_terminology(terminology, model.structures))
+    tell_neutral(model, wanted)
     changed = QUALITY[quality] | ({} if mirror is None else {"mirror": mirror}) | dict(overrides or {})
     model = model.with_settings(**changed)
     tell_unmirrored(model)
-    job = Job(model, uncertainty)
+    job = PredictionJob(model, wanted)
     inputs, output = Path(inputs), Path(output)
     tasks = job.lay_out(_chosen(find_scans(inputs, job.channels), cases, inputs), inputs, output)
     single = images.ending_of(output) is not None and not output.is_dir()
@@ -110,7 +140,7 @@ def predict(
         results = job.skip_finished(tasks, overwrite=overwrite, resume=resume)
         finished = False
 
-        def done(task: Task, result: CaseResult) -> None:
+        def done(task: Task, result: CaseOutcome) -> None:
             results[task] = result
             if progress is not None:
                 progress(len(results), len(tasks))
@@ -126,6 +156,8 @@ def predict(
             )
             if images.ending_of(output) is None:
                 write_json(output / REPORT_NAME, report.as_dict())
+            if table is not None:
+                table.write(report, list(model.structures))
             tell_unlike(report)
     return report
 
@@ -143,6 +175,17 @@ def tell_unlike(report: PredictionReport) -> None:
             log.warning("%s unlike the training scans in %s, such as %s", count, kind, told)
 
 
+def tell_neutral(model: Model, wanted: Wanted) -> None:
+    """A line where DICOM results name classes of which no code is known."""
+    neutral = [name for name in model.structures if name not in model.plan.terminology]
+    if wanted.dicom and neutral:
+        log.warning(
+            "no DICOM codes for %s: written as %s; `terminology` of dataset.json or --terminology has them",
+            ", ".join(neutral),
+            " ".join(NEUTRAL),
+        )
+
+
 def tell_unmirrored(model: Model) -> None:
     """A line where mirrored views are asked for and some network has never seen any."""
     without = [member for member in model.members if not member.mirrored]
@@ -151,7 +194,7 @@ def tell_unmirrored(model: Model) -> None:
         log.warning("%s trained without mirrored images: no mirrored views are averaged there", who)
 
 
-def _chosen(scans: list[Scan], cases: Collection[str] | None, inputs: Path) -> list[Scan]:
+def _chosen(scans: list[InputScan], cases: Collection[str] | None, inputs: Path) -> list[InputScan]:
     if cases is None:
         return scans
     if missing := sorted(set(cases) - {scan.id for scan in scans}):
@@ -164,11 +207,11 @@ def _chosen(scans: list[Scan], cases: Collection[str] | None, inputs: Path) -> l
     return [scan for scan in scans if scan.id in set(cases)]
 
 
-Done = Callable[[Task, CaseResult], None]
+Done = Callable[[Task, CaseOutcome], None]
 """Told once for each scan, in order, from the thread that called :func:`run_all`."""
 
 
-def run_all(job: Job, tasks: Sequence[Task], ahead: int, done: Done) -> None:
+def run_all(job: PredictionJob, tasks: Sequence[Task], ahead: int, done: Done) -> None:
     """Predict scans. What goes wrong with one of them is in its result and stops no other.
 
     After an interrupt the result that is being written is finished, and told like the others.
@@ -204,9 +247,9 @@ class _Writing:
 
     def __init__(self, done: Done) -> None:
         self._done = done
-        self._waiting: deque[tuple[Task, Future[CaseResult]]] = deque()
+        self._waiting: deque[tuple[Task, Future[CaseOutcome]]] = deque()
 
-    def add(self, task: Task, future: Future[CaseResult]) -> None:
+    def add(self, task: Task, future: Future[CaseOutcome]) -> None:
         self._waiting.append((task, future))
 
     def collect(self, wait_for: int) -> None:
@@ -226,7 +269,9 @@ class _Writing:
         self._waiting.clear()
 
 
-def _prepared(job: Job, tasks: Sequence[Task], ahead: int) -> Iterator[tuple[Task, Callable[[], Ready]]]:
+def _prepared(
+    job: PredictionJob, tasks: Sequence[Task], ahead: int
+) -> Iterator[tuple[Task, Callable[[], Ready]]]:
     """Each task with a call that gives its input (or raises), once; the next ones are being prepared."""
     waiting: deque[tuple[Task, list[Future[Ready]]]] = deque()
     rest = iter(tasks)

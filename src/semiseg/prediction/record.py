@@ -8,14 +8,18 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.__about__ import __version__
+from semiseg.drawing.tabular import Tabular
 from semiseg.images.grid import Grid
 from semiseg.machine.files import read_json
+
+if TYPE_CHECKING:
+    from semiseg.drawing.table import Table
 
 REPORT_NAME = "prediction_report.json"
 
@@ -24,25 +28,17 @@ REPORT_NAME = "prediction_report.json"
 class Outputs:
     """Where one scan's results go."""
 
-    labels: Path
-    entropy: Path | None
+    paths: Mapping[str, Path]
+    """Kind of result (:data:`semiseg.prediction.results.WRITERS`) -> file."""
     record: Path
-
-    @classmethod
-    def place(cls, labels: Path, stem: str, *, uncertainty: bool) -> Outputs:
-        """Beside the label map: ``CASE_entropy.nii.gz`` (``.png`` for pictures) and ``CASE.json``."""
-        folder = labels.parent
-        ending = ".png" if labels.suffix.lower() in (".png", ".bmp") else ".nii.gz"
-        doubt = folder / f"{stem}_entropy{ending}" if uncertainty else None
-        return cls(labels, doubt, folder / f"{stem}.json")
 
     def files(self) -> dict[str, Path]:
         """What is written, the record aside, by kind."""
-        return {"labels": self.labels, **({"entropy": self.entropy} if self.entropy else {})}
+        return dict(self.paths)
 
 
 @dataclass(frozen=True)
-class CaseResult:
+class CaseOutcome:
     """What became of one scan."""
 
     id: str
@@ -53,45 +49,62 @@ class CaseResult:
     """Foreground class -> milliliters (square millimeters for a 2D image, pixels where none has a size)."""
     unlike: list[dict[str, Any]] = field(default_factory=list)
     """In what the scan is unlike the training scans: ``kind``, ``text``, ``value``, ``seen``."""
+    unit: str = ""
+    """Of the sizes: ``mL``, ``mm2`` or ``px``."""
     error: dict[str, Any] | None = None
     """``code``, ``message``, ``hint`` and ``details`` of a failure."""
 
 
 @dataclass(frozen=True)
-class PredictionReport:
+class PredictionReport(Tabular):
     """A finished (or interrupted) prediction of one or many scans."""
 
     output: Path
     model: dict[str, Any]
     options: dict[str, Any]
     device: str
-    cases: list[CaseResult]
+    cases: list[CaseOutcome]
     seconds: float
     interrupted: bool = False
 
     @property
-    def done(self) -> list[CaseResult]:
+    def done(self) -> list[CaseOutcome]:
         """Predicted now."""
         return [case for case in self.cases if case.status == "done"]
 
     @property
-    def skipped(self) -> list[CaseResult]:
+    def skipped(self) -> list[CaseOutcome]:
         """Left as they were, because the same model had predicted them before."""
         return [case for case in self.cases if case.status == "skipped"]
 
     @property
-    def failed(self) -> list[CaseResult]:
+    def failed(self) -> list[CaseOutcome]:
         """Not predicted; each says why."""
         return [case for case in self.cases if case.status == "failed"]
 
     @property
-    def unlike(self) -> dict[str, list[CaseResult]]:
+    def unlike(self) -> dict[str, list[CaseOutcome]]:
         """Kind -> scans that are unlike the training scans in it; now or when they were predicted."""
-        kinds: dict[str, list[CaseResult]] = {}
+        kinds: dict[str, list[CaseOutcome]] = {}
         for case in self.cases:
             for one in case.unlike:
                 kinds.setdefault(one["kind"], []).append(case)
         return kinds
+
+    def tables(self) -> Sequence[Table]:
+        """A row for each scan: what became of it, and how large each class is."""
+        from semiseg.drawing.table import Table, TableCell, heads
+
+        names = list(dict.fromkeys(name for case in self.cases for name in case.sizes))
+        rows = []
+        for case in self.cases:
+            why = str((case.error or {}).get("message", ""))
+            cells = [TableCell(case.id), TableCell(case.status, {"status": case.status}, state=case.status)]
+            sizes = [(name, case.sizes.get(name)) for name in names]
+            cells += [TableCell("" if v is None else f"{v:.4g} {case.unit}", {name: v}) for name, v in sizes]
+            rows.append((*cells, TableCell(why)))
+        counts = f"{len(self.done)} predicted, {len(self.skipped)} already there, {len(self.failed)} failed"
+        return [Table(f"{counts}: {self.output}", heads(("scan", "status", *names, "why")), tuple(rows))]
 
     def as_dict(self) -> dict[str, Any]:
         """The content of ``prediction_report.json``."""
@@ -176,5 +189,5 @@ def class_sizes(
     """
     most = max(value for values in structures.values() for value in values)
     counts = np.bincount(labels.reshape(-1), minlength=most + 1)
-    unit = float(np.prod(grid.spacing)) / (1000.0 if size_unit(grid) == "mL" else 1.0)
+    unit = grid.voxel_size / (1000.0 if size_unit(grid) == "mL" else 1.0)
     return {name: round(float(counts[list(v)].sum()) * unit, 4) for name, v in structures.items()}

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from semiseg import images
 from semiseg.dataset.adopt.draft import Source
-from semiseg.dataset.adopt.listing import Entry, Listing, list_source, without_previews
+from semiseg.dataset.adopt.listing import FoundFile, Listing, list_source, without_previews
 from semiseg.dataset.adopt.looks import load, look
 from semiseg.dataset.adopt.names import folder_role
 from semiseg.dataset.adopt.pairing import without_masks
+from semiseg.dataset.adopt.slices import stack_slices
 from semiseg.dataset.case import Case, load_case, stacked
 from semiseg.dataset.description import FILE, read_description
 from semiseg.errors import DataError, UsageError
@@ -33,6 +34,7 @@ SERIES_WRITTEN_AS = ".nii.gz"
 WRITTEN_AS = {
     ".hdr": ".nii.gz", ".nhdr": ".nrrd", ".mhd": ".mha",
     ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png", ".webp": ".png",
+    ".npy.h5": ".nii.gz", ".h5": ".nii.gz", ".hdf5": ".nii.gz", ".npz": ".nii.gz",
 }  # fmt: skip
 """Label maps keep the ending of their scan, but are never lossy and never in two files."""
 
@@ -40,7 +42,7 @@ _log = logging.getLogger("semiseg.data")
 
 
 @dataclass(frozen=True)
-class Scan:
+class InputScan:
     """One thing to predict.
 
     Attributes:
@@ -60,7 +62,7 @@ class Scan:
     series: tuple[str, ...] = ()
 
 
-def find_scans(inputs: Path, channels: Sequence[str]) -> list[Scan]:
+def find_scans(inputs: Path, channels: Sequence[str]) -> list[InputScan]:
     """The scans at ``inputs``, sorted by id. Scans that will fail are listed too, so none is lost in silence.
 
     Piles are understood as by ``semiseg init``: flat or nested; channels told by ``_0000``, by the words of
@@ -97,16 +99,16 @@ def find_scans(inputs: Path, channels: Sequence[str]) -> list[Scan]:
     return unique([*scans, *broken])
 
 
-def unusable(name: str, files: Sequence[Path], error: DataError) -> Scan:
+def unusable(name: str, files: Sequence[Path], error: DataError) -> InputScan:
     """A scan that is known to fail, listed so that it is told and counted."""
 
     def fail() -> NoReturn:
         raise error
 
-    return Scan(name, tuple(files), "", fail)
+    return InputScan(name, tuple(files), "", fail)
 
 
-def unique(scans: Iterable[Scan]) -> list[Scan]:
+def unique(scans: Iterable[InputScan]) -> list[InputScan]:
     """Sorted by id. Scans of one name would overwrite each other's output: none of them is predicted."""
     scans = list(scans)
     count = Counter(scan.id for scan in scans)
@@ -135,13 +137,16 @@ def _listing(path: Path, channels: Sequence[str]) -> Listing:
     return list_source(path.parent, only=[p for p in beside if images.ending_of(p) is not None])
 
 
-def _scans_only(folder: Path, listing: Listing) -> list[Entry]:
+def _scans_only(folder: Path, listing: Listing) -> list[FoundFile]:
     """The entries that are scans: no masks beside scans, no previews."""
     entries = listing.entries
     if folder_role(folder.name) == "image" or folder.is_file():
-        masks: list[Entry] = []
+        masks: list[FoundFile] = []
     else:
         entries, masks = without_masks(entries)
+    entries, stacked = stack_slices(entries)
+    for text in stacked:
+        _log.info("%s: %s", folder, text)
     entries, previews = without_previews(entries)
     for what, left in (("masks", [mask.shown for mask in masks]), ("pictures beside volumes", previews)):
         if left:
@@ -194,7 +199,7 @@ def _nothing(path: Path) -> DataError:
     )
 
 
-def _scan(found: Group, channels: Sequence[str], root: Path) -> Scan:
+def _scan(found: Group, channels: Sequence[str], root: Path) -> InputScan:
     sources = [entry.source for entry in found.entries]
     files = tuple(file for source in sources for file in _files(source))
     if found.error is not None:
@@ -202,7 +207,7 @@ def _scan(found: Group, channels: Sequence[str], root: Path) -> Scan:
     ending = SERIES_WRITTEN_AS if sources[0].series else images.ending_of(sources[0].path) or ""
     uids = tuple(source.series.uid for source in sources if source.series)
     folders = any(source.series or source.archive for source in sources)
-    return Scan(
+    return InputScan(
         found.name,
         files,
         WRITTEN_AS.get(ending, ending),
@@ -215,7 +220,7 @@ def _scan(found: Group, channels: Sequence[str], root: Path) -> Scan:
 def _files(source: Source) -> tuple[Path, ...]:
     if source.archive is not None:
         return (source.archive.archive,)
-    return source.series.files if source.series is not None else (source.path,)
+    return source.series.files if source.series is not None else source.slices or (source.path,)
 
 
 def _shown(source: Source, root: Path) -> Path:
@@ -237,6 +242,6 @@ def _load(name: str, sources: Sequence[Source], channels: Sequence[str]) -> Load
                 code="CHANNELS",
                 details={"case": name, "files": [printable(str(sources[0].path))]},
             )
-    if all(source.series is None and source.frame is None for source in sources):
+    if all(source.series is None and source.frame is None and not source.slices for source in sources):
         return load_case(Case(name, tuple(source.path for source in sources)), len(channels))
     return stacked(name, [(source.path, load(source)) for source in sources], len(channels))

@@ -116,7 +116,7 @@ def map_array(path: Path) -> NDArray[Any]:
     except (OSError, EOFError, ValueError) as error:
         raise DataError(
             f"cannot map the cached array {path}: {error}",
-            hint="start again, the cache mends itself; for `too many open files` raise `ulimit -n`",
+            hint="start again, the cache repairs itself; for `too many open files` raise `ulimit -n`",
             code="CACHE",
         ) from None
     return array

@@ -149,7 +149,7 @@ def orientation(grid: Grid) -> tuple[Shape, tuple[bool, bool, bool]]:
     if not np.isfinite(found).all() or min(turned_spacing(grid, (0, 1, 2))) <= 0:
         raise DataError(
             f"cannot read an orientation from the affine {grid.affine.tolist()}",
-            hint="mend the file's sform or qform, or use orientation: native in the plan",
+            hint="fix the file's sform or qform, or use orientation: native in the plan",
             code="AFFINE",
         )
     order = np.argsort(found[:, 0])

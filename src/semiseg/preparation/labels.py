@@ -97,7 +97,7 @@ def _undeclared(odd: list[Any], found: list[Any], plan: Plan, case: str) -> Data
         f'if these are the same classes in order, add "label_map": {proposal} to dataset.json '
         "(`semiseg check --fix` writes it)"
         if proposal
-        else "mend the label file, or declare the value under labels in dataset.json"
+        else "fix the label file, or declare the value under labels in dataset.json"
     )
     return DataError(
         f"{where}the label holds {_listed(odd)}, wanted only the declared values {declared}",

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.errors import UsageError
-from semiseg.preparation.fingerprint import CaseFacts, Fingerprint
+from semiseg.preparation.fingerprint import Fingerprint
+from semiseg.preparation.measure import CaseFacts
 from semiseg.preparation.plan import Choice
 
 FEW_SLICES = 16

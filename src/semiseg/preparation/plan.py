@@ -61,6 +61,19 @@ class ChannelPlan(_Frozen):
         return self
 
 
+Code = tuple[str, str, str]
+"""Code value, coding scheme and meaning, such as ``("59652004", "SCT", "Atrium")``."""
+Color = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
+
+
+class Term(_Frozen):
+    """What DICOM calls a class or region: see :mod:`semiseg.dataset.terminology`."""
+
+    category: Code
+    type: Code
+    color: Color | None = None
+
+
 class NetworkPlan(_Frozen):
     """Size of the default network: one entry per resolution stage, the first at full resolution."""
 
@@ -105,8 +118,10 @@ class Plan(_Frozen):
     """Raw value in a file -> declared value, for files with 255 or 1/2/4 (``check --fix`` writes it)."""
     ignore_value: int | None = None
     """The declared value that masks the loss (nnU-Net's ``ignore``), not one of the classes."""
-    colors: dict[str, Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]] = Field(default_factory=dict)
+    colors: dict[str, Color] = Field(default_factory=dict)
     """Class name -> ``#rrggbb`` in which predicted pictures show it; classes without one get usual colors."""
+    terminology: dict[str, Term] = Field(default_factory=dict)
+    """Class or region -> its codes in DICOM results; those without any get neutral ones."""
     patch: tuple[int, ...]
     """Voxels per axis of a training patch: three entries in 3D, two in 2D."""
     batch: int = Field(4, ge=1)
@@ -194,7 +209,7 @@ class Plan(_Frozen):
             )
             raise UsageError(
                 f"plan {path} is not valid: {problems}",
-                hint="delete it and run `semiseg plan` again, or mend the named keys",
+                hint="delete it and run `semiseg plan` again, or fix the named keys",
                 code="PLAN_INVALID",
             ) from None
 

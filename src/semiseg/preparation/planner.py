@@ -155,6 +155,7 @@ def make_plan(
         "label_map": dataset.label_map,
         "ignore_value": dataset.ignore_value,
         "colors": dataset.colors,
+        "terminology": dataset.terminology,
         **{name: choice.value for name, choice in choices.items()},
         "reasons": {
             "dataset": whence,
@@ -242,7 +243,7 @@ def _validated(values: dict[str, Any]) -> Plan:
     if len(values["labels"]) < 2 or len(values["labels"]) > 254:
         raise DataError(
             f"labels names {len(values['labels'])} classes, wanted background and 1 to 253 others",
-            hint="mend labels in dataset.json",
+            hint="fix labels in dataset.json",
             code="LABELS",
         )
     try:
@@ -313,5 +314,5 @@ def invalid(error: ValidationError, where: str) -> UsageError:
     """All that pydantic found wrong, in one error a user can read."""
     problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or where}: {e['msg']}" for e in error.errors())
     return UsageError(
-        f"these choices do not make a plan: {problems}", hint="mend the named keys", code="PLAN_INVALID"
+        f"these choices do not make a plan: {problems}", hint="fix the named keys", code="PLAN_INVALID"
     )

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from semiseg import methods
 from semiseg.dataset.dataset import Dataset
+from semiseg.dataset.public.departures import departures
 from semiseg.dataset.split import Split
+from semiseg.drawing.bar import notebook_bar
 from semiseg.errors import DataError, UsageError
 from semiseg.machine.hardware import cores, select_device
 from semiseg.preparation.plan import Plan
@@ -22,6 +24,7 @@ from semiseg.preparation.store import StoredCase, build_store
 from semiseg.settings import environment
 from semiseg.settings.config import Config
 from semiseg.settings.flags import Settings, configured
+from semiseg.settings.resolve import named_methods
 
 log = logging.getLogger("semiseg.prepare")
 
@@ -56,6 +59,33 @@ class Prepared:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def with_fold_count(dataset: Dataset, config: Config) -> Config:
+    """The configuration with ``data.folds: auto`` replaced by what it means for this dataset.
+
+    Raises:
+        UsageError: the labeled cases are too few for folds.
+    """
+    if config.data.folds != "auto":
+        return config
+    data = config.data.model_copy(update={"folds": dataset.fold_count()})
+    return config.model_copy(update={"data": data})
+
+
+def with_departures(config: Config, dataset: Dataset, *, tell: bool = True) -> Config:
+    """The configuration with a deviation for each thing in which a published protocol is not followed.
+
+    That is what of the data the recipe was not written for, and a method that it does not name. Each is
+    warned of.
+    """
+    told = departures(dataset, config.recipe, config.published)
+    if config.protocol == "paper" and config.method.name not in named_methods(config.recipe):
+        told.append(f"no published setting of {config.method.name} in recipe {config.recipe}")
+    for text in told:
+        if tell and text not in config.deviations:  # which were told of already
+            log.warning(text)
+    return config.model_copy(update={"deviations": tuple(dict.fromkeys((*config.deviations, *told)))})
+
+
 def split_dataset(dataset: Dataset, config: Config) -> Split:
     """The lists of a run.
 
@@ -63,11 +93,13 @@ def split_dataset(dataset: Dataset, config: Config) -> Split:
         UsageError: a number of labels or a fold that does not fit.
         DataError: no labeled case at all, or broken lists.
     """
+    data = with_fold_count(dataset, config).data
     split = dataset.split(
-        config.data.labeled,
-        config.data.fold,
+        data.labeled,
+        data.fold,
         config.train.seed,
-        labeled_patients=config.data.labeled_patients,
+        labeled_patients=data.labeled_patients,
+        folds=None if data.folds == "auto" else data.folds,
     )
     if not split.labeled:
         raise DataError(
@@ -90,6 +122,9 @@ def plan_for(
 ) -> Plan:
     """The plan of a run: from a file, or made from the data with the configuration's overrides.
 
+    Folds of a cross-validation share voxels, patch and network, so that they can be compared and predict
+    together: those of a run on all labeled cases. Their gray values are measured on their own cases.
+
     ``progress`` is told (scans measured, all scans).
 
     Raises:
@@ -98,7 +133,7 @@ def plan_for(
     wanted = {key: value for key, value in config.plan.model_dump().items() if value is not None}
     if file is None:
         wanted.setdefault("networks", methods.memory(config.method.name))
-        return make_plan(
+        plan = make_plan(
             dataset,
             split,
             device=device,
@@ -107,12 +142,28 @@ def plan_for(
             progress=progress,
             **wanted,
         )
+        if not split.held_out:
+            return plan
+        data = config.data.model_copy(update={"fold": 0, "folds": None})
+        config = config.model_copy(update={"data": data})
+        split = split_dataset(dataset, config)
+        whole = plan_for(dataset, split, config, device=device, workers=workers, progress=progress)
+        return of_a_fold(whole, plan)
     file = Path(file)
     plan = Plan.load(file)
     require_same_data(plan, dataset, file)
     if wanted:
         log.warning("%s is used as it stands: plan.%s ignored", file, ", plan.".join(wanted))
     return plan
+
+
+def of_a_fold(whole: Plan, own: Plan) -> Plan:
+    """The plan ``whole`` of all labeled cases, with the gray values of a fold's own cases."""
+    reasons = {key: own.reasons[key] for key in ("dataset", "channels") if key in own.reasons}
+    shared = "voxels, patch and network are those of a training on all labeled cases, for all folds"
+    reasons["dataset"] = f"{reasons.get('dataset', '')}; {shared}"
+    update: dict[str, Any] = {"channels": own.channels, "seen": own.seen}
+    return whole.model_copy(update={**update, "reasons": {**whole.reasons, **reasons}})
 
 
 def require_same_data(plan: Plan, dataset: Dataset, file: Path) -> None:
@@ -200,6 +251,8 @@ def plan_dataset(
     )
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     device, workers = _means(device, workers)
+    with_departures(config, opened)
+    progress = progress or notebook_bar("plan")
     split = split_dataset(opened, config)
     return Planned(
         split,

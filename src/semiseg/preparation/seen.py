@@ -84,16 +84,22 @@ class Band(_Frozen):
         low, middle, high = (math.log(max(value, TINY)) for value in (self.low, self.middle, self.high))
         return Band(low=low, middle=middle, high=high)
 
-    def limits(self, count: int, least: float) -> tuple[float, float]:
-        """Where a scan begins to be unlike ``count`` others; at least ``least`` (and more) beyond them."""
-        beyond = (1 + FEW / count) * max(WIDENED * (self.high - self.low), least)
+    def limits(self, count: int, least: float, *, sure: bool = False) -> tuple[float, float]:
+        """Where a scan begins to be unlike ``count`` others; at least ``least`` beyond them.
+
+        With few scans that is wider, too, unless it is ``sure``.
+        """
+        wider = 1 + FEW / count
+        beyond = max(wider * WIDENED * (self.high - self.low), least if sure else wider * least)
         return self.low - beyond, self.high + beyond
 
-    def holds(self, value: float, count: int, *, least: float = 0.0, ratio: bool = False) -> bool:
-        """Whether ``value`` is within the limits; of logarithms where ``ratio`` is set."""
+    def holds(
+        self, value: float, count: int, *, least: float = 0.0, ratio: bool = False, sure: bool = False
+    ) -> bool:
+        """Whether ``value`` is within the :meth:`limits`; of logarithms where ``ratio`` is set."""
         if ratio:
-            return self.log().holds(math.log(max(value, TINY)), count, least=least)
-        low, high = self.limits(count, least)
+            return self.log().holds(math.log(max(value, TINY)), count, least=least, sure=sure)
+        low, high = self.limits(count, least, sure=sure)
         return low <= value <= high
 
 
@@ -266,7 +272,8 @@ class Seen(_Frozen):
                 found.append(
                     Unlike("slices" if slices else "size", text, float(shape[axis]), (size.low, size.high))
                 )
-            if not mm.holds(spacing[axis], self.scans, least=least, ratio=True):
+            # a protocol sets spacings: a few scans tell them as well as many
+            if not mm.holds(spacing[axis], self.scans, least=least, ratio=True, sure=True):
                 text = f"{spacing[axis]:.4g} mm along {axes[axis]}, {_in_training(mm)}"
                 found.append(Unlike("spacing", text, float(spacing[axis]), (mm.low, mm.high)))
         return found

@@ -103,7 +103,7 @@ def build_store(
     sweep(cache)
     stored: dict[str, StoredCase] = {}
     faults: dict[str, SemisegError] = {}
-    missing: list[Case] = []
+    missing: list[Missing] = []
 
     def finish(case: Case, result: StoredCase | SemisegError) -> None:
         if isinstance(result, SemisegError):
@@ -116,26 +116,35 @@ def build_store(
     if progress:
         progress(0, len(cases))
     for case, found in _looked_up(cases, plan, cache, workers):
-        if found is None:
-            missing.append(case)
+        if isinstance(found, Missing):
+            missing.append(found)
         else:
             finish(case, found)
     if missing:
         log.debug("preprocessing %d of %d cases into %s", len(missing), len(cases), cache)
-    workers = affordable(workers, max((_peak_bytes(case, plan) for case in missing), default=0))
-    for case, result in each(partial(prepare, plan=plan, cache=cache), missing, workers):
-        finish(case, result)
+    if workers > 1:
+        workers = affordable(workers, max((_peak_bytes(one.case, plan) for one in missing), default=0))
+    for one, result in each(partial(prepare, plan=plan, cache=cache), missing, workers):
+        finish(one.case, result)
     raise_faults([faults[case.id] for case in cases if case.id in faults], "prepared")
     return {case.id: stored[case.id] for case in cases}
 
 
-def prepare(case: Case, plan: Plan, cache: Path) -> StoredCase | SemisegError:
+@dataclass(frozen=True)
+class Missing:
+    """A case that is not in the cache, and the key of its image, as far as that could be made."""
+
+    case: Case
+    key: str | None = None
+
+
+def prepare(missing: Missing, plan: Plan, cache: Path) -> StoredCase | SemisegError:
     """Make the entries of one case; an error is returned, with the case named."""
-    return told(case, lambda: _prepare(case, plan, cache), cache)
+    return told(missing.case, lambda: _prepare(missing.case, missing.key, plan, cache), cache)
 
 
-def _prepare(case: Case | LabeledCase, plan: Plan, cache: Path) -> StoredCase:
-    image_entry = CacheEntry(cache, image_key(case.images, plan))
+def _prepare(case: Case | LabeledCase, key: str | None, plan: Plan, cache: Path) -> StoredCase:
+    image_entry = CacheEntry(cache, key or image_key(case.images, plan))
     with image_entry.alone():
         geometry = _prepare_image(case, plan, image_entry)
     if isinstance(case, LabeledCase):
@@ -176,20 +185,21 @@ def _peak_bytes(case: Case, plan: Plan) -> int:
     return 4 * (max(math.prod(header.grid.shape), stored) * PASSES + (channels - 1) * stored)
 
 
-def _look_up(case: Case | LabeledCase, plan: Plan, cache: Path) -> StoredCase | None:
+def _look_up(case: Case | LabeledCase, plan: Plan, cache: Path) -> StoredCase | Missing:
     try:
         key = image_key(case.images, plan)
+        missing = Missing(case, key)
         image_entry = CacheEntry(cache, key)
         facts = image_entry.read() if image_entry.sidecar.is_file() else None
         if facts is None:
-            return None
+            return missing
         geometry = Geometry.from_dict(facts["geometry"])
         if not isinstance(case, LabeledCase):
             return StoredCase(case.id, geometry, image_entry.array("image"))
         label_entry = CacheEntry(cache, label_key(case.label, key, plan))
-        return None if label_entry.read() is None else _labeled(case, geometry, image_entry, label_entry)
+        return missing if label_entry.read() is None else _labeled(case, geometry, image_entry, label_entry)
     except OSError:
-        return None  # told properly by prepare
+        return Missing(case)  # told properly by prepare
 
 
 def _labeled(case: Case, geometry: Geometry, image: CacheEntry, label: CacheEntry) -> StoredLabeledCase:
@@ -200,7 +210,7 @@ def _labeled(case: Case, geometry: Geometry, image: CacheEntry, label: CacheEntr
 
 def _looked_up(
     cases: Sequence[Case], plan: Plan, cache: Path, workers: int
-) -> Iterator[tuple[Case, StoredCase | None]]:
+) -> Iterator[tuple[Case, StoredCase | Missing]]:
     """Hashing and checksums release the interpreter, so threads do here."""
     with ThreadPoolExecutor(max(1, workers)) as pool:
         yield from zip(cases, pool.map(lambda case: _look_up(case, plan, cache), cases), strict=True)
@@ -211,6 +221,6 @@ def _require_distinct(cases: Sequence[Case]) -> None:
     if twice:
         raise DataError(
             f"cases given twice: {', '.join(twice[:10])}",
-            hint="give every case once; mend the split file",
+            hint="give every case once; fix the split file",
             code="DUPLICATE_CASE",
         )

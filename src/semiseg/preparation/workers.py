@@ -22,12 +22,13 @@ log = logging.getLogger("semiseg.data")
 PROCESS_BYTES = 200 * 2**20
 """What a process takes before its first scan."""
 
+C = TypeVar("C")
 T = TypeVar("T")
-Work = Callable[[Case], T | SemisegError]
+Work = Callable[[C], T | SemisegError]
 """Returns its error instead of raising it, so that one bad case does not stop the others."""
 
 
-def each(work: Work[T], cases: Sequence[Case], workers: int) -> Iterator[tuple[Case, T | SemisegError]]:
+def each(work: Work[C, T], cases: Sequence[C], workers: int) -> Iterator[tuple[C, T | SemisegError]]:
     """Do ``work`` on every case; results come as they are done.
 
     Args:
@@ -44,7 +45,7 @@ def each(work: Work[T], cases: Sequence[Case], workers: int) -> Iterator[tuple[C
         return
     try:
         with ProcessPoolExecutor(min(workers, len(cases)), mp_context=get_context("spawn")) as pool:
-            waiting: dict[Future[T | SemisegError], Case] = {pool.submit(work, case): case for case in cases}
+            waiting: dict[Future[T | SemisegError], C] = {pool.submit(work, case): case for case in cases}
             try:
                 while waiting:
                     for future in wait(waiting, return_when=FIRST_COMPLETED).done:

@@ -62,9 +62,9 @@ class Console:
         elif isinstance(event, Stepped):
             self._step(event)
         elif isinstance(event, Validated):
-            self._say(f"iteration {event.step}: validation {_scores(event)}")
+            self._say(said(event))
         elif isinstance(event, Notice):
-            self._say(f"warning: {event.text}" if event.warning else event.text, bold=event.warning)
+            self._say(said(event), bold=event.warning)
         elif isinstance(event, Ended):
             self.close()
             self._say(f"{event.reason} at iteration {event.step} after {duration(event.seconds)}")
@@ -94,7 +94,7 @@ class Console:
         if self._bar:
             self._bar.start(event)
         elif event.step:
-            self._say(f"going on at iteration {event.step} of {event.total}")
+            self._say(f"resuming at iteration {event.step} of {event.total}")
 
     def _step(self, event: Stepped) -> None:
         if self._bar:
@@ -211,6 +211,13 @@ def losses(values: Mapping[str, float], most: int = 6) -> str:
     shown = [name for name in values if not name.startswith(SHARE_PREFIX)]
     names = sorted(shown, key=lambda name: name != "loss")[:most]
     return "  ".join(f"{name} {values[name]:.4g}" for name in names)
+
+
+def said(event: Validated | Notice) -> str:
+    """The line that tells a validation or a notice."""
+    if isinstance(event, Validated):
+        return f"iteration {event.step}: validation {_scores(event)}"
+    return f"warning: {event.text}" if event.warning else event.text
 
 
 def _scores(event: Validated) -> str:

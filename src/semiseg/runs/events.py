@@ -1,7 +1,7 @@
 """What the loop tells the world. Listeners (files, TensorBoard, a progress bar) live outside the engine.
 
-A listener cannot end a run by failing: what it raises is logged, and the training goes on. One that wants the
-run to end raises :class:`Stop`.
+A listener cannot end a run by failing: what it raises is logged, and the training continues. One that wants
+the run to end raises :class:`Stop`.
 """
 
 from __future__ import annotations
@@ -120,5 +120,5 @@ def tell(listeners: Iterable[Listener], event: Event, failed: set[int]) -> None:
             if id(listener) not in failed:
                 failed.add(id(listener))
                 name = getattr(listener, "__qualname__", type(listener).__qualname__)
-                log.warning("%s failed, the training goes on (%s: %s)", name, type(error).__name__, error)
+                log.warning("%s failed, the training continues (%s: %s)", name, type(error).__name__, error)
                 log.debug("where it failed", exc_info=True)

@@ -1,12 +1,14 @@
 """Making and filling the folder of a run.
 
-What a run is called: ``METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``. Needs no torch.
+What a run is called: ``METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``, where a fold of a cross-validation is
+``0of5``. Needs no torch.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from semiseg.machine import provenance
 from semiseg.machine.files import contents, held, require_writable, write_json
 from semiseg.networks import checkpoint
 from semiseg.preparation.prepare import Prepared
+from semiseg.runs.cite import papers
 from semiseg.runs.events import Ended, Listener
 from semiseg.runs.run import FREE_IN_BETWEEN, Run, damaged, differences, load_run, save_config
 from semiseg.settings.config import Config, DataConfig
@@ -27,8 +30,11 @@ from semiseg.settings.config import Config, DataConfig
 WRITTEN = (
     *(
         "checkpoints",
+        "calibration",
+        "calibration.json",
         "pseudo_labels",
         "validation",
+        "held_out",
         "test",
         "tb",
         "progress.png",
@@ -63,13 +69,16 @@ class StoredRun:
         """
         try:
             found = self.run.manifest
-            return {key: found[key] for key in (*IDENTITY, "precision", "sessions")}
+            return {
+                **{key: found[key] for key in (*IDENTITY, "precision", "sessions")},
+                "software": _software(found),
+            }
         except (SemisegError, KeyError) as error:
             state = checkpoint.load(self.run.folder / "checkpoints" / "last.ckpt", checkpoint.STATE)
             if "identity" not in state:  # of an older version
                 raise damaged(self.run.folder / "manifest.json", error) from None
         log.warning(
-            "%s is damaged: last.ckpt has what is needed to go on, and the manifest is written anew",
+            "%s is damaged: last.ckpt has what is needed to resume, and the manifest is written anew",
             self.run.folder / "manifest.json",
         )
         reason = "finished" if state["step"] >= state["total"] else "unknown"
@@ -105,6 +114,19 @@ class StoredRun:
         return last == "collapse" and config.train.on_collapse == "warn"
 
 
+def _software(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What the last session of a run was trained with, see :func:`provenance.software`."""
+    *_, last = manifest["sessions"] or [{}]
+    if "software" in last:
+        return dict(last["software"])
+    found = {
+        "semiseg": manifest.get("semiseg"),
+        "commit": (manifest.get("git") or {}).get("commit"),
+        "torch": (manifest.get("packages") or {}).get("torch"),
+    }
+    return {name: version for name, version in found.items() if version}
+
+
 class RunFolder:
     """``RUNS/DATASET/METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``.
 
@@ -122,6 +144,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Where the checkpoints are."""
         return self.path / "checkpoints"
+
+    @property
+    def filled(self) -> list[Path]:
+        """The folders below it that a training fills file by file."""
+        return [self.checkpoints, self.path / "validation", *(self.path / "pseudo_labels").glob("*/")]
 
     def stored_run(self) -> StoredRun | None:
         """What can be resumed here: a run with a checkpoint, or a finished one."""
@@ -148,7 +175,7 @@ class RunFolder:
             return
         raise UsageError(
             f"{self.path} is not empty",
-            hint="--resume goes on, --overwrite starts anew, --run FOLDER goes elsewhere"
+            hint="--resume continues it, --overwrite starts again, --run FOLDER writes elsewhere"
             if is_run
             else "it does not look like a run: give another folder",
             code="RUN_EXISTS",
@@ -220,9 +247,11 @@ class RunFolder:
             "batch": {"labeled": batch[0], "unlabeled": batch[1]},
             "labeled": len(prepared.split.labeled),
             "validation": len(prepared.split.val),
+            "held_out": len(prepared.split.held_out),
             "selection": config.select if prepared.split.val else "last",
             "protocol": config.protocol,
             "deviations": list(dict.fromkeys([*config.deviations, *deviations])),
+            "cite": papers(config.method.name, _network(config, prepared)),
             "precision": precision,
             "parameters": parameters,
             "started": provenance.now(),
@@ -244,7 +273,8 @@ class RunFolder:
         """
         path = self.path / "manifest.json"
         content = Run(self.path).manifest
-        session = {"step": ended.step, "reason": ended.reason, "seconds": round(ended.seconds, 1), **memory}
+        session: dict[str, Any] = {"step": ended.step, "reason": ended.reason}
+        session |= {"seconds": round(ended.seconds, 1), **memory, "software": provenance.software()}
         content["sessions"].append({"ended": provenance.now(), **session})
         files = sorted(self.checkpoints.glob("*.ckpt"))
         content["checkpoints"] = {file.name: checkpoint.sha256(file) for file in files}
@@ -297,6 +327,11 @@ def identity(prepared: Prepared) -> dict[str, str]:
     return dict(zip(IDENTITY, (prepared.split.sha256(), prepared.data_hash()), strict=True))
 
 
+def _network(config: Config, prepared: Prepared) -> str:
+    """The name of the network that is trained; ``auto`` is the plan's."""
+    return prepared.plan.network.name if config.network.name == "auto" else config.network.name
+
+
 def _name(value: object) -> str:
     """Of a function, or of an object's type: the same in every run, as its address is not."""
     return str(getattr(value, "__qualname__", type(value).__qualname__))
@@ -309,10 +344,23 @@ def run_name(config: Config, *, variant: str = "") -> str:
         config: of the run, with the network's name.
         variant: stands for the method, where several runs of one method differ in their settings.
     """
+    fold = f"{config.data.fold}of{config.data.folds}" if config.data.folds else f"{config.data.fold}"
+    return f"{_kind(config, variant)}/labeled-{budget(config.data)}_fold-{fold}_seed-{config.train.seed}"
+
+
+def cross_validation_name(config: Config) -> str:
+    """The place, beside its folds, of what a cross-validation has as a whole."""
+    data = config.data
+    return f"{_kind(config)}/labeled-{budget(data)}_folds-{data.folds or 'all'}_seed-{config.train.seed}"
+
+
+def _kind(config: Config, variant: str = "") -> str:
     network = config.network.name.replace(":", "-").replace("/", "-")
     method = variant or config.method.name.replace(":", "-")
-    kind = f"{method}__{network}__{Path(config.recipe).stem}"
-    return f"{kind}/labeled-{budget(config.data)}_fold-{config.data.fold}_seed-{config.train.seed}"
+    start = ""
+    if config.start.file and not variant:
+        start = "-from-" + re.sub(r"[^A-Za-z0-9.-]+", "-", Path(config.start.file).stem)[:40]
+    return f"{method}__{network}__{Path(config.recipe).stem}{start}"
 
 
 def budget(data: DataConfig) -> str:

@@ -75,7 +75,7 @@ class FileLog:
         self._seen = {(row["event"], row["step"]) for row in rows}
 
     def _rewind(self, step: int) -> None:
-        """Forget what was logged after ``step``: the run goes on from there and will log it again."""
+        """Forget what was logged after ``step``: the run continues from there and will log it again."""
         rows = read_rows(self.metrics)
         kept = [row for row in rows if int(row["step"]) <= step]
         if len(kept) < len(rows):

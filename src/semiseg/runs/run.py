@@ -4,30 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from semiseg.drawing.tabular import Tabular
 from semiseg.errors import UsageError
 from semiseg.machine.files import read_json
 from semiseg.preparation.plan import Plan
-from semiseg.settings.config import Config
+from semiseg.settings.config import Config, PublishedConfig
 from semiseg.settings.resolve import read_yaml, validate
 
 if TYPE_CHECKING:
+    from semiseg.drawing.table import Table
     from semiseg.evaluation.results import Evaluation
     from semiseg.prediction.model import Model
     from semiseg.prediction.packaged import ModelZip
     from semiseg.prediction.record import PredictionReport
+    from semiseg.runs.score import Score
 
 FREE_IN_BETWEEN = {"max_time", "checkpoint_minutes", "log_every", "on_collapse"}
 """Settings of ``train`` that a resumed run may change."""
 
 
+_FACTS = (
+    "dataset", "method", "labeled", "validation", "precision", "parameters", "started", "ended", "deviations",
+)  # fmt: skip
+"""Entries of the manifest that say what a run is."""
+
+
 @dataclass(frozen=True)
-class Run:
-    """A training run on disk.
+class Run(Tabular):
+    """A training run on disk. In a notebook it shows what it is; ``to_frame`` has its ``metrics.csv``.
 
     The folder holds ``config.yaml``, ``plan.json``, ``dataset.json``, ``splits.json``, ``manifest.json``,
     ``metrics.csv``, ``events.jsonl``, ``tb/``, ``progress.png``, ``train.log`` and
@@ -69,6 +79,14 @@ class Run:
         return _json(self.folder / "splits.json")
 
     @property
+    def score(self) -> Score | None:
+        """What the run scored at its end, or why it has no score; None before that, and of older versions."""
+        from semiseg.runs.score import Score
+
+        told = self.manifest.get("score")
+        return Score(**{**told, "commands": tuple(told["commands"])}) if told else None
+
+    @property
     def metrics(self) -> list[dict[str, str]]:
         """The rows of ``metrics.csv``; none before the first one was logged."""
         from semiseg.runs.log import read_rows
@@ -85,11 +103,38 @@ class Run:
         written = (self.folder / "checkpoints" / "final.ckpt").is_file()
         return written and not (sessions and sessions[-1].get("reason") == "max-time")
 
+    def tables(self) -> Sequence[Table]:
+        """What the run is, a row for each fact."""
+        from semiseg.drawing.table import Table, TableCell, heads
+
+        known = _json(self.folder / "manifest.json") if (self.folder / "manifest.json").is_file() else {}
+        facts = {name: known[name] for name in _FACTS if known.get(name) not in (None, [], {})}
+        rows = tuple((TableCell(name), TableCell(str(value))) for name, value in facts.items())
+        return [Table(str(self.folder), heads(("", "what"), left=2), rows)]
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows of ``metrics.csv``, numbers as numbers."""
+        from semiseg.runs.log import read_metrics
+
+        return [dict(row) for row in read_metrics(self.folder)]
+
     def model(self, device: str = "auto", allow_code: Collection[str] = ()) -> Model:
         """The exported network; ``allow_code`` as for :meth:`semiseg.prediction.model.Model.load`."""
         from semiseg.prediction.model import Model
 
         return Model.load(self.folder, device, allow_code=allow_code)
+
+    @cached_property
+    def _loaded(self) -> Model:
+        return self.model()
+
+    def segment(self, image: Any, **options: Any) -> Any:
+        """Predict an array or image in memory; see :meth:`semiseg.prediction.model.Model.segment`.
+
+        The network is read once, and stays on the device that is chosen by itself; for another one, or with
+        code of others, take ``run.model(device, allow_code=…)``.
+        """
+        return self._loaded.segment(image, **options)
 
     def predict(self, inputs: str | Path, output: str | Path, **options: Any) -> PredictionReport:
         """Segment a file, folder, DICOM series or zip (see :func:`semiseg.prediction.predict.predict`)."""
@@ -139,8 +184,13 @@ def _load_zip(path: Path) -> Run:
 def differences(stored: Config, wanted: Config) -> list[str]:
     """Settings in which a resumed run would differ, leaving out those that may change in between."""
     free = {f"train.{name}" for name in FREE_IN_BETWEEN}
+    free |= {"deviations", *(f"published.{name}" for name in PublishedConfig.model_fields)}  # of the recipe
     if wanted.select is None:  # "whatever suits", which the stored run has decided
         free.add("select")
+    if wanted.train.iterations == "auto":  # likewise
+        free.add("train.iterations")
+    if wanted.start.file is None:  # the run has what it began with
+        free.add("start.file")
     before, after = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
     keys = sorted({*before, *after} - free)
     return [f"{k}: {before.get(k)} before, {after.get(k)} now" for k in keys if before.get(k) != after.get(k)]

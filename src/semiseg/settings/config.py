@@ -32,6 +32,10 @@ AUTO_ITERATIONS = {"cpu": 1000, "cuda": 10_000, "mps": 3000}
 """What ``train.iterations: auto`` means: minutes on a laptop's CPU, a coffee break on a GPU."""
 
 
+DEFAULT_METHOD = "fixmatch"
+"""Chosen on held-out training cases; docs/which-method.md has the figures."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -39,7 +43,7 @@ class _Section(BaseModel):
 class MethodConfig(_Section):
     """The training method and its hyperparameters (defaults: the paper's)."""
 
-    name: str = "mean_teacher"
+    name: str = DEFAULT_METHOD
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -60,6 +64,9 @@ class DataConfig(_Section):
     labeled_patients: int | None = Field(None, ge=1)
     """The same counted in patients, for datasets that group cases by patient."""
     fold: int = Field(0, ge=0)
+    folds: Annotated[int, Field(ge=2)] | Literal["auto"] | None = None
+    """Of a cross-validation of the labeled cases, which ``fold`` is one of; None where it is one of the lists
+    that the split file publishes. ``auto``, which ``--fold`` means: published ones, else such a fold."""
     memory_gb: float | None = Field(None, ge=0)
     """Memory that the prepared cases may take on the device (None: half of what is free); with more of them,
     each crop is read from disk."""
@@ -129,7 +136,7 @@ class TrainConfig(_Section):
     """The loop."""
 
     iterations: Annotated[int | Literal["auto"], BeforeValidator(_length)] = "auto"
-    """``auto``: chosen for the device, see :data:`AUTO_ITERATIONS`."""
+    """``auto``: what fits ``max_time``; without one chosen for the device, see :data:`AUTO_ITERATIONS`."""
     seed: int = Field(0, ge=0, lt=2**63)
     precision: Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(_as_text)] = "auto"
     """``auto``: bf16 where the hardware has it and the self-check at start agrees with float32."""
@@ -138,7 +145,8 @@ class TrainConfig(_Section):
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of averaged weights used for prediction; 0 keeps none."""
     max_time: float | None = Field(None, gt=0)
-    """Minutes after which the run saves and exports what it has; ``--resume`` trains on."""
+    """Minutes after which the run saves and exports what it has; ``--resume`` trains on. With ``iterations:
+    auto`` the length is planned for it."""
     checkpoint_minutes: float = Field(10.0, gt=0)
     log_every: int = Field(10, ge=1)
     max_bad_steps: int = Field(20, ge=1)
@@ -150,6 +158,17 @@ class TrainConfig(_Section):
     compile: bool | Literal["auto", "graphs"] = "auto"
     """Compile the networks; ``auto``: for long runs on a GPU. ``graphs`` replays CUDA graphs, too."""
     channels_last: bool = True
+
+
+class StartConfig(_Section):
+    """Fine-tuning: the first weights come from a file, and change slowly at first."""
+
+    file: str | None = None
+    """A run, a ``model.zip``, a results folder of nnU-Net, or a checkpoint (None: random weights)."""
+    lr: float = Field(0.3, gt=0, le=1)
+    """The learning rate is this part of ``optimizer.lr``, if there is a file."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of the iterations over which it grows to that, if there is a file."""
 
 
 class ValidationConfig(_Section):
@@ -181,6 +200,18 @@ class InferenceConfig(_Section):
     """Drop components smaller than this volume."""
 
 
+class PublishedConfig(_Section):
+    """The data that a recipe was written for; where a run's data differ, it says so."""
+
+    data: str | None = None
+    """A name of ``semiseg convert``."""
+    channels: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    split: str | None = None
+    sha256: str | None = None
+    """Of the published list of training cases; of the test cases where all others train."""
+
+
 class Config(_Section):
     """A whole run."""
 
@@ -188,6 +219,7 @@ class Config(_Section):
     protocol: Literal["strict", "paper"] = "strict"
     deviations: tuple[str, ...] = ()
     """What this run does otherwise than honest practice or the paper; printed in every report."""
+    published: PublishedConfig = PublishedConfig()
     select: Literal["last", "best-val"] | None = None
     """The exported weights; None: ``best-val`` when there is a validation list, else ``last``."""
     method: MethodConfig = MethodConfig()
@@ -199,5 +231,10 @@ class Config(_Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     train: TrainConfig = TrainConfig()
+    start: StartConfig = StartConfig()
     validation: ValidationConfig = ValidationConfig()
     inference: InferenceConfig = InferenceConfig()
+
+    def with_length(self, iterations: int) -> Config:
+        """The same run, so many iterations long."""
+        return self.model_copy(update={"train": self.train.model_copy(update={"iterations": iterations})})

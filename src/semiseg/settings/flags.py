@@ -19,6 +19,7 @@ FLAGS = {
     "seed": "train.seed",
     "iterations": "train.iterations",
     "max_time": "train.max_time",
+    "start_from": "start.file",
 }
 """Keyword, which with hyphens is the command's flag -> setting."""
 
@@ -45,6 +46,8 @@ def configured(
         UsageError: unknown keys (with the nearest one), bad values, an unreadable file; all of them at once.
     """
     given = {FLAGS[name]: value for name, value in flags.items() if value is not None}
+    if FLAGS["fold"] in given and not isinstance(config, Config):
+        given.setdefault("data.folds", "auto")
     if isinstance(config, Config):
         if given or settings or recipe is not None:
             raise UsageError(

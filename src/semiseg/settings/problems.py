@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import typing
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+
+from semiseg.errors import nearest
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
@@ -22,7 +23,7 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 def nearest_key(key: str, known: Sequence[str], where: Sequence[str] = ()) -> str:
     """``unknown key 'a.b', did you mean 'a.c'?``, or the known keys where none is near."""
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = nearest(key, known, n=1)
     guess = f", did you mean {'.'.join([*where, near[0]])!r}?" if near else f", known: {', '.join(known)}"
     return f"unknown key {'.'.join([*where, key])!r}{guess}"
 

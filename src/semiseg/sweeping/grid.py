@@ -69,14 +69,31 @@ class _Part:
         self.contents = Contents(self.dataset)
         self._configs: dict[str, Config | None] = {}
         self._splits: dict[tuple[Any, ...], Split | None] = {}
+        self._folds = self._fold_count()
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The numbers of the folds."""
+        return self.spec.folds if self.data.folds is None else self.data.folds
+
+    def _fold_count(self) -> int | None:
+        """How many folds of a cross-validation there are; None where no fold of one was asked for."""
+        asked = self.data.folds is not None or "folds" in self.spec.model_fields_set
+        known = self.dataset.splits is not None and self.dataset.splits.cross_validation
+        if not asked or (self.folds == (0,) and not known):
+            return None
+        try:
+            return self.dataset.fold_count()
+        except SemisegError as error:
+            self.problems.append(error.message)
+            return None
 
     def cells(self, seed: int) -> Iterator[SweepCell]:
-        folds = self.spec.folds if self.data.folds is None else self.data.folds
-        for fold in folds:
+        for fold in self.folds:
             for wanted, variant in self._wanted():
                 config, split = self._config(variant), self._split(wanted, fold, seed)
                 if config is not None and split is not None and split.labeled:
-                    yield self._cell(variant, _chosen(config, wanted, fold, seed), split)
+                    yield self._cell(variant, _chosen(config, wanted, fold, self._folds, seed), split)
 
     def _wanted(self) -> Iterator[tuple[Budget, Variant]]:
         """Budgets and variants with the bounds among them; nothing twice."""
@@ -125,7 +142,11 @@ class _Part:
             self._splits[key] = None
             try:
                 split = self.dataset.split(
-                    wanted.get("labeled"), fold, seed, labeled_patients=wanted.get("labeled_patients")
+                    wanted.get("labeled"),
+                    fold,
+                    seed,
+                    labeled_patients=wanted.get("labeled_patients"),
+                    folds=self._folds,
                 )
                 self._scoring(split)
                 self._splits[key] = split
@@ -168,10 +189,12 @@ class _Part:
             DataError: there are none, or they are not together.
         """
         spec, dataset = self.spec, self.dataset
-        listed = {case.id for case in (split.test if spec.score == "test" else split.val)}
+        lists = {"test": split.test, "validation": split.val, "held_out": split.held_out}
+        listed = {case.id for case in lists[spec.score]}
         known = (case for case in (*dataset.test, *dataset.annotated) if case.id in listed)
         cases = {case.id: case for case in known if isinstance(case, LabeledCase)}
-        other = "validation" if spec.score == "test" else "test"
+        others = (name for name, cases in lists.items() if cases and name != spec.score)
+        other = next(others, "validation" if spec.score == "test" else "test")
         if not cases:
             raise DataError(
                 f"{dataset.name} has no {spec.score} case with a label; `score: {other}`?",
@@ -194,9 +217,10 @@ class _Part:
         )
 
 
-def _chosen(config: Config, wanted: Budget, fold: int, seed: int) -> Config:
+def _chosen(config: Config, wanted: Budget, fold: int, folds: int | None, seed: int) -> Config:
     """The configuration with labels, fold and seed."""
-    data = config.data.model_copy(update={"labeled": None, "labeled_patients": None, **wanted, "fold": fold})
+    update = {"labeled": None, "labeled_patients": None, **wanted, "fold": fold, "folds": folds}
+    data = config.data.model_copy(update=update)
     train = config.train.model_copy(update={"seed": seed})
     return config.model_copy(update={"data": data, "train": train})
 
@@ -228,7 +252,7 @@ class Scoring(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    score: Literal["test", "validation"]
+    score: Literal["test", "validation", "held_out"]
     convention: str
     nsd_tolerance: float
     images: str

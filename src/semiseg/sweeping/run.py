@@ -49,7 +49,7 @@ class Outcome:
             text = (
                 f"stopped with {counts['done']} of {total} cells done; everything is saved in {self.folder}"
             )
-            return Interrupted(text, hint=f"{again} goes on from there", details=details)
+            return Interrupted(text, hint=f"{again} continues from there", details=details)
         bad = [entry for entry in self.board.entries if entry.state != "done"]
         if not bad:
             return None

@@ -110,8 +110,8 @@ class Spec(_Settings):
     folds: Numbers = (0,)
     bounds: bool | Literal["lower", "upper"] = True
     """Add supervised training with the same few labels (lower) and with all (upper)."""
-    score: Literal["test", "validation"] = "test"
-    """Which cases are scored."""
+    score: Literal["test", "validation", "held_out"] = "test"
+    """Which cases are scored; ``held_out`` are those of a fold of a cross-validation."""
     convention: str = "semiseg"
     """How distances and empty masks count, as in ``semiseg evaluate``."""
     nsd_tolerance: Annotated[float, Field(ge=0)] = 1.0
@@ -170,6 +170,7 @@ RESERVED = {
     "data.labeled": "`labeled`",
     "data.labeled_patients": "`labeled_patients`",
     "data.fold": "`folds`",
+    "data.folds": "`folds`, which are those of the split file",
     "train.seed": "`seeds`",
     "train.iterations": "`iterations`",
 }

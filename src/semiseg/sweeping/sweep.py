@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ def sweep(
     runs: str | Path = "runs",
     folder: str | Path | None = None,
     on: str = "local",
-    devices: str = "auto",
+    devices: str | Sequence[str] = "auto",
     workers: int | None = None,
     retry_failed: bool = False,
     slurm: Mapping[str, Any] | None = None,
@@ -34,7 +34,7 @@ def sweep(
         runs: the folder above the sweep folders.
         folder: exactly this sweep folder, instead of one under ``runs``.
         on: where the trainings run: ``local``, ``ray``, ``ray://HOST:PORT`` or ``slurm``.
-        devices: ``auto``, ``cpu``, or a list such as ``cuda:0,cuda:1``.
+        devices: ``auto``, ``cpu``, or a list such as ``cuda:0,cuda:1`` or ``["cuda:0", "cuda:1"]``.
         workers: trainings at a time; None is what suits the devices; 0 runs them in this process.
         retry_failed: also run those that failed before.
         slurm: parameters of submitit, over those of the specification.
@@ -49,11 +49,12 @@ def sweep(
             or devices that do not exist, an extra that is not installed.
     """
     wanted, place, where = opened(spec, runs=runs, folder=folder, slurm=slurm, ray=ray)
+    named = devices if isinstance(devices, str) else ",".join(devices)
     options = {"slurm": wanted.slurm, "ray": wanted.ray}
     return run_sweep(
         wanted,
         place,
-        lambda: make_executor(on, workers=workers, devices=devices, options=options),
+        lambda: make_executor(on, workers=workers, devices=named, options=options),
         where=where,
         retry_failed=retry_failed,
         watch=watch or (lambda board: None),

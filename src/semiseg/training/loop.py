@@ -44,8 +44,8 @@ log = logging.getLogger("semiseg.train")
 
 HEALTHY = "healthy.ckpt"
 """The exported network at the last check that found it healthy on unlabeled scans."""
-Label = Callable[[Stage, nn.Module], None]
-"""Stage, and the network that has been trained so far: makes the stage's pseudo-labels, on all ranks.
+Label = Callable[[Stage, Sequence[nn.Module]], None]
+"""Stage, and the networks that have been trained so far: makes the stage's pseudo-labels, on all ranks.
 
 Raises ``Stopped`` when it was asked to stop before it was done.
 """
@@ -214,7 +214,9 @@ class Loop:
             self.save()
         except (OSError, RuntimeError) as error:
             why = getattr(error, "strerror", None) or error
-            log.warning("iteration %d: the state cannot be saved (%s); the training goes on", self.step, why)
+            log.warning(
+                "iteration %d: the state cannot be saved (%s); the training continues", self.step, why
+            )
 
     @contextmanager
     def _saved_whatever_happens(self) -> Iterator[None]:
@@ -225,7 +227,7 @@ class Loop:
             if self.folder is not None and self.whole and self._saved != self.step:
                 self._save_meanwhile()
                 if self._saved == self.step and not isinstance(error, events.Stop):
-                    log.warning("ended at iteration %d; --resume goes on from there", self.step)
+                    log.warning("ended at iteration %d; --resume continues from there", self.step)
             raise
 
     def model(self) -> dict[str, Any]:
@@ -271,9 +273,11 @@ class Loop:
         if self.step > 0:
             if stage.start_from == "best":
                 self._return_to_best(stage)
+            if self.stage.keep_as:
+                getattr(self.method, self.stage.keep_as).load_state_dict(self.network.state_dict())
             if stage.pseudo is not None and self.label is not None:
                 self.save()  # what follows may take long, and finds the same weights when it is done again
-                self.label(stage, self.network)
+                self.label(stage, [getattr(self.method, name) for name in stage.teachers] or [self.network])
             self.best, self.stale = self.best if stage.rival else None, 0
         self._seed(0)  # without the rank: what a stage draws must be equal on all ranks
         self.method.on_stage_start(stage.name)
@@ -283,7 +287,7 @@ class Loop:
     def _return_to_best(self, stage: Stage) -> None:
         before, _ = self.clock(self.step - 1)
         if self.best is None or self.folder is None:
-            text = f"no validated weights of {before.name}: {stage.name} goes on from the last ones"
+            text = f"no validated weights of {before.name}: {stage.name} continues from the last ones"
             self.tell(Notice(self.step, text))
             return
         content = load_best(self.fabric, self.folder, leader(self.method.stages, before))

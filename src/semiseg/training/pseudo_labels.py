@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,28 +24,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semiseg import images
-from semiseg.core import IGNORE, Head, PseudoLabels, Stage
+from semiseg.core import Head, Stage
 from semiseg.errors import DataError
 from semiseg.inference.accumulate import Slab
 from semiseg.inference.postprocess import postprocess
-from semiseg.machine.files import atomic_file, read_json, write_json
+from semiseg.machine.files import read_json, write_json
 from semiseg.machine.stopping import Stopped, StopRequest
 from semiseg.methods.parts import reliability
 from semiseg.prediction.model import Model, PreparedScan
 from semiseg.preparation.cache import image_key
 from semiseg.preparation.prepare import Prepared
-from semiseg.preparation.store import StoredCase, StoredLabeledCase
+from semiseg.preparation.store import StoredCase
 from semiseg.settings.config import Config
 from semiseg.training.compiled import eager
+from semiseg.training.reliable_scans import Tell, choose, facts_of, finite, place_of, write_array
 from semiseg.training.update import any_rank
 
 log = logging.getLogger("semiseg.train")
-
-Tell = Callable[[str], None]
-"""A line for the user."""
-
-RARE = 0.5
-"""A class of which less than this share of its labeled volume is kept is told."""
 
 
 @dataclass
@@ -77,15 +72,15 @@ class PseudoLabeler:
         if self.fabric.global_rank == 0:
             _require_no_leak(self.prepared)
 
-    def make(self, stage: Stage, network: nn.Module) -> None:
-        """Predict what this network has not yet predicted, and choose.
+    def make(self, stage: Stage, networks: Sequence[nn.Module]) -> None:
+        """Predict what these networks have not yet predicted, as one, and choose.
 
         Raises:
             Stopped: on request, after the scan at hand.
         """
         if stage.pseudo is None or not self.prepared.unlabeled:
             return
-        model = Model.of(self.prepared.plan, [network], self.config.inference, precision=self.precision)
+        model = self._model(networks)
         name = model.id
         with eager(), StopRequest() as stop:
             for case in self.prepared.unlabeled[self.fabric.global_rank :: self.fabric.world_size]:
@@ -97,18 +92,20 @@ class PseudoLabeler:
             raise Stopped
         self.fabric.barrier("predicted")
         if self.fabric.global_rank == 0:
-            self._choose(stage, stage.pseudo, name)
+            choose(self.prepared, self.stages, stage, name, self.folder, self.tell)
         self.fabric.barrier("chosen")
 
-    def taught(self, stage: Stage) -> dict[str, NDArray[np.uint8]]:
+    def taught(self, stage: Stage) -> dict[str, NDArray[Any]]:
         """Case -> (T0, T1, T2) classes to learn from, of the scans that were chosen; mapped from disk.
+
+        With their confidences where the stage asks for them, see :func:`semiseg.batches.resident.packed`.
 
         Raises:
             DataError: they are gone.
         """
         if not self.prepared.unlabeled:
             return {}
-        place = self._place(stage)
+        place = place_of(self.folder, stage)
         try:
             kept = read_json(place.with_suffix(".json"))["kept"]
             return {case: np.load(place / f"{case}.taught.npy", mmap_mode="r") for case in kept}
@@ -119,14 +116,14 @@ class PseudoLabeler:
                 code="PSEUDO_LABELS",
             ) from None
 
-    def _place(self, stage: Stage) -> Path:
-        return self.folder / "pseudo_labels" / stage.name
+    def _model(self, networks: Sequence[nn.Module]) -> Model:
+        return Model.of(self.prepared.plan, networks, self.config.inference, precision=self.precision)
 
     def _predict(self, stage: Stage, case: StoredCase, model: Model, network: str) -> None:
         """Label map, classes and confidences of one scan; its facts are written last."""
-        place = self._place(stage)
+        place = place_of(self.folder, stage)
         record = place / f"{case.id}.json"
-        if _facts(record).get("network") == network:
+        if facts_of(record).get("network") == network:
             return
         began = time.monotonic()
         plan, head = model.plan, model.plan.head
@@ -155,93 +152,17 @@ class PseudoLabeler:
             "entropy_sum": seen.entropy_sum,
             "counts": counts.tolist(),
         }
+        if stage.pseudo and stage.pseudo.scans == "fold_disagreement" and len(model.members) > 1:
+            alone = [self._alone(case, network) for network in model.networks]
+            facts["disagreement"] = finite(reliability.fold_disagreement(alone))
         write_json(record, facts)
 
-    def _choose(self, stage: Stage, wanted: PseudoLabels, network: str) -> None:
-        """Scans and voxels to learn from, and the record of the choice."""
-        place = self._place(stage)
-        cases = [case.id for case in self.prepared.unlabeled]
-        facts = {case: _facts(place / f"{case}.json") for case in cases}
-        counts = {case: np.asarray(facts[case]["counts"], np.int64) for case in cases}
-        by, values = self._values(stage, wanted, facts, counts)
-        places = self._kept(by, list(values.values()), wanted.keep)
-        kept = [cases[i] for i in places]
-        levels = _levels(wanted, np.sum([*counts.values()], axis=0))
-        for case in kept:
-            labels, confidence = (np.load(place / f"{case}.{kind}.npy") for kind in ("label", "confidence"))
-            labels[confidence < np.asarray(levels, np.uint8)[labels]] = IGNORE
-            write_array(place / f"{case}.taught.npy", labels)
-        volumes = self._volumes([counts[case] for case in kept], levels)
-        content = {
-            "network": network,
-            "scans_by": by,
-            "voxels_by": wanted.voxels,
-            "thresholds": {
-                name: round(level / 255, 4)
-                for name, level in zip(self.prepared.plan.labels, levels, strict=True)
-            },
-            "values": {case: value if math.isfinite(value) else None for case, value in values.items()},
-            "kept": kept,
-            "dropped": [case for case in cases if case not in set(kept)],
-            "classes": volumes,
-        }
-        write_json(place.with_suffix(".json"), content)
-        self._warn(stage, volumes)
-
-    def _values(
-        self,
-        stage: Stage,
-        wanted: PseudoLabels,
-        facts: Mapping[str, Mapping[str, Any]],
-        counts: Mapping[str, NDArray[np.int64]],
-    ) -> tuple[str, dict[str, float]]:
-        """What the scans are chosen by, and its value for each; in a first round nothing can have changed."""
-        if wanted.scans in ("entropy", "entropy_sum"):
-            return wanted.scans, {case: _number(told[wanted.scans]) for case, told in facts.items()}
-        until = self.stages.index(stage) + 1
-        rounds = [self._place(s) for s in self.stages[:until] if s.pseudo is not None][-3:]
-        if wanted.scans == "round_change" and len(rounds) > 1:
-            return "round_change", {
-                case: reliability.round_change(*(np.load(p / f"{case}.label.npy") for p in rounds))
-                for case in facts
-            }
-        by = "none" if wanted.scans == "none" else "mean_confidence"
-        return by, {case: reliability.doubt(found) for case, found in counts.items()}
-
-    @staticmethod
-    def _kept(by: str, values: list[float], keep: float) -> list[int]:
-        if by == "none":
-            return list(range(len(values)))
-        if by == "entropy_sum":
-            return reliability.least_certain(values, 100 * (1 - keep))
-        return reliability.most_reliable(values, keep)
-
-    def _volumes(self, counts: list[NDArray[np.int64]], levels: list[int]) -> dict[str, dict[str, float]]:
-        """Per class: predicted and kept voxels of a scan, and those of a labeled one."""
-        labeled = np.mean(
-            [
-                np.bincount(np.ravel(case.label), minlength=256)
-                for case in self.prepared.labeled
-                if isinstance(case, StoredLabeledCase)
-            ],
-            axis=0,
-        )
-        whole = np.mean(counts, axis=0)
-        return {
-            name: {
-                "predicted": round(float(whole[k].sum()), 1),
-                "kept": round(float(whole[k, levels[k] :].sum()), 1),
-                "labeled": round(float(labeled[k]), 1),
-            }
-            for k, name in enumerate(self.prepared.plan.labels)
-        }
-
-    def _warn(self, stage: Stage, volumes: Mapping[str, Mapping[str, float]]) -> None:
-        _, *structures = volumes.items()
-        for name, voxels in structures:
-            if voxels["kept"] < RARE * voxels["labeled"]:
-                share = voxels["kept"] / voxels["labeled"]
-                self.tell(f"{stage.name}: of {name} {share:.0%} of the labeled volume is kept per scan")
+    def _alone(self, case: StoredCase, network: nn.Module) -> NDArray[np.uint8]:
+        """(T0, T1, T2) classes that one network of several gives a scan."""
+        model = self._model([network])
+        seen = _Seen(model.plan.head)
+        model.infer(PreparedScan(((model.members, np.array(case.image)),), case.geometry), also=seen.add)
+        return seen.maps()[0]
 
 
 class _Seen:
@@ -275,17 +196,11 @@ class _Seen:
         return float(entropy[box].mean()) / self._most
 
 
-def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Whole or not at all."""
-    with atomic_file(path) as stream:
-        np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
-
-
 def _require_no_leak(prepared: Prepared) -> None:
     """No scan that is scored may be learned from, under whatever name; images only, no label is opened."""
     keys = {case.image_path.name.split(".")[0]: case.id for case in prepared.unlabeled}
     both = []
-    for case in (*prepared.split.val, *prepared.split.test):
+    for case in prepared.split.kept_apart:
         try:
             key = image_key(case.images, prepared.plan)
         except OSError:
@@ -294,28 +209,11 @@ def _require_no_leak(prepared: Prepared) -> None:
     if both:
         pairs = ", ".join(f"{one} (unlabeled) = {other}" for one, other in both[:5])
         raise DataError(
-            f"scans of the validation or test list are among the unlabeled ones: {pairs}",
+            f"scans of the validation, held-out or test list are among the unlabeled ones: {pairs}",
             hint="remove them from the unlabeled scans: they would be learned from",
             code="LEAK",
             details={"cases": both},
         )
-
-
-def _levels(wanted: PseudoLabels, counts: NDArray[np.int64]) -> list[int]:
-    if wanted.voxels == "quantile":
-        return reliability.thresholds(counts, wanted.quantile, wanted.threshold)
-    return [reliability.stored(wanted.threshold) if wanted.voxels == "fixed" else 0] * len(counts)
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    try:
-        return dict(read_json(path))
-    except (OSError, ValueError):
-        return {}
-
-
-def _number(value: float | None) -> float:
-    return math.inf if value is None else value
 
 
 def _bytes(values: Tensor) -> NDArray[np.uint8]:

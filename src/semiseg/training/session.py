@@ -1,7 +1,4 @@
-"""One training put together: network, method, batches, precision, loop, and what it leaves behind.
-
-What a training is made of: its networks, the samples of its batches, and whether a patch fits.
-"""
+"""One training put together: network, method, batches, precision, loop, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -9,7 +6,8 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,24 +15,24 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from semiseg import methods, networks
+from semiseg import methods
 from semiseg.batches import augment
 from semiseg.batches.batches import Batches
 from semiseg.batches.prefetch import Prefetch
 from semiseg.batches.resident import blank, make_resident, with_label
-from semiseg.core import Average, Batch, Clock, Method, Stage
-from semiseg.errors import DeviceError, Interrupted, UsageError
+from semiseg.core import Batch, Clock, Method, Stage
+from semiseg.errors import DeviceError, Interrupted, UsageError, on_one_line
 from semiseg.inference.predictor import require_settings_fit
+from semiseg.machine import provenance
 from semiseg.machine.files import remove_leftovers
 from semiseg.machine.hardware import forget_peak_memory, native_precision, peak_memory
 from semiseg.networks import checkpoint
-from semiseg.preparation.network_size import fitting_patch
-from semiseg.preparation.plan import Plan
 from semiseg.preparation.prepare import Prepared
 from semiseg.preparation.store import StoredLabeledCase
 from semiseg.runs.events import Ended, Listener, Notice
 from semiseg.runs.folder import RunFolder, identity
 from semiseg.runs.run import Run
+from semiseg.runs.score import Score, of_evaluation, scored_on, unscored
 from semiseg.settings.config import Config
 from semiseg.training import self_check
 from semiseg.training.collapse import CollapseMonitor, cadence, share_spread
@@ -42,8 +40,10 @@ from semiseg.training.compiled import StepMarks, compile_networks, networks_of, 
 from semiseg.training.loop import HEALTHY, Loop
 from semiseg.training.precision import Precision
 from semiseg.training.pseudo_labels import PseudoLabeler
+from semiseg.training.samples import StageBatches, batch_sizes, stage_sizes, without_fold
 from semiseg.training.side_by_side import in_words, side_by_side
-from semiseg.training.stages import clock_at, first_steps
+from semiseg.training.start_from import START, Start, freshen, gently, told
+from semiseg.training.trained import described, factory, require_fit, trained_parameters
 from semiseg.training.update import iterate
 from semiseg.training.validation import Validation
 
@@ -59,14 +59,21 @@ class Session:
     config: Config
     earlier: Mapping[str, Any] | None = None
     """What is known of a resumed run; see :attr:`semiseg.runs.folder.StoredRun.known`."""
+    length: Mapping[str, float] | None = None
+    """For the manifest of a run that is planned for a time; see :mod:`semiseg.training.length`."""
+    start: Start | None = None
+    """What the networks begin with, if not with random weights."""
 
     def __post_init__(self) -> None:
         config, plan, fabric = self.config, self.prepared.plan, self.fabric
         require_settings_fit(config.inference, plan.patch, plan.structures)
         self.notices = list(self.prepared.dataset.notices)
+        if self.earlier and (changed := provenance.changed_since(self.earlier.get("software", {}))):
+            self.notices.append(f"resumed with {changed}: what is trained may come out differently from here")
         if config.select == "best-val" and not self.prepared.split.val:
             self.notices.append("no validation list to choose weights by: the last ones are exported")
-        make_net = factory(config, plan)
+        plain = factory(config, plan)
+        make_net = plain if self.start is None else replace(plain, start=self.start)
         kind = methods.find(config.method.name)
         options = methods.check_options(kind, config.method.options)
         self.options = methods.all_options(kind, options)
@@ -75,6 +82,10 @@ class Session:
         build: Callable[..., Method] = kind
         method = build(make_net, **options)
         method.activation = plan.head.activation
+        if self.start is not None:
+            self.notices += told(self.start)
+            for name in method.trainable[1:]:
+                freshen(self.start, getattr(method, name), plain)
         if config.train.channels_last:
             self_check.to_format(method, layout)
         self.method = method.to(fabric.device)
@@ -100,23 +111,16 @@ class Session:
         first = self.fabric.global_rank == 0
         with folder.logging(self.fabric.global_rank):
             if first and (self.earlier is None or "rebuilt" in self.earlier):
-                folder.write(
-                    prepared,
-                    config,
-                    precision=self.precision.name,
-                    batch=self.sizes,
-                    options=self.options,
-                    deviations=self.method.deviations,
-                    parameters=trained_parameters(self.method),
-                )
+                self._describe(folder)
             validation = None
             if prepared.split.val:
                 validation = Validation(prepared, config, self.precision.name, self.mirrored)
             loop = self.loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
             if self.earlier is not None:
                 if first:
-                    remove_leftovers(folder.checkpoints)
-                loop.restore(checkpoint.load(folder.checkpoints / "last.ckpt", checkpoint.STATE))
+                    for place in folder.filled:
+                        remove_leftovers(place)
+                restore(loop, folder.checkpoints / "last.ckpt")
             for text in self.notices:
                 loop.tell(Notice(loop.step, text))
             self._label_with(loop, folder)
@@ -127,9 +131,27 @@ class Session:
         if ended.reason == "interrupted":
             raise Interrupted(
                 f"stopped at iteration {ended.step} of {loop.total}; everything is saved in {folder.path}",
-                hint="the same command with --resume goes on from there",
+                hint="the same command with --resume continues from there",
             )
         return Run(folder.path)
+
+    def _describe(self, folder: RunFolder) -> None:
+        """Write what is known before the first iteration: for people, and for a resumed run."""
+        folder.write(
+            self.prepared,
+            self.config,
+            precision=self.precision.name,
+            batch=self.sizes,
+            options=self.options,
+            deviations=self.method.deviations,
+            parameters=trained_parameters(self.method),
+        )
+        if self.length:
+            folder.note("length", dict(self.length))
+        if self.start is not None:
+            self.start.save(folder.checkpoints / START)
+            chosen = self.config.start
+            folder.note("start_from", {**self.start.about, "lr": chosen.lr, "warmup": chosen.warmup})
 
     def try_once(self) -> None:
         """One iteration of each stage of the real thing, to see that it fits."""
@@ -178,6 +200,7 @@ class Session:
         """Of one stage. Where there are no pseudo-labels yet, as before a run, background stands for them."""
         config, plan, count = self.config, self.prepared.plan, len(self.prepared.labeled)
         labeled, unlabeled = self.cases[:count], self.cases[count:]
+        labeled = without_fold(labeled, *stage.fold)
         if stage.pseudo is not None:
             taught = self.labeler.taught(stage) if self.labeler else blank(unlabeled)
             unlabeled = [with_label(case, taught[case.id]) for case in unlabeled if case.id in taught]
@@ -224,6 +247,9 @@ class Session:
         """The training loop over all of it; without a folder nothing is written."""
         config = self.config
         total = int(config.train.iterations)
+        optimizer, schedule = config.optimizer, config.schedule
+        if self.start is not None:
+            optimizer, schedule = gently(optimizer, schedule, config.start, total)
         return Loop(
             self.fabric,
             self.method,
@@ -231,8 +257,8 @@ class Session:
             self.precision,
             total,
             config.train,
-            config.optimizer,
-            config.schedule,
+            optimizer,
+            schedule,
             folder=folder.checkpoints if folder else None,
             describe=self._description,
             validate=validation,
@@ -307,16 +333,38 @@ class Session:
             folder.note_end(ended, memory)
             return
         content = self._exported(folder, loop, ended)
-        if validation is not None:
-            loop.network.load_state_dict(content["predictor"])
-            validation.write(loop.network, folder.path / "validation")
+        loop.network.load_state_dict(content["predictor"])
+        score = self._scored(folder, loop, validation)
         checkpoint.save(folder.checkpoints / "final.ckpt", content)
         if self.method.compared:
             self._compare(folder, loop, validation)
         watched = loop.monitor.report() if loop.monitor else {}
-        folder.note_end(ended, memory, {**watched, "exported_iteration": content["step"]})
+        facts = {**watched, "exported_iteration": content["step"], "score": score.as_dict()}
+        folder.note_end(ended, memory, facts)
         for found in loop.monitor.judge.findings if loop.monitor else ():
             loop.tell(Notice(ended.step, f"{found.text} ({self._told(folder, content)})", warning=True))
+
+    def _scored(self, folder: RunFolder, loop: Loop, validation: Validation | None) -> Score:
+        """Score the exported network: on held-out cases, which nothing has looked at, else on val cases."""
+        split, data = self.prepared.split, self.config.data
+        selection = str(self.config.select) if split.val else "last"
+        score = unscored(self.prepared.dataset, split, folder.path)
+        if validation is not None:
+            found = validation.write(loop.network, folder.path / "validation")
+            score = of_evaluation(found, scored_on(split, "val", selection), "validation")
+        if split.held_out:
+            fold = f"fold {data.fold} of {data.folds}"
+            last = Validation(
+                self.prepared,
+                self.config,
+                self.precision.name,
+                self.mirrored,
+                split.held_out,
+                f"held-out cases of {fold}",
+            )
+            found = last.write(loop.network, folder.path / "held_out")
+            score = of_evaluation(found, scored_on(split, "held_out", selection, fold), "held_out")
+        return score
 
     def _exported(self, folder: RunFolder, loop: Loop, ended: Ended) -> dict[str, Any]:
         """The weights that become the final model: by validation, or the last usable ones."""
@@ -342,128 +390,24 @@ class Session:
         return f"exported: iteration {content['step']}; the last healthy check, iteration {step}: {healthy}"
 
 
-def factory(config: Config, plan: Plan) -> networks.Factory:
-    """What makes the networks of a training."""
-    return networks.Factory(
-        config.network.name,
-        dim=plan.dim,
-        in_channels=len(plan.channels),
-        classes=plan.classes,
-        options=config.network.options,
-        plan=plan.network,
-        patch=plan.patch,
-        checkpointing=config.network.checkpointing,
-    )
-
-
-def batch_sizes(config: Config, plan: Plan, method: Method, world: int) -> tuple[int, int]:
-    """Labeled and unlabeled samples per iteration: half of the plan's batch each, or all labeled.
-
-    A method that pastes samples together gets so many more that its networks see the planned batch. Numbers
-    of the configuration are samples, whatever is made of them.
+def restore(loop: Loop, path: Path) -> None:
+    """Let a loop go on from a checkpoint.
 
     Raises:
-        UsageError: sizes that cannot be shared out among the processes.
+        UsageError: it is missing or damaged, or another version of the method wrote it.
     """
-    semi, batch = bool(method.views), plan.batch * method.samples_per_image
-    labeled = config.batch.labeled or max(batch // 2 if semi else batch, 1)
-    unlabeled = max(batch - labeled, 1) * method.unlabeled_per_image
-    if config.batch.unlabeled is not None:
-        unlabeled = config.batch.unlabeled
-    sizes = (labeled, unlabeled if semi else 0)
-    if any(size % world for size in sizes):
+    state = checkpoint.load(path, checkpoint.STATE)
+    try:
+        loop.restore(state)
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise UsageError(
-            f"{sizes[0]} labeled and {sizes[1]} unlabeled samples cannot be shared by {world} processes",
-            hint=f"use multiples of {world}: --set batch.labeled={world} --set batch.unlabeled={world}",
-            code="BATCH_SHARES",
-        )
-    return sizes
+            f"{path} is not a state of what is trained here ({type(error).__name__}: {on_one_line(error)})",
+            hint="resume with the versions that manifest.json names, or start anew with --overwrite",
+            code="RESUME_DIFFERS",
+        ) from error
 
 
 def thinned(label: NDArray[np.uint8], voxels: int = 200_000) -> torch.Tensor:
     """A copy of some rows and columns of a stored label: enough to know how much a class has."""
     step = max(1, math.ceil(math.sqrt(label.size / voxels)))
     return torch.from_numpy(np.array(label[:, ::step, ::step]))
-
-
-@dataclass
-class StageBatches:
-    """``batches(k)`` of a run whose stages read different samples; made when a stage is first asked for.
-
-    Args:
-        stages: of the method.
-        total: iterations of the run.
-        make: the batches of a stage.
-    """
-
-    stages: Sequence[Stage]
-    total: int
-    make: Callable[[Stage], Batches]
-
-    def __post_init__(self) -> None:
-        self._made: tuple[object, Batches] | None = None
-
-    def __call__(self, step: int) -> Batch:
-        """The batch of an iteration."""
-        return self.of(clock_at(self.stages, self.total, step)[0])(step)
-
-    def of(self, stage: Stage) -> Batches:
-        """The batches of a stage, which it may share with the one before."""
-        kind = (stage.unlabeled, stage.pseudo and stage.name)
-        if self._made is None or self._made[0] != kind:
-            self._made = (kind, self.make(stage))
-        return self._made[1]
-
-    @property
-    def pauses(self) -> list[int]:
-        """Iterations whose samples are not known before the stage begins."""
-        begins = first_steps(self.stages, self.total)
-        return [step for stage, step in zip(self.stages, begins, strict=True) if stage.pseudo is not None]
-
-
-def stage_sizes(stage: Stage, sizes: tuple[int, int], pool: int) -> tuple[int, int]:
-    """Labeled and unlabeled samples per iteration of a stage: all labeled where nothing is learned from
-    others.
-
-    Args:
-        stage: of the method.
-        sizes: of the run, see :func:`batch_sizes`.
-        pool: unlabeled cases that may be read.
-    """
-    if stage.unlabeled and (stage.pseudo is None or pool):
-        return sizes
-    return sum(sizes), 0
-
-
-def trained_parameters(method: Method) -> int:
-    """How many numbers the optimizers change; one that two networks share counts once."""
-    networks = (getattr(method, name) for name in method.trainable)
-    distinct = {id(p): p.numel() for net in networks for p in net.parameters() if p.requires_grad}
-    return sum(distinct.values())
-
-
-def described(network: torch.nn.Module, unknown: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says of its network, to build it again; ``unknown`` of one that does not tell."""
-    if not isinstance(network, Average):
-        return dict(getattr(network, "described", unknown))
-    members = [described(member, unknown) for member in network]
-    return {**members[0], "average_of": members}
-
-
-def require_fit(patch: Sequence[int], *trained: torch.nn.Module) -> None:
-    """Compare the patch with what the networks can halve.
-
-    Raises:
-        UsageError: an edge that is not divisible; names the nearest patch that is.
-    """
-    divisors = [divisor for network in trained if (divisor := getattr(network, "divisor", None))]
-    needed = [math.lcm(*edges) for edges in zip(*divisors, strict=True)] or [1] * len(patch)
-    if any(p % d for p, d in zip(patch, needed, strict=True)):
-        nearest = list(fitting_patch(patch, needed))
-        names = {told["name"] for network in trained if (told := getattr(network, "described", None))}
-        which = " and ".join(sorted(names)) or "the network"
-        raise UsageError(
-            f"patch {list(patch)} does not fit {which}: its edges must be divisible by {needed}",
-            hint=f"use --set 'plan.patch={nearest}'",
-            code="PATCH_DIVISOR",
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from torch import nn
 from semiseg import images
 from semiseg.core import IGNORE
 from semiseg.dataset.case import LabeledCase, load_case, load_label
-from semiseg.evaluation.results import Evaluation, evaluate_pairs
+from semiseg.evaluation.results import CaseScores, Evaluation, evaluate_pairs
 from semiseg.evaluation.tables import write as save
 from semiseg.images.grid import Grid
+from semiseg.prediction.calibration import FILE as CALIBRATION
+from semiseg.prediction.calibration import Calibration, Known
+from semiseg.prediction.doubt import SCORES, Doubt
 from semiseg.prediction.model import Model
 from semiseg.preparation.labels import to_classes
 from semiseg.preparation.prepare import Prepared
@@ -23,20 +27,32 @@ from semiseg.training.compiled import eager
 
 
 class Validation:
-    """``validation(network)`` scores a network on the validation list.
+    """``validation(network)`` scores a network on the validation list, or on other labeled ``cases``.
 
     Args:
-        prepared: the run's data; images and labels of its validation list are opened here.
+        prepared: the run's data; images and labels of the cases are opened here.
         config: sliding window and post-processing.
         precision: number format of the forward passes.
         mirrored: patch axes that training mirrors, for ``inference.mirror``.
+        cases: instead of the validation list.
+        source: what is told of them in ``calibration.json``.
     """
 
     def __init__(
-        self, prepared: Prepared, config: Config, precision: str, mirrored: tuple[int, ...] = ()
+        self,
+        prepared: Prepared,
+        config: Config,
+        precision: str,
+        mirrored: tuple[int, ...] = (),
+        cases: Sequence[LabeledCase] | None = None,
+        source: str = "validation list",
     ) -> None:
         self.plan, self.config, self.precision = prepared.plan, config, precision
-        self.cases, self.mirrored = prepared.split.val, mirrored
+        self.cases, self.mirrored = prepared.split.val if cases is None else cases, mirrored
+        self.source = source
+        if cases is None and config.select == "best-val":
+            self.source += ", which also chose the weights"
+        self.doubts: dict[str, dict[str, float]] = {}
         self.labels = {n: k if len(k) > 1 else k[0] for n, k in prepared.plan.structures.items()}
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
@@ -46,10 +62,23 @@ class Validation:
         mean = float(np.mean(found)) if found else 0.0
         return {"dice": mean, **{f"dice/{name}": value for name, value in scores.items()}}
 
-    def write(self, network: nn.Module, folder: Path) -> None:
-        """Predictions as NIfTI, ``summary.json`` and ``metrics.csv``."""
+    def write(self, network: nn.Module, folder: Path) -> Evaluation:
+        """Predictions as NIfTI, ``summary.json`` and ``metrics.csv``; ``calibration.json`` beside them.
+
+        That says of each scan how far its prediction doubts itself and what it was worth.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        save(self._evaluate(network, folder), folder)
+        self.doubts.clear()
+        found = self._evaluate(network, folder)
+        save(found, folder)
+        known = [
+            Known(case.case, _mean_dice(case), self.doubts[case.case])
+            for case in found.cases
+            if case.case in self.doubts
+        ]
+        options = {"overlap": self.config.inference.overlap, "mirror": self.config.inference.mirror}
+        Calibration(known, self.source, options).save(folder.parent / CALIBRATION)
+        return found
 
     def _evaluate(self, network: nn.Module, folder: Path | None) -> Evaluation:
         model = Model.of(
@@ -67,11 +96,20 @@ class Validation:
         self, model: Model, case: LabeledCase, folder: Path | None
     ) -> tuple[str, NDArray[np.uint8], NDArray[np.uint8], Grid]:
         image, grid, meta = load_case(case, len(self.plan.channels))
-        labels = model.segment(image, grid).labels
+        doubt = Doubt(self.plan)
+        labels = model.infer(model.prepare(image, grid), also=doubt.add if folder else None).result().labels
         if folder is not None:
+            told = doubt.result()
+            self.doubts[case.id] = {score: told[score] for score in SCORES}
             images.write(folder / f"{case.id}.nii.gz", labels, grid, meta)
         reference = to_classes(load_label(case, grid), self.plan, case=case.id)
         return case.id, _classes(labels, list(model.label_values.values())), reference, grid
+
+
+def _mean_dice(case: CaseScores) -> float:
+    """Over the classes that are there."""
+    found = [dice for metrics in case.metrics.values() if (dice := metrics["Dice"]) == dice]
+    return float(np.mean(found)) if found else float("nan")
 
 
 def _classes(labels: NDArray[Any], values: list[int]) -> NDArray[np.uint8]:

@@ -11,7 +11,8 @@ A tuning folder::
       summary.json       what the command reported
       trials/0007/fold-2/     the run folder of a training, without its weights once it is scored
 
-:mod:`~semiseg.tuning.tune` puts the rest together: ``axes`` (what a value may be), ``search`` (which values
-are searched), ``folds``, ``trial`` (the trainings of one setting), ``book`` (the only file that knows
-Optuna), ``crew`` (who trains), ``verdict`` (whether the best is better), ``writing``, ``words``, ``figure``.
+:mod:`~semiseg.tuning.tune` puts the rest together: ``outline`` (cases, folds and plan), ``axes`` (what a
+value may be), ``search`` (which values are searched), ``trial`` (the trainings of one setting), ``study``
+(the only file that knows Optuna), ``trial_workers`` (processes that train), ``verdict`` (whether the best is
+better) and ``write`` (tables, figure and summary).
 """

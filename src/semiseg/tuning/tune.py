@@ -18,11 +18,11 @@ from semiseg.preparation.prepare import prepare
 from semiseg.runs.folder import run_name
 from semiseg.settings.config import Config
 from semiseg.settings.flags import Settings, configured
-from semiseg.tuning.book import JOURNAL, Book, require_optuna
-from semiseg.tuning.crew import work
-from semiseg.tuning.entry import TrialRecord
 from semiseg.tuning.outline import Outline, fold_config, outline
+from semiseg.tuning.record import TrialRecord
+from semiseg.tuning.study import JOURNAL, Study, require_optuna
 from semiseg.tuning.trial import Bench, TrialJob
+from semiseg.tuning.trial_workers import work
 from semiseg.tuning.verdict import Tuned, judge
 from semiseg.tuning.write import in_a_line, plan_words
 
@@ -114,7 +114,7 @@ def tune(
         The trials and the choice; ``tuned.best_file`` is for ``train(config=...)``.
 
     Raises:
-        Interrupted: stopped by Ctrl-C or SIGTERM; ``resume`` goes on from there.
+        Interrupted: stopped by Ctrl-C or SIGTERM; ``resume`` continues from there.
         UsageError: Optuna is missing, the folder is not free, or it was begun on other terms.
         SemisegError: the start itself cannot be trained.
     """
@@ -143,17 +143,17 @@ def tune(
     folder = folder_of(planned, Path(runs)) if output is None else Path(output)
     with held(folder, "-o"):
         _make_room(folder, resume=resume, overwrite=overwrite)
-        book = _open(planned, folder, prune=prune)
+        study = _open(planned, folder, prune=prune)
         for line in plan_words(planned, trials):
             log.info(line)
         _try_all(
-            book, planned, folder, trials=trials, minutes=minutes, workers=workers, prune=prune, force=force
+            study, planned, folder, trials=trials, minutes=minutes, workers=workers, prune=prune, force=force
         )
-        return _finish(planned, folder, book, force=force)
+        return _finish(planned, folder, study, force=force)
 
 
 def _try_all(
-    book: Book,
+    study: Study,
     planned: Outline,
     folder: Path,
     *,
@@ -170,21 +170,21 @@ def _try_all(
     """
     bench = Bench(planned.dataset, folder / "plan.json", planned.folds, planned.metric, prune, planned.device)
     until = None if minutes is None else time.monotonic() + 60 * minutes
-    next_job = functools.partial(_next_job, book, planned, folder, trials, until)
-    tell = functools.partial(_tell, book, planned, trials)
+    next_job = functools.partial(_next_job, study, planned, folder, trials, until)
+    tell = functools.partial(_tell, study, planned, trials)
     try:
-        work(book, bench, next_job, tell, workers=workers, threads=max(cores() // workers, 1))
+        work(study, bench, next_job, tell, workers=workers, threads=max(cores() // workers, 1))
     except (Interrupted, KeyboardInterrupt):
-        done = sum(entry.state in ("done", "pruned", "failed") for entry in book.entries())
-        _finish(planned, folder, book, force=force)
+        done = sum(entry.state in ("done", "pruned", "failed") for entry in study.entries())
+        _finish(planned, folder, study, force=force)
         raise Interrupted(
             f"stopped after {done} of {trials} trials; everything is saved in {folder}",
-            hint="the same command with --resume goes on from there",
+            hint="the same command with --resume continues from there",
         ) from None
 
 
-def _open(planned: Outline, folder: Path, *, prune: bool) -> Book:
-    """The book of this tuning, once the cases are in the store, so that no worker has to prepare them."""
+def _open(planned: Outline, folder: Path, *, prune: bool) -> Study:
+    """The study of this tuning, once the cases are in the store, so that no worker has to prepare them."""
     prepared = prepare(
         planned.dataset,
         fold_config(planned.search.config, 0),
@@ -192,7 +192,7 @@ def _open(planned: Outline, folder: Path, *, prune: bool) -> Book:
         workers=0,
         plan=planned.plan,
     )
-    book = Book(
+    study = Study(
         folder,
         planned.search,
         {**planned.terms, "data": prepared.data_hash(), "prune": prune},
@@ -201,30 +201,30 @@ def _open(planned: Outline, folder: Path, *, prune: bool) -> Book:
         warm_up=planned.iterations // 3,
     )
     planned.plan.save(folder / "plan.json")
-    return book
+    return study
 
 
 def _next_job(
-    book: Book, planned: Outline, folder: Path, trials: int, until: float | None
+    study: Study, planned: Outline, folder: Path, trials: int, until: float | None
 ) -> tuple[TrialRecord, TrialJob] | None:
     if until is not None and time.monotonic() > until:
         return None
-    entry = book.next(trials)
+    entry = study.next(trials)
     if entry is None:
         return None
     config = planned.search.config_of(entry.values)
     return entry, TrialJob(entry.number, config, folder / "trials" / f"{entry.home:04d}")
 
 
-def _tell(book: Book, planned: Outline, trials: int, entry: TrialRecord) -> None:
-    done = sum(other.state in ("done", "pruned", "failed") for other in book.entries())
+def _tell(study: Study, planned: Outline, trials: int, entry: TrialRecord) -> None:
+    done = sum(other.state in ("done", "pruned", "failed") for other in study.entries())
     log.info("%d of %d: %s", done, trials, in_a_line(entry, str(planned.metric)))
 
 
-def _finish(planned: Outline, folder: Path, book: Book, *, force: bool) -> Tuned:
+def _finish(planned: Outline, folder: Path, study: Study, *, force: bool) -> Tuned:
     from semiseg.tuning.write import draw, write
 
-    entries = book.entries()
+    entries = study.entries()
     verdict = judge(
         entries,
         str(planned.metric),
@@ -236,7 +236,7 @@ def _finish(planned: Outline, folder: Path, book: Book, *, force: bool) -> Tuned
     fixed = planned.search.config_of(values)
     iterations = {"iterations": planned.wanted.train.iterations}
     config = fixed.model_copy(update={"train": fixed.train.model_copy(update=iterations)})
-    tuned = Tuned(folder, planned, entries, verdict, book.importance(), config)
+    tuned = Tuned(folder, planned, entries, verdict, study.importance(), config)
     write(tuned)
     draw(tuned, folder / "trials.svg")
     return tuned
@@ -253,7 +253,7 @@ def _make_room(folder: Path, *, resume: bool, overwrite: bool) -> None:
     if there and not (is_tuning and (resume or overwrite)):
         raise UsageError(
             f"{folder} is not empty",
-            hint="--resume goes on, --overwrite begins anew, -o FOLDER goes elsewhere"
+            hint="--resume continues it, --overwrite starts again, -o FOLDER writes elsewhere"
             if is_tuning
             else "it does not look like a tuning: give another folder",
             code="RUN_EXISTS",

@@ -18,8 +18,8 @@ from pathlib import Path
 from scipy import stats
 
 from semiseg.settings.config import Config
-from semiseg.tuning.entry import TrialRecord, better
 from semiseg.tuning.outline import Outline
+from semiseg.tuning.record import TrialRecord, better
 
 
 @dataclass(frozen=True)

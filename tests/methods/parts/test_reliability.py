@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from semiseg.methods.parts.reliability import (
     doubt,
+    fold_disagreement,
     histogram,
     least_certain,
     most_reliable,
     round_change,
     stored,
     thresholds,
+    volume_prior,
 )
 
 few = settings(max_examples=25, deadline=None)
@@ -79,6 +81,32 @@ def test_the_most_reliable_stay(values, keep):
 
 def test_scans_without_foreground_go_first():
     assert most_reliable([math.inf, 0.1, 0.2, 0.3, 0.4], 0.8) == [1, 2, 3, 4]
+
+
+@few
+@given(seeds)
+def test_networks_that_agree_do_not_disagree(seed):
+    first, second, third = (draw(seed + i)[0] for i in range(3))
+    assert fold_disagreement([first, first, first]) == 0
+    some = fold_disagreement([first, second, third])
+    assert 0 < some <= 1
+    assert some == pytest.approx(fold_disagreement([third, first, second]))
+
+
+def test_disagreement_is_one_minus_the_mean_dice_of_classes_that_are_there():
+    one, two, nothing = np.array([0, 1, 1, 2]), np.array([1, 1, 0, 2]), np.zeros(4, int)
+    assert fold_disagreement([one, two]) == pytest.approx(1 - (0.5 + 1) / 2)
+    assert fold_disagreement([one, nothing]) == 1
+    assert fold_disagreement([nothing, nothing]) == math.inf
+
+
+def test_a_volume_is_compared_with_the_median_of_the_scans_that_have_the_class():
+    usual = np.array([[9, 10, 0], [9, 10, 4], [9, 30, 4]])
+    assert volume_prior(np.array([1, 10, 4]), usual) == 0
+    assert volume_prior(np.array([1, 20, 4]), usual) == pytest.approx(math.log(2))
+    assert volume_prior(np.array([1, 10, 2]), usual) == pytest.approx(math.log(2))
+    assert volume_prior(np.array([1, 10, 0]), usual) == 0  # some labeled scans lack it
+    assert volume_prior(np.array([1, 0, 4]), usual) == math.inf
 
 
 def test_the_certain_ones_are_left_out_in_the_opposite_sense():

@@ -23,7 +23,7 @@ def run(
     fix: Annotated[bool, typer.Option("--fix", help="Write a proposed label_map into dataset.json.")] = False,
     workers: options.Workers = None,
 ) -> None:
-    """Find everything that is wrong with a dataset folder, and say how to mend it; exit 3 on errors.
+    """Find problems in a dataset folder and say how to fix them; exit 3 on errors.
 
     Looks at every file: unreadable or truncated ones, geometry of image and label, label values, NaN,
     constant images, duplicates between labeled, unlabeled and test cases, and counts.
@@ -48,4 +48,4 @@ def run(
 def _hint(proposal: dict[int, int], first_fix: str) -> str:
     if proposal:
         return f"`semiseg check DATASET --fix` writes label_map {proposal} into dataset.json"
-    return first_fix or "mend what is named above, then check again"
+    return first_fix or "fix what is named above, then check again"

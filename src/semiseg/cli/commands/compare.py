@@ -33,35 +33,40 @@ def run(
         typer.Argument(
             metavar="RUN... | SWEEP",
             show_default=False,
-            help="Run folders, folders above run folders, or a sweep.",
+            help="Run folders, folders that contain them, or a sweep.",
         ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="DIR", help="Write tables (CSV, LaTeX, Markdown) and a report here."
+            "-o", "--output", metavar="DIR", help="Folder for tables (CSV, LaTeX, Markdown) and report.html."
         ),
     ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
-            "--baseline", metavar="NAME", help="What all are tested against.  [default: supervised]"
+            "--baseline",
+            metavar="NAME",
+            help="Method that all others are tested against.  [default: supervised]",
         ),
     ] = None,
     metric: Annotated[
         str,
         typer.Option(
-            "--metric", metavar="NAME", help="What is tested: Dice, Jaccard, NSD, HD95, HD95Max, ASD, ASSD."
+            "--metric", metavar="NAME", help="Metric to test: Dice, Jaccard, NSD, HD95, HD95Max, ASD or ASSD."
         ),
     ] = "Dice",
     alpha: Annotated[
-        float, typer.Option("--alpha", metavar="A", help="Level of the tests; intervals have 1 - A.")
+        float,
+        typer.Option("--alpha", metavar="A", help="Significance level of the tests; intervals cover 1 - A."),
     ] = 0.05,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of the bootstrap.")] = 0,
-    per_class: Annotated[bool, typer.Option("--per-class", help="Show every class, too.")] = False,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Random seed of the bootstrap.")
+    ] = 0,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Also show every class.")] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Compare trained runs on the cases that all of them were scored on, one table per number of labels.
+    """Compare trained runs on the cases that all of them have scores for, one table per number of labels.
 
     Means and SDs over seeds, bootstrap intervals over cases, Wilcoxon signed-rank tests with Holm's
     correction, ranks, cost, published figures. A run's scores are those that `semiseg evaluate` wrote into

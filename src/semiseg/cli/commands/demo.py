@@ -18,22 +18,33 @@ def run(
     out: Output,
     folder: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="DIR", help="Made, or replaced if it is an earlier demo."),
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Output folder; an earlier demo in it is replaced."
+        ),
     ] = Path("demo"),
     minutes: Annotated[
-        float, typer.Option("--minutes", metavar="MIN", min=0.05, help="About how long, on two cores.")
+        float,
+        typer.Option(
+            "--minutes", metavar="MIN", min=0.05, help="Approximate duration in minutes, on two cores."
+        ),
     ] = 2.5,
     iterations: Annotated[
         int | None,
-        typer.Option("--iterations", metavar="N", min=1, help="Of each method, instead of --minutes."),
+        typer.Option(
+            "--iterations",
+            metavar="N",
+            min=1,
+            help="Number of iterations of each method, instead of --minutes.",
+        ),
     ] = None,
     seed: options.Seed = None,
     device: options.Device = None,
     workers: options.Workers = None,
 ) -> None:
-    """Try everything on tiny synthetic scans: check, plan, train two methods, predict, evaluate, compare.
+    """Try the whole workflow on small synthetic scans: check, plan, train, predict, evaluate, compare.
 
-    The scans are phantoms: the numbers say how the tool works, not how it does on yours.
+    The scans are phantoms, made so that unlabeled ones help: the demo shows how the tool works, not what you
+    will gain.
     """
     from semiseg.demo.demo import run as demo
 

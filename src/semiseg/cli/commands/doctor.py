@@ -12,7 +12,7 @@ EXAMPLES = ("semiseg doctor", "semiseg doctor --json > doctor.json")
 
 
 def run(out: Output) -> None:
-    """Show versions, devices, memory, disk and optional packages; exit 1 when something needed is missing."""
+    """Show versions, devices, memory and optional packages; exit 1 when something needed is missing."""
     from semiseg.machine.doctor import examine
 
     report = examine()
@@ -21,7 +21,7 @@ def run(out: Output) -> None:
         out.text(columns(rows(report)))
         raise SemisegError(
             f"{len(problems)} problem{'s' * (len(problems) > 1)}: {'; '.join(problems)}",
-            hint="`python -m pip install --upgrade semiseg` installs what is missing",
+            hint="install semiseg again from where it came: pip installs what is missing",
             code="DOCTOR",
             details=report,
         )

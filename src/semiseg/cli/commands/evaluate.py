@@ -31,12 +31,16 @@ def run(
     ],
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", metavar="DATASET", help="Class names; default: dataset.json beside REF."),
+        typer.Option(
+            "--dataset",
+            metavar="DATASET",
+            help="Dataset that names the classes.  [default: dataset.json beside REF]",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="DIR", help="Where summary.json and metrics.csv go.  [default: PRED]"
+            "-o", "--output", metavar="DIR", help="Folder for summary.json and metrics.csv.  [default: PRED]"
         ),
     ] = None,
     convention: Annotated[
@@ -45,22 +49,22 @@ def run(
             "--convention",
             "--legacy",
             metavar="NAME",
-            help="semiseg, uamt, ssl4mis, pymic, monai, reloaded, nnunet or brats.",
+            help="Metric convention: semiseg, uamt, ssl4mis, pymic, monai, reloaded, nnunet or brats.",
         ),
     ] = "semiseg",
     tolerance: Annotated[
-        float, typer.Option("--nsd-tolerance", metavar="MM", help="Tolerance of NSD.")
+        float, typer.Option("--nsd-tolerance", metavar="MM", help="Tolerance of NSD, in mm.")
     ] = 1.0,
     distances: Annotated[
-        bool, typer.Option("--distances/--no-distances", help="Surface metrics (slower).")
+        bool, typer.Option("--distances/--no-distances", help="Also compute surface metrics (slower).")
     ] = True,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="A reference without prediction is no failure.")
+        bool, typer.Option("--allow-missing", help="Accept references without a prediction.")
     ] = False,
     overwrite: options.Overwrite = False,
     workers: options.Workers = None,
 ) -> None:
-    """Compare predictions with references: Dice, Jaccard, HD95, ASD, NSD and volumes, per case and class.
+    """Score segmentations against references: Dice, Jaccard, HD95, ASD, NSD and volumes, per case and class.
 
     Distances are in mm unless a published convention says otherwise. Writes summary.json and metrics.csv;
     exit 5 when some cases could not be compared.

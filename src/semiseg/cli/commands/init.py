@@ -11,7 +11,7 @@ import typer
 
 from semiseg.cli import options
 from semiseg.cli.output import Output, counted
-from semiseg.errors import UsageError
+from semiseg.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from semiseg.dataset.adopt import AdoptResult
@@ -20,6 +20,7 @@ EXAMPLES = (
     "semiseg init scans",
     "semiseg init scans -o Dataset201_Heart --link",
     "semiseg init scans --label 1=atrium --channel 0=CT",
+    "semiseg init scans --channels DWI,ADC,FLAIR --resample-to DWI",
 )
 
 Pairs = list[str] | None
@@ -28,11 +29,11 @@ Pairs = list[str] | None
 def run(
     out: Output,
     source: Annotated[
-        Path, typer.Argument(metavar="DIR", show_default=False, help="A folder of scans and masks.")
+        Path, typer.Argument(metavar="DIR", show_default=False, help="Folder of scans and masks.")
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="The dataset folder.  [default: beside DIR]"),
+        typer.Option("-o", "--output", metavar="DIR", help="Dataset folder to make.  [default: beside DIR]"),
     ] = None,
     link: Annotated[bool, typer.Option("--link", help="Hard-link files instead of copying them.")] = False,
     label: Annotated[
@@ -42,25 +43,54 @@ def run(
         Pairs, typer.Option("--channel", metavar="INDEX=NAME", help="Name a channel; may be repeated.")
     ] = None,
     max_classes: Annotated[
-        int, typer.Option("--max-classes", metavar="N", min=1, help="Masks with more values are refused.")
+        int,
+        typer.Option("--max-classes", metavar="N", min=1, help="Refuse masks with more values than this."),
     ] = 30,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            "--channels", metavar="NAMES", help="Keep these, in this order: DWI,ADC.  [default: all]"
+        ),
+    ] = None,
+    resample_to: Annotated[
+        str | None,
+        typer.Option(
+            "--resample-to",
+            metavar="CHANNEL",
+            help="Resample channels on other grids onto it; or onto `label`.",
+        ),
+    ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option("--spacing", metavar="X,Y,Z", help="Voxel size in mm where files say none."),
+    ] = None,
     workers: options.Workers = None,
 ) -> None:
-    """Make a dataset folder out of a pile of scans: NIfTI, NRRD, MetaImage, PNG, TIFF, DICOM, flat or nested.
+    """Turn scans into a dataset: NIfTI, NRRD, MetaImage, HDF5, PNG, TIFF or DICOM, flat or nested.
 
-    Finds out which files are masks, which channels and classes there are, and which scans have no label.
+    Finds which files are masks, which channels and classes there are, and which scans have no label.
     The source is never changed.
     """
     from semiseg.dataset.adopt import adopt
+    from semiseg.dataset.public import advice
 
     names: dict[str, Any] = {
         "label_names": numbered("--label", label),
         "channel_names": numbered("--channel", channel),
     }
-    names["max_classes"] = max_classes
-    with counted(out, "init") as tick:
-        result = adopt(source, output, link=link, **names, workers=options.workers(workers), progress=tick)
-    out.result(result.as_dict(), "\n".join(_lines(result)))
+    names |= {"max_classes": max_classes, "spacing": numbers("--spacing", spacing)}
+    names |= {"resample_to": resample_to or "", "channels": listed(channels)}
+    known = advice(source)
+    try:
+        with counted(out, "init") as tick:
+            result = adopt(
+                source, output, link=link, **names, workers=options.workers(workers), progress=tick
+            )
+    except DataError as error:
+        error.hint = f"{error.hint}; {known}" if known else error.hint
+        raise
+    result.notices += [known] * bool(known)
+    out.result(result.as_dict(), "\n".join(told(result)))
 
 
 def numbered(flag: str, pairs: Pairs) -> dict[int, str]:
@@ -78,9 +108,30 @@ def numbered(flag: str, pairs: Pairs) -> dict[int, str]:
     return named
 
 
-def _lines(result: AdoptResult) -> Iterator[str]:
+def listed(text: str | None) -> tuple[str, ...]:
+    """``"DWI, ADC"`` as names."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def numbers(flag: str, text: str | None) -> tuple[float, ...]:
+    """``"0.6,0.6,3"`` as numbers.
+
+    Raises:
+        UsageError: not numbers with commas between them.
+    """
+    try:
+        return tuple(float(part) for part in (text or "").split(",") if text)
+    except ValueError:
+        raise UsageError(
+            f"{flag} wants numbers with commas between them, got {text!r}", hint=f"such as {flag} 0.6,0.6,3"
+        ) from None
+
+
+def told(result: AdoptResult, *, written: bool = True) -> Iterator[str]:
+    """What was made (or, not ``written``, would be), line by line."""
     yield from result.decisions
     yield from (f"notice: {notice}" for notice in result.notices)
     counts = ", ".join(f"{number} {kind}" for kind, number in result.counts.items() if number)
-    yield f"made {result.folder}: {counts}"
-    yield f"next: semiseg check {shlex.quote(str(result.folder))}"
+    yield f"{'made' if written else 'would make'} {result.folder}: {counts}"
+    if written:
+        yield f"next: semiseg check {shlex.quote(str(result.folder))}"

@@ -16,14 +16,17 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from semiseg.cli.listing import show
-from semiseg.cli.output import Output
+from semiseg.cli.output import Output, columns
 from semiseg.drawing.table import Table, TableCell, heads, terminal
+from semiseg.errors import UsageError, unknown_name
 from semiseg.methods import _page
+from semiseg.methods._families import FAMILIES, SORTS, by_family
 
 EXAMPLES = (
     "semiseg methods",
+    "semiseg methods --family 'Mean teachers' --sort cost",
     "semiseg methods mean_teacher",
+    "semiseg methods mean_teacher --cite",
     "semiseg methods my_package.my_module:MyMethod",
 )
 
@@ -33,15 +36,29 @@ def run(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", show_default=False, help="Show only this one; also package.module:Class."
+            metavar="NAME", show_default=False, help="Method to show, also as package.module:Class."
         ),
     ] = None,
+    family: Annotated[
+        str | None, typer.Option("--family", metavar="NAME", help="List only the methods of this family.")
+    ] = None,
+    sort: Annotated[
+        str, typer.Option("--sort", metavar="KEY", help="Order within a family: year, cost or name.")
+    ] = "year",
+    cite: Annotated[bool, typer.Option("--cite", help="Print the paper of NAME as BibTeX.")] = False,
 ) -> None:
-    """List the training methods, or show one: what it does, its paper, its cost, its options, its figures."""
+    """List training methods by family, or show one: paper, cost, options, published and own figures."""
+    if name is None and cite:
+        raise UsageError("--cite needs the name of a method", hint="for example semiseg methods bcp --cite")
     if name is None:
-        from semiseg.methods import describe
+        _list(out, family, sort)
+        return
+    if cite:
+        from semiseg.methods import description
+        from semiseg.methods._cite import bibtex
 
-        show(out, "method", describe(), None)
+        entry = bibtex(name, description(name).paper)
+        out.result({"name": name, "bibtex": entry}, entry)
         return
     from semiseg.methods._page import content
 
@@ -52,6 +69,32 @@ def run(
 
     out.text(sheet(page))
 
+
+def _list(out: Output, family: str | None, sort: str) -> None:
+    from semiseg.methods import describe
+
+    if sort not in SORTS:
+        raise unknown_name("order", sort, SORTS)
+    groups = by_family(describe(), sort)
+    if family is not None:
+        same = {each.lower(): each for each in FAMILIES}
+        if family.lower() not in same:
+            raise unknown_name("family", family, FAMILIES)
+        groups = {family: group for family, group in groups.items() if family == same[str(family).lower()]}
+    rows = [("", "year", "cost", "")]
+    ends: list[int] = []
+    for group in groups.values():
+        ends.append(len(rows))
+        rows += [(e["name"], e["year"], f"{e['work']}x", e["summary"]) for e in group]
+    lines = columns(rows).splitlines()
+    for place, title in reversed(list(zip(ends, groups, strict=True))):
+        lines[place:place] = [f"{title}:"] if place == 1 else ["", f"{title}:"]
+    lines += ["", COST, "`semiseg recommend DATASET` ranks them for your data."]
+    listed = [entry for group in groups.values() for entry in group]
+    out.result({"methods": listed}, "\n".join(lines))
+
+
+COST = "cost: a training step beside a supervised one. `semiseg methods NAME` shows one."
 
 WIDEST = 110
 """Columns; longer lines are hard to read."""

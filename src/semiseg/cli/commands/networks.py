@@ -18,7 +18,7 @@ def run(
         str | None, typer.Argument(metavar="NAME", show_default=False, help="Show only this one.")
     ] = None,
 ) -> None:
-    """List the networks, or show one."""
+    """List networks, or show one."""
     from semiseg.networks import describe
 
     show(out, "network", describe(), name)

@@ -31,7 +31,9 @@ def run(
     dataset: options.Dataset,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Where the plan is written (DATASET_plan.json)."),
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="File to write the plan to.  [default: DATASET_plan.json]"
+        ),
     ] = None,
     labeled: options.Labeled = None,
     labeled_patients: options.LabeledPatients = None,
@@ -45,11 +47,10 @@ def run(
     overwrite: options.Overwrite = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, write no file.")] = False,
 ) -> None:
-    """Choose spacing, orientation, normalization, patch, batch and network for a dataset, and say why.
+    """Show the spacing, normalization, patch, batch and network that semiseg would use, with reasons.
 
-    Looks at images and, where they are labeled, at the labels of the labeled cases only. `semiseg train`
-    makes the same plan by itself; write one to read it, change it, or share it between runs. The device need
-    not be in this machine: it is planned for the memory that is assumed or said.
+    Reads images, and labels of the labeled cases only. `semiseg train` makes the same plan by itself; write
+    one to read it, change it, or share it between runs. The device need not be in this machine.
     """
     from semiseg.dataset.dataset import Dataset
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "semiseg predict -i scans -o predictions -m runs/…/labeled-8_fold-0_seed-0",
     "semiseg predict -i scan.nii.gz -o labels.nii.gz -m RUN --uncertainty",
-    "semiseg predict -i dicom_folder -o out -m RUN_1 -m RUN_2 --quality best",
+    "semiseg predict -i dicom_folder -o out -m RUN --to dicom-seg,rtstruct --overlay",
+    "semiseg predict -i scans -o out -m RUN --folds all --volumes volumes.csv",
 )
 
 
@@ -31,13 +32,17 @@ def run(
             "--input",
             metavar="PATH",
             show_default=False,
-            help="An image, a folder of images or DICOM, a zip.",
+            help="Image, folder of images or DICOM, or zip.",
         ),
     ],
     output: Annotated[
         Path,
         typer.Option(
-            "-o", "--output", metavar="PATH", show_default=False, help="A folder, or a file for one scan."
+            "-o",
+            "--output",
+            metavar="PATH",
+            show_default=False,
+            help="Output folder, or a file for one scan.",
         ),
     ],
     model: Annotated[
@@ -47,24 +52,67 @@ def run(
             "--model",
             metavar="RUN",
             show_default=False,
-            help="A run folder, checkpoint or model.zip; several: an ensemble.",
+            help="Run folder, checkpoint or model.zip; several, or a quoted pattern with *: an ensemble.",
         ),
     ],
-    uncertainty: Annotated[
-        bool, typer.Option("--uncertainty", help="Also write an entropy map per scan.")
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            "--folds",
+            metavar="LIST",
+            show_default=False,
+            help="These folds of the run together: all, or 0,1,2.",
+        ),
+    ] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--to",
+            metavar="FORMS",
+            show_default=False,
+            help="Formats, with commas: nifti, dicom-seg, dicom-labelmap, rtstruct or png.  "
+            "[default: the scan's own]",
+        ),
+    ] = None,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also write a picture of each scan with outlines.")
     ] = False,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Also write an entropy map for each scan.")
+    ] = False,
+    save_probabilities: Annotated[
+        bool, typer.Option("--save-probabilities", help="Also write all class probabilities (.npz).")
+    ] = False,
+    volumes: Annotated[
+        Path | None,
+        typer.Option(
+            "--volumes", metavar="CSV", show_default=False, help="Also write a table of volumes in mL."
+        ),
+    ] = None,
+    terminology: Annotated[
+        Path | None,
+        typer.Option(
+            "--terminology",
+            metavar="FILE",
+            show_default=False,
+            help="DICOM codes of the classes (JSON), where the model has none.",
+        ),
+    ] = None,
     mirror: Annotated[
         bool | None,
         typer.Option(
             "--mirror/--no-mirror",
-            help="Average over views mirrored as in training.  [default: as configured]",
+            help="Average over mirrored views, as in training.  [default: as configured]",
         ),
     ] = None,
     quality: Annotated[
-        str, typer.Option("--quality", metavar="NAME", help="balanced, or best: mirrored, too.")
+        str,
+        typer.Option(
+            "--quality", metavar="NAME", help="Quality: balanced, or best (slower, mirrored views)."
+        ),
     ] = "balanced",
     precision: Annotated[
-        str, typer.Option("--precision", metavar="NAME", help="auto, 32, bf16 or 16.")
+        str, typer.Option("--precision", metavar="NAME", help="Number format: auto, 32, bf16 or 16.")
     ] = "auto",
     allow_code: Annotated[
         list[str] | None,
@@ -72,7 +120,7 @@ def run(
             "--allow-code",
             metavar="MODULE",
             show_default=False,
-            help="Import this module where the model names a network of it; may be repeated.",
+            help="Allow a model to import its network from this module; may be repeated.",
         ),
     ] = None,
     config: options.Config = None,
@@ -80,26 +128,29 @@ def run(
     device: options.Device = None,
     workers: Annotated[
         int | None,
-        typer.Option("-j", "--workers", metavar="N", min=0, help="Scans read ahead.  [default: 1]"),
+        typer.Option(
+            "-j", "--workers", metavar="N", min=0, help="Number of scans to read ahead.  [default: 1]"
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
     resume: Annotated[
         bool,
-        typer.Option("--resume/--no-resume", help="Leave scans that were already predicted in the same way."),
+        typer.Option("--resume/--no-resume", help="Skip scans that were already predicted in the same way."),
     ] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scans, predict none.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scans; predict none.")] = False,
 ) -> None:
-    """Segment scans with a trained model: label maps in each scan's own grid, and a record of each.
+    """Segment new scans with a trained model; label maps lie on each scan's own voxel grid.
 
     One bad scan does not stop the others: it is listed, and the exit code is 5.
     """
     overrides = inference_overrides(config, settings or [])
     where = options.device(device)
     runs = [options.find_run(path) for path in model]
+    chosen: dict[str, Any] = {"precision": precision, "allow_code": allow_code or (), "folds": folds}
     if dry_run:
         from semiseg.prediction.model import Model
 
-        _list_scans(out, inputs, Model.load(runs, where, precision=precision, allow_code=allow_code or ()))
+        _list_scans(out, inputs, Model.load(runs, where, **chosen))
         return
     from semiseg.prediction.predict import predict
 
@@ -109,8 +160,12 @@ def run(
             output,
             runs,
             device=where,
-            precision=precision,
-            allow_code=allow_code or (),
+            **chosen,
+            to=to or (),
+            overlay=overlay,
+            save_probabilities=save_probabilities,
+            volumes=volumes,
+            terminology=terminology,
             overwrite=overwrite,
             resume=resume,
             uncertainty=uncertainty,

@@ -20,10 +20,10 @@ EXAMPLES = (
 def run(
     out: Output,
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", show_default=False, help="Print this one.")
+        str | None, typer.Argument(metavar="NAME", show_default=False, help="Recipe to print.")
     ] = None,
 ) -> None:
-    """List the recipes (settings by name, for `train --recipe`), or print one as YAML."""
+    """List named settings and published protocols (for `train --recipe`), or print one as YAML."""
     from semiseg import recipes
 
     known = recipes.names()

@@ -24,22 +24,26 @@ def run(
     seed: options.Seed = None,
     memory: Annotated[
         float | None,
-        typer.Option("--memory", metavar="GB", help="What a run may use.  [default: what is free]"),
+        typer.Option(
+            "--memory", metavar="GB", help="Memory that a run may use, in GB.  [default: what is free]"
+        ),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option("--minutes", metavar="N", help="What a run may take.  [default: any]")
+        float | None,
+        typer.Option("--minutes", metavar="N", help="Minutes that a run may take.  [default: any]"),
     ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Show all methods, not the first five only.")] = False,
     settings: options.Set = None,
     device: options.Device = None,
     workers: options.Workers = None,
 ) -> None:
-    """Rank the training methods for a dataset, with the reason for each, and print the command to start with.
+    """Suggest which method to train first, with the reason for each, and print the commands to run.
 
-    Looks at images and at the labels of the labeled cases only. The rules are guesses that name their
-    evidence; figures measured with semiseg count for more than published ones.
+    Reads images, and labels of the labeled cases only. The order is an estimate from our benchmark,
+    published figures and rules; figures measured with semiseg count for more than published ones.
     """
     from semiseg.advice.advise import recommend
-    from semiseg.advice.words import text
+    from semiseg.advice.format import text
 
     advice = recommend(
         dataset,
@@ -53,4 +57,4 @@ def run(
         device=options.device(device),
         workers=options.workers(workers),
     )
-    out.result(advice.as_dict(), text(advice))
+    out.result(advice.as_dict(), text(advice, every=every))

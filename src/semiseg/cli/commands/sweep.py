@@ -27,25 +27,26 @@ def run(
     out: Output,
     spec: Annotated[
         Path,
-        typer.Argument(metavar="SPEC", show_default=False, help="A YAML file, or a sweep folder."),
+        typer.Argument(metavar="SPEC", show_default=False, help="YAML file, or a sweep folder."),
     ],
     runs: Annotated[
         Path | None,
-        typer.Option("--runs", metavar="DIR", help="Parent of the sweep folder.  [default: runs]"),
+        typer.Option("--runs", metavar="DIR", help="Parent folder of the sweep folder.  [default: runs]"),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="Exactly this sweep folder, instead of --runs."),
+        typer.Option("-o", "--output", metavar="DIR", help="Exact sweep folder, instead of --runs."),
     ] = None,
     on: Annotated[
-        str, typer.Option("--on", metavar="PLACE", help="local, ray, ray://HOST:PORT or slurm.")
+        str, typer.Option("--on", metavar="PLACE", help="Where to run: local, ray, ray://HOST:PORT or slurm.")
     ] = "local",
     devices: Annotated[
         str | None,
         typer.Option(
             "--devices",
             metavar="LIST",
-            help="auto (every GPU, else the CPU), cpu, or a list such as cuda:0,cuda:1.  [default: auto]",
+            help="Devices: auto (every GPU, else the CPU), cpu, or a list such as cuda:0,cuda:1.  "
+            "[default: auto]",
         ),
     ] = None,
     workers: Annotated[
@@ -55,11 +56,12 @@ def run(
             "--workers",
             metavar="N",
             min=0,
-            help="Cells at a time; 0: in this process.  [default: one per device, or by cores and memory]",
+            help="Number of runs at a time; 0: in this process.  [default: one per device, or by cores "
+            "and memory]",
         ),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also run the cells that failed before.")
+        bool, typer.Option("--retry-failed", help="Also repeat runs that failed before.")
     ] = False,
     slurm: Annotated[
         list[str] | None,
@@ -67,21 +69,26 @@ def run(
             "--set-slurm",
             metavar="KEY=VALUE",
             show_default=False,
-            help="A parameter of submitit; repeatable.",
+            help="Parameter of submitit; may be repeated.",
         ),
     ] = None,
     ray: Annotated[
         list[str] | None,
-        typer.Option("--set-ray", metavar="KEY=VALUE", show_default=False, help="An option of a Ray task."),
+        typer.Option(
+            "--set-ray",
+            metavar="KEY=VALUE",
+            show_default=False,
+            help="Option of a Ray task; may be repeated.",
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List the cells with what they cost; write nothing.")
+        bool, typer.Option("--dry-run", help="List the runs and their cost; write nothing.")
     ] = False,
 ) -> None:
-    """Train methods x labels x seeds x datasets, and score every run.
+    """Train many methods, label counts, seeds and datasets, and score every run.
 
-    Finished cells are never run twice, cells whose process died are tried again, a broken one does not stop
-    the others: exit 5 tells of it. Ctrl-C saves; the same command goes on from there.
+    Finished runs are never repeated. Runs whose process died are tried again. A failed run does not stop the
+    others; the exit code is then 5. Ctrl-C saves; the same command continues from there.
     """
     places: dict[str, Any] = {"runs": options.runs(runs), "folder": output}
     if dry_run:

@@ -12,73 +12,146 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semiseg.cli import options
+from semiseg.cli.help import LENGTH, MACHINE, METHOD, OUTPUT
 from semiseg.cli.output import Output, counted, start_logging
 
 if TYPE_CHECKING:
     from semiseg.runs.console import Console
     from semiseg.runs.run import Run
+    from semiseg.training.cross_validation import CrossValidation
 
 EXAMPLES = (
-    "semiseg train Dataset104_Heart --method mean_teacher --labeled 8",
+    "semiseg train Dataset104_Heart --labeled 8 --max-time 30",
     "semiseg train 104 --labeled 8 --iterations 3000 --set optimizer.lr=1e-3",
     "semiseg train 104 --labeled 8 --dry-run",
     "semiseg train 104 --labeled 8 --resume",
+    "semiseg train 104 --fold all",
 )
 
 
 def run(
     out: Output,
     dataset: options.Dataset,
-    method: Annotated[
-        str | None, typer.Option("--method", metavar="NAME", help="See `semiseg methods`.")
-    ] = None,
+    method: options.Method = None,
     network: Annotated[
         str | None,
-        typer.Option("--network", metavar="NAME", help="See `semiseg networks`.  [default: the plan's]"),
+        typer.Option(
+            "--network",
+            metavar="NAME",
+            help="Network; `semiseg networks` lists them.  [default: the plan's]",
+            rich_help_panel=METHOD,
+        ),
     ] = None,
     recipe: options.Recipe = None,
     labeled: options.Labeled = None,
     labeled_patients: options.LabeledPatients = None,
-    fold: options.Fold = None,
+    fold: options.FoldOrAll = None,
     seed: options.Seed = None,
     iterations: Annotated[
-        int | None, typer.Option("--iterations", metavar="N", min=1, help="Length.  [default: by device]")
+        int | None,
+        typer.Option(
+            "--iterations",
+            metavar="N",
+            min=1,
+            help="Number of training iterations.  [default: by --max-time or device]",
+            rich_help_panel=LENGTH,
+        ),
     ] = None,
     max_time: Annotated[
-        float | None, typer.Option("--max-time", metavar="MIN", help="Save and end after so many minutes.")
+        float | None,
+        typer.Option(
+            "--max-time",
+            metavar="MINUTES",
+            help="Train for this many minutes; save and stop when they are over.",
+            rich_help_panel=LENGTH,
+        ),
     ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            "--start-from",
+            metavar="FILE",
+            show_default=False,
+            help="Fine-tune a run, a model.zip, an nnU-Net results folder or a checkpoint.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
+    twin: Annotated[
+        bool,
+        typer.Option(
+            "--twin",
+            help="Also train from scratch, and tell what --start-from gained.",
+            rich_help_panel=METHOD,
+        ),
+    ] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Also train on folds of the labels: predictions get an expected Dice.",
+            rich_help_panel=METHOD,
+        ),
+    ] = False,
     config: options.Config = None,
     settings: options.Set = None,
-    plan: Annotated[
-        Path | None, typer.Option("--plan", metavar="FILE", help="A plan.json to use instead of making one.")
-    ] = None,
+    plan: options.PlanFile = None,
     runs: Annotated[
-        Path | None, typer.Option("--runs", metavar="DIR", help="Parent of the run folders.  [default: runs]")
+        Path | None,
+        typer.Option(
+            "--runs",
+            metavar="DIR",
+            help="Parent folder of the run folders.  [default: runs]",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     run_folder: Annotated[
-        Path | None, typer.Option("--run", metavar="DIR", help="Exactly this run folder, instead of --runs.")
+        Path | None,
+        typer.Option(
+            "--run", metavar="DIR", help="Exact run folder, instead of --runs.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run; start where there is none.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Resume an interrupted run; start a new one if there is none.",
+            rich_help_panel=LENGTH,
+        ),
     ] = False,
     overwrite: options.Overwrite = False,
     device: options.Device = None,
     devices: Annotated[
-        int, typer.Option("--devices", metavar="N", min=1, help="GPUs, or processes on a CPU.")
+        int,
+        typer.Option(
+            "--devices",
+            metavar="N",
+            min=1,
+            help="Number of GPUs, or of processes on a CPU.",
+            rich_help_panel=MACHINE,
+        ),
     ] = 1,
     workers: options.Workers = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show plan, cases and memory; try one iteration; write no run.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show plan, cases and memory; try one iteration; write no run.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
 ) -> None:
     """Train a model on a few labeled and many unlabeled scans, and write a run folder.
 
-    Labels of unlabeled and test cases are never opened. Ctrl-C saves; --resume goes on from there.
+    Labels of unlabeled and test cases are never opened. Ctrl-C saves; --resume continues from there.
     """
     from semiseg.settings.flags import configured
 
     if resume and overwrite:
         raise options.contradiction("--resume", "--overwrite")
+    number = options.fold(fold)
+    for other, said in (("--devices", devices > 1), ("--calibrate", calibrate), ("--twin", twin)):
+        if number == "all" and said:  # what each fold holds out calibrates it
+            raise options.contradiction("--fold all", other)
     wanted = configured(
         config,
         recipe=recipe,
@@ -87,10 +160,11 @@ def run(
         network=network,
         labeled=labeled,
         labeled_patients=labeled_patients,
-        fold=fold,
+        fold=0 if number == "all" else number,
         seed=seed,
         iterations=iterations,
         max_time=max_time,
+        start_from=None if start_from is None else str(options.find_run(Path(start_from))),
     )
     options.require_method(wanted.method.name)
     where, processes = options.device(device), options.workers(workers)
@@ -100,34 +174,29 @@ def run(
     opened = Dataset.open(dataset)
     if dry_run and first:
         from semiseg.cli.commands.plan import plan_text
-        from semiseg.preparation.prepare import plan_dataset
+        from semiseg.preparation.prepare import plan_dataset, with_departures
 
+        wanted = with_departures(wanted, opened)  # once, for the plan and for the iteration
         with counted(out, "reading scans") as tick:
             split, planned = plan_dataset(
                 opened, wanted, plan=plan, device=where, workers=processes, progress=tick
             )
         out.text("\n".join(plan_text(split, planned)))
 
+    from semiseg.training.cross_validation import cross_validate
     from semiseg.training.train import train
 
     listeners = _listeners(out) if first else ()
+    given: dict[str, Any] = {"plan": plan, "runs": options.runs(runs), "run": run_folder, "device": where}
+    given |= {"workers": processes, "resume": resume, "overwrite": overwrite, "listeners": listeners}
     with ExitStack() as shown:
         for listener in listeners:  # a bar must not stand in the way of an error
             shown.callback(listener.close)
-        trained = train(
-            opened,
-            wanted,
-            plan=plan,
-            runs=options.runs(runs),
-            run=run_folder,
-            device=where,
-            devices=devices,
-            workers=processes,
-            resume=resume,
-            overwrite=overwrite,
-            listeners=listeners,
-            dry_run=dry_run,
-        )
+        if number == "all" and not dry_run:
+            _tell_all(out, cross_validate(opened, wanted, **given))
+            return
+        more: dict[str, Any] = {"calibrate": calibrate, "twin": twin, "dry_run": dry_run}
+        trained = train(opened, wanted, devices=devices, **more, **given)
     if not first:
         return
     if dry_run:
@@ -140,11 +209,23 @@ def run(
         }
         out.result(report, f"one iteration fits; without --dry-run the run would be {trained.folder}")
     else:
-        out.result(
-            _summary(trained),
-            f"run: {trained.folder}\n"
-            f"use it: semiseg predict -i SCANS -o OUT -m {shlex.quote(str(trained.folder))}",
-        )
+        score = trained.score
+        out.result(_summary(trained), "\n".join([*_use(trained.folder), *(score.lines() if score else [])]))
+
+
+def _use(folder: Path) -> list[str]:
+    where = shlex.quote(str(folder))
+    return [f"run: {folder}", f"use it: semiseg predict -i SCANS -o OUT -m {where}"]
+
+
+def _tell_all(out: Output, made: CrossValidation) -> None:
+    """Each fold in a line, the ensemble, and the score of all cases."""
+    lines = []
+    for number, run in enumerate(made.runs):
+        dice = run.score.dice if run.score else None
+        lines.append(f"fold {number}: {'no score' if dice is None else f'Dice {dice:.3f}'}, {run.folder}")
+    content = {"run": made.folder, "finished": all(run.finished for run in made.runs), **made.as_dict()}
+    out.result(content, "\n".join([*lines, *_use(made.folder), *made.score.lines()]))
 
 
 def _listeners(out: Output) -> Sequence[Console]:
@@ -162,6 +243,7 @@ def _summary(trained: Run) -> dict[str, Any]:
         "run": trained.folder,
         "finished": trained.finished,
         "manifest": manifest,
+        "score": manifest.get("score"),
         "metrics": trained.metrics[-1:],
     }
 

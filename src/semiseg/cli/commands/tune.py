@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from semiseg.cli import options
+from semiseg.cli.help import LENGTH, MACHINE, OUTPUT, SEARCH
 from semiseg.cli.output import Output
 
 EXAMPLES = (
@@ -21,76 +22,134 @@ EXAMPLES = (
 def run(
     out: Output,
     dataset: options.Dataset,
-    method: Annotated[
-        str | None, typer.Option("--method", metavar="NAME", help="See `semiseg methods`.")
-    ] = None,
+    method: options.Method = None,
     labeled: options.Labeled = None,
     labeled_patients: options.LabeledPatients = None,
     fold: options.Fold = None,
     seed: options.Seed = None,
     trials: Annotated[
-        int, typer.Option("--trials", metavar="N", min=2, help="In all, those of earlier sessions too.")
+        int,
+        typer.Option(
+            "--trials",
+            metavar="N",
+            min=2,
+            help="Total number of trials, including earlier sessions.",
+            rich_help_panel=LENGTH,
+        ),
     ] = 30,
     minutes: Annotated[
-        float | None, typer.Option("--minutes", metavar="N", min=0, help="Begin no trial after so many.")
+        float | None,
+        typer.Option(
+            "--minutes",
+            metavar="N",
+            min=0,
+            help="Start no new trial after this many minutes.",
+            rich_help_panel=LENGTH,
+        ),
     ] = None,
     iterations: Annotated[
         int | None,
         typer.Option(
-            "--iterations", metavar="N", min=1, help="Of each training.  [default: as in `semiseg train`]"
+            "--iterations",
+            metavar="N",
+            min=1,
+            help="Number of iterations of each training.  [default: as in `semiseg train`]",
+            rich_help_panel=LENGTH,
         ),
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option("--folds", metavar="N", min=2, help="Of the labeled cases.  [default: 4, or fewer]"),
+        typer.Option(
+            "--folds",
+            metavar="N",
+            min=2,
+            help="Number of folds of the labeled cases.  [default: 4, or fewer]",
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
     metric: Annotated[
-        str, typer.Option("--metric", metavar="NAME", help="Dice, HD95, ..., or of one class: Dice/CLASS.")
+        str,
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            help="Metric that ranks trials: Dice, HD95, …; of one class: Dice/CLASS.",
+            rich_help_panel=SEARCH,
+        ),
     ] = "Dice",
     space: Annotated[
         list[str] | None,
         typer.Option(
             "--space",
             metavar="NAME=VALUES",
-            help="LOW:HIGH, LOW:HIGH:log, [A,B], or one value, which fixes it. NAME is an option of the "
-            "method, or a setting such as optimizer.lr, which needs no values. May be repeated.",
+            help="Range to search: LOW:HIGH, LOW:HIGH:log, [A,B], or one fixed value. NAME is a method "
+            "option or a setting such as optimizer.lr. May be repeated.",
             show_default=False,
+            rich_help_panel=SEARCH,
         ),
     ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
-            "--only", metavar="NAME", help="Search this and no others; may be repeated.", show_default=False
+            "--only",
+            metavar="NAME",
+            help="Search only this option; may be repeated.",
+            show_default=False,
+            rich_help_panel=SEARCH,
         ),
     ] = None,
     config: options.Config = None,
     recipe: options.Recipe = None,
     settings: options.Set = None,
-    plan: Annotated[
-        Path | None, typer.Option("--plan", metavar="FILE", help="A plan.json to use instead of making one.")
-    ] = None,
+    plan: options.PlanFile = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="The tuning folder.  [default: among the runs]"),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Tuning folder.  [default: a folder beside the runs]",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an earlier tuning; begin where there is none.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Resume an earlier search; start a new one if there is none.",
+            rich_help_panel=LENGTH,
+        ),
     ] = False,
     overwrite: options.Overwrite = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Take the best trial even if its lead is within noise.")
+        bool,
+        typer.Option(
+            "--force", help="Take the best trial even if its lead is within noise.", rich_help_panel=SEARCH
+        ),
     ] = False,
-    no_pruning: Annotated[bool, typer.Option("--no-pruning", help="Train every trial to its end.")] = False,
+    no_pruning: Annotated[
+        bool, typer.Option("--no-pruning", help="Train every trial to its end.", rich_help_panel=SEARCH)
+    ] = False,
     device: options.Device = None,
     workers: Annotated[
-        int, typer.Option("-j", "--workers", metavar="N", min=1, help="Trials at a time, as processes.")
+        int,
+        typer.Option(
+            "-j",
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Number of trials at a time, each in its own process.",
+            rich_help_panel=MACHINE,
+        ),
     ] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be searched.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show what would be searched; train nothing.", rich_help_panel=OUTPUT),
+    ] = False,
 ) -> None:
-    """Search for a method's best hyperparameters, on folds of the labeled cases, and write a config file.
+    """Search a method's hyperparameters on folds of the labeled cases, and write a configuration file.
 
     Labels of unlabeled and test cases are never opened. Where the best trial's lead is within the noise
-    between the folds, the settings stay as they are. Ctrl-C saves; --resume goes on from there.
+    between the folds, the settings stay as they are. Ctrl-C saves; --resume continues from there.
     """
     from semiseg.settings.flags import configured
 
@@ -111,7 +170,7 @@ def run(
     terms |= {"iterations": iterations, "folds": folds, "plan": plan, "device": options.device(device)}
     runs = options.runs(None)
 
-    from semiseg.tuning.book import require_optuna
+    from semiseg.tuning.study import require_optuna
 
     require_optuna()
     from semiseg.drawing.table import terminal

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from semiseg.comparison.report.format import (
     DASH,
@@ -34,6 +34,20 @@ def shown(comparison: Comparison, group: ArmGroup, *, per_class: bool = False) -
     by_class = [classes(comparison, group)] if per_class and len(group.classes) > 1 else []
     found = [scores(comparison, group), *by_class, costs(group), missing(group)]
     return [table for table in found if table is not None]
+
+
+def tables_of(comparison: Comparison) -> list[Table]:
+    """What a notebook shows: scores, costs and what is missing, group by group."""
+    return [table for group in comparison.groups for table in shown(comparison, group)]
+
+
+def records_of(comparison: Comparison) -> list[dict[str, Any]]:
+    """A row for each arm of each group, from its table of scores."""
+    found = []
+    for group in comparison.groups:
+        where = {"dataset": group.dataset, "labeled": group.labeled}
+        found += [{**where, **row} for row in scores(comparison, group).records()]
+    return found
 
 
 def scores(comparison: Comparison, group: ArmGroup) -> Table:

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from semiseg.dataset.adopt.channels import AskedChannels
 from semiseg.dataset.adopt.decathlon import draft_decathlon, read_lists
 from semiseg.dataset.adopt.draft import Draft, classes
+from semiseg.dataset.adopt.finish import AdoptResult, finish, free_name, require_empty
 from semiseg.dataset.adopt.listing import list_source
-from semiseg.dataset.adopt.names import words
 from semiseg.dataset.adopt.pile import draft_pile
-from semiseg.dataset.adopt.write import (
-    SOURCES,
-    Target,
-    build,
-    choose_ending,
-    patient_rule,
-    sources_csv,
-    targets,
-)
+from semiseg.dataset.adopt.write import Target, choose_ending, targets
 from semiseg.dataset.check.case import MOST_CLASSES
-from semiseg.dataset.dataset import roots
 from semiseg.dataset.description import FILE, read_description
+from semiseg.drawing.bar import notebook_bar
 from semiseg.errors import DataError, UsageError
 from semiseg.machine.files import held, read_json
 
@@ -36,39 +26,6 @@ __all__ = [
     "AdoptResult",
     "adopt",
 ]
-
-_FIRST_NUMBER = 201
-"""Numbers below are taken by public data sets more often than not."""
-
-
-@dataclass
-class AdoptResult:
-    """What :func:`adopt` made.
-
-    Attributes:
-        folder: the dataset folder.
-        dataset: the content of its ``dataset.json``.
-        counts: cases per kind.
-        decisions: what was found out and how, one sentence each.
-        notices: what was skipped or left out, one sentence each.
-    """
-
-    folder: Path
-    dataset: dict[str, Any]
-    counts: dict[str, int]
-    decisions: list[str] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
-        return {
-            "ok": True,
-            "folder": str(self.folder),
-            "dataset": self.dataset,
-            "counts": self.counts,
-            "decisions": self.decisions,
-            "notices": self.notices,
-        }
 
 
 def adopt(
@@ -79,6 +36,9 @@ def adopt(
     channel_names: Mapping[int, str] | None = None,
     label_names: Mapping[int, str] | None = None,
     max_classes: int = MOST_CLASSES,
+    channels: Sequence[str] = (),
+    resample_to: str = "",
+    spacing: Sequence[float] | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AdoptResult:
@@ -97,22 +57,29 @@ def adopt(
         channel_names: channel index -> name, where you know better.
         label_names: value in the masks -> class name, where you know better.
         max_classes: masks with more values are refused, unless each has a name.
+        channels: names of the channels to keep, in this order; all of them where none is named.
+        resample_to: the channel whose grid the others are resampled onto, or ``label`` for that of the masks,
+            where they lie on different ones. Linear, masks by the nearest voxel; nothing is registered.
+        spacing: mm along the axes of scans whose files do not say it (HDF5, npz, pictures).
         workers: files read or written at a time.
         progress: called with (files done, files in all).
 
     Raises:
         UsageError: no such source, a target that is not empty or cannot be written, or a source that is a
             dataset already.
-        DataError: nothing usable in it, or names that cannot be told apart; says which.
+        DataError: nothing usable in it, names that cannot be told apart, channels on different grids; says
+            which.
     """
+    progress = progress or notebook_bar("init")
     root = _existing(Path(source).expanduser())
     goal = Path(target).expanduser() if target is not None else None
     with ExitStack() as stack:
         if goal is not None:
             stack.enter_context(held(goal, "-o", beside=True))
-            _require_empty(goal)
+            require_empty(goal)
         names = (channel_names or {}, label_names or {})
-        return _adopt(root, goal, stack, names, max_classes, link=link, workers=workers, progress=progress)
+        rules = (max_classes, AskedChannels(tuple(channels), resample_to), _spacing(spacing or ()))
+        return _adopt(root, goal, stack, names, rules, link=link, workers=workers, progress=progress)
 
 
 def _adopt(
@@ -120,51 +87,38 @@ def _adopt(
     goal: Path | None,
     stack: ExitStack,
     names: tuple[Mapping[int, str], Mapping[int, str]],
-    max_classes: int,
+    rules: tuple[int, AskedChannels, tuple[float, ...]],
     *,
     link: bool,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> AdoptResult:
     """:func:`adopt`; ``stack`` gets the hold on a target that is chosen here."""
-    channel_names, label_names = names
+    (channel_names, label_names), (max_classes, asked, spacing) = names, rules
     workers = workers or min(8, os.cpu_count() or 1)
     lists = read_lists(root) if root.is_dir() else None
     if goal is None and lists is None and (root / FILE).is_file():
         raise _already_described(root)
     if lists is not None:
-        draft, values = draft_decathlon(root, lists, workers, max_classes)
+        draft, values = draft_decathlon(root, lists, workers, max_classes, asked)
     else:
         listing = list_source(root)
         if not listing.entries:
             raise _nothing(root, listing.notices)
-        draft, values = draft_pile(root, listing, workers, label_names, max_classes)
+        draft, values = draft_pile(root, listing, workers, label_names, max_classes, asked, spacing)
     draft.label_names |= dict(label_names)
     _rename_channels(draft, channel_names)
     said = {} if label_names or channel_names else _said(root, draft)
-    said = said or _found(draft, *classes(values.values(), draft.label_names, draft))
+    draft.said = said or _found(draft, *classes(values.values(), draft.label_names, draft))
     ending = choose_ending(draft)
     files = targets(draft, ending)
     in_place = goal is None and lists is None and _fits_already(root, files)
-    folder = root if in_place else goal or _free_name(root)
+    folder = root if in_place else goal or free_name(root)
     if goal is None:
         stack.enter_context(held(folder, "-o", beside=not in_place))
-    documents = _documents(draft, said, ending)
-    if in_place:
-        draft.decisions.append(f"the folder already has the right layout: only {FILE} is written")
-    try:
-        if in_place:
-            _write_beside(root, documents)
-        else:
-            documents[SOURCES] = sources_csv(files, draft.channel_names)
-            build(folder, files, documents, draft.colors, link, workers, progress)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {folder}: {error.strerror or error}",
-            hint="check permissions and free space, or name another target; nothing was left there",
-            code="CANNOT_WRITE",
-        ) from error
-    return AdoptResult(folder, json.loads(documents[FILE]), _counts(draft), draft.decisions, draft.notices)
+    return finish(
+        draft, files, ending, folder, link=link, in_place=in_place, workers=workers, progress=progress
+    )
 
 
 def _existing(source: Path) -> Path:
@@ -173,13 +127,14 @@ def _existing(source: Path) -> Path:
     raise UsageError(f"no folder {str(source)!r}", hint="check the path", code="NO_SOURCE")
 
 
-def _require_empty(target: Path) -> None:
-    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+def _spacing(given: Sequence[float]) -> tuple[float, ...]:
+    if given and (len(given) not in (2, 3) or not all(0 < value < float("inf") for value in given)):
         raise UsageError(
-            f"{target} exists and is not empty",
-            hint="choose another name, or remove it first",
-            code="TARGET_EXISTS",
+            f"a spacing of {', '.join(f'{value:g}' for value in given)}",
+            hint="give two or three numbers above 0, in mm: --spacing 0.625,0.625,0.625",
+            code="SPACING",
         )
+    return tuple(given)
 
 
 def _already_described(root: Path) -> UsageError:
@@ -187,7 +142,7 @@ def _already_described(root: Path) -> UsageError:
     if faults:
         return UsageError(
             f"{root} has a {FILE} that does not fit: {faults[0].sentence(with_fix=False)}",
-            hint=f"mend or remove {FILE}, or name a target folder; `semiseg check` lists every fault",
+            hint=f"fix or remove {FILE}, or name a target folder; `semiseg check` lists every fault",
             code="ALREADY_A_DATASET",
         )
     return UsageError(
@@ -197,18 +152,14 @@ def _already_described(root: Path) -> UsageError:
     )
 
 
-_READ = "NIfTI, NRRD, MetaImage, PNG, TIFF and DICOM are read; convert other files to NIfTI first"
-_HDF5 = (
-    "HDF5 has no voxel sizes and is not read; docs/coming-from-nnunet.md has a script that makes NIfTI of "
-    "the files of SSL4MIS and its kin"
-)
+_READ = "NIfTI, NRRD, MetaImage, HDF5, PNG, TIFF and DICOM are read; convert other files to NIfTI first"
 
 
 def _nothing(root: Path, notices: list[str]) -> DataError:
     text = f"no scan found in {root}" + (f" ({'; '.join(notices)})" if notices else "")
     return DataError(
         text,
-        hint=_HDF5 if ".h5" in text or ".hdf5" in text else _READ,
+        hint=_READ,
         code="NO_IMAGES",
     )
 
@@ -222,16 +173,6 @@ def _rename_channels(draft: Draft, given: Mapping[int, str]) -> None:
             code="CHANNELS",
         )
     draft.channel_names = tuple(given.get(i, name) for i, name in enumerate(draft.channel_names))
-
-
-def _counts(draft: Draft) -> dict[str, int]:
-    parts = [item.part for item in draft.items]
-    return {
-        "labeled": parts.count("train"),
-        "unlabeled": parts.count("unlabeled"),
-        "val": parts.count("val"),
-        "test": parts.count("test"),
-    }
 
 
 def _said(root: Path, draft: Draft) -> dict[str, Any]:
@@ -263,32 +204,14 @@ def _found(draft: Draft, labels: Mapping[str, int], label_map: Mapping[int, int]
     return content
 
 
-def _documents(draft: Draft, said: Mapping[str, Any], ending: str) -> dict[str, str]:
-    counts = _counts(draft)
-    content = {**said, "numTraining": counts["labeled"] + counts["val"], "file_ending": ending}
-    documents = {FILE: json.dumps(content, indent=1, ensure_ascii=False) + "\n"}
-    splits: dict[str, Any] = {}
-    if counts["val"]:
-        splits["val"] = [item.id for item in draft.items if item.part == "val"]
-        draft.decisions.append(f"{counts['val']} cases of a validation folder are listed in splits.json")
-    rule = patient_rule(draft)
-    if rule is not None:
-        splits["group_by_patient"] = rule
-    if splits:
-        documents["splits.json"] = json.dumps(splits, indent=1) + "\n"
-    if counts["labeled"] + counts["val"] == 0:
-        draft.notices.append(
-            "no mask was found: move each scan that gets one to imagesTr and put its mask into labelsTr"
-        )
-    return documents
-
-
 def _fits_already(root: Path, files: list[Target]) -> bool:
     """Whether every file lies where it would be put (scans without a mask may stay in imagesTr)."""
     return all(
         file.source.series is None
         and file.source.recode is None
         and file.source.frame is None
+        and not file.source.slices
+        and not file.source.steps
         and file.source.path in (root / file.place, root / _in_training_folder(file.place))
         for file in files
     )
@@ -296,25 +219,3 @@ def _fits_already(root: Path, files: list[Target]) -> bool:
 
 def _in_training_folder(place: Path) -> Path:
     return Path("imagesTr") / place.name if place.parent.name == "imagesUn" else place
-
-
-def _write_beside(root: Path, documents: Mapping[str, str]) -> None:
-    for name, text in documents.items():
-        partial = root / f".{name}.{os.getpid()}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(root / name)
-
-
-def _free_name(source: Path) -> Path:
-    """``DatasetNNN_Name`` beside the source, with the first number that no dataset around has."""
-    parent = source.resolve().parent
-    taken = {
-        int(match[1])
-        for place in (parent, *roots())
-        for folder in place.iterdir()
-        if (match := re.match(r"\.?Dataset(\d+)", folder.name))  # with a dot: being made
-    }
-    number = next(n for n in range(_FIRST_NUMBER, 100_000) if n not in taken)
-    parts = words(source.resolve().name.split(".")[0], keep_case=True)
-    name = "".join(part[:1].upper() + part[1:] for part in parts) or "Mine"
-    return parent / f"Dataset{number:03d}_{name}"

@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from semiseg.dataset.adopt.draft import Draft
-from semiseg.dataset.adopt.listing import Entry
+from semiseg.dataset.adopt.listing import FoundFile
 from semiseg.dataset.adopt.looks import load
 from semiseg.dataset.adopt.names import MODALITIES, beside_sequence, take_sequence, words
+from semiseg.errors import UsageError, unknown_name
+
+T = TypeVar("T")
 
 _NUMBER = re.compile(r"(.+)_(\d{4})")
 _MOST_CHANNELS = 16
@@ -19,7 +24,57 @@ _AIR = -500
 """No MRI goes this low; CT has air at -1000."""
 
 
-def read_channel_numbers(images: Sequence[Entry], labels: Sequence[Entry]) -> bool:
+@dataclass(frozen=True)
+class AskedChannels:
+    """What a user says of channels: which ones and in which order, and the grid they are brought onto."""
+
+    keep: tuple[str, ...] = ()
+    resample_to: str = ""
+
+
+def chosen(keep: Sequence[str], names: Sequence[str]) -> list[int]:
+    """The numbers of the channels called ``keep``; all of them where none is named.
+
+    Raises:
+        UsageError: there is none of this name, or one is named twice.
+    """
+    spelled = {name.casefold(): number for number, name in enumerate(names)}
+    numbers = []
+    for name in keep:
+        if name.strip().casefold() not in spelled:
+            raise unknown_name("channel", name, names)
+        numbers.append(spelled[name.strip().casefold()])
+    if len(set(numbers)) < len(numbers):
+        raise UsageError(
+            f"--channels names one twice: {', '.join(keep)}", hint="name each once", code="CHANNELS"
+        )
+    return numbers or list(range(len(names)))
+
+
+def keep_channels(
+    keep: Sequence[str], images: list[tuple[FoundFile, T]], order: list[str], draft: Draft
+) -> tuple[list[tuple[FoundFile, T]], list[str]]:
+    """The images and channel words of the channels that are wanted, in that order; the others are left out.
+
+    Raises:
+        UsageError: see :func:`chosen`.
+    """
+    numbers = chosen(keep, draft.channel_names)
+    if not keep or draft.colors or len(order) < 2:
+        return images, order
+    kept = [order[number] for number in numbers]
+    left = [draft.channel_names[number] for number in range(len(order)) if number not in numbers]
+    draft.channel_names = tuple(draft.channel_names[number] for number in numbers)
+    images = [(entry, seen) for entry, seen in images if entry.channel in kept]
+    if left:
+        draft.decisions.append(f"left out, as asked: {', '.join(left)}")
+    if len(kept) == 1:
+        for entry, _ in images:
+            entry.channel = None
+    return images, kept
+
+
+def read_channel_numbers(images: Sequence[FoundFile], labels: Sequence[FoundFile]) -> bool:
     """Recognize nnU-Net's ``_0000`` suffixes and move them from key to channel; False when they are names.
 
     ``amos_0001 ... amos_0100`` are numbered cases: numbers are channels only when they start at 0 and every
@@ -45,7 +100,7 @@ def read_channel_numbers(images: Sequence[Entry], labels: Sequence[Entry]) -> bo
     return True
 
 
-def read_sequence_words(images: Sequence[Entry]) -> bool:
+def read_sequence_words(images: Sequence[FoundFile]) -> bool:
     """Recognize sequences that do not stand at the end of names (``T1 axial``, ``FLAIR_Smith``).
 
     They move from key or folder to channel where this makes cases of the same several channels; otherwise
@@ -69,7 +124,7 @@ def read_sequence_words(images: Sequence[Entry]) -> bool:
     return True
 
 
-def _sequence(entry: Entry) -> tuple[tuple[str, ...], str, str | None]:
+def _sequence(entry: FoundFile) -> tuple[tuple[str, ...], str, str | None]:
     """Folders, key and channel once the words of a sequence are taken from the key, else from its folder."""
     if entry.channel is not None:
         return entry.folders, *beside_sequence(entry.key, entry.channel)
@@ -81,14 +136,14 @@ def _sequence(entry: Entry) -> tuple[tuple[str, ...], str, str | None]:
     return entry.folders, entry.key, None
 
 
-def channel_order(images: Iterable[Entry]) -> list[str]:
+def channel_order(images: Iterable[FoundFile]) -> list[str]:
     """The channel words in use, numbers by size, sequences in their usual order."""
     used = {entry.channel for entry in images if entry.channel is not None}
     known = list(MODALITIES)
     return sorted(used, key=lambda word: (known.index(word) if word in known else len(known), word))
 
 
-def settle_channels(images: Sequence[Entry], labels: Sequence[Entry]) -> list[str]:
+def settle_channels(images: Sequence[FoundFile], labels: Sequence[FoundFile]) -> list[str]:
     """Decide what the channels are; afterwards ``entry.channel`` is None where there is only one.
 
     Returns:
@@ -109,7 +164,9 @@ def settle_channels(images: Sequence[Entry], labels: Sequence[Entry]) -> list[st
     return order
 
 
-def name_channels(order: Sequence[str], images: Sequence[Entry], draft: Draft, root: Path) -> tuple[str, ...]:
+def name_channels(
+    order: Sequence[str], images: Sequence[FoundFile], draft: Draft, root: Path
+) -> tuple[str, ...]:
     """One name per channel: from sequence words, DICOM, folder names or, last, the values."""
     if draft.colors:
         draft.decisions.append("channels R, G and B: the images are color pictures")
@@ -128,7 +185,7 @@ def name_channels(order: Sequence[str], images: Sequence[Entry], draft: Draft, r
     return (name,)
 
 
-def _only_channel(images: Sequence[Entry], root: Path) -> tuple[str, str]:
+def _only_channel(images: Sequence[FoundFile], root: Path) -> tuple[str, str]:
     dicom = {entry.modality for entry in images if entry.modality}
     if len(dicom) == 1:
         modality = dicom.pop() or ""

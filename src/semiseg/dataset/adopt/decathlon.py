@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from semiseg.dataset.adopt.channels import AskedChannels, chosen
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
+from semiseg.dataset.adopt.grids import settle_grids
 from semiseg.dataset.adopt.looks import in_threads, look, look_for_labels
 from semiseg.dataset.adopt.masks import settle_masks
 from semiseg.dataset.adopt.names import clean_id
@@ -36,9 +38,13 @@ def read_lists(root: Path) -> dict[str, Any] | None:
 
 
 def draft_decathlon(
-    root: Path, content: Mapping[str, Any], workers: int | None, most_classes: int
+    root: Path,
+    content: Mapping[str, Any],
+    workers: int | None,
+    most_classes: int,
+    asked: AskedChannels,
 ) -> tuple[Draft, dict[str, frozenset[int]]]:
-    """The cases that the lists name; 4D images become one channel per frame.
+    """The cases that the lists name; 4D images become one channel per frame, those that are ``asked`` for.
 
     Raises:
         DataError: files that are named but absent, or images with different numbers of channels.
@@ -60,6 +66,8 @@ def draft_decathlon(
             code="MISSING_FILE",
         )
     _split_frames(draft, content, workers)
+    _keep(asked.keep, draft)
+    settle_grids(draft, {}, asked.resample_to)
     labeled = [item for item in draft.items if item.label]
     masks = in_threads(look_for_labels, [item.label for item in labeled if item.label], workers)
     found = settle_masks({i.id: mask for i, mask in zip(labeled, masks, strict=True)}, draft, most_classes)
@@ -108,6 +116,13 @@ def _present(path: Path) -> list[Path]:
     ending = ending_of(path) or ""
     stem = path.name[: -len(ending)] if ending else path.name
     return sorted(path.parent.glob(f"{stem}_[0-9][0-9][0-9][0-9]{ending}"))
+
+
+def _keep(keep: Sequence[str], draft: Draft) -> None:
+    numbers = chosen(keep, draft.channel_names)
+    draft.channel_names = tuple(draft.channel_names[number] for number in numbers)
+    for item in draft.items:
+        item.images = tuple(item.images[number] for number in numbers)
 
 
 def _split_frames(draft: Draft, content: Mapping[str, Any], workers: int | None) -> None:

@@ -5,7 +5,7 @@ From the values in the masks to classes: names, consecutive numbers, and a ``lab
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from semiseg.images.archive import Unpacked
 from semiseg.images.dicom import Series
+from semiseg.images.grid import Volume
 
 Part = Literal["train", "unlabeled", "val", "test"]
 
@@ -54,6 +55,9 @@ def pack(colors: NDArray[Any]) -> NDArray[np.int64]:
     return red << 16 | green << 8 | blue  # type: ignore[no-any-return]
 
 
+Step = Callable[[Volume], Volume]
+
+
 @dataclass(frozen=True)
 class Source:
     """Where the voxels of one channel or label come from.
@@ -64,6 +68,8 @@ class Source:
         series: the DICOM series, when it is one.
         shown: the path that people know, relative to what was read, and on inside zips.
         recode: how a mask becomes class numbers, where it does not hold them.
+        slices: the files of a volume that lies in single slices, in order.
+        steps: what is done to the volume once it is read.
         archive: the zip that the file was unpacked from, with the folder that lives as long as this.
     """
 
@@ -73,16 +79,27 @@ class Source:
     shown: str = field(default="", compare=False)
     archive: Unpacked | None = field(default=None, compare=False, repr=False)
     recode: Recode | None = field(default=None, compare=False, repr=False)
+    slices: tuple[Path, ...] = field(default=(), compare=False, repr=False)
+    steps: tuple[Step, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass
 class Item:
-    """One case to be written."""
+    """One case to be written.
+
+    Attributes:
+        group: the patient or video it is of, where that is known.
+        extra: whether it lies outside of what the data set's lists are about.
+        info: what else is known of it, for ``dataset.json``.
+    """
 
     id: str
     part: Part
     images: tuple[Source, ...]
     label: Source | None = None
+    group: str = ""
+    extra: bool = False
+    info: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -95,6 +112,10 @@ class Draft:
         colors: whether images are RGB pictures, three channels in one file.
         recode: how all masks become class numbers, where they do not hold them.
         palette: class number -> the color that masks show it in.
+        said: keys of ``dataset.json`` that are known already: channels, classes and what is free.
+        splits: keys of ``splits.json`` that are known already.
+        pictures: place in the dataset folder -> picture (rows, columns, 3) to be looked at.
+        group_rule: regular expression that takes the group of a case from its id.
         decisions: what was found out, one sentence each.
         notices: what was left out, one sentence each.
     """
@@ -105,6 +126,10 @@ class Draft:
     colors: bool = False
     recode: Recode | None = None
     palette: dict[int, Color] = field(default_factory=dict)
+    said: dict[str, Any] = field(default_factory=dict)
+    splits: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    group_rule: str = ""
     decisions: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 

@@ -25,7 +25,8 @@ from semiseg.images.dicom_slices import is_dicom
 from semiseg.machine.files import printable
 
 _QUIET = (
-    ".json", ".raw", ".zraw", ".img", ".txt", ".csv", ".tsv", ".md", ".cfg", ".xml", ".pdf", ".bval", ".bvec",
+    ".json", ".raw", ".zraw", ".img", ".txt", ".list", ".csv", ".tsv", ".md", ".cfg", ".xml", ".pdf", ".bval",
+    ".bvec",
 )  # fmt: skip
 _PREDICTED = "prediction_report.json"
 """What ``semiseg predict`` leaves in a folder: what lies beside it is no scan."""
@@ -34,7 +35,7 @@ _PREVIEWS = 3
 
 
 @dataclass
-class Entry:
+class FoundFile:
     """One file (or DICOM series) and what its path says.
 
     Attributes:
@@ -68,7 +69,7 @@ class Listing:
         broken: zips and folders of DICOM files that cannot be read: the path, its name, and why.
     """
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[FoundFile] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     broken: list[tuple[Path, str, DataError]] = field(default_factory=list)
 
@@ -154,14 +155,14 @@ def _files(root: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def _entry(place: _Place, path: Path) -> Entry:
+def _entry(place: _Place, path: Path) -> FoundFile:
     stem = path.name[: -len(ending_of(path) or "")]
     parts = place.inside + path.relative_to(place.root).parent.parts
     shown = place.show(path)
     return _described(Source(path, shown=shown, archive=place.archive), shown, stem, parts)
 
 
-def _described(source: Source, shown: str, stem: str, parts: tuple[str, ...]) -> Entry:
+def _described(source: Source, shown: str, stem: str, parts: tuple[str, ...]) -> FoundFile:
     taken = take_apart(stem)
     channel = taken.modality
     roles = [word for name in parts if (word := folder_role(name))]
@@ -173,7 +174,7 @@ def _described(source: Source, shown: str, stem: str, parts: tuple[str, ...]) ->
         folders = (*folders[:-1], *([above.key] if above.key else []))
     settled: tuple[Part, ...] = ("test", "val", "unlabeled")
     part: Part = next((wanted for wanted in settled if wanted in found), "train")
-    return Entry(source, shown, stem, folders, taken.key, role, part, taken.is_label, channel)
+    return FoundFile(source, shown, stem, folders, taken.key, role, part, taken.is_label, channel)
 
 
 def _list_zip(outer: _Place, path: Path, listing: Listing) -> None:
@@ -229,7 +230,7 @@ def _add_dicom(place: _Place, files: list[Path], listing: Listing, *, alone: boo
                 _add_dicom(place, part, listing, alone=False)
 
 
-def _dicom_entries(place: _Place, found: list[Series], *, alone: bool) -> list[Entry]:
+def _dicom_entries(place: _Place, found: list[Series], *, alone: bool) -> list[FoundFile]:
     """One entry per series, named by its folder (or zip); several in one folder are numbered."""
     homes = [Path(os.path.commonpath([file.parent for file in series.files])) for series in found]
     entries = []
@@ -263,7 +264,7 @@ def _told(series: Series) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def without_previews(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+def without_previews(entries: Sequence[FoundFile]) -> tuple[list[FoundFile], list[str]]:
     """The entries without pictures beside volumes or series (previews, screenshots), and their paths."""
     pictures = [entry for entry in entries if ending_of(entry.source.path) in picture.ENDINGS]
     series = sum(entry.source.series is not None for entry in entries)
@@ -274,7 +275,7 @@ def without_previews(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
     return [entry for entry in entries if id(entry) not in left], [entry.shown for entry in pictures]
 
 
-def _decide_roles(entries: list[Entry]) -> None:
+def _decide_roles(entries: list[FoundFile]) -> None:
     """A label folder settles it for all; without one, a mask may lie beside its scan in ``images``."""
     has_label_folder = any(entry.role == "label" for entry in entries)
     for entry in entries:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
 from semiseg.dataset.adopt.draft import Color, Source, pack
 from semiseg.dataset.adopt.masks import Mask
+from semiseg.dataset.adopt.slices import stacked_slices
 from semiseg.dataset.check.case import Voxels, value_counts
 from semiseg.errors import DataError
-from semiseg.images import ending_of, nifti, read, read_header, read_label
+from semiseg.images import array_files, ending_of, nifti, read, read_header, read_label
 from semiseg.images.dicom import read_series
-from semiseg.images.grid import Volume
+from semiseg.images.grid import Grid, Volume
 
+_FORMS = ("qform", "qform_code", "form_gap_mm")
+"""What a header says of the place of voxels beside the affine; not true of those that were moved."""
 MOST_VALUES = 64
 """A file with more different values is no mask that its content alone could tell."""
 _MOST_COLORS = 4096
+_OWN_LABELS = array_files.ENDINGS
+"""Files that may hold scan and label both."""
 _LOSSY = (".jpg", ".jpeg", ".webp")
 
 A = TypeVar("A")
@@ -36,6 +41,9 @@ class Looks:
         frames: length of a fourth axis, else 1.
         dtype: as stored.
         trouble: why the file cannot be used, empty when it can.
+        grid: where its voxels lie, as far as the header was read.
+        has_label: whether the file holds its own label, too.
+        has_size: whether it says how large its voxels are.
     """
 
     axes: int = 0
@@ -43,6 +51,9 @@ class Looks:
     frames: int = 1
     dtype: str = ""
     trouble: str = ""
+    grid: Grid | None = None
+    has_label: bool = False
+    has_size: bool = True
 
 
 def look(source: Source) -> Looks:
@@ -56,16 +67,55 @@ def look(source: Source) -> Looks:
         if error.code == "NOT_3D" and len(shape) == 4 and ending_of(source.path) in nifti.ENDINGS:
             return Looks(axes=3, frames=int(shape[3]))
         return Looks(trouble=error.message.removeprefix(f"{source.path}: "))
-    return Looks(len(header.grid.shape), header.channels, 1, header.dtype)
+    if header.channels > 1 and header.dtype != "uint8":
+        return Looks(
+            trouble=f"{header.channels} channels of {header.dtype}; colors are read with 8 bits only"
+        )
+    return Looks(
+        3 if source.slices else len(header.grid.shape),
+        header.channels,
+        dtype=header.dtype,
+        grid=None if source.slices else header.grid,
+        has_label=header.has_label,
+        has_size=header.grid.unit == "mm",
+    )
+
+
+def look_at_label(source: Source) -> tuple[Looks, Mask | None]:
+    """What a file that is named like a mask holds, from one reading; of others than plain ones the header."""
+    if source.series is not None or source.slices or source.steps or ending_of(source.path) in _OWN_LABELS:
+        return look(source), None
+    try:
+        volume = read_label(source.path)
+    except DataError:
+        return look(source), None
+    axes = len(volume.grid.shape)
+    channels = volume.array.shape[-1] if volume.array.ndim > axes else 1
+    if channels > 1 and volume.array.dtype != np.uint8:
+        return look(source), None
+    seen = Looks(
+        axes, channels, 1, str(volume.array.dtype), grid=volume.grid, has_size=volume.grid.unit == "mm"
+    )
+    return seen, _mask_of(volume, lossy=ending_of(source.path) in _LOSSY)
 
 
 def load(source: Source, *, label: bool = False) -> Volume:
     """The voxels of a file (of a ``label`` its class numbers), a frame of a 4D file, or a DICOM series."""
+    volume = _as_stored(source, label)
+    for step in source.steps:
+        volume = step(volume)
+    if not source.steps:
+        return volume
+    return replace(volume, meta={key: value for key, value in volume.meta.items() if key not in _FORMS})
+
+
+def _as_stored(source: Source, label: bool) -> Volume:
     if source.series is not None:
         return read_series(source.series)
     if source.frame is not None:
         return nifti.read_frame(source.path, source.frame)
-    return read_label(source.path) if label else read(source.path)
+    reader = read_label if label else read
+    return stacked_slices([reader(path) for path in source.slices]) if source.slices else reader(source.path)
 
 
 def look_for_labels(source: Source) -> Mask:
@@ -74,7 +124,10 @@ def look_for_labels(source: Source) -> Mask:
         volume = load(source, label=True)
     except DataError as error:
         return Mask(trouble="cannot be read", detail=f" ({error.message.removeprefix(f'{source.path}: ')})")
-    lossy = source.series is None and ending_of(source.path) in _LOSSY
+    return _mask_of(volume, lossy=source.series is None and ending_of(source.path) in _LOSSY)
+
+
+def _mask_of(volume: Volume, *, lossy: bool) -> Mask:
     array = single_channel(volume.array)
     if array is None:
         return Mask(colors=_colors(volume.array), lossy=lossy)
@@ -112,5 +165,5 @@ def has_colors(source: Source) -> bool:
 
 def in_threads(work: Callable[[A], B], things: Sequence[A], workers: int | None) -> list[B]:
     """``work`` on each thing, in order."""
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(None if workers is None else max(1, workers)) as pool:
         return list(pool.map(work, things))

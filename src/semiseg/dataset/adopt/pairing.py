@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from semiseg.dataset.adopt.draft import Draft, some
-from semiseg.dataset.adopt.listing import Entry
+from semiseg.dataset.adopt.listing import FoundFile
 from semiseg.dataset.adopt.names import clean_id, folder_role, numbered, without_role
 from semiseg.errors import DataError
 
 
-def without_masks(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+def without_masks(entries: Sequence[FoundFile]) -> tuple[list[FoundFile], list[FoundFile]]:
     """(scans, masks): masks lie in a folder of masks, or are named like masks and lie beside their scan."""
     labels = [entry for entry in entries if entry.role == "label"]
     scans = [entry for entry in entries if entry.role != "label"]
@@ -25,43 +25,52 @@ def without_masks(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
     return [entry for entry in entries if id(entry) not in left], masks
 
 
-def without_scans(entries: Sequence[Entry]) -> list[Entry]:
+def without_scans(entries: Sequence[FoundFile]) -> list[FoundFile]:
     """The entries without scans that lie beside their masks; all of them where none is named like a mask."""
     labels = [entry for entry in entries if entry.role == "label"]
     scans = {id(e) for e in entries if e.role != "label" and any(_beside(mask, e) for mask in labels)}
     return [entry for entry in entries if id(entry) not in scans]
 
 
-def _in_label_folder(entry: Entry) -> bool:
+def _in_label_folder(entry: FoundFile) -> bool:
     return any(folder_role(part) == "label" for part in PurePosixPath(entry.shown).parts[:-1])
 
 
-def _beside(mask: Entry, scan: Entry) -> bool:
+def _beside(mask: FoundFile, scan: FoundFile) -> bool:
     if mask.folders != scan.folders:
         return False
     return not mask.key or begins(mask.key, scan.key) or begins(scan.key, mask.key)
 
 
-Naming = Callable[[Entry], str]
+Naming = Callable[[FoundFile], str]
 
 
-def _plain(entry: Entry) -> str:
+def _plain(entry: FoundFile) -> str:
     return entry.key or (entry.folders[-1] if entry.folders else entry.stem)
 
 
-def _by_part(entry: Entry) -> str:
+def _by_part(entry: FoundFile) -> str:
     return f"{entry.part}_{_plain(entry)}"
 
 
-def _by_folder(entry: Entry) -> str:
+def _by_one_folder(level: int) -> Naming:
+    """By the folder so many levels down, which is enough where each case has one of its own there."""
+
+    def naming(entry: FoundFile) -> str:
+        return entry.folders[level] if not entry.key and len(entry.folders) > level else _plain(entry)
+
+    return naming
+
+
+def _by_folder(entry: FoundFile) -> str:
     return "_".join([*entry.folders, *([entry.key] if entry.key else [])]) or entry.stem
 
 
-def _by_both(entry: Entry) -> str:
+def _by_both(entry: FoundFile) -> str:
     return f"{entry.part}_{_by_folder(entry)}"
 
 
-def case_ids(entries: Sequence[Entry]) -> tuple[dict[str, str], tuple[str, str, str | None] | None]:
+def case_ids(entries: Sequence[FoundFile]) -> tuple[dict[str, str], tuple[str, str, str | None] | None]:
     """Shown path -> case id: the shortest way of naming under which no two files are the same thing.
 
     Names that are the same only once they are safe file names (``a+b`` and ``a b``) are numbered.
@@ -69,7 +78,8 @@ def case_ids(entries: Sequence[Entry]) -> tuple[dict[str, str], tuple[str, str, 
     Returns:
         the ids, and what is there twice (id, role, channel) where no way of naming helps.
     """
-    ways = (_plain, _by_part, _by_folder, _by_both)
+    deepest = max((len(entry.folders) for entry in entries), default=0)
+    ways = (_plain, _by_part, *map(_by_one_folder, range(deepest)), _by_folder, _by_both)
     cleaned = [{entry.shown: clean_id(naming(entry)) for entry in entries} for naming in ways]
     best: dict[str, str] = {}
     least: Counter[tuple[str, str, str | None]] = Counter()
@@ -82,7 +92,7 @@ def case_ids(entries: Sequence[Entry]) -> tuple[dict[str, str], tuple[str, str, 
     return best, next(iter(least), None)
 
 
-def name_cases(entries: Sequence[Entry]) -> dict[str, str]:
+def name_cases(entries: Sequence[FoundFile]) -> dict[str, str]:
     """As :func:`case_ids`.
 
     Raises:
@@ -100,17 +110,19 @@ def name_cases(entries: Sequence[Entry]) -> dict[str, str]:
     )
 
 
-def _numbered(entries: Sequence[Entry], naming: Naming) -> dict[str, str]:
+def _numbered(entries: Sequence[FoundFile], naming: Naming) -> dict[str, str]:
     raw = {entry.shown: unicodedata.normalize("NFC", naming(entry)) for entry in entries}
     ids = numbered(raw.values(), {name: clean_id(name) for name in raw.values()})
     return {shown: ids[name] for shown, name in raw.items()}
 
 
-def _things(entries: Sequence[Entry], names: Mapping[str, str]) -> Counter[tuple[str, str, str | None]]:
+def _things(entries: Sequence[FoundFile], names: Mapping[str, str]) -> Counter[tuple[str, str, str | None]]:
     return Counter((names[e.shown].lower(), e.role, e.channel) for e in entries)
 
 
-def pair(images: Mapping[str, Entry], labels: Mapping[str, Entry], draft: Draft) -> dict[str, Entry]:
+def pair(
+    images: Mapping[str, FoundFile], labels: Mapping[str, FoundFile], draft: Draft
+) -> dict[str, FoundFile]:
     """Image case id -> its label. Equal ids first, then one name beginning with the other.
 
     Args:
@@ -127,7 +139,7 @@ def pair(images: Mapping[str, Entry], labels: Mapping[str, Entry], draft: Draft)
     for name in labels:
         match = lower.get(name.lower()) or _nearest(name, images)
         (found[match] if match else alone).append(name)
-    for way in (_without_common_end, _without_roles, _by_number):
+    for way in (_without_common_end, _without_roles, _by_number, _by_path):
         if labels and not found:
             found, alone = way(images, labels)
     if labels and not found:
@@ -152,7 +164,7 @@ def pair(images: Mapping[str, Entry], labels: Mapping[str, Entry], draft: Draft)
     return {case: labels[names[0]] for case, names in found.items()}
 
 
-def _nearest(name: str, images: Mapping[str, Entry]) -> str | None:
+def _nearest(name: str, images: Mapping[str, FoundFile]) -> str | None:
     """The longest image name that begins the label's, or the only one that the label's name begins."""
     inside = sorted((case for case in images if begins(case, name)), key=len)
     around = [case for case in images if begins(name, case)]
@@ -167,7 +179,7 @@ def begins(short: str, long: str) -> bool:
 
 
 def _without_common_end(
-    images: Mapping[str, Entry], labels: Mapping[str, Entry]
+    images: Mapping[str, FoundFile], labels: Mapping[str, FoundFile]
 ) -> tuple[dict[str, list[str]], list[str]]:
     """Match ``001_b`` with ``001_a`` when all masks end alike and all scans end alike."""
     short = {_cut_end(name, list(images)): name for name in images}
@@ -180,7 +192,7 @@ def _without_common_end(
 
 
 def _without_roles(
-    images: Mapping[str, Entry], labels: Mapping[str, Entry]
+    images: Mapping[str, FoundFile], labels: Mapping[str, FoundFile]
 ) -> tuple[dict[str, list[str]], list[str]]:
     """Match ``label0001`` with ``img0001``."""
     short: dict[str, list[str]] = defaultdict(list)
@@ -190,13 +202,37 @@ def _without_roles(
 
 
 def _by_number(
-    images: Mapping[str, Entry], labels: Mapping[str, Entry]
+    images: Mapping[str, FoundFile], labels: Mapping[str, FoundFile]
 ) -> tuple[dict[str, list[str]], list[str]]:
     """Match ``label0001`` with ``PANCREAS_0001``: by the last number, where no two scans share one."""
     short: dict[str, list[str]] = defaultdict(list)
     for name in images:
         short[_last_number(name)].append(name)
     return _matched(labels, lambda name: short.get(_last_number(name), []) if _last_number(name) else [])
+
+
+def _by_path(
+    images: Mapping[str, FoundFile], labels: Mapping[str, FoundFile]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Match ``label0001`` with ``PANCREAS_0001/portal_77``: by the one number in the paths of the scans,
+    behind the same word in each, that no two scans share and that most labels end with.
+    """
+    each = {name: _numbers(entry.shown) for name, entry in images.items()}
+    best: dict[str, str] = {}
+    for word in set.intersection(*map(set, each.values())) if each else ():
+        cases = {numbers[word]: name for name, numbers in each.items()}
+        found = sum(_last_number(label) in cases for label in labels)
+        if len(cases) == len(images) and 2 * found > min(len(labels), len(images)) and len(best) < found:
+            best = {label: cases[n] for label in labels if (n := _last_number(label)) in cases}
+    return _matched(labels, lambda name: [best[name]] if name in best else [])
+
+
+def _numbers(path: str) -> dict[str, str]:
+    """Word -> the number that follows it, the first time that it stands in a path."""
+    found: dict[str, str] = {}
+    for word, number in re.findall(r"([A-Za-z]+)[^A-Za-z0-9]*([0-9]+)", path):
+        found.setdefault(word.lower(), number.lstrip("0") or "0")
+    return found
 
 
 def _last_number(name: str) -> str:

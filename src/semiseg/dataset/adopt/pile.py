@@ -7,13 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from semiseg.dataset.adopt.channels import name_channels, settle_channels
+from semiseg.dataset.adopt.channels import AskedChannels, keep_channels, name_channels, settle_channels
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
-from semiseg.dataset.adopt.listing import Entry, Listing, without_previews
-from semiseg.dataset.adopt.looks import MOST_VALUES, Looks, has_colors, in_threads, look, look_for_labels
+from semiseg.dataset.adopt.grids import settle_grids
+from semiseg.dataset.adopt.listing import FoundFile, Listing, without_previews
+from semiseg.dataset.adopt.looks import Looks, has_colors, in_threads, look, look_at_label, look_for_labels
 from semiseg.dataset.adopt.masks import Mask, settle_masks
 from semiseg.dataset.adopt.pairing import name_cases, pair
+from semiseg.dataset.adopt.second_masks import is_map, without_second_masks
+from semiseg.dataset.adopt.slices import stack_slices
+from semiseg.dataset.adopt.steps import Sized
 from semiseg.errors import DataError
+from semiseg.images import array_files, ending_of
 
 
 def draft_pile(
@@ -22,6 +27,8 @@ def draft_pile(
     workers: int | None,
     label_names: Mapping[int, str],
     most_classes: int,
+    asked: AskedChannels,
+    spacing: tuple[float, ...] = (),
 ) -> tuple[Draft, dict[str, frozenset[int]]]:
     """Work out the cases of a pile.
 
@@ -31,22 +38,30 @@ def draft_pile(
         workers: files read at a time.
         label_names: value -> class name, where the user said so.
         most_classes: more are refused.
+        asked: which channels, and on which grid.
+        spacing: of files that do not say it, in mm.
 
     Returns:
         the draft, and the label values of each labeled case id.
 
     Raises:
-        DataError: no images, names that cannot be told apart, or labels that fit no image.
+        DataError: no images, names that cannot be told apart, labels that fit no image, or channels on
+            different grids.
+        UsageError: channels that are not there.
     """
     draft = Draft([], label_names=dict(label_names), notices=list(listing.notices))
     if listing.broken:
         raise listing.broken[0][2]
-    entries = _usable(listing.entries, draft, workers)
+    entries, masks = _usable(listing.entries, draft, workers)
+    entries += [
+        _own_label(entry, seen) for entry, seen in entries if seen.has_label and entry.role == "image"
+    ]
+    _size(entries, draft, spacing)
     images = [(entry, seen) for entry, seen in entries if entry.role == "image"]
     labels = [entry for entry, _ in entries if entry.role == "label"]
-    masks = dict(
-        zip([e.shown for e in labels], in_threads(look_for_labels, _sources(labels), workers), strict=True)
-    )
+    unread = [entry for entry in labels if entry.shown not in masks]
+    counted = in_threads(look_for_labels, _sources(unread), workers)
+    masks |= {entry.shown: mask for entry, mask in zip(unread, counted, strict=True)}
     if not labels:
         labels, masks = _labels_by_content(images, workers, draft)
         images = [(entry, seen) for entry, seen in images if entry.shown not in masks]
@@ -61,9 +76,28 @@ def draft_pile(
     order = settle_channels(scans, labels)
     draft.colors = any(seen.channels > 1 and has_colors(entry.source) for entry, seen in images)
     draft.channel_names = name_channels(order, scans, draft, root)
+    images, order = keep_channels(asked.keep, images, order, draft)
     draft.items = _items(images, labels, order, draft)
+    folders = {entry.shown: entry.folders for entry in scans}
+    dtypes = {entry.shown: seen.dtype for entry, seen in images}
+    draft.items = without_second_masks(draft.items, folders, dtypes, draft, workers)
+    settle_grids(draft, {entry.shown: seen.grid for entry, seen in entries}, asked.resample_to)
+    _tell_parts(draft, {entry.shown: entry.part for entry in scans})
     values = {item.id: found[_shown(item.label, labels)] for item in draft.items if item.label}
     return draft, values
+
+
+def _tell_parts(draft: Draft, said: Mapping[str, Part]) -> None:
+    """What a user may not expect of the folders that are named test or validation."""
+    scored = [item for item in draft.items if item.part == "test" and item.label]
+    if scored:
+        draft.notices.append(f"{len(scored)} test cases have labels, which are for scores only: labelsTs")
+    moved = [i.id for i in draft.items if i.part == "unlabeled" and said.get(i.images[0].shown) == "val"]
+    if moved:
+        draft.notices.append(
+            f"{len(moved)} scans of a validation folder have no mask and become unlabeled training scans "
+            f"(imagesUn): {some(moved)}; move them to imagesTs to keep them out of training"
+        )
 
 
 def _no_scan(root: Path, masks: int, draft: Draft) -> DataError:
@@ -78,22 +112,30 @@ def _no_scan(root: Path, masks: int, draft: Draft) -> DataError:
     more = f" (and {len(left_out) - 1} more)" if left_out[1:] else ""
     return DataError(
         f"no scan in {root} can be used: {left_out[0]}{more}",
-        hint="mend what is told of the files, or give another folder",
+        hint="fix what is said about the files, or give another folder",
         code="NO_IMAGES",
         details={"left_out": left_out},
     )
 
 
-def _sources(entries: Sequence[Entry]) -> list[Source]:
+def _sources(entries: Sequence[FoundFile]) -> list[Source]:
     return [entry.source for entry in entries]
 
 
-def _usable(entries: Sequence[Entry], draft: Draft, workers: int | None) -> list[tuple[Entry, Looks]]:
-    """Entries whose header can be read; masks that are all there is are taken for scans."""
+def _usable(
+    entries: Sequence[FoundFile], draft: Draft, workers: int | None
+) -> tuple[list[tuple[FoundFile, Looks]], dict[str, Mask]]:
+    """Files whose header can be read, and what those hold that are named like masks, as far as it was read.
+
+    Masks that are all there is are taken for scans.
+    """
     if entries and all(entry.role == "label" for entry in entries):
         for entry in entries:  # a folder called "segmentation_data" says nothing
             entry.role = "label" if entry.says_label else "image"
-    seen = in_threads(look, _sources(entries), workers)
+    entries, stacked = stack_slices(entries)
+    draft.notices += stacked
+    looked = in_threads(_look, entries, workers)
+    seen = [looks for looks, _ in looked]
     for entry, looks in zip(entries, seen, strict=True):
         if looks.trouble:
             draft.notices.append(f"left out {entry.shown}: {looks.trouble}")
@@ -101,16 +143,52 @@ def _usable(entries: Sequence[Entry], draft: Draft, workers: int | None) -> list
     kept, pictures = without_previews([entry for entry, _ in usable])
     if pictures:
         draft.notices.append(f"left out {len(pictures)} pictures beside volumes: {some(pictures)}")
-    return [(entry, looks) for entry, looks in usable if entry in kept]
+    held = {entry.shown: mask for entry, (_, mask) in zip(entries, looked, strict=True) if mask is not None}
+    left = {id(entry) for entry in kept}
+    usable = [(entry, looks) for entry, looks in usable if id(entry) in left]
+    return usable, {entry.shown: held[entry.shown] for entry, _ in usable if entry.shown in held}
+
+
+def _look(entry: FoundFile) -> tuple[Looks, Mask | None]:
+    return look_at_label(entry.source) if entry.role == "label" else (look(entry.source), None)
+
+
+def _own_label(entry: FoundFile, seen: Looks) -> tuple[FoundFile, Looks]:
+    """The label in the same file as its scan, as an entry of its own."""
+    shown = f"{entry.shown}:label"
+    source = replace(entry.source, shown=shown)
+    return replace(entry, source=source, shown=shown, role="label", channel=None), replace(
+        seen, has_label=False
+    )
+
+
+def _size(entries: Sequence[tuple[FoundFile, Looks]], draft: Draft, spacing: tuple[float, ...]) -> None:
+    """Give scans of arrays the voxel size that the user knows, or say that nobody does."""
+    without = [e for e, seen in entries if e.role == "image" and not seen.has_size and _is_array(e.source)]
+    if spacing:
+        for entry, _ in entries:
+            entry.source = replace(
+                entry.source, steps=(*entry.source.steps, Sized(spacing, only_unknown=True))
+            )
+        draft.decisions.append(f"voxels are {' x '.join(f'{s:g}' for s in spacing)} mm where no file says it")
+    elif without:
+        draft.notices.append(
+            f"{len(without)} scans say no voxel size, so that distances will be in voxels; "
+            "--spacing X,Y,Z says it (mm)"
+        )
+
+
+def _is_array(source: Source) -> bool:
+    return ending_of(source.path) in array_files.ENDINGS
 
 
 def _labels_by_content(
-    images: Sequence[tuple[Entry, Looks]], workers: int | None, draft: Draft
-) -> tuple[list[Entry], dict[str, Mask]]:
+    images: Sequence[tuple[FoundFile, Looks]], workers: int | None, draft: Draft
+) -> tuple[list[FoundFile], dict[str, Mask]]:
     """No name tells a mask: take files of few whole numbers for masks, if other files are not like that."""
     whole = [e for e, seen in images if not seen.dtype.startswith("float") and not e.source.series]
     found = in_threads(look_for_labels, _sources(whole), workers)
-    masks = {e.shown: mask for e, mask in zip(whole, found, strict=True) if _is_map(mask)}
+    masks = {e.shown: mask for e, mask in zip(whole, found, strict=True) if is_map(mask)}
     if not masks or len(masks) == len(images):
         return [], {}
     draft.decisions.append(f"{len(masks)} files hold a few whole numbers and are taken for masks")
@@ -120,11 +198,9 @@ def _labels_by_content(
     return labels, masks
 
 
-def _is_map(mask: Mask) -> bool:
-    return not mask.trouble and 0 < len(mask.values) <= MOST_VALUES
-
-
-def _without_series_over_time(images: list[tuple[Entry, Looks]], draft: Draft) -> list[tuple[Entry, Looks]]:
+def _without_series_over_time(
+    images: list[tuple[FoundFile, Looks]], draft: Draft
+) -> list[tuple[FoundFile, Looks]]:
     """4D files are channels when all scans are 4D and alike; beside 3D scans they are cine and left out."""
     lengths = {seen.frames for _, seen in images}
     if lengths == {1} or len(lengths) == 1:
@@ -135,15 +211,22 @@ def _without_series_over_time(images: list[tuple[Entry, Looks]], draft: Draft) -
 
 
 def _items(
-    images: Sequence[tuple[Entry, Looks]], labels: Sequence[Entry], order: Sequence[str], draft: Draft
+    images: Sequence[tuple[FoundFile, Looks]], labels: Sequence[FoundFile], order: Sequence[str], draft: Draft
 ) -> list[Item]:
     names = name_cases([*(entry for entry, _ in images), *labels])
-    cases: dict[str, dict[str | None, tuple[Entry, Looks]]] = defaultdict(dict)
+    cases: dict[str, dict[str | None, tuple[FoundFile, Looks]]] = defaultdict(dict)
     for entry, seen in images:
         cases[names[entry.shown]][entry.channel] = (entry, seen)
     wanted: list[str | None] = list(order) if len(order) > 1 else [None]
     complete = {name: files for name, files in cases.items() if set(files) == set(wanted)}
     partial = [name for name in cases if name not in complete]
+    if partial and not complete:
+        raise DataError(
+            f"no case has all channels {', '.join(str(word) for word in wanted)}; {len(partial)} have some: "
+            f"{some(partial)}",
+            hint="keep those that all have with --channels NAMES, or give the channels of a case one name",
+            code="MISSING_CHANNEL",
+        )
     if partial:
         draft.notices.append(f"left out {len(partial)} cases without all of {wanted}: {some(partial)}")
     firsts = {name: files[wanted[0]][0] for name, files in complete.items()}
@@ -157,7 +240,7 @@ def _items(
     return items
 
 
-def _frames(entry: Entry, seen: Looks) -> list[Source]:
+def _frames(entry: FoundFile, seen: Looks) -> list[Source]:
     if seen.frames == 1:
         return [entry.source]
     return [replace(entry.source, frame=frame) for frame in range(seen.frames)]
@@ -178,5 +261,5 @@ def _part(said: Part, has_label: bool) -> Part:
     return "val" if said == "val" else "train"
 
 
-def _shown(source: Source | None, labels: Sequence[Entry]) -> str:
+def _shown(source: Source | None, labels: Sequence[FoundFile]) -> str:
     return next(entry.shown for entry in labels if entry.source == source)

@@ -8,22 +8,24 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semiseg.dataset.adopt.draft import Draft, Item, Source, some
 from semiseg.dataset.adopt.looks import load, look, single_channel
+from semiseg.dataset.case import rule_from_names
 from semiseg.dataset.check.case import Voxels
 from semiseg.dataset.files import PHOTO_ENDINGS
 from semiseg.images import ending_of, write
+from semiseg.images.grid import Grid
 from semiseg.machine.files import printable
 
 _KEPT = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
@@ -120,7 +122,8 @@ def build(
     link: bool,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
-) -> None:
+    pictures: Mapping[str, NDArray[np.uint8]] | None = None,
+) -> list[str]:
     """Write everything or nothing.
 
     Args:
@@ -131,7 +134,12 @@ def build(
         link: hard-link files that need no conversion, where the file system can.
         workers: files at a time.
         progress: called with (files done, files in all).
+        pictures: of the draft.
+
+    Returns:
+        what a user should be told.
     """
+    copied = 0
     target.parent.mkdir(parents=True, exist_ok=True)
     work = target.with_name(f".{target.name}.{os.getpid()}.partial")
     for left in target.parent.iterdir():  # by a process that was killed: nobody else holds this target
@@ -140,34 +148,46 @@ def build(
     try:
         for folder in {"imagesTr", "labelsTr", "imagesUn", *(str(file.place.parent) for file in files)}:
             (work / folder).mkdir(parents=True)
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(None if workers is None else max(1, workers)) as pool:
             jobs = [pool.submit(_make, file, work, colors, link) for file in files]
             try:
                 for done, job in enumerate(as_completed(jobs), start=1):
-                    job.result()
+                    copied += job.result()
                     if progress:
                         progress(done, len(jobs))
             finally:
                 for job in jobs:
                     job.cancel()
-        for name, text in documents.items():
-            (work / name).write_text(text, encoding="utf-8")
+        _write_documents(work, documents, pictures or {})
         if target.is_dir():
             target.rmdir()  # empty, as was checked; Windows cannot rename onto it
         work.rename(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    if not copied:
+        return []
+    return [f"{copied} files are copies: this place cannot have hard links to theirs (another disk?)"]
 
 
-def _make(file: Target, root: Path, colors: bool, link: bool) -> None:
+def _write_documents(
+    work: Path, documents: Mapping[str, str], pictures: Mapping[str, NDArray[np.uint8]]
+) -> None:
+    for name, picture in pictures.items():
+        write(work / name, picture, Grid(picture.shape[:2], np.eye(4)))
+    for name, text in documents.items():
+        (work / name).write_text(text, encoding="utf-8")
+
+
+def _make(file: Target, root: Path, colors: bool, link: bool) -> bool:
+    """Write one file; True where it was to be a link and had to be a copy."""
     place = root / file.place
     if _can_copy(file, colors):
         if link:
             with suppress(OSError):
                 os.link(file.source.path.resolve(), place)
-                return
+                return False
         shutil.copyfile(file.source.path, place)
-        return
+        return link
     volume = load(file.source, label=file.is_label)
     array = (
         _label_array(volume.array, file.source)
@@ -178,11 +198,14 @@ def _make(file: Target, root: Path, colors: bool, link: bool) -> None:
     if file.is_label and file.source.recode is not None:
         meta["palette"] = {number: color for color, number in file.source.recode.colors.items()}
     write(place, array, volume.grid, meta)
+    return False
 
 
 def _can_copy(file: Target, colors: bool) -> bool:
     source = file.source
     if source.series is not None or source.frame is not None or file.color is not None or source.recode:
+        return False
+    if source.slices or source.steps:
         return False
     path = source.path
     if (
@@ -214,29 +237,21 @@ def _image_array(array: Voxels, shape: tuple[int, ...], file: Target, colors: bo
     return array[..., 0] if has_colors else array
 
 
-_PATTERN = r"((?:patient|subject|sub|pat)[-_]?[A-Za-z]*\d+)"
-"""``patient001_frame01``, ``sub-01_ses-2``: the words that ACDC, BIDS and their kin begin names with."""
-
-
 def patient_rule(draft: Draft) -> str | None:
     """The regular expression for ``group_by_patient``, when names tell patients and some have several scans.
 
     Where a patient already has scans with and without a mask, or in training and test, nothing is written
     (every split would be refused) and a notice names them.
     """
-    lists: dict[str, set[str]] = defaultdict(set)
-    scans: dict[str, int] = defaultdict(int)
-    for item in draft.items:
-        match = re.match(_PATTERN, item.id, re.IGNORECASE)
-        if match is None:
-            return None
-        lists[match[1]].add(item.part)
-        scans[match[1]] += 1
-    if all(count == 1 for count in scans.values()):
+    rule = rule_from_names(item.id for item in draft.items)
+    if rule is None:
         return None
+    lists: dict[str, set[str]] = defaultdict(set)
+    for item in draft.items:
+        lists[rule.patient(item.id) or ""].add(item.part)
     torn = sorted(patient for patient, parts in lists.items() if len(parts) > 1)
     if torn:
         draft.notices.append(f"{len(torn)} patients have scans in more than one list: {some(torn)}")
         return None
     draft.decisions.append("cases of one patient, told by the beginning of their names, are kept together")
-    return f"(?i:{_PATTERN})"
+    return rule.text

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from semiseg.dataset.case import Case
+from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.check.all_cases import (
     duplicates,
     label_problems,
@@ -18,28 +18,37 @@ from semiseg.dataset.check.all_cases import (
     roles,
     too_few,
     twins,
+    unfolded,
     write_label_map,
 )
-from semiseg.dataset.check.case import Finding, examine
+from semiseg.dataset.check.case import examine, examine_label
+from semiseg.dataset.check.finding import Finding
+from semiseg.dataset.check.modality import flip_problems, modality_problems
 from semiseg.dataset.dataset import locate
-from semiseg.dataset.description import read_description
-from semiseg.dataset.files import Scan, num_training, scan
-from semiseg.dataset.problem import Problem
+from semiseg.dataset.description import Description, read_description
+from semiseg.dataset.files import FolderContents, num_training, scan
+from semiseg.dataset.problem import Problem, as_lines
 from semiseg.dataset.split import split_problems
 from semiseg.dataset.split_file import read_split_file
+from semiseg.drawing.bar import notebook_bar
+from semiseg.drawing.tabular import Tabular
 
 __all__ = [
     "Problem",
     "Report",
     "check",
+    "check_label",
 ]
+
+if TYPE_CHECKING:
+    from semiseg.drawing.table import Table
 
 CAUSES = ("DATASET_JSON", "REGIONS", "MISSING_FOLDER", "SPLITS")
 """Problems that others follow from: to be read, and mended, first."""
 
 
 @dataclass
-class Report:
+class Report(Tabular):
     """The result of :func:`check`.
 
     Attributes:
@@ -49,6 +58,7 @@ class Report:
         counts: cases per kind.
         proposed_label_map: raw value -> declared value, when ``fix`` would write it.
         fixed: what ``fix`` changed.
+        channels: names, in their order.
     """
 
     dataset: Path
@@ -57,6 +67,7 @@ class Report:
     counts: dict[str, int] = field(default_factory=dict)
     proposed_label_map: dict[int, int] = field(default_factory=dict)
     fixed: list[str] = field(default_factory=list)
+    channels: tuple[str, ...] = ()
 
     @property
     def errors(self) -> list[Problem]:
@@ -84,15 +95,36 @@ class Report:
             "fixed": self.fixed,
         }
 
+    def tables(self) -> Sequence[Table]:
+        """The problems, a row each, with a verdict above."""
+        from semiseg.drawing.table import Table, TableCell, heads
+
+        rows = tuple(
+            (TableCell(p.severity, state=p.severity), TableCell(p.case or ""), TableCell(p.sentence()))
+            for p in self.problems
+        )
+        first, *_, verdict = self.as_text().splitlines()
+        return [
+            Table(
+                f"{first}; {verdict}",
+                heads(("severity", "case", "problem"), left=3),
+                rows,
+                tuple(self.notices),
+            )
+        ]
+
     def as_text(self) -> str:
-        """One line per problem and notice, with a summary first and a verdict last."""
+        """One line per problem and notice, with a summary first and a verdict last.
+
+        What is the same in many cases is one line.
+        """
         counts = ", ".join(f"{number} {kind}" for kind, number in self.counts.items())
         errors, warnings = len(self.errors), len(self.problems) - len(self.errors)
         verdict = f"{_plural(errors, 'error')}, {_plural(warnings, 'warning')}"
         return "\n".join(
             [
                 f"{self.dataset.name}: {counts or 'no cases'}",
-                *(problem.as_line() for problem in self.problems),
+                *as_lines(self.problems, self.channels),
                 *(f"notice {notice}" for notice in self.notices),
                 *(f"fixed {change}" for change in self.fixed),
                 f"OK ({verdict})" if self.ok else f"not usable yet: {verdict}",
@@ -121,6 +153,7 @@ def check(
     Raises:
         UsageError: there is no such folder.
     """
+    progress = progress or notebook_bar("check")
     root = locate(dataset)
     description, faults = read_description(root)
     report = Report(root, list(faults))
@@ -144,11 +177,14 @@ def check(
             p for p in split_problems(*_by_id(found), splits) if found.annotated or p.code != "NO_LABELED"
         ]
         report.problems += some
+        report.problems += unfolded(found, splits)
     cases: list[Case] = [*found.annotated, *found.unannotated, *found.test]
-    findings = _examine_all(cases, len(description.channel_names), root, workers, progress)
+    findings = _examine_all(cases, description.channel_names, root, workers, progress)
     report.problems += [problem for finding in findings for problem in finding.problems]
     role = roles(found, splits)
     report.problems += duplicates(findings, role) + twins(findings, role) + mixed_dimensions(findings)
+    report.problems += modality_problems(findings, description.channel_names) + flip_problems(findings)
+    report.channels = description.channel_names
     if description.labels:
         proposal = propose_label_map(findings, description)
         if proposal and fix and not faults:
@@ -162,14 +198,14 @@ def check(
     return report
 
 
-def _by_id(found: Scan) -> tuple[dict[str, Case], dict[str, Case]]:
+def _by_id(found: FolderContents) -> tuple[dict[str, Case], dict[str, Case]]:
     training: dict[str, Case] = {c.id: c for c in (*found.annotated, *found.unannotated)}
     return training, {c.id: c for c in found.test}
 
 
 def _examine_all(
     cases: Sequence[Case],
-    channels: int,
+    channels: Sequence[str],
     root: Path,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
@@ -189,3 +225,19 @@ def _examine_all(
 
 def _plural(count: int, word: str) -> str:
     return f"{count} {word}" + ("" if count == 1 else "s")
+
+
+def check_label(case: LabeledCase, description: Description, root: Path) -> list[Problem]:
+    """Everything that is wrong with the label of one case, as :func:`check` tells it; its image is not read.
+
+    Args:
+        case: with the label to look at, which may lie anywhere.
+        description: of the dataset: its classes.
+        root: the dataset folder, for readable file names.
+
+    Raises:
+        DataError: the image's header cannot be read.
+    """
+    finding = examine_label(case, root)
+    values = label_problems([finding], description, {}, root)
+    return [*finding.problems, *(problem for problem in values if problem.code != "MISSING_CLASS")]

@@ -11,10 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from semiseg.dataset.case import LabeledCase
-from semiseg.dataset.check.case import Finding, histogram, two_ends
+from semiseg.dataset.check.case import histogram, two_ends
+from semiseg.dataset.check.finding import Finding
 from semiseg.dataset.description import FILE, Description
-from semiseg.dataset.files import Scan, relative
+from semiseg.dataset.files import FolderContents, relative
+from semiseg.dataset.folds import CaseIds, in_no_fold
 from semiseg.dataset.problem import Problem
+from semiseg.dataset.split import some
 from semiseg.dataset.split_file import SplitFile
 from semiseg.errors import UsageError
 from semiseg.machine.files import read_json, write_text
@@ -139,7 +142,7 @@ def _write(root: Path, label_map: Mapping[int, int]) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def roles(found: Scan, splits: SplitFile | None) -> dict[str, str]:
+def roles(found: FolderContents, splits: SplitFile | None) -> dict[str, str]:
     """Case id -> labeled, unlabeled, val or test, by folder and then by the published lists."""
     role = {case.id: "unlabeled" for case in found.unannotated}
     role |= {case.id: "labeled" for case in found.annotated}
@@ -204,6 +207,17 @@ def twins(findings: Sequence[Finding], role: Mapping[str, str]) -> list[Problem]
     return problems
 
 
+def unfolded(found: FolderContents, splits: SplitFile) -> list[Problem]:
+    """Labeled cases that no fold holds out, because they were labeled after the folds were made."""
+    lists = (found.annotated, found.unannotated, found.test)
+    without = in_no_fold(splits, CaseIds(*(tuple(case.id for case in cases) for cases in lists)))
+    if not without:
+        return []
+    got = f"{len(without)} labeled cases in no fold of cross_validation ({some(without)})"
+    fix = "`semiseg split DATASET --overwrite` deals all labeled cases anew"
+    return [Problem("IN_NO_FOLD", got, "every labeled case held out once", fix, severity="warning")]
+
+
 def mixed_dimensions(findings: Sequence[Finding]) -> list[Problem]:
     """2D and 3D images in one dataset."""
     by: dict[int, list[str]] = defaultdict(list)
@@ -219,7 +233,7 @@ def mixed_dimensions(findings: Sequence[Finding]) -> list[Problem]:
     return [Problem("MIXED_DIMENSIONS", counts, "all 2D or all 3D", fix, case=by[few][0])]
 
 
-def too_few(found: Scan) -> list[Problem]:
+def too_few(found: FolderContents) -> list[Problem]:
     """Nothing to learn from, or nothing that semi-supervised training adds."""
     labeled, problems = len(found.annotated), []
     if labeled == 0:

@@ -6,15 +6,16 @@ Looking at voxels: is there anything in this image, and which values does this l
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.dataset.case import Case, LabeledCase, as_seen
+from semiseg.dataset.case import Case, LabeledCase, as_seen, case_header
+from semiseg.dataset.check.finding import Finding
+from semiseg.dataset.check.modality import best_flip, lowest
 from semiseg.dataset.files import relative
 from semiseg.dataset.problem import Problem, Severity
 from semiseg.errors import DataError
@@ -25,61 +26,47 @@ _CODES = {"BAD_SPACING": "SPACING", "MISSING_FILE": "MISSING_FILE"}
 """Reader codes that ``check`` reports under another word."""
 
 
-@dataclass
-class Finding:
-    """What was found in one case.
-
-    Attributes:
-        digest: hash of the decoded images, None when they are constant or unreadable.
-        values: label value -> voxels, None without a readable label.
-        mask: hash of the cropped label map, None without one that says anything.
-        dim: axes of the first image, 0 when unreadable.
-    """
-
-    case: Case
-    problems: list[Problem] = field(default_factory=list)
-    digest: str | None = None
-    values: dict[int, int] | None = None
-    mask: str | None = None
-    dim: int = 0
-
-
-def examine(case: Case, channels: int, root: Path) -> Finding:
+def examine(case: Case, channels: Sequence[str], root: Path) -> Finding:
     """Read every file of ``case`` and collect what is wrong with it.
 
     Args:
         case: its images, and its label when it is a :class:`LabeledCase`.
-        channels: the number of ``channel_names``, 0 when unknown.
+        channels: the ``channel_names``, none when unknown.
         root: the dataset folder, for readable file names.
     """
-    look = _Look(case, root)
-    grid = look.images(channels)
+    look = _Look(case, root, is_ct=bool(channels) and channels[0].strip().casefold() == "ct")
+    look.images(len(channels))
     if isinstance(case, LabeledCase):
-        look.label(case.label, grid)
+        look.label(case.label)
+    look.compare_grids()
     return look.finding
 
 
 class _Look:
-    def __init__(self, case: Case, root: Path) -> None:
+    def __init__(self, case: Case, root: Path, *, is_ct: bool = False) -> None:
         self.finding = Finding(case)
         self.root = root
+        self.ct: Voxels | None = None
+        self.grids: list[tuple[Path, Grid]] = []
+        self.label_grid: tuple[Path, Grid] | None = None
+        self._is_ct = is_ct
 
-    def images(self, channels: int) -> Grid | None:
-        """Check all channels; the grid that the others and the label must match."""
-        first: tuple[Grid, Path] | None = None
+    def images(self, channels: int) -> None:
+        """Check all channels."""
         digest, constant, complete = hashlib.sha256(), [], True
         for path in self.finding.case.images:
             volume = self._open(path, read)
             if volume is None:
                 complete = False
+                self.finding.lowest += (float("nan"),)
                 continue
+            self.finding.lowest += (lowest(volume.array),)
             self._colors(path, volume, channels)
             self._told_by_file(path, volume)
-            if first is None:
-                first = volume.grid, path
+            if not self.grids:
                 self.finding.dim = len(volume.grid.shape)
-            else:
-                self._same_grid(path, volume.grid, *first)
+                self.ct = volume.array if self._is_ct else None
+            self.grids.append((path, volume.grid))
             numbers = non_finite(volume.array)
             if numbers:
                 fix = "replace them with the background value, or export the scan again"
@@ -90,9 +77,21 @@ class _Look:
         self._constant(constant)
         if complete and len(constant) < len(self.finding.case.images):
             self.finding.digest = digest.hexdigest()
-        return first[0] if first else None
 
-    def label(self, path: Path, grid: Grid | None) -> None:
+    def compare_grids(self) -> None:
+        """All lie on the grid of the first channel, or else of the first that lies on the label's."""
+        files = [*self.grids, *([self.label_grid] if self.label_grid else [])]
+        if len(files) < 2 or not self.grids:
+            return
+        reference = self.grids[0]
+        if self.label_grid is not None:
+            fits = (one for one in self.grids if _alike(one[1], files[-1][1]))
+            reference = next(fits, reference)
+        for path, grid in files:
+            if path != reference[0]:
+                self._same_grid(path, grid, reference[1], reference[0])
+
+    def label(self, path: Path) -> None:
         volume = self._open(path, read_label)
         if volume is None:
             return
@@ -100,8 +99,7 @@ class _Look:
             fix = "save the label as one gray channel that holds the class numbers"
             self._report("RGB", path, f"a label with {_colors(volume)} color channels", "one channel", fix)
             return
-        if grid is not None:
-            self._same_grid(path, volume.grid, grid, self.finding.case.images[0])
+        self.label_grid = path, volume.grid
         slope = volume.meta.get("slope")
         if slope is not None and volume.array.dtype.kind in "iu" and slope != int(slope):
             got = f"class numbers stored as scaled integers (times {slope:g}), read as whole numbers"
@@ -110,6 +108,9 @@ class _Look:
         values, odd = value_counts(volume.array)
         if not odd:
             self.finding.values, self.finding.mask = values, mask_digest(volume.array)
+            if self.ct is not None:
+                seen = turned(volume.array, volume.grid, self.grids[0][1])
+                self.finding.flip = best_flip(self.ct, (volume.array if seen is None else seen) != 0)
         else:
             got = f"values such as {', '.join(f'{v:g}' for v in odd)}"
             fix = "resample labels with nearest neighbor, or export them as whole numbers"
@@ -156,7 +157,7 @@ class _Look:
 
     def _same_grid(self, path: Path, grid: Grid, wanted: Grid, reference: Path) -> None:
         other = relative(reference, self.root)
-        if not grid.matches(wanted) and turned(np.broadcast_to(0, grid.shape), grid, wanted) is not None:
+        if not grid.matches(wanted) and _alike(grid, wanted):
             fix = "none needed: it is turned as it is read; tools that ignore the affine will not"
             got = f"its axes in another order or direction than those of {other}"
             self._report("AXES_TURNED", path, got, "", fix, "warning")
@@ -188,6 +189,11 @@ class _Look:
     ) -> None:
         file = relative(path, self.root)
         self.finding.problems.append(Problem(code, got, wanted, fix, self.finding.case.id, file, severity))
+
+
+def _alike(grid: Grid, wanted: Grid) -> bool:
+    """Whether two grids are one, up to the order and direction of their axes."""
+    return grid.matches(wanted) or turned(np.broadcast_to(0, grid.shape), grid, wanted) is not None
 
 
 def _colors(volume: Volume) -> int:
@@ -250,6 +256,9 @@ def mask_digest(array: Voxels) -> str | None:
     return digest.hexdigest()
 
 
+_AT_ONCE = 2**22
+
+
 def value_counts(array: Voxels) -> tuple[dict[int, int], list[float]]:
     """Whole values with their voxel counts, and up to five values that are not whole numbers."""
     odd: list[float] = []
@@ -263,7 +272,11 @@ def value_counts(array: Voxels) -> tuple[dict[int, int], list[float]]:
         return {}, odd
     low, high = int(array.min()), int(array.max())
     if high - low < 1 << 16:
-        counts = np.bincount(array.ravel().astype(np.int64) - low)
+        counts = np.zeros(high - low + 1, np.int64)
+        flat = array.ravel(order="K")
+        for start in range(0, flat.size, _AT_ONCE):  # as int64 the whole would take eight times its memory
+            part = flat[start : start + _AT_ONCE].astype(np.int64) - low
+            counts += np.bincount(part, minlength=len(counts))
         return {low + int(i): int(counts[i]) for i in np.flatnonzero(counts)}, odd
     values, times = np.unique(array, return_counts=True)
     return {int(v): int(n) for v, n in zip(values, times, strict=True)}, odd
@@ -294,3 +307,16 @@ def two_ends(counts: Mapping[int, int], *, lossy: bool = False) -> bool:
     near_black = sum(0 < value <= _ENDS for value in counts)
     near_white = sum(255 - _ENDS <= value < 255 for value in counts)
     return lossy or (near_black > 1 and near_white > 1) or len(counts) > MOST_CLASSES
+
+
+def examine_label(case: LabeledCase, root: Path) -> Finding:
+    """Read the label of a case alone, and compare it with the header of its image.
+
+    Raises:
+        DataError: the image's header cannot be read.
+    """
+    look = _Look(case, root)
+    look.grids.append((case.images[0], case_header(case).grid))
+    look.label(case.label)
+    look.compare_grids()
+    return look.finding

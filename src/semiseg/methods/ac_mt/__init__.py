@@ -21,7 +21,7 @@ from semiseg.settings.options import Amount, Length, Positive, Share
 
 
 class ACMT(Teacher):
-    """A Mean Teacher whose consistency counts only on ambiguous voxels, found in one of four ways.
+    """Mean Teacher with consistency on ambiguous voxels only.
 
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) sum(A D) / (K sum(A))`` with D the squared difference of
     the softmax maps p of the student and q of the teacher, and A where
@@ -35,6 +35,9 @@ class ACMT(Teacher):
 
     Paper: AC-MT, Xu et al., Medical Image Analysis 2023, doi:10.1016/j.media.2023.102880.
     Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so). Work: 1.2.
+    Family: Mean teachers.
+
+    A Mean Teacher whose consistency counts only on ambiguous voxels, found in one of four ways.
 
     The opposite choice of UA-MT, which learns where the teacher is sure. A step costs 1.2 supervised ones by
     entropy, 2.5 by uncertainty (16 more images through the student), 3.0 by prototypes (22 more through the

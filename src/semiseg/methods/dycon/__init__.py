@@ -31,7 +31,7 @@ from semiseg.settings.options import Amount, Length, Positive, Share
 
 
 class DyCON(Teacher):
-    """A Mean Teacher with two more losses: consistency by entropy, and contrast of patches at the bottleneck.
+    """Mean Teacher plus entropy weighting and patch contrast.
 
     ``L = (CE + Dice)(p(x_l), y_l) + w(k) mean (p - q)^2 + a FeCL(z(x_u), t(x_u)) + b UnCL(p, q)`` with p and
     q the softmax of student and teacher, z and t their embeddings, w(k) on unlabeled scans, and UnCL on all
@@ -41,6 +41,10 @@ class DyCON(Teacher):
     Paper: DyCON, Assefa et al., CVPR 2025, arXiv:2504.04566.
     Networks: 2 (1 trained), each with a projection. Views: weak (and strong, if ``student_view`` says so).
     Work: 1.3.
+    Family: Mean teachers.
+
+    A Mean Teacher with two more losses: consistency by entropy, and contrast of patches at the
+    bottleneck.
 
     FeCL draws each patch of a scan to the patches of its class and away from all others, most where it fails
     (``focal``), and away from the teacher's embeddings of other classes. The embedding is a projection of the

@@ -5,6 +5,7 @@ Disturbances of feature maps (Ouali et al. 2020, arXiv:2003.09005, as in SSL4MIS
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -69,6 +70,19 @@ class Branches(nn.Module):
             if self.features:
                 heads[f"{FEATURES}{i}"] = features
         return SegOutput(main.classify(levels[-1]), levels[-1], heads, tuple(levels))
+
+
+def whole_networks(branches: Branches) -> list[nn.Module]:
+    """The network, and each further decoder as one of its own: they share the encoder."""
+    main: Any = branches.main
+    found = [main]
+    for decoder in branches.decoders:
+        network = copy.copy(decoder)
+        network._modules = dict(decoder._modules)  # else the decoder would get the encoder, too
+        for part in main.encoder_parts:
+            setattr(network, part, getattr(main, part))
+        found.append(network)
+    return found
 
 
 def all_logits(answer: SegOutput) -> list[Tensor]:
@@ -162,3 +176,38 @@ def feature_drop(
     activity = x.detach().float().mean(1, keepdim=True)
     largest = activity.flatten(1).amax(1).view(-1, *[1] * (x.ndim - 1))
     return x * (activity < share * largest)
+
+
+class Streams(nn.Module):
+    """A network whose decoder also reads disturbed maps: channels of each map of the encoder are dropped.
+
+    Clean and disturbed maps share one pass of the decoder (and so its batch statistics), as in UniMatch (Yang
+    et al. 2023, arXiv:2208.09910). Its state is ``main.*``.
+
+    Args:
+        main: the network; for a pass with disturbed maps it must be split into encoder and decoder.
+    """
+
+    def __init__(self, main: nn.Module) -> None:
+        super().__init__()
+        self.main = main
+
+    def forward(self, x: Tensor, rates: Sequence[float] = (), first: int = 0) -> SegOutput:
+        """(B, C, *S) -> the answer of the network, and as heads the logits of the disturbed maps.
+
+        Args:
+            x: the images.
+            rates: of the dropout, one for each stream: ``stream1``, ``stream2``, ... of (B - first, K, *S).
+            first: the first sample that is disturbed.
+        """
+        if not rates:
+            answer: SegOutput = self.main(x)
+            return answer
+        main: Any = self.main
+        maps = main.encode(x)
+        levels = main.decode(
+            [torch.cat([m, *(channel_dropout(m[first:], rate=rate) for rate in rates)]) for m in maps]
+        )
+        logits: Tensor = main.classify(levels[-1])
+        clean, *streams = torch.split(logits, [len(x), *[len(x) - first] * len(rates)])
+        return SegOutput(clean, heads={f"stream{i}": z for i, z in enumerate(streams, start=1)})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,40 @@ def most_reliable(values: Sequence[float], keep: float, least: int = 4) -> list[
     count = max(round(keep * len(values)), min(len(values), least))
     order = np.argsort(np.asarray(values, float), kind="stable")
     return sorted(int(i) for i in order[:count])
+
+
+def fold_disagreement(answers: Sequence[Labels]) -> float:
+    """1 minus the mean Dice of foreground classes between every two of several label maps of a scan.
+
+    Of a pair the classes that one of them has; infinite where none has any.
+    """
+    found = []
+    for one, other in combinations(answers, 2):
+        for k in np.union1d(one, other):
+            if k:
+                a, b = one == k, other == k
+                found.append(2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
+    return 1.0 - float(np.mean(found)) if found else math.inf
+
+
+def volume_prior(volumes: NDArray[Any], labeled: NDArray[Any]) -> float:
+    """How far the volume of any foreground class is from that of a usual labeled scan.
+
+    ``max_c |ln(V_c / median V_c)|``, the median over the labeled scans that have the class: ln 2 where one is
+    twice or half as large. Infinite where a class is missing that every labeled scan has; one that some of
+    them lack may be missing.
+
+    Args:
+        volumes: (K,) of the predicted classes, in any unit.
+        labeled: (N, K), of the labeled scans in the same unit.
+    """
+    worst = 0.0
+    for volume, usual in zip(volumes[1:], labeled.T[1:], strict=True):
+        if volume and usual.any():
+            worst = max(worst, abs(math.log(float(volume) / float(np.median(usual[usual > 0])))))
+        elif usual.all():
+            return math.inf
+    return worst
 
 
 def least_certain(values: Sequence[float], percentile: float = 15.0) -> list[int]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from semiseg.machine.background import start
 from semiseg.machine.stopping import how_it_ended
 
 
@@ -35,19 +33,9 @@ class Worker:
 
     def __init__(self, job: CellJob, device: str) -> None:
         self.log = job.folder / "cells" / f"{job.cell}.log"
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "semiseg.sweeping.worker", str(job.folder), job.cell]
+        command = ["-m", "semiseg.sweeping.worker", str(job.folder), job.cell]
         command += ["--device", device, "--threads", str(job.threads), "--watch"]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-                # Ctrl-C at the terminal is for the driver, which then asks its workers to stop.
-                start_new_session=True,
-            )
+        self.process = start(command, self.log, tied=True)
 
     @property
     def ended(self) -> bool:

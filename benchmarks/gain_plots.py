@@ -1,0 +1,140 @@
+"""The plots of README and docs: what unlabeled scans gained. Plain SVG, the same on every machine."""
+
+from __future__ import annotations
+
+from xml.sax.saxutils import escape
+
+import gains
+
+INKS = {
+    "": ("#24292f", "#6e7781", "#0969da", "#bf5700"),
+    "-dark": ("#e6edf3", "#8d96a0", "#58a6ff", "#f0883e"),
+}
+"""End of the file's name -> text, rules, points, highlight."""
+FONT = "font-family='system-ui, -apple-system, Segoe UI, Roboto, sans-serif'"
+
+
+def drawings() -> dict[str, str]:
+    """File name -> SVG, each for light and dark pages."""
+    return {
+        f"{name}{end}.svg": draw(*ink)
+        for end, ink in INKS.items()
+        for name, draw in (("gap", gap), ("gains", forest))
+    }
+
+
+def gap(ink: str, rule: str, point: str, high: str) -> str:
+    """Figure 1: mean Dice with few labels, with unlabeled scans, and with all labels."""
+    data, board = gains.boards()[0]
+    upper = gains.all_labels(board)["name"]
+    names = (board["baseline"], gains.METHOD, upper)
+    scores = [gains.score(board, name) for name in names]
+    some, every = (gains.arm(board, n)["labeled"] // data.cases_per_unit for n in (names[0], upper))
+    rest = every - some
+    titles = (
+        f"{some} labels, supervised",
+        f"{some} labels + {rest} unlabeled, mean teacher",
+        f"{every} labels, supervised",
+    )
+    low = min(s["interval"]["low"] for s in scores)
+    top = max(s["interval"]["high"] for s in scores)
+    edge = 0.005
+    start, stop = round(low - edge, 2), round(top + edge, 2)
+    left, right, height, above = 24, 476, 52, 56
+
+    def x(value: float) -> float:
+        return left + (value - start) / (stop - start) * (right - left)
+
+    parts, means = [], [score["mean"] for score in scores]
+    bottom = above + 3 * height
+    for step in range(round((stop - start) / 0.01) + 1):
+        value = start + step * 0.01
+        parts.append(_line(x(value), above, x(value), bottom, rule, 0.5, 0.4))
+        parts.append(_text(x(value), bottom + 16, f"{value:.2f}", rule, 11, "middle"))
+    for row, (title, found) in enumerate(zip(titles, scores, strict=True)):
+        y = above + height * row + 34
+        color = high if row == 1 else point
+        interval = found["interval"]
+        parts.append(_text(left, y - 17, title, ink, 13, "start"))
+        parts.append(_line(x(interval["low"]), y, x(interval["high"]), y, color, 2, 0.55))
+        parts.append(f"<circle cx='{x(found['mean']):.1f}' cy='{y:.1f}' r='6' fill='{color}'/>")
+        parts.append(
+            _text(x(interval["high"]) + 6, y + 5, f"{found['mean']:.3f}", ink, 13, "start", bold=True)
+        )
+    share = (means[1] - means[0]) / (means[2] - means[0])
+    parts.append(_line(x(means[0]), above - 8, x(means[2]), above - 8, ink, 1, 1))
+    parts += [_line(x(m), above - 12, x(m), above - 4, ink, 1, 1) for m in (means[0], means[2])]
+    parts.append(_text(left, 18, f"The gap that {rest} more labels close;", ink, 13, "start"))
+    parts.append(_text(left, 36, f"unlabeled scans close {100 * share:.0f} % of it", ink, 13, "start"))
+    axis = f"mean Dice on {len(board['cases'])} test scans, with 95 % intervals over scans"
+    parts.append(_text(left, bottom + 34, axis, rule, 11, "start"))
+    return _svg(
+        500,
+        bottom + 44,
+        parts,
+        f"{data.title}: mean Dice {means[0]:.3f} supervised with {some} labels, "
+        f"{means[1]:.3f} with unlabeled scans, {means[2]:.3f} with all labels",
+    )
+
+
+def forest(ink: str, rule: str, point: str, high: str) -> str:
+    """Difference to supervised training of each method, with its interval, a block per dataset."""
+    width, left, row_height = 480, 124, 17
+    blocks = []
+    for data, board in gains.boards():
+        tests = [t for t in board["against_baseline"] if t["metric"] == "Dice"]
+        names = [a["name"] for a in board["arms"] if a["bound"] is None]
+        tests = sorted((t for t in tests if t["a"] in names), key=lambda t: -t["difference"])
+        blocks.append((data, tests))
+    parts, y = [], 10.0
+    for data, tests in blocks:
+        ends = [v for t in tests for v in (t["interval"]["low"], t["interval"]["high"])]
+        low, top = min(0.0, *ends), max(0.0, *ends)
+
+        def x(value: float, low: float = low, top: float = top) -> float:
+            return left + 10 + (value - low) / (top - low) * (width - left - 30)
+
+        parts.append(_text(8, y + 14, data.title, ink, 14, "start", bold=True))
+        begin = y + 22
+        parts.append(_line(x(0), begin, x(0), begin + row_height * len(tests), ink, 1, 1))
+        for row, test in enumerate(tests):
+            middle = begin + row_height * (row + 0.5)
+            color = high if test["a"] == gains.METHOD else point
+            interval = test["interval"]
+            parts.append(_text(left - 8, middle + 4, test["a"], ink, 12, "end"))
+            parts.append(_line(x(interval["low"]), middle, x(interval["high"]), middle, color, 2, 0.6))
+            parts.append(f"<circle cx='{x(test['difference']):.1f}' cy='{middle:.1f}' r='4' fill='{color}'/>")
+        bottom = begin + row_height * len(tests) + 14
+        step, digits = (0.05, 2) if top - low > 0.1 else (0.005, 3)
+        for number in range(round(low / step) - 1, round(top / step) + 2):
+            if low - 1e-9 <= number * step <= top + 1e-9:
+                label = f"{number * step:+.{digits}f}" if number else "0"
+                parts.append(_text(x(number * step), bottom, label, rule, 11, "middle"))
+        y = bottom + 22
+    parts.append(
+        _text(8, y, "difference in mean Dice to supervised training with the same labels", rule, 12, "start")
+    )
+    return _svg(
+        width, y + 12, parts, "Difference in Dice to supervised training, each method, with 95 % intervals"
+    )
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, color: str, width: float, opacity: float) -> str:
+    return (
+        f"<line x1='{x1:.1f}' y1='{y1:.1f}' x2='{x2:.1f}' y2='{y2:.1f}' stroke='{color}' "
+        f"stroke-width='{width}' stroke-opacity='{opacity}'/>"
+    )
+
+
+def _text(x: float, y: float, text: str, color: str, size: int, anchor: str, *, bold: bool = False) -> str:
+    weight = " font-weight='600'" if bold else ""
+    return (
+        f"<text x='{x:.1f}' y='{y:.1f}' fill='{color}' font-size='{size}' "
+        f"text-anchor='{anchor}'{weight} {FONT}>"
+        f"{escape(text)}</text>"
+    )
+
+
+def _svg(width: float, height: float, parts: list[str], title: str) -> str:
+    head = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width:.0f} {height:.0f}' role='img'>"
+    return "\n".join([head, f"<title>{escape(title)}</title>", *parts, "</svg>"]) + "\n"

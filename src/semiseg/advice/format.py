@@ -1,0 +1,104 @@
+"""An :class:`~semiseg.advice.advise.Advice` for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from semiseg.advice.advise import FALLBACK, Advice
+from semiseg.advice.rank import Choice
+from semiseg.advice.situation import Situation
+
+WIDTH = 80
+
+
+SHOWN = 5
+"""Methods that are shown unless all are asked for."""
+
+
+def text(advice: Advice, *, every: bool = False) -> str:
+    """The facts, the ranking with a reason each, and the commands.
+
+    Args:
+        advice: what was recommended.
+        every: show all methods, not the first :data:`SHOWN` only.
+    """
+    fits = [choice for choice in advice.ranking if not choice.obstacle]
+    shown = fits if every else fits[:SHOWN]
+    wide = max(len(choice.method) for choice in advice.ranking)
+    lines = [*facts(advice.situation), *([""] if fits else [])]
+    for place, choice in enumerate(shown, start=1):
+        lines += _entry(f"{place:2}.", choice, wide, _reasons(choice))
+    misfits = list(advice.ranking[len(fits) :])
+    if not every:
+        misfits = misfits[: max(0, SHOWN - len(fits))]
+    if misfits:
+        lines += ["", "Does not fit:"]
+        for choice in misfits:
+            lines += _entry("  -", choice, wide, choice.obstacle)
+    if hidden := len(advice.ranking) - len(shown) - len(misfits):
+        lines += [f"{'':4}{hidden} more: --all"]
+    return "\n".join([*lines, "", *_closing(advice)])
+
+
+def facts(s: Situation) -> Iterator[str]:
+    """What the ranking is made from, a line each."""
+    scans = f"{s.labeled} labeled, {s.unlabeled} unlabeled"
+    kind = f"{s.dim}D, {_count(s.channels, 'channel')}, {_count(s.classes - 1, 'structure')}"
+    yield f"data:   {s.dataset}: {scans}; {kind}"
+    pieces = _count(s.labels.pieces, "piece")
+    missing = f", some class missing in {s.labels.absent:.0%} of the scans" if s.labels.absent else ""
+    share = f"{s.labels.rarest} fills {s.labels.rarest_share:.2%} of the voxels"
+    yield from _wrapped(f"labels: {share}; {pieces} per class{missing}", 8)
+    size = " x ".join(map(str, s.patch))
+    yield from _wrapped(
+        f"plan:   patch {size}, batch {s.batch}; {s.plan_gb[0]:g} GB to train one network, "
+        f"{s.plan_gb[1]:g} GB for two",
+        8,
+    )
+    yield from _wrapped(f"budget: {s.device}, {', '.join(_budget(s))}", 8)
+
+
+def _budget(s: Situation) -> Iterator[str]:
+    if s.memory_gb is not None:
+        yield f"{s.memory_gb:g} GB of memory"
+    if s.minutes is not None:
+        yield f"{s.minutes:g} minutes"
+    if s.minutes_supervised is None:
+        yield f"{s.iterations} iterations; how long they take on this machine is not known"
+    else:
+        yield f"{s.iterations} iterations: roughly {s.minutes_supervised:.2g} minutes supervised"
+
+
+def _reasons(choice: Choice) -> str:
+    """The weightiest reason, and the next where it says the opposite or has any weight."""
+    shown = [reason.text for reason in choice.reasons[:2] if reason.points or reason is choice.reasons[0]]
+    return "; ".join(shown[:1] if choice.reasons[0].points <= -100 else shown)
+
+
+def _entry(mark: str, choice: Choice, wide: int, reason: str) -> list[str]:
+    work = "" if choice.work is None else f"{choice.work:.1f}x"
+    head = f"{mark} {choice.method:{wide}} {work:>5} {choice.memory_gb:5.2f} GB  "
+    return _wrapped(head + reason, len(head))
+
+
+def _closing(advice: Advice) -> Iterator[str]:
+    yield from _wrapped(
+        "x: cost of a training step beside a supervised one. The order is an estimate from "
+        "our benchmark, published figures and rules; only your own data can tell.",
+        0,
+    )
+    if advice.tight:
+        yield from _wrapped("Nothing fits the memory: the command plans smaller patches.", 0)
+    one = "Run this:" if advice.first.method == FALLBACK else "Run both, and compare:"
+    yield from ["", one, *(f"  {command}" for command in reversed(advice.commands))]
+
+
+def _wrapped(line: str, indent: int) -> list[str]:
+    return textwrap.wrap(
+        line, WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _count(number: float, thing: str) -> str:
+    return f"{number:g} {thing}{'' if number == 1 else 's'}"

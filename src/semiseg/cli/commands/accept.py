@@ -1,0 +1,50 @@
+"""``semiseg accept``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semiseg.cli import options
+from semiseg.cli.output import Output, counted
+from semiseg.errors import PartialError
+
+EXAMPLES = (
+    "semiseg accept Dataset104_Heart predictions",
+    "semiseg accept Dataset104_Heart predictions --cases heart_12,heart_17",
+)
+
+
+def run(
+    out: Output,
+    dataset: options.Dataset,
+    predictions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PREDICTIONS", show_default=False, help="Folder that `semiseg predict` wrote."
+        ),
+    ],
+    cases: Annotated[
+        str, typer.Option("--cases", metavar="IDS", help="Only these, separated by commas.")
+    ] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also where a case has a label; the former one is kept.")
+    ] = False,
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who accepts.  [default: the user]")] = "",
+) -> None:
+    """Take predictions of unlabeled scans as their labels, as they are; labels.jsonl says so."""
+    from semiseg.labeling.accept import accept
+
+    chosen = [name.strip() for name in cases.split(",") if name.strip()] or None
+    with counted(out, "accept") as tick:
+        report = accept(dataset, predictions, cases=chosen, replace=replace, by=by, progress=tick)
+    count = f"{len(report.accepted)} accepted, {len(report.refused)} refused"
+    if not report.refused:
+        out.result(report.as_dict(), f"{count}: {report.dataset}")
+        return
+    first = next(iter(report.refused.values()))
+    raise PartialError(
+        f"{count}; {first['message']}", hint=first["hint"], code="REFUSED", details=report.as_dict()
+    )

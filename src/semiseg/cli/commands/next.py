@@ -1,0 +1,75 @@
+"""``semiseg next``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semiseg.cli import options
+from semiseg.cli.output import Output, columns, counted
+
+EXAMPLES = (
+    "semiseg next Dataset104_Heart -n 5",
+    "semiseg next Dataset104_Heart -m RUN --strategy entropy -n 10",
+)
+
+
+def run(
+    out: Output,
+    dataset: options.Dataset,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="RUN",
+            show_default=False,
+            help="A run folder or checkpoint; several: an ensemble.",
+        ),
+    ] = None,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            "--strategy",
+            metavar="NAME",
+            help="Strategy: random, foreground_random, clasp_pe, entropy, disagreement, coreset, typiclust "
+            "or mixed.",
+        ),
+    ] = "default",
+    n: Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, help="Number of scans.")] = 5,
+    predictions: Annotated[
+        Path | None,
+        typer.Option("--predictions", metavar="DIR", help="Folder with predictions of the model."),
+    ] = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    allow_code: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-code",
+            metavar="MODULE",
+            show_default=False,
+            help="Module that a model may import, as for `semiseg predict`.",
+        ),
+    ] = None,
+) -> None:
+    """Say which unlabeled scans are most worth a label, and why; without a model by what they look like."""
+    where = options.device(device)
+    from semiseg.labeling.next import next_cases
+
+    with counted(out, "look") as tick:
+        found = next_cases(
+            dataset,
+            [options.find_run(path) for path in model] if model else None,
+            strategy=strategy,
+            n=n,
+            predictions=predictions,
+            seed=seed or 0,
+            device=where,
+            allow_code=allow_code or (),
+            progress=tick,
+        )
+    rows = columns((str(rank), one.id, one.reason) for rank, one in enumerate(found.cases, start=1))
+    out.result(found.as_dict(), f"{rows}\nstrategy: {found.strategy}")

@@ -1,0 +1,75 @@
+"""``semiseg studio``."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semiseg.cli.output import Output
+
+if TYPE_CHECKING:
+    from semiseg.studio.serve import Address
+
+EXAMPLES = (
+    "semiseg studio scans --classes anterior,posterior",
+    "semiseg studio Dataset104_Heart --port 9000 --no-browser",
+)
+
+
+def run(
+    out: Output,
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET|SCANS",
+            show_default=False,
+            help="A dataset, or a folder of scans to make one of.",
+        ),
+    ],
+    port: Annotated[
+        int,
+        typer.Option("--port", metavar="N", min=0, max=65535, help="Port to serve on; 0 takes a free one."),
+    ] = 8765,
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Another one needs a token, and has no TLS.")
+    ] = "127.0.0.1",
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", metavar="TEXT", show_default=False, help="That every request must carry."),
+    ] = None,
+    blind: Annotated[bool, typer.Option("--blind", help="Hide the labels of test cases.")] = False,
+    classes: Annotated[
+        str,
+        typer.Option(
+            "--classes", metavar="NAMES", help="Classes to draw in scans without masks, such as liver,tumor."
+        ),
+    ] = "",
+) -> None:
+    """See, label, train, correct, again: a page in the browser, served by this machine alone.
+
+    Trainings and predictions go on when the server or the browser ends. Ctrl-C ends the server.
+    """
+    from semiseg.studio.serve import studio
+
+    names = [name.strip() for name in classes.split(",") if name.strip()]
+    studio(
+        dataset,
+        port=port,
+        host=host,
+        browser=browser and not out.json,
+        token=token,
+        blind=blind,
+        classes=names,
+        ready=lambda address: _tell(out, address),
+    )
+
+
+def _tell(out: Output, address: Address) -> None:
+    told = {"url": address.url, "dataset": address.dataset, "port": address.port}
+    out.result(
+        told, f"studio of {shlex.quote(str(address.dataset))} at {address.url}\nCtrl-C ends it; jobs go on"
+    )
+    out.flush()

@@ -1,0 +1,184 @@
+"""From a draft to the dataset folder: its documents, its place, and what is told of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semiseg.dataset.adopt.draft import Draft
+from semiseg.dataset.adopt.names import words
+from semiseg.dataset.adopt.write import SOURCES, Target, build, patient_rule, sources_csv
+from semiseg.dataset.dataset import roots
+from semiseg.dataset.description import FILE
+from semiseg.drawing.tabular import Tabular
+from semiseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from semiseg.drawing.table import Table
+
+_FIRST_NUMBER = 201
+"""Numbers below are taken by public data sets more often than not."""
+
+
+@dataclass
+class AdoptResult(Tabular):
+    """What :func:`adopt` made.
+
+    Attributes:
+        folder: the dataset folder.
+        dataset: the content of its ``dataset.json``.
+        counts: cases per kind.
+        decisions: what was found out and how, one sentence each.
+        notices: what was skipped or left out, one sentence each.
+        splits: the content of its ``splits.json``, empty where there is none.
+    """
+
+    folder: Path
+    dataset: dict[str, Any]
+    counts: dict[str, int]
+    decisions: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    splits: dict[str, Any] = field(default_factory=dict)
+
+    def tables(self) -> Sequence[Table]:
+        """What was decided and noticed, a row each."""
+        from semiseg.drawing.table import Table, TableCell, heads
+
+        told = [("decided", text) for text in self.decisions] + [("notice", text) for text in self.notices]
+        rows = tuple((TableCell(kind), TableCell(text)) for kind, text in told)
+        counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
+        return [Table(f"{self.folder.name}: {counts}", heads(("", "what"), left=2), rows)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "ok": True,
+            "folder": str(self.folder),
+            "dataset": self.dataset,
+            "counts": self.counts,
+            "decisions": self.decisions,
+            "notices": self.notices,
+            "splits": self.splits,
+        }
+
+
+def finish(
+    draft: Draft,
+    files: Sequence[Target],
+    ending: str,
+    folder: Path,
+    *,
+    link: bool = False,
+    in_place: bool = False,
+    dry_run: bool = False,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> AdoptResult:
+    """Write the dataset that a draft describes, whole or not at all.
+
+    Args:
+        draft: with ``said`` settled.
+        files: what goes where.
+        ending: of all of them.
+        folder: the dataset folder; absent or empty, and held by the caller.
+        link: hard-link files that need no conversion.
+        in_place: every file lies where it belongs: only the documents are written.
+        dry_run: write nothing.
+        workers: files at a time.
+        progress: called with (files done, files in all).
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    documents = _documents(draft, ending)
+    if in_place:
+        draft.decisions.append(f"the folder already has the right layout: only {FILE} is written")
+    try:
+        if in_place:
+            _write_beside(folder, documents)
+        elif not dry_run:
+            documents[SOURCES] = sources_csv(files, draft.channel_names)
+            draft.notices += build(
+                folder, files, documents, draft.colors, link, workers, progress, draft.pictures
+            )
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {folder}: {error.strerror or error}",
+            hint="check permissions and free space, or name another target; nothing was left there",
+            code="CANNOT_WRITE",
+        ) from error
+    return AdoptResult(
+        folder,
+        json.loads(documents[FILE]),
+        _counts(draft),
+        draft.decisions,
+        draft.notices,
+        json.loads(documents.get("splits.json", "{}")),
+    )
+
+
+def require_empty(target: Path) -> None:
+    """Refuse a target in which something lies already."""
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise UsageError(
+            f"{target} exists and is not empty",
+            hint="choose another name, or remove it first",
+            code="TARGET_EXISTS",
+        )
+
+
+def _counts(draft: Draft) -> dict[str, int]:
+    parts = [item.part for item in draft.items]
+    return {
+        "labeled": parts.count("train"),
+        "unlabeled": parts.count("unlabeled"),
+        "val": parts.count("val"),
+        "test": parts.count("test"),
+    }
+
+
+def _documents(draft: Draft, ending: str) -> dict[str, str]:
+    counts = _counts(draft)
+    content = {**draft.said, "numTraining": counts["labeled"] + counts["val"], "file_ending": ending}
+    documents = {FILE: json.dumps(content, indent=1, ensure_ascii=False) + "\n"}
+    splits: dict[str, Any] = dict(draft.splits)
+    if counts["val"] and "val" not in splits:
+        splits["val"] = [item.id for item in draft.items if item.part == "val"]
+        draft.decisions.append(f"{counts['val']} cases of a validation folder are listed in splits.json")
+    rule = None if draft.splits else patient_rule(draft)
+    if rule is not None:
+        splits["group_by_patient"] = rule
+    if splits:
+        documents["splits.json"] = json.dumps(splits, indent=1) + "\n"
+    if counts["labeled"] + counts["val"] == 0:
+        draft.notices.append(
+            "no mask was found: move each scan that gets one to imagesTr and put its mask into labelsTr"
+        )
+    return documents
+
+
+def _write_beside(root: Path, documents: Mapping[str, str]) -> None:
+    for name, text in documents.items():
+        partial = root / f".{name}.{os.getpid()}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(root / name)
+
+
+def free_name(source: Path) -> Path:
+    """``DatasetNNN_Name`` beside the source, with the first number that no dataset around has."""
+    parent = source.resolve().parent
+    taken = {
+        int(match[1])
+        for place in (parent, *roots())
+        for folder in place.iterdir()
+        if (match := re.match(r"\.?Dataset(\d+)", folder.name))  # with a dot: being made
+    }
+    number = next(n for n in range(_FIRST_NUMBER, 100_000) if n not in taken)
+    parts = words(source.resolve().name.split(".")[0], keep_case=True)
+    name = "".join(part[:1].upper() + part[1:] for part in parts) or "Mine"
+    return parent / f"Dataset{number:03d}_{name}"

@@ -1,0 +1,38 @@
+"""KiTS19, kidneys and their tumors in CT: as distributed."""
+
+from __future__ import annotations
+
+from semiseg.dataset.adopt.draft import Draft, Item
+from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
+from semiseg.dataset.public.placing import place
+
+ABOUT = About(
+    name="kits19",
+    title="KiTS19",
+    license="as its authors say; cite the reference",
+    reference="Heller et al., Medical Image Analysis 2021",
+    download="github.com/neheller/kits19: data/case_00000 to case_00299",
+    size="210 labeled and 90 unlabeled scans",
+    split="desco",
+)
+
+
+def matches(tree: Tree) -> bool:
+    """``case_00000/imaging.nii.gz`` and ``segmentation.nii.gz``."""
+    return tree.has(r"case_\d{5}/imaging\.nii\.gz") and tree.has(r"case_\d{5}/segmentation\.nii\.gz")
+
+
+def draft(tree: Tree, options: Options) -> Draft:
+    """The 90 scans whose labels were never published are in no list."""
+    items = []
+    for match, path in tree.find(r"(case_\d{5})/imaging\.nii\.gz"):
+        label = f"{path.rpartition('/')[0]}/segmentation.nii.gz"
+        there = label in tree.files
+        source = tree.source(label) if there else None
+        part = "train" if there else "unlabeled"
+        items.append(Item(match[1], part, (tree.source(path),), source, extra=not there))
+    if not items:
+        raise nothing_of(ABOUT, tree, ("case_00000/imaging.nii.gz",))
+    made = drafted(ABOUT, items, ["CT"], {"background": 0, "kidney": 1, "tumor": 2}, form="raw")
+    place(made, ABOUT, options, lists=lists_beside(tree))
+    return made

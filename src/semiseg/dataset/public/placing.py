@@ -1,0 +1,259 @@
+"""Which case of a public data set goes where: by a published split, lists on disk, chance or its folders."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from semiseg.dataset.adopt.draft import Draft, Item, some
+from semiseg.dataset.public.base import About, Options
+from semiseg.dataset.public.published import REST, Published, find_split, hash_of, plain_id, read_list, splits
+from semiseg.errors import DataError, UsageError
+
+SHARES = {"val": 0.1, "test": 0.2}
+"""Of the groups, where a split is drawn by chance."""
+
+CaseOf = Callable[[str], str]
+
+
+def place(
+    draft: Draft,
+    about: About,
+    options: Options,
+    *,
+    lists: Mapping[str, Path],
+    case_of: CaseOf = str,
+    withdrawn: Sequence[str] = (),
+) -> None:
+    """Settle the parts of all cases and ``draft.splits``.
+
+    Args:
+        draft: its items have the part that their folder says; items of no list leave it.
+        about: the data set.
+        options: the split that is asked for, what is done with cases in no list, and with missing ones.
+        lists: ``train``, ``val``, ``test`` -> list file that lies beside the data.
+        case_of: name in a published list -> case id.
+        withdrawn: cases that today's release does not have: their absence is told, and no error.
+
+    Raises:
+        DataError: listed cases that are not on disk, without ``allow_missing``.
+        UsageError: no such split.
+    """
+    ids = _Ids(draft.items, case_of)
+    if options.split == "none":
+        _keep(draft, options)
+    elif options.split == "random":
+        _draw(draft, options)
+    elif options.split == "files":
+        _apply(draft, _of_files(lists, about), ids, options, about)
+    else:
+        split = find_split(about.name, options.split)
+        _compare(draft, split, lists, ids)
+        _apply(draft, split, ids, options, about, withdrawn)
+    _group(draft)
+
+
+class _Ids:
+    """Finds the cases that a listed name means: one case, or all cases of a patient or video."""
+
+    def __init__(self, items: Iterable[Item], case_of: CaseOf) -> None:
+        self.case_of = case_of
+        self.cases = {item.id.lower(): item.id for item in items}
+        self.groups: dict[str, list[str]] = defaultdict(list)
+        for item in items:
+            if item.group:
+                self.groups[item.group.lower()].append(item.id)
+
+    def of(self, listed: str) -> list[str]:
+        """The ids, none where nothing on disk has this name."""
+        for name in (listed, self.case_of(plain_id(listed)), plain_id(listed)):
+            if name.lower() in self.cases:
+                return [self.cases[name.lower()]]
+        return sorted(self.groups.get(plain_id(listed).lower(), []))
+
+    def all(self, listed: Sequence[str]) -> tuple[list[str], list[str]]:
+        """(ids, listed names that nothing on disk has)."""
+        found = [(name, self.of(name)) for name in listed if name != REST]
+        ids = list(dict.fromkeys(id for _, cases in found for id in cases))
+        return ids, [name for name, cases in found if not cases]
+
+
+def _apply(
+    draft: Draft,
+    split: Published,
+    ids: _Ids,
+    options: Options,
+    about: About,
+    withdrawn: Sequence[str] = (),
+) -> None:
+    (order, gone), (val, no_val), (test, no_test) = (
+        ids.all(listed) for listed in (split.order, split.val, split.test)
+    )
+    order = [id for id in order if id not in (*val, *test)]
+    if split.strangers and not options.allow_missing:
+        raise DataError(
+            f"{about.name} {split.name}: {len(split.strangers)} cases that are published as labeled are "
+            f"not in its list for training: {some(list(split.strangers))}",
+            hint="--allow-missing leaves them out, and writes that down",
+            code="SPLIT",
+        )
+    order = [id for id in order if id not in {case for name in split.strangers for case in ids.of(name)}]
+    missing = [*gone, *no_val, *no_test]
+    unforeseen = [name for name in missing if ids.case_of(plain_id(name)) not in withdrawn]
+    if unforeseen and not options.allow_missing:
+        raise DataError(
+            f"{len(unforeseen)} cases of the split {split.name} are not in the folder: {some(unforeseen)}",
+            hint="get them, or take what is there with --allow-missing; --split none takes no list",
+            code="MISSING_CASES",
+            details={"missing": unforeseen},
+        )
+    if REST in split.order:
+        named = {*order, *val, *test}
+        order += sorted(i.id for i in draft.items if i.part == "train" and not i.extra and i.id not in named)
+    listed = [part for part, ids in (("val", split.val), ("test", split.test)) if ids]
+    _settle(draft, order, val, test, options, listed)
+    val = val or sorted(item.id for item in draft.items if item.part == "val")
+    draft.splits = {"order": order, **({"val": val} if val else {}), **({"test": test} if split.test else {})}
+    draft.splits["published"] = split.as_dict()
+    if missing:
+        draft.splits["published"]["missing"] = missing
+        draft.notices.append(
+            f"{len(missing)} listed cases are not in the folder, so this is not the published split "
+            f"{split.name} but {len(order)}/{len(val)}/{len(test)} training, validation and test cases: "
+            f"{some(missing)}"
+        )
+    if split.strangers:
+        draft.splits["published"]["left_out"] = list(split.strangers)
+    sizes = ", ".join(f"{share} = {number} {split.of}" for share, number in split.sizes.items())
+    counts = f"{len(order)} training, {len(val)} validation, {len(test)} test cases"
+    draft.decisions.append(f"split {split.name}: {counts}" + (f"; labeled: {sizes}" if sizes else ""))
+
+
+def _settle(
+    draft: Draft,
+    order: Sequence[str],
+    val: Sequence[str],
+    test: Sequence[str],
+    options: Options,
+    listed: Sequence[str] = ("val", "test"),
+) -> None:
+    """Give listed cases their part; others keep theirs where no list could name them, or go.
+
+    ``listed`` are the parts besides training for which there is a list; folders tell the others.
+    """
+    part = {id: "train" for id in order} | {id: "val" for id in val} | {id: "test" for id in test}
+    held = {item.group for item in draft.items if item.group and part.get(item.id) in ("val", "test")}
+    kept, left = [], []
+    for item in draft.items:
+        if item.id in part:
+            kept.append(_as(item, part[item.id]))
+        elif item.label is None and item.group in held:
+            continue  # another scan of a patient who is kept for validation or test
+        elif not item.extra and (item.label is None or item.part not in ("train", *listed)):
+            kept.append(item)
+        else:
+            left.append(item)
+    _others(draft, kept, left, options)
+
+
+def _keep(draft: Draft, options: Options) -> None:
+    kept = [item for item in draft.items if not item.extra]
+    _others(draft, kept, [item for item in draft.items if item.extra], options)
+
+
+def _others(draft: Draft, kept: list[Item], left: list[Item], options: Options) -> None:
+    if left and options.extra == "out":
+        names = some([item.id for item in left])
+        draft.notices.append(
+            f"left out {len(left)} cases that no list names: {names}; --extra unlabeled or test takes them"
+        )
+    elif left:
+        kept += [_as(item, options.extra) for item in left]
+        draft.decisions.append(f"{len(left)} cases that no list names are {options.extra}")
+    draft.items = sorted(kept, key=lambda item: item.id)
+
+
+def _as(item: Item, part: str) -> Item:
+    """The item in another part. A training case without a label is an unlabeled one, which has no label."""
+    if part in ("train", "val") and item.label is None:
+        part = "unlabeled"
+    return replace(item, part=part, label=None if part == "unlabeled" else item.label)  # type: ignore[arg-type]
+
+
+def _draw(draft: Draft, options: Options) -> None:
+    """A split of the labeled cases by chance, whole groups at a time; the same for the same seed."""
+    labeled = [item for item in draft.items if item.label and not item.extra]
+    groups = sorted(
+        {item.group or item.id for item in labeled},
+        key=lambda name: hashlib.sha256(f"{options.seed}:{name}".encode()).hexdigest(),
+    )
+    take = {part: max(1, round(share * len(groups))) for part, share in SHARES.items()}
+    if len(groups) < 4:
+        raise UsageError(
+            f"{len(groups)} labeled cases or groups are too few for a split by chance",
+            hint="leave --split random out",
+            code="SPLIT",
+        )
+    test, val = groups[: take["test"]], groups[take["test"] :][: take["val"]]
+    rest = [name for name in groups if name not in (*test, *val)]
+    by = {name: sorted(i.id for i in labeled if (i.group or i.id) == name) for name in groups}
+    order, chosen, held = ([id for name in part for id in by[name]] for part in (rest, val, test))
+    _settle(draft, order, chosen, held, options)
+    draft.splits = {"order": order, "val": chosen, "test": held}
+    draft.splits["drawn"] = {"seed": options.seed, "shares": SHARES}
+    draft.decisions.append(
+        f"split drawn by chance (seed {options.seed}): {len(order)} training, {len(chosen)} validation, "
+        f"{len(held)} test cases; no published one is comparable"
+    )
+
+
+def _of_files(lists: Mapping[str, Path], about: About) -> Published:
+    if "train" not in lists:
+        raise UsageError(
+            f"no train.list or train.txt lies beside this copy of {about.title}",
+            hint=f"published splits: {', '.join(splits(about.name)) or 'none'}",
+            code="SPLIT",
+        )
+    names = {part: read_list(path) for part, path in lists.items()}
+    return Published(
+        "files",
+        "the lists beside the data",
+        names["train"],
+        names.get("val", ()),
+        names.get("test", ()),
+        sources={part: path.name for part, path in lists.items()},
+        sha256={part: hash_of(ids) for part, ids in names.items()},
+    )
+
+
+def _compare(draft: Draft, split: Published, lists: Mapping[str, Path], ids: _Ids) -> None:
+    """Say whether the lists beside the data are the published ones."""
+    published = {"train": split.order, "val": split.val, "test": split.test}
+    for part, path in lists.items():
+        if not published[part] or REST in published[part]:
+            continue
+        there = [ids.case_of(name).lower() for name in read_list(path)]
+        if there == [ids.case_of(plain_id(name)).lower() for name in published[part]]:
+            draft.decisions.append(f"{path.name} is the published list of {split.name}")
+        else:
+            draft.notices.append(
+                f"{path.name} ({len(there)} names) is not the published list of {split.name} "
+                f"({len(published[part])}), which is used; --split files takes yours"
+            )
+
+
+def _group(draft: Draft) -> None:
+    """Say whose the cases are, where some have several."""
+    groups = defaultdict(list)
+    for item in draft.items:
+        if item.group:
+            groups[item.group].append(item.id)
+    if draft.group_rule and any(len(ids) > 1 for ids in groups.values()):
+        draft.splits["group_by_patient"] = draft.group_rule
+    elif any(len(ids) > 1 for ids in groups.values()):
+        table: dict[str, Any] = {id: name for name, ids in groups.items() if len(ids) > 1 for id in ids}
+        draft.splits["group_by_patient"] = dict(sorted(table.items()))

@@ -1,0 +1,161 @@
+"""Published splits by name, and lists of names as they lie beside data.
+
+``lists/NAME.json`` has, for each list, where it was published, its ids as they are written there, and the
+SHA-256 of the ids joined by line ends. A split is made of lists: ``"*"`` stands for all other labeled cases.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from semiseg.errors import DataError, unknown_name
+
+FOLDER = Path(__file__).parent / "lists"
+REST = "*"
+
+
+@dataclass(frozen=True)
+class List:
+    """A published list of cases (or of patients, or videos).
+
+    Attributes:
+        source: repository, commit and file.
+        ids: in the published order and spelling.
+        sha256: of the ids, joined by line ends.
+    """
+
+    source: str
+    ids: tuple[str, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published split.
+
+    Attributes:
+        name: as ``--split`` takes it.
+        about: one line.
+        order: ids of the training cases, those first that are labeled first; may end with :data:`REST`.
+        val: ids of the validation cases.
+        test: ids of the test cases; empty where the folders of the data set say it.
+        sizes: published share -> number of labeled cases (or of what ``of`` says).
+        of: what ``sizes`` counts.
+        sources: list -> where it was published.
+        sha256: list -> hash of its ids.
+        strangers: ids of the labeled list that the training list does not have.
+    """
+
+    name: str
+    about: str
+    order: tuple[str, ...]
+    val: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    of: str = "cases"
+    sources: Mapping[str, str] = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    strangers: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``splits.json``."""
+        said = {"name": self.name, "source": dict(self.sources), "sha256": dict(self.sha256)}
+        return {**said, "sizes": dict(self.sizes), "sizes_count": self.of}
+
+
+@cache
+def lists(dataset: str) -> dict[str, List]:
+    """The published lists of a data set by name; none where nobody published one."""
+    return {
+        name: List(told["source"], tuple(told["ids"]), told["sha256"])
+        for name, told in _content(dataset).get("lists", {}).items()
+    }
+
+
+@cache
+def splits(dataset: str) -> dict[str, Published]:
+    """The published splits of a data set by name."""
+    found, known = {}, lists(dataset)
+    for name, told in _content(dataset).get("splits", {}).items():
+        parts = {part: [known[each] for each in told.get(part, []) if each != REST] for part in _PARTS}
+        used = {each: known[each] for part in _PARTS for each in told.get(part, []) if each != REST}
+        within = set(known[told["within"]].ids) if "within" in told else None
+        order = list(dict.fromkeys(id for part in parts["order"] for id in part.ids))
+        found[name] = Published(
+            name,
+            told.get("about", ""),
+            (*order, *([REST] if REST in told["order"] else [])),
+            tuple(id for part in parts["val"] for id in part.ids),
+            tuple(id for part in parts["test"] for id in part.ids),
+            told.get("sizes", {}),
+            told.get("of", "cases"),
+            {each: one.source for each, one in used.items()},
+            {each: one.sha256 for each, one in used.items()},
+            () if within is None else tuple(id for id in order if id not in within),
+        )
+    return found
+
+
+_PARTS = ("order", "val", "test")
+
+
+def find_split(dataset: str, name: str) -> Published:
+    """A published split by name.
+
+    Raises:
+        UsageError: there is none of this name; says the nearest.
+    """
+    known = splits(dataset)
+    if name not in known:
+        raise unknown_name("split", name, [*known, "none", "random", "files"])
+    return known[name]
+
+
+def hash_of(ids: Sequence[str]) -> str:
+    """The SHA-256 of ids, joined by line ends."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def _content(dataset: str) -> dict[str, Any]:
+    path = FOLDER / f"{dataset}.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def read_list(path: Path) -> tuple[str, ...]:
+    """The names in a list file, as the scripts of the field read theirs and a little more kindly.
+
+    Line ends of any system, a byte order mark, blanks, empty lines, text after a comma and the ending of a
+    file are passed over.
+
+    Raises:
+        DataError: not text, or a name twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} cannot be read as a list of names ({type(error).__name__})",
+            hint="a list is a text file with a name in each line",
+            code="BAD_LIST",
+        ) from None
+    names = [plain_id(line) for line in text.splitlines()]
+    names = [name for name in names if name]
+    if len({name.lower() for name in names}) < len(names):
+        lower = [name.lower() for name in names]
+        twice = next(name for index, name in enumerate(names) if name.lower() in lower[:index])
+        raise DataError(f"{path} names {twice} twice", hint="name each case once", code="BAD_LIST")
+    return tuple(names)
+
+
+def plain_id(line: str) -> str:
+    """A name without text after a comma, folders above it, and the ending of a file."""
+    name = line.split(",")[0].strip().replace("\\", "/").rstrip("/").split("/")[-1]
+    for ending in (".nii.gz", ".npy.h5", ".h5", ".npz", ".nii", ".jpg", ".png"):
+        name = name[: -len(ending)] if name.lower().endswith(ending) else name
+    return name.strip()

@@ -1,0 +1,1 @@
+"""``semiseg studio``: see, label, train, correct, again, in one browser tab; nothing leaves this machine."""

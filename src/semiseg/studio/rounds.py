@@ -1,0 +1,115 @@
+"""A training's own copy of the dataset: a folder of links, with the labels and lists as they are now.
+
+What is drawn, accepted or moved while it trains does not change it, so that it can be resumed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from semiseg.dataset.case import Case, LabeledCase, plain
+from semiseg.dataset.description import FILE
+from semiseg.dataset.split_file import OURS
+from semiseg.labeling.store import Labels
+from semiseg.machine.files import read_json, write_json
+
+COMPANIONS = (".json", ".raw", ".zraw", ".img")
+
+
+def snapshot(
+    labels: Labels, folder: Path, *, labeled: Iterable[LabeledCase], val: Iterable[LabeledCase] = (),
+    unlabeled: Iterable[Case] = (),
+) -> Path:  # fmt: skip
+    """Write a dataset folder of links and return it.
+
+    Args:
+        labels: of the dataset.
+        folder: the new dataset folder, which gets its name.
+        labeled: cases with their labels, in the order of the list.
+        val: of the validation list.
+        unlabeled: cases without.
+    """
+    ending = labels.dataset.file_ending
+    labeled, val = list(labeled), list(val)
+    for part in ("imagesTr", "labelsTr", "imagesUn"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for case in (*labeled, *val):
+        _link_case(case, folder / "imagesTr", ending)
+        _link(case.label, folder / "labelsTr" / f"{case.id}{ending}")
+    for other in unlabeled:
+        _link_case(other, folder / "imagesUn", ending)
+    content: dict[str, Any] = {
+        key: value
+        for key, value in read_json(labels.root / FILE).items()
+        if key not in ("dataset", "numTraining")
+    }
+    write_json(folder / FILE, content)
+    rule = labels.dataset.splits.patients if labels.dataset.splits else None
+    lists: dict[str, Any] = {"order": [case.id for case in labeled], "val": [case.id for case in val]}
+    if rule is not None:
+        lists["group_by_patient"] = rule.written
+    write_json(folder / OURS, lists)
+    return folder
+
+
+def training_round(labels: Labels, folder: Path, *, accepted: bool) -> tuple[Path, int]:
+    """The dataset of a training on all labels that there are now, and their number.
+
+    Args:
+        labels: of the dataset; its split file says who is held out for validation.
+        folder: above the new dataset folder.
+        accepted: also learn from predictions that were taken as they were.
+
+    Raises:
+        DataError: there is no label to learn from.
+    """
+    bad, split = labels.ledger.bad, labels.dataset.split()
+    left_out: set[str] = set()
+    if not accepted:
+        found = ((case.id, labels.ledger.current(case.id)) for case in split.labeled)
+        left_out = {name for name, entry in found if entry and entry.source == "accepted"}
+    kept = [case for case in split.labeled if case.id not in left_out]
+    rest = [
+        case for case in labels.cases.values() if case.id not in {*bad, *(c.id for c in (*kept, *split.val))}
+    ]
+    target = folder / labels.dataset.name
+    snapshot(labels, target, labeled=kept, val=split.val, unlabeled=[plain(case) for case in rest])
+    return target, len(kept)
+
+
+def unlabeled_scans(labels: Labels, names: Iterable[str] | None = None) -> list[Case]:
+    """The cases to predict: those of ``names``, or all without a label that are in use."""
+    bad = labels.ledger.bad
+    if names is not None:
+        return [plain(labels.case(name)) for name in names]
+    return [c for c in labels.cases.values() if not isinstance(c, LabeledCase) and c.id not in bad]
+
+
+def _link_case(case: Case, folder: Path, ending: str) -> None:
+    for channel, path in enumerate(case.images):
+        _link(path, folder / f"{case.id}_{channel:04d}{ending}")
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under another name, or a copy where the disk has no links; and what belongs to it."""
+    stem = source.name.split(".")[0]
+    for companion in COMPANIONS:
+        beside = source.with_name(stem + companion)
+        if companion not in source.name and beside.is_file():
+            _link_one(beside, target.with_name(beside.name))
+    _link_one(source, target)
+
+
+def _link_one(source: Path, target: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        try:
+            os.link(source.resolve(), target)
+        except FileExistsError:
+            raise
+        except OSError:
+            shutil.copy2(source, target)

@@ -1,0 +1,136 @@
+"""Scans, labels and maps as the browser gets them: one-file NIfTI on the scan's own grid; and labels back.
+
+A picture (rows, columns) is served as a volume of one slice (columns, rows, 1) that a viewer shows upright.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiseg import images
+from semiseg.images import nifti, picture
+from semiseg.images.grid import Grid, Volume
+from semiseg.machine.files import atomic_file
+
+PICTURES = (*picture.ENDINGS, ".tif", ".tiff")
+PREVIEW_VOXELS = 32 * 2**20
+"""Larger scans are shown with every second voxel first."""
+CACHE_BYTES = 4 * 2**30
+"""What unpacked scans may take on the disk."""
+
+Array = NDArray[Any]
+
+
+def is_picture(path: Path, grid: Grid) -> bool:
+    """Whether the first axis of a 2D image counts rows from above."""
+    return len(grid.shape) == 2 and (images.ending_of(path) or "") in PICTURES
+
+
+def as_volume(array: Array, grid: Grid, *, rows_first: bool) -> tuple[Array, Grid]:
+    """An image (*S) or (*S, 3) and its grid as a volume of three axes."""
+    if len(grid.shape) == 3:
+        return array, grid
+    affine = grid.affine
+    if rows_first:
+        array = np.swapaxes(array, 0, 1)
+        down, right = grid.spacing
+        affine = np.diag([right, -down, 1.0, 1.0])
+    shape = (*array.shape[:2], 1)
+    return array.reshape(*shape, *array.shape[2:]), Grid(shape, affine, grid.unit)
+
+
+def from_volume(volume: Volume, grid: Grid, *, rows_first: bool) -> Volume:
+    """What was drawn on :func:`as_volume` of an image with ``grid``, on that grid again."""
+    wanted = as_volume(np.broadcast_to(False, grid.shape), grid, rows_first=rows_first)[1]
+    if len(grid.shape) == 3 or not volume.grid.matches(wanted):
+        return volume
+    plane = volume.array.reshape(volume.array.shape[:2])
+    return Volume(plane.T if rows_first else plane, grid, volume.meta)
+
+
+def thinned(array: Array, grid: Grid) -> tuple[Array, Grid]:
+    """Every second voxel, along the finest axes first, until it is no more than a preview."""
+    steps = [1] * 3
+    while int(np.prod([n // s for n, s in zip(grid.shape, steps, strict=True)])) > PREVIEW_VOXELS:
+        now = [
+            space * step if n // step > 1 else np.inf
+            for space, step, n in zip(grid.spacing, steps, grid.shape, strict=True)
+        ]
+        steps[int(np.argmin(now))] *= 2
+    array = array[tuple(slice(None, None, step) for step in steps)]
+    affine = grid.affine @ np.diag([*steps, 1.0])
+    return array, Grid(array.shape[:3], affine, grid.unit)
+
+
+def write_volume(path: Path, array: Array, grid: Grid) -> None:
+    """A volume as an uncompressed NIfTI file; colors (*S, 3) as RGB24."""
+    if array.ndim == 3:
+        nifti.write(path, _smaller(array), grid)
+        return
+    rgb = np.ascontiguousarray(array[..., :3].astype(np.uint8))
+    header = nifti.header_of(rgb[..., 0], grid)
+    header["datatype"], header["bitpix"] = 128, 24
+    with atomic_file(path) as stream:
+        stream.write(header.binaryblock + b"\0\0\0\0")
+        stream.write(np.ascontiguousarray(rgb.transpose(2, 1, 0, 3)).tobytes())
+
+
+def _smaller(array: Array) -> Array:
+    """Types that a browser reads fast."""
+    kinds = {"f8": "f4", "i8": "i4", "u8": "u4", "b1": "u1", "f2": "f4"}
+    kind = kinds.get(array.dtype.str[1:])
+    return array.astype(kind) if kind else array
+
+
+class Cache:
+    """Unpacked files on the disk, made once per state of their sources; the oldest go first.
+
+    Args:
+        folder: of the files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def file(self, what: str, sources: list[Path], make: Callable[[], tuple[Array, Grid]]) -> Path:
+        """The file of ``what``, made from its sources where it is not there.
+
+        Raises:
+            DataError: a source that cannot be read.
+        """
+        state = [(str(path), (found := path.stat()).st_size, found.st_mtime_ns) for path in sources]
+        name = hashlib.sha256(repr((what, state)).encode()).hexdigest()[:24]
+        path = self.folder / f"{name}.nii"
+        if not path.is_file():
+            array, grid = make()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary = self.folder / f".{secrets.token_hex(8)}.nii"
+            try:
+                write_volume(temporary, array, grid)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+            self.prune(keep=path)
+        else:
+            path.touch()
+        return path
+
+    def prune(self, keep: Path | None = None) -> None:
+        """Delete what was not used for longest, beyond :data:`CACHE_BYTES`."""
+        if not self.folder.is_dir():
+            return
+        found = [(path.stat(), path) for path in self.folder.glob("*.nii")]
+        total = sum(state.st_size for state, _ in found)
+        for state, path in sorted(found, key=lambda one: one[0].st_mtime):
+            if total <= CACHE_BYTES:
+                break
+            if path != keep:
+                path.unlink(missing_ok=True)
+                total -= state.st_size

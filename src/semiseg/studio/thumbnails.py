@@ -1,0 +1,117 @@
+"""Small pictures of cases: the most telling axial slice with outlines of the label or prediction."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semiseg import images
+from semiseg.dataset.case import Case
+from semiseg.drawing.overlay import AXIAL, PLANE, View, best_cut, intensity_window, to_ras
+from semiseg.drawing.palette import COLOR_BLIND_SAFE
+from semiseg.images.grid import Grid
+from semiseg.machine.files import atomic_file
+
+HEIGHT = 160
+_AT_ONCE = threading.Semaphore(2)
+"""A page asks for sixty pictures at once, and each one needs its scan in memory."""
+
+Array = NDArray[Any]
+
+
+def thumbnail(folder: Path, case: Case, label: Path | None, colors: dict[int, str]) -> Path:
+    """The PNG of a case, made once per state of its files.
+
+    Args:
+        folder: where they are kept.
+        case: its first channel is shown.
+        label: a label map on its grid, or None.
+        colors: value -> ``#rrggbb``.
+
+    Raises:
+        DataError: an image that cannot be read.
+    """
+    sources = [case.images[0], *([label] if label else [])]
+    state = [(str(p), (found := p.stat()).st_size, found.st_mtime_ns) for p in sources]
+    path = folder / f"{hashlib.sha256(repr((state, colors)).encode()).hexdigest()[:24]}.png"
+    if not path.is_file():
+        content = _drawn(case.images[0], label, colors)
+        with atomic_file(path) as stream:
+            stream.write(content)
+    return path
+
+
+def _drawn(image: Path, label: Path | None, colors: dict[int, str]) -> bytes:
+    with _AT_ONCE:
+        return draw(image, label, colors)
+
+
+def draw(image: Path, label: Path | None, colors: dict[int, str]) -> bytes:
+    """The picture as PNG bytes."""
+    volume = images.read(image)
+    map_ = images.read_label(label).array if label else None
+    channels, labels, spacing, view = _laid_out(volume.array, map_, volume.grid)
+    values = list(colors) or [1]
+    if map_ is None:  # nothing chooses a slice
+        middle = labels.shape[view.axis] // 2
+        pieces = [np.take(one, [middle], view.axis) for one in (*channels, labels)]
+        *channels, labels = pieces
+    cut = best_cut(view, [labels], [labels], values, spacing)
+    plane, shown = _picture(cut.of(channels[0])), cut.of(labels)
+    if len(channels) >= 3:
+        plane = np.stack([cut.of(one) for one in channels[:3]], -1).astype(np.uint8)
+    picture = Image.fromarray(plane).convert("RGB")
+    scale = HEIGHT / max(cut.height, cut.width)
+    size = (max(1, round(cut.width * scale)), max(1, round(cut.height * scale)))
+    pixels = np.array(picture.resize(size, Image.Resampling.BILINEAR))
+    seen = np.array(Image.fromarray(shown.astype(np.int32)).resize(size, Image.Resampling.NEAREST))
+    for value, color in colors.items():
+        pixels[_outline(seen == value)] = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _laid_out(
+    array: Array, label: Array | None, grid: Grid
+) -> tuple[list[Array], Array, tuple[float, ...], View]:
+    """Channels and label (X, Y, Z) as the cuts of :mod:`semiseg.drawing` want them."""
+    channels = list(np.moveaxis(array, -1, 0)) if array.ndim > len(grid.shape) else [array]
+    fits = label is not None and label.shape == grid.shape
+    labels = label if label is not None and fits else np.broadcast_to(np.uint8(0), grid.shape)
+    if len(grid.shape) == 2:
+        flat = [one.T[..., None] for one in channels]
+        return flat, labels.T[..., None], (*reversed(grid.spacing), 1.0), PLANE
+    turned = [to_ras(one, grid.affine)[0] for one in channels]
+    labels, spacing = to_ras(labels, grid.affine)
+    return turned, labels, spacing, AXIAL
+
+
+def _picture(plane: Array) -> Array:
+    """Intensities as gray values."""
+    low, high = intensity_window(plane)
+    gray: Array = np.clip((plane.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    return gray
+
+
+def _outline(mask: Array) -> Array:
+    """The voxels of a mask that touch others."""
+    padded = np.pad(mask, 1)
+    inner = padded[1:-1, :-2] & padded[1:-1, 2:] & padded[:-2, 1:-1] & padded[2:, 1:-1]
+    return np.asarray(mask & ~inner)
+
+
+def class_colors(values: dict[str, tuple[int, ...]], chosen: dict[str, str]) -> dict[int, str]:
+    """Value -> color of each class, as pictures of the dataset have them."""
+    found: dict[int, str] = {}
+    for place, (name, numbers) in enumerate(values.items()):
+        for number in numbers:
+            found[number] = chosen.get(name, COLOR_BLIND_SAFE[place % len(COLOR_BLIND_SAFE)])
+    return found

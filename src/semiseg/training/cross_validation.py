@@ -1,0 +1,254 @@
+"""A cross-validation: every fold trained in turn, the scores of all held-out cases together, one ensemble."""
+
+from __future__ import annotations
+
+import logging
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semiseg.dataset.dataset import Dataset
+from semiseg.dataset.write_split import keep_folds
+from semiseg.errors import Interrupted, UsageError
+from semiseg.evaluation.results import Evaluation
+from semiseg.evaluation.stored import joined, read_evaluation
+from semiseg.evaluation.tables import write
+from semiseg.machine.files import contents, held, write_json
+from semiseg.machine.stopping import StopRequest
+from semiseg.networks.registry import require
+from semiseg.prediction.members import ENSEMBLE
+from semiseg.preparation.plan import NetworkPlan, Plan
+from semiseg.preparation.prepare import with_fold_count
+from semiseg.runs.events import Listener
+from semiseg.runs.folder import RunFolder, cross_validation_name
+from semiseg.runs.run import Run
+from semiseg.runs.score import Score, of_evaluation
+from semiseg.settings.config import Config
+from semiseg.settings.flags import Settings, configured
+from semiseg.settings.resolve import with_network
+from semiseg.training.train import train
+
+log = logging.getLogger("semiseg.train")
+
+WRITTEN = (ENSEMBLE, "summary.json", "metrics.csv")
+"""What a cross-validation leaves in its own folder."""
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The trained folds, and the score of all cases that they held out.
+
+    Attributes:
+        folder: of ``summary.json``, ``metrics.csv`` and ``cross_validation.json``; ``predict`` takes it as a
+            model, the ensemble of the folds.
+        runs: one per fold.
+        score: over all cases, each scored by the fold that has not seen it.
+        evaluation: every case of it; None where the folds hold no cases out.
+    """
+
+    folder: Path
+    runs: tuple[Run, ...]
+    score: Score
+    evaluation: Evaluation | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json`` and ``cross_validation.json``."""
+        folds = [
+            {"run": os.path.relpath(run.folder, self.folder), "dice": run.score.dice if run.score else None}
+            for run in self.runs
+        ]
+        return {"folds": folds, "score": self.score.as_dict()}
+
+
+def cross_validate(
+    dataset: str | Path | Dataset,
+    config: Config | str | Path | None = None,
+    *,
+    method: str | None = None,
+    network: str | None = None,
+    recipe: str | None = None,
+    labeled: int | None = None,
+    labeled_patients: int | None = None,
+    seed: int | None = None,
+    iterations: int | None = None,
+    max_time: float | None = None,
+    start_from: str | Path | None = None,
+    settings: Settings | None = None,
+    plan: str | Path | None = None,
+    runs: str | Path = "runs",
+    run: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    listeners: Sequence[Listener] = (),
+) -> CrossValidation:
+    """Train every fold in turn, and score each labeled case by the fold that has not seen it.
+
+    The folds are those of the split file, or five of the labeled cases, patient by patient. Voxels, patch and
+    network are the same for all; a held-out case is not looked at before the weights of its fold are chosen.
+
+    Args:
+        dataset: as of :func:`semiseg.training.train.train`, like all that follow.
+        config: see there.
+        method: see there.
+        network: see there.
+        recipe: see there.
+        labeled: of each fold.
+        labeled_patients: of each fold.
+        seed: see there.
+        iterations: of each fold.
+        max_time: minutes of each fold.
+        start_from: see there.
+        settings: see there.
+        plan: see there.
+        runs: the folder above the run folders; the whole lies beside its folds, in ``…_folds-N_seed-S``.
+        run: exactly this folder for the whole; its folds are then ``fold-N`` in it.
+        device: see there.
+        workers: see there.
+        resume: leave folds that are finished, go on with an interrupted one, begin the others.
+        overwrite: replace earlier runs in the same folders.
+        listeners: told of every fold.
+
+    Raises:
+        Interrupted: stopped by Ctrl-C or SIGTERM; the fold at hand is saved, and ``resume`` goes on.
+        UsageError: too few labeled cases or patients, folders that are not free, settings that do not fit.
+        DataError: a dataset that cannot be used as it is.
+        DeviceError: no such device, or out of its memory.
+    """
+    config = configured(
+        config,
+        recipe=recipe,
+        settings=settings,
+        method=method,
+        network=network,
+        labeled=labeled,
+        labeled_patients=labeled_patients,
+        seed=seed,
+        iterations=iterations,
+        max_time=max_time,
+        start_from=None if start_from is None else str(start_from),
+    )
+    opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+    config = with_network(config, Plan.load(Path(plan)).network.name if plan else NetworkPlan().name)
+    require(config.network.name)
+    folds = _folds(opened, config)
+    if isinstance(folds[0].data.folds, int):
+        opened = keep_folds(opened, folds[0].data.folds)
+    folder = Path(run) if run is not None else Path(runs) / opened.name / cross_validation_name(folds[0])
+    places = [
+        RunFolder(folder / f"fold-{number}", opened.name, one, exact=True)
+        if run is not None
+        else RunFolder(Path(runs), opened.name, one, exact=False)
+        for number, one in enumerate(folds)
+    ]
+    with held(folder, "--runs or --run"):
+        _make_room(folder, places, resume=resume, overwrite=overwrite)
+        with StopRequest() as stop:
+            trained = []
+            for number, (one, place) in enumerate(zip(folds, places, strict=True)):
+                if stop.raised:
+                    raise _stopped(number, len(folds), f"{number} folds are finished")
+                log.info("fold %d (of 0 to %d): %s", number, len(folds) - 1, place.path)
+                try:
+                    trained.append(
+                        train(
+                            opened,
+                            one,
+                            plan=plan,
+                            run=place.path,
+                            device=device,
+                            workers=workers,
+                            resume=resume,
+                            overwrite=overwrite,
+                            listeners=listeners,
+                        )
+                    )
+                except Interrupted as error:
+                    raise _stopped(number, len(folds), error.message) from None
+        return _together(folder, trained)
+
+
+def _folds(dataset: Dataset, config: Config) -> list[Config]:
+    """The configuration of each fold.
+
+    Raises:
+        UsageError: the labeled cases are too few, or the split file has a single fold.
+    """
+    data = config.data
+    if data.folds is None:
+        config = config.model_copy(update={"data": data.model_copy(update={"folds": "auto"})})
+    config = with_fold_count(dataset, config)
+    published = len(dataset.splits.folds) if dataset.splits else 1
+    count = published if config.data.folds is None else int(config.data.folds)
+    if count < 2:
+        raise UsageError(
+            "the split file has one fold: there is nothing to train in turn",
+            hint="train without --fold; or `semiseg split DATASET --overwrite` makes folds",
+            code="FOLD",
+        )
+    return [
+        config.model_copy(update={"data": config.data.model_copy(update={"fold": number})})
+        for number in range(count)
+    ]
+
+
+def _make_room(folder: Path, places: Sequence[RunFolder], *, resume: bool, overwrite: bool) -> None:
+    """See that every fold can be trained, before the first one is.
+
+    Raises:
+        UsageError: a folder that is not free.
+    """
+    others = {place.path.name for place in places} if places[0].path.parent == folder else set()
+    there = {entry.name for entry in contents(folder)} - others
+    if there - set(WRITTEN) or (there and not (resume or overwrite)):
+        known = there <= set(WRITTEN)
+        raise UsageError(
+            f"{folder} is not empty",
+            hint="--resume continues it, --overwrite starts again, --run FOLDER writes elsewhere"
+            if known
+            else "it does not look like a cross-validation: give another folder",
+            code="RUN_EXISTS",
+        )
+    for place in places:
+        if not (resume and place.stored_run() is not None):
+            place.require_free(overwrite=overwrite, resume=resume)
+    for name in WRITTEN:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _stopped(number: int, count: int, what: str) -> Interrupted:
+    return Interrupted(
+        f"fold {number} of {count}: {what}",
+        hint="the same command with --resume continues from there; finished folds are left as they are",
+    )
+
+
+def _together(folder: Path, runs: Sequence[Run]) -> CrossValidation:
+    """Put the scores of the folds together, and name the members of the ensemble."""
+    scores = [run.score for run in runs]
+    where = {score.folder for score in scores if score is not None}
+    if len(where) == 1 and where <= {"held_out", "validation"}:
+        source = where.pop()
+        found = joined([read_evaluation(run.folder / source) for run in runs])
+        write(found, folder)
+        score = of_evaluation(found, _words(found, runs, source), ".")
+        made = CrossValidation(folder, tuple(runs), score, found)
+    else:
+        reason = "not every fold has held-out or validation cases with a label"
+        score = Score(reason=reason, commands=("semiseg split DATASET --overwrite, then train --fold all",))
+        made = CrossValidation(folder, tuple(runs), score)
+    write_json(folder / ENSEMBLE, made.as_dict())
+    return made
+
+
+def _words(found: Evaluation, runs: Sequence[Run], source: str) -> str:
+    dice = [run.score.dice for run in runs if run.score and run.score.dice is not None]
+    spread = f", folds {statistics.mean(dice):.3f} ± {statistics.stdev(dice):.3f}" if len(dice) > 1 else ""
+    chose = source == "validation" and any(run.manifest["selection"] == "best-val" for run in runs)
+    unseen = "the fold that has not seen it"
+    how = f"{unseen}, though it chose that fold's weights" if chose else unseen
+    return f"{len(found.cases)} labeled cases, each scored by {how}{spread}"

@@ -1,0 +1,144 @@
+/** What the parts of the page of a case share: the case, the viewer, the drawing, and how they are told of changes. */
+
+import { bytes, casePath, get, query } from "../../api.ts";
+import { Drafts } from "../../drawing/drafts.ts";
+import { read, toFile, toViewer, write } from "../../drawing/nifti.ts";
+import { unpacked } from "../../drawing/packing.ts";
+import { Pad, type Settings } from "../../drawing/pad.ts";
+import type { CaseDetail, LabelClass, Session } from "../../types.ts";
+import { colorTable, type ClassColors } from "../../viewer/colors.ts";
+import type { Layout, Viewer } from "../../viewer/viewer.ts";
+
+export interface DrawnClass extends LabelClass {
+  /** 1, 2, …: what the drawing holds; `value` is what the file holds. */
+  number: number;
+  visible: boolean;
+}
+
+export class Desk {
+  readonly session: Session;
+  readonly classes: DrawnClass[];
+  readonly settings: Settings;
+  detail: CaseDetail;
+  pad: Pad | null = null;
+  drafts: Drafts | null = null;
+  /** What the drawing began from. */
+  version: number;
+  source: "drawn" | "corrected";
+  /** Whose prediction is shown. */
+  run: string | null;
+  changed = false;
+  draft: "saved" | "unsaved" | "away" | null = null;
+  layout: Layout = "planes";
+  /** The file of the grid that is drawn on; `null` as long as only the preview is there. */
+  private image: ArrayBuffer | null = null;
+  private readonly leaving = new AbortController();
+  private readonly watchers: (() => void)[] = [];
+
+  readonly viewer: Viewer;
+  readonly progress: (text: string | null, share?: number) => void;
+
+  constructor(session: Session, detail: CaseDetail, viewer: Viewer, progress: (text: string | null, share?: number) => void) {
+    this.session = session;
+    this.detail = detail;
+    this.viewer = viewer;
+    this.progress = progress;
+    this.version = detail.version;
+    this.run = detail.run;
+    this.source = detail.source === "corrected" ? "corrected" : "drawn";
+    const { labels, ignore } = session.dataset;
+    const drawn = ignore === null ? labels : [...labels, { name: "ignore", value: ignore, color: "#9a9a9a" }];
+    this.classes = drawn.slice(0, 254).map((c, i) => ({ ...c, number: i + 1, visible: true }));
+    this.settings = { tool: "move", value: 1, size: 3, ball: false, protect: true, low: 0, high: 0 };
+  }
+
+  /** Calls `draw` now and whenever something changed. */
+  watch(draw: () => void): void {
+    this.watchers.push(draw);
+    draw();
+  }
+
+  update(): void {
+    for (const draw of this.watchers) draw();
+  }
+
+  file(url: string, what: string): Promise<ArrayBuffer> {
+    return bytes(url, (share) => this.progress(`Loading ${what} …`, share), this.leaving.signal).finally(() => this.progress(null));
+  }
+
+  /** Is the scan here as a preview only? */
+  get preview(): boolean {
+    return this.image === null;
+  }
+
+  /** Shows a channel; of a large scan the preview first. */
+  async show(channel: number, full: boolean): Promise<void> {
+    const image = this.detail.images.find((i) => i.channel === channel) ?? this.detail.images[0];
+    if (!image) throw new Error("This case has no image.");
+    const small = !full && image.preview_url;
+    const file = await this.file(small || image.url, small ? "a preview" : "the scan");
+    await this.viewer.show(file, image.rgb ? null : image.window);
+    if (!small) this.image ??= file;
+    if (!this.pad) [this.settings.low, this.settings.high] = [image.window.low, image.window.high];
+  }
+
+  /** Starts the drawing: with the draft, else the label, else empty. Returns what was strange about it. */
+  async startDrawing(): Promise<string | null> {
+    const url = this.detail.draft_url ?? this.detail.label_url;
+    const { data, unknown } = url ? await this.labelMap(url, this.detail.draft_url ? "your draft" : "the label") : { data: undefined, unknown: 0 };
+    const pad = new Pad(this.viewer, this.settings, data);
+    this.pad = pad;
+    this.changed = this.detail.draft_url !== null;
+    this.draft = this.changed ? "saved" : null;
+    if (this.changed) this.version = this.detail.draft_version ?? this.detail.version;
+    const large = pad.volume.data.length > 32 * 2 ** 20;
+    this.drafts = new Drafts(this.detail.id, large ? 8000 : 1000, () => ({ file: this.drawnFile(), version: this.version }));
+    this.drafts.onstate = (state) => {
+      this.draft = state;
+      this.update();
+    };
+    pad.onchange = () => {
+      this.changed = true;
+      this.drafts?.changed();
+      this.update();
+    };
+    return unknown ? `${unknown.toLocaleString("en-US")} voxels of this label belong to no class; they are shown as unlabeled.` : null;
+  }
+
+  /** A label map of the server in the viewer's order, as class numbers. */
+  async labelMap(url: string, what: string): Promise<{ data: Uint8Array; unknown: number }> {
+    const { voxels } = read(await unpacked(await this.file(url, what)));
+    return toViewer(voxels, this.viewer.order, new Map(this.classes.map((c) => [c.value, c.number])));
+  }
+
+  /** The drawing as a file on the grid of the scan. */
+  drawnFile(): Uint8Array<ArrayBuffer> {
+    if (!this.image || !this.pad) throw new Error("The scan is not loaded in full.");
+    const valueOf = [0, ...this.classes.map((c) => c.value)];
+    return write(this.image, toFile(this.pad.volume.data, this.viewer.order, valueOf));
+  }
+
+  /** Colors by class number, for the drawing. */
+  get drawingColors(): ClassColors {
+    return colorTable(this.classes.map((c) => [c.number, c]));
+  }
+
+  /** Colors by label value, for layers. */
+  get layerColors(): ClassColors {
+    return colorTable(this.classes.map((c) => [c.value, c]));
+  }
+
+  /** Reads the case again, after something was saved or decided. */
+  async reload(): Promise<void> {
+    this.detail = await get<CaseDetail>(query(casePath(this.detail.id), {}));
+    this.update();
+  }
+
+  async close(): Promise<void> {
+    this.leaving.abort();
+    this.pad?.close();
+    await this.drafts?.flush();
+    this.drafts?.close();
+    this.viewer.close();
+  }
+}
