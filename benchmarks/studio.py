@@ -12,6 +12,7 @@ pass `semiseg check`, no save that was confirmed may be lost, and the next save 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import signal
@@ -20,7 +21,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -165,14 +165,16 @@ def kills(place: Path, count: int) -> list[Row]:
         name = f"un_{round_ % 2:02d}"
         there = int(json.loads(server.ask(f"api/cases/{name}"))["version"])
         lost += there < confirmed[name]
-        killer = threading.Timer(float(rng.uniform(0.0, 0.4)), server.process.kill)
+        began = time.perf_counter()
+        version = confirmed[name] = save(server, name, there)
+        took = time.perf_counter() - began
+        killer = threading.Timer(float(rng.uniform(0.0, 3 * took)), server.process.kill)
         killer.start()
         try:
-            version = there
             while True:
                 version = save(server, name, version, value=int(version % 2))
                 confirmed[name] = version
-        except (urllib.error.URLError, ConnectionError, OSError, TimeoutError):
+        except (OSError, http.client.HTTPException):  # it is gone
             pass
         server.process.wait(timeout=60)
         after = semiseg.check(folder, workers=1) if opened(folder) else None

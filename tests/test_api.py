@@ -58,16 +58,19 @@ def test_a_whole_configuration_stands_as_it_is() -> None:
 
 
 COMMANDS = {
+    "accept": semiseg.accept,
     "check": semiseg.check,
     "compare": semiseg.compare,
     "convert": semiseg.convert,
     "evaluate": semiseg.evaluate,
     "export": semiseg.export,
     "init": semiseg.init,
+    "next": semiseg.next_cases,
     "plan": semiseg.plan,
     "predict": semiseg.predict,
     "recommend": semiseg.recommend,
     "split": semiseg.split,
+    "studio": semiseg.studio,
     "sweep": semiseg.sweep,
     "train": semiseg.train,
     "tune": semiseg.tune,

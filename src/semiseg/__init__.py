@@ -1,6 +1,6 @@
 """From a few labeled and many unlabeled scans to a trained, honestly evaluated segmentation model.
 
-``semiseg.train(dataset, method="mean_teacher", labeled=8)`` trains, ``semiseg.predict(inputs, output, run)``
+``semiseg.train(dataset, labeled=8)`` trains, ``semiseg.predict(inputs, output, run)``
 uses what was trained, ``semiseg.evaluate(reference, prediction)`` scores it.
 
 Each command is one of these functions: it has the same defaults and the same errors, and prints nothing but

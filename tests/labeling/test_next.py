@@ -63,7 +63,7 @@ def test_the_least_certain_scan_comes_first(folder: Path, run: Path) -> None:
 def test_records_of_predictions_are_used(folder: Path, run: Path, tmp_path: Path) -> None:
     semiseg.predict(folder / "imagesUn", tmp_path, run, device="cpu", workers=0)
     record = json.loads((tmp_path / "un_01.json").read_text())
-    record["uncertainty"]["score"] = 1e6
+    record["uncertainty"]["entropy"] = 1e6
     (tmp_path / "un_01.json").write_text(json.dumps(record))
     found = semiseg.next_cases(folder, run, strategy="entropy", n=1, predictions=tmp_path, device="cpu")
     assert found.cases[0].id == "un_01"

@@ -14,7 +14,7 @@ from tests.trained import make_plan, make_run
 import semiseg
 from semiseg.inference.accumulate import Slab
 from semiseg.prediction.calibration import FILE, Calibration, Known
-from semiseg.prediction.doubt import Doubt
+from semiseg.prediction.doubt import SCORE, Doubt
 
 
 def of(*probabilities: list[float], slabs: int = 1) -> dict:
@@ -31,7 +31,8 @@ def test_certain_uniform_and_in_between() -> None:
     assert certain["score"] == certain["soft_dice"] == certain["inside"] == 0
     found = of([0.5, 0.5], [0.2, 0.8], slabs=2)  # the first voxel is background: ties go to the first class
     nats = -(0.2 * np.log(0.2) + 0.8 * np.log(0.8)) / np.log(2)
-    assert found["score"] == pytest.approx(1 + nats, abs=1e-5)
+    assert found["entropy"] == pytest.approx(1 + nats, abs=1e-5)
+    assert found["score"] == found[SCORE]
     assert found["inside"] == pytest.approx(nats, abs=1e-5)
     assert found["soft_dice"] == pytest.approx(1 - 2 * 0.8 / (1.3 + 1), abs=1e-5)
     assert found["class_entropy"] == {"structure 1": pytest.approx(nats, abs=1e-5)}
@@ -56,19 +57,18 @@ def known(count: int, noise: float, seed: int = 0) -> list[Known]:
     scores = np.exp(rng.uniform(-3, 0, count))
     dice = 0.6 - 0.1 * np.log(scores) + noise * rng.standard_normal(count)
     return [
-        Known(str(i), float(d), {"entropy": float(s)})
-        for i, (s, d) in enumerate(zip(scores, dice, strict=True))
+        Known(str(i), float(d), {SCORE: float(s)}) for i, (s, d) in enumerate(zip(scores, dice, strict=True))
     ]
 
 
 def test_a_line_is_found_and_more_doubt_is_never_better() -> None:
     line = Calibration(known(20, 0.0), "validation list")
-    found = line.expected({"entropy": float(np.exp(-2.0))})
+    found = line.expected({SCORE: float(np.exp(-2.0))})
     assert found is not None
     assert found.value == pytest.approx(0.8, abs=1e-3)
-    wrong = [Known(str(i), 0.5 + 0.04 * i, {"entropy": 0.1 + 0.1 * i}) for i in range(8)]
+    wrong = [Known(str(i), 0.5 + 0.04 * i, {SCORE: 0.1 + 0.1 * i}) for i in range(8)]
     flat = Calibration(wrong, "x")
-    values = [flat.expected({"entropy": score}).value for score in (0.1, 0.5, 0.9)]  # type: ignore[union-attr]
+    values = [flat.expected({SCORE: score}).value for score in (0.1, 0.5, 0.9)]  # type: ignore[union-attr]
     assert values[0] == values[1] == values[2]
 
 
@@ -86,8 +86,8 @@ def test_intervals_hold_as_often_as_they_say() -> None:
 
 def test_few_scans_promise_less_and_too_few_nothing() -> None:
     eight = Calibration(known(8, 0.05), "4 folds")
-    assert eight.expected({"entropy": 0.2}).coverage == pytest.approx(8 / 9)  # type: ignore[union-attr]
-    three = Calibration(known(3, 0.05), "4 folds").told({"entropy": 0.2})
+    assert eight.expected({SCORE: 0.2}).coverage == pytest.approx(8 / 9)  # type: ignore[union-attr]
+    three = Calibration(known(3, 0.05), "4 folds").told({SCORE: 0.2})
     assert three["expected_dice"] is None
     assert "only 3 calibration scans" in three["expected_dice_reason"]
 
@@ -107,7 +107,7 @@ def test_a_record_has_the_expected_dice_or_says_why_not(tmp_path: Path) -> None:
     assert "--calibrate" in without["expected_dice_reason"]
     assert without["uncertainty"]["score"] > 0
     scans = [
-        Known(one.case, one.dice, {**one.doubt, "inside": 0.1, "soft_dice": 0.1}) for one in known(8, 0.02)
+        Known(one.case, one.dice, {**one.doubt, "entropy": 0.1, "inside": 0.1}) for one in known(8, 0.02)
     ]
     Calibration(scans, "validation list", {"overlap": 0.5}).save(run / FILE)
     found = record("with")

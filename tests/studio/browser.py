@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -170,6 +171,17 @@ class Watched:
         note.wait_for()
         note.get_by_role("button").click()
 
+    def picture(self, name: str) -> None:
+        """Write a picture for the docs where ``PICTURES`` names a folder."""
+        if folder := os.environ.get("PICTURES"):
+            from PIL import Image
+
+            self.page.wait_for_timeout(1500)
+            with Image.open(io.BytesIO(self.page.screenshot())) as shot:
+                shot.convert("RGB").quantize(96, dither=Image.Dither.NONE).save(
+                    Path(folder) / f"{name}.png", optimize=True
+                )
+
     def facts(self) -> str:
         return str(self.page.locator("section[aria-label=Case]").inner_text())
 
@@ -184,8 +196,9 @@ def chromium(program: str) -> Iterator[Browser]:
         browser.close()
 
 
-def look(browser: Browser, url: str, *, width: int = 1440, theme: str = "dark") -> Watched:
-    """A page of a fresh profile."""
-    context = browser.new_context(viewport={"width": width, "height": 900})
+def look(browser: Browser, url: str, *, theme: str = "dark") -> Watched:
+    """A page of a fresh profile; small, because a processor draws it, but for pictures."""
+    size = {"width": 1440, "height": 900} if os.environ.get("PICTURES") else {"width": 1000, "height": 700}
+    context = browser.new_context(viewport=size)
     context.add_init_script(f"localStorage.setItem('theme', '{theme}')")
     return Watched(context.new_page(), url)

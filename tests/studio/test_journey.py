@@ -86,6 +86,7 @@ def test_label_train_rank_correct_train_again_take_away(studio: Studio, tmp_path
         for name in first:
             page.case(name)
             draw_both_classes(page)
+            page.picture("drawing")
             page.press("Control+s")
             page.told("Saved as version 1")
             assert set(
@@ -93,6 +94,7 @@ def test_label_train_rank_correct_train_again_take_away(studio: Studio, tmp_path
             ) == {0, 1, 2}
         train(page, 1)
         assert page.page.locator(".chart .line").count()
+        page.picture("training")
         page.go("cases?sort=rank")
         page.page.get_by_role("button", name="Rank again").or_(
             page.page.get_by_role("button", name="Propose")
@@ -103,7 +105,10 @@ def test_label_train_rank_correct_train_again_take_away(studio: Studio, tmp_path
         page.page.locator(".proposed li").first.wait_for(timeout=BUSY)
         ranked = page.page.locator(".proposed li").first
         assert ranked.locator("small").inner_text(), "a ranking says why"
+        page.picture("cases")
         ranked.get_by_role("link").click()
+        page.page.wait_for_selector('.stage[data-ready="true"]')
+        page.picture("prediction")
         page.page.get_by_role("button", name="Correct").click()
         page.told("is in the drawing")
         page.press("x", "p", "1")

@@ -15,9 +15,13 @@ import pytest
 from tests.conftest import environment_of_ranks
 from tests.factories import make_dataset
 
+from semiseg.dataset.case import case_header
+from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.description import read_description
 from semiseg.errors import SemisegError
-from semiseg.labeling.store import Labels
+from semiseg.images.grid import Volume
+from semiseg.labeling.store import Labels, Origin
+from semiseg.studio.rounds import training_round
 from semiseg.studio.serve import open_or_adopt, token_for
 
 
@@ -31,13 +35,23 @@ def test_a_pile_of_scans_becomes_a_dataset_once(tmp_path: Path) -> None:
     before = sorted(pile.iterdir())
     made = open_or_adopt(pile, ["liver", "tumor"])
     assert read_description(made)[0].labels == {"background": 0, "liver": 1, "tumor": 2}
-    assert len(Labels(made).cases) == 3
+    labels = Labels(made)
+    assert len(labels.cases) == 3
+    name = min(labels.cases)
+    grid = case_header(labels.cases[name]).grid
+    labels.save(
+        name,
+        Volume(np.eye(6, 7, dtype=np.uint8)[..., None] * np.ones(8, np.uint8), grid),
+        base=0,
+        origin=Origin("drawn"),
+    )
+    folder, count = training_round(labels, tmp_path / "round", accepted=True)
+    assert (count, len(Dataset.open(folder).split().unlabeled)) == (1, 2)
     assert open_or_adopt(pile) == made
     assert open_or_adopt(pile, ["liver", "tumor"]) == made
-    assert sorted(pile.iterdir()) == before
-    labeled = make_dataset(tmp_path, labeled=1, unlabeled=0, test=0, shape=(4, 4, 4))
     with pytest.raises(SemisegError, match="has labels of the classes"):
-        open_or_adopt(labeled, ["liver"])
+        open_or_adopt(made, ["liver"])
+    assert sorted(pile.iterdir()) == before
     with pytest.raises(SemisegError):
         open_or_adopt(tmp_path / "nothing")
 

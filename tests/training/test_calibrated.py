@@ -16,6 +16,7 @@ from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.split_file import SplitFile
 from semiseg.errors import SemisegError
 from semiseg.prediction.calibration import FILE, Calibration, Known
+from semiseg.prediction.doubt import SCORE
 from semiseg.runs.run import Run
 from semiseg.settings.config import Config
 from semiseg.training.calibrate import calibrate, folds_of
@@ -79,7 +80,7 @@ def test_folds_of_the_labels_calibrate_a_run_without_a_validation_list(
         lists = dataset.split(fold=config.data.fold)
         held = [case.id for case in lists.val]
         asked.append(([case.id for case in lists.labeled], held, config.select))
-        known = [Known(name, 0.8, {"entropy": 0.1 * len(name)}) for name in held]
+        known = [Known(name, 0.8, {SCORE: 0.1 * len(name)}) for name in held]
         Calibration(known, "validation list").save(place / FILE)
         return Run(place)
 

@@ -12,6 +12,7 @@ from semiseg.machine.files import read_json, write_json
 
 def move_to_training(root: Path, name: str, ending: str) -> None:
     """Move the images of a case from ``imagesUn`` to ``imagesTr``, where labeled scans lie."""
+    (root / "imagesTr").mkdir(exist_ok=True)
     for path in sorted((root / "imagesUn").glob("*")):
         stem = path.name.removesuffix(ending) if path.name.endswith(ending) else path.stem
         if stem[:-5] == name and stem[-5:-4] == "_" and stem[-4:].isdecimal():

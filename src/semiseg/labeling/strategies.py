@@ -97,7 +97,7 @@ def foreground_random(pool: Pool, n: int) -> list[Choice]:
 
 def entropy(pool: Pool, n: int) -> list[Choice]:
     """The most predictive entropy for the predicted volume, so that large organs do not win by size."""
-    scores = {name: float(found["score"]) for name, found in pool.doubts().items()}
+    scores = {name: float(found["entropy"]) for name, found in pool.doubts().items()}
     return _highest(
         scores, n, "the prediction doubts itself: entropy {score:.3g} per predicted voxel, {place}"
     )
@@ -217,7 +217,9 @@ def mixed(pool: Pool, n: int) -> list[Choice]:
     picked = coreset(Pool(unsure, pool.labeled, pool.facts, pool.rng), n)
     return [
         Choice(
-            one.id, one.score, f"{one.reason}, and unsure (entropy {scores[one.id]:.3g} per predicted voxel)"
+            one.id,
+            one.score,
+            f"{one.reason}, and unsure (Soft Dice Confidence {1 - scores[one.id]:.3g})",
         )
         for one in picked
     ]

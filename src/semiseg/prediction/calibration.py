@@ -16,11 +16,9 @@ from typing import Any, Self
 import numpy as np
 
 from semiseg.machine.files import read_json, write_json
-from semiseg.prediction.doubt import SCORES
+from semiseg.prediction.doubt import SCORE, SCORES
 
 FILE = "calibration.json"
-SCORE = "entropy"
-"""The score that the line is fitted to; ``benchmarks/expected_dice.py`` compares :data:`SCORES`."""
 FEWEST = 4
 """Scans from which a line can be told."""
 COVERAGE = 0.9

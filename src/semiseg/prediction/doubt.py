@@ -15,6 +15,9 @@ SCORES = ("entropy", "inside", "soft_dice")
 the predicted volume; the mean entropy within the prediction; 1 - Soft Dice Confidence."""
 
 
+SCORE = "soft_dice"
+"""The one that scans are shown with and calibrated by: ``benchmarks/expected_dice.py`` compares them."""
+
 VOXELS_AT_ONCE = 2**20
 """So that a large slab needs no copies of itself."""
 
@@ -57,7 +60,7 @@ class Doubt:
                 sums[i] += float(values.sum())
 
     def result(self) -> dict[str, Any]:
-        """``score`` (the entropy one), all of :data:`SCORES`; per class or region ``confidence`` and
+        """``score`` (:data:`SCORE`), all of :data:`SCORES`; per class or region ``confidence`` and
         ``class_entropy``, its mean over the voxels predicted as that class (None where there are none).
 
         Soft Dice Confidence is 2 sum(p y) / (sum p + sum y), where y is the prediction (Borges et al. 2024,
@@ -68,12 +71,14 @@ class Doubt:
         volume = max(self._volume, 1.0)
         soft = [2 * both / max(share + hard, 1e-12) for share, both, hard, _ in self._sums]
         there = [value for value, (_, _, hard, _) in zip(soft, self._sums, strict=True) if hard]
-        score = self._entropy / volume
-        return {
-            "score": _short(score),
-            "entropy": _short(score),
+        scores = {
+            "entropy": _short(self._entropy / volume),
             "inside": _short(self._inside / volume if self._volume else 1.0),
             "soft_dice": _short(1 - sum(there) / len(there) if there else 1.0),
+        }
+        return {
+            "score": scores[SCORE],
+            **scores,
             "confidence": dict(zip(self._names, map(_short, soft), strict=True)),
             "class_entropy": {
                 name: _short(own / hard) if hard else None

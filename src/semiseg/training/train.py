@@ -39,8 +39,9 @@ from semiseg.settings.resolve import with_network
 from semiseg.training.calibrate import calibrate as calibrate_run
 from semiseg.training.calibrate import tell_cost
 from semiseg.training.length import planned_for
-from semiseg.training.session import Session, factory
+from semiseg.training.session import Session
 from semiseg.training.start_from import START, Origin, Start, read_origin, require_unseen, start_of
+from semiseg.training.trained import factory
 from semiseg.training.twin import note_twin, require_twin, without_start
 
 log = logging.getLogger("semiseg.train")

@@ -30,6 +30,7 @@ export class Viewer {
   /** Label maps of layers as they came, where outlines are shown in their place. */
   private readonly areas = new Map<LayerName, NVImage["img"]>();
   private outlined = false;
+  private frame = 0;
   /** Drawn by a processor, not a graphics card: 3D is slow then. */
   readonly slow: boolean;
   onmove: (() => void) | null = null;
@@ -94,6 +95,7 @@ export class Viewer {
 
   close(): void {
     this.onmove = null;
+    cancelAnimationFrame(this.frame);
     this.nv.cleanup();
     this.nv.gl.getExtension("WEBGL_lose_context")?.loseContext();
   }
@@ -242,7 +244,15 @@ export class Viewer {
     for (const kept of [gl.UNPACK_ROW_LENGTH, gl.UNPACK_IMAGE_HEIGHT, gl.UNPACK_SKIP_PIXELS, gl.UNPACK_SKIP_ROWS, gl.UNPACK_SKIP_IMAGES]) {
       gl.pixelStorei(kept, 0);
     }
-    nv.drawScene();
+    this.draw();
+  }
+
+  /** Draws at the next frame, once, however often it was asked for since the last one. */
+  private draw(): void {
+    this.frame ||= requestAnimationFrame(() => {
+      this.frame = 0;
+      this.nv.drawScene();
+    });
   }
 
   drawingColors(colors: ClassColors): void {
@@ -281,7 +291,7 @@ export class Viewer {
 
   set crosshair(voxel: Triple) {
     this.nv.scene.crosshairPos = this.nv.vox2frac(voxel);
-    this.nv.drawScene();
+    this.draw();
     this.onmove?.();
   }
 
