@@ -52,6 +52,11 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "What the settings of prediction cost and gain, and which scans are reported as unusual.",
         ("quality", "windows", "prediction_time", "prediction_memory", "unlike"),
     ),
+    "labeling": (
+        "Labeling",
+        "What a ranking of scans and an expected Dice are worth, and what the studio bears.",
+        ("active_learning", "expected_dice", "studio"),
+    ),
     "speed": (
         "Cost and speed",
         "What training steps, whole runs and commands cost.",
