@@ -72,8 +72,9 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 """Page of docs/results -> its title, what it says, and the tables of benchmarks/results on it."""
 
 OTHER_WEIGHT = ("mean_teacher", "ua_mt", "ict", "dycon", "cct", "mcf", "ac_mt")
-"""Methods that the recipe gave a weight of 20 (`ac_mt` of 2) when the table of all methods was made. That collapses
-in longer runs on other data; with today's 0.1 they are other methods, and their pages do not show those figures."""
+"""Methods that the recipe gave a weight of 20 (`ac_mt` of 2) when the table of all methods was made. That
+collapses in longer runs on other data; with today's 0.1 they are other methods, and their pages do not show
+those figures."""
 
 ABOUT = "about.md"
 """What is true of all tables, at the end of each page."""
