@@ -41,7 +41,7 @@ class Doubt:
         scores = slab.probabilities
         self._seen = True
         rows = max(1, VOXELS_AT_ONCE // (scores.shape[2] * scores.shape[3]))
-        for part in scores.split(rows, 1):
+        for part in scores.split(rows, 1):  # type: ignore[no-untyped-call]
             self._add(part)
 
     def _add(self, scores: Tensor) -> None:

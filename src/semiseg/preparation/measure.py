@@ -125,7 +125,7 @@ def _measured_once(case: Case, ask: Ask, cache: Path | None) -> Measured:
     found = _load(kept, case.id)
     if found is None:
         found = _measure(case, ask)
-        arrays = {f"body{c}": part for c, part in enumerate(found.body)}
+        arrays: dict[str, Any] = {f"body{c}": part for c, part in enumerate(found.body)}
         arrays |= {f"foreground{c}": part for c, part in enumerate(found.foreground)}
         facts = json.dumps(dataclasses.asdict(found.facts)).encode()
         with atomic_file(kept) as stream:

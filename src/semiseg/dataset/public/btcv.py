@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from semiseg.dataset.adopt.draft import Draft, Item
+from semiseg.dataset.adopt.draft import Draft, Item, Part
 from semiseg.dataset.adopt.name_lists import plain_id
 from semiseg.dataset.adopt.slices import in_order
 from semiseg.dataset.public.base import (
@@ -49,7 +49,7 @@ def draft(tree: Tree, options: Options) -> Draft:
     for match, path in tree.find(r"img(\d{4})\.nii\.gz"):
         label = labels.get(match[1])
         source = tree.source(label) if label else None
-        part = "train" if label else "unlabeled"
+        part: Part = "train" if label else "unlabeled"
         items.append(Item(f"case{match[1]}", part, (tree.source(path),), source, extra=label is None))
     if items:
         made = drafted(ABOUT, items, ["CT"], _numbered(_ORGANS), form="raw")

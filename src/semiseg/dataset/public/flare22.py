@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semiseg.dataset.adopt.draft import Draft, Item
+from semiseg.dataset.adopt.draft import Draft, Item, Part
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
 
@@ -39,7 +39,7 @@ def draft(tree: Tree, options: Options) -> Draft:
         if path == labels.get(name):
             continue
         if name.startswith("FLARETs"):
-            part = "unlabeled" if options.extra == "unlabeled" else "test"
+            part: Part = "unlabeled" if options.extra == "unlabeled" else "test"
             items.append(Item(name, part, (tree.source(path),)))
         else:
             label = labels.get(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semiseg.dataset.adopt.draft import Draft, Item
+from semiseg.dataset.adopt.draft import Draft, Item, Part
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
 
@@ -29,7 +29,7 @@ def draft(tree: Tree, options: Options) -> Draft:
         label = f"{path.rpartition('/')[0]}/segmentation.nii.gz"
         there = label in tree.files
         source = tree.source(label) if there else None
-        part = "train" if there else "unlabeled"
+        part: Part = "train" if there else "unlabeled"
         items.append(Item(match[1], part, (tree.source(path),), source, extra=not there))
     if not items:
         raise nothing_of(ABOUT, tree, ("case_00000/imaging.nii.gz",))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semiseg.dataset.adopt.draft import Draft, Item
+from semiseg.dataset.adopt.draft import Draft, Item, Part
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
 
@@ -30,7 +30,7 @@ def draft(tree: Tree, options: Options) -> Draft:
     items = []
     for match, path in tree.find(rf"(Case(\d\d)){_ENDING}"):
         if "test" in path.lower().rpartition("/")[0]:
-            part = "test" if options.extra == "test" else "unlabeled"
+            part: Part = "test" if options.extra == "test" else "unlabeled"
             items.append(Item(f"Test_{match[1]}", part, (tree.source(path),)))
             continue
         label = masks.get(match[1])
