@@ -52,6 +52,11 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "What the settings of prediction cost and gain, and which scans are reported as unusual.",
         ("quality", "windows", "prediction_time", "prediction_memory", "unlike"),
     ),
+    "labeling": (
+        "Labeling",
+        "What a ranking of scans and an expected Dice are worth, and what the studio bears.",
+        ("active_learning", "expected_dice", "studio"),
+    ),
     "speed": (
         "Cost and speed",
         "What training steps, whole runs and commands cost.",
@@ -67,8 +72,9 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 """Page of docs/results -> its title, what it says, and the tables of benchmarks/results on it."""
 
 OTHER_WEIGHT = ("mean_teacher", "ua_mt", "ict", "dycon", "cct", "mcf", "ac_mt")
-"""Methods that the recipe gave a weight of 20 (`ac_mt` of 2) when the table of all methods was made. That collapses in longer runs
-on other data; with today's 0.1 they are other methods, and their pages do not show those figures."""
+"""Methods that the recipe gave a weight of 20 (`ac_mt` of 2) when the table of all methods was made. That
+collapses in longer runs on other data; with today's 0.1 they are other methods, and their pages do not show
+those figures."""
 
 ABOUT = "about.md"
 """What is true of all tables, at the end of each page."""
@@ -113,9 +119,10 @@ PLOT = """![Difference in Dice to supervised training, with 95 % intervals](asse
 """
 TOO_SHORT = """## Runs that are too short
 
-Too few steps undo the gain. In earlier tables, of 500 to 800 small steps, one labeled patch each, a mean teacher was
-0.005 below supervised training on the hippocampus and 0.10 below on the left atrium, `bcp` 0.03 and 0.19; there even
-all labels gave less than 8 do. Always train `supervised` too; `semiseg sweep` does it by itself.
+Too few steps undo the gain. In earlier tables, of 500 to 800 small steps, one labeled patch each, a mean
+teacher was 0.005 below supervised training on the hippocampus and 0.10 below on the left atrium, `bcp` 0.03
+and 0.19; there even all labels gave less than 8 do. Always train `supervised` too; `semiseg sweep` does it by
+itself.
 """
 FULL = """## Full tables
 
