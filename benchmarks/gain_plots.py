@@ -15,12 +15,10 @@ FONT = "font-family='system-ui, -apple-system, Segoe UI, Roboto, sans-serif'"
 
 
 def drawings() -> dict[str, str]:
-    """File name -> SVG, each for light and dark pages."""
-    return {
-        f"{name}{end}.svg": draw(*ink)
-        for end, ink in INKS.items()
-        for name, draw in (("gap", gap), ("gains", forest))
-    }
+    """File name -> SVG, each for light and dark pages; figure 1 only where a table has its upper bound."""
+    bounded = any(gains.all_labels(board) for _, board in gains.boards())
+    draws = {"gap": gap, "gains": forest} if bounded else {"gains": forest}
+    return {f"{name}{end}.svg": draw(*ink) for end, ink in INKS.items() for name, draw in draws.items()}
 
 
 def gap(ink: str, rule: str, point: str, high: str) -> str:
