@@ -82,7 +82,7 @@ def test_the_whole_demo_in_miniature(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert group.cases == ("phantom_ts_000",)
     assert result.report == folder / "comparison" / "report.html"
     report = result.report.read_text("utf-8")
-    assert "Synthetic phantoms, no patients" in report
+    assert "Synthetic phantoms, made so that unlabeled scans help" in report
     assert report.count("data:image/webp;base64,") == 2  # the only case of each method
     assert "| supervised (baseline) |" in (folder / "comparison" / "table.md").read_text("utf-8")
     assert result.as_dict()["synthetic"] is True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -118,7 +116,7 @@ def test_regions_are_taught_one_by_one(seed, k, dim):
     method = FixMatch(lambda: Answers(weak.numpy(), strong.numpy()), tau=0.7, weight=1.0)
     method.activation = "sigmoid"
     batch = batches(dim, 2, edge=4)(seed)
-    batch = replace(batch, y_l=batch.y_l[:, None].expand(-1, k, *batch.y_l.shape[1:]))
+    batch = batch._replace(y_l=batch.y_l[:, None].expand(-1, k, *batch.y_l.shape[1:]).to(torch.uint8))
     (update,) = method.step(batch, Clock(10, 10))
     p, z = weak.sigmoid(), strong[2:]
     sure = (p >= 0.7) | (p <= 0.3)

@@ -59,6 +59,4 @@ def frame_of(rows: Sequence[Mapping[str, Any]]) -> Any:
         raise UsageError(
             "to_frame needs pandas, which is not installed", hint="pip install pandas", code="MISSING_EXTRA"
         )
-    import pandas
-
-    return pandas.DataFrame([dict(row) for row in rows])
+    return import_module("pandas").DataFrame([dict(row) for row in rows])

@@ -71,10 +71,10 @@ def next_cases(
             start, by what the images look like.
         strategy: one of :data:`semiseg.labeling.strategies.STRATEGIES`; ``default`` is ``typiclust`` without
             a model and ``mixed`` with one.
-        n: how many.
+        n: number of scans.
         predictions: a folder of the model's predictions; scans that have a record there are not predicted
             again where the strategy needs no more than that.
-        seed: of what is drawn.
+        seed: random seed of what is drawn.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; for a model that is not loaded yet.
         allow_code: modules that may be imported where a checkpoint names a network of other code.
         progress: called with (scans read, scans there are).

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from semiseg import methods, recipes
-from semiseg.methods._catalog import METRICS, Row, typed, words
+from semiseg.methods._catalog import METRICS, Row, typed, when, words
 from semiseg.methods._families import FAMILIES, by_family, year
 
 TARGETS = {
@@ -65,6 +65,7 @@ def content(name: str) -> dict[str, Any]:
             }
             for option in method.options
         ],
+        "when": when(name),
         "published": methods.published(name),
         "measured": methods.measured(name),
     }
@@ -77,6 +78,8 @@ def facts(page: dict[str, Any]) -> list[tuple[str, str]]:
     )
     targets = [f"``{name}``: {TARGETS[name]}" if name in TARGETS else name for name in page["targets"]]
     rows = [
+        ("Use it for", page["when"].get("use", "")),
+        ("Not for", page["when"].get("avoid", "")),
         ("Family", page["family"]),
         ("Paper", page["paper"]),
         ("Networks", page["counted"]),

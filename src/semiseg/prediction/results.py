@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,7 +175,8 @@ def _segmentation(path: Path, scan: Finished) -> None:
 
     masks = _masks(scan)
     volume = np.stack(masks, -1) if scan.model.plan.regions else _numbered(masks)
-    kind = "LABELMAP" if path.name.endswith(FORMS["dicom-labelmap"]) else "BINARY"
+    packed = path.name.endswith(FORMS["dicom-labelmap"])
+    kind: Literal["BINARY", "LABELMAP"] = "LABELMAP" if packed else "BINARY"
     write_segmentation(path, volume, _origin(scan), structures_of(scan.model.plan), _maker(scan.model), kind)
 
 

@@ -213,7 +213,7 @@ class PublishedConfig(_Section):
 
 
 class Config(_Section):
-    """A whole run."""
+    """The whole configuration of a run."""
 
     recipe: str = "default"
     protocol: Literal["strict", "paper"] = "strict"

@@ -109,7 +109,7 @@ def cross_validate(
         run: exactly this folder for the whole; its folds are then ``fold-N`` in it.
         device: see there.
         workers: see there.
-        resume: leave folds that are finished, go on with an interrupted one, begin the others.
+        resume: leave finished folds, resume an interrupted one, start the others.
         overwrite: replace earlier runs in the same folders.
         listeners: told of every fold.
 
