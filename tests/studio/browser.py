@@ -38,7 +38,7 @@ FLAGS = (
 )
 """No network of the browser's own, and WebGL drawn by the processor."""
 
-SECONDS = 90
+SECONDS = 180
 """How long a page may take on a busy machine."""
 
 
