@@ -38,7 +38,7 @@ FLAGS = (
 )
 """No network of the browser's own, and WebGL drawn by the processor."""
 
-SECONDS = 90
+SECONDS = 180
 """How long a page may take on a busy machine."""
 
 
@@ -178,9 +178,7 @@ class Watched:
 
             self.page.wait_for_timeout(1500)
             with Image.open(io.BytesIO(self.page.screenshot())) as shot:
-                shot.convert("RGB").quantize(96, dither=Image.Dither.NONE).save(
-                    Path(folder) / f"{name}.png", optimize=True
-                )
+                shot.save(Path(folder) / f"{name}.webp", quality=80, method=6)
 
     def facts(self) -> str:
         return str(self.page.locator("section[aria-label=Case]").inner_text())
