@@ -39,6 +39,13 @@ def take_lists(draft: Draft, root: Path) -> None:
             gone += [name for name, case in cases.items() if not case]
     if "train" not in found:
         return
+    held = {case for part in ("val", "test") for case in found.get(part, [])}
+    twice = [case for case in found["train"] if case in held]
+    found["train"] = [case for case in found["train"] if case not in held]
+    if twice:
+        draft.notices.append(
+            f"{len(twice)} cases of the training list are in another list, too: {some(twice)}"
+        )
     part_of_case = {case: part for part, cases in found.items() for case in cases}
     for item in draft.items:
         part = part_of_case.get(item.id)
