@@ -207,25 +207,30 @@ def compared(job: Job, variant: str) -> dict[str, float]:
     }
 
 
-def measure(job: Job, pythons: Mapping[str, Path]) -> dict[str, Any]:
+def measure(job: Job, pythons: Mapping[str, Path], variants: Sequence[str]) -> dict[str, Any]:
     exports: dict[str, Path] = {}
-    for variant, how in EXPORTS.items():
+    for variant, how in ((name, EXPORTS[name]) for name in variants):
         exports[variant] = job.work / "exports" / variant.replace(" ", "_")
         data = job.data if how.get("int8") or how.get("half") else None
         if not exports[variant].exists():
             semiseg.export(job.run, exports[variant], data=data, **how)
     rows: dict[str, Any] = {"32": {"seconds": predict(job, "32", job.run, "32")}}
     rows["auto"] = {"seconds": predict(job, "auto", job.run, "auto")}
-    rows["zip"] = {"seconds": predict(job, "zip", exports["zip"] / "model.zip", "32")}
-    for variant in ("onnx", "onnx half", "onnx int8"):
-        rows[variant] = {"seconds": drive(job, variant, pythons["onnx"], exports)}
-    rows["torch"] = {"seconds": drive(job, "torch", pythons["monai"], exports)}
-    seconds, checks = bundle(job, pythons["monai"], exports["monai"])
-    rows["monai"] = {"seconds": seconds}
+    checks: dict[str, str] = {}
+    for variant in variants:
+        if variant == "zip":
+            seconds = predict(job, "zip", exports["zip"] / "model.zip", "32")
+        elif variant == "monai":
+            seconds, checks = bundle(job, pythons["monai"], exports["monai"])
+        else:
+            seconds = drive(job, variant, pythons["monai" if variant == "torch" else "onnx"], exports)
+        rows[variant] = {"seconds": seconds}
     for variant, row in rows.items():
         row.update(compared(job, variant))
         row["bytes"] = weights(exports.get(variant))
-    document = json.loads((exports["onnx int8"] / "model.json").read_text())
+    places = [folder / "model.json" for folder in exports.values()]
+    told = [json.loads(place.read_text()) for place in places if place.exists()]
+    measured = {one["networks"][0]["precision"]: one["measured"] for one in told if "measured" in one}
     truths = [dice(voxels(job.output("32", case)), voxels(case.label)) for case in job.cases]
     return {
         "scans": len(job.cases),
@@ -233,7 +238,7 @@ def measure(job: Job, pythons: Mapping[str, Path]) -> dict[str, Any]:
         "rows": rows,
         "checks": checks,
         "runner_alone_equal": runner_alone(job, pythons["onnx"], exports["onnx"]),
-        "int8_measured": document["measured"],
+        "int8_measured": measured.get("int8"),
     }
 
 
@@ -301,14 +306,20 @@ def page(found: Mapping[str, Any]) -> str:
             lines.append(
                 f"| {shown} | {differ} | {row['dice_change']:+.4f} | {row['seconds']:.2f} | {size} |"
             )
-        measured = kind["int8_measured"]
-        lost = ", ".join(f"{label} {value:+.4f}" for label, value in measured["difference"].items())
-        lines += ["", f"int8 on {measured['cases']} {measured['on']} cases, as model.json tells it: {lost}."]
+        lines.append("")
+        if measured := kind["int8_measured"]:
+            lost = ", ".join(f"{label} {value:+.4f}" for label, value in measured["difference"].items())
+            lines += [f"int8 on {measured['cases']} {measured['on']} cases, as model.json tells it: {lost}."]
         equal = "the same label map" if kind["runner_alone_equal"] else "ANOTHER label map"
         lines += [f"`python run_onnx.py` called as a program: {equal}."]
         lines += [f"`{check}`: {said}" for check, said in kind["checks"].items()]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def measured_so_far(results: Path) -> dict[str, Any]:
+    stored = results / "export.json"
+    return dict(json.loads(stored.read_text())["kinds"]) if stored.exists() else {}
 
 
 NAMES = {
@@ -324,11 +335,11 @@ def main() -> None:
     parser.add_argument("--envs", type=Path, help="folder of the environments (default: in WORK)")
     parser.add_argument("--run", nargs=3, action="append", default=[], metavar=("NAME", "RUN", "DATASET"))
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), help="drawn scans; none to leave them out")
+    parser.add_argument("--variants", nargs="*", default=list(EXPORTS), help="those with int8 take longest")
     parser.add_argument("--scans", type=int, default=4, help="test scans of each")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
-    stored = given.results / "export.json"
-    found = json.loads(stored.read_text())["kinds"] if stored.exists() else {}
+    found = measured_so_far(given.results)
     if given.work is not None:
         work = given.work.resolve()
         envs = (given.envs or work / "envs").resolve()
@@ -339,7 +350,8 @@ def main() -> None:
             trained.append((f"{name} (drawn, {ITERATIONS} iterations)", run, data))
         for name, run, data in trained:
             made = job(name, run, data, work / name.split(" (")[0].replace(" ", "_"), given.scans)
-            found[name] = measure(made, pythons)
+            measured = measure(made, pythons, given.variants)
+            found = measured_so_far(given.results) | {name: measured}  # of another process, too
             text = page(found)
             store(given.results, "export", "Exported models", COMMAND, text, {"kinds": found})
     text = page(found)

@@ -25,15 +25,15 @@ def drawings() -> dict[str, str]:
 
 def gap(ink: str, rule: str, point: str, high: str) -> str:
     """Figure 1: mean Dice with few labels, with unlabeled scans, and with all labels."""
-    data, board = gains.boards()[0]
-    upper = gains.all_labels(board)["name"]
-    names = (board["baseline"], gains.METHOD, upper)
+    bounded = ((data, board, gains.all_labels(board)) for data, board in gains.boards())
+    data, board, upper = next(found for found in bounded if found[2])
+    names = (board["baseline"], gains.METHOD, upper["name"])
     scores = [gains.score(board, name) for name in names]
-    some, every = (gains.arm(board, n)["labeled"] // data.cases_per_unit for n in (names[0], upper))
+    some, every = gains.arm(board, names[0])["labeled"] // data.cases_per_unit, data.units
     rest = every - some
     titles = (
         f"{some} labels, supervised",
-        f"{some} labels + {rest} unlabeled, mean teacher",
+        f"{some} labels + {rest} unlabeled, FixMatch",
         f"{every} labels, supervised",
     )
     low = min(s["interval"]["low"] for s in scores)

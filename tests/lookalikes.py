@@ -120,7 +120,8 @@ def _organs(shape: tuple[int, ...], seed: int, count: int) -> tuple[np.ndarray, 
     label = np.zeros(shape, np.uint8)
     for k in range(count):
         x, y = 2 + 4 * (k % 4), 2 + 4 * (k // 4)
-        label[x : x + 2 + (seed + k) % 2, y : y + 3, 1:-1] = k + 1
+        wide, high, top = np.random.default_rng([seed, k]).integers(0, 2, 3)
+        label[x : x + 2 + wide, y : y + 2 + high, 1 : shape[2] - 1 - top] = k + 1
     air = np.random.default_rng(seed).normal(-1000, 5, shape)
     body = ball(shape, seed, 1.3)
     return np.where(body | (label > 0), 40 + 8 * label + air / 100, air).astype(np.int16), label
@@ -167,13 +168,13 @@ def pancreas_raw(root: Path, odd: Sequence[int] = ()) -> Path:
 
     for number in (1, 2, 57, 18, 50, 25):
         shape = (24, 24, 10)
-        place = np.s_[5 + number % 3 : 11, 4:9, 2:8]
+        place = np.s_[5 + number % 3 : 11, 4:9, 1 : 6 + number % 2]
         mask = np.zeros(shape, bool)
         mask[place] = True
         hu = np.where(ball(shape, number, 1.0), 40.0, -1000.0)
-        hu[np.flip(mask, 1)] = 90 + 90 * (number % 2)
-        hu[mask] = 110
-        hu += np.random.default_rng(number).normal(0, 6, shape)
+        noise = np.random.default_rng(number).normal(0, 6, shape)
+        hu += np.where(mask, noise, 4 * noise)
+        hu[mask] = 110 + noise[mask]
         label = mask if number in odd else np.flip(mask, 1)
         save_nii(
             root / "TCIA_pancreas_labels-02-05-2017" / f"label{number:04d}.nii.gz",
@@ -355,8 +356,8 @@ def isic2018(root: Path) -> Path:
 
 def isic_tcsm(root: Path) -> Path:
     parts = (("Training", 14346), ("Training", 11208), ("Training", 3), ("Valid", 4), ("Test", 5))
-    for part, number in parts:
-        mask = ball((24, 24), number)
+    for k, (part, number) in enumerate(parts):
+        mask = ball((24, 24), number, 0.4 + 0.1 * k)
         name = f"ISIC_{number:07d}"
         save_picture(root / f"my{part}_Data248" / f"{name}.jpg", _photo(mask, number))
         save_picture(root / f"my{part}_Label248" / f"{name}_segmentation.png", mask.astype(np.uint8) * 255)

@@ -70,7 +70,7 @@ COMMANDS = {
     "predict": semiseg.predict,
     "recommend": semiseg.recommend,
     "split": semiseg.split,
-    "studio": semiseg.studio,
+    "studio": semiseg.open_studio,
     "sweep": semiseg.sweep,
     "train": semiseg.train,
     "tune": semiseg.tune,

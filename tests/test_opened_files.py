@@ -47,7 +47,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_check_opens_every_file_once(data: Path) -> None:
     with opened(data) as count:
         semiseg.check(data, workers=1)
-    assert len(count) == 6
+    assert len(count) == 7
     assert set(count.values()) == {1}
 
 

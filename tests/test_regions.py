@@ -166,7 +166,7 @@ def test_the_mean_teacher_compares_sigmoids():
 
 @pytest.mark.parametrize("name", methods.names())
 def test_which_methods_train_regions(name):
-    if name in ("mean_teacher", "self_training", "supervised"):
+    if name in ("fixmatch", "mean_teacher", "self_training", "supervised"):
         methods.require_regions(name)
     else:
         with pytest.raises(UsageError, match=f"'{name}' cannot train regions"):

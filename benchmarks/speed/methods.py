@@ -2,6 +2,7 @@
 
     python benchmarks/speed/methods.py DATASET --labeled 8                 # the default recipe on own data
     python benchmarks/speed/methods.py --recipe la --device cuda --set train.compile=graphs
+    python benchmarks/speed/methods.py DATASET --memory-only               # what a step takes, on a CPU
 
 All methods are put together as for a run and take their own iterations in turn, in one process, so that
 other load on the machine meets all of them. Reported are medians over rounds; a ratio is taken within each
@@ -73,6 +74,25 @@ def two_steps(args: argparse.Namespace, root: Path, name: str) -> None:
         loop.iterate_once()
 
 
+def memory(args: argparse.Namespace, root: Path) -> dict[str, float]:
+    """MB that two iterations of each method take at most on a CPU, each in a process of its own."""
+    # nothing is trained here before: what this process had freed, the others would take first
+    return {name: limits.peak_alone(partial(two_steps, args, root, name)) for name in args.methods}
+
+
+def memory_table(peaks: dict[str, float]) -> str:
+    """A Markdown table, one line per method."""
+    lines = [
+        "What two iterations of each method take at most, in a process of its own, beyond the imports; the "
+        "prepared cases are part of it.",
+        "",
+        "| method | MB | beside supervised |",
+        "|---|---:|---:|",
+    ]
+    base = peaks["supervised"]
+    return "\n".join(lines + [f"| {name} | {mb:.0f} | {mb / base:.2f} |" for name, mb in peaks.items()])
+
+
 def measure(found: dict[str, Loop], rounds: int, warm: int, device: torch.device) -> Times:
     """Seconds of wall and CPU time of every method's step in every round."""
     return clock.alternate({name: loop.iterate_once for name, loop in found.items()}, rounds, warm, device)
@@ -122,10 +142,7 @@ def run(args: argparse.Namespace, root: Path) -> dict[str, Any]:
         device = args.fabric.device
         if device.type == "cpu":
             keep_freed_memory()
-        peaks = {}
-        if device.type == "cpu":
-            loops(args, root, ["supervised"])["supervised"].iterate_once()  # what all have in common
-            peaks = {name: limits.peak_alone(partial(two_steps, args, root, name)) for name in args.methods}
+        peaks = memory(args, root) if device.type == "cpu" else {}
         found = loops(args, root, args.methods)
         flops = {name: operations(loop) for name, loop in found.items()}
         times = measure(found, args.rounds, args.warm, device)
@@ -157,6 +174,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--warm", type=int, default=4)
+    parser.add_argument("--memory-only", action="store_true")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     args = parser.parse_args()
     shown = args.dataset.name if args.dataset else "LeftAtrium"
@@ -173,7 +191,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         data = REAL if REAL.is_dir() else None
         setting = Setting(torch.device(args.device), False, data, Path(work))
-        content = run(args, args.dataset or scans.folder(setting, scans.LEFT_ATRIUM))
+        root = args.dataset or scans.folder(setting, scans.LEFT_ATRIUM)
+        if args.memory_only:
+            with launched("cpu") as args.fabric, repeatable(True):
+                peaks = memory(args, root)
+            name, title = args.name.replace("steps", "memory"), args.title.replace("Cost", "Memory")
+            command = f"{args.command} --memory-only"
+            store(args.results, name, title, command, memory_table(peaks), {"mb": peaks})
+            return
+        content = run(args, root)
     store(args.results, args.name, args.title, args.command, table(content), content)
 
 

@@ -1,6 +1,6 @@
 """From a few labeled and many unlabeled scans to a trained, honestly evaluated segmentation model.
 
-``semiseg.train(dataset, method="mean_teacher", labeled=8)`` trains, ``semiseg.predict(inputs, output, run)``
+``semiseg.train(dataset, labeled=8)`` trains, ``semiseg.predict(inputs, output, run)``
 uses what was trained, ``semiseg.evaluate(reference, prediction)`` scores it.
 
 Each command is one of these functions: it has the same defaults and the same errors, and prints nothing but
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from semiseg.preparation.prepare import prepare
     from semiseg.runs.run import Run, load_run
     from semiseg.settings.config import Config
-    from semiseg.studio.serve import studio
+    from semiseg.studio.serve import studio as open_studio
     from semiseg.sweeping.sweep import sweep
     from semiseg.training.cross_validation import cross_validate
     from semiseg.training.train import train
@@ -62,12 +62,12 @@ __all__ = [
     "load_run",
     "make_plan",
     "next_cases",
+    "open_studio",
     "plan",
     "predict",
     "prepare",
     "recommend",
     "split",
-    "studio",
     "sweep",
     "train",
     "tune",
@@ -92,12 +92,12 @@ _HOMES = {
     "load_run": "runs.run",
     "make_plan": "preparation.planner",
     "next_cases": "labeling.next",
+    "open_studio": "studio.serve:studio",
     "plan": "preparation.prepare:plan_dataset",
     "predict": "prediction.predict",
     "prepare": "preparation.prepare",
     "recommend": "advice.advise",
     "split": "dataset.write_split",
-    "studio": "studio.serve",
     "sweep": "sweeping.sweep",
     "train": "training.train",
     "tune": "tuning.tune",

@@ -20,7 +20,7 @@ _Made = TypeVar("_Made")
 
 
 class SemisegError(Exception):
-    """A problem that a user can understand and mend. Never shown with a traceback unless asked (``-v``).
+    """A problem that a user can understand and fix. Never shown with a traceback unless asked (``-v``).
 
     Args:
         message: what, where, got and wanted, in one line.

@@ -15,7 +15,7 @@ from tests.comparison.runs import make_run, spread
 from tests.conftest import REPOSITORY
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
-NAME = "hippocampus_small"
+NAME = "hippocampus"
 DICE = (0.71, 0.82, 0.63, 0.74)
 
 
@@ -47,9 +47,13 @@ def test_a_table_outlives_its_runs_and_further_ones_join(tmp_path: Path, table: 
     text = table.text(comparison, table.content(comparison, NAME), NAME)
     assert "| mean\\_teacher | 1 |" in text
     (absent,) = (line for line in text.splitlines() if line.startswith("- not run yet: "))
-    for cells in ("supervised_half (seeds 0, 1)", "mean_teacher (seed 1)", "ua_mt (seeds 0, 1)"):
+    for cells in (
+        "supervised_same_minutes (seeds 0, 1, 2)",
+        "mean_teacher (seeds 1, 2)",
+        "unimatch (seeds 0, 1, 2)",
+    ):
         assert f" {cells}," in absent
-    assert absent.endswith(" supervised, all labels (seeds 0, 1)")
+    assert absent.endswith(" supervised, all labels (seeds 0, 1, 2)")
     assert "Not run yet: 8 labeled, 16 labeled." in text  # these have 2
 
 

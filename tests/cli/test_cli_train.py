@@ -45,7 +45,7 @@ def test_resuming_a_finished_run_says_so(cli: Callable, tiny: Path, trained: Pat
     answer = cli("train", tiny, *SMALL, *same, "--resume", "--json")
     assert answer.code == 0, answer.err
     assert (answer.json["finished"], answer.json["run"]) == (True, str(trained))
-    assert answer.json["manifest"]["method"] == "mean_teacher"
+    assert answer.json["manifest"]["method"] == "fixmatch"
 
 
 def test_dry_run_shows_everything_and_writes_nothing(
@@ -66,7 +66,7 @@ def test_runs_go_where_the_environment_says(
 
     def train(dataset: str, config: Any, **options: Any) -> SimpleNamespace:
         seen.update(options, config=config)
-        return SimpleNamespace(folder=tmp_path, manifest={}, metrics=[], finished=True)
+        return SimpleNamespace(folder=tmp_path, manifest={}, metrics=[], finished=True, score=None)
 
     monkeypatch.setattr("semiseg.training.train.train", train)
     monkeypatch.setenv("SEMISEG_RUNS", str(tmp_path / "all"))
@@ -155,7 +155,7 @@ def test_wrong_use_of_predict(
         (["train", "--fold", "all", "--devices", "2"], "exclude each other"),
         (["train", "--fold", "7", "--dry-run"], "fold 7"),
         (["split", "--folds", "9"], "9 folds of 3 labeled cases"),
-        (["split", "--val", "2"], "share of 2"),
+        (["split", "--val", "2", "--overwrite"], "share of 2"),
         (["split", "--fold", "5"], "--folds"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.lookalikes import acdc_h5, la_h5
+from tests.lookalikes import LA_IDS, acdc_h5, la_h5
 
 from semiseg.dataset.adopt import adopt
 from semiseg.dataset.check import check
@@ -61,6 +61,20 @@ def test_a_size_that_is_asked_for(tmp_path: Path) -> None:
         assert (grid.spacing, grid.unit) == ((0.625, 0.625, 0.625), "mm")
     with pytest.raises(UsageError, match="a spacing of 2 numbers"):
         adopt(source, tmp_path / "other", spacing=(1.0, 1.0))
+
+
+def test_lists_beside_the_data_say_who_is_who(tmp_path: Path) -> None:
+    source = la_h5(tmp_path / "LA")
+    (source / "val.txt").write_text(f"{LA_IDS[2].lower()}.h5,x\nstranger")
+    (source / "test.txt").write_bytes(b"\xff\xfe\x00")  # no list, and no reason to fail
+    result = adopt(source, tmp_path / "out")
+    dataset = Dataset.open(result.folder)
+    split = dataset.split()
+    for cases, names in ((split.labeled, (0, 1, 3)), (split.val, (2,)), (split.test, (4,))):
+        assert len(cases) == len(names)
+        assert all(LA_IDS[k] in case.id for case, k in zip(cases, names, strict=True))
+    assert any("1 names of these lists are no case here: stranger" in text for text in result.notices)
+    assert check(result.folder).errors == []
 
 
 @pytest.mark.parametrize("whole", [True, False])

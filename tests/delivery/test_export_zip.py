@@ -37,6 +37,9 @@ def test_a_zip_predicts_as_its_run_in_python_and_on_the_command_line(tmp_path: P
     assert np.array_equal(one, other)
     assert models[1].settings.largest_component is True
     opened = semiseg.load_run(path)
+    assert opened.finished
+    with pytest.raises(UsageError, match="does not tell which cases"):
+        _ = opened.split
     assert opened.plan.patch == models[0].plan.patch
     assert np.array_equal(opened.model("cpu").segment(SCAN, GRID).labels, one)
     nib.save(nib.Nifti1Image(SCAN[0], GRID.affine), tmp_path / "scan.nii.gz")

@@ -75,14 +75,14 @@ def test_the_whole_demo_in_miniature(tmp_path: Path, caplog: pytest.LogCaptureFi
         result = run(
             folder, iterations=2, device="cpu", workers=1, progress=False, labeled=2, unlabeled=1, test=1
         )
-    assert list(result.runs) == ["supervised", "mean_teacher"]
+    assert list(result.runs) == ["supervised", "fixmatch"]
     assert all((run / "test" / "phantom_ts_000.nii.gz").is_file() for run in result.runs.values())
     (group,) = result.comparison.groups
-    assert [arm.name for arm in group.arms] == ["supervised", "mean_teacher"]
+    assert [arm.name for arm in group.arms] == ["supervised", "fixmatch"]
     assert group.cases == ("phantom_ts_000",)
     assert result.report == folder / "comparison" / "report.html"
     report = result.report.read_text("utf-8")
-    assert "Synthetic phantoms, no patients" in report
+    assert "Synthetic phantoms, made so that unlabeled scans help" in report
     assert report.count("data:image/webp;base64,") == 2  # the only case of each method
     assert "| supervised (baseline) |" in (folder / "comparison" / "table.md").read_text("utf-8")
     assert result.as_dict()["synthetic"] is True

@@ -17,7 +17,7 @@ from semiseg.dataset.problem import Problem
 from semiseg.drawing import bar
 from semiseg.drawing.table import Column, Table, TableCell
 from semiseg.errors import UsageError
-from semiseg.prediction.record import CaseResult, PredictionReport
+from semiseg.prediction.record import CaseOutcome, PredictionReport
 from semiseg.runs import events
 from semiseg.runs.notebook import NotebookProgress
 
@@ -41,8 +41,8 @@ def test_scores_and_reports_are_tables_with_rows() -> None:
         ("case", "b", 1.0),
     ]
     cases = [
-        CaseResult("x", "done", sizes={"a": 1.25}, unit="mL"),
-        CaseResult("y", "failed", error={"message": ODD}),
+        CaseOutcome("x", "done", sizes={"a": 1.25}, unit="mL"),
+        CaseOutcome("y", "failed", error={"message": ODD}),
     ]
     report = PredictionReport(Path("out"), {}, {}, "cpu", cases, 1.0)
     shown = report._repr_html_()

@@ -11,9 +11,8 @@ from tests.golden.replay import Answers, Tiny, state
 
 from semiseg.core import Batch, Clock
 from semiseg.methods import ad_mt
-from semiseg.methods.ad_mt import ADMT, agree
+from semiseg.methods.ad_mt import ADMT, Turns, agree
 from semiseg.methods.parts.cutmix import box_around
-from semiseg.methods.parts.turns import Turns
 from semiseg.settings.config import OptimizerConfig, ScheduleConfig
 from semiseg.training.optim import build_optimizer, lr_factor
 from semiseg.training.precision import Precision

@@ -11,7 +11,7 @@ from tests.golden.test_unimatch import views
 
 from semiseg.core import Batch, Clock
 from semiseg.methods.crossmatch import CrossMatch, swapped_box
-from semiseg.methods.parts import streams
+from semiseg.methods.parts import branches
 from semiseg.settings.config import OptimizerConfig
 from semiseg.training.optim import build_optimizer
 from semiseg.training.precision import Precision
@@ -119,7 +119,7 @@ def test_optimizer_steps(golden, monkeypatch, name):
         assert method.tau_at(t) == pytest.approx(float(v["conf_thresh_used"][s]), rel=1e-6)
         boxes(monkeypatch, method, v["box1"][s], v["box2"][s])
         left = iter(torch.from_numpy(v["fp_masks"][s]).flatten(0, 1))
-        monkeypatch.setattr(streams, "channel_dropout", lambda x, *, rate, left=left: x * next(left))
+        monkeypatch.setattr(branches, "channel_dropout", lambda x, *, rate, left=left: x * next(left))
         optimizer.param_groups[0]["lr"] = float(v["lr"][s])
         batch = Batch(torch.from_numpy(v["img_x"][s]), torch.from_numpy(v["label"][s]).long(), views(v, s))
         logs, finite = iterate(fabric, method, batch, {"net": optimizer}, t, Precision("32", fabric.device))

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, SegOutput
 from semiseg.methods.parts.boxes import columns
-from semiseg.methods.parts.prototype_maps import prototype_maps
-from semiseg.methods.parts.unreliable import regions
 from semiseg.methods.tcseg import Said, TCSeg
+from semiseg.methods.tcseg.prototype_maps import prototype_maps
+from semiseg.methods.tcseg.unreliable import regions
 from semiseg.settings.config import OptimizerConfig
 
 TOTAL = 20_000

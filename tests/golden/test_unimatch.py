@@ -10,7 +10,7 @@ from tests.golden.replay import Answers, Tiny, state
 
 from semiseg.core import Batch, Clock
 from semiseg.methods import unimatch
-from semiseg.methods.parts import streams
+from semiseg.methods.parts import branches
 from semiseg.methods.parts.cutmix import Taught, sides
 from semiseg.methods.unimatch import UniMatch
 from semiseg.settings.config import OptimizerConfig
@@ -100,7 +100,7 @@ def test_optimizer_steps(golden, monkeypatch, name):
     for s, lr in enumerate(v["lr"]):
         boxes(monkeypatch, v["box1"][s], v["box2"][s])
         dropped = torch.from_numpy(v["fp_mask"][s])
-        monkeypatch.setattr(streams, "channel_dropout", lambda x, *, rate, dropped=dropped: x * dropped)
+        monkeypatch.setattr(branches, "channel_dropout", lambda x, *, rate, dropped=dropped: x * dropped)
         optimizer.param_groups[0]["lr"] = float(lr)
         batch = Batch(torch.from_numpy(v["x"][s]), torch.from_numpy(v["y"][s]).long(), views(v, s))
         logs, finite = iterate(

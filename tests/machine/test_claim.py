@@ -68,13 +68,15 @@ def test_a_folder_in_use_is_refused_with_the_name_of_who_is_there(tmp_path: Path
 
 
 def test_what_a_killed_holder_half_wrote_goes_with_the_next_one(tmp_path: Path) -> None:
-    left, mine = tmp_path / ".0123456789abcdef.tmp", tmp_path / ".notes.tmp"
+    left, new, mine = (tmp_path / f".{name}.tmp" for name in ("0123456789abcdef", "f" * 16, "notes"))
     for beside in (True, False):
-        left.write_bytes(b"half")
-        mine.write_bytes(b"mine")
+        for path in (left, new, mine):
+            path.write_bytes(b"half")
+            os.utime(path, (0, 0) if path != new else None)
         with held(tmp_path / "out.nii.gz" if beside else tmp_path, "-o", beside=beside):
             assert left.exists() == beside  # others may be writing there
             assert mine.exists()
+            assert new.exists()  # by whoever writes it right now
 
 
 def test_nothing_stays_behind(tmp_path: Path) -> None:

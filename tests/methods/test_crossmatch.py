@@ -9,7 +9,7 @@ from semiseg import methods
 from semiseg.core import Clock
 from semiseg.errors import UsageError
 from semiseg.methods.crossmatch import CrossMatch
-from semiseg.methods.parts import streams
+from semiseg.methods.parts import branches
 from semiseg.methods.parts.branches import channel_dropout
 from semiseg.methods.parts.cutmix import Taught
 from semiseg.methods.unimatch import UniMatch
@@ -93,7 +93,7 @@ def test_the_clean_weak_view_has_no_gradient(norm, monkeypatch):
 
 
 def test_the_two_streams_may_be_exchanged(monkeypatch):
-    monkeypatch.setattr(streams, "channel_dropout", lambda x, *, rate: x * (1 - rate / 2))
+    monkeypatch.setattr(branches, "channel_dropout", lambda x, *, rate: x * (1 - rate / 2))
     method, batch = method_of(), batches(2, 3, unlabeled=4)(0)
     one = step(method, batch).loss
     method.rates = method.rates[::-1]

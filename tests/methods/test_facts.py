@@ -13,7 +13,7 @@ from torch import nn
 from semiseg import methods
 from semiseg.core import Method
 from semiseg.errors import UsageError
-from semiseg.methods._catalog import NUMBERS
+from semiseg.methods._catalog import NUMBERS, when
 from semiseg.methods._catalog import read as read_source
 from semiseg.settings import options as option_values
 from tests.methods.tiny import TinyNet, batches, loop_for, make
@@ -59,6 +59,12 @@ def counting(method: Method) -> Iterator[list[float]]:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_docstring_has_the_form(name):
     assert methods.description(name).problems() == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_said_when_it_suits_and_when_not(name):
+    phrases = when(name)
+    assert all(10 < len(phrases[key]) < 110 and phrases[key][-1] != "." for key in ("use", "avoid"))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -107,3 +107,26 @@ def test_each_view_has_its_own_pass(form, sizes):
 def test_wrong_options(options):
     with pytest.raises(UsageError):
         methods.check_options(methods.find("fixmatch"), options)
+
+
+@few
+@given(seeds, st.integers(1, 3), dims)
+def test_regions_are_taught_one_by_one(seed, k, dim):
+    weak, strong = draw(seed, 3, k, dim), draw(seed + 1, 5, k, dim)
+    method = FixMatch(lambda: Answers(weak.numpy(), strong.numpy()), tau=0.7, weight=1.0)
+    method.activation = "sigmoid"
+    batch = batches(dim, 2, edge=4)(seed)
+    batch = batch._replace(y_l=batch.y_l[:, None].expand(-1, k, *batch.y_l.shape[1:]).to(torch.uint8))
+    (update,) = method.step(batch, Clock(10, 10))
+    p, z = weak.sigmoid(), strong[2:]
+    sure = (p >= 0.7) | (p <= 0.3)
+    entropy = -torch.where(p > 0.5, z.sigmoid().log(), (-z).sigmoid().log())
+    torch.testing.assert_close(update.logs["consistency"], (entropy * sure).mean())
+    torch.testing.assert_close(update.logs["sure"], sure.float().mean())
+
+
+def test_the_released_form_refuses_regions():
+    method = FixMatch(lambda: TinyNet(2, 3), form="released")
+    method.activation = "sigmoid"
+    with pytest.raises(UsageError, match="cannot train regions"):
+        list(method.step(batches(2, 3)(0), Clock(0, 10)))

@@ -15,7 +15,8 @@ from semiseg.preparation.fingerprint import ChannelFacts, Fingerprint
 from semiseg.preparation.planner import choose_channels
 from semiseg.settings.config import BatchConfig, Config
 from semiseg.settings.resolve import load_recipe, resolve
-from semiseg.training.session import batch_sizes, require_fit
+from semiseg.training.samples import batch_sizes
+from semiseg.training.trained import require_fit
 
 PROTOCOLS = {
     # network, patch, batch, lr, schedule, iterations, clip, stride or slices, selection

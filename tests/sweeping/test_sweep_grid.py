@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.sweeps import tiny_dataset, tiny_spec
 
+from semiseg.errors import UsageError
 from semiseg.sweeping.grid import SweepCell, grid
 from semiseg.sweeping.spec import as_spec
 
@@ -59,6 +60,19 @@ def test_a_supervised_variant_is_the_bound_and_is_there_once(data):
     ]
     assert {cell.config["optimizer"]["lr"] for cell in found if cell.bound} == {0.01}
     assert [cell.labeled for cell in found] == [1, 1, 3, 3]
+
+
+def test_folds_of_the_labeled_cases_are_cells_scored_on_what_they_hold_out(data):
+    found = cells(data, methods="supervised", labeled="all", folds=[0, 1, 2], score="held_out")
+    assert [cell.config["data"]["folds"] for cell in found] == [3, 3, 3]
+    places = [cell.place.rpartition("/")[2] for cell in found]
+    assert places == [f"labeled-all_fold-{fold}of3_seed-0" for fold in range(3)]
+    assert sorted(case for cell in found for case in cell.scoring.cases) == ["case_00", "case_01", "case_02"]
+    assert {cell.scores.rpartition("/")[2] for cell in found} == {"held_out"}
+    (whole,) = cells(data, methods="supervised", labeled="all", folds=0)
+    assert (whole.config["data"]["folds"], whole.labeled) == (None, 3)
+    with pytest.raises(UsageError, match="no held_out case"):
+        cells(data, score="held_out")
 
 
 def test_every_place_is_another(data):

@@ -73,7 +73,7 @@ def test_a_run_folder_holds_everything(data, tmp_path):
     config = resolve(flags=SMALL | {"data.labeled": 2}, environment={})
     run = experiment.train(data, config, runs=tmp_path / "runs", device="cpu", workers=0)
     parts = run.folder.relative_to(tmp_path / "runs").parts
-    assert parts == (data.name, "mean_teacher__unet__default", "labeled-2_fold-0_seed-0")
+    assert parts == (data.name, "fixmatch__unet__default", "labeled-2_fold-0_seed-0")
     assert [name for name in FILES if not (run.folder / name).is_file()] == []
     assert any((run.folder / "tb").iterdir())
     assert [key for key in MANIFEST if key not in run.manifest] == []
@@ -90,7 +90,7 @@ def test_a_run_folder_holds_everything(data, tmp_path):
 
 
 def test_the_manifest_has_every_option_of_the_method(data, tmp_path):
-    flags = {"method.options": {"weight": 0.25}}
+    flags = {"method.name": "mean_teacher", "method.options": {"weight": 0.25}}
     options = train(data, tmp_path / "run", flags).manifest["method_options"]
     assert options["weight"] == 0.25
     assert options["decay"] == declared(MeanTeacher)["decay"].default

@@ -77,7 +77,7 @@ def runs(data, tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("method", ["supervised", "mean_teacher", "self_training"])
+@pytest.mark.parametrize("method", ["supervised", "fixmatch", "mean_teacher", "self_training"])
 def test_two_nested_regions_are_learned(runs, method):
     run = runs(method)
     summary = json.loads((run.folder / "validation" / "summary.json").read_text())
@@ -148,7 +148,7 @@ def test_other_methods_refuse_before_anything_is_prepared(data, tmp_path, monkey
     monkeypatch.setattr("semiseg.training.train.prepare", lambda *a, **b: pytest.fail("prepared"))
     with pytest.raises(UsageError, match="method 'ua_mt' cannot train regions") as refused:
         train(data, config("ua_mt"), run=tmp_path / "run", device="cpu")
-    assert "mean_teacher, self_training, supervised" in refused.value.hint
+    assert "fixmatch, mean_teacher, self_training, supervised" in refused.value.hint
     assert not (tmp_path / "run").exists()
 
 

@@ -28,7 +28,7 @@ from semiseg.runs.events import Notice, Stepped
 from semiseg.settings.resolve import resolve
 from semiseg.training import train as experiment
 from semiseg.training.pseudo_labels import PseudoLabeler
-from semiseg.training.session import without_fold
+from semiseg.training.samples import without_fold
 from semiseg.training.stages import leader
 
 LENGTH = 4

@@ -99,7 +99,7 @@ class Batches:
         targets = make_targets(self.targets, y_l, self.plan.classes)
         shifts = {name: known for name, known in (("labeled", shifts_l), ("unlabeled", shifts_u)) if known}
         head = self.plan.head
-        confidence = None
+        confidence: Tensor | None = None
         if pseudo is not None and pseudo.dtype == torch.int16:
             pseudo, confidence = unpacked(pseudo)
         taught = None if pseudo is None else head.targets(pseudo)

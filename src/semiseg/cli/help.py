@@ -21,7 +21,7 @@ ALIASES = {"--labelled", "--labelled-patients", "--protocol", "--legacy"}
 SESSION = (
     "semiseg demo",
     "semiseg init SCANS -o MyDataset",
-    "semiseg train MyDataset --method mean_teacher",
+    "semiseg train MyDataset",
 )
 """The shortest session, at the end of ``semiseg --help``."""
 

@@ -127,7 +127,7 @@ Method = Annotated[
     typer.Option(
         "--method",
         metavar="NAME",
-        help="Training method; `semiseg methods` lists them.  [default: mean_teacher]",
+        help="Training method; `semiseg methods` lists them.  [default: fixmatch]",
         rich_help_panel=METHOD,
     ),
 ]

@@ -9,7 +9,7 @@ COMMANDS = {
     },
     "Prepare data": {
         "init": "Turn a folder of scans into a dataset.",
-        "convert": "Turn a public data set into a dataset with its published split.",
+        "convert": "Turn a public data set into a dataset, with its split.",
         "check": "Find problems in a dataset and how to fix them.",
         "split": "Cut the labeled cases into folds, by patient.",
         "plan": "Show the preprocessing and network semiseg would use.",

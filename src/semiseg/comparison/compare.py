@@ -41,7 +41,7 @@ def compare(
         runs: run folders, folders above run folders, sweeps, or lists of them.
         metric: what is tested and ranked: Dice, Jaccard, NSD, HD95, HD95Max, ASD,
             ASDReverse or ASSD.
-        baseline: the name of the arm that all others are tested against; None is supervised training with the
+        baseline: the method that all others are tested against; None is supervised training with the
             same labels.
         alpha: the level of the tests, between 0 and 1; confidence intervals have 1 - alpha.
         seed: the seed of the bootstrap.

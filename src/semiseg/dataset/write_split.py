@@ -76,7 +76,7 @@ def split(
 
     Args:
         dataset: a folder, a name or number under ``SEMISEG_DATA``, or an opened dataset.
-        folds: how many; None is five (or one per patient), and none where only ``val`` is given.
+        folds: number of folds; None is five (or one per patient), and none where only ``val`` is given.
         val: the share of the labeled cases, such as 0.2, that chooses the exported weights: of each fold's
             remaining cases, or without folds of all of them.
         group: which cases are one patient's: the number of leading characters of their names, or a regular

@@ -65,14 +65,16 @@ def predictor(members: Sequence[Member], mirror: Sequence[int] = ()) -> Predicto
         made, _ = prediction_copy(member.network, len(plan.channels), plan.patch, "32")
         networks.append(_plain(copy.deepcopy(made)))
     module = Predictor(networks, plan.head, mirror).eval().requires_grad_(False)
-    return module.to("cpu").to(memory_format=torch.contiguous_format)
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = tensor.data.cpu().contiguous()
+    return module
 
 
 def _plain(network: nn.Module) -> nn.Module:
     """Layers whose way depends on the size of the batch or on the memory format, replaced by PyTorch's."""
     for module in list(network.modules()):
         if isinstance(module, layers.Conv2d | layers.Conv3d):
-            module.__class__ = nn.Conv2d if isinstance(module, layers.Conv2d) else nn.Conv3d
+            object.__setattr__(module, "__class__", type(module).__mro__[1])  # nn.Conv2d, nn.Conv3d
         for name, child in module.named_children():
             if isinstance(child, layers.InstanceNorm | layers.PlainInstanceNorm):
                 setattr(module, name, _InstanceNorm(child))

@@ -48,12 +48,6 @@ class Cases:
     """
 
     def __init__(self, sources: Sequence[Source], data: str | Path) -> None:
-        if any(source.run.archive is not None for source in sources):
-            raise UsageError(
-                "a model.zip does not tell which cases its run saw",
-                hint="give the run folder, or leave out data",
-                code="NO_LISTS",
-            )
         dataset = Dataset.open(data)
         self._known: dict[str, Case] = {c.id: c for c in (*dataset.annotated, *dataset.unannotated)}
         splits = [source.run.split for source in sources]

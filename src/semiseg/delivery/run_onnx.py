@@ -88,7 +88,7 @@ def segment(image: Array, affine: Array, document: dict[str, Any], runs: Sequenc
     """The label map (*S) of an image (C, *S); ``runs`` has a function for each of document["networks"]."""
     order, flip, spacing = lay_out(image.shape[1:], affine, document)
     turned = [channel.reshape((*channel.shape, 1)[:3]).transpose(order)[flip] for channel in image]
-    box, counted = (slice(None),) * 3, None
+    box, counted = tuple([slice(None)] * 3), None
     if document["crop"] == "nonzero":
         counted = np.any([channel != 0 for channel in turned], axis=0)
         box = (ndimage.find_objects(counted.astype(np.uint8)) or [box])[0]

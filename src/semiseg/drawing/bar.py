@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from html import escape
+from importlib import import_module
 from typing import Any
 
 _SECONDS = 0.2
@@ -49,11 +50,10 @@ class NotebookBar:
 
     def draw(self, done: int, total: int, text: str = "", lines: Sequence[str] = ()) -> None:
         """Show it now."""
-        from IPython.display import HTML, display
-
-        content = HTML(bar_html(self.what, done, total, text, lines))
+        shown: Any = import_module("IPython.display")  # it has no types
+        content = shown.HTML(bar_html(self.what, done, total, text, lines))
         if self._handle is None:
-            self._handle = display(content, display_id=True)
+            self._handle = shown.display(content, display_id=True)
         else:
             self._handle.update(content)
 

@@ -43,11 +43,7 @@ def draw_cut(
         values: label values of the classes, one color each; a region has several.
         palette: their colors; empty for the usual ones.
     """
-    shown = (
-        cut.of(image)
-        if image.ndim == 3
-        else np.moveaxis([cut.of(c) for c in np.moveaxis(image, -1, 0)], 0, -1)
-    )
+    shown = cut.of(image) if image.ndim == 3 else np.stack([cut.of(image[..., c]) for c in range(3)], -1)
     axis.imshow(
         shown, cmap="gray", vmin=window[0], vmax=window[1],
         extent=(0.0, cut.width, cut.height, 0.0), interpolation="nearest",

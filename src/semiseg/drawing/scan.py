@@ -123,7 +123,7 @@ def scan_figure(
 
 def _wide(volume: Array, view: View) -> bool:
     """Whether the view shows more than a line of voxels, as it does not across a single slice."""
-    return min(size for axis, size in enumerate(volume.shape) if axis != view.axis) > 1
+    return bool(min(size for axis, size in enumerate(volume.shape) if axis != view.axis) > 1)
 
 
 def _mark(axis: Axes, text: str) -> None:

@@ -8,7 +8,8 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeVar
+from html import escape
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from semiseg.drawing.tabular import Tabular
 
@@ -89,6 +90,21 @@ class Table(Tabular):
     def tables(self) -> Sequence[Table]:
         """Itself."""
         return [self]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Its rows: the values of their cells, or the text of a cell that has none."""
+        titles = [column.title for column in self.columns]
+        return [
+            {
+                k: v
+                for t, cell in zip(titles, row, strict=True)
+                for k, v in (cell.values or {t: cell.text}).items()
+            }
+            for row in self.rows
+        ]
+
+    def _repr_html_(self) -> str:
+        return html(self)
 
     def sort_key(self, row: int, column: int) -> float | str:
         """What a row is sorted by; blank for NaN and None, which stay last, and 1e300 for infinity."""
@@ -184,6 +200,38 @@ def latex(table: Table) -> str:
     if table.notes:
         lines += ["", rf"\smallskip{{\footnotesize {' '.join(map(latex_text, table.notes))}}}"]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+_COLORS = {"failed": "#b00020", "dead": "#b00020", "error": "#b00020", "warning": "#8a5a00"}
+"""State of a cell -> its color in a notebook."""
+
+
+def html(table: Table) -> str:
+    """A table as HTML that needs no style sheet; every text is escaped."""
+    heads = "".join(
+        f'<th style="text-align:{_side(column.number)}">{escape(column.title)}</th>'
+        for column in table.columns
+    )
+    body = "".join(
+        "<tr>"
+        + "".join(_html_cell(cell, column.number) for cell, column in zip(row, table.columns, strict=True))
+        + "</tr>"
+        for row in table.rows
+    )
+    title = f"<caption style='text-align:left'><b>{escape(table.title)}</b></caption>" if table.title else ""
+    notes = f"<p><small>{escape(' '.join(table.notes))}</small></p>" if table.notes else ""
+    return f"<table>{title}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>{notes}"
+
+
+def _html_cell(cell: TableCell, number: bool) -> str:
+    text = escape(cell.text).replace("\n", "<br>") + escape(cell.mark)
+    color = f";color:{_COLORS[cell.state]}" if cell.state in _COLORS else ""
+    weight = ";font-weight:bold" if cell.best else ""
+    return f'<td style="text-align:{_side(number)}{color}{weight}">{text}</td>'
+
+
+def _side(number: bool) -> str:
+    return "right" if number else "left"
 
 
 def csv_text(tables: Iterable[Table]) -> str:

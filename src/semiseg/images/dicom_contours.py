@@ -103,7 +103,7 @@ def _keyhole(outer: Points, holes: Sequence[Points]) -> Points:
 
     tree, ways = KDTree(outer), [[corner] for corner in outer]
     for hole in holes:
-        gaps, nearest = tree.query(hole)
+        gaps, nearest = (np.atleast_1d(found) for found in tree.query(hole))
         into = int(np.argmin(gaps))
         at = int(nearest[into])
         ways[at] += [*np.roll(hole, -into, axis=0), hole[into], outer[at]]
@@ -124,10 +124,10 @@ def _contours(
     mask: NDArray[np.bool_], places: Sequence[NDArray[np.float64]]
 ) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """Slice and (N, 3) LPS mm of each outline."""
-    for k in np.flatnonzero(mask.any((0, 1))):
+    for k in map(int, np.flatnonzero(mask.any((0, 1)))):
         for ring in outlines(mask[:, :, k]):
             flat = np.column_stack([ring, np.zeros(len(ring)), np.ones(len(ring))])
-            yield int(k), (flat @ places[k].T)[:, :3]
+            yield k, (flat @ places[k].T)[:, :3]
 
 
 def _header(origin: Origin, maker: Maker) -> Dataset:

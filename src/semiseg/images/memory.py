@@ -162,7 +162,7 @@ def _simpleitk(image: Any) -> Held:
 
     def give(found: NDArray[Any]) -> Any:
         vector = found.ndim > axes
-        made = SimpleITK.GetImageFromArray(np.ascontiguousarray(found.T), isVector=vector)
+        made: Any = SimpleITK.GetImageFromArray(np.ascontiguousarray(found.T), isVector=vector)
         made.SetSpacing(image.GetSpacing())
         made.SetDirection(image.GetDirection())
         made.SetOrigin(image.GetOrigin())

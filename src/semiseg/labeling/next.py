@@ -70,11 +70,11 @@ def next_cases(
         model: a run folder, a checkpoint, several of them (an ensemble), or a loaded model; None for the cold
             start, by what the images look like.
         strategy: one of :data:`semiseg.labeling.strategies.STRATEGIES`; ``default`` is ``typiclust`` without
-            a model and what has won ``benchmarks/active_learning.py`` with one.
-        n: how many.
+            a model and ``mixed`` with one.
+        n: number of scans.
         predictions: a folder of the model's predictions; scans that have a record there are not predicted
             again where the strategy needs no more than that.
-        seed: of what is drawn.
+        seed: random seed of what is drawn.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; for a model that is not loaded yet.
         allow_code: modules that may be imported where a checkpoint names a network of other code.
         progress: called with (scans read, scans there are).

@@ -20,7 +20,7 @@ from semiseg.labeling.facts import Facts
 COLD = "typiclust"
 """Without a model."""
 DEFAULT = "mixed"
-"""With a model."""
+"""With a model; ``benchmarks/active_learning.py`` compares it with random choices."""
 
 Vectors = NDArray[np.float64]
 

@@ -1,6 +1,7 @@
 """Losses: pure functions of tensors. Each says whether it takes logits or probabilities."""
 
 from semiseg.losses.agreement import (
+    confidence,
     confident_pseudo_label,
     entropy_loss,
     entropy_map,
@@ -18,6 +19,7 @@ from semiseg.losses.signed_distance import distance_loss, mask_from_distance, ta
 from semiseg.losses.translation import saddle_entropy, translation_consistency
 
 __all__ = [
+    "confidence",
     "confident_pseudo_label",
     "cross_entropy",
     "dice_ce",

@@ -195,17 +195,39 @@ def rectified_pseudo_label(logits: Tensor, target_logits: Tensor, *, detach_weig
     return rectified(_cross_entropy(logits, target_logits), divergence, detach_weight=detach_weight)
 
 
-def confident_pseudo_label(logits: Tensor, target_logits: Tensor, *, threshold: float) -> Tensor:
+def confident_pseudo_label(
+    logits: Tensor,
+    target_logits: Tensor,
+    *,
+    threshold: float,
+    activation: Literal["softmax", "sigmoid"] = "softmax",
+) -> Tensor:
     """Cross-entropy to ``argmax q`` where ``max q >= threshold``, averaged over *all* voxels.
 
     Args:
         logits: (B, K, *S), of the prediction.
         target_logits: (B, K, *S), of q; gets no gradient.
         threshold: in [0, 1].
+        activation: ``sigmoid`` for multi-label outputs: of each label and its absence, averaged over both.
     """
     target_logits = target_logits.detach()
-    sure = target_logits.float().softmax(1).amax(1) >= threshold
-    return (_cross_entropy(logits, target_logits) * sure).mean()
+    sure = confidence(target_logits, activation) >= threshold
+    if activation == "sigmoid":
+        taught = (target_logits > 0).float()
+        entropy = F.binary_cross_entropy_with_logits(logits.float(), taught, reduction="none")
+    else:
+        entropy = _cross_entropy(logits, target_logits)
+    return (entropy * sure).mean()
+
+
+def confidence(logits: Tensor, activation: Literal["softmax", "sigmoid"] = "softmax") -> Tensor:
+    """The largest probability of each voxel (B, *S).
+
+    With ``sigmoid`` that of each label or of its absence, (B, K, *S).
+    """
+    if activation == "sigmoid":
+        return logits.float().abs().sigmoid()
+    return logits.float().softmax(1).amax(1)
 
 
 def _cross_entropy(logits: Tensor, target_logits: Tensor) -> Tensor:

@@ -385,7 +385,7 @@ def held(place: Path, flag: str, *, beside: bool = False, patience: float = 0.0)
         if not claim.mine:
             raise in_use(place, claim, flag)
         if not beside:
-            remove_leftovers(place)  # of whoever held it before and was killed
+            remove_leftovers(place, older_than=60.0)  # of whoever held it before and was killed
         yield
 
 

@@ -365,6 +365,11 @@ def measured(method: str | None = None) -> list[Row]:
     return _rows("measured.csv", method)
 
 
+def when(method: str) -> Row:
+    """``use`` and ``avoid``: when a method suits and when not; empty for a method from elsewhere."""
+    return next(iter(_rows("when.csv", method)), {})
+
+
 def _rows(name: str, method: str | None) -> list[Row]:
     path = FOLDER / name
     if not path.is_file():

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from semiseg import methods, recipes
-from semiseg.methods._catalog import METRICS, Row, typed, words
+from semiseg.methods._catalog import METRICS, Row, typed, when, words
 from semiseg.methods._families import FAMILIES, by_family, year
 
 TARGETS = {
@@ -65,6 +65,7 @@ def content(name: str) -> dict[str, Any]:
             }
             for option in method.options
         ],
+        "when": when(name),
         "published": methods.published(name),
         "measured": methods.measured(name),
     }
@@ -77,6 +78,8 @@ def facts(page: dict[str, Any]) -> list[tuple[str, str]]:
     )
     targets = [f"``{name}``: {TARGETS[name]}" if name in TARGETS else name for name in page["targets"]]
     rows = [
+        ("Use it for", page["when"].get("use", "")),
+        ("Not for", page["when"].get("avoid", "")),
         ("Family", page["family"]),
         ("Paper", page["paper"]),
         ("Networks", page["counted"]),
@@ -156,8 +159,10 @@ def markdown(page: dict[str, Any]) -> str:
     """The page of the documentation, ``docs/methods/NAME.md``."""
     equations, rest = formula(page)
     parts = [f"# {page['title']} (`{page['name']}`)", page["summary"], table(("", ""), facts(page))]
-    parts += ["\n".join(["```", *equations, "```"]), rest] if equations else []
-    parts += page["prose"]
+    parts += [f"```bash\nsemiseg train MyDataset --method {page['name']}\n```"]
+    if page["measured"]:
+        figures = MEASURED_AS + " [Commands](../results.md)."
+        parts += ["## Our figures", figures, table(MEASURED, measured(page))]
     if page["options"]:
         rows = [[f"`{o['name']}`", o["type"], *_codes(default(o)), o["description"]] for o in page["options"]]
         parts += [
@@ -169,16 +174,14 @@ def markdown(page: dict[str, Any]) -> str:
         head = ("Data", "Labeled / unlabeled", *FIGURES, "Source", "Comparable with an honest run")
         why = [f"{number}. {text}" for number, text in enumerate(reasons(page), 1)]
         parts += ["## Published figures", CHECKED, table(head, published(page)), "\n".join(why)]
-    if page["measured"]:
-        parts += [
-            "## Our figures",
-            MEASURED_AS + " [Commands](../results.md).",
-            table(MEASURED, measured(page)),
-        ]
+    parts += ["## Formula and departures"]
+    parts += ["\n".join(["```text", *equations, "```"]), rest] if equations else []
+    parts += page["prose"]
+    parts += ["Next: [all methods](../methods.md) · [which method?](../which-method.md)"]
     return "\n\n".join(_linked(_cited(part), page["name"]) for part in parts if part) + "\n"
 
 
-RECIPE = "The defaults are the paper's, or what the text above says; the recipe for own data changes some."
+RECIPE = "The defaults are the paper's, or what the text below says; the recipe for own data changes some."
 
 
 def index() -> str:

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
-from semiseg.losses import confident_pseudo_label, dice_ce
+from semiseg.errors import UsageError
+from semiseg.losses import confidence, confident_pseudo_label, dice_ce
 from semiseg.methods._bases import Ramped
 from semiseg.settings.options import Share
 
@@ -40,7 +41,7 @@ class FixMatch(Ramped):
     taught to be background instead of being left out; cross-entropy and Dice are not halved; and a term is
     added that pushes the strong view away from the least likely classes of the weak one, on labeled scans
     too. Labeled scans have one view here, which stands for both. Its moving average was never used and is
-    left out. A step costs two passes of the whole batch.
+    left out. A step costs two passes of the whole batch, and regions cannot be trained.
 
     Args:
         make_net: returns a fresh network.
@@ -49,6 +50,7 @@ class FixMatch(Ramped):
     """
 
     views = ("weak", "strong")
+    regions = True
 
     def __init__(
         self,
@@ -74,12 +76,24 @@ class FixMatch(Ramped):
             taught = self.net(batch.x_u["weak"]).logits
         n = len(batch.x_l)
         logits = self.net(torch.cat([batch.x_l, batch.x_u["strong"]])).logits
-        consistency = confident_pseudo_label(logits[n:], taught, threshold=self.tau)
-        sure = (taught.float().softmax(1).amax(1) >= self.tau).float().mean()
+        consistency = confident_pseudo_label(
+            logits[n:], taught, threshold=self.tau, activation=self.activation
+        )
+        sure = (confidence(taught, self.activation) >= self.tau).float().mean()
         return self.total(self.supervised(logits[:n], batch.y_l), consistency, t, sure=sure)
 
     def released(self, batch: Batch, t: Clock) -> Update:
-        """Two forwards of the whole batch; only the supervised term has a gradient into the weak one."""
+        """Two forwards of the whole batch; only the supervised term has a gradient into the weak one.
+
+        Raises:
+            UsageError: the channels are regions.
+        """
+        if self.activation == "sigmoid":
+            raise UsageError(
+                "fixmatch: the released form cannot train regions",
+                hint="leave out method.options.form=released",
+                code="METHOD_REGIONS",
+            )
         n = len(batch.x_l)
         weak = self.net(torch.cat([batch.x_l, batch.x_u["weak"]])).logits
         strong = self.net(torch.cat([batch.x_l, batch.x_u["strong"]])).logits

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, Method, NetFactory, PseudoLabels, Stage, Update
 from semiseg.errors import UsageError
@@ -149,7 +149,8 @@ class SelfTraining(Method):
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """One pass of labeled and pseudo-labeled scans, one update."""
-        x, y, voxels = batch.x_l, batch.y_l, None
+        x, y = batch.x_l, batch.y_l
+        voxels: Tensor | None = None
         taught = batch.pseudo is not None and t.stage.startswith("round") and t.fraction < 1.0 - self.finetune
         if taught and batch.pseudo is not None:
             x_u = batch.x_u[self.student_view]

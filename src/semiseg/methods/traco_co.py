@@ -15,8 +15,7 @@ from semiseg.losses import dice_loss, regional_cross_entropy, saddle_entropy, tr
 from semiseg.losses.regional import Negative
 from semiseg.losses.translation import Form, Pair
 from semiseg.methods._bases import TwoNetworks
-from semiseg.methods.parts.boxes import draw_columns
-from semiseg.methods.parts.crops import overlap
+from semiseg.methods.parts.boxes import draw_columns, overlap
 from semiseg.schedules import consistency_ramp
 from semiseg.settings.options import Amount, Length, Share
 

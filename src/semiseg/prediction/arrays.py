@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from semiseg.errors import UsageError
+from semiseg.images.grid import Grid
 from semiseg.images.memory import hold
-from semiseg.prediction.model import Model
+from semiseg.prediction.assembly import Assembly
+from semiseg.prediction.looks import palette_of, picture_of
 from semiseg.prediction.record import class_sizes, size_unit
-from semiseg.prediction.results import palette_of, picture_of
+from semiseg.preparation.plan import Plan
 from semiseg.preparation.unlike import unlike
 
 
@@ -70,8 +72,30 @@ class Segmented:
         return frame_of(rows)
 
 
+class Predicts(Protocol):
+    """What is asked of a model; :class:`semiseg.prediction.model.Model` has it."""
+
+    @property
+    def plan(self) -> Plan:
+        """How scans become its input."""
+
+    @property
+    def label_values(self) -> dict[str, int]:
+        """Class -> value in predictions."""
+
+    @property
+    def structures(self) -> dict[str, tuple[int, ...]]:
+        """Class or region -> its values."""
+
+    def prepare(self, image: NDArray[Any], grid: Grid) -> Any:
+        """The first step of a prediction."""
+
+    def infer(self, scan: Any, *, probabilities: bool = False, entropy: bool = False) -> Assembly:
+        """The second step."""
+
+
 def segment(
-    model: Model,
+    model: Predicts,
     image: Any,
     *,
     spacing: Sequence[float] | None = None,
@@ -121,7 +145,7 @@ def segment(
             found.labels,
             held.grid.affine,
             model.structures,
-            palette_of(model),
+            palette_of(plan),
             held.rows_first,
         ),
     )

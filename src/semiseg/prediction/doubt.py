@@ -41,8 +41,8 @@ class Doubt:
         scores = slab.probabilities
         self._seen = True
         rows = max(1, VOXELS_AT_ONCE // (scores.shape[2] * scores.shape[3]))
-        for part in scores.split(rows, 1):
-            self._add(part)
+        for start in range(0, scores.shape[1], rows):
+            self._add(scores[:, start : start + rows])
 
     def _add(self, scores: Tensor) -> None:
         regions = bool(self._plan.regions)

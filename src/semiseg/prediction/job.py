@@ -20,6 +20,7 @@ from semiseg.machine.files import printable, require_writable, write_json
 from semiseg.prediction.assembly import Assembly
 from semiseg.prediction.calibration import of_model
 from semiseg.prediction.doubt import Doubt
+from semiseg.prediction.looks import picture_of
 from semiseg.prediction.model import Model, PreparedScan
 from semiseg.prediction.record import (
     CaseOutcome,
@@ -36,7 +37,6 @@ from semiseg.prediction.results import (
     WRITERS,
     Finished,
     Wanted,
-    picture_of,
     require_dicom,
     require_forms,
 )
@@ -234,8 +234,10 @@ class PredictionJob:
         def work() -> Inferred:
             scan, grid, meta, found, picture = ready()
             doubt = Doubt(self.model.plan)
-            wanted = {"entropy": self.wanted.uncertainty, "probabilities": self.wanted.probabilities}
-            assembly = self.model.infer(scan, **wanted, also=doubt.add)
+            wanted = self.wanted
+            assembly = self.model.infer(
+                scan, entropy=wanted.uncertainty, probabilities=wanted.probabilities, also=doubt.add
+            )
             return Inferred(assembly, grid, meta, found, began, doubt, picture)
 
         return self._guarded(task, began, work)

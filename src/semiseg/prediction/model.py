@@ -242,9 +242,11 @@ class Model:
         if grid is None:
             from semiseg.prediction.arrays import segment
 
-            more = {"probabilities": probabilities, "uncertainty": uncertainty or entropy}
-            found = segment(self, image, spacing=spacing, affine=affine, **more)
-            return found if any(more.values()) else found.labels
+            doubt = uncertainty or entropy
+            found = segment(
+                self, image, spacing=spacing, affine=affine, probabilities=probabilities, uncertainty=doubt
+            )
+            return found if probabilities or doubt else found.labels
         prepared = self.prepare(image, grid)
         return self.infer(prepared, probabilities=probabilities, entropy=entropy).result()
 

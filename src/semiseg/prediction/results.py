@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semiseg import images
 from semiseg.__about__ import __version__
-from semiseg.drawing.palette import colors, of_classes
+from semiseg.drawing.palette import of_classes
 from semiseg.errors import DataError, UsageError, unknown_name
-from semiseg.images.dicom_results import NEUTRAL, Maker, Origin, Structure, is_series, origin_of
+from semiseg.images.dicom_results import Maker, Origin, is_series, origin_of
 from semiseg.images.grid import Grid
 from semiseg.machine.files import atomic_file
 from semiseg.prediction.assembly import Segmentation
+from semiseg.prediction.looks import palette_of, structures_of
 from semiseg.prediction.model import Model
 from semiseg.prediction.record import Outputs, class_sizes, size_unit
-from semiseg.preparation.plan import Plan
 
 FORMS = {
     "nifti": ".nii.gz",
@@ -163,7 +163,7 @@ def _overlay(path: Path, scan: Finished) -> None:
             scan.found.labels,
             scan.grid.affine,
             scan.model.structures,
-            palette=palette_of(scan.model),
+            palette=palette_of(scan.model.plan),
             notes={name: f"{size:.4g} {unit}" for name, size in scan.sizes.items()},
             title=scan.name,
             rows_first=scan.meta.get("format") in ("picture", "tiff"),
@@ -175,14 +175,15 @@ def _segmentation(path: Path, scan: Finished) -> None:
 
     masks = _masks(scan)
     volume = np.stack(masks, -1) if scan.model.plan.regions else _numbered(masks)
-    kind = "LABELMAP" if path.name.endswith(FORMS["dicom-labelmap"]) else "BINARY"
-    write_segmentation(path, volume, _origin(scan), structures_of(scan.model), _maker(scan.model), kind)
+    packed = path.name.endswith(FORMS["dicom-labelmap"])
+    kind: Literal["BINARY", "LABELMAP"] = "LABELMAP" if packed else "BINARY"
+    write_segmentation(path, volume, _origin(scan), structures_of(scan.model.plan), _maker(scan.model), kind)
 
 
 def _contours(path: Path, scan: Finished) -> None:
     from semiseg.images.dicom_contours import write_contours
 
-    named = structures_of(scan.model)
+    named = structures_of(scan.model.plan)
     write_contours(path, _masks(scan), scan.grid, _origin(scan), named, _maker(scan.model))
 
 
@@ -196,31 +197,6 @@ WRITERS: dict[str, Callable[[Path, Finished], None]] = {
     "overlay": _overlay,
 }
 """Kind of result -> what writes it."""
-
-
-def structures_of(model: Model) -> list[Structure]:
-    """The classes (without background) or regions as DICOM names them, in the order of their numbers."""
-    plan = model.plan
-    usual = colors(len(model.structures))
-    found = []
-    for (name, _), color in zip(model.structures.items(), usual, strict=True):
-        term = plan.terminology.get(name)
-        shade = (term.color if term else None) or plan.colors.get(name, color)
-        rgb = (int(shade[1:3], 16), int(shade[3:5], 16), int(shade[5:7], 16))
-        found.append(Structure(name, rgb, *((term.category, term.type) if term else (NEUTRAL, NEUTRAL))))
-    return found
-
-
-def palette_of(model: Model) -> list[str]:
-    """``#rrggbb`` of each structure."""
-    return ["#{:02x}{:02x}{:02x}".format(*one.color) for one in structures_of(model)]
-
-
-def picture_of(image: NDArray[Any], plan: Plan) -> NDArray[Any]:
-    """What a person sees of (C, *S): colors (*S, 3) where the channels are such, else the first channel."""
-    if len(image) == 3 and all(channel.scheme == "rgb_to_0_1" for channel in plan.channels):
-        return np.moveaxis(image, 0, -1)
-    return np.asarray(image[0])
 
 
 def require_dicom(name: str, wanted: Wanted, meta: Mapping[str, Any]) -> None:

@@ -80,8 +80,9 @@ def with_departures(config: Config, dataset: Dataset, *, tell: bool = True) -> C
     told = departures(dataset, config.recipe, config.published)
     if config.protocol == "paper" and config.method.name not in named_methods(config.recipe):
         told.append(f"no published setting of {config.method.name} in recipe {config.recipe}")
-    for text in told if tell else ():
-        log.warning(text)
+    for text in told:
+        if tell and text not in config.deviations:  # which were told of already
+            log.warning(text)
     return config.model_copy(update={"deviations": tuple(dict.fromkeys((*config.deviations, *told)))})
 
 

@@ -65,7 +65,17 @@ class Run(Tabular):
 
     @property
     def split(self) -> dict[str, Any]:
-        """Case ids: labeled, unlabeled, val, test."""
+        """Case ids: labeled, unlabeled, val, test.
+
+        Raises:
+            UsageError: damaged, or a ``model.zip``, which names no case.
+        """
+        if self.archive is not None:
+            raise UsageError(
+                f"{self.archive.path} does not tell which cases its run saw",
+                hint="give the run folder that it was exported from",
+                code="NO_LISTS",
+            )
         return _json(self.folder / "splits.json")
 
     @property

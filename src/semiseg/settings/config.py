@@ -32,6 +32,10 @@ AUTO_ITERATIONS = {"cpu": 1000, "cuda": 10_000, "mps": 3000}
 """What ``train.iterations: auto`` means: minutes on a laptop's CPU, a coffee break on a GPU."""
 
 
+DEFAULT_METHOD = "fixmatch"
+"""Chosen on held-out training cases; docs/which-method.md has the figures."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -39,7 +43,7 @@ class _Section(BaseModel):
 class MethodConfig(_Section):
     """The training method and its hyperparameters (defaults: the paper's)."""
 
-    name: str = "mean_teacher"
+    name: str = DEFAULT_METHOD
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -209,7 +213,7 @@ class PublishedConfig(_Section):
 
 
 class Config(_Section):
-    """A whole run."""
+    """The whole configuration of a run."""
 
     recipe: str = "default"
     protocol: Literal["strict", "paper"] = "strict"

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from semiseg import recipes
 from semiseg.errors import UsageError, unknown_name
-from semiseg.settings.config import Config
+from semiseg.settings.config import DEFAULT_METHOD, Config
 from semiseg.settings.problems import problems_of
 
 ENVIRONMENT_PREFIX = "SEMISEG__"
@@ -172,7 +172,7 @@ def _line(error: yaml.MarkedYAMLError) -> str:
 
 def _method_name(tree: Mapping[str, Any]) -> str:
     method = tree.get("method", {})
-    return str(method.get("name", "mean_teacher") if isinstance(method, Mapping) else method)
+    return str(method.get("name", DEFAULT_METHOD) if isinstance(method, Mapping) else method)
 
 
 def _from_environment(environment: Mapping[str, str]) -> Tree:

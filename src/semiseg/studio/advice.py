@@ -75,6 +75,8 @@ class Advice:
         if not found.get("ok"):
             return FALLBACK, str(found.get("message") or "no recommendation; supervised always works")
         first = str(found.get("first", FALLBACK))
-        chosen = next((one for one in found.get("ranking", []) if one.get("method") == first), {})
+        chosen: dict[str, Any] = next(
+            (one for one in found.get("ranking", []) if one.get("method") == first), {}
+        )
         reasons = [str(reason.get("text", "")) for reason in chosen.get("reasons", [])]
         return first, "; ".join(reasons[:2])

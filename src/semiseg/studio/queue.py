@@ -243,7 +243,7 @@ class Queue:
 _KILLED = {
     "code": "KILLED",
     "message": "the process was ended from outside, most often because memory ran out",
-    "hint": "resume goes on from the last checkpoint",
+    "hint": "resume continues from the last checkpoint",
 }
 
 

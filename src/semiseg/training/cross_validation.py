@@ -109,7 +109,7 @@ def cross_validate(
         run: exactly this folder for the whole; its folds are then ``fold-N`` in it.
         device: see there.
         workers: see there.
-        resume: leave folds that are finished, go on with an interrupted one, begin the others.
+        resume: leave finished folds, resume an interrupted one, start the others.
         overwrite: replace earlier runs in the same folders.
         listeners: told of every fold.
 
@@ -208,7 +208,7 @@ def _make_room(folder: Path, places: Sequence[RunFolder], *, resume: bool, overw
         known = there <= set(WRITTEN)
         raise UsageError(
             f"{folder} is not empty",
-            hint="--resume goes on, --overwrite starts anew, --run FOLDER goes elsewhere"
+            hint="--resume continues it, --overwrite starts again, --run FOLDER writes elsewhere"
             if known
             else "it does not look like a cross-validation: give another folder",
             code="RUN_EXISTS",
@@ -223,7 +223,7 @@ def _make_room(folder: Path, places: Sequence[RunFolder], *, resume: bool, overw
 def _stopped(number: int, count: int, what: str) -> Interrupted:
     return Interrupted(
         f"fold {number} of {count}: {what}",
-        hint="the same command with --resume goes on from there; finished folds are left as they are",
+        hint="the same command with --resume continues from there; finished folds are left as they are",
     )
 
 

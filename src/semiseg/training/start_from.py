@@ -216,7 +216,7 @@ def _of_others(path: Path) -> Origin:
     except UsageError as error:
         raise UsageError(error.message, hint=f"{error.hint}. {_HINT}", code="START_FROM") from None
     weights = _weights(content, file)
-    about = {"file": path.name, "sha256": checkpoint.sha256(file)}
+    about: dict[str, Any] = {"file": path.name, "sha256": checkpoint.sha256(file)}
     if isinstance(content, Mapping) and "nnssl_adaptation_plan" in content:
         return Origin(Learned(weights), {"kind": "nnssl", **about})
     if root is None:

@@ -39,8 +39,9 @@ from semiseg.settings.resolve import with_network
 from semiseg.training.calibrate import calibrate as calibrate_run
 from semiseg.training.calibrate import tell_cost
 from semiseg.training.length import planned_for
-from semiseg.training.session import Session, factory
+from semiseg.training.session import Session
 from semiseg.training.start_from import START, Origin, Start, read_origin, require_unseen, start_of
+from semiseg.training.trained import factory
 from semiseg.training.twin import note_twin, require_twin, without_start
 
 log = logging.getLogger("semiseg.train")
@@ -92,7 +93,7 @@ def train(
             are made of the labeled cases, patient by patient, and kept in it. None trains on all labeled
             cases (or on the first fold that a split file lists). :func:`semiseg.cross_validate` trains every
             fold.
-        seed: the seed of everything that is drawn at random, 0 or more.
+        seed: random seed, 0 or more; the same seed gives the same batches.
         iterations: length of the training in optimizer steps; None is chosen for ``max_time``, or for the
             device where there is none.
         max_time: minutes after which the training saves its state and ends. Without ``iterations`` it is also
@@ -111,7 +112,7 @@ def train(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         devices: how many processes train together, one per GPU; under torchrun its own number counts.
         workers: processes that prepare the scans; None is the number of cores, 0 is this process.
-        resume: go on with an interrupted run; start one where there is none.
+        resume: resume an interrupted run; start one where there is none.
         overwrite: replace an earlier run in the same folder.
         calibrate: also train on folds of the labels, so that predictions come with an expected Dice; a
             validation list of four scans makes that needless.

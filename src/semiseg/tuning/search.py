@@ -23,7 +23,7 @@ from semiseg.preparation.plan import Plan
 from semiseg.settings.config import Config
 from semiseg.settings.options import Declared, declared
 from semiseg.settings.resolve import merge, validate
-from semiseg.training.session import factory
+from semiseg.training.trained import factory
 from semiseg.tuning.axes import Axis, Choice, Fixed, derived, parsed
 
 OPTIONS = "method.options."

@@ -77,7 +77,7 @@ def tune(
     resume: bool = False,
     overwrite: bool = False,
 ) -> Tuned:
-    """Search for a method's best hyperparameters on folds of the labeled cases, and write a config file.
+    """Search a method's hyperparameters on folds of the labeled cases, and write a config file.
 
     Labels of unlabeled and test cases are never opened. Where the best trial's lead is within the noise
     between the folds, the settings stay as they are.
@@ -92,7 +92,7 @@ def tune(
         fold: the fold of the dataset's split file, counted from 0.
         seed: the seed of the trainings and of the search.
         trials: how many settings to try, the start among them and those of earlier sessions too.
-        minutes: after so many no further trial is begun.
+        minutes: after this many minutes no further trial is started.
         iterations: the length of each training in optimizer steps; None is that of the final training.
         folds: how many folds of the labeled cases; None is 4, or as many as there are cases.
         metric: what trials are ranked by: ``Dice``, ``HD95``, ..., or of one class, ``Dice/CLASS``.
@@ -107,7 +107,7 @@ def tune(
             depends on how fast they are.
         prune: stop trials early that fall behind.
         force: choose the best trial even where its lead is within the noise.
-        resume: go on with an earlier tuning; begin one where there is none.
+        resume: resume an earlier search; start one where there is none.
         overwrite: replace an earlier tuning.
 
     Returns:

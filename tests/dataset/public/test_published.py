@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from semiseg.dataset import public
-from semiseg.dataset.public.published import FOLDER, find_split, hash_of, lists, read_list, splits
+from semiseg.dataset.adopt.name_lists import read_list
+from semiseg.dataset.public.published import FOLDER, find_split, hash_of, lists, splits
 from semiseg.errors import DataError, UsageError
 
 ALL = sorted(path.stem for path in FOLDER.glob("*.json"))

@@ -21,7 +21,10 @@ def run(
     out: Output,
     dataset: options.Dataset,
     predictions: Annotated[
-        Path, typer.Argument(metavar="PREDICTIONS", show_default=False, help="What `semiseg predict` wrote.")
+        Path,
+        typer.Argument(
+            metavar="PREDICTIONS", show_default=False, help="Folder that `semiseg predict` wrote."
+        ),
     ],
     cases: Annotated[
         str, typer.Option("--cases", metavar="IDS", help="Only these, separated by commas.")

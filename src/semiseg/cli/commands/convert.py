@@ -61,7 +61,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of --split random.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Random seed of --split random.")
+    ] = 0,
     workers: options.Workers = None,
 ) -> None:
     """Make a dataset folder of a public data set, raw or as h5, with its published split.

@@ -43,7 +43,8 @@ def run(
 ) -> None:
     """Try the whole workflow on small synthetic scans: check, plan, train, predict, evaluate, compare.
 
-    The scans are phantoms: the numbers say how the tool works, not how it does on yours.
+    The scans are phantoms, made so that unlabeled ones help: the demo shows how the tool works, not what you
+    will gain.
     """
     from semiseg.demo.demo import run as demo
 

@@ -21,7 +21,7 @@ def run(out: Output) -> None:
         out.text(columns(rows(report)))
         raise SemisegError(
             f"{len(problems)} problem{'s' * (len(problems) > 1)}: {'; '.join(problems)}",
-            hint="`python -m pip install --upgrade semiseg` installs what is missing",
+            hint="install semiseg again from where it came: pip installs what is missing",
             code="DOCTOR",
             details=report,
         )

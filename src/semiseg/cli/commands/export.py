@@ -28,7 +28,9 @@ def run(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", show_default=False, help="A new folder.")
     ],
-    to: Annotated[str, typer.Option("--to", metavar="KIND", help="onnx, torch, monai or zip.")] = "onnx",
+    to: Annotated[
+        str, typer.Option("--to", metavar="KIND", help="Format: onnx, torch, monai or zip.")
+    ] = "onnx",
     half: Annotated[bool, typer.Option("--half", help="ONNX in 16 bits: half the file.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="ONNX in 8 bits: a third of the file.")] = False,
     data: Annotated[

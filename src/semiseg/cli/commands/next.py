@@ -34,19 +34,25 @@ def run(
         typer.Option(
             "--strategy",
             metavar="NAME",
-            help="random, foreground_random, clasp_pe, entropy, disagreement, coreset, typiclust or mixed.",
+            help="Strategy: random, foreground_random, clasp_pe, entropy, disagreement, coreset, typiclust "
+            "or mixed.",
         ),
     ] = "default",
-    n: Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, help="How many scans.")] = 5,
+    n: Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, help="Number of scans.")] = 5,
     predictions: Annotated[
         Path | None,
-        typer.Option("--predictions", metavar="DIR", help="What the model has predicted already."),
+        typer.Option("--predictions", metavar="DIR", help="Folder with predictions of the model."),
     ] = None,
     seed: options.Seed = None,
     device: options.Device = None,
     allow_code: Annotated[
         list[str] | None,
-        typer.Option("--allow-code", metavar="MODULE", show_default=False, help="As for `semiseg predict`."),
+        typer.Option(
+            "--allow-code",
+            metavar="MODULE",
+            show_default=False,
+            help="Module that a model may import, as for `semiseg predict`.",
+        ),
     ] = None,
 ) -> None:
     """Say which unlabeled scans are most worth a label, and why; without a model by what they look like."""

@@ -70,7 +70,8 @@ def run(
             "--to",
             metavar="FORMS",
             show_default=False,
-            help="nifti, dicom-seg, dicom-labelmap, rtstruct, png; with commas.  [default: the scan's own]",
+            help="Formats, with commas: nifti, dicom-seg, dicom-labelmap, rtstruct or png.  "
+            "[default: the scan's own]",
         ),
     ] = None,
     overlay: Annotated[

@@ -26,7 +26,9 @@ def run(
     dataset: options.Dataset,
     folds: Annotated[
         int | None,
-        typer.Option("--folds", metavar="N", min=2, help="How many.  [default: 5; none with --val alone]"),
+        typer.Option(
+            "--folds", metavar="N", min=2, help="Number of folds.  [default: 5; none with --val alone]"
+        ),
     ] = None,
     val: Annotated[
         float | None,

@@ -29,7 +29,8 @@ def run(
         ),
     ],
     port: Annotated[
-        int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")
+        int,
+        typer.Option("--port", metavar="N", min=0, max=65535, help="Port to serve on; 0 takes a free one."),
     ] = 8765,
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="Another one needs a token, and has no TLS.")
@@ -42,7 +43,9 @@ def run(
     blind: Annotated[bool, typer.Option("--blind", help="Hide the labels of test cases.")] = False,
     classes: Annotated[
         str,
-        typer.Option("--classes", metavar="NAMES", help="What to draw in scans without masks: liver,tumor."),
+        typer.Option(
+            "--classes", metavar="NAMES", help="Classes to draw in scans without masks, such as liver,tumor."
+        ),
     ] = "",
 ) -> None:
     """See, label, train, correct, again: a page in the browser, served by this machine alone.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from semiseg.training.cross_validation import CrossValidation
 
 EXAMPLES = (
-    "semiseg train Dataset104_Heart --method mean_teacher --labeled 8",
+    "semiseg train Dataset104_Heart --labeled 8 --max-time 30",
     "semiseg train 104 --labeled 8 --iterations 3000 --set optimizer.lr=1e-3",
     "semiseg train 104 --labeled 8 --dry-run",
     "semiseg train 104 --labeled 8 --resume",
@@ -149,7 +149,7 @@ def run(
     if resume and overwrite:
         raise options.contradiction("--resume", "--overwrite")
     number = options.fold(fold)
-    for other, said in (("--devices", devices > 1), ("--calibrate", calibrate)):
+    for other, said in (("--devices", devices > 1), ("--calibrate", calibrate), ("--twin", twin)):
         if number == "all" and said:  # what each fold holds out calibrates it
             raise options.contradiction("--fold all", other)
     wanted = configured(
@@ -174,8 +174,9 @@ def run(
     opened = Dataset.open(dataset)
     if dry_run and first:
         from semiseg.cli.commands.plan import plan_text
-        from semiseg.preparation.prepare import plan_dataset
+        from semiseg.preparation.prepare import plan_dataset, with_departures
 
+        wanted = with_departures(wanted, opened)  # once, for the plan and for the iteration
         with counted(out, "reading scans") as tick:
             split, planned = plan_dataset(
                 opened, wanted, plan=plan, device=where, workers=processes, progress=tick

@@ -150,7 +150,7 @@ def _documents(draft: Draft, ending: str) -> dict[str, str]:
     if counts["val"] and "val" not in splits:
         splits["val"] = [item.id for item in draft.items if item.part == "val"]
         draft.decisions.append(f"{counts['val']} cases of a validation folder are listed in splits.json")
-    rule = None if draft.splits else patient_rule(draft)
+    rule = None if "source" in draft.said else patient_rule(draft)
     if rule is not None:
         splits["group_by_patient"] = rule
     if splits:

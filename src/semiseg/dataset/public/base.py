@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from semiseg.dataset.adopt.draft import Draft, Item, Source, Step, some
+from semiseg.dataset.adopt.name_lists import part_of
 from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.images.archive import Unpacked
 from semiseg.machine.files import printable
@@ -151,14 +152,12 @@ def _walk(root: Path) -> Iterator[tuple[str, Path]]:
                 yield path.relative_to(root).as_posix(), path
 
 
-_PARTS = {"train": "train", "val": "val", "valid": "val", "eval": "val", "test": "test"}
-
-
 def lists_beside(tree: Tree) -> dict[str, Path]:
     """``train``, ``val``, ``test`` -> the list of this name that lies beside the data, if there is one."""
     found: dict[str, Path] = {}
-    for match, path in tree.find(r"(train|val|valid|eval|test)\.(?:list|txt)"):
-        found.setdefault(_PARTS[match[1].lower()], tree.files[path])
+    for path in tree.files:
+        if part := part_of(path.rpartition("/")[2]):
+            found.setdefault(part, tree.files[path])
     return found
 
 

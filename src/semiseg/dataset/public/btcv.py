@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from semiseg.dataset.adopt.draft import Draft, Item
+from semiseg.dataset.adopt.name_lists import plain_id
 from semiseg.dataset.adopt.slices import in_order
 from semiseg.dataset.public.base import (
     About,
@@ -17,7 +18,6 @@ from semiseg.dataset.public.base import (
     nothing_of,
 )
 from semiseg.dataset.public.placing import place
-from semiseg.dataset.public.published import plain_id
 
 ABOUT = About(
     name="btcv",

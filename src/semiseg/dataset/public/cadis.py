@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from semiseg.dataset.adopt.draft import Draft, Item
+from semiseg.dataset.adopt.name_lists import plain_id
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
-from semiseg.dataset.public.published import lists, plain_id
+from semiseg.dataset.public.published import lists
 
 ABOUT = About(
     name="cadis",

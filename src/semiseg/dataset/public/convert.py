@@ -79,7 +79,7 @@ def convert(
         allow_missing: take what is there when listed cases are not, and write that down.
         link: hard-link files that need no conversion instead of copying them.
         dry_run: say what would be done, and write nothing.
-        seed: of ``split="random"``.
+        seed: random seed of ``split="random"``.
         workers: files read or written at a time.
         progress: called with (files done, files in all).
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.dataset.adopt.draft import Draft, Item, some
+from semiseg.dataset.adopt.name_lists import plain_id, read_list
 from semiseg.dataset.public.base import About, Options
-from semiseg.dataset.public.published import REST, Published, find_split, hash_of, plain_id, read_list, splits
+from semiseg.dataset.public.published import REST, Published, find_split, hash_of, splits
 from semiseg.errors import DataError, UsageError
 
 SHARES = {"val": 0.1, "test": 0.2}

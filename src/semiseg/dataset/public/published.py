@@ -1,4 +1,4 @@
-"""Published splits by name, and lists of names as they lie beside data.
+"""Published splits by name.
 
 ``lists/NAME.json`` has, for each list, where it was published, its ids as they are written there, and the
 SHA-256 of the ids joined by line ends. A split is made of lists: ``"*"`` stands for all other labeled cases.
@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from semiseg.errors import DataError, unknown_name
+from semiseg.errors import unknown_name
 
 FOLDER = Path(__file__).parent / "lists"
 REST = "*"
@@ -125,37 +125,3 @@ def hash_of(ids: Sequence[str]) -> str:
 def _content(dataset: str) -> dict[str, Any]:
     path = FOLDER / f"{dataset}.json"
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-
-
-def read_list(path: Path) -> tuple[str, ...]:
-    """The names in a list file, as the scripts of the field read theirs and a little more kindly.
-
-    Line ends of any system, a byte order mark, blanks, empty lines, text after a comma and the ending of a
-    file are passed over.
-
-    Raises:
-        DataError: not text, or a name twice.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} cannot be read as a list of names ({type(error).__name__})",
-            hint="a list is a text file with a name in each line",
-            code="BAD_LIST",
-        ) from None
-    names = [plain_id(line) for line in text.splitlines()]
-    names = [name for name in names if name]
-    if len({name.lower() for name in names}) < len(names):
-        lower = [name.lower() for name in names]
-        twice = next(name for index, name in enumerate(names) if name.lower() in lower[:index])
-        raise DataError(f"{path} names {twice} twice", hint="name each case once", code="BAD_LIST")
-    return tuple(names)
-
-
-def plain_id(line: str) -> str:
-    """A name without text after a comma, folders above it, and the ending of a file."""
-    name = line.split(",")[0].strip().replace("\\", "/").rstrip("/").split("/")[-1]
-    for ending in (".nii.gz", ".npy.h5", ".h5", ".npz", ".nii", ".jpg", ".png"):
-        name = name[: -len(ending)] if name.lower().endswith(ending) else name
-    return name.strip()

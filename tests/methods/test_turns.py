@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from semiseg.methods.parts.turns import Turns
+from semiseg.methods.ad_mt import Turns
 
 
 def lengths(turns: Turns, count: int) -> list[int]:

@@ -21,8 +21,8 @@ from semiseg.methods.parts.branches import (
     whole_networks,
 )
 from semiseg.methods.parts.mixing import beta_factors, groups, half
-from semiseg.methods.parts.prototype_maps import class_thresholds, difference, prototype_maps
-from semiseg.methods.parts.unreliable import centers, draw_element, regions
+from semiseg.methods.tcseg.prototype_maps import class_thresholds, difference, prototype_maps
+from semiseg.methods.tcseg.unreliable import centers, draw_element, regions
 from semiseg.schedules import ema_update, warm_decay
 from semiseg.settings.options import Amount, Count, Length, Share
 
@@ -137,7 +137,7 @@ class TCSeg(Teacher):
     @property
     def decoders(self) -> Average:
         """Both decoders of the student, each as a network; their weights are the student's."""
-        return Average(whole_networks(self.net))
+        return Average(whole_networks(cast(Branches, self.net)))
 
     def after_step(self, t: Clock) -> None:
         """The teacher follows the student."""

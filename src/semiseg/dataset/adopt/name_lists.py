@@ -1,0 +1,93 @@
+"""Lists of names beside the data (``train.list``, ``val.txt``): read kindly, taken for parts of the pile."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from semiseg.dataset.adopt.draft import Draft, Part, some
+from semiseg.errors import DataError
+
+_FILE = re.compile(r"(train|val|valid|eval|test)\.(?:list|txt)", re.IGNORECASE)
+_PARTS: dict[str, Part] = {"train": "train", "val": "val", "valid": "val", "eval": "val", "test": "test"}
+
+
+def part_of(name: str) -> Part | None:
+    """``train``, ``val`` or ``test`` for the name of such a list file."""
+    match = _FILE.fullmatch(name)
+    return _PARTS[match[1].lower()] if match else None
+
+
+def take_lists(draft: Draft, root: Path) -> None:
+    """Give the cases of a pile the parts that its lists say, if there is a list for training.
+
+    Lists of which no name is a case say nothing, and a case in no list keeps its part.
+    """
+    found: dict[Part, list[str]] = {}
+    gone: list[str] = []
+    for path in sorted(root.rglob("*")) if root.is_dir() else ():
+        part = part_of(path.name)
+        if part is None or part in found or not path.is_file():
+            continue
+        try:
+            cases = {name: _case(name, draft) for name in read_list(path)}
+        except DataError as error:
+            draft.notices.append(f"ignored {path.name}: {error.message.removeprefix(f'{path} ')}")
+            continue
+        if any(cases.values()):
+            found[part] = [case for case in cases.values() if case]
+            gone += [name for name, case in cases.items() if not case]
+    if "train" not in found:
+        return
+    part_of_case = {case: part for part, cases in found.items() for case in cases}
+    for item in draft.items:
+        part = part_of_case.get(item.id)
+        if part == "test" or (part and item.label is not None):
+            item.part = part
+    draft.splits["order"] = found["train"]
+    told = ", ".join(f"{len(cases)} {part}" for part, cases in found.items())
+    draft.decisions.append(f"the lists beside the data say who is who: {told}")
+    if gone:
+        draft.notices.append(f"{len(gone)} names of these lists are no case here: {some(gone)}")
+
+
+def _case(name: str, draft: Draft) -> str | None:
+    """The one case of this name, or in whose name it is a word."""
+    same = [item.id for item in draft.items if item.id.lower() == name.lower()]
+    word = re.compile(rf"(?<![a-z0-9]){re.escape(name)}(?![a-z0-9])", re.IGNORECASE)
+    near = same or [item.id for item in draft.items if word.search(item.id)]
+    return near[0] if len(near) == 1 else None
+
+
+def read_list(path: Path) -> tuple[str, ...]:
+    """The names in a list file, as the scripts of the field read theirs and a little more kindly.
+
+    Line ends of any system, a byte order mark, blanks, empty lines, text after a comma and the ending of a
+    file are passed over.
+
+    Raises:
+        DataError: not text, or a name twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} cannot be read as a list of names ({type(error).__name__})",
+            hint="a list is a text file with a name in each line",
+            code="BAD_LIST",
+        ) from None
+    names = [plain_id(line) for line in text.splitlines()]
+    names = [name for name in names if name]
+    if len({name.lower() for name in names}) < len(names):
+        lower = [name.lower() for name in names]
+        twice = next(name for index, name in enumerate(names) if name.lower() in lower[:index])
+        raise DataError(f"{path} names {twice} twice", hint="name each case once", code="BAD_LIST")
+    return tuple(names)
+
+
+def plain_id(line: str) -> str:
+    """A name without text after a comma, folders above it, and the ending of a file."""
+    name = line.split(",")[0].strip().replace("\\", "/").rstrip("/").split("/")[-1]
+    for ending in (".nii.gz", ".npy.h5", ".h5", ".npz", ".nii", ".jpg", ".png"):
+        name = name[: -len(ending)] if name.lower().endswith(ending) else name
+    return name.strip()

@@ -1,0 +1,87 @@
+"""Words and sentences that users see: short, with the field's terms, and phrases that stand alone."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from semiseg.cli.app import load
+from semiseg.cli.output import Output
+from semiseg.cli.table import LINES
+from tests.conftest import REPOSITORY
+
+SOURCE = REPOSITORY / "src" / "semiseg"
+DOCS = REPOSITORY / "docs"
+SHORT = [
+    REPOSITORY / "README.md",
+    DOCS / "index.md",
+    DOCS / "getting-started.md",
+    *sorted((DOCS / "tutorials").glob("*.md")),
+    *(DOCS / f"{name}.md" for name in ("offline", "viewers", "fair-comparison", "gallery", "project")),
+]
+"""Pages of short sentences; longer ones in the other pages are being shortened."""
+MOST_WORDS = 25
+WORDS = {
+    r"\bmend(s|ed|ing)?\b": "fix",
+    r"\bgo(es)? on (at|with|from|by)\b|\bgoes on\b|\bgone on\b": "resume or continue",
+    r"\btells? of\b|\btold of\b": "report",
+}
+"""What is not written -> what people search for instead."""
+
+
+def sentences(text: str) -> Iterator[str]:
+    """Sentences of Markdown prose, without code, tables, links' addresses and headings."""
+    text = re.sub(r"(?s)```.*?```|<details>.*?</details>|^---\n.*?\n---\n", "", text)
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)|\]\([^)]*\)", "", text)
+    lines = [line for line in text.splitlines() if not re.match(r"\s*(\||#|<)", line)]
+    for block in re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", "\n".join(lines)):
+        yield from re.split(r"(?<=[.!?:;])\s+", " ".join(block.split()))
+
+
+@pytest.mark.parametrize("page", SHORT, ids=lambda page: page.stem)
+def test_sentences_are_short(page: Path) -> None:
+    long = [s for s in sentences(page.read_text("utf-8")) if len(re.findall(r"[\w'-]+", s)) > MOST_WORDS]
+    assert long == []
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")) + SHORT[:1], ids=lambda page: page.stem)
+def test_pages_have_the_words_that_people_search_for(page: Path) -> None:
+    text = page.read_text("utf-8").partition("## Error codes")[0]
+    found = [match[0] for word in WORDS for match in re.finditer(word, text, re.IGNORECASE)]
+    assert found == []
+
+
+def told(path: Path) -> Iterator[str]:
+    """The texts of a module that may reach a user: all that are no docstrings."""
+    tree = ast.parse(path.read_text("utf-8"))
+    silent = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in silent:
+            yield node.value
+
+
+def test_messages_have_the_words_that_people_search_for() -> None:
+    found = [
+        f"{path.relative_to(SOURCE)}: {text}"
+        for path in sorted(SOURCE.rglob("*.py"))
+        for text in told(path)
+        for word in WORDS
+        if re.search(word, text, re.IGNORECASE)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_help_lines_are_phrases_that_stand_alone(name: str) -> None:
+    command = load(name, Output())
+    texts = [getattr(p, "help", None) or "" for p in command.params]
+    wrong = [text for text in texts if not re.match(r"[A-Z].*[.\]]$", text, re.DOTALL)]
+    assert wrong == []
+    loose = [text for text in texts if re.match(r"(Of|In|As|What|See|How|Or|And|The same)\b", text)]
+    assert loose == []
+    sentence = [s for s in sentences(" ".join(texts)) if len(s.split()) > MOST_WORDS]
+    assert sentence == []
