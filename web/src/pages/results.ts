@@ -7,8 +7,8 @@ import { score } from "../format.ts";
 import { href, type Page } from "../route.ts";
 import type { Results, RunRow } from "../types.ts";
 
-export const results: Page = async (root, { session }) => {
-  const [found, { runs }] = await Promise.all([get<Results>("/api/results"), get<{ runs: RunRow[] }>("/api/runs")]);
+export const results: Page = async (root, { refresh }) => {
+  const [found, { runs }, session] = await Promise.all([get<Results>("/api/results"), get<{ runs: RunRow[] }>("/api/runs"), refresh()]);
   root.append(
     h("h1", {}, "Results"),
     h("section", { class: "panel" }, h("h2", {}, "Dice and number of labels"), ...learning(found)),

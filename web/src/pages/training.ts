@@ -14,6 +14,7 @@ export const training: Page = async (root, shell, route) => {
     get<Recommendation>("/api/recommend"),
     get<{ jobs: Job[] }>("/api/jobs"),
     get<{ runs: RunRow[] }>("/api/runs"),
+    shell.refresh(),
   ]);
   const page = new Training(root, shell, recommended, runs, route.query.get("job"));
   page.show(jobs.jobs);
