@@ -58,7 +58,7 @@ def classes(task: str) -> tuple[dict[str, int], dict[int, int]]:
         grouped = _KINDS
     else:
         grouped = {name: (value,) for value, name in enumerate(_TOOLS, start=7)}
-    label_map = {}
+    label_map: dict[int, int] = {}
     for name, values in grouped.items():
         names[name] = len(names)
         label_map |= {value: names[name] for value in values if value != names[name]}
