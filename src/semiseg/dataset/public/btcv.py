@@ -46,6 +46,7 @@ def draft(tree: Tree, options: Options) -> Draft:
     """Thirteen organs of the raw data set, or the eight of TransUNet's copy."""
     labels = {match[1]: path for match, path in tree.find(r"label(\d{4})\.nii\.gz")}
     items = []
+    part: Part
     for match, path in tree.find(r"img(\d{4})\.nii\.gz"):
         label = labels.get(match[1])
         source = tree.source(label) if label else None

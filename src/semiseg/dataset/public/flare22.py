@@ -34,6 +34,7 @@ def draft(tree: Tree, options: Options) -> Draft:
         if "label" in path.lower().rpartition("/")[0].rpartition("/")[2]
     }
     items = []
+    part: Part
     for match, path in tree.find(rf"(FLARE22_Tr_\d{{4}}|Case_\d{{5}}|FLARETs_\d{{4}}){_END}"):
         name = match[1]
         if path == labels.get(name):

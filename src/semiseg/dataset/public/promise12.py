@@ -28,6 +28,7 @@ def draft(tree: Tree, options: Options) -> Draft:
     """The 30 scans for the test, which have no mask and the same names again, are unlabeled scans."""
     masks = {match[1]: path for match, path in tree.find(rf"(Case\d\d)_segmentation{_ENDING}")}
     items = []
+    part: Part
     for match, path in tree.find(rf"(Case(\d\d)){_ENDING}"):
         if "test" in path.lower().rpartition("/")[0]:
             part: Part = "test" if options.extra == "test" else "unlabeled"
