@@ -80,7 +80,8 @@ def _list(out: Output, family: str | None, sort: str) -> None:
         same = {each.lower(): each for each in FAMILIES}
         if family.lower() not in same:
             raise unknown_name("family", family, FAMILIES)
-        groups = {family: group for family, group in groups.items() if family == same[str(family).lower()]}
+        wanted = same[family.lower()]
+        groups = {wanted: groups[wanted]}
     rows = [("", "year", "cost", "")]
     ends: list[int] = []
     for group in groups.values():
