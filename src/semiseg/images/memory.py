@@ -109,7 +109,9 @@ def _grid(shape: tuple[int, ...], spacing: Sequence[float] | None, affine: Array
         matrix = np.array(affine, np.float64)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
             raise UsageError(
-                f"affine has shape {matrix.shape}, wanted (4, 4) finite numbers", code="BAD_AFFINE"
+                f"affine has shape {matrix.shape}, wanted (4, 4) finite numbers",
+                hint="give the matrix from voxel indices to mm, or spacing= alone",
+                code="BAD_AFFINE",
             )
         if len(shape) == 2:
             matrix[:3, 2] = unit_normal(matrix)

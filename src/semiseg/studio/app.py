@@ -61,13 +61,15 @@ def _unforeseen(request: Request, error: Exception) -> JSONResponse:
 def _invalid(request: Request, error: Exception) -> JSONResponse:
     found = error.errors()[0] if isinstance(error, RequestValidationError) and error.errors() else {}
     where = ".".join(str(part) for part in found.get("loc", ()))
-    return answer_of(UsageError(f"{where}: {found.get('msg', 'not understood')}", code="BAD_REQUEST"))
+    message = f"{where}: {found.get('msg', 'not understood')}"
+    return answer_of(UsageError(message, hint="reload the page, or correct the request", code="BAD_REQUEST"))
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else 500
     code = "NOT_FOUND" if status == 404 else "HTTP"
     message = str(error.detail) if isinstance(error, HTTPException) else str(error)
-    answer = answer_of(UsageError(f"{request.method} {request.url.path}: {message}", code=code))
+    told = f"{request.method} {request.url.path}: {message}"
+    answer = answer_of(UsageError(told, hint="reload the page, or correct the address", code=code))
     answer.status_code = status
     return answer

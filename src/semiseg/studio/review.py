@@ -76,7 +76,11 @@ class Reviews:
         with self._lock:
             found = self._pairs.get(token)
         if found is None:
-            raise UsageError("this pair is judged, or of a server that has ended", code="NO_PAIR")
+            raise UsageError(
+                "this pair is judged, or of a server that has ended",
+                hint="ask for the next pair",
+                code="NO_PAIR",
+            )
         return found
 
     def judge(self, token: str, score: int) -> Pair:

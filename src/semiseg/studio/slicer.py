@@ -81,7 +81,11 @@ def take_scan(desk: Desk, name: str, path: Path) -> str:
     """
     dataset = desk.labels.dataset
     if len(dataset.channel_names) != 1:
-        raise DataError("a scan of several channels comes as files in imagesUn", code="CHANNELS")
+        raise DataError(
+            f"one file was sent, a scan of this dataset has {len(dataset.channel_names)} channels",
+            hint="put the files of all channels into imagesUn",
+            code="CHANNELS",
+        )
     name = name or f"scan_{secrets.token_hex(4)}"
     if not _ID.fullmatch(name):
         raise UsageError(f"{name!r} is no id", hint="letters, digits, dots, dashes", code="BAD_ID")
@@ -161,7 +165,9 @@ def wait_for(desk: Desk, job: Job) -> None:
     if found["state"] != "done":
         error = found.get("error") or {}
         raise DataError(
-            str(error.get("message") or f"{job['id']} was stopped"), code=str(error.get("code") or "")
+            str(error.get("message") or f"{job['id']} was stopped"),
+            hint=str(error.get("hint") or "look at the page Training"),
+            code=str(error.get("code") or ""),
         )
 
 

@@ -50,7 +50,7 @@ def draft(tree: Tree, options: Options) -> Draft:
     for match, path in tree.find(r"img(\d{4})\.nii\.gz"):
         label = labels.get(match[1])
         source = tree.source(label) if label else None
-        part: Part = "train" if label else "unlabeled"
+        part = "train" if label else "unlabeled"
         items.append(Item(f"case{match[1]}", part, (tree.source(path),), source, extra=label is None))
     if items:
         made = drafted(ABOUT, items, ["CT"], _numbered(_ORGANS), form="raw")

@@ -40,7 +40,7 @@ def draft(tree: Tree, options: Options) -> Draft:
         if path == labels.get(name):
             continue
         if name.startswith("FLARETs"):
-            part: Part = "unlabeled" if options.extra == "unlabeled" else "test"
+            part = "unlabeled" if options.extra == "unlabeled" else "test"
             items.append(Item(name, part, (tree.source(path),)))
         else:
             label = labels.get(name)

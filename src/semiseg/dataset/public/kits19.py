@@ -30,7 +30,7 @@ def draft(tree: Tree, options: Options) -> Draft:
         label = f"{path.rpartition('/')[0]}/segmentation.nii.gz"
         there = label in tree.files
         source = tree.source(label) if there else None
-        part: Part = "train" if there else "unlabeled"
+        part = "train" if there else "unlabeled"
         items.append(Item(match[1], part, (tree.source(path),), source, extra=not there))
     if not items:
         raise nothing_of(ABOUT, tree, ("case_00000/imaging.nii.gz",))

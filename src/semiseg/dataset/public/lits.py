@@ -32,7 +32,7 @@ def draft(tree: Tree, options: Options) -> Draft:
         label = None if match[1] else masks.get(match[2])
         name = f"{match[1].lower()}volume-{match[2]}"
         source = tree.source(label) if label else None
-        part: Part = "train" if label else "unlabeled"
+        part = "train" if label else "unlabeled"
         items.append(Item(name, part, (tree.source(path),), source, extra=bool(match[1])))
     if not masks:
         raise nothing_of(ABOUT, tree, ("segmentation-0.nii",))

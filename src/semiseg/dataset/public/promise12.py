@@ -31,7 +31,7 @@ def draft(tree: Tree, options: Options) -> Draft:
     part: Part
     for match, path in tree.find(rf"(Case(\d\d)){_ENDING}"):
         if "test" in path.lower().rpartition("/")[0]:
-            part: Part = "test" if options.extra == "test" else "unlabeled"
+            part = "test" if options.extra == "test" else "unlabeled"
             items.append(Item(f"Test_{match[1]}", part, (tree.source(path),)))
             continue
         label = masks.get(match[1])

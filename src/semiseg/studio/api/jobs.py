@@ -153,5 +153,5 @@ def picture(desk: TheDesk, run: str) -> Response:
 
 def _told(desk: Desk, job: Job) -> Json:
     if not job:
-        raise UsageError("nothing was started")
+        raise UsageError("nothing was started", hint="choose a run or a method, and start again")
     return {"job": progress.told(job, desk.places)}

@@ -100,7 +100,11 @@ async def add_image(
 
     ending = images.ending_of(Path(file.filename or ""))
     if ending is None:
-        raise DataError(f"{file.filename!r} is no image format known here", code="UNKNOWN_FORMAT")
+        raise DataError(
+            f"{file.filename!r} is no image format known here",
+            hint="send NIfTI, NRRD or MetaImage",
+            code="UNKNOWN_FORMAT",
+        )
     with desk.upload(ending) as path:
         await receive(chunks(file), path, MAX_BODY)
         return {"image": await run_in_threadpool(take_scan, desk, image, path)}
