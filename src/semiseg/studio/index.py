@@ -53,7 +53,7 @@ class Index:
     def rows(self) -> dict[str, Row]:
         """Id -> row, in the order of ids; made again where something has changed."""
         with self.lock:
-            self.run = self.run if self.run in self.places.predicted_runs() else self._newest_run()
+            self.run = self._newest_run()
             stamp = (self._dataset_stamp(), self._predictions_stamp(), self._changes, self.run)
             if stamp != self._stamp or not self._rows:
                 if self._stamp is not None and stamp[0] != self._stamp[0]:
@@ -84,8 +84,11 @@ class Index:
         return None if found is None else found[1]
 
     def _newest_run(self) -> str | None:
+        """The newest one whose predictions are complete; where none is, the newest."""
         runs = self.places.predicted_runs()
-        return runs[-1] if runs else None
+        done = [run for run in runs if (self.places.predictions_of(run) / "prediction_report.json").is_file()]
+        known = done or runs
+        return known[-1] if known else None
 
     def _dataset_stamp(self) -> Any:
         folders = [self.places.root / name for name in ("imagesTr", "imagesUn", "imagesTs", "labelsTr")]
