@@ -107,7 +107,7 @@ def test_a_round_trains_on_a_copy_of_the_lists_as_they_are(tmp_path: Path) -> No
 
 def test_orders_are_command_lines(web: TestClient, desk: Desk, predicted: str) -> None:
     body = {
-        "kind": "train", "method": "supervised", "max_time": "1.5h", "device": "cpu", "warm_start": predicted,
+        "kind": "train", "method": "supervised", "max_time": "1.5h", "device": "cpu", "start_from": predicted,
         "settings": {"plan.patch": [8, 8, 8]},
     }  # fmt: skip
     job = web.post("/api/jobs", json=body).json()["job"]
@@ -123,7 +123,7 @@ def test_orders_are_command_lines(web: TestClient, desk: Desk, predicted: str) -
         ({"kind": "train", "method": "no_such"}, 400),
         ({"kind": "train", "max_time": "soon"}, 400),
         ({"kind": "train", "device": "toaster"}, 400),
-        ({"kind": "train", "warm_start": "../round-001"}, 404),
+        ({"kind": "train", "start_from": "../round-001"}, 404),
         ({"kind": "train", "settings": {"optimizer.lrr": 1}}, 400),
         ({"kind": "predict", "run": "nobody"}, 404),
         ({"kind": "predict", "run": predicted, "cases": ["../x"]}, 404),

@@ -157,7 +157,7 @@ export interface Recommendation {
   reason: string;
   max_time: string;
   methods: { name: string; summary: string }[];
-  warm_start: string | null;
+  start_from: string | null;
   /** False: the scans are still looked at, ask again. */
   ready?: boolean;
 }
@@ -173,7 +173,7 @@ export interface RunRow {
   iterations: number | null;
   predicted: number;
   deviations: string[];
-  warm_start: string | null;
+  start_from: string | null;
 }
 
 export interface Results {

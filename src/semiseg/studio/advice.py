@@ -47,7 +47,7 @@ class Advice:
             "reason": reason,
             "max_time": MAX_TIME,
             "methods": listed,
-            "warm_start": newest,
+            "start_from": newest,
             "ready": ready,
         }
 

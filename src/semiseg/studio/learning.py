@@ -48,7 +48,7 @@ def run_told(places: Places, name: str) -> dict[str, Any]:
         "iterations": config.train.iterations,
         "predicted": done,
         "deviations": manifest.get("deviations") or [],
-        "warm_start": (manifest.get("start_from") or {}).get("file"),
+        "start_from": (manifest.get("start_from") or {}).get("file"),
     }
 
 

@@ -41,7 +41,7 @@ class Orders:
         max_time: str | float | None = None,
         iterations: int | None = None,
         device: str = "auto",
-        warm_start: str | None = None,
+        start_from: str | None = None,
         accepted: str = "use",
         then_predict: bool = True,
         settings: dict[str, Any] | None = None,
@@ -59,7 +59,7 @@ class Orders:
         name = configured(
             method=method, iterations=iterations, max_time=minutes, settings=settings
         ).method.name
-        from_run = self._run(warm_start) if warm_start else None
+        from_run = self._run(start_from) if start_from else None
         where = resolved_device(device)
         self.labels.dataset.split()  # says that there is no label before a folder is made
         folder = self.queue.reserve("train")
@@ -86,7 +86,7 @@ class Orders:
             words += ["--start-from", str(from_run), "--plan", str(from_run / "plan.json")]
         title = f"{name}, {labeled} label{'s' * (labeled != 1)}"
         then = ["predict", "rank"] if then_predict else []
-        about = {"run": run, "labels": labeled, "then": then, "warm_start": warm_start}
+        about = {"run": run, "labels": labeled, "then": then, "start_from": start_from}
         return self.queue.add(folder, words, device=where, title=title, **about)
 
     def predict(

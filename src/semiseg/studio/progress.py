@@ -22,7 +22,7 @@ def told(job: Job, places: Places) -> dict[str, Any]:
         **{key: job.get(key) for key in shown},
         "run": job.get("run"),
         "labels": job.get("labels"),
-        "warm_start": job.get("warm_start"),
+        "start_from": job.get("start_from"),
         **left,
         "message": _message(job, folder),
         "error": job.get("error"),

@@ -128,7 +128,7 @@ function form(shell: Shell, recommended: Recommendation, runs: readonly RunRow[]
     max_time: recommended.max_time,
     iterations: "",
     device: "auto",
-    warm_start: recommended.warm_start ?? "",
+    start_from: recommended.start_from ?? "",
     accepted: "use",
     then_predict: true,
   };
@@ -147,7 +147,7 @@ function form(shell: Shell, recommended: Recommendation, runs: readonly RunRow[]
       max_time: values.max_time || null,
       iterations: iterations.value ? Number(iterations.value) : null,
       device: values.device,
-      warm_start: values.warm_start || null,
+      start_from: values.start_from || null,
       accepted: values.accepted,
       then_predict: predict.checked,
     });
@@ -168,7 +168,7 @@ function form(shell: Shell, recommended: Recommendation, runs: readonly RunRow[]
     field("Time", select([...times.map((t) => [t, spoken(t)] as const), ["", "no limit"] as const], values.max_time, (v) => (values.max_time = v))),
     field("Iterations", iterations),
     session.devices.length > 1 && field("Device", select(["auto", ...session.devices].map((d) => [d, d] as const), "auto", (v) => (values.device = v))),
-    runs.length > 0 && field("Begin from", select([["", "random weights"], ...runs.map((r) => [r.id, `weights of ${r.id}`] as const)], values.warm_start, (v) => (values.warm_start = v))),
+    runs.length > 0 && field("Begin from", select([["", "random weights"], ...runs.map((r) => [r.id, `weights of ${r.id}`] as const)], values.start_from, (v) => (values.start_from = v))),
     session.counts.accepted > 0 && field("Accepted predictions", select([["use", "are labels"], ["leave", "are left out"]], "use", (v) => (values.accepted = v))),
     h("label", { class: "inline" }, predict, "Then predict every scan without a label"),
     start,

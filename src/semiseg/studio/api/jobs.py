@@ -25,7 +25,7 @@ class Training(BaseModel):
     max_time: str | float | None = None
     iterations: Annotated[int | None, Field(ge=1)] = None
     device: str = "auto"
-    warm_start: str | None = None
+    start_from: str | None = None
     accepted: Literal["use", "leave"] = "use"
     then_predict: bool = True
     settings: dict[str, Any] = {}

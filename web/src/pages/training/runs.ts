@@ -32,7 +32,7 @@ function line(run: RunRow): HTMLElement {
     h("td", { class: "number" }, run.iterations ?? "–"),
     h("td", { class: "number" }, score(run.dice)),
     h("td", { class: "number" }, run.predicted),
-    h("td", {}, run.warm_start ?? "random weights"),
+    h("td", {}, run.start_from ?? "random weights"),
     h("td", {}, run.finished ? when(run.ended) : "not finished"),
   );
 }
