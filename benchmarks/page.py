@@ -41,7 +41,11 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Whether unlabeled slices help with three labeled patients, on the published split.",
         ("acdc_published", "collapse"),
     ),
-    "demo": ("The demo", "What unlabeled scans gain on the phantoms of `semiseg demo`.", ("demo", "demo_chosen")),
+    "demo": (
+        "The demo",
+        "What unlabeled scans gain on the phantoms of `semiseg demo`.",
+        ("demo", "demo_chosen"),
+    ),
     "many-classes": (
         "Many classes, synthetic",
         "What happens with 13 classes of very different size.",
