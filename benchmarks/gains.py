@@ -34,7 +34,7 @@ DATA = (
         "Left atrium MRI, 3D",
         "左心房 MRI，3D",
         ("scans", "例影像"),
-        ("one CPU thread", "一个 CPU 线程"),
+        ("one CPU thread, busy machine", "一个 CPU 线程，机器繁忙"),
         80,
     ),
     Data(
@@ -42,7 +42,7 @@ DATA = (
         "Hippocampus MRI, 3D",
         "海马体 MRI，3D",
         ("scans", "例影像"),
-        ("one CPU thread", "一个 CPU 线程"),
+        ("one CPU thread, busy machine", "一个 CPU 线程，机器繁忙"),
         160,
     ),
     Data(
@@ -50,7 +50,7 @@ DATA = (
         "Cardiac cine MRI, 2D",
         "心脏电影 MRI，2D",
         ("patients", "位患者"),
-        ("one CPU thread", "一个 CPU 线程"),
+        ("one CPU thread, busy machine", "一个 CPU 线程，机器繁忙"),
         70,
         cases_per_unit=2,
     ),

@@ -52,8 +52,9 @@ def test_check_opens_every_file_once(data: Path) -> None:
 
 
 def test_training_opens_a_scan_to_measure_to_hash_and_to_prepare_it_and_then_to_hash_it(
-    data: Path, tmp_path: Path
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SEMISEG_HOME", str(tmp_path / "home"))  # nothing is measured already
     quick = {"train.iterations": 1, "method.name": "supervised", "plan.patch": (8, 8, 8)}
     config = resolve(flags=SMALL | quick, environment={})
     with opened(data) as first:

@@ -175,7 +175,7 @@ def test_nothing_of_a_label_is_asked_for_unlabeled_samples():
     batches = make(cases=(2, 0), sizes=(1, 2))  # no unlabeled case: the labeled images serve, without labels
     batch = batches(0)
     assert set(numbers(batch.x_u["weak"])) <= {0, 1}
-    assert batch._fields == ("x_l", "y_l", "x_u", "targets", "views_l", "shifts", "pseudo")
+    assert batch._fields == ("x_l", "y_l", "x_u", "targets", "views_l", "shifts", "pseudo", "confidence")
     assert batch.pseudo is None
     assert batch.x_u["weak"].shape[0] == 2
     assert all(item.case.label is None for item in make().unlabeled.items)

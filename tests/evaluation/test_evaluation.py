@@ -332,7 +332,7 @@ def test_values_that_may_be_raw_or_declared_are_told(folders):
         (".png", [0.5, 0.5], "mm"),
         (".tif", None, "px"),
         (".bmp", None, "px"),
-        (".nii.gz", None, "mm"),
+        (".nii.gz", None, "px"),  # its header has a unit, which stays unknown
     ],
 )
 def test_pixels_without_a_spacing_are_no_millimeters(tmp_path, ending, spacing, unit):

@@ -74,7 +74,7 @@ def test_only_trainable_networks_get_a_gradient(name):
 def test_labels_of_unlabeled_images_are_not_in_the_batch(name):
     fields = batches(2, 3)(0)._fields
     # the last is what a network of the run said
-    assert fields == ("x_l", "y_l", "x_u", "targets", "views_l", "shifts", "pseudo")
+    assert fields == ("x_l", "y_l", "x_u", "targets", "views_l", "shifts", "pseudo", "confidence")
     assert set(make(name, 2, 3).views) <= {"weak", "strong", "strong2", SHIFTED}
 
 

@@ -140,7 +140,7 @@ def test_resuming_on_other_data_is_refused(finished, run, tmp_path):
 
 
 def test_resume_clears_half_written_checkpoints(data, run):
-    torn = run.folder / "checkpoints" / ".last.ckpt.abc123.tmp"
+    torn = run.folder / "checkpoints" / ".0123456789abcdef.tmp"
     torn.write_bytes(b"half")
     train(data, run.folder, resume=True)
     assert not torn.exists()

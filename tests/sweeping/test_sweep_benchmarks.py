@@ -33,7 +33,7 @@ def test_the_cells_exist_where_the_data_do(path: Path, shared_data: Path, monkey
 
 
 def test_every_method_is_on_the_hippocampus() -> None:
-    spec = read_spec(REPOSITORY / "benchmarks" / "specs" / "hippocampus.yaml")
+    spec = read_spec(REPOSITORY / "benchmarks" / "specs" / "hippocampus_all_methods.yaml")
     assert sorted(variant.method for variant in spec.methods) == methods.names()
 
 

@@ -211,7 +211,7 @@ def rivals_loop(folder, scores):
 def test_the_best_of_rivals_is_one_and_each_goes_on_from_it(tmp_path):
     loop = rivals_loop(tmp_path, {2: 0.8, 4: 0.3, 6: 0.5, 8: 0.6, 10: 0.9, 12: 0.1})
     seen, labeled = states_by_step(loop), {}
-    loop.label = lambda stage, network: labeled.setdefault(stage.name, copy_of(network))
+    loop.label = lambda stage, networks: labeled.setdefault(stage.name, copy_of(*networks))
     loop.run()
     for name in ("round", "again"):  # nothing better than at 2 so far
         assert equal(loop.method.began[name], seen[2][0])
@@ -226,14 +226,14 @@ def test_labeling_that_is_stopped_is_done_again_from_the_same_weights(tmp_path):
     whole = rivals_loop(tmp_path / "whole", scores)
     whole.run()
 
-    def stop(stage, network):
+    def stop(stage, networks):
         raise Stopped
 
     loop = rivals_loop(tmp_path / "halves", scores)
     loop.label = stop
     assert (loop.run().reason, loop.step) == ("interrupted", 4)
     again, given = rivals_loop(tmp_path / "halves", scores), []
-    again.label = lambda stage, network: given.append(copy_of(network))
+    again.label = lambda stage, networks: given.append(copy_of(*networks))
     again.restore(checkpoint.load(tmp_path / "halves" / "last.ckpt", checkpoint.STATE))
     again.run()
     assert len(given) == 2

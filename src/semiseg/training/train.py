@@ -257,7 +257,9 @@ def _with_folds(dataset: Dataset, config: Config, *, keep: bool) -> Dataset:
     """The dataset with the folds that ``config`` counts; ``keep`` writes new ones into the split file."""
     if not isinstance(config.data.folds, int):
         return dataset
-    return keep_folds(dataset, config.data.folds) if keep else dataset.with_folds(config.data.folds)
+    folded = dataset.with_folds(config.data.folds)
+    split_dataset(folded, config)  # a fold that is not there is refused before anything is written
+    return keep_folds(dataset, config.data.folds) if keep else folded
 
 
 def require_names(config: Config) -> None:
