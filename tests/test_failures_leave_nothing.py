@@ -65,7 +65,7 @@ MOMENTS = [
     (PREDICT, "semiseg.prediction.model.preprocess_image", 0),
     (PREDICT, "semiseg.prediction.members.read_member", 0),
     (EVALUATE, "semiseg.evaluation.evaluate.pair_files", 0),
-    (("init", "scans", "-o", "made"), "semiseg.dataset.adopt.finish.build", 0),
+    (("init", "scans", "-o", "made"), "semiseg.dataset.adopt.finish", 0),
 ]
 
 
