@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from semiseg.dataset.case import PatientRule, rule_from_names
@@ -71,7 +71,7 @@ def fold_count(file: SplitFile | None, ids: CaseIds, wanted: int | None = None) 
             )
         return there
     rule = patient_rule(file, ids)
-    groups = len(_groups(foldable(file, ids), rule))
+    groups = len(by_patient(foldable(file, ids), rule))
     unit = "labeled patients" if rule else "labeled cases"
     if groups < 2:
         raise UsageError(
@@ -79,11 +79,20 @@ def fold_count(file: SplitFile | None, ids: CaseIds, wanted: int | None = None) 
             hint="label one more, or train without --fold",
             code="TOO_FEW_LABELED",
         )
+    return count_of(groups, wanted, FOLDS, unit)
+
+
+def count_of(groups: int, wanted: int | None, usual: int, unit: str) -> int:
+    """The number of folds of so many groups of cases: the wanted one; without one ``usual``, or fewer.
+
+    Raises:
+        UsageError: more folds than groups, or a single one.
+    """
     if wanted is not None and not 2 <= wanted <= groups:
         raise UsageError(
             f"{wanted} folds of {groups} {unit}", hint=f"use 2 to {groups} folds", code="TOO_FEW_LABELED"
         )
-    return min(wanted or FOLDS, groups)
+    return min(wanted or usual, groups)
 
 
 def with_folds(
@@ -164,10 +173,11 @@ def share_of(groups: Sequence[Sequence[str]], share: float) -> list[str]:
 def groups_of(file: SplitFile | None, ids: CaseIds, seed: int) -> list[list[str]]:
     """The cases that may be held out, in an order drawn from the seed, those of a patient together."""
     rule = patient_rule(file, ids)
-    return _groups(seeded_order(foldable(file, ids), seed, rule), rule)
+    return by_patient(seeded_order(foldable(file, ids), seed, rule), rule)
 
 
-def _groups(cases: Sequence[str], rule: PatientRule | None) -> list[list[str]]:
+def by_patient(cases: Iterable[str], rule: PatientRule | None) -> list[list[str]]:
+    """The cases, those of a patient together; a case that the rule does not fit, or without one, is alone."""
     groups: dict[str, list[str]] = {}
     for case in cases:
         groups.setdefault((rule and rule.patient(case)) or case, []).append(case)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from semiseg.dataset.case import PatientRule
 from semiseg.dataset.dataset import Dataset
+from semiseg.dataset.folds import FOLDS, by_patient
 from semiseg.dataset.split_file import Fold, SplitFile
 from semiseg.errors import UsageError
 from semiseg.machine.files import write_json
@@ -23,7 +24,6 @@ from semiseg.settings.config import Config, DataConfig
 
 log = logging.getLogger("semiseg.train")
 
-FOLDS = 5
 FOLDER = "calibration"
 
 Trainer = Callable[[Dataset, Config, Path, Path], Run]
@@ -36,7 +36,7 @@ def folds_of(labeled: Sequence[str], rule: PatientRule | None, most: int = FOLDS
     Raises:
         UsageError: fewer than two patients.
     """
-    patients = list(dict.fromkeys(_patient(case, rule) for case in labeled))
+    patients = by_patient(labeled, rule)
     if len(patients) < 2:
         raise UsageError(
             f"{len(patients)} labeled patient cannot be split into folds",
@@ -44,8 +44,8 @@ def folds_of(labeled: Sequence[str], rule: PatientRule | None, most: int = FOLDS
             code="CALIBRATE",
         )
     count = min(most, len(patients))
-    place = {patient: number % count for number, patient in enumerate(patients)}
-    return [[case for case in labeled if place[_patient(case, rule)] == fold] for fold in range(count)]
+    held = [{case for patient in patients[fold::count] for case in patient} for fold in range(count)]
+    return [[case for case in labeled if case in part] for part in held]
 
 
 def tell_cost(labeled: Sequence[str], rule: PatientRule | None, iterations: object) -> None:
@@ -107,7 +107,3 @@ def _config(config: Config, fold: int) -> Config:
     return config.model_copy(
         update={"data": data, "start": start, "select": "last", "validation": validation}
     )
-
-
-def _patient(case: str, rule: PatientRule | None) -> str:
-    return (rule.patient(case) if rule else None) or case

@@ -20,6 +20,7 @@ from typing import Any
 
 from semiseg import methods
 from semiseg.dataset.dataset import Dataset
+from semiseg.dataset.folds import by_patient, count_of
 from semiseg.dataset.split import Split
 from semiseg.dataset.split_file import Fold, SplitFile
 from semiseg.errors import SemisegError, UsageError, unknown_name
@@ -50,11 +51,7 @@ def fold_count(dataset: Dataset, split: Split, wanted: int | None) -> int:
             hint="label one more, or train without tuning: nothing honest can choose between settings",
             code="TOO_FEW_LABELED",
         )
-    if wanted is not None and not 2 <= wanted <= groups:
-        raise UsageError(
-            f"{wanted} folds of {groups} {unit}", hint=f"use 2 to {groups} folds", code="TOO_FEW_LABELED"
-        )
-    return min(wanted or FOLDS, groups)
+    return count_of(groups, wanted, FOLDS, unit)
 
 
 def folded(dataset: Dataset, split: Split, folds: int) -> Dataset:
@@ -99,10 +96,7 @@ def fold_config(config: Config, fold: int) -> Config:
 def _groups(dataset: Dataset, split: Split) -> Sequence[Sequence[str]]:
     """The labeled cases, those of a patient together, in the order of the list."""
     rule = dataset.splits.patients if dataset.splits else None
-    groups: dict[str, list[str]] = {}
-    for case in split.labeled:
-        groups.setdefault((rule and rule.patient(case.id)) or case.id, []).append(case.id)
-    return list(groups.values())
+    return by_patient((case.id for case in split.labeled), rule)
 
 
 @dataclass(frozen=True)
