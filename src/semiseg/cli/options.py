@@ -68,6 +68,15 @@ Seed = Annotated[
         rich_help_panel=METHOD,
     ),
 ]
+AllowCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-code",
+        metavar="MODULE",
+        show_default=False,
+        help="Allow a model to import its network from this module; may be repeated.",
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace earlier results.", rich_help_panel=OUTPUT)
 ]

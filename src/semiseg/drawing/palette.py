@@ -28,7 +28,12 @@ def of_classes(values: Mapping[str, int], chosen: Mapping[str, str]) -> dict[int
     shown = {
         value: chosen.get(name, color) for (name, value), color in zip(values.items(), usual, strict=True)
     }
-    return {v: (int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16)) for v, c in shown.items()}
+    return {value: rgb_of(color) for value, color in shown.items()}
+
+
+def rgb_of(color: str) -> tuple[int, int, int]:
+    """The red, green and blue of ``#rrggbb``, 0 to 255."""
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
 def colors(count: int) -> list[str]:

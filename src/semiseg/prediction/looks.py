@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.drawing.palette import colors
+from semiseg.drawing.palette import colors, rgb_of
 from semiseg.images.dicom_results import NEUTRAL, Structure
 from semiseg.preparation.plan import Plan
 
@@ -20,8 +20,9 @@ def structures_of(plan: Plan) -> list[Structure]:
     for name, color in zip(names, colors(len(names)), strict=True):
         term = plan.terminology.get(name)
         shade = (term.color if term else None) or plan.colors.get(name, color)
-        rgb = (int(shade[1:3], 16), int(shade[3:5], 16), int(shade[5:7], 16))
-        found.append(Structure(name, rgb, *((term.category, term.type) if term else (NEUTRAL, NEUTRAL))))
+        found.append(
+            Structure(name, rgb_of(shade), *((term.category, term.type) if term else (NEUTRAL, NEUTRAL)))
+        )
     return found
 
 

@@ -39,15 +39,7 @@ def run(
             "--data", metavar="DATASET", show_default=False, help="The run's dataset: for --int8, --half."
         ),
     ] = None,
-    allow_code: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow-code",
-            metavar="MODULE",
-            show_default=False,
-            help="Import this module where the model names a network of it; may be repeated.",
-        ),
-    ] = None,
+    allow_code: options.AllowCode = None,
     config: options.Config = None,
     settings: options.Set = None,
     overwrite: options.Overwrite = False,

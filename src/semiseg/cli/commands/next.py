@@ -45,15 +45,7 @@ def run(
     ] = None,
     seed: options.Seed = None,
     device: options.Device = None,
-    allow_code: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow-code",
-            metavar="MODULE",
-            show_default=False,
-            help="Module that a model may import, as for `semiseg predict`.",
-        ),
-    ] = None,
+    allow_code: options.AllowCode = None,
 ) -> None:
     """Say which unlabeled scans are most worth a label, and why; without a model by what they look like."""
     where = options.device(device)

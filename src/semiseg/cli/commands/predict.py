@@ -114,15 +114,7 @@ def run(
     precision: Annotated[
         str, typer.Option("--precision", metavar="NAME", help="Number format: auto, 32, bf16 or 16.")
     ] = "auto",
-    allow_code: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow-code",
-            metavar="MODULE",
-            show_default=False,
-            help="Allow a model to import its network from this module; may be repeated.",
-        ),
-    ] = None,
+    allow_code: options.AllowCode = None,
     config: options.Config = None,
     settings: options.Set = None,
     device: options.Device = None,
