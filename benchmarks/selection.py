@@ -1,4 +1,4 @@
-"""Best checkpoint on the test cases beside the last weights: `python benchmarks/selection.py DATASET --work W`
+"""Best checkpoint on the test cases beside the last weights: `benchmarks/selection.py DATASET --work W`
 
 The test cases of DATASET become the validation list of a copy made of links, and every method is scored on
 them all along its training. The best of these scores is what many papers report; the last one is what this
