@@ -1,4 +1,4 @@
-"""Write what is generated in docs: pages of methods, tables, commands, error codes, and the navigation.
+"""Write what is generated in docs: pages and diagrams of methods, tables, commands, error codes, navigation.
 
     python docs/generate.py
 
@@ -18,6 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import codes
+import diagrams
+from diagrams import DIAGRAMS
 
 from semiseg import methods
 from semiseg.cli import main
@@ -29,12 +31,15 @@ from semiseg.methods._families import by_family
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = DOCS / "methods"
+DRAWN = DOCS / "assets" / "methods"
+TITLE = "{}: what is shown to which network, and what teaches what"
 
 
 def files() -> dict[Path, str]:
     """Every generated file and what is in it."""
     names = methods.names()
     wrong = {name: problems for name in names if (problems := methods.description(name).problems())}
+    wrong |= {name: ["docs/diagrams.py has no diagram of it"] for name in set(names) - set(DIAGRAMS)}
     if wrong:
         raise SystemExit("\n".join(f"{name}: {problem}" for name in wrong for problem in wrong[name]))
     inside = {
@@ -45,9 +50,16 @@ def files() -> dict[Path, str]:
         ROOT / "mkdocs.yml": "\n".join(navigation()),
     }
     return {
-        **{PAGES / f"{name}.md": _page.markdown(_page.content(name)) for name in names},
+        **{PAGES / f"{name}.md": with_diagram(name) for name in names},
+        **{DRAWN / f"{name}.svg": diagrams.svg(TITLE.format(name), DIAGRAMS[name]) for name in names},
         **{path: between(path, new) for path, new in inside.items()},
     }
+
+
+def with_diagram(name: str) -> str:
+    """A method's page, its diagram after the first sentence."""
+    head, first, rest = _page.markdown(_page.content(name)).split("\n\n", 2)
+    return f"{head}\n\n{first}\n\n![{TITLE.format(name)}](../assets/methods/{name}.svg)\n\n{rest}"
 
 
 def data_sets() -> str:
