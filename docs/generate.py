@@ -1,8 +1,8 @@
-"""Write what is generated in docs: pages and diagrams of methods, tables, commands, error codes, navigation.
+"""Write what is generated in docs: pages and pictures of methods, tables, commands, error codes, navigation.
 
     python docs/generate.py
 
-Sources are the docstrings of the methods, the figures in src/semiseg/methods/*.csv, what the public data sets
+Sources are the docstrings of the methods, docs/diagrams.txt, the figures in src/semiseg/methods/*.csv, what the public data sets
 say of themselves in src/semiseg/dataset/public, the help of the commands and the errors of the package.
 """
 
@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import codes
 import diagrams
-from diagrams import DIAGRAMS
 
 from semiseg import methods
 from semiseg.cli import main
@@ -31,15 +30,13 @@ from semiseg.methods._families import by_family
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = DOCS / "methods"
-DRAWN = DOCS / "assets" / "methods"
-TITLE = "{}: what is shown to which network, and what teaches what"
+PICTURES = DOCS / "assets" / "methods"
 
 
 def files() -> dict[Path, str]:
     """Every generated file and what is in it."""
     names = methods.names()
     wrong = {name: problems for name in names if (problems := methods.description(name).problems())}
-    wrong |= {name: ["docs/diagrams.py has no diagram of it"] for name in set(names) - set(DIAGRAMS)}
     if wrong:
         raise SystemExit("\n".join(f"{name}: {problem}" for name in wrong for problem in wrong[name]))
     inside = {
@@ -49,17 +46,23 @@ def files() -> dict[Path, str]:
         DOCS / "reference" / "commands.md": f"\n{commands()}\n",
         ROOT / "mkdocs.yml": "\n".join(navigation()),
     }
+    drawn = diagrams.drawings()
     return {
-        **{PAGES / f"{name}.md": with_diagram(name) for name in names},
-        **{DRAWN / f"{name}.svg": diagrams.svg(TITLE.format(name), DIAGRAMS[name]) for name in names},
+        **{PAGES / f"{name}.md": page(name) for name in names},
+        **{PICTURES / f"{name}.svg": drawn[name] for name in names},
         **{path: between(path, new) for path, new in inside.items()},
     }
 
 
-def with_diagram(name: str) -> str:
-    """A method's page, its diagram after the first sentence."""
-    head, first, rest = _page.markdown(_page.content(name)).split("\n\n", 2)
-    return f"{head}\n\n{first}\n\n![{TITLE.format(name)}](../assets/methods/{name}.svg)\n\n{rest}"
+def page(name: str) -> str:
+    """The page of a method, with its picture below the first sentence."""
+    title, summary, rest = _page.markdown(_page.content(name)).split("\n\n", 2)
+    return "\n\n".join([title, summary, PICTURE.format(name=name), rest])
+
+
+PICTURE = """![Inputs, networks and losses of {name}](../assets/methods/{name}.svg)
+
+A dashed arrow is a target, a dashed box has no gradient, a dotted arrow is a moving average."""
 
 
 def data_sets() -> str:
@@ -116,7 +119,8 @@ def between(path: Path, new: str) -> str:
 if __name__ == "__main__":
     made = files()
     PAGES.mkdir(exist_ok=True)
-    for path in set(PAGES.glob("*.md")) - set(made):
+    PICTURES.mkdir(exist_ok=True)
+    for path in {*PAGES.glob("*.md"), *PICTURES.glob("*.svg")} - set(made):
         path.unlink()
     for path, text in made.items():
         path.write_text(text, encoding="utf-8")
