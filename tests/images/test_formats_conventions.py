@@ -356,13 +356,16 @@ def test_bits_above_the_stored_ones_are_no_values(tmp_path: Path) -> None:
         ({"ImagerPixelSpacing": [0.2, 0.1]}, (0.1, 0.2)),
         ({"NominalScannedPixelSpacing": [0.2, 0.1]}, (0.1, 0.2)),
         ({"PixelAspectRatio": [2, 1]}, (1, 2)),
+        ({}, (1, 1)),
     ],
 )
 def test_pictures_without_pixel_spacing(tmp_path: Path, tags: dict, spacing: tuple[float, float]) -> None:
     ds = made.base(made.volume((6, 5, 1)), "1.2.3", Modality="CR", **tags)
     ds.PixelData = bytes(60)
     made.save(ds, tmp_path / "a.dcm")
-    assert dicom.read_series(dicom.find_series(tmp_path)[0]).grid.spacing == pytest.approx(spacing)
+    grid = dicom.read_series(dicom.find_series(tmp_path)[0]).grid
+    assert grid.spacing == pytest.approx(spacing)
+    assert grid.unit == ("mm" if tags else "px")
 
 
 def test_slices_with_a_series_of_their_own_are_one_series(tmp_path: Path) -> None:
