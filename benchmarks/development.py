@@ -30,9 +30,9 @@ def development(folder: Path, out: Path, cases: int, *, validation: bool = False
         raise SystemExit(f"--cases {cases}: {dataset.name} has {len(order)} training cases")
     held_out = [annotated.pop(name) for name in order[-cases:]]
     training = [*annotated.values(), *(held_out if validation else ())]
-    _link(out, "Tr", training, dataset.file_ending)
-    _link(out, "Un", dataset.unannotated, dataset.file_ending)
-    _link(out, "Ts", () if validation else held_out, dataset.file_ending)
+    link(out, "Tr", training, dataset.file_ending)
+    link(out, "Un", dataset.unannotated, dataset.file_ending)
+    link(out, "Ts", () if validation else held_out, dataset.file_ending)
     content = json.loads((folder / "dataset.json").read_text(encoding="utf-8-sig"))
     content.pop("dataset", None)  # every file has its place in the folders now
     content |= {
@@ -48,7 +48,8 @@ def development(folder: Path, out: Path, cases: int, *, validation: bool = False
     (out / "splits.json").write_text(json.dumps(lists) + "\n", encoding="utf-8")
 
 
-def _link(out: Path, part: str, cases: Iterable[Case], ending: str) -> None:
+def link(out: Path, part: str, cases: Iterable[Case], ending: str) -> None:
+    """Link the files of the cases into ``imagesPART`` and, where they have a label, ``labelsPART``."""
     for case in cases:
         links = {f"images{part}/{case.id}_{i:04d}{ending}": file for i, file in enumerate(case.images)}
         if isinstance(case, LabeledCase):

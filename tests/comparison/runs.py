@@ -54,6 +54,7 @@ def make_run(
     hd95_max: float | None = None,
     patients: Mapping[str, str] | None = None,
     labeled_cases: Sequence[str] = ("a",),
+    unlabeled_cases: Sequence[str] = ("u",),
     **evaluation: Any,
 ) -> Path:
     """A run folder whose cases have these Dice values; ``scores`` None leaves it unscored."""
@@ -64,7 +65,8 @@ def make_run(
     classes = max((len(row) for row in scores.values()), default=1) if scores else 1
     make_plan(classes=classes + 1).save(folder / "plan.json")
     (folder / "manifest.json").write_text(json.dumps(manifest(labeled or 8, **(told or {}))))
-    split: dict[str, Any] = {"labeled": list(labeled_cases), "unlabeled": [], "val": [], "test": []}
+    split: dict[str, Any] = {"labeled": list(labeled_cases), "unlabeled": list(unlabeled_cases)}
+    split |= {"val": [], "test": []}
     split |= {"patients": dict(patients)} if patients else {}
     (folder / "splits.json").write_text(json.dumps(split))
     log = FileLog(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,11 +113,12 @@ def test_names_are_made_of_as_few_settings_as_tell_all_apart() -> None:
     assert told_apart([one]) == [""]
 
 
-def test_each_number_of_labels_has_a_group_with_the_upper_bound_below(tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [{"labeled": None}, {"labeled": 8, "unlabeled_cases": ()}])
+def test_each_number_of_labels_has_a_group_with_the_upper_bound_below(every: Any, tmp_path: Path) -> None:
     for labeled in (4, 2):
         make_run(tmp_path / f"s{labeled}", DICE, labeled=labeled)
         make_run(tmp_path / f"m{labeled}", DICE, labeled=labeled, method="mean_teacher")
-    make_run(tmp_path / "all", DICE, labeled=None)
+    make_run(tmp_path / "all", DICE, **every)
     found = groups(tmp_path)
     assert [part.budget for part in found] == ["2 labeled", "4 labeled"]
     for part in found:

@@ -125,8 +125,12 @@ def with_all_labels(name: str) -> str:
 
 
 def _is_upper(arm: Arm) -> bool:
+    """Whether a sweep said so, or every training case was labeled, as asked for or because so many were."""
     told = any(run.bound == "upper" for run in arm.runs)
-    return told or (arm.method == BOUNDS and _asked(arm.runs[0]) == (None, None))
+    return told or (
+        arm.method == BOUNDS
+        and (_asked(arm.runs[0]) == (None, None) or not any(run.split.get("unlabeled") for run in arm.runs))
+    )
 
 
 def _bounded(arm: Arm) -> Arm:
