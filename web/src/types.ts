@@ -94,6 +94,8 @@ export interface CaseDetail extends CaseRow {
   uncertainty_url: string | null;
   draft_url: string | null;
   draft_version: number | null;
+  /** The part of the scan that the draft holds; `null`: all of it. */
+  draft_box: string | null;
   versions: Version[];
   runs: string[];
   dice: { run: string; mean: number; classes: Record<string, number> } | null;

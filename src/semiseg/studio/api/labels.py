@@ -18,6 +18,7 @@ from semiseg.errors import DataError, SemisegError, UsageError
 from semiseg.images.grid import Volume
 from semiseg.labeling.accept import read_prediction
 from semiseg.labeling.store import Origin, bad_label
+from semiseg.studio import part
 from semiseg.studio.api.common import Json, TheDesk, User, receive
 from semiseg.studio.desk import Desk
 from semiseg.studio.scans import dice_of, prediction_path
@@ -67,15 +68,19 @@ async def save(
     version: int,
     source: str = "drawn",
     run: str | None = None,
+    box: str = "",
 ) -> Json:
-    """Save what was drawn as the label: the body is a NIfTI file on the scan's grid."""
+    """Save what was drawn as the label: the body is a NIfTI file on the scan's grid, or on a box of it.
+
+    Of a box, the label has elsewhere what ``version`` has.
+    """
     if source not in DRAWN:
         raise UsageError(f"source {source!r}", hint=f"one of {', '.join(DRAWN)}", code="BAD_SOURCE")
     case = await run_in_threadpool(desk.labels.case, name)
     with desk.upload() as path:
         await receive(request.stream(), path, await run_in_threadpool(most_bytes, case))
         origin = Origin(source, user, run=run)
-        return await run_in_threadpool(_save, desk, user, name, path, version, origin)
+        return await run_in_threadpool(_save, desk, user, name, path, version, origin, box)
 
 
 @router.post("/cases/{name}/import")
@@ -132,12 +137,14 @@ def restore(desk: TheDesk, user: User, name: str) -> Json:
 
 
 @router.put("/cases/{name}/draft")
-async def keep_draft(desk: TheDesk, request: Request, user: User, name: str, version: int = 0) -> Json:
+async def keep_draft(
+    desk: TheDesk, request: Request, user: User, name: str, version: int = 0, box: str = ""
+) -> Json:
     """Keep unsaved strokes."""
     case = await run_in_threadpool(desk.labels.case, name)
     with desk.upload() as path:
         await receive(request.stream(), path, await run_in_threadpool(most_bytes, case))
-        return {"saved": await run_in_threadpool(desk.drafts.keep, name, user, path, version)}
+        return {"saved": await run_in_threadpool(desk.drafts.keep, name, user, path, version, box)}
 
 
 @router.delete("/cases/{name}/draft")
@@ -188,9 +195,29 @@ def read_upload(name: str, case: Case, path: Path) -> Volume:
     return from_volume(volume, grid, rows_first=rows_first)
 
 
-def _save(desk: Desk, user: str, name: str, path: Path, version: int, origin: Origin) -> Json:
+def read_box(desk: Desk, name: str, path: Path, version: int, box: str) -> Volume:
+    """The label of a version with the voxels of an uploaded box in the place of its own.
+
+    Raises:
+        DataError: an upload that is not on the box.
+        UsageError: no box of this scan.
+    """
+    grid = case_header(desk.labels.case(name)).grid
+    found = part.parsed(box, grid)
+    shape = tuple(high - low for low, high in found)
+    got = images.read_header(path).grid.shape
+    if got != shape:
+        fix, text = "reload the page", " x ".join(map(str, shape))
+        told = " x ".join(map(str, got))
+        raise bad_label(name, [Problem("SHAPE_MISMATCH", f"{told} voxels", f"{text} as the part", fix, name)])
+    base = desk.labels.file(name, version) if version else None
+    whole = images.read_label(base).array if base is not None else None
+    return Volume(part.pasted(whole, grid, found, images.read_label(path).array), grid)
+
+
+def _save(desk: Desk, user: str, name: str, path: Path, version: int, origin: Origin, box: str = "") -> Json:
     case = desk.labels.case(name)
-    volume = read_upload(name, case, path)
+    volume = read_box(desk, name, path, version, box) if box else read_upload(name, case, path)
     if origin.run is not None:
         run = origin.run if origin.run in desk.places.predicted_runs() else None
         score = _agreement(desk, name, run, volume) if run else None

@@ -41,7 +41,7 @@ export function decisions(desk: Desk, layers: Layers, next: () => Promise<void>)
     async correct() {
       const { pad, detail, run } = desk;
       if (!pad || !detail.prediction_url) return;
-      const { data } = await desk.labelMap(predictionUrl(desk), "the prediction");
+      const { data } = await desk.labelMap(desk.within(predictionUrl(desk)), "the prediction");
       pad.replaceWith(data);
       desk.source = "corrected";
       await layers.set("prediction", false);
@@ -80,6 +80,8 @@ function content(desk: Desk, does: Decisions, open: boolean): (HTMLElement | fal
   return [
     h("div", { class: "row" }, stateChip(detail.state), h("span", { class: "grow" }), h("span", { class: "small muted", role: "status" }, draftWords(desk))),
     locked !== null && h("p", { class: "small" }, locked),
+    !pad && h("p", { class: "small" }, "A coarse preview of a large scan. Put the crosshair where you want to draw and choose a tool."),
+    pad !== null && desk.box !== null && h("p", { class: "small" }, "You draw on a part of the scan, in full resolution. Outside of it the saved label stays as it is."),
     detail.drawing && h("p", { class: "warn small", role: "alert" }, `${detail.drawing.user} is drawing on this case, too.`),
     predicted &&
       h(
