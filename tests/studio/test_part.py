@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
+from tests.studio.conftest import client_of
 
 from semiseg.images.grid import Grid
 from semiseg.studio import part
@@ -93,3 +95,29 @@ def test_a_part_keeps_the_places_of_voxels(spelled: str, monkeypatch: pytest.Mon
     places = np.c_[index, np.ones(len(index))] @ where.affine.T
     original = np.argwhere(np.isin(numbers, found))
     np.testing.assert_allclose(places, np.c_[original, np.ones(len(original))] @ OBLIQUE.T, atol=1e-9)
+
+
+def test_single_slices_are_saved_with_ignore_elsewhere(folder: Path) -> None:
+    file = folder / "dataset.json"
+    content = json.loads(file.read_text())
+    value = len(content["labels"])
+    content["labels"]["ignore"] = value
+    file.write_text(json.dumps(content))
+    desk = Desk(folder)
+    web = client_of(desk)
+    slices = [{"axis": 0, "index": 3, "name": "sagittal", "score": 0.5, "at": [0, 0, 0]}]
+    ranked = [{"id": "un_00", "rank": 1, "score": 1.0, "reason": "test", "slices": slices}]
+    desk.places.ranking.write_text(json.dumps({"strategy": "random", "cases": ranked}))
+    assert web.get("/api/cases/un_00").json()["slices"] == slices
+    affine = nib.load(desk.labels.case("un_00").images[0]).affine
+    body = nib.Nifti1Image(np.ones((12, 13, 14), np.uint8), affine).to_bytes()
+    address = "/api/cases/un_00/label?version=0&planes="
+    assert web.put(address + "0:99", content=body).json()["code"] == "BAD_PLANE"
+    assert web.put(address + "x", content=body).json()["code"] == "BAD_PLANE"
+    saved = web.put(address + "0:3,2:0", content=body)
+    assert saved.json()["version"] == 1, saved.text
+    label = np.asarray(nib.load(folder / "labelsTr" / "un_00.nii.gz").dataobj)
+    assert np.all(label[3] == 1)
+    assert np.all(label[:, :, 0] == 1)
+    assert (label == value).sum() == 11 * 13 * 13
+    desk.close()

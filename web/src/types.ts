@@ -55,6 +55,8 @@ export interface CaseRow {
   volumes_of: string | null;
   rank: number | null;
   reason: string | null;
+  /** Planes of it that are most worth a label, where they were asked for. */
+  slices: { axis: number; index: number; name: string; score: number | null; at: [number, number, number] }[];
   drawing: { user: string; since: string } | null;
   draft: boolean;
   note: string | null;

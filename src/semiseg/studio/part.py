@@ -18,9 +18,9 @@ from semiseg.images.grid import Grid
 
 BIG_VOXELS = 32 * 2**20
 """Larger scans are shown as a preview first."""
-PREVIEW_VOXELS = 16 * 2**20
-"""Of a preview, at most."""
-BOX_VOXELS = 8 * 2**20
+PREVIEW_VOXELS = 4 * 2**20
+"""Of a preview, at most: so many are turned fast enough without a graphics card."""
+BOX_VOXELS = 4 * 2**20
 """Of a box that is drawn on, at most."""
 PREVIEW = "preview"
 

@@ -111,6 +111,7 @@ async function open(desk: Desk, { bars, side, stage, place }: Places): Promise<(
   where(desk, place);
   const beat = mark(desk);
   const listening = new AbortController();
+  for (const used of ["pointermove", "wheel", "keydown"]) addEventListener(used, () => desk.active(), { signal: listening.signal, passive: true });
   drop(desk, stage, listening.signal);
   const leaving = () => void desk.drafts?.flush();
   addEventListener("pagehide", leaving, { signal: listening.signal });

@@ -15,8 +15,8 @@ from semiseg.prediction.record import unlike_in
 from semiseg.studio.api.common import Json, TheDesk, User, missing
 from semiseg.studio.desk import Desk
 from semiseg.studio.index import SORTS, STATES, selected, structures
-from semiseg.studio.scans import agreement, prediction_path, sampled
 from semiseg.studio.part import is_big
+from semiseg.studio.scans import agreement, prediction_path, sampled
 from semiseg.studio.thumbnails import class_colors, thumbnail
 
 router = APIRouter(prefix="/api")

@@ -1,4 +1,4 @@
-"""Scans, labels, predictions and maps as NIfTI files; of a large scan a preview (``size=preview``) or a box."""
+"""Scans, labels, predictions and maps as NIfTI; of a large scan a preview (``size=preview``) or a box."""
 
 from __future__ import annotations
 

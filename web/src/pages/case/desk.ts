@@ -28,12 +28,17 @@ export class Desk {
   /** Whose prediction is shown. */
   run: string | null;
   changed = false;
+  /** Only the proposed slices are labeled: saved with `ignore` elsewhere. */
+  slicesOnly = false;
   draft: "saved" | "unsaved" | "away" | null = null;
   layout: Layout = "planes";
   /** The voxels of a large scan that are drawn on, `x0,x1,y0,y1,z0,z1`; `null`: all of them. */
   box: string | null;
   /** The file of the grid that is drawn on; `null` as long as only the preview is there. */
   private image: ArrayBuffer | null = null;
+  /** Seconds that somebody has worked here since the last save; a pause counts up to half a minute. */
+  private worked = 0;
+  private last = performance.now();
   private readonly leaving = new AbortController();
   private readonly watchers: (() => void)[] = [];
 
@@ -53,6 +58,24 @@ export class Desk {
     const drawn = ignore === null ? labels : [...labels, { name: "ignore", value: ignore, color: "#9a9a9a" }];
     this.classes = drawn.slice(0, 254).map((c, i) => ({ ...c, number: i + 1, visible: true }));
     this.settings = { tool: "move", value: 1, size: 3, ball: false, protect: true, low: 0, high: 0 };
+  }
+
+  /** The mouse or a key was used. */
+  active(): void {
+    const now = performance.now();
+    this.worked += Math.min(30, (now - this.last) / 1000);
+    this.last = now;
+  }
+
+  get seconds(): number {
+    return Math.round(this.worked);
+  }
+
+  saved(version: number): void {
+    this.version = version;
+    this.changed = false;
+    this.draft = null;
+    this.worked = 0;
   }
 
   /** Calls `draw` now and whenever something changed. */

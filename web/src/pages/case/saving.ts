@@ -26,7 +26,7 @@ export async function save(desk: Desk): Promise<boolean> {
 
 async function put(desk: Desk, body: Blob, version: number): Promise<boolean> {
   const run = desk.source === "corrected" ? desk.run : null;
-  const path = query(casePath(desk.detail.id, "/label"), { version: String(version), source: desk.source, run, box: desk.box });
+  const path = query(casePath(desk.detail.id, "/label"), { version: String(version), source: desk.source, run, box: desk.box, seconds: desk.seconds, planes: desk.slicesOnly ? desk.detail.slices.map((s) => `${s.axis}:${s.index}`).join(",") : null });
   let answer: Saved;
   try {
     const sent = await request(path, { method: "PUT", body, headers: { "Content-Type": "application/octet-stream" } });
@@ -35,9 +35,7 @@ async function put(desk: Desk, body: Blob, version: number): Promise<boolean> {
     if (error instanceof ApiError && error.code === "OUTDATED_VERSION") return outdated(desk, body, error);
     throw error;
   }
-  desk.version = answer.version;
-  desk.changed = false;
-  desk.draft = null;
+  desk.saved(answer.version);
   tell([`Saved as version ${answer.version}.`, ...answer.warnings].join(" "));
   await desk.reload();
   return true;
