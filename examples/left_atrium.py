@@ -1,4 +1,4 @@
-"""Tutorial 2 as a script: what unlabeled scans gain on the left atrium. `python examples/left_atrium.py DATASET`.
+"""Tutorial 2 as a script: what unlabeled scans gain. `python examples/left_atrium.py DATASET`.
 
 It trains supervised and with unlabeled scans, scores both on the test scans and compares them. A training
 that was stopped is resumed; one that is finished is not repeated.
