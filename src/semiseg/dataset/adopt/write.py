@@ -25,7 +25,7 @@ from semiseg.dataset.case import rule_from_names
 from semiseg.dataset.check.case import Voxels
 from semiseg.dataset.files import PHOTO_ENDINGS
 from semiseg.images import ending_of, picture, write
-from semiseg.images.grid import Grid
+from semiseg.images.grid import Grid, Volume
 from semiseg.machine.files import printable
 
 _KEPT = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
@@ -189,7 +189,7 @@ def _make(file: Target, root: Path, colors: bool, link: bool) -> bool:
         return link
     volume = load(file.source, label=file.is_label)
     array = (
-        _label_array(volume.array, file.source)
+        _label_array(volume, file.source)
         if file.is_label
         else _image_array(volume.array, volume.grid.shape, file, colors)
     )
@@ -217,9 +217,10 @@ def _can_copy(file: Target, colors: bool) -> bool:
     return look(source).channels == (3 if colors and not file.is_label else 1)
 
 
-def _label_array(array: Voxels, source: Source) -> Voxels:
+def _label_array(volume: Volume, source: Source) -> Voxels:
     if source.recode is not None:
-        return source.recode(array)
+        return source.recode(volume)
+    array = volume.array
     gray = single_channel(array)
     whole = np.rint(array if gray is None else gray).astype(np.int64)
     return whole.astype(
