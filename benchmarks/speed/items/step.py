@@ -132,7 +132,7 @@ def our_session(setting: Setting, dim: str, method: str, settings: Sequence[str]
     """A run of the protocol, put together as `semiseg train` does."""
     from semiseg.preparation.prepare import prepare
     from semiseg.settings.resolve import resolve
-    from semiseg.training.train import resolved
+    from semiseg.training.single import resolved
 
     three = dim == "3d"
     root = scans.folder(setting, scans.LEFT_ATRIUM if three else scans.ACDC)
