@@ -12,7 +12,7 @@ from tests.factories import make_dataset
 import semiseg
 from semiseg.dataset.dataset import Dataset
 from semiseg.errors import SemisegError
-from semiseg.prediction.calibration import FILE, Calibration
+from semiseg.prediction.doubt import FILE, Calibration
 from semiseg.runs.events import Started
 from semiseg.runs.run import Run
 from semiseg.training.start_from import require_unseen

@@ -19,8 +19,8 @@ from semiseg.core import Batch, Clock, Method
 from semiseg.machine.processes import launch, repeatable
 from semiseg.training.compiled import StepMarks
 from semiseg.training.loop import Loop
-from semiseg.training.precision import Precision
 from semiseg.training.session import Session
+from semiseg.training.update import Precision
 
 PLAIN = {"supervised": training.Supervised, "mean_teacher": training.MeanTeacher, "ua_mt": training.UAMT}
 LIMITS = {"32": (1e-5, 1e-4), "bf16": (0.01, 0.5)}

@@ -15,7 +15,7 @@ from semiseg import methods
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.public.departures import departures
 from semiseg.dataset.split import Split
-from semiseg.drawing.bar import notebook_bar
+from semiseg.drawing.notebook import notebook_bar
 from semiseg.errors import DataError, UsageError
 from semiseg.machine.hardware import cores, select_device
 from semiseg.preparation.plan import Plan

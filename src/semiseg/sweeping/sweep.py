@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.sweeping.board import SweepProgress
 from semiseg.sweeping.executors import make_executor
+from semiseg.sweeping.progress import SweepProgress
 from semiseg.sweeping.run import Outcome, plan_sweep, run_sweep
 from semiseg.sweeping.spec import Spec, as_spec, read_spec
 

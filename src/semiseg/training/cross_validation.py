@@ -22,13 +22,12 @@ from semiseg.dataset.split_file import Fold, SplitFile
 from semiseg.dataset.write_split import keep_folds
 from semiseg.errors import Interrupted, UsageError
 from semiseg.evaluation.results import Evaluation
-from semiseg.evaluation.stored import joined, read_evaluation
-from semiseg.evaluation.tables import write
+from semiseg.evaluation.tables import joined, read_evaluation, write
 from semiseg.machine.files import contents, held, write_json
 from semiseg.machine.hardware import cores
 from semiseg.machine.stopping import StopRequest
 from semiseg.networks.registry import require
-from semiseg.prediction.calibration import FEWEST, FILE, Calibration, Known
+from semiseg.prediction.doubt import FEWEST, FILE, Calibration, Known
 from semiseg.prediction.members import ENSEMBLE
 from semiseg.preparation.plan import NetworkPlan, Plan
 from semiseg.preparation.prepare import split_dataset, with_fold_count

@@ -19,9 +19,8 @@ from semiseg.runs.folder import run_name
 from semiseg.settings.config import Config
 from semiseg.settings.flags import Settings, configured
 from semiseg.tuning.outline import Outline, fold_config, outline
-from semiseg.tuning.record import TrialRecord
 from semiseg.tuning.study import JOURNAL, Study, require_optuna
-from semiseg.tuning.trial import Bench, TrialJob
+from semiseg.tuning.trial import Bench, TrialJob, TrialRecord
 from semiseg.tuning.trial_workers import work
 from semiseg.tuning.verdict import Tuned, judge
 from semiseg.tuning.write import in_a_line, plan_words

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from semiseg.errors import unknown_name
-from semiseg.sweeping.executors.base import Executor, WorkerEnd
-from semiseg.sweeping.executors.process import CellJob
+from semiseg.sweeping.executors.process import CellJob, Executor, WorkerEnd
 
 __all__ = ["CellJob", "Executor", "WorkerEnd", "make_executor"]
 

@@ -8,8 +8,7 @@ from collections import deque
 
 from semiseg.errors import Interrupted, UsageError
 from semiseg.machine.hardware import cores, free_memory_gb
-from semiseg.sweeping.executors.base import WorkerEnd
-from semiseg.sweeping.executors.process import CellJob, Worker
+from semiseg.sweeping.executors.process import CellJob, Worker, WorkerEnd
 from semiseg.sweeping.worker import work
 
 CORES, GB = 4, 4.0
