@@ -36,7 +36,7 @@ from semiseg.runs.folder import RunFolder, cross_validation_name
 from semiseg.runs.run import Run
 from semiseg.runs.score import Score, of_evaluation
 from semiseg.settings.config import Config, DataConfig, PlanConfig
-from semiseg.settings.flags import Settings, configured
+from semiseg.settings.flags import Settings, of_keywords
 from semiseg.settings.resolve import with_network
 from semiseg.training.single import Where, train_once
 
@@ -128,19 +128,7 @@ def cross_validate(
         DataError: a dataset that cannot be used as it is.
         DeviceError: no such device, or out of its memory.
     """
-    config = configured(
-        config,
-        recipe=recipe,
-        settings=settings,
-        method=method,
-        network=network,
-        labeled=labeled,
-        labeled_patients=labeled_patients,
-        seed=seed,
-        iterations=iterations,
-        max_time=max_time,
-        start_from=None if start_from is None else str(start_from),
-    )
+    config = of_keywords(locals())
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     config = with_network(config, Plan.load(Path(plan)).network.name if plan else NetworkPlan().name)
     require(config.network.name)

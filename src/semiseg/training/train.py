@@ -16,7 +16,7 @@ from semiseg.runs.console import at_a_prompt
 from semiseg.runs.events import Listener
 from semiseg.runs.run import Run
 from semiseg.settings.config import Config
-from semiseg.settings.flags import Settings, configured
+from semiseg.settings.flags import Settings, of_keywords
 from semiseg.training.cross_validation import calibrate as calibrate_run
 from semiseg.training.cross_validation import tell_cost
 from semiseg.training.single import Where, train_once
@@ -105,20 +105,7 @@ def train(
         DataError: a dataset that cannot be used as it is.
         DeviceError: no such device, or out of its memory.
     """
-    config = configured(
-        config,
-        recipe=recipe,
-        settings=settings,
-        method=method,
-        network=network,
-        labeled=labeled,
-        labeled_patients=labeled_patients,
-        fold=fold,
-        seed=seed,
-        iterations=iterations,
-        max_time=max_time,
-        start_from=None if start_from is None else str(start_from),
-    )
+    config = of_keywords(locals())
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     listeners = at_a_prompt() if listeners is None else listeners
     where = Where(device, devices, cores() if workers is None else workers, tuple(listeners))

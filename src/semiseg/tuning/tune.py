@@ -17,7 +17,7 @@ from semiseg.machine.hardware import cores
 from semiseg.preparation.prepare import prepare
 from semiseg.runs.folder import run_name
 from semiseg.settings.config import Config
-from semiseg.settings.flags import Settings, configured
+from semiseg.settings.flags import Settings, of_keywords
 from semiseg.tuning.outline import Outline, fold_config, outline
 from semiseg.tuning.study import JOURNAL, Study, require_optuna
 from semiseg.tuning.trial import Bench, TrialJob, TrialRecord
@@ -117,16 +117,7 @@ def tune(
         UsageError: Optuna is missing, the folder is not free, or it was begun on other terms.
         SemisegError: the start itself cannot be trained.
     """
-    config = configured(
-        config,
-        recipe=recipe,
-        settings=settings,
-        method=method,
-        labeled=labeled,
-        labeled_patients=labeled_patients,
-        fold=fold,
-        seed=seed,
-    )
+    config = of_keywords(locals(), iterations=None)  # those are of a trial
     require_optuna()
     planned = outline(
         dataset if isinstance(dataset, Dataset) else Dataset.open(dataset),
