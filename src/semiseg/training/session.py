@@ -19,7 +19,6 @@ from semiseg import methods
 from semiseg.batches import augment
 from semiseg.batches.batches import Batches
 from semiseg.batches.prefetch import Prefetch
-from semiseg.batches.resident import blank, make_resident, with_label
 from semiseg.core import Batch, Clock, Method, Stage
 from semiseg.errors import DeviceError, Interrupted, UsageError, on_one_line
 from semiseg.inference.predictor import require_settings_fit
@@ -28,6 +27,7 @@ from semiseg.machine.files import remove_leftovers
 from semiseg.machine.hardware import forget_peak_memory, native_precision, peak_memory
 from semiseg.networks import checkpoint
 from semiseg.preparation.prepare import Prepared
+from semiseg.preparation.resident import blank, make_resident, with_label
 from semiseg.preparation.store import StoredLabeledCase
 from semiseg.runs.events import Ended, Listener, Notice
 from semiseg.runs.folder import RunFolder, identity
