@@ -1,7 +1,7 @@
 """Making and filling the folder of a run.
 
 What a run is called: ``METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``, where a fold of a cross-validation is
-``0of5``. Needs no torch.
+``0of5``.
 """
 
 from __future__ import annotations
