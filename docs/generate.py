@@ -1,8 +1,8 @@
-"""Write what is generated in docs: pages of methods, tables, commands, error codes, and the navigation.
+"""Write what is generated in docs: pages and pictures of methods, tables, commands, error codes, navigation.
 
     python docs/generate.py
 
-Sources are the docstrings of the methods, the figures in src/semiseg/methods/*.csv, what the public data sets
+Sources are the docstrings of the methods, docs/diagrams.txt, the figures in src/semiseg/methods/*.csv, what the public data sets
 say of themselves in src/semiseg/dataset/public, the help of the commands and the errors of the package.
 """
 
@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import codes
+import diagrams
 
 from semiseg import methods
 from semiseg.cli import main
@@ -29,6 +30,7 @@ from semiseg.methods._families import by_family
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = DOCS / "methods"
+PICTURES = DOCS / "assets" / "methods"
 
 
 def files() -> dict[Path, str]:
@@ -44,10 +46,23 @@ def files() -> dict[Path, str]:
         DOCS / "reference" / "commands.md": f"\n{commands()}\n",
         ROOT / "mkdocs.yml": "\n".join(navigation()),
     }
+    drawn = diagrams.drawings()
     return {
-        **{PAGES / f"{name}.md": _page.markdown(_page.content(name)) for name in names},
+        **{PAGES / f"{name}.md": page(name) for name in names},
+        **{PICTURES / f"{name}.svg": drawn[name] for name in names},
         **{path: between(path, new) for path, new in inside.items()},
     }
+
+
+def page(name: str) -> str:
+    """The page of a method, with its picture below the first sentence."""
+    title, summary, rest = _page.markdown(_page.content(name)).split("\n\n", 2)
+    return "\n\n".join([title, summary, PICTURE.format(name=name), rest])
+
+
+PICTURE = """![Inputs, networks and losses of {name}](../assets/methods/{name}.svg)
+
+A dashed arrow is a target, a dashed box has no gradient, a dotted arrow is a moving average."""
 
 
 def data_sets() -> str:
@@ -104,7 +119,8 @@ def between(path: Path, new: str) -> str:
 if __name__ == "__main__":
     made = files()
     PAGES.mkdir(exist_ok=True)
-    for path in set(PAGES.glob("*.md")) - set(made):
+    PICTURES.mkdir(exist_ok=True)
+    for path in {*PAGES.glob("*.md"), *PICTURES.glob("*.svg")} - set(made):
         path.unlink()
     for path, text in made.items():
         path.write_text(text, encoding="utf-8")

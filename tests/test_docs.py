@@ -210,6 +210,19 @@ def test_actions_are_pinned_and_may_only_read() -> None:
         assert [use for use in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", use)] == [], path.name
 
 
+def test_the_image_gets_everything_that_the_wheel_is_built_from() -> None:
+    import tomllib
+
+    docker = (ROOT / "Dockerfile").read_text("utf-8")
+    copied = {word for line in re.findall(r"(?m)^COPY (.+) \S+$", docker) for word in line.split()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    fragments = project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["fragments"]
+    needed = {"pyproject.toml", "src", *project["project"]["license-files"], *(f["path"] for f in fragments)}
+    hook = (ROOT / "hatch_build.py").read_text("utf-8")
+    needed |= {"hatch_build.py", *re.findall(r'self\.root\) / "(\w+)"', hook)}
+    assert needed == copied
+
+
 def _nested(entry: dict[str, Any]) -> Iterator[str]:
     for value in entry.values():
         if isinstance(value, str):

@@ -15,6 +15,7 @@ import pytest
 from semiseg import methods
 from semiseg.cli import main
 from tests.conftest import REPOSITORY
+from tests.factories import make_dataset
 
 EXAMPLES = REPOSITORY / "examples"
 FEW = {
@@ -134,3 +135,26 @@ def test_tutorial_5_shows_its_file_which_has_the_form_and_trains(
     semiseg(["init", "SCANS", "-o", "MyDataset"])
     trained = ["train", "MyDataset", "--method", name, "--iterations", "10", "--run", "RUN2"]
     assert re.search(r"agreement [0-9.e-]+", semiseg(trained))
+
+
+def test_tutorial_2_trains_twice_and_compares(here: Path) -> None:
+    make_dataset(here, labeled=6, unlabeled=0, test=6, shape=(18, 18, 18))
+    printed = script(
+        "left_atrium.py", "Dataset001_Tiny", "--labeled", "2", "--iterations", "2", "--as-planned"
+    )
+    assert re.search(r"supervised: mean Dice 0\.\d+, HD95 .*\nfixmatch: mean Dice 0\.\d+", printed)
+    assert re.search(r"difference [+-]0\.\d+, p [01]\.\d+", printed)
+    assert (here / "comparison" / "report.html").is_file()
+    page = (REPOSITORY / "docs" / "tutorials" / "left-atrium.md").read_text("utf-8")
+    for command in re.findall(r"^ *semiseg (\w+)", page, re.MULTILINE):
+        assert semiseg([command, "--help"])
+
+
+def test_tutorial_4_sweeps_and_compares(here: Path) -> None:
+    make_dataset(here, labeled=4, unlabeled=2, test=6, shape=(18, 18, 18), name="PhantomsForPaper")
+    printed = script("paper.py", "--iterations", "2")
+    names = re.findall(r"^(.+): mean Dice \d\.\d+ over 1 runs", printed, re.MULTILINE)
+    assert sorted(names) == ["fixmatch", "mean_teacher", "supervised", "supervised, all labels"]
+    assert (here / "comparison" / "report.html").is_file()
+    page = (REPOSITORY / "docs" / "tutorials" / "paper.md").read_text("utf-8")
+    assert (EXAMPLES / "paper.yaml").read_text("utf-8").split("\n", 2)[2].strip() in page

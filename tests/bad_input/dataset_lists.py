@@ -143,6 +143,24 @@ DESCRIPTIONS = [
         ["[0, 2]"],
     ),
     Broken(
+        "class twice",
+        lambda f: (f / "dataset.json").write_text('{"labels": {"a": 1, "a": 2}}'),
+        "DATASET_JSON",
+        ["'a'", "twice"],
+    ),
+    Broken(
+        "background elsewhere",
+        lambda f: describe(f, labels={"a": 0, "Background": 1, "b": 2}),
+        "DATASET_JSON",
+        ["Background = 1", "rename it"],
+    ),
+    Broken(
+        "ids with endings",
+        lambda f: split(f, '{"order": ["case_00.nii.gz"]}'),
+        "UNKNOWN_CASE",
+        ["case_00.nii.gz", "without channel and ending"],
+    ),
+    Broken(
         "label value twice",
         lambda f: describe(f, labels={"background": 0, "a": 1, "b": 1}),
         "DATASET_JSON",

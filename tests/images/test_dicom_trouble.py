@@ -72,6 +72,22 @@ def test_a_copied_file_counts_once(tmp_path: Path) -> None:
     assert dicom.read_series(dicom.find_series(tmp_path / "s")[0]).array.shape == (6, 5, 7)
 
 
+def test_slices_that_share_one_instance_uid_are_all_there(tmp_path: Path) -> None:
+    array = made.volume()
+    made.write_series(tmp_path, array, SOPInstanceUID="1.2.3")
+    assert np.array_equal(dicom.read_series(dicom.find_series(tmp_path)[0]).array, array)
+
+
+@pytest.mark.parametrize("frames", [5, 9])
+def test_frames_that_are_not_those_described(tmp_path: Path, frames: int) -> None:
+    made.write_enhanced(tmp_path / "a.dcm", made.volume(), list(range(7)))
+    header = dcmread(tmp_path / "a.dcm")
+    header.NumberOfFrames = frames
+    header.save_as(tmp_path / "a.dcm")
+    with pytest.raises(DataError, match=f"7 frames and says it has {frames}|claims|cut off"):
+        dicom.find_series(tmp_path)
+
+
 def test_duplicate_slice(tmp_path: Path) -> None:
     files = made.write_series(tmp_path, made.volume())
     double = dcmread(files[3])
@@ -105,6 +121,10 @@ def test_missing_slice_error_says_how_many_and_where(tmp_path: Path) -> None:
         ({k: {"PixelSpacing": [0, 1]} for k in range(7)}, "BAD_SPACING"),
         ({2: {"RescaleSlope": 0}}, "BAD_RESCALE"),
         ({k: {"BitsAllocated": 64} for k in range(7)}, "BAD_DTYPE"),
+        ({k: {"PixelSpacing": None} for k in range(7)}, "BAD_SPACING"),
+        ({k: {"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]} for k in range(7)}, "NOT_3D"),
+        ({2: {"FloatPixelData": bytes(120)}}, "BAD_DTYPE"),
+        ({2: {"PixelData": bytes(120)}}, "ABSURD_HEADER"),
     ],
 )
 def test_headers_that_do_not_add_up(tmp_path: Path, change: dict[int, dict], code: str) -> None:

@@ -59,6 +59,18 @@ def save_nifti(path: Path, array: np.ndarray = STACK, **header: object) -> None:
     path.write_bytes(head.binaryblock + bytes(4) + array.tobytes(order="F"))
 
 
+RGBA = np.stack([STACK, STACK, STACK + 9, STACK * 0], -1).astype(np.uint8)
+
+
+def save_rgba(path: Path, alpha: int) -> None:
+    array = RGBA | np.array([0, 0, 0, alpha], np.uint8)
+    if path.suffix == ".nii":
+        kind = np.dtype([(name, "u1") for name in "RGBA"])
+        save_nifti(path, np.ascontiguousarray(array).view(kind)[..., 0])
+    else:
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array, isVector=True), str(path))
+
+
 def _with_second_view(path: Path) -> None:
     views = [Image.new("RGB", (8, 16), (value,) * 3) for value in (128, 60)]
     views[0].save(path, format="MPO", save_all=True, append_images=views[1:])
@@ -75,6 +87,10 @@ SEEN: list[tuple[str, Write, np.ndarray, tuple[float, ...]]] = [
     ("phone.jpg", _with_second_view, np.full((16, 8, 3), 128), (1, 1)),
     ("a.webp", lambda p: Image.fromarray(COLOR).save(p, lossless=True), COLOR, (1, 1)),
     ("white is 0.tif", lambda p: tifffile.imwrite(p, GRAY, photometric="miniswhite"), 255 - GRAY, (1, 1)),
+    ("a.gif", lambda p: palette().save(p), COLOR, (1, 1)),
+    ("a.pgm", lambda p: Image.fromarray(GRAY).save(p), GRAY, (1, 1)),
+    ("a.ppm", lambda p: Image.fromarray(COLOR).save(p), COLOR, (1, 1)),
+    ("opaque.nii", lambda p: save_rgba(p, 255), RGBA[..., :3], (1, 1, 2)),
     ("fax.tif", lambda p: Image.fromarray(GRAY > 5).save(p, compression="group4"), GRAY > 5, (1, 1)),
     (
         "separate.tif",
@@ -140,6 +156,10 @@ REFUSED: list[tuple[str, Write, str, str]] = [
     ("alpha.tif", _transparent, "TRANSPARENT", "12 of 12 pixels"),
     ("clear color.png", lambda p: palette().save(p, transparency=3), "TRANSPARENT", "1 of 12"),
     ("clear gray.png", lambda p: Image.fromarray(GRAY).save(p, transparency=3), "TRANSPARENT", "1 of 12"),
+    ("alpha.nii", lambda p: save_rgba(p, 7), "TRANSPARENT", "60 of 60"),
+    ("alpha.mha", lambda p: save_rgba(p, 7), "TRANSPARENT", "60 of 60"),
+    ("curve.tif", lambda p: tifffile.imwrite(p, GRAY, imagej=True, metadata={"cf": 21}), "BAD_RESCALE", "21"),
+    ("ends.nrrd", lambda p: p.write_bytes(nrrd("encoding: raw\naxis maxs: 3 4 9")), "BAD_SPACING", "how far"),
     ("print.tif", lambda p: Image.new("CMYK", (4, 3)).save(p), "BAD_DTYPE", "SEPARATED"),
     (
         "time.tif",
@@ -292,6 +312,19 @@ def test_both_forms_of_a_scan_come_back(tmp_path: Path) -> None:
     assert volume.meta["form_gap_mm"] > 50
 
 
+def test_a_straight_line_of_imagej_gives_the_values_that_it_shows(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", GRAY, imagej=True, metadata={"cf": 0, "c0": -1024.0, "c1": 2.0})
+    assert np.array_equal(images.read(tmp_path / "a.tif").array, GRAY * 2.0 - 1024)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("a.nrrd", b""), ("a.mha", b""), ("b.mha", b"ElementSize = 1 1 1\n")]
+)
+def test_only_what_a_file_says_is_a_size_in_mm(tmp_path: Path, name: str, said: bytes) -> None:
+    (tmp_path / name).write_bytes(nrrd("encoding: raw") if name == "a.nrrd" else mha(said.decode()))
+    assert images.read(tmp_path / name).grid.unit == ("mm" if said else "px")
+
+
 def test_one_frame_of_a_4d_file_is_read_to_the_checksum(tmp_path: Path) -> None:
     both = np.stack([STACK, STACK + 100], -1)
     path = tmp_path / "a.nii.gz"
@@ -356,13 +389,16 @@ def test_bits_above_the_stored_ones_are_no_values(tmp_path: Path) -> None:
         ({"ImagerPixelSpacing": [0.2, 0.1]}, (0.1, 0.2)),
         ({"NominalScannedPixelSpacing": [0.2, 0.1]}, (0.1, 0.2)),
         ({"PixelAspectRatio": [2, 1]}, (1, 2)),
+        ({}, (1, 1)),
     ],
 )
 def test_pictures_without_pixel_spacing(tmp_path: Path, tags: dict, spacing: tuple[float, float]) -> None:
     ds = made.base(made.volume((6, 5, 1)), "1.2.3", Modality="CR", **tags)
     ds.PixelData = bytes(60)
     made.save(ds, tmp_path / "a.dcm")
-    assert dicom.read_series(dicom.find_series(tmp_path)[0]).grid.spacing == pytest.approx(spacing)
+    grid = dicom.read_series(dicom.find_series(tmp_path)[0]).grid
+    assert grid.spacing == pytest.approx(spacing)
+    assert grid.unit == ("mm" if tags else "px")
 
 
 def test_slices_with_a_series_of_their_own_are_one_series(tmp_path: Path) -> None:

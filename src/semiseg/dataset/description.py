@@ -290,6 +290,12 @@ def _check_values(values: Mapping[str, int], report: Report) -> bool:
         faults.append(
             _fault(f"no class with value 0 in {dict(values)}", '"background": 0', "add the background")
         )
+    elif other := [name for name, value in values.items() if value and name.lower() == "background"]:
+        got = f"{other[0]} = {values[other[0]]}"
+        fix = (
+            "give it 0, with a label_map for the values in the files; where no class is background, rename it"
+        )
+        faults.append(_fault(got, "background = 0, the class that is not segmented", fix))
     elif sorted(shared) != list(range(len(shared))):
         faults.append(
             _fault(

@@ -14,9 +14,9 @@ from typing import Any
 from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.description import Description
 from semiseg.dataset.problem import Problem, Severity
-from semiseg.images import ending_of
+from semiseg.images import ending_of, picture
 
-PHOTO_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+PHOTO_ENDINGS = (*picture.ENDINGS, ".tif", ".tiff")
 """Endings whose files may hold three color channels at once."""
 _COMPANIONS = (".json", ".raw", ".zraw", ".img")
 """Sidecars and the voxel halves of header files: neither cases nor strangers."""

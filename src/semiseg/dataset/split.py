@@ -161,6 +161,8 @@ def _draft(
         draft.others = [case for case in draft.others if file.patients.patient(case) not in kept]
     _choose(draft, budget, annotated, file.patients)
     check_known(draft, {*training, *test})
+    if any(problem.code == "UNKNOWN_CASE" for problem in draft.problems):  # then no label is missing
+        draft.problems = [problem for problem in draft.problems if problem.code != "NO_LABELED"]
     check_disjoint(draft)
     check_labels(draft, annotated)
     if file.patients is not None:
@@ -276,7 +278,9 @@ def check_known(draft: Draft, known: set[str]) -> None:
         strangers = [case for case in cases if case not in known]
         if strangers:
             got = f"{some(strangers)} in the list {name}"
-            draft.report("UNKNOWN_CASE", got, "ids of cases whose images are in the folder")
+            wanted = "ids of cases whose images are in the folder"
+            fix = f"write them as in {min(known)}, without channel and ending" if known else "add the images"
+            draft.report("UNKNOWN_CASE", got, wanted, fix)
 
 
 def check_disjoint(draft: Draft) -> None:

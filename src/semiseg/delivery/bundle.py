@@ -19,6 +19,7 @@ import torch
 from semiseg.delivery.graph import program
 from semiseg.delivery.source import Source
 from semiseg.errors import UsageError
+from semiseg.images import picture
 from semiseg.machine.files import write_json, write_text
 from semiseg.prediction.members import Member
 from semiseg.prediction.model import Model
@@ -29,7 +30,7 @@ SCHEMA = (
 )
 """What ``monai.bundle verify_metadata`` compares with; it is fetched by MONAI, never here."""
 
-PICTURES = (".png", ".bmp", ".jpg", ".jpeg", ".webp")
+PICTURES = picture.ENDINGS
 LABELS = [["L", "R"], ["P", "A"], ["I", "S"]]
 
 

@@ -59,7 +59,7 @@ def load(paths: Sequence[Path], channels: int, spacing: Sequence[float] | None) 
     """(C, *S), the affine (4, 4) to RAS+ mm, and what a writer needs of the first file."""
     found: list[tuple[Array, Array, Any]] = []
     for path in paths:
-        if path.suffix.lower() in (".png", ".bmp", ".jpg", ".jpeg", ".webp"):
+        if path.suffix.lower() in (".png", ".bmp", ".jpg", ".jpeg", ".webp", ".gif", ".pgm", ".ppm"):
             picture = PIL.Image.open(path)
             array = np.asarray(picture.convert("RGB") if picture.mode in ("P", "RGBA") else picture)
             found.append((np.atleast_3d(array), np.diag([*(spacing or (1.0, 1.0)), 1.0, 1.0]), None))

@@ -21,6 +21,7 @@ from semiseg.errors import DataError
 from semiseg.images.claims import broken, check_file, explained
 from semiseg.images.grid import Grid, Header, Volume
 from semiseg.images.inflate import head
+from semiseg.images.picture import require_opaque
 
 T = TypeVar("T")
 
@@ -70,7 +71,8 @@ def read_header(path: Path) -> Header:
         DataError: EMPTY_FILE, MISSING_FILE, UNKNOWN_FORMAT, UNREADABLE, TRUNCATED, ABSURD_HEADER, TOO_LARGE,
             BAD_SPACING, BAD_DTYPE or NOT_3D.
     """
-    return _by_content(Path(path), lambda chosen, file: chosen.read_header(file))[0]
+    header = _by_content(Path(path), lambda chosen, file: chosen.read_header(file))[0]
+    return replace(header, channels=3) if header.channels == 4 else header
 
 
 def read(path: Path) -> Volume:
@@ -85,6 +87,7 @@ def read(path: Path) -> Volume:
         DataError: as ``read_header``; TRUNCATED and UNREADABLE also for damage among the voxels.
     """
     volume, content = _by_content(Path(path), lambda chosen, file: chosen.read(file))
+    volume = _opaque(Path(path), volume)
     return replace(volume, meta={**volume.meta, "content": content}) if content else volume
 
 
@@ -98,10 +101,18 @@ def read_label(path: Path) -> Volume:
         DataError: as ``read``.
     """
     volume, _ = _by_content(Path(path), lambda chosen, file: getattr(chosen, "read_label", chosen.read)(file))
-    array = volume.array
+    array = _opaque(Path(path), volume).array
     if array.ndim > len(volume.grid.shape) and bool((array == array[..., :1]).all()):
         array = array[..., 0]
     return replace(volume, array=_unscaled(array, volume.meta.get("slope")))
+
+
+def _opaque(path: Path, volume: Volume) -> Volume:
+    """Three colors of four, where nothing is transparent; the formats of pictures have looked already."""
+    array = volume.array
+    if array.ndim == len(volume.grid.shape) or array.shape[-1] != 4:
+        return volume
+    return replace(volume, array=require_opaque(path, array[..., :3], array[..., 3]))
 
 
 def _unscaled(array: NDArray[Any], slope: float | None) -> NDArray[Any]:
@@ -172,6 +183,7 @@ _STARTS = {
     b"\x89PNG": ".png",
     b"\xff\xd8\xff": ".jpg",
     b"BM": ".bmp",
+    b"GIF8": ".gif",
     b"II*\0": ".tif",
     b"MM\0*": ".tif",
     b"II+\0": ".tif",

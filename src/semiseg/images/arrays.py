@@ -33,7 +33,8 @@ def sober(array: Array, path: Path) -> Array:
     if kind in "ui":
         return array.astype(array.dtype.newbyteorder("="), copy=False)
     if kind == "f":
-        return array.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, which check tells
+            return array.astype(np.float32, copy=False)
     if kind == "b":
         return array.astype(np.uint8)
     why = f"holds values of type {array.dtype}, wanted integers or floats"
@@ -58,8 +59,9 @@ def rescale(array: Array, slope: float, intercept: float) -> Array:
             out[..., k] = array[..., k].astype(np.int64) * int(slope) + int(intercept)
         return out
     out = np.empty_like(array, dtype=np.float32)
-    for k in range(array.shape[-1]):
-        out[..., k] = array[..., k].astype(np.float64) * slope + intercept
+    with np.errstate(over="ignore"):
+        for k in range(array.shape[-1]):
+            out[..., k] = array[..., k].astype(np.float64) * slope + intercept
     return out
 
 

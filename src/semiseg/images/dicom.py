@@ -171,7 +171,8 @@ def _without_copies(slices: Sequence[Slice]) -> list[Slice]:
     """Each instance once, however many copies of its file lie around."""
     unique: dict[object, Slice] = {}
     for number, one in enumerate(slices):
-        unique.setdefault((one.sop_instance, one.frame) if one.sop_instance else number, one)
+        same = (one.sop_instance, one.frame, one.position, one.series)  # anonymizers give all slices one UID
+        unique.setdefault(same if one.sop_instance else number, one)
     if len(unique) < len(slices):
         _log.info("left out %d copies of DICOM images that are there already", len(slices) - len(unique))
     return list(unique.values())
@@ -213,6 +214,11 @@ def _stacked(series: Series) -> Stack:
         hint = "export the original grayscale series"
         why = f"the series is in color ({colored[0].photometric or 'RGB'})"
         raise broken(series.where, why, code="NOT_GRAYSCALE", hint=hint)
+    tiled = [one for one in series.slices if one.mosaic]
+    if tiled:
+        why = "its pictures are mosaics: all slices of a volume side by side in one"
+        hint = "convert the series with dcm2niix, which takes mosaics apart"
+        raise broken(tiled[0].path, why, code="NOT_3D", hint=hint)
     curved = [one for one in series.slices if one.curved]
     if curved:
         why = "a table (Modality LUT Sequence) gives stored values their unit, wanted slope and intercept"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +65,15 @@ def stack(slices: Sequence[Slice], where: Path) -> Stack:
         DataError: NO_GEOMETRY, DUPLICATE_SLICE, MISSING_SLICE, UNEVEN_SLICES, BAD_ORIENTATION, BAD_SPACING.
     """
     first = slices[0]
+    unsaid = sum(one.spacing is None for one in slices)
     spacing = first.spacing or (1.0, 1.0)
     if any(not (math.isfinite(s) and s > 0) for s in spacing):
         raise bad_spacing(where, spacing)
     if first.orientation is None or any(one.position is None for one in slices):
         return _single_picture(slices, spacing, where)
+    if unsaid:  # positions are in mm, so that pixels of one unit would be believed to be 1 mm
+        why = f"{unsaid} of {len(slices)} slices have no pixel spacing"
+        raise _refused(where, "BAD_SPACING", why, "export the series with its PixelSpacing")
     right, down = _directions(first.orientation, where)
     normal = np.cross(right, down)
     positions = np.array([one.position for one in slices])
@@ -93,11 +97,13 @@ def _alike(a: Slice, b: Slice) -> bool:
 def _single_picture(slices: Sequence[Slice], spacing: tuple[float, float], where: Path) -> Stack:
     """A radiograph or a secondary capture: a 2D image that lies nowhere in particular."""
     if len(slices) > 1:
-        why = f"{len(slices)} slices or frames have no position or orientation, so they make no volume"
+        lost = sum(one.position is None or one.orientation is None for one in slices)
+        why = f"{lost} of {len(slices)} slices or frames have no position or orientation, so they make no volume"
         if len({one.path for one in slices}) == 1:
             why += " (a film over time?)"
         raise _refused(where, "NO_GEOMETRY", why, "export the original series, not a screen capture")
-    return Stack(tuple(slices), lps_grid(slices[0].shape, np.diag(spacing), (0.0, 0.0)), 0.0)
+    grid = lps_grid(slices[0].shape, np.diag(spacing), (0.0, 0.0))
+    return Stack(tuple(slices), grid if slices[0].spacing else replace(grid, unit="px"), 0.0)
 
 
 def _directions(orientation: Sequence[float], where: Path) -> tuple[_Vector, _Vector]:

@@ -15,7 +15,7 @@ from semiseg.machine.scratch import Scratch
 _PIXEL_TAGS = [
     "PixelData", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "SamplesPerPixel", "PlanarConfiguration", "PhotometricInterpretation", "NumberOfFrames",
-    "SmallestImagePixelValue",
+    "SmallestImagePixelValue", "FloatPixelData", "DoubleFloatPixelData",
 ]  # fmt: skip
 
 
@@ -33,6 +33,9 @@ def stored_frames(first: Slice) -> NDArray[Any]:
         dataset = dcmread(path, force=True, specific_tags=list(_PIXEL_TAGS))
         syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
         compressed = syntax is not None and not syntax.is_private and syntax.is_compressed
+        if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
+            hint = "export it with integer pixels and a rescale slope, or as NIfTI"
+            raise broken(path, "keeps its pixels as floating-point numbers", code="BAD_DTYPE", hint=hint)
         if "PixelData" not in dataset:
             raise broken(path, "is cut off: it has no pixel data", code="TRUNCATED")
         if syntax is None:
@@ -72,6 +75,9 @@ def _check_length(path: Path, dataset: Any) -> None:
     if got < wanted:
         why = f"is cut off: {got} of {wanted} bytes of pixels"
         raise broken(path, why, code="TRUNCATED", needed_bytes=wanted, present_bytes=got)
+    if got > wanted + 1 and got >= wanted + wanted // frames:  # one byte may be padding
+        why = f"has {got} bytes of pixels where its header says {wanted} ({frames} frames)"
+        raise broken(path, why, code="ABSURD_HEADER", hint="export it again; the header lost frames or bits")
 
 
 def _with_gdcm(path: Path, dataset: Any) -> NDArray[Any]:

@@ -55,6 +55,7 @@ class Slice:
         photometric: how values are shown, such as MONOCHROME2 or RGB.
         curved: whether a table, not a slope, leads to the unit.
         detector: spacing on the detector, where it is said beside that in the patient (``spacing``).
+        mosaic: whether the picture is made of all slices of a volume (MR of one vendor).
         study, number: StudyInstanceUID and SeriesNumber, which join series that have one slice each.
     """
 
@@ -80,6 +81,7 @@ class Slice:
     detector: tuple[float, float] | None = None
     study: str = ""
     number: int | None = None
+    mosaic: bool = False
 
 
 def slices_of(path: Path, *, wanted: bool = False) -> list[Slice]:
@@ -160,8 +162,8 @@ def _check_size(path: Path, dataset: Dataset, frames: int, size: int) -> None:
     needed = needed_bytes(shape, itemsize, int(dataset.get("SamplesPerPixel") or 1))
     check_claim(path, shape, needed, size, compressed=packed)
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
-    if groups and len(groups) < frames:
-        raise broken(path, f"describes {len(groups)} of its {frames} frames", code="TRUNCATED")
+    if groups and len(groups) != frames:
+        raise broken(path, f"describes {len(groups)} frames and says it has {frames}", code="TRUNCATED")
 
 
 def _slice(path: Path, dataset: Dataset, frame: int, frames: int) -> Slice:
@@ -201,6 +203,7 @@ def _slice(path: Path, dataset: Dataset, frame: int, frames: int) -> Slice:
         detector=(detector[1], detector[0]) if len(detector) == 2 else None,
         study=str(dataset.get("StudyInstanceUID") or ""),
         number=None if dataset.get("SeriesNumber") is None else int(dataset.SeriesNumber),
+        mosaic="MOSAIC" in kind,
     )
 
 

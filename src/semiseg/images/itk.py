@@ -8,7 +8,7 @@ differ), and what is compressed is decoded by ``inflate``, to its checksum.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -66,6 +66,11 @@ class _Text:
             return self.fields.get("endian", "").lower() == "big"
         flags = (self.fields.get(f"{name}ByteOrderMSB", "") for name in ("BinaryData", "Element"))
         return any(flag.lower() in ("true", "1") for flag in flags)
+
+    @property
+    def says_spacing(self) -> bool:
+        names = ("spacings", "space directions") if self.nrrd else ("ElementSpacing", "ElementSize")
+        return any(name in self.fields for name in names)
 
     @property
     def kinds(self) -> list[str]:
@@ -244,6 +249,15 @@ def _check_text(text: _Text) -> None:
     spacing = [mm for mm, not_space in zip(spacing, inner, strict=False) if not not_space]
     if any(not 0 < mm < float("inf") for mm in spacing):
         raise bad_spacing(path, spacing)
+    if (
+        text.nrrd
+        and not text.says_spacing
+        and {"axis mins", "axis maxs", "axismins", "axismaxs"} & set(fields)
+    ):
+        why = (
+            "says where its axes begin and end and not how far its samples lie apart, which ITK does not read"
+        )
+        raise broken(path, why, code="BAD_SPACING", hint="save it with spacings or space directions")
     _check_units(text, inner)
     timed = [n for n, kind in zip(sizes, text.kinds, strict=False) if kind == "time" and n > 1]
     if timed:
@@ -311,6 +325,8 @@ def _describe(text: _Text, reader: Any) -> Header:
     space = min(len(sizes), 3)
     steps = np.reshape(reader.GetDirection(), (len(sizes), -1)).T * np.reshape(reader.GetSpacing(), (-1, 1))
     grid = lps_grid(shape, steps[: len(shape), :space], reader.GetOrigin()[:space])
+    if not text.says_spacing:
+        grid = replace(grid, unit="px")
     return Header(check_grid(path, grid), dtype.name, channels, needed, None if text.packed else present)
 
 

@@ -1,4 +1,4 @@
-"""PNG, BMP, JPEG and WebP through Pillow, as viewers show them: arrays (rows, columns), 1 px unless said."""
+"""PNG, BMP, JPEG, WebP, GIF and PNM through Pillow, as viewers show them: arrays (rows, columns), 1 px unless said."""
 
 from __future__ import annotations
 
@@ -21,9 +21,13 @@ from semiseg.machine.files import atomic_file
 if TYPE_CHECKING:
     from PIL import Image
 
-ENDINGS = (".png", ".bmp", ".jpg", ".jpeg", ".webp")
+ENDINGS = (".png", ".bmp", ".jpg", ".jpeg", ".webp", ".gif", ".pgm", ".ppm")
 
-_PLUGINS = {".png": "PNG", ".bmp": "BMP", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_PLUGINS = {
+    ".png": "PNG", ".bmp": "BMP", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF",
+    ".pgm": "PPM", ".ppm": "PPM",
+}  # fmt: skip
+_READ_ONLY = ("JPEG", "WEBP", "GIF", "PPM")
 _MODES = {
     "1": (1, "uint8"), "L": (1, "uint8"), "P": (3, "uint8"), "I": (1, "int32"), "F": (1, "float32"),
     "I;16": (1, "uint16"), "I;16B": (1, "uint16"), "LA": (1, "uint8"),
@@ -128,16 +132,14 @@ def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None =
 
     Raises:
         DataError: BAD_DTYPE for values other than uint8 or uint16 (BMP: uint8), SHEARED for a turned grid,
-            UNKNOWN_FORMAT for JPEG and WebP, whose losses would change labels.
+            UNKNOWN_FORMAT for JPEG and WebP, whose losses would change labels, and for GIF and PNM.
     """
     from PIL import Image
 
     check_array(path, array, grid, colors=True)
     plugin = _PLUGINS[path.suffix.lower()]
-    if plugin in ("JPEG", "WEBP"):
-        raise broken(
-            path, f"{plugin} changes values when saved", code="UNKNOWN_FORMAT", hint="write .png instead"
-        )
+    if plugin in _READ_ONLY:
+        raise broken(path, f"{plugin} is read, not written", code="UNKNOWN_FORMAT", hint="write .png instead")
     if array.dtype.kind == "b":
         array = array.astype(np.uint8)
     allowed = ("uint8", "uint16") if plugin == "PNG" and array.ndim == 2 else ("uint8",)

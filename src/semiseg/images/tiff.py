@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.images.arrays import Array, sober, writable
+from semiseg.images.arrays import Array, rescale, sober, writable
 from semiseg.images.claims import broken, check_array, check_claim, hushed, needed_bytes, not_3d
 from semiseg.images.grid import Grid, Header, Volume, scaling
 from semiseg.images.picture import check_upright, flat_palette, require_opaque, spacing_from_dpi, upright
@@ -30,6 +30,8 @@ _NAMED_UNITS = {
 }  # fmt: skip
 """Millimeters in the units that ImageJ and OME name."""
 
+_NO_CURVE = 20
+"""ImageJ's number for values without a calibration."""
 _MIN_IS_WHITE, _PALETTE = 0, 3
 _SEEN = (0, 1, 2, 3, 4, 6)
 """Photometric interpretations that are read: gray either way, RGB, palette, mask, YCbCr."""
@@ -46,6 +48,7 @@ class _Layout:
     Attributes:
         sizes, axes: of the stored array, with tifffile's letters; axes of length 1 are left out.
         alpha: whether the last sample is one.
+        calibration: slope and intercept from stored to shown values, as ImageJ says them.
         orientation: which corner is stored first (TIFF 6.0, tag 274).
     """
 
@@ -56,6 +59,7 @@ class _Layout:
     bits: int
     alpha: bool
     orientation: int
+    calibration: tuple[float, float]
 
 
 def read_header(path: Path) -> Header:
@@ -122,6 +126,8 @@ def _read(path: Path, *, indices: bool) -> Volume:
         array = array == 0 if array.dtype.kind == "b" else (2**layout.bits - 1) - array
     if layout.photometric == _PALETTE and not indices:
         array = _colored(array, colormap)
+    if layout.calibration != (1.0, 0.0):
+        array = rescale(array, *layout.calibration)
     shape = layout.header.grid.shape
     array = np.ascontiguousarray(upright(sober(array, path), layout.orientation, len(shape) - 2))
     meta: dict[str, Any] = {"format": "tiff"}
@@ -176,7 +182,9 @@ def _describe(path: Path, file: Any) -> _Layout:
     needed = needed_bytes(spatial, dtype.itemsize, channels)
     header = Header(grid, name, channels, needed, present)
     bits = int(page.bitspersample)
-    return _Layout(header, sizes, axes, photometric, bits, samples in (2, 4), orientation)
+    return _Layout(
+        header, sizes, axes, photometric, bits, samples in (2, 4), orientation, _calibration(path, file)
+    )
 
 
 def _check_photometric(path: Path, page: Any, photometric: int, dtype: np.dtype[Any]) -> None:
@@ -207,6 +215,20 @@ def _check_axes(path: Path, sizes: tuple[int, ...], axes: str, photometric: int)
         raise not_3d(path, sizes, f", not {what}")
     if len(axes) - len(samples) not in (2, 3) or "Y" not in axes or "X" not in axes or len(samples) > 1:
         raise not_3d(path, sizes)
+
+
+def _calibration(path: Path, file: Any) -> tuple[float, float]:
+    """Slope and intercept of ImageJ's straight line (``cf=0``); other curves are refused."""
+    words = (file.imagej_metadata or {}) if file.is_imagej else {}
+    curve = words.get("cf")
+    if curve is None or curve == _NO_CURVE:
+        return 1.0, 0.0
+    slope, intercept = (float(words.get(name, usual)) for name, usual in (("c1", 1.0), ("c0", 0.0)))
+    if curve != 0 or slope == 0 or not np.isfinite([slope, intercept]).all():
+        why = f"has a calibration (ImageJ's function {curve}) that gives stored values their unit"
+        hint = "save it with the values that ImageJ shows, as 32-bit numbers"
+        raise broken(path, why, code="BAD_RESCALE", hint=hint)
+    return slope, intercept
 
 
 def _is_gray(colormap: Any) -> bool:

@@ -127,15 +127,30 @@ def read_json(path: Path) -> Any:
     if path.exists() and not path.is_file():
         raise ValueError("it is not a regular file")
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_key_once)
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except _KeyTwice:
+        raise
     except ValueError:
         raise ValueError("a number in it has too many digits") from None
+
+
+class _KeyTwice(ValueError):
+    """JSON would keep the last of two values and say nothing."""
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise _KeyTwice(f"the key {twice!r} is given twice")
+    return found
 
 
 def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:

@@ -34,6 +34,7 @@ SERIES_WRITTEN_AS = ".nii.gz"
 WRITTEN_AS = {
     ".hdr": ".nii.gz", ".nhdr": ".nrrd", ".mhd": ".mha",
     ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png", ".webp": ".png",
+    ".gif": ".png", ".pgm": ".png", ".ppm": ".png",
     ".npy.h5": ".nii.gz", ".h5": ".nii.gz", ".hdf5": ".nii.gz", ".npz": ".nii.gz",
 }  # fmt: skip
 """Label maps keep the ending of their scan, but are never lossy and never in two files."""

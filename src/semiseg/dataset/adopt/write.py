@@ -24,13 +24,12 @@ from semiseg.dataset.adopt.looks import load, look, single_channel
 from semiseg.dataset.case import rule_from_names
 from semiseg.dataset.check.case import Voxels
 from semiseg.dataset.files import PHOTO_ENDINGS
-from semiseg.images import ending_of, write
+from semiseg.images import ending_of, picture, write
 from semiseg.images.grid import Grid
 from semiseg.machine.files import printable
 
 _KEPT = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
 """Endings of single files that can be copied as they are."""
-_PICTURES = (".png", ".bmp", ".jpg", ".jpeg", ".webp")
 _FOLDERS = {"train": "Tr", "val": "Tr", "unlabeled": "Un", "test": "Ts"}
 
 
@@ -42,7 +41,7 @@ def choose_ending(draft: Draft) -> str:
     endings = {_ending(source) for source in sources}
     if len(endings) == 1 and endings <= set(_KEPT):
         return endings.pop()
-    ending = ".png" if endings <= set(_PICTURES) else ".nii.gz"
+    ending = ".png" if endings <= set(picture.ENDINGS) else ".nii.gz"
     kinds = ", ".join(sorted(kind or "DICOM" for kind in endings))
     draft.decisions.append(f"all files become {ending} (found: {kinds})")
     return ending
