@@ -31,8 +31,7 @@ from semiseg.dataset.case import LabeledCase, load_case, load_label  # noqa: E40
 from semiseg.dataset.dataset import Dataset  # noqa: E402
 from semiseg.evaluation.case import evaluate  # noqa: E402
 from semiseg.labeling.facts import Facts  # noqa: E402
-from semiseg.prediction.calibration import FILE, Calibration, Known  # noqa: E402
-from semiseg.prediction.doubt import SCORES, Doubt  # noqa: E402
+from semiseg.prediction.doubt import FILE, SCORES, Calibration, Doubt, Known  # noqa: E402  # noqa: E402
 from semiseg.prediction.model import Model  # noqa: E402
 from semiseg.runs.run import load_run  # noqa: E402
 

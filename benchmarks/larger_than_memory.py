@@ -30,8 +30,8 @@ from _machine import store
 from semiseg.batches import augment
 from semiseg.batches.batches import Batches
 from semiseg.batches.prefetch import Prefetch
-from semiseg.batches.resident import make_resident
 from semiseg.preparation.plan import ChannelPlan, Plan
+from semiseg.preparation.resident import make_resident
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SHAPE = (128, 256, 256)

@@ -31,8 +31,7 @@ from semiseg.methods.mean_teacher import MeanTeacher
 from semiseg.settings.config import OptimizerConfig
 from semiseg.training import update
 from semiseg.training.optim import build_optimizer
-from semiseg.training.precision import Precision
-from semiseg.training.update import average_gradients
+from semiseg.training.update import Precision, average_gradients
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -35,7 +35,7 @@ from semiseg.preparation.prepare import prepare
 from semiseg.settings.resolve import resolve
 from semiseg.training.loop import Loop
 from semiseg.training.session import Session
-from semiseg.training.train import resolved
+from semiseg.training.single import resolved
 
 KINDS = {
     "convolution": ("conv",),

@@ -14,7 +14,7 @@ REPORTS = {"Problem", "_report", "report", "broken", "_refused", "_refusal", "_e
 """Calls whose first words are a code; all of them tell what is wrong with a file or a dataset (exit 3)."""
 CODE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*")
 GROUPS = {
-    "Files and images": ("images", "prediction/scans.py", "prediction/volumes.py"),
+    "Files and images": ("images", "prediction/scans.py", "prediction/record.py"),
     "Datasets, labels and splits": ("dataset", "preparation", "labeling"),
     "Training, models and prediction": (
         "training",

@@ -45,7 +45,7 @@ def test_every_environment_variable_is_documented() -> None:
 
 
 def test_the_readme_lists_every_command() -> None:
-    from semiseg.cli.table import LINES
+    from semiseg.cli.help import LINES
 
     text = (ROOT / "README.md").read_text("utf-8")
     assert re.findall(r"^\| `semiseg ([a-z]+)`", text, re.MULTILINE) == list(LINES)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from semiseg.cli.app import load
+from semiseg.cli.help import LINES
 from semiseg.cli.output import Output
-from semiseg.cli.table import LINES
 from tests.conftest import REPOSITORY
 
 SOURCE = REPOSITORY / "src" / "semiseg"

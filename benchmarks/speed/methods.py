@@ -42,7 +42,7 @@ from semiseg.settings import environment  # noqa: E402
 from semiseg.settings.resolve import resolve  # noqa: E402
 from semiseg.training.loop import Loop  # noqa: E402
 from semiseg.training.session import Session  # noqa: E402
-from semiseg.training.train import resolved  # noqa: E402
+from semiseg.training.single import resolved  # noqa: E402
 
 Times = dict[str, dict[str, list[float]]]
 

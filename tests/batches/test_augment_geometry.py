@@ -17,8 +17,8 @@ from semiseg.batches import augment
 from semiseg.batches.augment.default import Default, has_side, sided_axes
 from semiseg.batches.augment.draws import Draws
 from semiseg.batches.augment.plain import gather
-from semiseg.batches.resident import make_resident
 from semiseg.errors import UsageError
+from semiseg.preparation.resident import make_resident
 
 OFF = {"rotate": 0.0, "scale": 0.0, "warp_chance": 0.0, "mirror": ()}
 NAMES = [("crop", 3), ("default", 2), ("default", 3), ("la", 3), ("acdc", 2)]

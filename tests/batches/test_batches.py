@@ -14,9 +14,9 @@ from semiseg.batches import augment
 from semiseg.batches.augment import la
 from semiseg.batches.augment.plain import gather
 from semiseg.batches.batches import Batches, Stream
-from semiseg.batches.resident import Resident, blank, make_resident, with_label
 from semiseg.core import Batch
 from semiseg.preparation.forward import sample_foreground
+from semiseg.preparation.resident import Resident, blank, make_resident, with_label
 
 CPU = torch.device("cpu")
 
@@ -190,7 +190,7 @@ def test_residents_stay_on_disk_where_they_do_not_fit(monkeypatch):
     assert isinstance(make_resident(stored, CPU)[0].image, torch.Tensor)
     assert not make_resident(stored, CPU, memory_gb=1e-6)[0].on_disk
     assert make_resident(stored, CPU, memory_gb=1e-6, processes=4)[0].on_disk
-    monkeypatch.setattr("semiseg.batches.resident._free_gb", lambda device: 1e-8)
+    monkeypatch.setattr("semiseg.preparation.resident._free_gb", lambda device: 1e-8)
     assert make_resident(stored, CPU)[0].image is stored[0].image
 
 

@@ -10,8 +10,8 @@ import torch
 from tests.batches.test_batches import equal, make
 
 from semiseg.batches.prefetch import Prefetch
-from semiseg.batches.resident import make_resident
 from semiseg.core import Batch
+from semiseg.preparation.resident import make_resident
 
 
 class Recorder:

@@ -7,7 +7,7 @@ import torch
 from tests.batches.test_batches import KINDS, case, equal, make
 
 from semiseg.core import SHIFTED
-from semiseg.methods.parts.boxes import overlap
+from semiseg.methods.parts.mixing import overlap
 
 ASKED = {"views": ("weak", "strong", SHIFTED), "labeled_views": (SHIFTED,)}
 

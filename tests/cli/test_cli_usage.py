@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 
 import semiseg
-from semiseg.cli.help import ALIASES, SECTIONS
-from semiseg.cli.table import COMMANDS, LINES
+from semiseg.cli.help import ALIASES, COMMANDS, LINES, SECTIONS
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ import pytest
 import semiseg
 from semiseg.dataset.check import Report
 from semiseg.dataset.problem import Problem
-from semiseg.drawing import bar
+from semiseg.drawing import notebook
 from semiseg.drawing.table import Column, Table, TableCell
 from semiseg.errors import UsageError
 from semiseg.prediction.record import CaseOutcome, PredictionReport
 from semiseg.runs import events
-from semiseg.runs.notebook import NotebookProgress
+from semiseg.runs.console import NotebookProgress
 
 ODD = "<script>alert('x')</script>"
 
@@ -79,7 +79,7 @@ class Display:
 
 
 def test_a_bar_is_drawn_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert bar.notebook_bar("work") is None  # a test is no notebook
+    assert notebook.notebook_bar("work") is None  # a test is no notebook
     screen = Display()
     module = types.ModuleType("IPython.display")
     module.HTML, module.display = str, screen.display  # type: ignore[attr-defined]

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from semiseg.core import Batch, Clock, Method, SegOutput
 from semiseg.settings.config import OptimizerConfig
 from semiseg.training.optim import build_optimizer
-from semiseg.training.precision import Precision
-from semiseg.training.update import iterate
+from semiseg.training.update import Precision, iterate
 
 Vector = dict[str, np.ndarray]
 

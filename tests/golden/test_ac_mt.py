@@ -13,7 +13,7 @@ from semiseg.errors import UsageError
 from semiseg.losses import dice_ce, dice_loss, entropy_map
 from semiseg.methods.ac_mt import ACMT
 from semiseg.methods.ac_mt.confident_learning import class_thresholds, confident_joint, label_issues
-from semiseg.methods.ac_mt.prototypes import Spread, scan_prototypes, squared_distances, upsampled
+from semiseg.methods.parts.prototypes import Spread, scan_prototypes, squared_distances, upsampled
 from semiseg.schedules import ema_update, poly, warm_decay
 
 FILTERS = ["both", "prune_by_class", "prune_by_noise_rate"]

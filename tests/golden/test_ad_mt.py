@@ -15,8 +15,7 @@ from semiseg.methods.ad_mt import ADMT, Turns, agree
 from semiseg.methods.parts.cutmix import box_around
 from semiseg.settings.config import OptimizerConfig, ScheduleConfig
 from semiseg.training.optim import build_optimizer, lr_factor
-from semiseg.training.precision import Precision
-from semiseg.training.update import iterate
+from semiseg.training.update import Precision, iterate
 
 
 class Fixed:

@@ -9,9 +9,9 @@ from tests.golden.replay import state
 from torch import nn
 
 from semiseg.core import Batch, Clock
-from semiseg.inference.components import largest_components
+from semiseg.inference.postprocess import largest_components
 from semiseg.methods.bcp import BCP, mixed_dice_ce, region_cross_entropy, region_dice
-from semiseg.methods.parts.boxes import draw_starts, mask_of, scaled
+from semiseg.methods.parts.mixing import draw_starts, mask_of, scaled
 from semiseg.schedules import ema_update
 
 

@@ -14,8 +14,7 @@ from semiseg.methods.crossmatch import CrossMatch, swapped_box
 from semiseg.methods.parts import branches
 from semiseg.settings.config import OptimizerConfig
 from semiseg.training.optim import build_optimizer
-from semiseg.training.precision import Precision
-from semiseg.training.update import iterate
+from semiseg.training.update import Precision, iterate
 
 SCRIPTS = {"la": {"distillation_weight": 1.0, "include_background": False}, "acdc": {}}
 

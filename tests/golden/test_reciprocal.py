@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from semiseg.core import Batch, Clock, SegOutput, Update
 from semiseg.losses import dice_loss
 from semiseg.methods.reciprocal import Reciprocal
-from semiseg.training.precision import Precision
-from semiseg.training.update import iterate
+from semiseg.training.update import Precision, iterate
 
 close = dict(rtol=1e-3, atol=1e-7)
 

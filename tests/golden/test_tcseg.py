@@ -9,10 +9,9 @@ from tests.golden.replay import Vector, stepped, tensor
 from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, SegOutput
-from semiseg.methods.parts.boxes import columns
+from semiseg.methods.parts.mixing import columns
 from semiseg.methods.tcseg import Said, TCSeg
-from semiseg.methods.tcseg.prototype_maps import prototype_maps
-from semiseg.methods.tcseg.unreliable import regions
+from semiseg.methods.tcseg.prototypes import prototype_maps, regions
 from semiseg.settings.config import OptimizerConfig
 
 TOTAL = 20_000

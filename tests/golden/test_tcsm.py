@@ -18,8 +18,7 @@ from semiseg.methods.parts.transforms import Chain, Symmetries, Zoom, flip, turn
 from semiseg.methods.tcsm import TCSM
 from semiseg.settings.config import OptimizerConfig
 from semiseg.training.optim import build_optimizer
-from semiseg.training.precision import Precision
-from semiseg.training.update import iterate
+from semiseg.training.update import Precision, iterate
 
 SKIN = (1.93, 8.06)
 """The original's class weights."""

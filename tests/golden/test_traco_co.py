@@ -9,7 +9,7 @@ from tests.golden.replay import Answers, Tiny, Vector, assert_weights, state, st
 from torch import Tensor
 
 from semiseg.core import SHIFTED, Batch, Clock
-from semiseg.methods.parts.boxes import columns, overlap
+from semiseg.methods.parts.mixing import columns, overlap
 from semiseg.methods.traco_co import TraCoCo
 from semiseg.settings.config import OptimizerConfig, ScheduleConfig
 from semiseg.training.optim import lr_factor

@@ -10,7 +10,7 @@ import torch
 
 from semiseg.batches.augment import acdc, la
 from semiseg.batches.batches import Stream
-from semiseg.batches.resident import Resident
+from semiseg.preparation.resident import Resident
 
 
 def test_left_atrium_rotation_and_flip(golden):

@@ -15,8 +15,7 @@ from semiseg.methods.parts.cutmix import Taught, sides
 from semiseg.methods.unimatch import UniMatch
 from semiseg.settings.config import OptimizerConfig
 from semiseg.training.optim import build_optimizer
-from semiseg.training.precision import Precision
-from semiseg.training.update import iterate
+from semiseg.training.update import Precision, iterate
 
 
 class Split(Answers):

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from semiseg.inference.components import components, largest_components
+from semiseg.inference.postprocess import components, largest_components
 
 KINDS = ["faces", "edges", "corners"]
 few = settings(max_examples=40, deadline=None)

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from semiseg.errors import UsageError
-from semiseg.inference.components import fill
-from semiseg.inference.postprocess import postprocess
+from semiseg.inference.postprocess import fill, postprocess
 
 VALUES = {"muscle": 3, "blood": 7}
 

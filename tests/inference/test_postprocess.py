@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from semiseg.errors import UsageError
-from semiseg.inference.components import components
-from semiseg.inference.postprocess import postprocess
+from semiseg.inference.postprocess import components, postprocess
 
 VALUES = {"liver": 10, "tumor": 20}
 

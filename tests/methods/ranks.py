@@ -36,8 +36,7 @@ def split_data(fabric: Fabric, name: str) -> tuple[torch.Tensor, torch.Tensor]:
 def mean_gradient(fabric: Fabric) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradient applied by two ranks with a shared batch, and the mean of the two single gradients."""
     from semiseg.core import Clock
-    from semiseg.training.precision import Precision
-    from semiseg.training.update import iterate
+    from semiseg.training.update import Precision, iterate
 
     at = batches(2, 3)
 

@@ -18,7 +18,7 @@ from semiseg.errors import UsageError
 from semiseg.losses import entropy_map, masked_mean, softmax_mse
 from semiseg.methods import ac_mt
 from semiseg.methods.ac_mt import ACMT, looks
-from semiseg.methods.ac_mt.prototypes import Spread, nearest_class, scan_prototypes
+from semiseg.methods.parts.prototypes import Spread, nearest_class, scan_prototypes
 from semiseg.networks import checkpoint
 from semiseg.settings.options import checked
 from tests.methods.answers import Pointwise

@@ -14,8 +14,7 @@ from semiseg import methods
 from semiseg.core import IGNORE, Batch, Clock
 from semiseg.errors import UsageError
 from semiseg.methods.bcp import BCP, mixed_dice_ce, region_cross_entropy, region_dice
-from semiseg.methods.parts.boxes import draw_mask, scaled
-from semiseg.methods.parts.mixing import groups
+from semiseg.methods.parts.mixing import draw_mask, groups, scaled
 from semiseg.networks import checkpoint
 from semiseg.runs.events import Stepped
 from semiseg.settings.resolve import resolve

@@ -12,8 +12,7 @@ from semiseg import methods, networks
 from semiseg.core import Batch, Clock, SegOutput
 from semiseg.errors import UsageError
 from semiseg.methods.cml import CML, exchange, feature_discrepancy, other_upsampling
-from semiseg.methods.parts.boxes import draw_mask
-from semiseg.methods.parts.mixing import groups, half
+from semiseg.methods.parts.mixing import draw_mask, groups, half
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import TinyNet, batches, loop_for, make
 

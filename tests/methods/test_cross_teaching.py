@@ -134,7 +134,7 @@ def test_a_transformer_of_the_patch_s_size_can_be_exported(tmp_path):
 
 def test_without_monai_it_says_what_to_install_before_a_scan_is_opened(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "monai", None)
-    monkeypatch.setattr("semiseg.training.train.prepare", None)
+    monkeypatch.setattr("semiseg.training.single.prepare", None)
     with pytest.raises(UsageError, match="'monai:UNETR' needs MONAI, which is not installed") as caught:
         trained(tmp_path, (16, 16, 16))
     assert caught.value.hint == 'pip install "semiseg[monai]"'

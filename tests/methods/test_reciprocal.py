@@ -15,8 +15,7 @@ from semiseg.core import Batch, Clock, Method
 from semiseg.errors import UsageError
 from semiseg.losses import cross_entropy, dice_loss
 from semiseg.methods.reciprocal import Reciprocal
-from semiseg.training.precision import Precision
-from semiseg.training.update import iterate
+from semiseg.training.update import Precision, iterate
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import TinyNet, batches, loop_for
 

@@ -13,11 +13,18 @@ from torch import Tensor
 from semiseg import methods
 from semiseg.core import Clock
 from semiseg.errors import UsageError
-from semiseg.methods.parts.boxes import columns
 from semiseg.methods.parts.branches import all_logits
+from semiseg.methods.parts.mixing import columns
 from semiseg.methods.tcseg import Said, TCSeg
-from semiseg.methods.tcseg.prototype_maps import difference, prototype_maps
-from semiseg.methods.tcseg.unreliable import centers, closed, dilated, draw_element, regions
+from semiseg.methods.tcseg.prototypes import (
+    centers,
+    closed,
+    difference,
+    dilated,
+    draw_element,
+    prototype_maps,
+    regions,
+)
 from tests.methods.tiny import TinyNet, batches
 
 few = settings(max_examples=10, deadline=None)

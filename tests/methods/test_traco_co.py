@@ -13,9 +13,9 @@ from torch import Tensor
 from semiseg import methods
 from semiseg.core import SHIFTED, Clock
 from semiseg.errors import UsageError
-from semiseg.losses import regional_cross_entropy, saddle_entropy, translation_consistency
-from semiseg.methods.parts.boxes import columns, draw_columns
-from semiseg.methods.traco_co import TraCoCo, cleaned
+from semiseg.losses import regional_cross_entropy
+from semiseg.methods.parts.mixing import columns, draw_columns
+from semiseg.methods.traco_co import TraCoCo, cleaned, saddle_entropy, translation_consistency
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import batches
 

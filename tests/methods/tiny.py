@@ -14,7 +14,7 @@ from semiseg.batches.targets import make_targets
 from semiseg.core import SHIFTED, Batch, Method, SegOutput
 from semiseg.settings.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from semiseg.training.loop import Loop
-from semiseg.training.precision import Precision
+from semiseg.training.update import Precision
 
 SHIFT = (3, -2, 1)
 """Of the second crop of every sample."""

@@ -13,8 +13,7 @@ from tests.trained import make_plan, make_run
 
 import semiseg
 from semiseg.inference.accumulate import Slab
-from semiseg.prediction.calibration import FILE, Calibration, Known
-from semiseg.prediction.doubt import SCORE, Doubt
+from semiseg.prediction.doubt import FILE, SCORE, Calibration, Doubt, Known
 
 
 def of(*probabilities: list[float], slabs: int = 1) -> dict:

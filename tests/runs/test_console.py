@@ -4,9 +4,8 @@ import io
 
 import pytest
 
-from semiseg.runs.console import Console, duration, losses
+from semiseg.runs.console import Console, at_a_prompt, duration, losses
 from semiseg.runs.events import Begun, Ended, Event, Notice, Preparing, Started, Stepped, Validated
-from semiseg.runs.notebook import at_a_prompt
 
 
 class Terminal(io.StringIO):

@@ -10,12 +10,11 @@ import pytest
 from rich.console import Console
 
 from semiseg.drawing.table import terminal
-from semiseg.sweeping.board import SweepProgress
 from semiseg.sweeping.executors.local import Local
 from semiseg.sweeping.grid import Scoring, SweepCell
 from semiseg.sweeping.ledger import CellState
+from semiseg.sweeping.progress import Lines, SweepProgress, cell_table, result_table, summary_line, watching
 from semiseg.sweeping.run import Driver
-from semiseg.sweeping.table import Lines, cell_table, result_table, summary_line, watching
 from semiseg.sweeping.worker import share_done
 
 
@@ -139,14 +138,14 @@ def test_tables():
 
 
 def test_the_live_table_fits_any_terminal(monkeypatch):
-    from semiseg.sweeping import table
+    from semiseg.sweeping import progress
 
     entries = [done(str(i), 5, variant=f"v{i}") for i in range(40)]
     running = CellState(cell=make_cell("r"), state="running", attempts=1)
     board = SweepProgress([*entries, running], running={"r": 61.0}, share={"r": 0.25})
-    assert "25% after 1 min 01 s" in printed(table._moment(board, 20))
-    assert len(printed(table._moment(board, 20)).splitlines()) <= 20
-    assert "v39" in printed(table._moment(board, 60))
+    assert "25% after 1 min 01 s" in printed(progress._moment(board, 20))
+    assert len(printed(progress._moment(board, 20)).splitlines()) <= 20
+    assert "v39" in printed(progress._moment(board, 60))
 
 
 @pytest.mark.parametrize(("progress", "quiet"), [(True, False), (False, False), (False, True)])

@@ -68,7 +68,7 @@ def test_wrong_parameters_are_told(tmp_path):
 )
 def test_places_that_do_not_exist(on, more, part):
     with pytest.raises(UsageError, match=part):
-        make_executor(on, **more)
+        make_executor(on, work=print, **more)
 
 
 def test_a_missing_extra_is_named(monkeypatch):
@@ -77,5 +77,5 @@ def test_a_missing_extra_is_named(monkeypatch):
     for extra, package in (("ray", "ray"), ("slurm", "submitit")):
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(UsageError) as caught:
-            make_executor(extra)
+            make_executor(extra, work=print)
         assert f"semiseg[{extra}]" in caught.value.hint

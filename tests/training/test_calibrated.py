@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,11 @@ import pytest
 from tests.factories import make_dataset
 
 import semiseg
-from semiseg.dataset.case import PatientRule
 from semiseg.dataset.dataset import Dataset
-from semiseg.dataset.split_file import SplitFile
 from semiseg.errors import SemisegError
-from semiseg.prediction.calibration import FILE, Calibration, Known
-from semiseg.prediction.doubt import SCORE
+from semiseg.prediction.doubt import FILE, Calibration
+from semiseg.runs.events import Started
 from semiseg.runs.run import Run
-from semiseg.settings.config import Config
-from semiseg.training.calibrate import calibrate, folds_of
 from semiseg.training.start_from import require_unseen
 
 SMALL: dict[str, Any] = {"plan.patch": [16, 16, 16], "plan.features": [4, 8]}
@@ -57,44 +52,46 @@ def test_a_validation_list_calibrates_the_run(trained: tuple[Path, Run], tmp_pat
     assert expected["coverage"] == pytest.approx(0.8)
 
 
-def test_folds_keep_patients_together() -> None:
-    names = [f"p{p}_{scan}" for p in range(3) for scan in range(2)]
-    folds = folds_of(names, PatientRule.parse(2))  # type: ignore[arg-type]
-    assert folds == [["p0_0", "p0_1"], ["p1_0", "p1_1"], ["p2_0", "p2_1"]]
-    assert len(folds_of([str(i) for i in range(12)], None)) == 5
-    with pytest.raises(SemisegError, match="1 labeled patient"):
-        folds_of(names[:2], PatientRule.parse(2))  # type: ignore[arg-type]
-
-
-def test_folds_of_the_labels_calibrate_a_run_without_a_validation_list(
-    trained: tuple[Path, Run], tmp_path: Path
-) -> None:
-    folder, run = trained
-    (run.folder / FILE).unlink(missing_ok=True)
-    split = {**run.split, "labeled": [f"case_{i:02d}" for i in range(5)], "val": []}
-    (run.folder / "splits.json").write_text(json.dumps(split))
-    asked: list[tuple[list[str], list[str], str | None]] = []
-
-    def train(dataset: Dataset, config: Config, place: Path, plan: Path) -> Run:
-        """Stands for a training, whose validation leaves a calibration file."""
-        lists = dataset.split(fold=config.data.fold)
-        held = [case.id for case in lists.val]
-        asked.append(([case.id for case in lists.labeled], held, config.select))
-        known = [Known(name, 0.8, {SCORE: 0.1 * len(name)}) for name in held]
-        Calibration(known, "validation list").save(place / FILE)
-        return Run(place)
-
-    dataset = replace(Dataset.open(folder), splits=SplitFile("none"))
-    calibrate(run, dataset, train)
+def test_folds_of_the_labels_calibrate_a_run_without_a_validation_list(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path, labeled=5, unlabeled=1, test=0, shape=(8, 8, 8))
+    names = [f"case_{i:02d}" for i in range(5)]
+    (folder / "splits.json").write_text(json.dumps({"order": names, "val": []}))
+    lists = (folder / "splits.json").read_text()
+    begun: list[Started] = []
+    given: dict[str, Any] = {
+        "method": "supervised",
+        "labeled": 4,
+        "iterations": 1,
+        "settings": SMALL | {"plan.patch": [8, 8, 8]},
+        "run": tmp_path / "run",
+        "device": "cpu",
+        "workers": 0,
+        "listeners": [lambda event: begun.append(event) if isinstance(event, Started) else None],
+    }
+    run = semiseg.train(folder, **given, calibrate=True)
+    assert len(begun) == 5
     found = Calibration.load(run.folder / FILE)
     assert found is not None
-    assert sorted(one.case for one in found.known) == split["labeled"]
-    assert "5 folds of 5 labels" in found.source
-    for labeled, held, select in asked:
-        assert len(held) == 1
-        assert set(labeled) == set(split["labeled"]) - set(held)
-        assert select == "last"  # nothing is chosen on what is left out
-    calibrate(run, dataset, lambda *_: pytest.fail("it is calibrated already"))
+    assert found.usable
+    assert sorted(one.case for one in found.known) == names[:4]
+    assert "4 folds of 4 labels" in found.source
+    for fold in sorted((run.folder / "calibration").iterdir()):
+        split, config = Run(fold).split, Run(fold).config
+        assert len(split["held_out"]) == 1
+        assert sorted([*split["labeled"], *split["held_out"]]) == names[:4]
+        assert sorted(split["unlabeled"]) == ["case_04", "un_00"]
+        assert (split["val"], config.select) == ([], "last")  # nothing is chosen on what is left out
+    assert (folder / "splits.json").read_text() == lists
+    semiseg.train(folder, **given, calibrate=True, resume=True)
+    assert len(begun) == 5  # it is calibrated already
+
+
+def test_one_label_cannot_be_split_into_folds(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path, labeled=1, unlabeled=1, test=0, shape=(8, 8, 8))
+    with pytest.raises(SemisegError, match="folds need at least 2 labeled cases") as caught:
+        semiseg.train(folder, run=tmp_path / "run", device="cpu", workers=0, calibrate=True)
+    assert "--calibrate" in caught.value.hint
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_a_run_holds_out_was_not_learned_before(trained: tuple[Path, Run]) -> None:

@@ -13,7 +13,7 @@ from tests.training.test_experiment import SMALL
 
 import semiseg
 from semiseg.errors import Interrupted, UsageError
-from semiseg.evaluation.stored import read_evaluation
+from semiseg.evaluation.tables import read_evaluation
 from semiseg.prediction.model import Model
 from semiseg.runs.events import Begun
 from semiseg.settings.resolve import resolve

@@ -10,8 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, Gradient, Method, Update
-from semiseg.training.precision import Precision
-from semiseg.training.update import iterate
+from semiseg.training.update import Precision, iterate
 
 CPU = torch.device("cpu")
 FABRIC = Fabric(accelerator="cpu", devices=1)

@@ -145,7 +145,7 @@ def test_the_label_map_is_painted_from_the_probabilities(runs, data):
 
 
 def test_other_methods_refuse_before_anything_is_prepared(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("semiseg.training.train.prepare", lambda *a, **b: pytest.fail("prepared"))
+    monkeypatch.setattr("semiseg.training.single.prepare", lambda *a, **b: pytest.fail("prepared"))
     with pytest.raises(UsageError, match="method 'ua_mt' cannot train regions") as refused:
         train(data, config("ua_mt"), run=tmp_path / "run", device="cpu")
     assert "fixmatch, mean_teacher, self_training, supervised" in refused.value.hint

@@ -16,7 +16,6 @@ import torch
 from tests.factories import make_dataset
 from tests.methods.tiny import TinyNet, batches, make
 
-from semiseg.batches.resident import packed, unpacked
 from semiseg.core import IGNORE, Clock, Stage
 from semiseg.errors import DataError, Interrupted, UsageError
 from semiseg.losses import dice_ce
@@ -24,6 +23,7 @@ from semiseg.methods.self_training import SelfTraining
 from semiseg.networks import checkpoint
 from semiseg.prediction.model import Model
 from semiseg.preparation.prepare import prepare
+from semiseg.preparation.resident import packed, unpacked
 from semiseg.runs.events import Notice, Stepped
 from semiseg.settings.resolve import resolve
 from semiseg.training import train as experiment

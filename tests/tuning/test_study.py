@@ -9,10 +9,9 @@ import pytest
 from semiseg.errors import UsageError
 from semiseg.settings.config import Config
 from semiseg.tuning.axes import Choice, Range
-from semiseg.tuning.record import better
 from semiseg.tuning.search import Search
 from semiseg.tuning.study import ATTEMPTS, JOURNAL, Study
-from semiseg.tuning.trial import Scored
+from semiseg.tuning.trial import Scored, better
 
 pytest.importorskip("optuna")
 

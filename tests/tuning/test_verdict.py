@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from semiseg.tuning.record import TrialRecord
+from semiseg.tuning.trial import TrialRecord
 from semiseg.tuning.verdict import expected_best, judge, standard_error
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from semiseg.batches.targets import signed_distance
 from semiseg.evaluation.case import evaluate
-from semiseg.inference.components import largest_components
+from semiseg.inference.postprocess import largest_components
 from semiseg.methods.ac_mt.confident_learning import label_issues
 
 Compare = Callable[[Any, Any], str]

@@ -19,8 +19,8 @@ from semiseg.core import Batch, Clock, Method
 from semiseg.machine.processes import launch, repeatable
 from semiseg.training.compiled import StepMarks
 from semiseg.training.loop import Loop
-from semiseg.training.precision import Precision
 from semiseg.training.session import Session
+from semiseg.training.update import Precision
 
 PLAIN = {"supervised": training.Supervised, "mean_teacher": training.MeanTeacher, "ua_mt": training.UAMT}
 LIMITS = {"32": (1e-5, 1e-4), "bf16": (0.01, 0.5)}
@@ -132,7 +132,7 @@ def our_session(setting: Setting, dim: str, method: str, settings: Sequence[str]
     """A run of the protocol, put together as `semiseg train` does."""
     from semiseg.preparation.prepare import prepare
     from semiseg.settings.resolve import resolve
-    from semiseg.training.train import resolved
+    from semiseg.training.single import resolved
 
     three = dim == "3d"
     root = scans.folder(setting, scans.LEFT_ATRIUM if three else scans.ACDC)

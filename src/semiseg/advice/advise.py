@@ -20,7 +20,7 @@ from semiseg.advice.rank import Choice, rank
 from semiseg.advice.situation import CORE_RATE, LabelFacts, Situation, free_gpu_gb, multiply_adds
 from semiseg.dataset.case import LabeledCase, case_header, load_label
 from semiseg.dataset.dataset import Dataset
-from semiseg.drawing.tabular import Tabular
+from semiseg.drawing.notebook import Tabular
 from semiseg.errors import UsageError
 from semiseg.machine.hardware import cores, cpu, free_memory_gb, select_device
 from semiseg.preparation.labels import to_classes

@@ -15,10 +15,10 @@ from torch import Tensor
 from semiseg.batches.augment import Augmentation
 from semiseg.batches.augment.draws import Draws, seed_from
 from semiseg.batches.augment.plain import stack
-from semiseg.batches.resident import Resident, unpacked
 from semiseg.batches.targets import make_targets, require_known
 from semiseg.core import SHIFTED, Batch
 from semiseg.preparation.plan import Plan
+from semiseg.preparation.resident import Resident, unpacked
 
 
 class Item(NamedTuple):

@@ -18,9 +18,8 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from semiseg.cli.failures import exit_code_of, report
-from semiseg.cli.help import MESSAGES, Command, GroupedHelp, closing
+from semiseg.cli.help import LINES, MESSAGES, Command, GroupedHelp, closing
 from semiseg.cli.output import Output, start_logging, stop_logging
-from semiseg.cli.table import LINES
 from semiseg.errors import Interrupted, unknown_name
 from semiseg.machine.stopping import ended_as_by_ctrl_c
 

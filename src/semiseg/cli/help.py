@@ -8,7 +8,49 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from semiseg.cli.table import COMMANDS
+COMMANDS = {
+    "Start here": {
+        "demo": "Try the whole workflow on small synthetic scans.",
+        "doctor": "Show versions, devices, memory and optional packages.",
+    },
+    "Prepare data": {
+        "init": "Turn a folder of scans into a dataset.",
+        "convert": "Turn a public data set into a dataset, with its split.",
+        "check": "Find problems in a dataset and how to fix them.",
+        "split": "Cut the labeled cases into folds, by patient.",
+        "plan": "Show the preprocessing and network semiseg would use.",
+    },
+    "Train": {
+        "recommend": "Suggest which method to train first.",
+        "train": "Train on labeled and unlabeled scans.",
+        "tune": "Search a method's hyperparameters.",
+    },
+    "Use": {
+        "predict": "Segment new scans with a trained model.",
+        "export": "Hand a model on: zip, ONNX, PyTorch, MONAI bundle.",
+        "evaluate": "Score segmentations: Dice, HD95, NSD, volumes.",
+    },
+    "Label": {
+        "studio": "See, label, train and correct in a browser tab.",
+        "next": "Say which scans to label next, and why.",
+        "accept": "Take predictions of unlabeled scans as labels.",
+    },
+    "Compare": {
+        "sweep": "Train many methods, label counts and seeds.",
+        "compare": "Compare runs: intervals, tests, report.",
+    },
+    "Look up": {
+        "methods": "List training methods, or show one.",
+        "networks": "List networks.",
+        "recipes": "List named settings and published protocols.",
+    },
+}
+"""Group -> command -> its line, at most 60 characters. A new command is one more line here, one file in
+``semiseg.cli.commands``, and one row in the README."""
+
+LINES = {name: line for group in COMMANDS.values() for name, line in group.items()}
+"""Command -> its line, in the order of the groups."""
+
 
 DATA, METHOD, LENGTH, SEARCH = "Data", "Method", "Length", "Search"
 OUTPUT, MACHINE, MESSAGES = "Output", "Machine", "Messages"
@@ -57,7 +99,7 @@ def _section(parameter: Any) -> str:
 
 
 class GroupedHelp(TyperGroup):
-    """The list of commands under the headings of :data:`~semiseg.cli.table.COMMANDS`."""
+    """The list of commands under the headings of :data:`~semiseg.cli.help.COMMANDS`."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """One list per group; lines are short enough to be shown whole."""

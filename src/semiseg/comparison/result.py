@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.comparison.statistics import Interval
-from semiseg.drawing.tabular import Tabular
+from semiseg.drawing.notebook import Tabular
 
 __all__ = [
     "Arm",

@@ -76,7 +76,7 @@ def fold_count(file: SplitFile | None, ids: CaseIds, wanted: int | None = None) 
     if groups < 2:
         raise UsageError(
             f"folds need at least 2 {unit}, one to learn from and one to be held out; got {groups}",
-            hint="label one more, or train without --fold",
+            hint="label one more, or train without --fold or --calibrate",
             code="TOO_FEW_LABELED",
         )
     return count_of(groups, wanted, FOLDS, unit)

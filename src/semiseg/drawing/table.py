@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from semiseg.drawing.tabular import Tabular
+from semiseg.drawing.notebook import Tabular
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable

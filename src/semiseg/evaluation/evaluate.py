@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from semiseg.drawing.bar import notebook_bar
+from semiseg.drawing.notebook import notebook_bar
 from semiseg.errors import DataError, SemisegError
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import Value, check_tolerance, evaluate, values_of

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from semiseg.drawing.tabular import Tabular
+from semiseg.drawing.notebook import Tabular
 from semiseg.errors import DataError, PartialError, unknown_name
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import (

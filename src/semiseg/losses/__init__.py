@@ -9,14 +9,20 @@ from semiseg.losses.agreement import (
     mutual_consistency,
     rectified,
     rectified_pseudo_label,
+    regional_cross_entropy,
     sharpen,
     softmax_kl,
     softmax_mse,
 )
-from semiseg.losses.regional import regional_cross_entropy
-from semiseg.losses.segmentation import cross_entropy, dice_ce, dice_loss, dice_loss_per_class
-from semiseg.losses.signed_distance import distance_loss, mask_from_distance, task_consistency
-from semiseg.losses.translation import saddle_entropy, translation_consistency
+from semiseg.losses.segmentation import (
+    cross_entropy,
+    dice_ce,
+    dice_loss,
+    dice_loss_per_class,
+    distance_loss,
+    mask_from_distance,
+    task_consistency,
+)
 
 __all__ = [
     "confidence",
@@ -34,10 +40,8 @@ __all__ = [
     "rectified",
     "rectified_pseudo_label",
     "regional_cross_entropy",
-    "saddle_entropy",
     "sharpen",
     "softmax_kl",
     "softmax_mse",
     "task_consistency",
-    "translation_consistency",
 ]

@@ -12,8 +12,8 @@ from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.methods._bases import Pair
 from semiseg.methods.abd import crossed
 from semiseg.methods.bcp import BCP, Pasted, RegionDice, Source, paste
-from semiseg.methods.parts.boxes import draw_mask
 from semiseg.methods.parts.displacement import displaced, grid_of, replace_unsure
+from semiseg.methods.parts.mixing import draw_mask
 from semiseg.settings.options import Length
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss
 from semiseg.methods._bases import Ramped
-from semiseg.methods.ac_mt.prototypes import has_batch_norm
 from semiseg.methods.parts.cutmix import Taught, draw_beta_boxes, paste
+from semiseg.methods.parts.prototypes import has_batch_norm
 from semiseg.schedules import ema_update
 from semiseg.settings.options import Amount, Count, Length, Share
 

@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, Stage, Update
-from semiseg.inference.components import Connectivity, largest_components
+from semiseg.inference.postprocess import Connectivity, largest_components
 from semiseg.methods._bases import Teacher, one_pass_pays
-from semiseg.methods.parts.boxes import Region, draw_mask
-from semiseg.methods.parts.mixing import groups, half
+from semiseg.methods.parts.mixing import Region, draw_mask, groups, half
 from semiseg.schedules import ema_update
 from semiseg.settings.options import Amount, Share
 

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, NetFactory, SegOutput, Stage, Update
 from semiseg.errors import UsageError
-from semiseg.inference.components import Connectivity, largest_components
+from semiseg.inference.postprocess import Connectivity, largest_components
 from semiseg.methods._bases import Pair
 from semiseg.methods.bcp import dice_ce_everywhere
-from semiseg.methods.parts.boxes import draw_mask
-from semiseg.methods.parts.mixing import groups, half
+from semiseg.methods.parts.mixing import draw_mask, groups, half
 from semiseg.settings.options import Amount, Share
 
 NAMES = ("net", "net2")

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, Method, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss
-from semiseg.methods.ac_mt.prototypes import has_batch_norm
 from semiseg.methods.parts.branches import Streams, require_split
 from semiseg.methods.parts.cutmix import Taught, draw_boxes, integer, paste, uniform
 from semiseg.methods.parts.mixing import groups, half
+from semiseg.methods.parts.prototypes import has_batch_norm
 from semiseg.settings.options import Amount, Length, Positive, Share
 
 

@@ -13,7 +13,7 @@ from semiseg.core import IGNORE, Batch, Clock, NetFactory, Update
 from semiseg.losses import masked_mean
 from semiseg.methods._bases import Pair
 from semiseg.methods.bcp import BCP, Pasted, Source, paste
-from semiseg.methods.parts.boxes import draw_mask
+from semiseg.methods.parts.mixing import draw_mask
 from semiseg.settings.options import Amount
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from semiseg.core import IGNORE, Batch, Clock, Method, NetFactory, Update
 from semiseg.losses import dice_ce, dice_loss
-from semiseg.methods.ac_mt.prototypes import has_batch_norm
 from semiseg.methods.parts.branches import Streams, require_split
 from semiseg.methods.parts.cutmix import Taught, draw_boxes, paste
 from semiseg.methods.parts.mixing import groups, half
+from semiseg.methods.parts.prototypes import has_batch_norm
 from semiseg.settings.options import Amount, Share
 
 

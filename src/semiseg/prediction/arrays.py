@@ -13,8 +13,8 @@ from semiseg.errors import UsageError
 from semiseg.images.grid import Grid
 from semiseg.images.memory import hold
 from semiseg.prediction.assembly import Assembly
-from semiseg.prediction.looks import palette_of, picture_of
 from semiseg.prediction.record import class_sizes, size_unit
+from semiseg.prediction.structures import palette_of, picture_of
 from semiseg.preparation.plan import Plan
 from semiseg.preparation.unlike import unlike
 
@@ -66,7 +66,7 @@ class Segmented:
 
     def to_frame(self) -> Any:
         """The volumes as a pandas DataFrame: one row for each class or region."""
-        from semiseg.drawing.tabular import frame_of
+        from semiseg.drawing.notebook import frame_of
 
         rows = [{"class": name, "volume": size, "unit": self.unit} for name, size in self.volumes.items()]
         return frame_of(rows)

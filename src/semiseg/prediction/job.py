@@ -18,9 +18,7 @@ from semiseg.errors import DeviceError, SemisegError, UsageError
 from semiseg.images.grid import Grid
 from semiseg.machine.files import printable, require_writable, write_json
 from semiseg.prediction.assembly import Assembly
-from semiseg.prediction.calibration import of_model
-from semiseg.prediction.doubt import Doubt
-from semiseg.prediction.looks import picture_of
+from semiseg.prediction.doubt import Doubt, of_model
 from semiseg.prediction.model import Model, PreparedScan
 from semiseg.prediction.record import (
     CaseOutcome,
@@ -41,6 +39,7 @@ from semiseg.prediction.results import (
     require_forms,
 )
 from semiseg.prediction.scans import InputScan, stem_of
+from semiseg.prediction.structures import picture_of
 from semiseg.preparation.unlike import Unlike, unlike
 
 log = logging.getLogger("semiseg.prediction")

@@ -19,17 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from semiseg import images
-from semiseg.drawing.bar import notebook_bar
+from semiseg.drawing.notebook import notebook_bar
 from semiseg.errors import DataError, unknown_name
 from semiseg.images.dicom_results import NEUTRAL
 from semiseg.machine.files import held, write_json
 from semiseg.prediction.job import PredictionJob, Ready, Task
 from semiseg.prediction.model import QUALITY, Model
-from semiseg.prediction.record import REPORT_NAME, CaseOutcome, PredictionReport
+from semiseg.prediction.record import REPORT_NAME, CaseOutcome, PredictionReport, VolumeTable
 from semiseg.prediction.results import Wanted, forms
 from semiseg.prediction.scans import InputScan, find_scans
-from semiseg.prediction.terminology import read_terminology
-from semiseg.prediction.volumes import VolumeTable
+from semiseg.prediction.structures import read_terminology
 
 __all__ = [
     "CaseOutcome",

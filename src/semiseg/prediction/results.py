@@ -18,9 +18,9 @@ from semiseg.images.dicom_results import Maker, Origin, is_series, origin_of
 from semiseg.images.grid import Grid
 from semiseg.machine.files import atomic_file
 from semiseg.prediction.assembly import Segmentation
-from semiseg.prediction.looks import palette_of, structures_of
 from semiseg.prediction.model import Model
 from semiseg.prediction.record import Outputs, class_sizes, size_unit
+from semiseg.prediction.structures import palette_of, structures_of
 
 FORMS = {
     "nifti": ".nii.gz",

@@ -15,7 +15,7 @@ from semiseg import methods
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.public.departures import departures
 from semiseg.dataset.split import Split
-from semiseg.drawing.bar import notebook_bar
+from semiseg.drawing.notebook import notebook_bar
 from semiseg.errors import DataError, UsageError
 from semiseg.machine.hardware import cores, select_device
 from semiseg.preparation.plan import Plan
@@ -23,7 +23,7 @@ from semiseg.preparation.planner import make_plan
 from semiseg.preparation.store import StoredCase, build_store
 from semiseg.settings import environment
 from semiseg.settings.config import Config
-from semiseg.settings.flags import Settings, configured
+from semiseg.settings.flags import Settings, of_keywords
 from semiseg.settings.resolve import named_methods
 
 log = logging.getLogger("semiseg.prepare")
@@ -239,16 +239,7 @@ def plan_dataset(
         DataError: no labeled case, or cases that cannot be read.
         DeviceError: ``auto`` found a device that cannot be used.
     """
-    config = configured(
-        config,
-        recipe=recipe,
-        settings=settings,
-        method=method,
-        labeled=labeled,
-        labeled_patients=labeled_patients,
-        fold=fold,
-        seed=seed,
-    )
+    config = of_keywords(locals())
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     device, workers = _means(device, workers)
     with_departures(config, opened)
@@ -308,16 +299,7 @@ def prepare(
         UsageError: as of :func:`plan_dataset`.
         DataError: no labeled case, cases that cannot be read, one scan under two names.
     """
-    config = configured(
-        config,
-        recipe=recipe,
-        settings=settings,
-        method=method,
-        labeled=labeled,
-        labeled_patients=labeled_patients,
-        fold=fold,
-        seed=seed,
-    )
+    config = of_keywords(locals())
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     device, workers = _means(device, workers)
     split = split_dataset(opened, config)

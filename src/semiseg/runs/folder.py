@@ -1,7 +1,7 @@
 """Making and filling the folder of a run.
 
 What a run is called: ``METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``, where a fold of a cross-validation is
-``0of5``. Needs no torch.
+``0of5``.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from semiseg import methods, networks
+from semiseg.__about__ import __version__
 from semiseg.errors import SemisegError, UsageError
 from semiseg.machine import provenance
 from semiseg.machine.files import contents, held, require_writable, write_json
 from semiseg.networks import checkpoint
 from semiseg.preparation.prepare import Prepared
-from semiseg.runs.cite import papers
 from semiseg.runs.events import Ended, Listener
 from semiseg.runs.run import FREE_IN_BETWEEN, Run, damaged, differences, load_run, save_config
 from semiseg.settings.config import Config, DataConfig
@@ -366,3 +367,19 @@ def _kind(config: Config, variant: str = "") -> str:
 def budget(data: DataConfig) -> str:
     """How many labels were asked for: ``8``, ``2patients`` or ``all``."""
     return f"{data.labeled_patients}patients" if data.labeled_patients else str(data.labeled or "all")
+
+
+def papers(method: str, network: str) -> dict[str, str]:
+    """The papers of a method, of a network and of semiseg, those that are known.
+
+    Args:
+        method: a name, or ``package.module:Class``.
+        network: the same, or ``monai:Name``.
+    """
+    try:
+        paper = methods.description(method).paper
+    except UsageError:  # from elsewhere, and its source cannot be read
+        paper = ""
+    architecture = {entry["name"]: entry["paper"] for entry in networks.describe()}.get(network, "")
+    known = {"method": paper, "network": architecture, "semiseg": f"semiseg {__version__}, see CITATION.cff"}
+    return {what: text for what, text in known.items() if text}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from semiseg.drawing.tabular import Tabular
+from semiseg.drawing.notebook import Tabular
 from semiseg.errors import UsageError
 from semiseg.machine.files import read_json
 from semiseg.preparation.plan import Plan

@@ -27,6 +27,20 @@ Settings = Mapping[str, Any] | Iterable[str]
 """Other settings, as ``{"optimizer.lr": 1e-3}`` or as ``["optimizer.lr=1e-3"]`` (``--set``)."""
 
 
+def of_keywords(given: Mapping[str, Any], **instead: Any) -> Config:
+    """The configuration that the keywords of a function mean: ``of_keywords(locals())`` as its first line.
+
+    Args:
+        given: name -> value. Those of :func:`configured` count, all others are for the function itself.
+        instead: values that take the place of given ones.
+
+    Raises:
+        UsageError: see :func:`configured`.
+    """
+    known = ("config", "recipe", "settings", *FLAGS)
+    return configured(**{name: value for name, value in {**given, **instead}.items() if name in known})
+
+
 def configured(
     config: Config | str | Path | None = None,
     *,
@@ -45,7 +59,11 @@ def configured(
     Raises:
         UsageError: unknown keys (with the nearest one), bad values, an unreadable file; all of them at once.
     """
-    given = {FLAGS[name]: value for name, value in flags.items() if value is not None}
+    given = {
+        FLAGS[name]: str(value) if isinstance(value, Path) else value
+        for name, value in flags.items()
+        if value is not None
+    }
     if FLAGS["fold"] in given and not isinstance(config, Config):
         given.setdefault("data.folds", "auto")
     if isinstance(config, Config):

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from semiseg import recipes
 from semiseg.errors import UsageError, unknown_name
 from semiseg.settings.config import DEFAULT_METHOD, Config
-from semiseg.settings.problems import problems_of
+from semiseg.settings.options import problems_of
 
 ENVIRONMENT_PREFIX = "SEMISEG__"
 

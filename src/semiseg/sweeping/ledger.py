@@ -117,9 +117,9 @@ class Ledger:
         """Keep an entry; only whoever holds the cell's claim may."""
         write_json(self.cells / f"{entry.cell.id}.json", entry.model_dump(mode="json"))
 
-    def claim(self, cell: SweepCell, patience: float = 0.0) -> Claim:
+    def claim(self, cell: SweepCell) -> Claim:
         """The right to write into the cell's run folder and its entry."""
-        return Claim(self._lock(cell), patience)
+        return Claim(self._lock(cell))
 
     def is_taken(self, cell: SweepCell) -> bool:
         """Whether another process is at work on it."""

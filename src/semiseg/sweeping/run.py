@@ -19,10 +19,10 @@ import yaml
 from semiseg.errors import Interrupted, PartialError, SemisegError
 from semiseg.machine.files import LOCK, Claim, in_use, require_writable, write_text
 from semiseg.machine.stopping import StopRequest
-from semiseg.sweeping.board import SweepProgress
 from semiseg.sweeping.executors import CellJob, Executor, WorkerEnd
 from semiseg.sweeping.grid import SweepCell, grid
 from semiseg.sweeping.ledger import CellState, Ledger, enroll, foreseen, snapshot, write_snapshot
+from semiseg.sweeping.progress import SweepProgress
 from semiseg.sweeping.spec import Spec
 from semiseg.sweeping.worker import share_done, shares_done
 

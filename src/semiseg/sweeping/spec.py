@@ -18,7 +18,7 @@ from semiseg.preparation.plan import NetworkPlan
 from semiseg.runs.run import flat
 from semiseg.settings.config import Config
 from semiseg.settings.flags import configured
-from semiseg.settings.problems import nearest_key, problems_of
+from semiseg.settings.options import nearest_key, problems_of
 from semiseg.settings.resolve import read_yaml, with_network
 
 HINT = "docs/sweeps.md describes every key"

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.sweeping.board import SweepProgress
-from semiseg.sweeping.executors import make_executor
+from semiseg.sweeping.executors import CellJob, make_executor
+from semiseg.sweeping.progress import SweepProgress
 from semiseg.sweeping.run import Outcome, plan_sweep, run_sweep
 from semiseg.sweeping.spec import Spec, as_spec, read_spec
+from semiseg.sweeping.worker import work
 
 
 def sweep(
@@ -54,11 +55,15 @@ def sweep(
     return run_sweep(
         wanted,
         place,
-        lambda: make_executor(on, workers=workers, devices=named, options=options),
+        lambda: make_executor(on, work=_work_here, workers=workers, devices=named, options=options),
         where=where,
         retry_failed=retry_failed,
         watch=watch or (lambda board: None),
     )
+
+
+def _work_here(job: CellJob, device: str) -> None:
+    work(job.folder, job.cell, device=device)
 
 
 def preview(

@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -37,7 +37,6 @@ from semiseg.errors import (
 from semiseg.evaluation.evaluate import evaluate_folders
 from semiseg.evaluation.tables import write
 from semiseg.prediction.predict import predict
-from semiseg.runs.events import Listener
 from semiseg.runs.run import Run
 from semiseg.settings.config import Config
 from semiseg.settings.resolve import validate
@@ -166,7 +165,6 @@ def run_cell(
     *,
     device: str = "auto",
     workers: int = 0,
-    listeners: Sequence[Listener] = (),
 ) -> dict[str, float | None]:
     """Bring a cell to its end; whatever is there already is used.
 
@@ -175,7 +173,6 @@ def run_cell(
         folder: of the sweep.
         device: auto, cpu, cuda, cuda:N or mps.
         workers: processes that preprocess, threads that compare.
-        listeners: told about the training.
 
     Returns:
         Metric -> mean over the foreground classes; None where it is not defined.
@@ -193,7 +190,7 @@ def run_cell(
         device=device,
         workers=workers,
         resume=True,
-        listeners=listeners,
+        listeners=(),
     )
     scoring, scores = cell.scoring, folder / cell.scores
     if scoring.score == "test":  # validation cases were predicted at the end of the training

@@ -65,12 +65,6 @@ def compile_networks(
         network.compile(backend=backend, mode=mode, dynamic=False)
 
 
-def uncompile(networks: Sequence[nn.Module]) -> None:
-    """Back to eager."""
-    for network in networks:
-        network._compiled_call_impl = None
-
-
 @contextmanager
 def eager() -> Iterator[None]:
     """No compiled code inside, where shapes vary: prediction of whole scans."""

@@ -1,35 +1,44 @@
-"""A cross-validation: every fold trained in turn, the scores of all held-out cases together, one ensemble."""
+"""A cross-validation: every fold trained in turn, the scores of all held-out cases together, one ensemble.
+
+``semiseg train --calibrate`` cross-validates the labels of a run, so that it is known what a prediction with
+so much doubt is worth. Networks of folds have seen fewer labels than the run, so that the expected Dice is
+rather too low than too high.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from semiseg.dataset.dataset import Dataset
+from semiseg.dataset.folds import CaseIds, with_folds
+from semiseg.dataset.folds import fold_count as count_folds
+from semiseg.dataset.split_file import Fold, SplitFile
 from semiseg.dataset.write_split import keep_folds
 from semiseg.errors import Interrupted, UsageError
 from semiseg.evaluation.results import Evaluation
-from semiseg.evaluation.stored import joined, read_evaluation
-from semiseg.evaluation.tables import write
+from semiseg.evaluation.tables import joined, read_evaluation, write
 from semiseg.machine.files import contents, held, write_json
+from semiseg.machine.hardware import cores
 from semiseg.machine.stopping import StopRequest
 from semiseg.networks.registry import require
+from semiseg.prediction.doubt import FEWEST, FILE, Calibration, Known
 from semiseg.prediction.members import ENSEMBLE
 from semiseg.preparation.plan import NetworkPlan, Plan
-from semiseg.preparation.prepare import with_fold_count
+from semiseg.preparation.prepare import split_dataset, with_fold_count
 from semiseg.runs.events import Listener
 from semiseg.runs.folder import RunFolder, cross_validation_name
 from semiseg.runs.run import Run
 from semiseg.runs.score import Score, of_evaluation
-from semiseg.settings.config import Config
-from semiseg.settings.flags import Settings, configured
+from semiseg.settings.config import Config, DataConfig, PlanConfig
+from semiseg.settings.flags import Settings, of_keywords
 from semiseg.settings.resolve import with_network
-from semiseg.training.train import train
+from semiseg.training.single import Where, train_once
 
 log = logging.getLogger("semiseg.train")
 
@@ -119,19 +128,7 @@ def cross_validate(
         DataError: a dataset that cannot be used as it is.
         DeviceError: no such device, or out of its memory.
     """
-    config = configured(
-        config,
-        recipe=recipe,
-        settings=settings,
-        method=method,
-        network=network,
-        labeled=labeled,
-        labeled_patients=labeled_patients,
-        seed=seed,
-        iterations=iterations,
-        max_time=max_time,
-        start_from=None if start_from is None else str(start_from),
-    )
+    config = of_keywords(locals())
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     config = with_network(config, Plan.load(Path(plan)).network.name if plan else NetworkPlan().name)
     require(config.network.name)
@@ -147,29 +144,108 @@ def cross_validate(
     ]
     with held(folder, "--runs or --run"):
         _make_room(folder, places, resume=resume, overwrite=overwrite)
-        with StopRequest() as stop:
-            trained = []
-            for number, (one, place) in enumerate(zip(folds, places, strict=True)):
-                if stop.raised:
-                    raise _stopped(number, len(folds), f"{number} folds are finished")
-                log.info("fold %d (of 0 to %d): %s", number, len(folds) - 1, place.path)
-                try:
-                    trained.append(
-                        train(
-                            opened,
-                            one,
-                            plan=plan,
-                            run=place.path,
-                            device=device,
-                            workers=workers,
-                            resume=resume,
-                            overwrite=overwrite,
-                            listeners=listeners,
-                        )
-                    )
-                except Interrupted as error:
-                    raise _stopped(number, len(folds), error.message) from None
-        return _together(folder, trained)
+        where = Where(device, 1, cores() if workers is None else workers, tuple(listeners))
+        going_on = {"resume": resume, "overwrite": overwrite}
+
+        def train_fold(one: Config, place: Path) -> Run:
+            return train_once(opened, one, where, place, plan, exact=True, **going_on)
+
+        return _together(folder, train_folds(folds, [place.path for place in places], train_fold))
+
+
+def train_folds(
+    folds: Sequence[Config], places: Sequence[Path], train: Callable[[Config, Path], Run]
+) -> list[Run]:
+    """Train every fold in turn into its place.
+
+    Raises:
+        Interrupted: asked to stop, which the fold at hand has done.
+    """
+    trained: list[Run] = []
+    with StopRequest() as stop:
+        for number, (one, place) in enumerate(zip(folds, places, strict=True)):
+            if stop.raised:
+                raise _stopped(number, len(folds), f"{number} folds are finished")
+            log.info("fold %d (of 0 to %d): %s", number, len(folds) - 1, place)
+            try:
+                trained.append(train(one, place))
+            except Interrupted as error:
+                raise _stopped(number, len(folds), error.message) from None
+    return trained
+
+
+def calibrate(run: Run, dataset: Dataset, where: Where) -> Path:
+    """Cross-validate a finished run's labels and write its ``calibration.json``; what is there is used.
+
+    Returns:
+        The file. A run with a validation list of :data:`FEWEST` scans has it already, and nothing is trained.
+
+    Raises:
+        UsageError: fewer than two labeled cases or patients.
+        Interrupted: asked to stop; the same training with ``resume`` continues.
+    """
+    target = run.folder / FILE
+    there = Calibration.load(target)
+    if there is not None and there.usable:
+        log.info("%s is calibrated already (%s)", run.folder, there.source)
+        return target
+    folded, count = _with_folds_of_labels(dataset, run.split["labeled"], run.split["unlabeled"])
+    folds = [_of_labels(run.config, number, count) for number in range(count)]
+    places = [run.folder / "calibration" / f"fold-{number}" for number in range(count)]
+
+    def train_fold(one: Config, place: Path) -> Run:
+        return train_once(folded, one, where, place, run.folder / "plan.json", exact=True, resume=True)
+
+    known: list[Known] = []
+    options: dict[str, object] = {}
+    for made in train_folds(folds, places, train_fold):
+        part = Calibration.load(made.folder / FILE)
+        if part is not None:
+            known += part.known
+            options = dict(part.options)
+    labels = len(run.split["labeled"])
+    Calibration(known, f"{count} folds of {labels} labels", options).save(target)
+    if len(known) < FEWEST:
+        log.warning("%d labels are too few to calibrate by: %d are needed", len(known), FEWEST)
+    return target
+
+
+def tell_cost(dataset: Dataset, config: Config) -> None:
+    """Say before a training what its calibration adds, and refuse labels that cannot be split into folds."""
+    split = split_dataset(dataset, config)
+    if len(split.val) >= FEWEST:
+        return
+    labeled, unlabeled = ([case.id for case in cases] for cases in (split.labeled, split.unlabeled))
+    _, count = _with_folds_of_labels(dataset, labeled, unlabeled)
+    log.info(
+        "--calibrate: %d further trainings of %s iterations follow, on folds of the labels",
+        count,
+        config.train.iterations,
+    )
+
+
+def _with_folds_of_labels(
+    dataset: Dataset, labeled: Sequence[str], unlabeled: Sequence[str]
+) -> tuple[Dataset, int]:
+    """The dataset with the cases of one run alone and folds of its labels, and how many folds."""
+    lists = Fold(tuple(labeled), tuple(unlabeled))
+    rule = dataset.splits.patients if dataset.splits else None
+    file = SplitFile("folds of the labels", (lists,), (), rule)
+    ids = CaseIds(tuple(labeled), tuple(unlabeled))
+    file = with_folds(file, ids, count_folds(file, ids))
+    folds = tuple(
+        fold if fold.unlabeled is not None else replace(fold, unlabeled=lists.unlabeled)
+        for fold in file.cross_validation
+    )
+    return replace(dataset, splits=replace(file, cross_validation=folds), split_faults=()), len(folds)
+
+
+def _of_labels(config: Config, fold: int, count: int) -> Config:
+    """The same training on a fold of the labels, from weights that have not seen those that it holds out."""
+    data = DataConfig(fold=fold, folds=count, memory_gb=config.data.memory_gb)
+    start = config.start.model_copy(update={"file": None})
+    update = {"data": data, "start": start, "select": "last", "plan": PlanConfig()}  # the plan is the run's
+    return config.model_copy(update=update)
 
 
 def _folds(dataset: Dataset, config: Config) -> list[Config]:

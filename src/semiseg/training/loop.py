@@ -29,10 +29,9 @@ from semiseg.schedules import ema_update, warm_decay
 from semiseg.settings.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from semiseg.training.collapse import CollapseMonitor
 from semiseg.training.optim import build_optimizer, fuse, lr_factor
-from semiseg.training.precision import Precision
 from semiseg.training.progress import Meter
 from semiseg.training.stages import clock_at, hands_on_best, leader, load_best, save_best
-from semiseg.training.update import Skips, any_rank, iterate
+from semiseg.training.update import Precision, Skips, any_rank, iterate
 
 Batches = Callable[[int], Batch]
 """Iteration over the whole run -> this rank's batch on the device; a pure function."""

@@ -98,7 +98,7 @@ class PseudoLabeler:
     def taught(self, stage: Stage) -> dict[str, NDArray[Any]]:
         """Case -> (T0, T1, T2) classes to learn from, of the scans that were chosen; mapped from disk.
 
-        With their confidences where the stage asks for them, see :func:`semiseg.batches.resident.packed`.
+        With their confidences where the stage asks for them, see :func:`semiseg.preparation.resident.packed`.
 
         Raises:
             DataError: they are gone.

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.batches.resident import packed
 from semiseg.core import IGNORE, PseudoLabels, Stage
 from semiseg.machine.files import atomic_file, read_json, write_json
 from semiseg.methods.parts import reliability
 from semiseg.preparation.prepare import Prepared
+from semiseg.preparation.resident import packed
 from semiseg.preparation.store import StoredLabeledCase
 
 Tell = Callable[[str], None]

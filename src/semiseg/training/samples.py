@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from semiseg.batches.batches import Batches
-from semiseg.batches.resident import Resident
 from semiseg.core import Batch, Method, Stage
 from semiseg.errors import UsageError
 from semiseg.preparation.plan import Plan
+from semiseg.preparation.resident import Resident
 from semiseg.settings.config import Config
 from semiseg.training.stages import clock_at, first_steps
 

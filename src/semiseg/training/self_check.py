@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch, Method
 from semiseg.losses import dice_ce
-from semiseg.training.precision import Precision
-from semiseg.training.update import any_rank
+from semiseg.training.update import Precision, any_rank
 
 TRIALS = 3
 """Garbage comes and goes from call to call, so the low-precision gradient is taken this many times."""

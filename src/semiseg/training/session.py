@@ -19,7 +19,6 @@ from semiseg import methods
 from semiseg.batches import augment
 from semiseg.batches.batches import Batches
 from semiseg.batches.prefetch import Prefetch
-from semiseg.batches.resident import blank, make_resident, with_label
 from semiseg.core import Batch, Clock, Method, Stage
 from semiseg.errors import DeviceError, Interrupted, UsageError, on_one_line
 from semiseg.inference.predictor import require_settings_fit
@@ -28,6 +27,7 @@ from semiseg.machine.files import remove_leftovers
 from semiseg.machine.hardware import forget_peak_memory, native_precision, peak_memory
 from semiseg.networks import checkpoint
 from semiseg.preparation.prepare import Prepared
+from semiseg.preparation.resident import blank, make_resident, with_label
 from semiseg.preparation.store import StoredLabeledCase
 from semiseg.runs.events import Ended, Listener, Notice
 from semiseg.runs.folder import RunFolder, identity
@@ -38,14 +38,12 @@ from semiseg.training import self_check
 from semiseg.training.collapse import CollapseMonitor, cadence, share_spread
 from semiseg.training.compiled import StepMarks, compile_networks, networks_of, should_compile
 from semiseg.training.loop import HEALTHY, Loop
-from semiseg.training.precision import Precision
 from semiseg.training.pseudo_labels import PseudoLabeler
 from semiseg.training.samples import StageBatches, batch_sizes, stage_sizes, without_fold
-from semiseg.training.side_by_side import in_words, side_by_side
 from semiseg.training.start_from import START, Start, freshen, gently, told
 from semiseg.training.trained import described, factory, require_fit, trained_parameters
-from semiseg.training.update import iterate
-from semiseg.training.validation import Validation
+from semiseg.training.update import Precision, iterate
+from semiseg.training.validation import Validation, in_words, side_by_side
 
 log = logging.getLogger("semiseg.train")
 

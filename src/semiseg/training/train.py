@@ -1,50 +1,25 @@
-"""Training: the only module that knows data, networks, methods and the engine at once."""
+"""``semiseg train``: a training, and what it is trained beside."""
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from lightning_fabric import Fabric
-
-from semiseg import methods, networks
-from semiseg.batches import augment
 from semiseg.dataset.dataset import Dataset
-from semiseg.dataset.write_split import keep_folds
 from semiseg.errors import UsageError
-from semiseg.machine.files import held
-from semiseg.machine.hardware import cores, keep_freed_memory
-from semiseg.machine.processes import launched, repeatable
-from semiseg.prediction.calibration import FEWEST
-from semiseg.preparation.plan import NetworkPlan, Plan
-from semiseg.preparation.prepare import (
-    Prepared,
-    prepare,
-    require_same_data,
-    split_dataset,
-    with_departures,
-    with_fold_count,
-)
-from semiseg.runs.events import Listener, Preparing, tell
-from semiseg.runs.folder import RunFolder
-from semiseg.runs.notebook import at_a_prompt
+from semiseg.machine.files import read_json, write_json
+from semiseg.machine.hardware import cores
+from semiseg.runs.console import at_a_prompt
+from semiseg.runs.events import Listener
 from semiseg.runs.run import Run
-from semiseg.settings.config import AUTO_ITERATIONS, Config
-from semiseg.settings.flags import Settings, configured
-from semiseg.settings.resolve import with_network
-from semiseg.training.calibrate import calibrate as calibrate_run
-from semiseg.training.calibrate import tell_cost
-from semiseg.training.length import planned_for
-from semiseg.training.session import Session
-from semiseg.training.start_from import START, Origin, Start, read_origin, require_unseen, start_of
-from semiseg.training.trained import factory
-from semiseg.training.twin import note_twin, require_twin, without_start
-
-log = logging.getLogger("semiseg.train")
+from semiseg.settings.config import Config
+from semiseg.settings.flags import Settings, of_keywords
+from semiseg.training.cross_validation import calibrate as calibrate_run
+from semiseg.training.cross_validation import tell_cost
+from semiseg.training.single import Where, train_once
 
 
 def train(
@@ -130,214 +105,105 @@ def train(
         DataError: a dataset that cannot be used as it is.
         DeviceError: no such device, or out of its memory.
     """
-    config = configured(
-        config,
-        recipe=recipe,
-        settings=settings,
-        method=method,
-        network=network,
-        labeled=labeled,
-        labeled_patients=labeled_patients,
-        fold=fold,
-        seed=seed,
-        iterations=iterations,
-        max_time=max_time,
-        start_from=None if start_from is None else str(start_from),
-    )
+    config = of_keywords(locals())
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     listeners = at_a_prompt() if listeners is None else listeners
-    where = _Where(device, devices, cores() if workers is None else workers, tuple(listeners))
+    where = Where(device, devices, cores() if workers is None else workers, tuple(listeners))
     if twin:
         require_twin(config)
     if calibrate and not dry_run:
-        _tell_calibration(opened, config)
+        tell_cost(opened, config)
     going_on = {"resume": resume, "overwrite": overwrite, "dry_run": dry_run}
-    made = _train(opened, config, where, Path(run or runs), plan, exact=run is not None, **going_on)
+    made = train_once(opened, config, where, Path(run or runs), plan, exact=run is not None, **going_on)
 
     def again(data: Dataset, wanted: Config, place: Path, by: Path, exact: bool = True) -> Run:
-        return _train(data, wanted, where, place, by, exact=exact, resume=True)
+        return train_once(data, wanted, where, place, by, exact=exact, resume=True)
 
     if twin and not dry_run:
         beside = Path(runs) if run is None else Path(run).with_name(f"{Path(run).name}-scratch")
         same = without_start(made.config)
         note_twin(made, again(opened, same, beside, made.folder / "plan.json", run is not None))
     if calibrate and not dry_run:
-        calibrate_run(made, opened, again)
+        calibrate_run(made, opened, where)
     return made
 
 
-@dataclass(frozen=True)
-class _Where:
-    """What a training runs on, and who hears of it."""
-
-    device: str
-    devices: int
-    workers: int
-    listeners: tuple[Listener, ...]
+log = logging.getLogger("semiseg.train")
 
 
-def _tell_calibration(dataset: Dataset, config: Config) -> None:
-    """Say what the folds cost, before anything is trained."""
-    split = split_dataset(dataset, config)
-    if len(split.val) < FEWEST:
-        rule = dataset.splits.patients if dataset.splits else None
-        tell_cost([case.id for case in split.labeled], rule, config.train.iterations)
-
-
-def _train(
-    opened: Dataset,
-    config: Config,
-    where: _Where,
-    place: Path,
-    plan: str | Path | None,
-    *,
-    exact: bool,
-    resume: bool = False,
-    overwrite: bool = False,
-    dry_run: bool = False,
-) -> Run:
-    """One training; see :func:`train`."""
-    device, workers, listeners = where.device, where.workers, where.listeners
-    with launched(device, where.devices) as fabric, repeatable(config.train.deterministic):
-        if fabric.device.type == "cpu":
-            keep_freed_memory()
-        network_name = NetworkPlan().name if plan is None else _planned_network(Path(plan), opened)
-        wanted = config = with_fold_count(opened, with_network(config, network_name))
-        config = with_departures(resolved(config, fabric.device.type), opened, tell=fabric.global_rank == 0)
-        require_names(config)
-        opened = _with_folds(opened, config, keep=fabric.global_rank == 0 and not dry_run)
-        if opened.regions:
-            methods.require_regions(config.method.name)
-        folder = RunFolder(place, opened.name, config, exact=exact)
-        with nullcontext() if dry_run else _held(fabric, folder):
-            tell_first = functools.partial(_tell, fabric, listeners, set())
-            stored = folder.stored_run() if resume else None
-            if stored is not None:
-                config = stored.resumed_config(wanted)
-                if not stored.goes_on(config):
-                    log.info("%s is finished already", stored.run.folder)
-                    return stored.run
-            elif not dry_run:
-                folder.require_free(overwrite=overwrite, resume=resume)
-            origin = None if stored or not config.start.file else read_origin(Path(config.start.file))
-            prepare_here = functools.partial(
-                prepare,
-                opened,
-                config,
-                device=device if ":" in device and fabric.world_size == 1 else fabric.device.type,
-                workers=workers,
-                plan=stored.run.plan if stored else plan,
-                progress=lambda what, done, count: tell_first(Preparing(what, done, count)),
-            )
-            prepared = _on_first_rank(fabric, prepare_here)
-            config = config.model_copy(update={"select": config.select or _selection(prepared)})
-            if stored is not None:
-                folder.require_same_data(stored, prepared)
-            tell_first(Preparing("setting up networks and batches"))
-            start = _start(folder, origin, prepared, config)
-            session = Session(fabric, prepared, config, stored.known if stored else None, start=start)
-            if dry_run:
-                session.try_once()
-                return Run(folder.path)
-            if stored is None and wanted.train.iterations == "auto":
-                session = _planned(session, tell_first)
-            if stored is None and fabric.global_rank == 0:  # only now, when nothing can be wrong any more
-                folder.make()
-            return session.run(folder, listeners)
-
-
-def _planned_network(plan: Path, dataset: Dataset) -> str:
-    """The network of a plan file, which must be of this data."""
-    given = Plan.load(plan)
-    require_same_data(given, dataset, plan)
-    return given.network.name
-
-
-def _with_folds(dataset: Dataset, config: Config, *, keep: bool) -> Dataset:
-    """The dataset with the folds that ``config`` counts; ``keep`` writes new ones into the split file."""
-    if not isinstance(config.data.folds, int):
-        return dataset
-    folded = dataset.with_folds(config.data.folds)
-    split_dataset(folded, config)  # a fold that is not there is refused before anything is written
-    return keep_folds(dataset, config.data.folds) if keep else folded
-
-
-def require_names(config: Config) -> None:
-    """Refuse what no method, network or augmentation is called, before any scan is opened.
+def require_twin(config: Config) -> None:
+    """Refuse a twin of a run that begins with random weights itself.
 
     Raises:
-        UsageError: an unknown name, an option that it does not have (with the nearest), or a network (also a
-            method's ``partner``) of MONAI where MONAI is not installed.
+        UsageError: nothing to start from.
     """
-    method = methods.find(config.method.name)
-    options = methods.check_options(method, config.method.options)
-    augment.find(config.augment.name, config.augment.options)
-    named = methods.all_options(method, options).get("partner", "")
-    for name in (config.network.name, *([named] if isinstance(named, str) and named else [])):
-        networks.require(name)
-
-
-def resolved(config: Config, device_type: str) -> Config:
-    """The configuration with every ``auto`` that does not depend on the data replaced by what it means."""
-    config = with_network(config, NetworkPlan().name)
-    if config.train.iterations != "auto":
-        return config
-    return config.with_length(AUTO_ITERATIONS[device_type])
-
-
-@contextmanager
-def _held(fabric: Fabric, folder: RunFolder) -> Iterator[None]:
-    """The run folder belongs to this job until it ends: rank 0 holds it for all ranks.
-
-    Raises:
-        UsageError: another process works there; on every rank.
-    """
-    with ExitStack() as stack:
-        refused: UsageError | None = None
-        if fabric.global_rank == 0:
-            try:
-                stack.enter_context(held(folder.path, "--runs or --run"))
-            except UsageError as error:
-                refused = error
-        told = fabric.broadcast(refused.as_dict() if refused else None)
-        if told:
-            raise UsageError(told["message"], hint=told["hint"], code=told["code"], details=told["details"])
-        yield
-
-
-def _tell(fabric: Fabric, listeners: Sequence[Listener], failed: set[int], event: Preparing) -> None:
-    """What is done before there is a loop; rank 0 alone tells it."""
-    if fabric.global_rank == 0:
-        tell(listeners, event, failed)
-
-
-def _planned(session: Session, tell_first: Callable[[Preparing], None]) -> Session:
-    """The session with the length that its time allows, where it has one."""
-    if session.config.train.max_time is None:
-        return session
-    tell_first(Preparing("timing a few iterations"))
-    return planned_for(session.config.train.max_time, session)
-
-
-def _start(folder: RunFolder, origin: Origin | None, prepared: Prepared, config: Config) -> Start | None:
-    """What the networks begin with: of a resumed run, what it began with."""
     if not config.start.file:
-        return None
-    if origin is None:
-        return Start.load(folder.checkpoints / START)
-    require_unseen(Path(config.start.file), prepared.split)
-    return start_of(origin, factory(config, prepared.plan), prepared.plan)
+        raise UsageError(
+            "a twin is trained beside a run that starts from a file",
+            hint="add --start-from FILE",
+            code="TWIN",
+        )
 
 
-def _selection(prepared: Prepared) -> str:
-    return "best-val" if prepared.split.val else "last"
+def without_start(config: Config) -> Config:
+    """The configuration of the twin."""
+    return config.model_copy(update={"start": config.start.model_copy(update={"file": None})})
 
 
-def _on_first_rank(fabric: Fabric, prepare_here: functools.partial[Prepared]) -> Prepared:
-    """Rank 0 fills the cache, the others read it."""
-    if fabric.global_rank == 0:
-        prepared = prepare_here()
-        fabric.barrier("prepared")
-        return prepared
-    fabric.barrier("prepared")
-    return prepare_here()
+def note_twin(trained: Run, scratch: Run) -> None:
+    """Write into the manifest, and tell, what starting from a file gained in validation Dice.
+
+    The twin has the same seed, cases, length and plan, the usual learning rate and random first weights. One
+    pair of runs is one draw: differences below the spread over seeds say nothing.
+    """
+    found = gain(trained, scratch)
+    write_json(trained.folder / "manifest.json", {**trained.manifest, "twin": found})
+    if found["gain"] is None:
+        log.warning(
+            "no validation list: what the file gained is not known; evaluate both runs (%s)", scratch.folder
+        )
+        return
+    spread = f", SE {found['standard_error']:.3f}" if found["standard_error"] is not None else ""
+    log.info(
+        "starting from a file: validation Dice %.3f, from scratch %.3f: %+.3f (%d cases%s, one seed)",
+        found["dice"],
+        found["dice_from_scratch"],
+        found["gain"],
+        found["cases"],
+        spread,
+    )
+
+
+def gain(trained: Run, scratch: Run) -> dict[str, Any]:
+    """Mean Dice of both, their difference, and the standard error of the difference over cases."""
+    ours, theirs = _dice(trained), _dice(scratch)
+    both = sorted(set(ours) & set(theirs))
+    about: dict[str, Any] = {"run": scratch.folder.name, "cases": len(both)}
+    if not both:
+        return {**about, "dice": None, "dice_from_scratch": None, "gain": None, "standard_error": None}
+    differences = [ours[case] - theirs[case] for case in both]
+    mean = sum(differences) / len(both)
+    error = None
+    if len(both) > 1:
+        error = math.sqrt(sum((d - mean) ** 2 for d in differences) / (len(both) - 1) / len(both))
+    return {
+        **about,
+        "dice": sum(ours[case] for case in both) / len(both),
+        "dice_from_scratch": sum(theirs[case] for case in both) / len(both),
+        "gain": mean,
+        "standard_error": error,
+    }
+
+
+def _dice(run: Run) -> dict[str, float]:
+    """Case of the validation list -> mean Dice over the classes that it is defined for."""
+    try:
+        cases = read_json(run.folder / "validation" / "summary.json")["metric_per_case"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+    found = {}
+    for case in cases:
+        values = [row["Dice"] for row in case["metrics"].values() if row.get("Dice") is not None]
+        if values:
+            found[str(case["case"])] = sum(values) / len(values)
+    return found

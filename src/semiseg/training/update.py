@@ -1,5 +1,7 @@
 """One iteration: each loss that the method yields becomes one backward pass and one optimizer step.
 
+:class:`Precision` is the number format of its forward passes.
+
 Several processes as one: networks stay unwrapped, gradients are averaged right before each optimizer step.
 
 Every order of forwards, backwards and updates is correct this way, a gradient-free teacher is no special
@@ -20,7 +22,41 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from semiseg.core import Batch, Clock, Gradient, Method, Update
 from semiseg.training.optim import skips_by_itself, step_unless
-from semiseg.training.precision import Precision
+
+_DTYPES = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
+
+
+class Precision:
+    """Autocast for forward passes, and the loss scaler that float16 needs.
+
+    Args:
+        name: ``32``, ``bf16`` or ``16``.
+        device: where the networks are.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self.name = name
+        self.dtype = _DTYPES[name]
+        self.device = device
+        self.scaler = torch.amp.GradScaler(device.type) if name == "16" else None
+
+    def autocast(self) -> torch.autocast:
+        """The context for forward passes and losses."""
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
+
+    def backward(self, loss: Tensor) -> None:
+        """Back-propagate a loss, scaled where float16 needs it."""
+        torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
+
+    def state_dict(self) -> dict[str, float]:
+        """The scaler's state, empty without one."""
+        return {} if self.scaler is None else self.scaler.state_dict()
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Restore :meth:`state_dict`."""
+        if self.scaler is not None and state:
+            self.scaler.load_state_dict(state)
+
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from semiseg.dataset.case import LabeledCase, load_case, load_label
 from semiseg.evaluation.results import CaseScores, Evaluation, evaluate_pairs
 from semiseg.evaluation.tables import write as save
 from semiseg.images.grid import Grid
-from semiseg.prediction.calibration import FILE as CALIBRATION
-from semiseg.prediction.calibration import Calibration, Known
-from semiseg.prediction.doubt import SCORES, Doubt
+from semiseg.prediction.doubt import FILE as CALIBRATION
+from semiseg.prediction.doubt import SCORES, Calibration, Doubt, Known
 from semiseg.prediction.model import Model
 from semiseg.preparation.labels import to_classes
 from semiseg.preparation.prepare import Prepared
+from semiseg.preparation.store import StoredCase
 from semiseg.settings.config import Config
 from semiseg.training.compiled import eager
 
@@ -117,3 +118,56 @@ def _classes(labels: NDArray[Any], values: list[int]) -> NDArray[np.uint8]:
     table = np.zeros(max(values) + 1, np.uint8)
     table[values] = np.arange(len(values))
     return np.asarray(table[labels])
+
+
+SCANS = 3
+"""Predicted to take the time of."""
+
+
+def side_by_side(
+    networks: Mapping[str, nn.Module],
+    prepared: Prepared,
+    config: Config,
+    precision: str,
+    validation: Validation | None,
+) -> dict[str, dict[str, Any]]:
+    """Network -> parameters, Dice on the validation list (if there is one) and seconds of prediction per
+    scan.
+
+    The time is that of prepared scans of the training, without reading and writing.
+
+    Args:
+        networks: on their device.
+        prepared: the run's data.
+        config: sliding window and post-processing.
+        precision: number format of the forward passes.
+        validation: of the run.
+    """
+    cases = [*prepared.unlabeled, *prepared.labeled][:SCANS]
+    found = {}
+    for name, network in networks.items():
+        model = Model.of(prepared.plan, [network], config.inference, precision=precision)
+        found[name] = {
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "dice": round(validation(network)["dice"], 4) if validation else None,
+            "seconds_per_scan": round(_seconds(model, cases), 3),
+        }
+    return found
+
+
+def in_words(name: str, values: Mapping[str, Any]) -> str:
+    """One line on a network."""
+    known = values["dice"] is not None
+    dice = f"validation Dice {values['dice']:.3f}" if known else "no validation list for Dice"
+    return f"{name}: {dice}, {values['seconds_per_scan']:g} s per scan, {values['parameters']:,} parameters"
+
+
+def _seconds(model: Model, cases: Sequence[StoredCase]) -> float:
+    """Mean over the scans; one more goes before, which makes the prediction copy."""
+    first, *others = [(np.array(case.image), case.geometry) for case in cases]
+    with eager():
+        model.segment_prepared(*first)
+        began = time.monotonic()
+        for image, geometry in (first, *others):
+            model.segment_prepared(image, geometry)
+    return (time.monotonic() - began) / len(cases)

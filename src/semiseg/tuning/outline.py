@@ -31,7 +31,7 @@ from semiseg.preparation.plan import Plan
 from semiseg.preparation.prepare import plan_for, split_dataset
 from semiseg.settings.config import Config
 from semiseg.settings.resolve import with_network
-from semiseg.training.train import resolved
+from semiseg.training.single import resolved
 from semiseg.tuning.search import Search, make_search, without_deviating_values
 
 FOLDS = 4

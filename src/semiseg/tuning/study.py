@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 from semiseg.errors import UsageError, missing_extra
 from semiseg.runs.log import drop_torn_line
 from semiseg.tuning.axes import Axis, Choice
-from semiseg.tuning.record import TrialRecord
 from semiseg.tuning.search import Search
-from semiseg.tuning.trial import Scored
+from semiseg.tuning.trial import Scored, TrialRecord
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

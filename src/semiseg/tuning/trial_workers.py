@@ -21,9 +21,8 @@ import torch
 
 from semiseg.errors import Interrupted, SemisegError, unforeseen
 from semiseg.machine.stopping import StopRequest, how_it_ended
-from semiseg.tuning.record import TrialRecord
 from semiseg.tuning.study import Study
-from semiseg.tuning.trial import Bench, Pruned, Report, Scored, TrialJob, run_trial
+from semiseg.tuning.trial import Bench, Pruned, Report, Scored, TrialJob, TrialRecord, run_trial
 
 Player = Callable[[TrialJob, Report], Scored]
 NextJob = Callable[[], tuple[TrialRecord, TrialJob] | None]

@@ -17,11 +17,10 @@ from semiseg.machine.hardware import cores
 from semiseg.preparation.prepare import prepare
 from semiseg.runs.folder import run_name
 from semiseg.settings.config import Config
-from semiseg.settings.flags import Settings, configured
+from semiseg.settings.flags import Settings, of_keywords
 from semiseg.tuning.outline import Outline, fold_config, outline
-from semiseg.tuning.record import TrialRecord
 from semiseg.tuning.study import JOURNAL, Study, require_optuna
-from semiseg.tuning.trial import Bench, TrialJob
+from semiseg.tuning.trial import Bench, TrialJob, TrialRecord
 from semiseg.tuning.trial_workers import work
 from semiseg.tuning.verdict import Tuned, judge
 from semiseg.tuning.write import in_a_line, plan_words
@@ -118,16 +117,7 @@ def tune(
         UsageError: Optuna is missing, the folder is not free, or it was begun on other terms.
         SemisegError: the start itself cannot be trained.
     """
-    config = configured(
-        config,
-        recipe=recipe,
-        settings=settings,
-        method=method,
-        labeled=labeled,
-        labeled_patients=labeled_patients,
-        fold=fold,
-        seed=seed,
-    )
+    config = of_keywords(locals(), iterations=None)  # those are of a trial
     require_optuna()
     planned = outline(
         dataset if isinstance(dataset, Dataset) else Dataset.open(dataset),

@@ -19,7 +19,7 @@ from scipy import stats
 
 from semiseg.settings.config import Config
 from semiseg.tuning.outline import Outline
-from semiseg.tuning.record import TrialRecord, better
+from semiseg.tuning.trial import TrialRecord, better
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from semiseg.machine.files import replacing, write_json, write_text
 from semiseg.settings.config import Config
 from semiseg.settings.resolve import resolve
 from semiseg.tuning.axes import Axis, Choice
-from semiseg.tuning.record import TrialRecord, better
+from semiseg.tuning.trial import TrialRecord, better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

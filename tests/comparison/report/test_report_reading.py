@@ -10,7 +10,7 @@ import pytest
 from tests.compared import dices, scored_run, trio
 
 from semiseg.comparison.compare import compare
-from semiseg.comparison.report.format import reading_of
+from semiseg.comparison.format import reading_of
 from semiseg.comparison.result import Comparison
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from semiseg.methods.ac_mt.prototypes import frozen_running_statistics
+from semiseg.methods.parts.prototypes import frozen_running_statistics
 
 
 def network() -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semiseg.methods.parts.boxes import draw_mask, draw_starts, scaled
+from semiseg.methods.parts.mixing import draw_mask, draw_starts, scaled
 
 few = settings(max_examples=25, deadline=None)
 sizes = st.integers(2, 3).flatmap(lambda dim: st.tuples(*[st.integers(3, 17)] * dim))

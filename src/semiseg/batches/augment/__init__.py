@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from semiseg.batches.augment.draws import Draws
-from semiseg.batches.resident import Patch, Resident
 from semiseg.errors import unknown_name
 from semiseg.preparation.plan import Plan
+from semiseg.preparation.resident import Patch, Resident
 from semiseg.settings.options import checked
 
 

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from semiseg.batches.augment.draws import Draws
 from semiseg.batches.augment.plain import Crop
-from semiseg.batches.resident import Patch, Resident
 from semiseg.errors import UsageError
 from semiseg.preparation.plan import Plan
+from semiseg.preparation.resident import Patch, Resident
 from semiseg.settings.options import Count
 
 MOVED = 0.15

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from semiseg.batches.augment.draws import Draws
 from semiseg.batches.augment.intensity import strong
-from semiseg.batches.resident import Patch, Resident
 from semiseg.preparation.plan import Plan
+from semiseg.preparation.resident import Patch, Resident
 
 
 class Crop:

@@ -55,7 +55,7 @@ def run(
         return
     if cite:
         from semiseg.methods import description
-        from semiseg.methods._cite import bibtex
+        from semiseg.methods._families import bibtex
 
         entry = bibtex(name, description(name).paper)
         out.result({"name": name, "bibtex": entry}, entry)

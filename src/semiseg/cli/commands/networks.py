@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from semiseg.cli.listing import show
-from semiseg.cli.output import Output
+from semiseg.cli.output import Output, show
 
 EXAMPLES = ("semiseg networks", "semiseg networks vnet")
 

@@ -12,7 +12,7 @@ from semiseg.cli.output import Output
 from semiseg.errors import UsageError
 
 if TYPE_CHECKING:
-    from semiseg.sweeping.board import SweepProgress
+    from semiseg.sweeping.progress import SweepProgress
 
 EXAMPLES = (
     "semiseg sweep SPEC.yaml --dry-run",
@@ -97,8 +97,8 @@ def run(
         _list_cells(out, *preview(spec, **places))
         return
     from semiseg.drawing.table import terminal
+    from semiseg.sweeping.progress import result_table, summary_line, watching
     from semiseg.sweeping.sweep import sweep
-    from semiseg.sweeping.table import result_table, summary_line, watching
 
     with watching(out.progress, quiet=out.verbosity < 0) as watch:
         outcome = sweep(
@@ -125,8 +125,7 @@ def run(
 
 def _list_cells(out: Output, board: SweepProgress, folder: Path) -> None:
     from semiseg.drawing.table import terminal
-    from semiseg.sweeping.board import cost
-    from semiseg.sweeping.table import cell_table, summary_line
+    from semiseg.sweeping.progress import cell_table, cost, summary_line
 
     cells = [
         {

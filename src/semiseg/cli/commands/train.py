@@ -144,7 +144,7 @@ def run(
 
     Labels of unlabeled and test cases are never opened. Ctrl-C saves; --resume continues from there.
     """
-    from semiseg.settings.flags import configured
+    from semiseg.settings.flags import of_keywords
 
     if resume and overwrite:
         raise options.contradiction("--resume", "--overwrite")
@@ -152,20 +152,8 @@ def run(
     for other, said in (("--devices", devices > 1), ("--calibrate", calibrate), ("--twin", twin)):
         if number == "all" and said:  # what each fold holds out calibrates it
             raise options.contradiction("--fold all", other)
-    wanted = configured(
-        config,
-        recipe=recipe,
-        settings=settings,
-        method=method,
-        network=network,
-        labeled=labeled,
-        labeled_patients=labeled_patients,
-        fold=0 if number == "all" else number,
-        seed=seed,
-        iterations=iterations,
-        max_time=max_time,
-        start_from=None if start_from is None else str(options.find_run(Path(start_from))),
-    )
+    start = None if start_from is None else options.find_run(Path(start_from))
+    wanted = of_keywords(locals(), fold=0 if number == "all" else number, start_from=start)
     options.require_method(wanted.method.name)
     where, processes = options.device(device), options.workers(workers)
     first = _is_first_process(out)

@@ -151,20 +151,11 @@ def run(
     Labels of unlabeled and test cases are never opened. Where the best trial's lead is within the noise
     between the folds, the settings stay as they are. Ctrl-C saves; --resume continues from there.
     """
-    from semiseg.settings.flags import configured
+    from semiseg.settings.flags import of_keywords
 
     if resume and overwrite:
         raise options.contradiction("--resume", "--overwrite")
-    wanted = configured(
-        config,
-        recipe=recipe,
-        settings=settings,
-        method=method,
-        labeled=labeled,
-        labeled_patients=labeled_patients,
-        fold=fold,
-        seed=seed,
-    )
+    wanted = of_keywords(locals(), iterations=None)  # those are of a trial
     options.require_method(wanted.method.name)
     terms: dict[str, Any] = {"space": space or (), "only": only or (), "metric": metric}
     terms |= {"iterations": iterations, "folds": folds, "plan": plan, "device": options.device(device)}

@@ -14,11 +14,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from semiseg.__about__ import __version__
+from semiseg.comparison.format import DASH, by_value, count, digits, listed, number, reading_of, titled
 from semiseg.comparison.report import tables
 from semiseg.comparison.report.examples import PIXELS, Example
-from semiseg.comparison.report.format import DASH, by_value, count, digits, listed, number, reading_of, titled
+from semiseg.comparison.report.figures.style import Rendered
 from semiseg.comparison.report.gallery import Plate, slug
-from semiseg.comparison.report.style import Rendered
 from semiseg.comparison.report.svg import inline_svg
 from semiseg.drawing.palette import colors
 from semiseg.evaluation.case import DISTANCES

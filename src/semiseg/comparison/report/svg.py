@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
-from semiseg.comparison.report.style import THEMED, Rendered
+from semiseg.comparison.report.figures.style import THEMED, Rendered
 
 if TYPE_CHECKING:
     from semiseg.comparison.report.gallery import Plate

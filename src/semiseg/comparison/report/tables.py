@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from semiseg.comparison.report.format import (
+from semiseg.comparison.format import (
     DASH,
     VERDICTS,
     count,

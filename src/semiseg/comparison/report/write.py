@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from semiseg.comparison.format import by_value, listed
 from semiseg.comparison.report import tables
 from semiseg.comparison.report.examples import Example, examples_of
-from semiseg.comparison.report.format import by_value, listed
+from semiseg.comparison.report.figures.style import Rendered, rendered
 from semiseg.comparison.report.gallery import Plate, plates_of_dataset, plates_of_group
 from semiseg.comparison.report.page import Drawn, page
-from semiseg.comparison.report.style import Rendered, rendered
 from semiseg.comparison.result import Arm, ArmGroup, Comparison
 from semiseg.drawing.table import Value, csv_rows, csv_text, latex, markdown
 from semiseg.errors import UsageError

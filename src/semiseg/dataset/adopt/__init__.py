@@ -19,7 +19,7 @@ from semiseg.dataset.adopt.pile import draft_pile
 from semiseg.dataset.adopt.write import Target, choose_ending, targets
 from semiseg.dataset.check.case import MOST_CLASSES
 from semiseg.dataset.description import FILE, read_description
-from semiseg.drawing.bar import notebook_bar
+from semiseg.drawing.notebook import notebook_bar
 from semiseg.errors import DataError, UsageError
 from semiseg.machine.files import held, read_json
 

@@ -15,7 +15,7 @@ from semiseg.dataset.adopt.names import words
 from semiseg.dataset.adopt.write import SOURCES, Target, build, patient_rule, sources_csv
 from semiseg.dataset.dataset import roots
 from semiseg.dataset.description import FILE
-from semiseg.drawing.tabular import Tabular
+from semiseg.drawing.notebook import Tabular
 from semiseg.errors import UsageError
 
 if TYPE_CHECKING:

@@ -30,8 +30,7 @@ from semiseg.dataset.files import FolderContents, num_training, scan
 from semiseg.dataset.problem import Problem, as_lines
 from semiseg.dataset.split import split_problems
 from semiseg.dataset.split_file import read_split_file
-from semiseg.drawing.bar import notebook_bar
-from semiseg.drawing.tabular import Tabular
+from semiseg.drawing.notebook import Tabular, notebook_bar
 
 __all__ = [
     "Problem",

@@ -15,7 +15,7 @@ from semiseg.errors import UsageError
 from semiseg.losses import dice_ce, entropy_map, masked_mean, softmax_mse
 from semiseg.methods._bases import TOGETHER, Teacher, one_pass_pays
 from semiseg.methods.ac_mt.confident_learning import label_issues
-from semiseg.methods.ac_mt.prototypes import Spread, frozen_running_statistics, nearest_class, upsampled
+from semiseg.methods.parts.prototypes import Spread, frozen_running_statistics, nearest_class, upsampled
 from semiseg.schedules import sigmoid_rampup
 from semiseg.settings.options import Amount, Length, Positive, Share
 

@@ -23,9 +23,9 @@ from semiseg.methods.dycon.embedding import (
     directions,
     draw,
     patch_labels,
-    pooled,
     shares,
 )
+from semiseg.methods.parts.displacement import pooled
 from semiseg.schedules import geometric, sigmoid_rampup
 from semiseg.settings.options import Amount, Length, Positive, Share
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from semiseg.core import IGNORE, SegOutput
 from semiseg.errors import UsageError
+from semiseg.methods.parts.displacement import pooled
 from semiseg.methods.parts.ranks import fact
 
 EMBEDDINGS = "embeddings"
@@ -99,11 +100,6 @@ def _no_levels(net: nn.Module, method: str) -> UsageError:
         f"{method} needs the bottleneck of the network, and {type(net).__name__} does not give it",
         hint="choose another network (`semiseg networks`), or give yours `widths` and SegOutput(levels=...)",
     )
-
-
-def pooled(values: Tensor, grid: Sequence[int]) -> Tensor:
-    """(B, C, *S) -> (B, C, N): the mean over the voxels of each of the N = prod(grid) patches."""
-    return F.interpolate(values.float(), size=tuple(grid), mode="area").flatten(2)
 
 
 def shares(target: Tensor, classes: int) -> Tensor:

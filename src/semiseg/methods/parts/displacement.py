@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-
-from semiseg.methods.dycon.embedding import pooled
 
 
 class Moves(NamedTuple):
@@ -28,6 +27,11 @@ class Moves(NamedTuple):
     """(B,) int64, by this one of the first view as it is by then."""
     on: Tensor
     """(B,) bool; False leaves an image as it is."""
+
+
+def pooled(values: Tensor, grid: Sequence[int]) -> Tensor:
+    """(B, C, *S) -> (B, C, N): the mean over the voxels of each of the N = prod(grid) patches."""
+    return F.interpolate(values.float(), size=tuple(grid), mode="area").flatten(2)
 
 
 def grid_of(size: Sequence[int], cells: int) -> tuple[int, ...]:

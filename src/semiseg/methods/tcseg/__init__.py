@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from semiseg.core import Average, Batch, Clock, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss, regional_cross_entropy
 from semiseg.methods._bases import Teacher
-from semiseg.methods.parts.boxes import columns, draw_columns
 from semiseg.methods.parts.branches import (
     Branches,
     all_features,
@@ -20,9 +19,15 @@ from semiseg.methods.parts.branches import (
     different_decoders,
     whole_networks,
 )
-from semiseg.methods.parts.mixing import beta_factors, groups, half
-from semiseg.methods.tcseg.prototype_maps import class_thresholds, difference, prototype_maps
-from semiseg.methods.tcseg.unreliable import centers, draw_element, regions
+from semiseg.methods.parts.mixing import beta_factors, columns, draw_columns, groups, half
+from semiseg.methods.tcseg.prototypes import (
+    centers,
+    class_thresholds,
+    difference,
+    draw_element,
+    prototype_maps,
+    regions,
+)
 from semiseg.schedules import ema_update, warm_decay
 from semiseg.settings.options import Amount, Count, Length, Share
 

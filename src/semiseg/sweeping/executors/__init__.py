@@ -5,12 +5,11 @@ What became of a cell is in the ledger, so an executor carries no results, and a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from semiseg.errors import unknown_name
-from semiseg.sweeping.executors.base import Executor, WorkerEnd
-from semiseg.sweeping.executors.process import CellJob
+from semiseg.sweeping.executors.process import CellJob, Executor, WorkerEnd
 
 __all__ = ["CellJob", "Executor", "WorkerEnd", "make_executor"]
 
@@ -20,6 +19,7 @@ KINDS = ("local", "ray", "ray://HOST:PORT", "slurm")
 def make_executor(
     on: str = "local",
     *,
+    work: Callable[[CellJob, str], None],
     workers: int | None = None,
     devices: str = "auto",
     options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -28,6 +28,7 @@ def make_executor(
 
     Args:
         on: ``local``, ``ray`` (the cluster of this machine, or a new one), ``ray://HOST:PORT`` or ``slurm``.
+        work: runs a cell on a device in this process, which is asked for by ``workers=0``.
         workers: cells at a time; None for what suits the place; 0 runs them in this process, one by one.
         devices: ``auto``, ``cpu``, ``cuda``, ``mps``, or a list such as ``cuda:0,cuda:1``.
         options: of the place, ``{"slurm": {...}, "ray": {...}}``.
@@ -49,4 +50,4 @@ def make_executor(
         raise unknown_name("place", on, KINDS)
     from semiseg.sweeping.executors.local import Here, Local
 
-    return Here(devices) if workers == 0 else Local(workers=workers, devices=devices)
+    return Here(work, devices) if workers == 0 else Local(workers=workers, devices=devices)

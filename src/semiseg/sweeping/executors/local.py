@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 
 from semiseg.errors import Interrupted, UsageError
 from semiseg.machine.hardware import cores, free_memory_gb
-from semiseg.sweeping.executors.base import WorkerEnd
-from semiseg.sweeping.executors.process import CellJob, Worker
-from semiseg.sweeping.worker import work
+from semiseg.sweeping.executors.process import CellJob, Worker, WorkerEnd
 
 CORES, GB = 4, 4.0
 """What a worker on the CPU gets at least where there is more than one."""
@@ -68,9 +67,15 @@ class Local:
 
 
 class Here:
-    """Cells in this very process, one by one."""
+    """Cells in this very process, one by one.
 
-    def __init__(self, devices: str = "auto") -> None:
+    Args:
+        work: runs a cell on a device.
+        devices: see :func:`devices_here`; the first one.
+    """
+
+    def __init__(self, work: Callable[[CellJob, str], None], devices: str = "auto") -> None:
+        self._work = work
         self._device = devices_here(devices)[0]
         self._waiting: deque[CellJob] = deque()
         self.slots = 1
@@ -91,7 +96,7 @@ class Here:
         while self._waiting:
             job = self._waiting.popleft()
             try:
-                work(job.folder, job.cell, device=self._device)
+                self._work(job, self._device)
             except Interrupted:
                 raise KeyboardInterrupt from None
             over.append(WorkerEnd(job.cell, "ended"))

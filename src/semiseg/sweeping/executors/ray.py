@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from semiseg.errors import SemisegError, UsageError, missing_extra
-from semiseg.sweeping.executors.base import WorkerEnd, one_kind
 from semiseg.sweeping.executors.local import CORES
-from semiseg.sweeping.executors.process import CellJob, run_here
+from semiseg.sweeping.executors.process import CellJob, WorkerEnd, one_kind, run_here
 
 
 class Ray:

@@ -9,8 +9,7 @@ from functools import partial
 from typing import Any
 
 from semiseg.errors import UsageError, missing_extra
-from semiseg.sweeping.executors.base import WorkerEnd, one_kind
-from semiseg.sweeping.executors.process import CellJob, run_here
+from semiseg.sweeping.executors.process import CellJob, WorkerEnd, one_kind, run_here
 
 SECONDS_BETWEEN_LOOKS = 2.0
 DEFAULTS = {"cpus_per_task": 4, "mem_gb": 16, "timeout_min": 24 * 60, "name": "semiseg"}

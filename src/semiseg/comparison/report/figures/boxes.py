@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.comparison.format import titled, verdict
 from semiseg.comparison.report.figures.marks import color_of, entry, explain, label_of
-from semiseg.comparison.report.format import titled, verdict
-from semiseg.comparison.report.style import MUTED, QUIET, TWO_COLUMNS, drawing, new_figure, rows_of_names
+from semiseg.comparison.report.figures.style import (
+    MUTED,
+    QUIET,
+    TWO_COLUMNS,
+    drawing,
+    new_figure,
+    rows_of_names,
+)
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from semiseg.comparison.format import titled, verdict
 from semiseg.comparison.report.figures.marks import color_of, entry, explain, marker_of, small_panels
-from semiseg.comparison.report.format import titled, verdict
-from semiseg.comparison.report.style import MUTED, QUIET, drawing, shortened
+from semiseg.comparison.report.figures.style import MUTED, QUIET, drawing, shortened
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:

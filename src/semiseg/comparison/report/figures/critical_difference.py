@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from semiseg.comparison.format import verdict
 from semiseg.comparison.report.figures.marks import color_of
-from semiseg.comparison.report.format import verdict
-from semiseg.comparison.report.style import MUTED, TWO_COLUMNS, drawing, new_figure, shortened
+from semiseg.comparison.report.figures.style import MUTED, TWO_COLUMNS, drawing, new_figure, shortened
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.comparison.format import verdict
 from semiseg.comparison.report.figures.marks import color_of, explain, label_of, small_panels
-from semiseg.comparison.report.format import verdict
-from semiseg.comparison.report.style import QUIET, drawing
+from semiseg.comparison.report.figures.style import QUIET, drawing
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:

@@ -5,9 +5,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from semiseg.comparison.format import lower_is_better, p_value, titled, verdict
 from semiseg.comparison.report.figures.marks import color_of, label_of, marker_of
-from semiseg.comparison.report.format import lower_is_better, p_value, titled, verdict
-from semiseg.comparison.report.style import MUTED, ONE_COLUMN, drawing, new_figure, rows_of_names, shortened
+from semiseg.comparison.report.figures.style import (
+    MUTED,
+    ONE_COLUMN,
+    drawing,
+    new_figure,
+    rows_of_names,
+    shortened,
+)
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from semiseg.comparison.report.format import Verdict, verdict
-from semiseg.comparison.report.style import (
+from semiseg.comparison.format import Verdict, verdict
+from semiseg.comparison.report.figures.style import (
     BETTER,
     MUTED,
     ONE_COLUMN,

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from semiseg.comparison.report.format import p_value
-from semiseg.comparison.report.style import (
+from semiseg.comparison.format import p_value
+from semiseg.comparison.report.figures.style import (
     BETTER,
     MUTED,
     ON_COLOR,

@@ -1,14 +1,17 @@
-"""A progress bar in a notebook, drawn with what every notebook has."""
+"""Results in a notebook: a progress bar, and tables that pandas can take over."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar, Protocol
+
+from semiseg.errors import UsageError
 
 _SECONDS = 0.2
 """Between two drawings."""
@@ -66,3 +69,55 @@ def bar_html(what: str, done: int, total: int, text: str = "", lines: Sequence[s
         f"<div>{escape(what)} <progress value='{done}' max='{max(total, 1)}'></progress> {count} "
         f"<small>{escape(text)}</small></div>{below}"
     )
+
+
+class Shown(Protocol):
+    """A table, such as :class:`semiseg.drawing.table.Table`."""
+
+    def records(self) -> list[dict[str, Any]]:
+        """Its rows, column -> value."""
+
+    def _repr_html_(self) -> str: ...
+
+
+class Tabular:
+    """A result with tables: notebooks show them, :meth:`to_frame` gives their rows to pandas."""
+
+    shown_by: ClassVar[str] = ""
+    """The module whose ``tables_of`` and ``records_of`` make them of a result that knows nothing of it."""
+
+    def tables(self) -> Sequence[Shown]:
+        """What a reader sees, the most important first."""
+        found: Sequence[Shown] = import_module(self.shown_by).tables_of(self)
+        return found
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows of :meth:`to_frame`: by default those of the first table, with every digit."""
+        if self.shown_by:
+            found: list[dict[str, Any]] = import_module(self.shown_by).records_of(self)
+            return found
+        return self.tables()[0].records()
+
+    def to_frame(self) -> Any:
+        """The rows as a pandas DataFrame.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        return frame_of(self.records())
+
+    def _repr_html_(self) -> str:
+        return "".join(table._repr_html_() for table in self.tables())
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Rows as a pandas DataFrame.
+
+    Raises:
+        UsageError: pandas is not installed.
+    """
+    if importlib.util.find_spec("pandas") is None:
+        raise UsageError(
+            "to_frame needs pandas, which is not installed", hint="pip install pandas", code="MISSING_EXTRA"
+        )
+    return import_module("pandas").DataFrame([dict(row) for row in rows])
