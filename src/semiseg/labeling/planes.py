@@ -118,7 +118,8 @@ def _slices(profile: Array | None, n: int, count: int) -> list[int]:
     count = min(count, n)
     if profile is None:
         return [int((i + 0.5) * n / count) for i in range(count)]
-    gap, chosen = max(1, n // (2 * count)), []
+    gap = max(1, n // (2 * count))
+    chosen: list[int] = []
     for index in np.argsort(-profile, kind="stable").tolist():
         if len(chosen) < count and all(abs(index - other) >= gap for other in chosen):
             chosen.append(int(index))

@@ -171,8 +171,8 @@ def build(
 def _write_documents(
     work: Path, documents: Mapping[str, str], pictures: Mapping[str, NDArray[np.uint8]]
 ) -> None:
-    for name, picture in pictures.items():
-        write(work / name, picture, Grid(picture.shape[:2], np.eye(4)))
+    for name, array in pictures.items():
+        write(work / name, array, Grid(array.shape[:2], np.eye(4)))
     for name, text in documents.items():
         (work / name).write_text(text, encoding="utf-8")
 
@@ -223,9 +223,10 @@ def _label_array(volume: Volume, source: Source) -> Voxels:
     array = volume.array
     gray = single_channel(array)
     whole = np.rint(array if gray is None else gray).astype(np.int64)
-    return whole.astype(
-        np.min_scalar_type(int(whole.max(initial=0))) if whole.min(initial=0) >= 0 else np.int16
-    )
+    signed: np.dtype[Any] = np.dtype(np.int16)
+    small = np.min_scalar_type(int(whole.max(initial=0))) if whole.min(initial=0) >= 0 else signed
+    found: Voxels = whole.astype(small)
+    return found
 
 
 def _image_array(array: Voxels, shape: tuple[int, ...], file: Target, colors: bool) -> Voxels:
