@@ -1,4 +1,4 @@
-"""Pictures of the methods from docs/diagrams.txt: inputs, networks, losses; SVG for light and dark pages."""
+"""The pictures of the methods: inputs, networks and losses, from docs/diagrams.txt, as SVG."""
 
 from __future__ import annotations
 
@@ -110,8 +110,8 @@ def _arrow(a: Box, kind: str, b: Box) -> str:
     else:
         start, end = a.x + BOX, b.x
         line = f"M{start} {a.y:.1f}C{start + 30} {a.y:.1f} {end - 34} {b.y:.1f} {end} {b.y:.1f}"
-    ink = f"fill='none' stroke='{RULE}' stroke-width='1.5'{DASHES[kind]}"
-    return f"<path d='{line}' {ink} marker-end='url(#tip)'/>"
+    style = f"fill='none' stroke='{RULE}' stroke-width='1.5'{DASHES[kind]}"
+    return f"<path d='{line}' {style} marker-end='url(#tip)'/>"
 
 
 def _drawn(box: Box, fill: str) -> Iterator[str]:

@@ -2,9 +2,9 @@
 
     python docs/generate.py
 
-Sources are the docstrings of the methods, docs/diagrams.txt, the figures in src/semiseg/methods/*.csv, what
-the public data sets say of themselves in src/semiseg/dataset/public, the help of the commands and the errors
-of the package.
+Sources are the docstrings of the methods, docs/diagrams.txt, the figures in src/semiseg/methods/*.csv,
+what the public data sets say of themselves in src/semiseg/dataset/public, the help of the commands
+and the errors of the package.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import diagrams
 
 from semiseg import methods
 from semiseg.cli import main
-from semiseg.cli.help import COMMANDS
+from semiseg.cli.table import COMMANDS
 from semiseg.dataset.public.convert import datasets
 from semiseg.methods import _page
 from semiseg.methods._families import by_family

@@ -177,6 +177,15 @@ def test_the_chinese_readme_follows_the_english_one() -> None:
     assert re.search(r"\d{4}-\d\d-\d\d，提交 [0-9a-f]{7}", chinese)
 
 
+def test_the_caption_is_of_the_figure_that_is_there() -> None:
+    title = re.findall(
+        "<title>(.+?) MRI.* with ([0-9]+) labels", (ROOT / "docs/assets/gap.svg").read_text("utf-8")
+    )
+    ((data, labels),) = title
+    for page in (READMES[0], ROOT / "docs" / "index.md"):
+        assert f"\n{data} MRI, {labels} of " in page.read_text("utf-8")
+
+
 def test_the_readme_is_short() -> None:
     text = READMES[0].read_text("utf-8")
     outside = re.sub(r"(?s)```.*?```|<details>.*?</details>|<picture>.*?</picture>", "", text)
