@@ -86,12 +86,13 @@ def test_from_the_download_to_a_score(tmp_path: Path, look: str) -> None:
     assert math.isnan(dice) or 0 <= dice <= 1
 
 
-def moved(sample: Path, place: Path, by: int) -> None:
-    """A real file again, its voxels a little further on: another case for the check for repeats."""
+def mirrored(sample: Path, place: Path, number: int) -> None:
+    """A real file again, flipped along the axes of the bits of ``number``: another case for the check."""
     import h5py
 
     with h5py.File(sample) as file:
-        image, label = (np.roll(file[name][()], by, -1) for name in ("image", "label"))
+        axes = [axis for axis in range(3) if number >> axis & 1]
+        image, label = (np.flip(file[name][()], axes) for name in ("image", "label"))
     lookalikes.save_h5(place, image, label)
 
 
@@ -99,7 +100,7 @@ def moved(sample: Path, place: Path, by: int) -> None:
 def test_a_real_file_of_the_left_atrium(tmp_path: Path, shared_data: Path) -> None:
     sample = next((shared_data / "raw-samples" / "la_h5").rglob("*.h5"))
     for number, name in enumerate(lookalikes.LA_IDS):
-        moved(sample, tmp_path / "source" / name / sample.name, number)
+        mirrored(sample, tmp_path / "source" / name / sample.name, number)
     assert 0 <= flow(tmp_path, "la", tmp_path / "source", patch=64) <= 1
 
 
@@ -107,5 +108,5 @@ def test_a_real_file_of_the_left_atrium(tmp_path: Path, shared_data: Path) -> No
 def test_real_files_of_acdc(tmp_path: Path, shared_data: Path) -> None:
     for number, patient in enumerate(("patient001", "patient099", "patient038", "patient028")):
         for sample in (shared_data / "raw-samples" / "acdc_h5").glob("*.h5"):
-            moved(sample, tmp_path / "source" / sample.name.replace("patient001", patient), number)
+            mirrored(sample, tmp_path / "source" / sample.name.replace("patient001", patient), number)
     assert 0 <= flow(tmp_path, "acdc", tmp_path / "source", patch=64) <= 1
