@@ -3,8 +3,8 @@
     python benchmarks/fine_tuning.py DATASET WORK RUN [--iterations 60] [--labeled 4] [--seeds 0 1]
     python benchmarks/fine_tuning.py                       # the page again
 
-RUN was trained on labels of its own. What is trained here gets ``--labeled`` cases that come after RUN's in the
-order of the split, once for the same classes and once for another label set (one class, hippocampus, of both).
+RUN has labels of its own. What is trained here gets ``--labeled`` cases that come after RUN's in the
+order of the split, once for the same classes and once for another set (one class, hippocampus, of both).
 Each pair differs in ``--start-from`` alone; both are scored on test scans.
 """
 
