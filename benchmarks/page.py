@@ -67,7 +67,11 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "What training steps, whole runs and commands cost.",
         ("speed", "growth", "ranks", "small_sample", "start_up", "larger_than_memory"),
     ),
-    "exports": ("Exported models", "How exported models compare with `semiseg predict`.", ("export",)),
+    "exports": (
+        "Exported models",
+        "How exported models compare with `semiseg predict`, and what a trained model is worth as a start.",
+        ("export", "fine_tuning"),
+    ),
     "damaged-files": (
         "Damaged files, kills",
         "What every reader does with damaged files, and what kills of the commands leave behind.",

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from tests import lookalikes
 
 from semiseg.dataset.adopt.finish import AdoptResult
+from semiseg.dataset.case import LabeledCase
 from semiseg.dataset.check import check
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.public import known, recognize
@@ -245,6 +247,28 @@ def test_an_odd_pancreas_label_is_named(tmp_path: Path) -> None:
     assert each.dataset["cases"]["PANCREAS_0018"]["flip"] == "none"
     with pytest.raises(UsageError, match="flip=w"):
         convert("pancreas-ct", source, tmp_path / "x", allow_missing=True, options=["flip=w"])
+
+
+def test_check_tells_pancreas_labels_that_lie_wrong(tmp_path: Path) -> None:
+    """Right labels are silent, wrong ones are told, and one that is flipped alone is named."""
+    result, dataset = converted(tmp_path, "pancreas-ct", "pancreas_raw")
+
+    def told() -> list[str]:
+        return [each.got for each in check(result.folder).problems if each.code == "FLIPPED_LABEL"]
+
+    def turn(case: LabeledCase) -> None:
+        label = nib.load(case.label)
+        lookalikes.save_nii(case.label, np.flip(np.asarray(label.dataobj), 1).copy(), label.affine)
+
+    assert told() == []
+    odd, *others = (case for case in dataset.annotated if case.label)
+    turn(odd)
+    assert len(told()) == 1
+    assert f"({odd.id})" in told()[0]
+    for case in others:
+        turn(case)
+    assert "array axis y" in told()[0]
+    assert f"labels of {1 + len(others)} of" in told()[0]
 
 
 def test_a_pancreas_region_as_published(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from semiseg.dataset.public.placing import place
 ABOUT = About(
     name="amos",
     title="AMOS 2022",
-    license="CC BY-SA 4.0; cite the reference",
+    license="CC BY-SA 4.0 by its dataset.json (its Zenodo page: CC BY 4.0); cite the reference",
     reference="Ji et al., NeurIPS 2022 Datasets and Benchmarks",
     download="amos22; and its unlabeled parts amos22_unlabeled_ct_5000_5399 and on",
     size="500 CT and 100 MRI scans, 2000 unlabeled CT",

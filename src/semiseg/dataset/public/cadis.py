@@ -13,7 +13,7 @@ from semiseg.dataset.public.published import lists
 ABOUT = About(
     name="cadis",
     title="CaDIS",
-    license="research use; cite the reference",
+    license="see cataracts.grand-challenge.org; cite the reference",
     reference="Grammatikopoulou et al., Medical Image Analysis 2021",
     download="CaDIS challenge: segmentation/Video01 to Video25",
     size="4670 frames of 25 videos",

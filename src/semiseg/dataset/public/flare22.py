@@ -9,7 +9,7 @@ from semiseg.dataset.public.placing import place
 ABOUT = About(
     name="flare22",
     title="FLARE 2022",
-    license="research use; cite the reference",
+    license="no license named; rules: flare22.grand-challenge.org/Rules; cite the reference",
     reference="Ma et al., MICCAI FLARE 2022 challenge",
     download="Training (FLARE22_LabeledCase50, FLARE22_UnlabeledCase1-1000, ...), Validation",
     size="50 labeled, 2000 unlabeled and 50 validation scans, 247 GB",

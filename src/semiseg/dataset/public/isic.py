@@ -11,7 +11,7 @@ from semiseg.dataset.public.placing import place
 ABOUT = About(
     name="isic",
     title="ISIC",
-    license="as its authors say; cite the reference",
+    license="see challenge.isic-archive.com/data; cite the reference",
     reference="Codella et al., ISBI 2018 (2017) and arXiv:1902.03368 (2018)",
     download="task 1 inputs and ground truth of 2017 or 2018; or the folders of TCSM",
     size="2017: 2000 + 150 + 600 pictures; 2018: 2594 + 100 + 1000",

@@ -22,7 +22,7 @@ from semiseg.errors import DataError, UsageError
 ABOUT = About(
     name="isles2022",
     title="ISLES 2022",
-    license="as its authors say; cite the reference",
+    license="see isles22.grand-challenge.org; copies name CC BY 4.0; cite the reference",
     reference="Hernandez Petzsche et al., Scientific Data 2022",
     download="ISLES-2022 (rawdata and derivatives)",
     size="250 cases",

@@ -9,7 +9,7 @@ from semiseg.dataset.public.placing import place
 ABOUT = About(
     name="kits19",
     title="KiTS19",
-    license="as its authors say; cite the reference",
+    license="CC BY-NC-SA (kits19.grand-challenge.org/data); cite the reference",
     reference="Heller et al., Medical Image Analysis 2021",
     download="github.com/neheller/kits19: data/case_00000 to case_00299",
     size="210 labeled and 90 unlabeled scans",

@@ -9,7 +9,7 @@ from semiseg.dataset.public.placing import place
 ABOUT = About(
     name="lits",
     title="LiTS",
-    license="as its authors say; cite the reference",
+    license="see competitions.codalab.org/competitions/17094; cite the reference",
     reference="Bilic et al., Medical Image Analysis 2023",
     download="volume-N.nii, segmentation-N.nii, test-volume-N.nii",
     size="131 labeled and 70 unlabeled scans",
