@@ -1,4 +1,4 @@
-"""The pictures of the methods: inputs, networks and losses, from docs/diagrams.txt, as SVG for light and dark pages."""
+"""Pictures of the methods from docs/diagrams.txt: inputs, networks, losses; SVG for light and dark pages."""
 
 from __future__ import annotations
 
@@ -110,7 +110,8 @@ def _arrow(a: Box, kind: str, b: Box) -> str:
     else:
         start, end = a.x + BOX, b.x
         line = f"M{start} {a.y:.1f}C{start + 30} {a.y:.1f} {end - 34} {b.y:.1f} {end} {b.y:.1f}"
-    return f"<path d='{line}' fill='none' stroke='{RULE}' stroke-width='1.5'{DASHES[kind]} marker-end='url(#tip)'/>"
+    ink = f"fill='none' stroke='{RULE}' stroke-width='1.5'{DASHES[kind]}"
+    return f"<path d='{line}' {ink} marker-end='url(#tip)'/>"
 
 
 def _drawn(box: Box, fill: str) -> Iterator[str]:
@@ -121,7 +122,8 @@ def _drawn(box: Box, fill: str) -> Iterator[str]:
     )
     for number, line in enumerate(box.lines):
         y = box.y + (number - (len(box.lines) - 1) / 2) * LINE + 4
-        yield f"<text x='{box.x + BOX / 2}' y='{y:.1f}' fill='{INK}' text-anchor='middle' {FONT}>{escape(line)}</text>"
+        place = f"x='{box.x + BOX / 2}' y='{y:.1f}' fill='{INK}' text-anchor='middle'"
+        yield f"<text {place} {FONT}>{escape(line)}</text>"
 
 
 def drawings() -> dict[str, str]:

@@ -2,8 +2,9 @@
 
     python docs/generate.py
 
-Sources are the docstrings of the methods, docs/diagrams.txt, the figures in src/semiseg/methods/*.csv, what the public data sets
-say of themselves in src/semiseg/dataset/public, the help of the commands and the errors of the package.
+Sources are the docstrings of the methods, docs/diagrams.txt, the figures in src/semiseg/methods/*.csv, what
+the public data sets say of themselves in src/semiseg/dataset/public, the help of the commands and the errors
+of the package.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ SHORT = [
     DOCS / "getting-started.md",
     *sorted((DOCS / "tutorials").glob("*.md")),
     *(DOCS / f"{name}.md" for name in ("offline", "viewers", "fair-comparison", "gallery", "project")),
+    *(DOCS / f"{name}.md" for name in ("collapse", "own-data", "prediction", "resume", "speed", "sweeps")),
 ]
 """Pages of short sentences; longer ones in the other pages are being shortened."""
 MOST_WORDS = 25

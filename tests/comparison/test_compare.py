@@ -64,6 +64,10 @@ def test_means_sds_and_tests_are_those_of_numpy_and_scipy(tmp_path: Path) -> Non
     assert next(iter(found.ranking.mean_ranks)) == "mean_teacher"
 
 
+def test_a_notebook_shows_the_tables(tmp_path: Path) -> None:
+    assert "mean_teacher" in compare(three_arms(tmp_path))._repr_html_()
+
+
 def test_the_interval_of_seeds_is_that_of_their_average_per_case(tmp_path: Path) -> None:
     """Cases are drawn, seeds are not: with nothing undefined, averaging seeds per case first is the same."""
     found = group(three_arms(tmp_path))

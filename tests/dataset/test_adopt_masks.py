@@ -154,3 +154,69 @@ def test_colors_of_masks_are_kept(tmp_path: Path) -> None:
     red = adopt(pile(tmp_path / "red", colored(BLACK, RED)), tmp_path / "Red").folder
     assert Dataset.open(red).colors == {"background": "#000000", "red": "#ff0000"}
     assert Image.open(Dataset.open(red).annotated[0].label).convert("RGB").getpixel((22, 30)) == RED
+
+
+def pair(root: Path, *masks: Image.Image, ending: str = ".png") -> Path:
+    """A gray picture for each mask."""
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for case, mask in enumerate(masks):
+        seen = np.random.default_rng(case).integers(0, 200, BALL.shape).astype(np.uint8)
+        Image.fromarray(seen).save(root / "images" / f"p{case}.png")
+        mask.save(root / "masks" / f"p{case}{ending}")
+    return root
+
+
+def indexed(*colors: tuple[int, int, int], order: tuple[int, ...] = (0, 1, 2)) -> Image.Image:
+    """Background, one half and the other half of the ball as indices of a palette."""
+    halves = np.where(BALL, 1 + np.arange(48)[None] // 24, 0)
+    made = Image.fromarray(np.array(order, np.uint8)[halves])
+    made.putpalette(np.array(colors, np.uint8)[list(order)].tobytes())
+    return made
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        (indexed(BLACK, RED, GREEN), indexed(BLACK, RED, GREEN, order=(0, 2, 1))),
+        (indexed(BLACK, RED, GREEN), indexed(BLACK, RED, GREEN).convert("RGB")),
+    ],
+    ids=["two palettes", "palette and colors"],
+)
+def test_one_color_is_one_class_however_it_is_stored(tmp_path: Path, masks: tuple[Image.Image, ...]) -> None:
+    dataset = Dataset.open(adopt(pair(tmp_path / "pile", *masks), tmp_path / "Dataset").folder)
+    assert dataset.labels == {"background": 0, "green": 1, "red": 2}
+    first, second = (read_label(case.label).array for case in dataset.annotated)
+    assert np.array_equal(first, second)
+    assert first[30, 12] == 2
+
+
+@pytest.mark.parametrize("one", [Image.fromarray(BALL), Image.fromarray(BALL.astype(np.uint8))])
+def test_one_and_255_that_never_meet_are_one_class(tmp_path: Path, one: Image.Image) -> None:
+    piled = pair(tmp_path / "pile", one, Image.fromarray(BALL * np.uint8(255)))
+    dataset = Dataset.open(adopt(piled, tmp_path / "Dataset").folder)
+    assert (dataset.labels, dataset.ignore_value) == ({"background": 0, "foreground": 1}, None)
+    assert all(np.array_equal(read_label(case.label).array, BALL) for case in dataset.annotated)
+
+
+HALVES = np.asarray(indexed(BLACK, RED, GREEN))
+
+
+@pytest.mark.parametrize(
+    ("masks", "said"),
+    [
+        ((HALVES, HALVES * np.uint8(127)), "1, 2 in 1 and 127, 254 in 1"),
+        ((HALVES.astype(np.int32) - 1,) * 2, "value -1 fills 80% of the masks"),
+    ],
+)
+def test_numbers_that_may_mean_something_else_are_told(
+    tmp_path: Path, masks: tuple[np.ndarray, ...], said: str
+) -> None:
+    piled = pair(tmp_path / "pile", *map(Image.fromarray, masks), ending=".tif")
+    assert said in " ".join(adopt(piled, tmp_path / "Dataset").notices)
+
+
+def test_masks_that_cannot_be_read_make_no_unlabeled_dataset(tmp_path: Path) -> None:
+    piled = pair(tmp_path / "pile", Image.fromarray(HALVES), ending=".tga")
+    with pytest.raises(DataError, match=r"1 masks are of formats that are not read \(masks/p0.tga\)"):
+        adopt(piled, tmp_path / "Dataset")

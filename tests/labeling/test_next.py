@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -15,9 +15,13 @@ from tests.trained import make_plan, make_run
 
 import semiseg
 from semiseg.cli import main
-from semiseg.errors import SemisegError
+from semiseg.dataset.dataset import Dataset
+from semiseg.errors import DataError, SemisegError, UsageError
+from semiseg.images.grid import Grid
 from semiseg.labeling import strategies
 from semiseg.labeling.facts import Facts
+from semiseg.labeling.next import next_cases
+from semiseg.labeling.planes import masked, planes_to_label
 from semiseg.labeling.strategies import NEED_MODEL, STRATEGIES, Pool
 
 
@@ -154,3 +158,49 @@ def test_the_commands(folder: Path, run: Path, tmp_path: Path, capsys: pytest.Ca
     assert call("accept", copy, tmp_path / "out") == 0
     assert len(semiseg.Dataset.open(copy).annotated) == 4
     assert call("next", copy) == 3
+
+
+def test_the_planes_of_most_entropy_one_across_each_axis() -> None:
+    entropy = np.zeros((8, 9, 10), np.float32)
+    entropy[2, 7, 4] = 1
+    grid = Grid(entropy.shape, np.diag([-1.0, 1.5, 2.0, 1.0]))
+    found = planes_to_label(grid, entropy)
+    assert [(one.axis, one.index, one.name) for one in found] == [
+        (0, 2, "sagittal"),
+        (1, 7, "coronal"),
+        (2, 4, "axial"),
+    ]
+    assert {one.at for one in found} == {(-2.0, 10.5, 8.0)}
+
+
+def test_of_thick_slices_three_that_lie_apart_and_without_a_model_evenly() -> None:
+    grid = Grid((8, 24, 9), np.diag([1.0, 4.0, 1.0, 1.0]))
+    entropy = np.zeros(grid.shape, np.float32)
+    entropy[:, :, :] = np.array([9, 10, 8, *[1] * 9, 7, *[1] * 10, 6])[None, :, None]
+    assert [(one.axis, one.index) for one in planes_to_label(grid, entropy)] == [(1, 1), (1, 12), (1, 23)]
+    assert [one.index for one in planes_to_label(grid)] == [4, 12, 20]
+
+
+def test_a_label_of_planes_alone_has_ignore_elsewhere_and_needs_such_a_class(tmp_path: Path) -> None:
+    dataset = Dataset.open(make_dataset(tmp_path, labeled=2, unlabeled=1))
+    label = np.ones((4, 5, 6), np.uint8)
+    with pytest.raises(DataError, match="ignore"):
+        masked(label, [(0, 1)], dataset)
+    found = masked(label, [(0, 1), (2, 3)], replace(dataset, ignore_value=300))
+    assert found.dtype == np.uint16
+    assert (found == 1).sum() == 30 + 20 - 5
+    assert set(np.unique(found)) == {1, 300}
+    with pytest.raises(UsageError, match="no plane 6"):
+        masked(label, [(2, 6)], replace(dataset, ignore_value=300))
+
+
+def test_slices_are_named_with_their_scans(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path, labeled=2, unlabeled=2, shape=(12, 12, 12))
+    run = make_run(tmp_path / "run", make_plan())
+    with_model = next_cases(folder, run, strategy="random", n=2, slices=True, device="cpu")
+    for one in (*with_model.cases, *next_cases(folder, strategy="random", n=1, slices=True).cases):
+        assert [plane.name for plane in one.slices] == ["sagittal", "coronal", "axial"]
+        assert "slices: sagittal" in one.reason
+    assert all(plane.score is not None for one in with_model.cases for plane in one.slices)
+    told = with_model.as_dict()["cases"][0]["slices"][0]
+    assert set(told) == {"axis", "index", "name", "score", "at"}

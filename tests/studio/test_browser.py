@@ -126,7 +126,7 @@ def test_a_prediction_is_corrected_another_one_accepted_and_a_scan_rejected(
     page.case("case_00")
     page.page.get_by_role("button", name="Reject").click()
     page.page.locator("dialog input").fill("motion")
-    page.page.get_by_role("button", name="OK").click()
+    page.page.get_by_role("button", name="OK", exact=True).click()
     page.told("put aside")
     page.page.get_by_role("button", name="Take back").wait_for()
     assert page.wrong == []

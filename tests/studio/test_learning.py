@@ -13,11 +13,10 @@ from tests.studio.conftest import client_of
 
 import semiseg
 from semiseg.errors import SemisegError
-from semiseg.labeling.ledger import Entry
 from semiseg.runs.run import save_config
 from semiseg.settings.config import Config
 from semiseg.studio.desk import Desk
-from semiseg.studio.learning import corrections, forecast
+from semiseg.studio.learning import forecast
 from semiseg.studio.orders import minutes_of
 from semiseg.studio.rounds import training_round
 
@@ -63,17 +62,6 @@ def test_a_forecast_needs_three_rounds_and_never_expects_less() -> None:
     worse, _ = forecast([(4, 0.8), (8, 0.7), (12, 0.6)])
     assert worse is not None
     assert worse["dice"] == pytest.approx(0.71, abs=0.02)  # flat: more labels are not expected to do harm
-
-
-def test_corrections_estimate_the_quality_of_the_run_that_was_corrected() -> None:
-    entries = [
-        Entry("a", "label", 1, "corrected", run="round-001", agreement=0.8),
-        Entry("b", "label", 1, "corrected", run="round-001", agreement=0.6),
-        Entry("c", "label", 1, "accepted", run="round-001"),
-        Entry("d", "label", 1, "drawn"),
-        Entry("e", "conflict", 2, "corrected", run="round-001", agreement=0.1),
-    ]
-    assert corrections(entries) == {"round-001": {"corrected": 2, "mean_dice": 0.7, "accepted": 1}}
 
 
 def test_a_round_trains_on_a_copy_of_the_lists_as_they_are(tmp_path: Path) -> None:

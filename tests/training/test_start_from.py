@@ -191,3 +191,33 @@ def test_what_cannot_be_started_from_is_told(data: Path, trained: Run, tmp_path:
     with pytest.raises(UsageError, match="no fold_"):
         read_origin(tmp_path / "empty")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_published_checkpoint_of_nnssl(data: Path, trained: Run, tmp_path: Path) -> None:
+    """The layout of the published residual encoders: aliases, one channel, a plan of the pre-training."""
+    encoder = {k: v for k, v in as_nnunet(weights(trained)).items() if k.startswith("encoder.")}
+    again = {k.replace(".conv.", ".all_modules.0."): v for k, v in encoder.items() if ".conv." in k}
+    inside = {f"decoder.{k}": v for k, v in encoder.items()}
+    adaptation = {
+        "architecture_plans": {"arch_class_name": "ResEncL", "arch_kwargs": None},
+        "pretrain_plan": {"configurations": {"onemmiso": {"spacing": [1.0] * 3, "patch_size": [160] * 3}}},
+        "pretrain_num_input_channels": 1,
+        "recommended_downstream_patchsize": [160, 160, 160],
+        "key_to_encoder": "encoder.stages",
+        "key_to_stem": "encoder.stem",
+        "keys_to_in_proj": ["encoder.stem.convs.0.conv", "encoder.stem.convs.0.all_modules.0"],
+        "key_to_lpe": None,
+    }
+    file = tmp_path / "checkpoint_final.pth"
+    content = {"network_weights": encoder | again | inside, "nnssl_adaptation_plan": adaptation}
+    torch.save({**content, "trainer_name": "BaseMAETrainer", "citations": [{"name": "x"}]}, file)
+    still = {"optimizer.lr": 1e-12, "optimizer.weight_decay": 0}
+    run = train(data, tmp_path / "run", start_from=file, settings=still)
+    about = run.manifest["start_from"]
+    assert about["kind"] == "nnssl"
+    assert 0 < about["share"] < 1
+    assert not any("of the file has no place" in text for text in about["misfits"])
+    assert any(text.startswith("head starts fresh") for text in about["misfits"])
+    for name, value in weights(trained).items():
+        if name.startswith("encoder."):
+            torch.testing.assert_close(weights(run)[name], value, atol=1e-6, rtol=0)

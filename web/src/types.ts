@@ -55,6 +55,8 @@ export interface CaseRow {
   volumes_of: string | null;
   rank: number | null;
   reason: string | null;
+  /** Planes of it that are most worth a label, where they were asked for. */
+  slices: { axis: number; index: number; name: string; score: number | null; at: [number, number, number] }[];
   drawing: { user: string; since: string } | null;
   draft: boolean;
   note: string | null;
@@ -94,6 +96,8 @@ export interface CaseDetail extends CaseRow {
   uncertainty_url: string | null;
   draft_url: string | null;
   draft_version: number | null;
+  /** The part of the scan that the draft holds; `null`: all of it. */
+  draft_box: string | null;
   versions: Version[];
   runs: string[];
   dice: { run: string; mean: number; classes: Record<string, number> } | null;

@@ -48,10 +48,9 @@ def _groups(comparison: Comparison) -> tuple[ArmGroup, ...]:
     return comparison.groups
 
 
-# The methods that these functions were, and an attribute's former name, for one more release.
+# Methods that these functions were, and an attribute's former name, for one more release.
 _FORMER = {
     "save": deprecated(write, "semiseg.comparison.write(comparison, folder)"),
-    "tables": deprecated(tables, "semiseg.comparison.tables(comparison)"),
     "as_dict": deprecated(as_dict, "semiseg.comparison.as_dict(comparison)"),
     "boards": property(deprecated(_groups, "comparison.groups")),
 }

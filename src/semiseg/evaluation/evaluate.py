@@ -150,7 +150,14 @@ def evaluate_folders(
         failed=dict(sorted(failed.items())),
         missing=pairs.missing,
         extra=pairs.extra,
-        notices=(*notices, *pairs.notices, *mixed, *_undeclared(results, known, classes), *_apart(results)),
+        notices=(
+            *notices,
+            *pairs.notices,
+            *mixed,
+            *_undeclared(results, known, classes),
+            *_apart(results, unnamed=classes.labels is None),
+            *_extra(pairs.extra),
+        ),
         spacing_unit=unit,
     )
 
@@ -369,17 +376,39 @@ def _undeclared(results: list[_Compared], labels: Mapping[str, Value], classes: 
     ]
 
 
-def _apart(results: list[_Compared]) -> list[str]:
-    """A notice where references and predictions have no class in common, in any case."""
+def _apart(results: list[_Compared], *, unnamed: bool) -> list[str]:
+    """A notice where references and predictions have no class in common, in any case, or none at all.
+
+    Args:
+        results: of all cases.
+        unnamed: whether values are classes because they were found.
+    """
     wanted = frozenset().union(*(o.wanted for o in results)) - {0}
     given = frozenset().union(*(o.given for o in results)) - {0}
-    if not wanted or not given or wanted & given:
+    if not wanted and not given:
+        return [f"no class in any file: all {len(results)} references and predictions are empty"][
+            : len(results)
+        ]
+    if wanted & given:
+        alone = sorted((wanted - given) & {-1, 255})
+        return [
+            f"value {v} is in references only: scored as a class; if it marks voxels to ignore, give "
+            '--dataset with "ignore" and a label_map'
+            for v in alone
+            if unnamed
+        ]
+    if not wanted or not given:
         return []
     shown = (", ".join(map(str, sorted(found)[:5])) for found in (wanted, given))
     return [
         "no class in common: references hold {}, predictions {}; if they mean the same, give --dataset with "
         "a label_map".format(*shown)
     ]
+
+
+def _extra(cases: Sequence[str]) -> list[str]:
+    shown = ", ".join(cases[:5]) + (", ..." if cases[5:] else "")
+    return [f"{len(cases)} predictions have no reference and are not scored: {shown}"] if cases else []
 
 
 def _cores() -> int:

@@ -37,7 +37,7 @@ class Recoded:
 
     def __call__(self, volume: Volume) -> Volume:
         """The label map with class numbers."""
-        return volume if self.recode is None else replace(volume, array=self.recode(volume.array))
+        return volume if self.recode is None else replace(volume, array=self.recode(volume))
 
 
 def settle_references(pairs: Sequence[tuple[Path, Path]], workers: int | None) -> Recoded:
@@ -59,7 +59,8 @@ def settle_references(pairs: Sequence[tuple[Path, Path]], workers: int | None) -
     paths = [reference for reference, _ in pairs]
     pictures = [path for path in paths if ending_of(path) in picture.ENDINGS]
     first = in_threads(look_for_labels, [Source(path) for path in pictures[:_LOOKED_AT]], workers)
-    if not any(mask.colors or mask.lossy or len(mask.counts) > 2 for mask in first):
+    alike = len({mask.values - {0} for mask in first if mask.values - {0}}) < 2
+    if alike and not any(mask.colors or mask.lossy or len(mask.counts) > 2 for mask in first):
         return Recoded()
     rest = in_threads(look_for_labels, [Source(path) for path in pictures[_LOOKED_AT:]], workers)
     masks = {str(path): mask for path, mask in zip(pictures, [*first, *rest], strict=True)}

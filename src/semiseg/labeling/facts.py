@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from semiseg.core import SegOutput
 from semiseg.dataset.case import Case, load_case
 from semiseg.errors import SemisegError, UsageError
+from semiseg.labeling.planes import PlaneToLabel, planes_to_label
 from semiseg.prediction.doubt import Doubt
 from semiseg.prediction.model import Model
 from semiseg.prediction.record import read_record
@@ -87,6 +88,17 @@ class Facts:
         if name not in self._disagreements:
             self._disagreements[name] = self._compare(name)
         return self._disagreements[name]
+
+    def planes(self, name: str) -> list[PlaneToLabel]:
+        """The planes of a scan that are most worth a label; none of a picture or of what cannot be read."""
+        found = self._image(name)
+        if found is None or len(found[1].shape) != 3:
+            return []
+        image, grid, _ = found
+        if self.model is None:
+            return planes_to_label(grid)
+        scan = self.model.prepare(image, grid)
+        return planes_to_label(grid, self.model.infer(scan, entropy=True).result().entropy)
 
     def _recorded(self, name: str) -> Record | None:
         if self._predictions is None:

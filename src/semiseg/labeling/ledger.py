@@ -48,6 +48,8 @@ class Entry:
     """Its model's id."""
     agreement: float | None = None
     """Mean Dice of that prediction with this label: an estimate of the run's quality on unseen scans."""
+    seconds: float | None = None
+    """That somebody worked on it in the studio."""
     sha256: str = ""
     """Of the label's voxels in file order."""
     state: tuple[int, int] | None = None

@@ -56,6 +56,7 @@ def next_cases(
     *,
     strategy: str = "default",
     n: int = 5,
+    slices: bool = False,
     predictions: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -72,6 +73,7 @@ def next_cases(
         strategy: one of :data:`semiseg.labeling.strategies.STRATEGIES`; ``default`` is ``typiclust`` without
             a model and ``mixed`` with one.
         n: number of scans.
+        slices: also say which three planes of each scan (of three axes) to label, if not all of it.
         predictions: a folder of the model's predictions; scans that have a record there are not predicted
             again where the strategy needs no more than that.
         seed: random seed of what is drawn.
@@ -98,7 +100,10 @@ def next_cases(
         model = Model.load(model, device, allow_code=allow_code)
     pool = _pool(opened, model, predictions, seed, progress)
     found = choose(pool, n)
-    return Ranking(opened.root, name, tuple(_implausible(pool, found)), pool.facts.failed)
+    found = _implausible(pool, found)
+    if slices:
+        found = [_with_slices(pool, one) for one in found]
+    return Ranking(opened.root, name, tuple(found), pool.facts.failed)
 
 
 def _pool(
@@ -131,6 +136,12 @@ def _pool(
     return Pool(unlabeled, labeled, facts, np.random.default_rng(seed))
 
 
+def _with_slices(pool: Pool, choice: Choice) -> Choice:
+    planes = tuple(pool.facts.planes(choice.id))
+    words = f"; slices: {', '.join(map(str, planes))}" if planes else ""
+    return replace(choice, slices=planes, reason=choice.reason + words)
+
+
 def _implausible(pool: Pool, chosen: Sequence[Choice]) -> list[Choice]:
     """The choices, with a word where a predicted volume lies far from those of the other scans."""
     sizes: dict[str, dict[str, float]] = {}
@@ -157,4 +168,5 @@ def _far_out(kind: str, name: str, sizes: dict[str, dict[str, float]]) -> bool:
 
 def _told(choice: Choice) -> dict[str, Any]:
     content = asdict(choice)
-    return {"score": round(content["score"], 6), "reason": content["reason"]}
+    told = {"score": round(content["score"], 6), "reason": content["reason"]}
+    return {**told, "slices": content["slices"]} if choice.slices else told

@@ -49,6 +49,7 @@ class Origin:
     run: str | None = None
     model: str | None = None
     agreement: float | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ class Labels:
         number = max(self.ledger.newest(name), current) + 1
         entry = entry_of(
             name, "label", origin.by, version=number, source=origin.source, since=base, run=origin.run,
-            model=origin.model, agreement=origin.agreement, sha256=_digest(array),
+            model=origin.model, agreement=origin.agreement, seconds=origin.seconds, sha256=_digest(array),
         )  # fmt: skip
         kept = self._kept(name, number)
         kept.parent.mkdir(parents=True, exist_ok=True)

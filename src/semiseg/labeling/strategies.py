@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from semiseg.errors import unknown_name
 from semiseg.labeling.facts import Facts
+from semiseg.labeling.planes import PlaneToLabel
 
 COLD = "typiclust"
 """Without a model."""
@@ -33,6 +34,8 @@ class Choice:
     score: float
     """Larger is more worth labeling; comparable within a strategy."""
     reason: str
+    slices: tuple[PlaneToLabel, ...] = ()
+    """Its planes that are most worth a label, where they were asked for."""
 
 
 @dataclass

@@ -161,11 +161,18 @@ class Drafts:
         except (OSError, ValueError, LookupError, TypeError):
             return 0
 
-    def keep(self, case: str, user: str, upload: Path, version: int) -> str:
+    def box(self, case: str, user: str) -> str | None:
+        """The part of the scan that it holds; None where it holds all."""
+        try:
+            return str(read_json(self._about(case, user))["box"]) or None
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+
+    def keep(self, case: str, user: str, upload: Path, version: int, box: str = "") -> str:
         """Take the file of an upload as the draft; returns the time."""
         target, saved = self.file(case, user), provenance.now()
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self._about(case, user), {"version": version, "saved": saved})
+        write_json(self._about(case, user), {"version": version, "saved": saved, "box": box})
         upload.replace(target)
         return saved
 

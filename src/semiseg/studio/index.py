@@ -143,6 +143,7 @@ class Index:
             **self._volumes(header, record, seen),
             "rank": rank["rank"] if rank and not seen else None,
             "reason": rank["reason"] if rank and not seen else None,
+            "slices": (rank.get("slices") or []) if rank and not seen else [],
             "note": entry_note(self.labels, case.id) if bad else None,
         }
 

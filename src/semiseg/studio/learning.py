@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from semiseg.errors import SemisegError
-from semiseg.labeling.ledger import Entry, read_entries
+from semiseg.labeling.ledger import read_entries
+from semiseg.labeling.reviews import of_runs
 from semiseg.runs.run import Run
 from semiseg.studio.places import Places
 from semiseg.studio.progress import curve
@@ -62,7 +62,7 @@ def validation_dice(folder: Path, *, best: bool) -> float | None:
 
 def results_told(places: Places, ledger: Path) -> dict[str, Any]:
     """The rounds with their scores, and a forecast."""
-    corrected = corrections(list(read_entries(ledger)) if ledger.is_file() else [])
+    corrected = of_runs(read_entries(ledger) if ledger.is_file() else ())
     runs = [run for run in reversed(runs_told(places)) if run["finished"]]
     rounds = [
         {
@@ -81,29 +81,6 @@ def results_told(places: Places, ledger: Path) -> dict[str, Any]:
         why = "no held-out cases: list some under 'val' in splits.json to measure the quality of each round"
     report = "/api/results/report" if held_out else None
     return {"rounds": rounds, "forecast": found, "forecast_reason": why, "report": report}
-
-
-def corrections(entries: list[Entry]) -> dict[str, dict[str, Any]]:
-    """Run -> how its predictions agree with what they were corrected to, and how many were accepted.
-
-    These scans were not trained on, but they were chosen and corrected with the prediction in view.
-    """
-    scores: dict[str, list[float]] = defaultdict(list)
-    accepted: dict[str, int] = defaultdict(int)
-    for entry in entries:
-        if entry.run and entry.event == "label":
-            if entry.source == "accepted":
-                accepted[entry.run] += 1
-            elif entry.agreement is not None:
-                scores[entry.run].append(entry.agreement)
-    return {
-        run: {
-            "corrected": len(scores[run]),
-            "mean_dice": round(float(np.mean(scores[run])), 4) if scores[run] else None,
-            "accepted": accepted[run],
-        }
-        for run in {*scores, *accepted}
-    }
 
 
 def forecast(points: list[tuple[int, float]]) -> tuple[dict[str, Any] | None, str | None]:

@@ -128,7 +128,13 @@ class Orders:
         return self.queue.add(folder, words, device=where, title=f"predict {len(scans)} scans", **about)
 
     def rank(
-        self, *, strategy: str = "default", n: int = 5, run: str | None = None, device: str = "auto"
+        self,
+        *,
+        strategy: str = "default",
+        n: int = 5,
+        slices: bool = False,
+        run: str | None = None,
+        device: str = "auto",
     ) -> Job:
         """Rank the unlabeled scans, with the newest run where there is one.
 
@@ -139,6 +145,7 @@ class Orders:
         where = resolved_device(device)
         folder = self.queue.reserve("rank")
         words = ["next", str(self.labels.root), "-n", str(n), "--strategy", strategy, "--device", where]
+        words += ["--slices"] if slices else []
         if run is not None:
             words += ["-m", str(self._run(run))]
             if run in self.places.predicted_runs():

@@ -17,13 +17,14 @@ from semiseg.images.grid import Grid, Volume
 from semiseg.labeling.accept import prediction_file
 from semiseg.studio.desk import Desk, missing
 from semiseg.studio.index import structures
-from semiseg.studio.served import as_volume, is_picture, thinned
+from semiseg.studio.part import cut
+from semiseg.studio.served import as_volume, is_picture
 
 Array = NDArray[Any]
 
 
-def image_file(desk: Desk, name: str, channel: int, *, preview: bool) -> Path:
-    """One channel of a scan as the browser gets it.
+def image_file(desk: Desk, name: str, channel: int, part: str = "") -> Path:
+    """One channel of a scan, or a part of it (:func:`semiseg.studio.part.cut`), as the browser gets it.
 
     Raises:
         UsageError: no such case or channel.
@@ -37,12 +38,12 @@ def image_file(desk: Desk, name: str, channel: int, *, preview: bool) -> Path:
     def make() -> tuple[Array, Grid]:
         volume = _read(source)
         array, grid = as_volume(volume.array, volume.grid, rows_first=is_picture(source, volume.grid))
-        return thinned(array, grid) if preview else (array, grid)
+        return cut(array, grid, part)
 
-    return desk.cache.file(f"image {preview}", [source], make)
+    return desk.cache.file(f"image {part}", [source], make)
 
 
-def label_file(desk: Desk, name: str, version: int | None) -> Path:
+def label_file(desk: Desk, name: str, version: int | None, part: str = "") -> Path:
     """A version of a label as the browser gets it; None is the one that counts.
 
     Raises:
@@ -57,7 +58,7 @@ def label_file(desk: Desk, name: str, version: int | None) -> Path:
         source = desk.labels.file(name, desk.labels.version(name) if version is None else version)
     if source is None:
         raise missing(f"label of {name}")
-    return _map_file(desk, case, source, "label")
+    return _map_file(desk, case, source, "label", part)
 
 
 def prediction_path(desk: Desk, name: str, run: str) -> Path | None:
@@ -65,7 +66,7 @@ def prediction_path(desk: Desk, name: str, run: str) -> Path | None:
     return prediction_file(desk.places.predictions_of(run), name)
 
 
-def predicted_file(desk: Desk, name: str, run: str | None, kind: str) -> Path:
+def predicted_file(desk: Desk, name: str, run: str | None, kind: str, part: str = "") -> Path:
     """A prediction (``labels``) or its map of uncertainty (``entropy``) as the browser gets it.
 
     Raises:
@@ -79,13 +80,13 @@ def predicted_file(desk: Desk, name: str, run: str | None, kind: str) -> Path:
         source = source.with_name(Path(str(written)).name) if written else None
     if source is None or not source.is_file():
         raise missing(f"prediction of {name} by {chosen}")
-    return _map_file(desk, case, source, kind)
+    return _map_file(desk, case, source, kind, part)
 
 
-def difference_file(desk: Desk, name: str, run: str | None) -> Path:
+def difference_file(desk: Desk, name: str, run: str | None, part: str = "") -> Path:
     """Where label and prediction differ: 1 only the label, 2 only the prediction, 3 another class."""
-    label = label_file(desk, name, None)
-    prediction = predicted_file(desk, name, run, "labels")
+    label = label_file(desk, name, None, part)
+    prediction = predicted_file(desk, name, run, "labels", part)
 
     def make() -> tuple[Array, Grid]:
         ours, theirs = images.read_label(label), images.read_label(prediction)
@@ -154,13 +155,13 @@ def _percentiles(path: Path, size: int, time: int) -> tuple[float, ...]:
     return tuple(float(v) for v in np.percentile(part, PERCENTS))
 
 
-def _map_file(desk: Desk, case: Case, source: Path, what: str) -> Path:
+def _map_file(desk: Desk, case: Case, source: Path, what: str, part: str) -> Path:
     def make() -> tuple[Array, Grid]:
         grid = case_header(case).grid
         volume = images.read(source) if what == "entropy" else images.read_label(source)
         array = volume.array
         if what == "entropy":
             array = array.astype(np.float32) / (65535 if array.dtype.kind == "u" else 1)
-        return as_volume(array, grid, rows_first=is_picture(case.images[0], grid))
+        return cut(*as_volume(array, grid, rows_first=is_picture(case.images[0], grid)), part)
 
-    return desk.cache.file(what, [source, case.images[0]], make)
+    return desk.cache.file(f"{what} {part}", [source, case.images[0]], make)

@@ -20,8 +20,6 @@ from semiseg.images.grid import Grid, Volume
 from semiseg.machine.files import atomic_file
 
 PICTURES = (*picture.ENDINGS, ".tif", ".tiff")
-PREVIEW_VOXELS = 32 * 2**20
-"""Larger scans are shown with every second voxel first."""
 CACHE_BYTES = 4 * 2**30
 """What unpacked scans may take on the disk."""
 
@@ -53,20 +51,6 @@ def from_volume(volume: Volume, grid: Grid, *, rows_first: bool) -> Volume:
         return volume
     plane = volume.array.reshape(volume.array.shape[:2])
     return Volume(plane.T if rows_first else plane, grid, volume.meta)
-
-
-def thinned(array: Array, grid: Grid) -> tuple[Array, Grid]:
-    """Every second voxel, along the finest axes first, until it is no more than a preview."""
-    steps = [1] * 3
-    while int(np.prod([n // s for n, s in zip(grid.shape, steps, strict=True)])) > PREVIEW_VOXELS:
-        now = [
-            space * step if n // step > 1 else np.inf
-            for space, step, n in zip(grid.spacing, steps, grid.shape, strict=True)
-        ]
-        steps[int(np.argmin(now))] *= 2
-    array = array[tuple(slice(None, None, step) for step in steps)]
-    affine = grid.affine @ np.diag([*steps, 1.0])
-    return array, Grid(array.shape[:3], affine, grid.unit)
 
 
 def write_volume(path: Path, array: Array, grid: Grid) -> None:

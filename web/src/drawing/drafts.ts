@@ -3,6 +3,13 @@
 import { casePath, offline, query, request } from "../api.ts";
 import { packed } from "./packing.ts";
 
+export interface Draft {
+  file: Uint8Array<ArrayBuffer>;
+  version: number;
+  /** The part of the scan that it holds; `null`: all of it. */
+  box: string | null;
+}
+
 /** Sends drafts of one case, one at a time, the newest last; tries again while the server is away. */
 export class Drafts {
   /** `away`: the server does not answer, it is tried again. */
@@ -10,7 +17,7 @@ export class Drafts {
   /** The server does not want this draft. */
   onrefused: ((error: unknown) => void) | null = null;
   private readonly id: string;
-  private readonly make: () => { file: Uint8Array<ArrayBuffer>; version: number };
+  private readonly make: () => Draft;
   private timer: number | undefined;
   private sending: Promise<void> | null = null;
   private dirty = false;
@@ -18,7 +25,7 @@ export class Drafts {
   private readonly wait: number;
 
   /** `wait`: ms after the last stroke; more for large scans, where packing takes a moment. */
-  constructor(id: string, wait: number, make: () => { file: Uint8Array<ArrayBuffer>; version: number }) {
+  constructor(id: string, wait: number, make: () => Draft) {
     this.id = id;
     this.wait = wait;
     this.make = make;
@@ -64,10 +71,10 @@ export class Drafts {
 
   private async send(): Promise<void> {
     this.dirty = false;
-    const { file, version } = this.make();
+    const { file, version, box } = this.make();
     try {
       const body = await packed(file);
-      await request(query(casePath(this.id, "/draft"), { version }), { method: "PUT", body, headers: { "Content-Type": "application/octet-stream" } });
+      await request(query(casePath(this.id, "/draft"), { version, box }), { method: "PUT", body, headers: { "Content-Type": "application/octet-stream" } });
       if (!this.dirty) this.onstate?.("saved");
     } catch (error) {
       if (offline(error)) {

@@ -71,7 +71,7 @@ interface Places {
 async function open(desk: Desk, { bars, side, stage, place }: Places): Promise<() => void> {
   const { detail, viewer } = desk;
   const large = detail.images[0]?.preview_url !== null;
-  await desk.show(0, !large);
+  await desk.show(0, !large || desk.box !== null);
   const layers = new Layers(desk);
   const startDrawing = async () => {
     const strange = await desk.startDrawing();
@@ -82,17 +82,24 @@ async function open(desk: Desk, { bars, side, stage, place }: Places): Promise<(
     desk.drafts!.onrefused = (error) => tell(words(error), "error");
     layers.drawn();
   };
-  const full = async () => {
+  // A draft of the whole scan is gone on with on the whole scan.
+  const load = async (part: boolean) => {
+    if (!desk.preview) return;
     await attempt(async () => {
+      const there = viewer.world;
+      if (part && !detail.draft_url) await desk.choosePart();
       await desk.show(0, true);
+      viewer.world = there;
       await startDrawing();
+      await layers.again();
     });
     desk.update();
+    where(desk, place);
   };
-  const commands = new Commands(desk, full);
+  const commands = new Commands(desk, () => load(viewer.slow));
   const go = (by: 1 | -1) => goTo(desk, by);
   const does = decisions(desk, layers, () => go(1));
-  replace(bars, headline(desk, go, full), toolbar(desk, commands));
+  replace(bars, headline(desk, go, load), toolbar(desk, commands));
   replace(side, factsPanel(desk, does), classPanel(desk), layers.panel, windowPanel(desk, (channel) => desk.show(channel, !desk.preview)));
   viewer.onmove = () => where(desk, place);
   bind(shortcuts(desk, commands, layers, does, go));
@@ -104,6 +111,7 @@ async function open(desk: Desk, { bars, side, stage, place }: Places): Promise<(
   where(desk, place);
   const beat = mark(desk);
   const listening = new AbortController();
+  for (const used of ["pointermove", "wheel", "keydown"]) addEventListener(used, () => desk.active(), { signal: listening.signal, passive: true });
   drop(desk, stage, listening.signal);
   const leaving = () => void desk.drafts?.flush();
   addEventListener("pagehide", leaving, { signal: listening.signal });
@@ -122,7 +130,7 @@ function lock(detail: CaseDetail): string | null {
   return null;
 }
 
-function headline(desk: Desk, go: (by: 1 | -1) => Promise<void>, full: () => Promise<void>): HTMLElement {
+function headline(desk: Desk, go: (by: 1 | -1) => Promise<void>, load: (part: boolean) => Promise<void>): HTMLElement {
   const bar = h("div", { class: "headline" });
   desk.watch(() => {
     replace(
@@ -130,13 +138,27 @@ function headline(desk: Desk, go: (by: 1 | -1) => Promise<void>, full: () => Pro
       h("a", { href: "#/cases", class: "quiet button" }, icon("previous"), "Cases"),
       h("h1", {}, desk.detail.id),
       desk.preview && h("span", { class: "mark" }, "coarse preview"),
-      desk.preview && button("Full resolution", () => void full(), { title: "Needed for drawing" }),
+      desk.preview && button("Draw here", () => void load(true), { title: "The part around the crosshair, in full resolution" }),
+      desk.preview && button("Full resolution", () => void load(false), { title: "The whole scan; slow without a graphics card" }),
+      desk.box !== null && h("span", { class: "mark" }, `part: ${extent(desk.box)} voxels`),
+      desk.box !== null && button("Whole scan", again, { disabled: desk.changed, title: desk.changed ? "Save first" : "Back to the preview, to choose another part" }),
       h("span", { class: "grow" }),
       button([icon("previous"), "Before"], () => void go(-1), { title: "Case before this one in the list (B)" }),
       button(["Next", icon("next")], () => void go(1), { title: "Next case of the list (N)" }),
     );
   });
   return bar;
+}
+
+/** `250 × 250 × 120` of a box. */
+function extent(box: string): string {
+  const ends = box.split(",").map(Number);
+  return [0, 2, 4].map((i) => (ends[i + 1] as number) - (ends[i] as number)).join(" × ");
+}
+
+/** Opens the page of this case anew. */
+function again(): void {
+  dispatchEvent(new HashChangeEvent("hashchange"));
 }
 
 async function goTo(desk: Desk, by: 1 | -1): Promise<void> {
@@ -154,7 +176,8 @@ function where(desk: Desk, place: HTMLElement): void {
   const gray = desk.viewer.grayAt()?.(...voxel);
   const value = desk.pad?.volume.at(...voxel) ?? 0;
   const name = desk.classes[value - 1]?.name;
-  place.textContent = [`${voxel.map((v) => v + 1).join(", ")}`, gray === undefined ? null : `gray ${number(gray)}`, name].filter(Boolean).join(" · ");
+  const at = desk.preview || desk.box ? `${desk.viewer.world.map((mm) => Math.round(mm)).join(", ")} mm` : voxel.map((v) => v + 1).join(", ");
+  place.textContent = [at, gray === undefined ? null : `gray ${number(gray)}`, name].filter(Boolean).join(" · ");
 }
 
 /** Tells the server every 20 s who draws here, and the user who else does. */

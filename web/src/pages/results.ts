@@ -8,11 +8,12 @@ import { href, type Page } from "../route.ts";
 import type { Results, RunRow } from "../types.ts";
 
 export const results: Page = async (root, { refresh }) => {
-  const [found, { runs }, session] = await Promise.all([get<Results>("/api/results"), get<{ runs: RunRow[] }>("/api/runs"), refresh()]);
+  const [found, reviews, { runs }, session] = await Promise.all([get<Results>("/api/results"), get<{ lines: string[] }>("/api/results/reviews"), get<{ runs: RunRow[] }>("/api/runs"), refresh()]);
   root.append(
     h("h1", {}, "Results"),
     h("section", { class: "panel" }, h("h2", {}, "Dice and number of labels"), ...learning(found)),
     h("section", { class: "panel" }, h("h2", {}, "Take away"), takeAway(runs, session.counts.labeled + session.counts.accepted)),
+    ...(reviews.lines.length ? [h("section", { class: "panel" }, h("h2", {}, "Reviews"), h("ul", { class: "plain" }, reviews.lines.map((line) => h("li", {}, line))))] : []),
     sideBySide(runs.filter((r) => r.predicted > 0)),
     comparison(found.report),
   );

@@ -295,6 +295,18 @@ export class Viewer {
     this.onmove?.();
   }
 
+  /** The crosshair in mm, which is the same place in a preview, a part and the whole scan. */
+  get world(): Triple {
+    return Array.from(this.nv.frac2mm(this.nv.scene.crosshairPos, 0, true)).slice(0, 3) as Triple;
+  }
+
+  set world(place: Triple) {
+    const share = Array.from(this.nv.mm2frac(place, 0, true)).map((s) => Math.min(1, Math.max(0, s)));
+    this.nv.scene.crosshairPos = share as Triple;
+    this.draw();
+    this.onmove?.();
+  }
+
   step(axis: Axis, by: number): void {
     const place = this.crosshair;
     place[axis] = Math.min((this.dims[axis] as number) - 1, Math.max(0, place[axis] + by));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ EXAMPLES = (
     "semiseg compare runs/Dataset104_Heart",
     "semiseg compare RUN1 RUN2 RUN3 RUN4 --baseline mean_teacher --metric HD95",
     "semiseg compare SWEEP -o comparison",
+    "semiseg compare Dataset104_Heart/studio/runs --reviews Dataset104_Heart",
 )
 
 UNSHOWN = ("method.options.", "manifest.")
@@ -64,6 +66,14 @@ def run(
         int, typer.Option("--seed", metavar="N", min=0, help="Random seed of the bootstrap.")
     ] = 0,
     per_class: Annotated[bool, typer.Option("--per-class", help="Also show every class.")] = False,
+    reviews: Annotated[
+        Path | None,
+        typer.Option(
+            "--reviews",
+            metavar="DATASET",
+            help="Also tell what was accepted, corrected and preferred in the studio of this dataset.",
+        ),
+    ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Compare trained runs on the cases that all of them have scores for, one table per number of labels.
@@ -85,11 +95,18 @@ def run(
     found = compare(
         [options.find_run(path) for path in paths], metric=metric, baseline=baseline, alpha=alpha, seed=seed
     )
+    told = None
+    if reviews is not None:
+        from semiseg.labeling.reviews import lines, reviewed
+
+        told = reviewed(reviews)
+        found = replace(found, notices=(*found.notices, *lines(told)))
     show(out, found, per_class=per_class)
     files = write(found, output) if output else []
     if files:
         out.text(f"written: {len(files)} files into {output}, to look at first: {files[-1]}")
     report = {**as_dict(found), "files": [str(path) for path in files]}
+    report |= {"reviews": told} if told is not None else {}
     if found.missing:
         raise PartialError(
             f"missing from the comparison: {len(found.missing)}; {found.missing[0]}",

@@ -13,6 +13,7 @@ from semiseg.cli.output import Output, columns, counted
 EXAMPLES = (
     "semiseg next Dataset104_Heart -n 5",
     "semiseg next Dataset104_Heart -m RUN --strategy entropy -n 10",
+    "semiseg next Dataset104_Heart -m RUN --slices",
 )
 
 
@@ -39,6 +40,10 @@ def run(
         ),
     ] = "default",
     n: Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, help="Number of scans.")] = 5,
+    slices: Annotated[
+        bool,
+        typer.Option("--slices", help="Also say which three planes of each scan to label, if not all of it."),
+    ] = False,
     predictions: Annotated[
         Path | None,
         typer.Option("--predictions", metavar="DIR", help="Folder with predictions of the model."),
@@ -57,6 +62,7 @@ def run(
             [options.find_run(path) for path in model] if model else None,
             strategy=strategy,
             n=n,
+            slices=slices,
             predictions=predictions,
             seed=seed or 0,
             device=where,

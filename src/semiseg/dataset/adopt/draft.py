@@ -36,10 +36,14 @@ class Recode:
     threshold: int = 0
     colors: Mapping[Color, int] = field(default_factory=dict)
 
-    def __call__(self, array: NDArray[Any]) -> NDArray[np.uint8]:
-        """Class numbers (*S) of gray values (*S) or colors (*S, 3)."""
+    def __call__(self, volume: Volume) -> NDArray[np.uint8]:
+        """Class numbers (*S) of gray values (*S), of indices with their palette, or of colors (*S, 3)."""
+        array, palette = volume.array, volume.meta.get("palette")
         if self.threshold:
             return (array >= self.threshold).astype(np.uint8)
+        if palette and array.ndim == len(volume.grid.shape):
+            table = np.array([palette.get(value, (value,) * 3) for value in range(256)], np.uint8)
+            array = table[array]
         if array.shape[-1] != 3 or array.ndim < 3:
             array = np.stack([array] * 3, axis=-1)
         packed = pack(array)

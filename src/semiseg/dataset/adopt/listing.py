@@ -28,6 +28,11 @@ _QUIET = (
     ".json", ".raw", ".zraw", ".img", ".txt", ".list", ".csv", ".tsv", ".md", ".cfg", ".xml", ".pdf", ".bval",
     ".bvec",
 )  # fmt: skip
+_UNREAD = (
+    ".mgz", ".mgh", ".mnc", ".npy", ".mat", ".jp2", ".j2k", ".avif", ".heic", ".heif", ".tga", ".pcx", ".pnm",
+    ".pbm", ".svg", ".svs", ".ndpi", ".czi", ".lif", ".vtk", ".vti", ".stl", ".gipl", ".psd", ".xcf", ".zst",
+)  # fmt: skip
+"""Endings of images, and of arrays that may be some, that are not read here."""
 _PREDICTED = "prediction_report.json"
 """What ``semiseg predict`` leaves in a folder: what lies beside it is no scan."""
 _PREVIEWS = 3
@@ -60,17 +65,24 @@ class FoundFile:
     channel: str | None = None
     modality: str | None = None
 
+    @property
+    def seems_label(self) -> bool:
+        """Whether its folder or its name says that it is a mask."""
+        return self.role == "label" or self.says_label
+
 
 @dataclass
 class Listing:
     """All entries, and what was passed over.
 
     Attributes:
+        unread: masks by their names or folders, of formats that are not read.
         broken: zips and folders of DICOM files that cannot be read: the path, its name, and why.
     """
 
     entries: list[FoundFile] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
     broken: list[tuple[Path, str, DataError]] = field(default_factory=list)
 
 
@@ -125,9 +137,11 @@ def _list_place(place: _Place, files: Sequence[Path], listing: Listing, *, alone
         ([place.show(path) for path in found["hidden"]], "skipped {} hidden files"),
         (folders, "skipped {} folders of predictions"),
         ([place.show(path) for path in found["strange"]], "ignored {} files that are no images"),
+        ([place.show(path) for path in found["unread"]], "ignored {} images of formats that are not read"),
     ):
         if names:
             listing.notices.append(f"{text.format(len(names))}: {some(names)}")
+    listing.unread += [place.show(path) for path in found["unread"] if _entry(place, path).seems_label]
     if found["dicom"]:
         _add_dicom(place, found["dicom"], listing, alone=alone)
     return found["zip"]
@@ -143,6 +157,8 @@ def _kind(path: Path, place: _Place) -> str:
         return "zip"
     if is_dicom(path):
         return "dicom"
+    if path.name.lower().endswith(_UNREAD):
+        return "unread"
     return "quiet" if path.name.lower().endswith(_QUIET) else "strange"
 
 

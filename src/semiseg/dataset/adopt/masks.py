@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from semiseg.dataset.adopt.draft import Color, Draft, Recode, some
@@ -12,6 +12,9 @@ from semiseg.errors import DataError
 
 _THRESHOLD = 128
 _BLACK = (0, 0, 0)
+_ONE, _WHITE = frozenset({1}), frozenset({255})
+_MOST_UNJUDGED = 0.5
+"""Of all voxels: more of them without a class are more likely the background, or scribbles."""
 _COLOR_NAMES = {
     (255, 0, 0): "red", (0, 255, 0): "green", (0, 0, 255): "blue", (255, 255, 0): "yellow",
     (0, 255, 255): "cyan", (255, 0, 255): "magenta", (255, 255, 255): "white",
@@ -60,11 +63,19 @@ def settle_masks(masks: Mapping[str, Mask], draft: Draft, most_classes: int) -> 
     _tell_troubles(masks, draft, none_left=not usable)
     if not usable:
         return {}
-    if any(mask.colors for mask in usable.values()):
+    if any(mask.colors for mask in usable.values()) or _palettes_disagree(list(usable.values())):
         return _colored(usable, draft, most_classes)
     together: Counter[int] = Counter()
     for mask in usable.values():
         together.update(mask.counts)
+    if {mask.values - {0} for mask in usable.values() if mask.values - {0}} == {_ONE, _WHITE}:
+        ones = sum(1 in mask.values for mask in usable.values())
+        whites = sum(255 in mask.values for mask in usable.values())
+        draft.recode = Recode(threshold=1)
+        draft.decisions.append(
+            f"{ones} masks show the class with 1 and {whites} with 255, none with both: one class"
+        )
+        return {name: frozenset(min(value, 1) for value in mask.values) for name, mask in usable.items()}
     lossy = [name for name, mask in usable.items() if mask.lossy]
     if two_ends(together, lossy=bool(lossy)):
         draft.recode = Recode(threshold=_THRESHOLD)
@@ -84,8 +95,54 @@ def settle_masks(masks: Mapping[str, Mask], draft: Draft, most_classes: int) -> 
             code="LOSSY_LABELS",
         )
     _require_few(set(together), draft, most_classes)
+    _tell_numberings(usable, draft)
+    _tell_unjudged(together, draft)
     draft.palette = next((_used(mask) for mask in usable.values() if mask.palette), {})
     return {name: mask.values for name, mask in usable.items()}
+
+
+def _palettes_disagree(masks: Sequence[Mask]) -> bool:
+    """Whether a color has another index in another mask, so that indices are no class numbers."""
+    known: dict[Color, int] = {}
+    disagree = False
+    for mask in masks:
+        shown = [(mask.palette[value], value) for value in mask.counts if value in mask.palette]
+        if len({color for color, _ in shown}) < len(shown):
+            return False  # two indices that look alike differ on purpose
+        disagree |= any(known.setdefault(color, value) != value for color, value in shown)
+    return disagree
+
+
+def _tell_numberings(masks: Mapping[str, Mask], draft: Draft) -> None:
+    """A notice where masks number several classes in two ways, such as 1, 2 and 127, 254."""
+    ways: dict[frozenset[int], int] = {}
+    for mask in masks.values():
+        values, files = mask.values - {0}, 1
+        for other in [way for way in ways if way & values]:
+            values, files = values | other, files + ways.pop(other)
+        if values:
+            ways[values] = files
+    if len(ways) > 1 and all(len(values) > 1 for values in ways):
+        told = " and ".join(f"{some([str(v) for v in sorted(way)])} in {n}" for way, n in ways.items())
+        draft.notices.append(
+            f"masks hold values that never meet in one file ({told}): if they number the same classes, "
+            "export the masks again in one way"
+        )
+
+
+def _tell_unjudged(counts: Mapping[int, int], draft: Draft) -> None:
+    """A notice where what looks like a mark of voxels to ignore fills most of the masks."""
+    total = sum(counts.values())
+    for value in (-1, 255):
+        if (
+            counts.get(value, 0) > _MOST_UNJUDGED * total
+            and value not in draft.label_names
+            and len(counts) > 2
+        ):
+            draft.notices.append(
+                f"value {value} fills {counts[value] / total:.0%} of the masks: right if few voxels were "
+                "annotated; if it is the background, export the masks again with 0 there"
+            )
 
 
 def _used(mask: Mask) -> dict[int, Color]:
@@ -132,12 +189,13 @@ def _tell_troubles(masks: Mapping[str, Mask], draft: Draft, *, none_left: bool) 
 def _colored(masks: Mapping[str, Mask], draft: Draft, most_classes: int) -> dict[str, frozenset[int]]:
     """Colors become class numbers: black (else the most common color) is background, others by their code."""
     each = {
-        name: mask.colors or {(v, v, v): n for v, n in mask.counts.items()} for name, mask in masks.items()
+        name: mask.colors or {mask.palette.get(v, (v, v, v)): n for v, n in mask.counts.items()}
+        for name, mask in masks.items()
     }
     together: Counter[Color] = Counter()
     for found in each.values():
         together.update(found)
-    colored = sum(bool(mask.colors) for mask in masks.values())
+    colored = sum(bool(mask.colors or mask.palette) for mask in masks.values())
     odd = min(together)[0] < 0 or max(max(color) for color in together) > 255
     if odd or len(together) - 1 > most_classes:
         shown = ", ".join(f"{color_name(c)}: {n}" for c, n in together.most_common(5))

@@ -62,6 +62,13 @@ def draft_pile(
     unread = [entry for entry in labels if entry.shown not in masks]
     counted = in_threads(look_for_labels, _sources(unread), workers)
     masks |= {entry.shown: mask for entry, mask in zip(unread, counted, strict=True)}
+    if not labels and listing.unread:
+        raise DataError(
+            f"{len(listing.unread)} masks are of formats that are not read ({some(listing.unread, 3)}), and "
+            "there are no others",
+            hint="convert them to NIfTI or PNG; without masks, give the scans alone",
+            code="NO_USABLE_LABELS",
+        )
     if not labels:
         labels, masks = _labels_by_content(images, workers, draft)
         images = [(entry, seen) for entry, seen in images if entry.shown not in masks]

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from semiseg.dataset.case import rule_from_names
 from semiseg.dataset.check.case import Voxels
 from semiseg.dataset.files import PHOTO_ENDINGS
 from semiseg.images import ending_of, picture, write
-from semiseg.images.grid import Grid
+from semiseg.images.grid import Grid, Volume
 from semiseg.machine.files import printable
 
 _KEPT = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
@@ -171,8 +172,8 @@ def build(
 def _write_documents(
     work: Path, documents: Mapping[str, str], pictures: Mapping[str, NDArray[np.uint8]]
 ) -> None:
-    for name, picture in pictures.items():
-        write(work / name, picture, Grid(picture.shape[:2], np.eye(4)))
+    for name, array in pictures.items():
+        write(work / name, array, Grid(array.shape[:2], np.eye(4)))
     for name, text in documents.items():
         (work / name).write_text(text, encoding="utf-8")
 
@@ -189,7 +190,7 @@ def _make(file: Target, root: Path, colors: bool, link: bool) -> bool:
         return link
     volume = load(file.source, label=file.is_label)
     array = (
-        _label_array(volume.array, file.source)
+        _label_array(volume, file.source)
         if file.is_label
         else _image_array(volume.array, volume.grid.shape, file, colors)
     )
@@ -217,14 +218,16 @@ def _can_copy(file: Target, colors: bool) -> bool:
     return look(source).channels == (3 if colors and not file.is_label else 1)
 
 
-def _label_array(array: Voxels, source: Source) -> Voxels:
+def _label_array(volume: Volume, source: Source) -> Voxels:
     if source.recode is not None:
-        return source.recode(array)
+        return source.recode(volume)
+    array = volume.array
     gray = single_channel(array)
     whole = np.rint(array if gray is None else gray).astype(np.int64)
-    return whole.astype(
-        np.min_scalar_type(int(whole.max(initial=0))) if whole.min(initial=0) >= 0 else np.int16
-    )
+    signed: np.dtype[Any] = np.dtype(np.int16)
+    small = np.min_scalar_type(int(whole.max(initial=0))) if whole.min(initial=0) >= 0 else signed
+    found: Voxels = whole.astype(small)
+    return found
 
 
 def _image_array(array: Voxels, shape: tuple[int, ...], file: Target, colors: bool) -> Voxels:

@@ -6,7 +6,6 @@ import bisect
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
@@ -16,8 +15,8 @@ from semiseg.prediction.record import unlike_in
 from semiseg.studio.api.common import Json, TheDesk, User, missing
 from semiseg.studio.desk import Desk
 from semiseg.studio.index import SORTS, STATES, selected, structures
+from semiseg.studio.part import is_big
 from semiseg.studio.scans import agreement, prediction_path, sampled
-from semiseg.studio.served import PREVIEW_VOXELS
 from semiseg.studio.thumbnails import class_colors, thumbnail
 
 router = APIRouter(prefix="/api")
@@ -126,6 +125,7 @@ def case(desk: TheDesk, user: User, name: str) -> Json:
         if "entropy" in record.get("outputs", {})
         else None,
         "draft_url": f"{url}/draft.nii" if draft else None,
+        "draft_box": desk.drafts.box(name, user) if draft else None,
         "draft_version": desk.drafts.version(name, user) if draft else None,
         "versions": [
             {
@@ -212,8 +212,7 @@ def _images(desk: Desk, found: Case, url: str) -> list[dict[str, Any]]:
 
 def _big(found: Case) -> bool:
     """Whether the scan is shown with every second voxel first."""
-    shape = case_header(found).grid.shape
-    return len(shape) == 3 and int(np.prod(shape)) > PREVIEW_VOXELS
+    return is_big(case_header(found).grid)
 
 
 def _windows(desk: Desk, found: Case) -> list[dict[str, Any]]:

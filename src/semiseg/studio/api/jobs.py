@@ -46,6 +46,7 @@ class Ranking(BaseModel):
 
     strategy: str = "default"
     n: int = Field(5, ge=1, le=1000)
+    slices: bool = False
     run: str | None = None
     device: str = "auto"
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, File, Request, UploadFile
+from fastapi import APIRouter, File, Query, Request, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
@@ -17,7 +18,9 @@ from semiseg.dataset.problem import Problem
 from semiseg.errors import DataError, SemisegError, UsageError
 from semiseg.images.grid import Volume
 from semiseg.labeling.accept import read_prediction
+from semiseg.labeling.planes import masked
 from semiseg.labeling.store import Origin, bad_label
+from semiseg.studio import part
 from semiseg.studio.api.common import Json, TheDesk, User, receive
 from semiseg.studio.desk import Desk
 from semiseg.studio.scans import dice_of, prediction_path
@@ -67,15 +70,22 @@ async def save(
     version: int,
     source: str = "drawn",
     run: str | None = None,
+    box: str = "",
+    planes: str = "",
+    seconds: Annotated[float | None, Query(ge=0, le=7 * 86400)] = None,
 ) -> Json:
-    """Save what was drawn as the label: the body is a NIfTI file on the scan's grid."""
+    """Save what was drawn as the label: the body is a NIfTI file on the scan's grid, or on a box of it.
+
+    Of a box, the label has elsewhere what ``version`` has. ``planes`` (``AXIS:INDEX,...`` of the file) are
+    those that were labeled: all other voxels get the dataset's ``ignore``.
+    """
     if source not in DRAWN:
         raise UsageError(f"source {source!r}", hint=f"one of {', '.join(DRAWN)}", code="BAD_SOURCE")
     case = await run_in_threadpool(desk.labels.case, name)
     with desk.upload() as path:
         await receive(request.stream(), path, await run_in_threadpool(most_bytes, case))
-        origin = Origin(source, user, run=run)
-        return await run_in_threadpool(_save, desk, user, name, path, version, origin)
+        origin = Origin(source, user, run=run, seconds=seconds)
+        return await run_in_threadpool(_save, desk, user, name, path, version, origin, box, planes)
 
 
 @router.post("/cases/{name}/import")
@@ -132,12 +142,14 @@ def restore(desk: TheDesk, user: User, name: str) -> Json:
 
 
 @router.put("/cases/{name}/draft")
-async def keep_draft(desk: TheDesk, request: Request, user: User, name: str, version: int = 0) -> Json:
+async def keep_draft(
+    desk: TheDesk, request: Request, user: User, name: str, version: int = 0, box: str = ""
+) -> Json:
     """Keep unsaved strokes."""
     case = await run_in_threadpool(desk.labels.case, name)
     with desk.upload() as path:
         await receive(request.stream(), path, await run_in_threadpool(most_bytes, case))
-        return {"saved": await run_in_threadpool(desk.drafts.keep, name, user, path, version)}
+        return {"saved": await run_in_threadpool(desk.drafts.keep, name, user, path, version, box)}
 
 
 @router.delete("/cases/{name}/draft")
@@ -188,17 +200,56 @@ def read_upload(name: str, case: Case, path: Path) -> Volume:
     return from_volume(volume, grid, rows_first=rows_first)
 
 
-def _save(desk: Desk, user: str, name: str, path: Path, version: int, origin: Origin) -> Json:
+def read_box(desk: Desk, name: str, path: Path, version: int, box: str) -> Volume:
+    """The label of a version with the voxels of an uploaded box in the place of its own.
+
+    Raises:
+        DataError: an upload that is not on the box.
+        UsageError: no box of this scan.
+    """
+    grid = case_header(desk.labels.case(name)).grid
+    found = part.parsed(box, grid)
+    shape = tuple(high - low for low, high in found)
+    got = images.read_header(path).grid.shape
+    if got != shape:
+        fix, text = "reload the page", " x ".join(map(str, shape))
+        told = " x ".join(map(str, got))
+        raise bad_label(name, [Problem("SHAPE_MISMATCH", f"{told} voxels", f"{text} as the part", fix, name)])
+    base = desk.labels.file(name, version) if version else None
+    whole = images.read_label(base).array if base is not None else None
+    return Volume(part.pasted(whole, grid, found, images.read_label(path).array), grid)
+
+
+def _save(
+    desk: Desk,
+    user: str,
+    name: str,
+    path: Path,
+    version: int,
+    origin: Origin,
+    box: str = "",
+    planes: str = "",
+    seconds: Annotated[float | None, Query(ge=0, le=7 * 86400)] = None,
+) -> Json:
     case = desk.labels.case(name)
-    volume = read_upload(name, case, path)
+    volume = read_box(desk, name, path, version, box) if box else read_upload(name, case, path)
+    if planes:
+        volume = replace(volume, array=masked(volume.array, _planes(planes), desk.labels.dataset))
     if origin.run is not None:
         run = origin.run if origin.run in desk.places.predicted_runs() else None
         score = _agreement(desk, name, run, volume) if run else None
-        origin = Origin(origin.source, origin.by, run=run, agreement=score)
+        origin = replace(origin, run=run, agreement=score)
     saved = desk.labels.save(name, volume, base=version, origin=origin)
     desk.drafts.drop(name, user)
     desk.marks.clear(name, user)
     return _saved(desk, user, name, saved.version, saved.warnings)
+
+
+def _planes(text: str) -> list[tuple[int, int]]:
+    pairs = [word.split(":") for word in text.split(",")]
+    if not all(len(pair) == 2 and all(one.isdecimal() for one in pair) for pair in pairs):
+        raise UsageError(f"{text!r} are no planes", hint="AXIS:INDEX,AXIS:INDEX", code="BAD_PLANE")
+    return [(int(axis), int(index)) for axis, index in pairs]
 
 
 def _agreement(desk: Desk, name: str, run: str, volume: Volume) -> float | None:

@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 
 from semiseg.dataset.case import LabeledCase
 from semiseg.errors import DataError, UsageError, unknown_name
+from semiseg.labeling.reviews import lines, reviewed
 from semiseg.runs.run import Run, flat
 from semiseg.studio import learning
 from semiseg.studio.api.common import Json, TheDesk
@@ -43,6 +44,15 @@ def run(desk: TheDesk, run: str) -> Json:
 def results(desk: TheDesk) -> Json:
     """The learning curve."""
     return learning.results_told(desk.places, desk.labels.ledger.path)
+
+
+@router.get("/results/reviews")
+def reviews(desk: TheDesk) -> Json:
+    """What reviewing has shown, a line each: corrections, time, how people agree, preferences."""
+    try:
+        return {"lines": [] if desk.blind else list(lines(reviewed(desk.labels)))}
+    except DataError:
+        return {"lines": []}
 
 
 @router.get("/results/report")

@@ -57,7 +57,7 @@ function toggle(desk: Desk, c: DrawnClass): void {
 function amount(desk: Desk, c: DrawnClass): (Node | string)[] {
   const { pad, detail } = desk;
   const parts: (Node | string)[] = [];
-  if (pad && (pad.volume.counts[c.number] ?? 0) > 0) parts.push(drawnSize(desk, pad.volume.counts[c.number] as number));
+  if (pad && (pad.volume.counts[c.number] ?? 0) > 0) parts.push(drawnSize(desk, pad.volume.counts[c.number] as number) + (desk.box ? " here" : ""));
   else if (detail.volumes?.[c.name] !== undefined) parts.push(`${number(detail.volumes[c.name])} ${detail.volume_unit}`);
   else parts.push("–");
   const dice = detail.dice?.classes[c.name];

@@ -28,10 +28,17 @@ export class Desk {
   /** Whose prediction is shown. */
   run: string | null;
   changed = false;
+  /** Only the proposed slices are labeled: saved with `ignore` elsewhere. */
+  slicesOnly = false;
   draft: "saved" | "unsaved" | "away" | null = null;
   layout: Layout = "planes";
+  /** The voxels of a large scan that are drawn on, `x0,x1,y0,y1,z0,z1`; `null`: all of them. */
+  box: string | null;
   /** The file of the grid that is drawn on; `null` as long as only the preview is there. */
   private image: ArrayBuffer | null = null;
+  /** Seconds that somebody has worked here since the last save; a pause counts up to half a minute. */
+  private worked = 0;
+  private last = performance.now();
   private readonly leaving = new AbortController();
   private readonly watchers: (() => void)[] = [];
 
@@ -45,11 +52,30 @@ export class Desk {
     this.progress = progress;
     this.version = detail.version;
     this.run = detail.run;
+    this.box = detail.draft_box;
     this.source = detail.source === "corrected" ? "corrected" : "drawn";
     const { labels, ignore } = session.dataset;
     const drawn = ignore === null ? labels : [...labels, { name: "ignore", value: ignore, color: "#9a9a9a" }];
     this.classes = drawn.slice(0, 254).map((c, i) => ({ ...c, number: i + 1, visible: true }));
     this.settings = { tool: "move", value: 1, size: 3, ball: false, protect: true, low: 0, high: 0 };
+  }
+
+  /** The mouse or a key was used. */
+  active(): void {
+    const now = performance.now();
+    this.worked += Math.min(30, (now - this.last) / 1000);
+    this.last = now;
+  }
+
+  get seconds(): number {
+    return Math.round(this.worked);
+  }
+
+  saved(version: number): void {
+    this.version = version;
+    this.changed = false;
+    this.draft = null;
+    this.worked = 0;
   }
 
   /** Calls `draw` now and whenever something changed. */
@@ -71,12 +97,27 @@ export class Desk {
     return this.image === null;
   }
 
+  /** The address of a map on the voxels that are shown: all, those of a part, or those of a preview. */
+  within(url: string): string {
+    const address = new URL(url, location.origin);
+    if (this.preview) address.searchParams.set("size", "preview");
+    else if (this.box) address.searchParams.set("box", this.box);
+    return address.pathname + address.search;
+  }
+
+  /** The part of a large scan around the crosshair, for browsers that draw by a processor. */
+  async choosePart(): Promise<void> {
+    const at = this.viewer.world.map((mm) => mm.toFixed(3)).join(",");
+    this.box = (await get<{ box: string }>(query(casePath(this.detail.id, "/part"), { at }))).box;
+  }
+
   /** Shows a channel; of a large scan the preview first. */
   async show(channel: number, full: boolean): Promise<void> {
     const image = this.detail.images.find((i) => i.channel === channel) ?? this.detail.images[0];
     if (!image) throw new Error("This case has no image.");
     const small = !full && image.preview_url;
-    const file = await this.file(small || image.url, small ? "a preview" : "the scan");
+    const url = this.box && !small ? query(image.url, { box: this.box }) : small || image.url;
+    const file = await this.file(url, small ? "a preview" : this.box ? "a part of the scan" : "the scan");
     await this.viewer.show(file, image.rgb ? null : image.window);
     if (!small) this.image ??= file;
     if (!this.pad) [this.settings.low, this.settings.high] = [image.window.low, image.window.high];
@@ -85,14 +126,14 @@ export class Desk {
   /** Starts the drawing: with the draft, else the label, else empty. Returns what was strange about it. */
   async startDrawing(): Promise<string | null> {
     const url = this.detail.draft_url ?? this.detail.label_url;
-    const { data, unknown } = url ? await this.labelMap(url, this.detail.draft_url ? "your draft" : "the label") : { data: undefined, unknown: 0 };
+    const { data, unknown } = url ? await this.labelMap(this.detail.draft_url ?? this.within(url), this.detail.draft_url ? "your draft" : "the label") : { data: undefined, unknown: 0 };
     const pad = new Pad(this.viewer, this.settings, data);
     this.pad = pad;
     this.changed = this.detail.draft_url !== null;
     this.draft = this.changed ? "saved" : null;
     if (this.changed) this.version = this.detail.draft_version ?? this.detail.version;
     const large = pad.volume.data.length > 32 * 2 ** 20;
-    this.drafts = new Drafts(this.detail.id, large ? 8000 : 1000, () => ({ file: this.drawnFile(), version: this.version }));
+    this.drafts = new Drafts(this.detail.id, large ? 8000 : 1000, () => ({ file: this.drawnFile(), version: this.version, box: this.box }));
     this.drafts.onstate = (state) => {
       this.draft = state;
       this.update();
@@ -113,7 +154,7 @@ export class Desk {
 
   /** The drawing as a file on the grid of the scan. */
   drawnFile(): Uint8Array<ArrayBuffer> {
-    if (!this.image || !this.pad) throw new Error("The scan is not loaded in full.");
+    if (!this.image || !this.pad) throw new Error("The scan is here as a preview only.");
     const valueOf = [0, ...this.classes.map((c) => c.value)];
     return write(this.image, toFile(this.pad.volume.data, this.viewer.order, valueOf));
   }

@@ -41,7 +41,7 @@ export function decisions(desk: Desk, layers: Layers, next: () => Promise<void>)
     async correct() {
       const { pad, detail, run } = desk;
       if (!pad || !detail.prediction_url) return;
-      const { data } = await desk.labelMap(predictionUrl(desk), "the prediction");
+      const { data } = await desk.labelMap(desk.within(predictionUrl(desk)), "the prediction");
       pad.replaceWith(data);
       desk.source = "corrected";
       await layers.set("prediction", false);
@@ -80,6 +80,8 @@ function content(desk: Desk, does: Decisions, open: boolean): (HTMLElement | fal
   return [
     h("div", { class: "row" }, stateChip(detail.state), h("span", { class: "grow" }), h("span", { class: "small muted", role: "status" }, draftWords(desk))),
     locked !== null && h("p", { class: "small" }, locked),
+    !pad && h("p", { class: "small" }, "A coarse preview of a large scan. Put the crosshair where you want to draw and choose a tool."),
+    pad !== null && desk.box !== null && h("p", { class: "small" }, "You draw on a part of the scan, in full resolution. Outside of it the saved label stays as it is."),
     detail.drawing && h("p", { class: "warn small", role: "alert" }, `${detail.drawing.user} is drawing on this case, too.`),
     predicted &&
       h(
@@ -95,6 +97,7 @@ function content(desk: Desk, does: Decisions, open: boolean): (HTMLElement | fal
       button("Save and next", () => void attempt(() => does.save(true)), { disabled: off }),
       button(detail.state === "bad" ? "Take back" : "Reject", () => void attempt(() => does.reject()), { class: "quiet", disabled: detail.state === "test", title: "A bad scan is neither trained on nor proposed" }),
     ),
+    slices(desk, off),
     about(desk),
     history(desk, off, open),
   ];
@@ -104,6 +107,18 @@ function draftWords(desk: Desk): string {
   if (!desk.changed) return desk.version ? `version ${desk.version}` : "no label yet";
   const words = { saved: "draft kept", unsaved: "not saved", away: "server away, kept here" };
   return desk.draft ? words[desk.draft] : "not saved";
+}
+
+/** The proposed slices: where they are, and whether they alone are labeled. */
+function slices(desk: Desk, off: boolean): HTMLElement | null {
+  const found = desk.detail.slices;
+  if (!found.length) return null;
+  const can = desk.session.dataset.ignore !== null;
+  const box = h("input", { type: "checkbox", checked: desk.slicesOnly, disabled: off || !can });
+  box.addEventListener("change", () => (desk.slicesOnly = box.checked));
+  const go = found.map((s) => button(`${s.name} ${s.index + 1}`, () => (desk.viewer.world = s.at), { class: "preset", title: "Go to this slice" }));
+  const words = can ? "The others are saved as ignore: no training looks at them." : "To label single slices, dataset.json needs an ignore label.";
+  return h("div", {}, h("div", { class: "presets", role: "group", "aria-label": "Slices to label" }, go), h("label", { class: "inline" }, box, "Only these slices are labeled"), h("p", { class: "small muted" }, words));
 }
 
 function about(desk: Desk): HTMLElement {

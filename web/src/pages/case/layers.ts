@@ -87,6 +87,13 @@ export class Layers {
     this.show();
   }
 
+  /** Layers of the preview are loaded again on the voxels that are shown now. */
+  async again(): Promise<void> {
+    const shown = this.layers.filter((l) => l.name !== "label" && l.on).map((l) => l.name);
+    this.forget("prediction", "difference", "uncertainty");
+    for (const name of shown) await this.set(name, true);
+  }
+
   /** The label of a preview is a layer; of the full scan it is the drawing. */
   drawn(): void {
     this.desk.viewer.removeLayer("label");
@@ -99,7 +106,7 @@ export class Layers {
     const { desk } = this;
     const { id } = desk.detail;
     const url = name === "label" ? desk.detail.label_url : query(casePath(id, `/${name}.nii`), { run: desk.run });
-    const file = await desk.file(url as string, `the ${name}`);
+    const file = await desk.file(desk.within(url as string), `the ${name}`);
     if (name === "uncertainty") await desk.viewer.setLayer(name, file, { map: "inferno", low: 0.05, high: 1 }, opacity);
     else await desk.viewer.setLayer(name, file, name === "difference" ? differences : desk.layerColors, opacity);
   }
@@ -146,9 +153,7 @@ export class Layers {
   private async chooseRun(run: string): Promise<void> {
     const { desk } = this;
     desk.run = run;
-    const shown = this.layers.filter((l) => l.name !== "label" && l.on).map((l) => l.name);
-    this.forget("prediction", "difference", "uncertainty");
-    for (const name of shown) await this.set(name, true);
+    await this.again();
     desk.update();
   }
 }

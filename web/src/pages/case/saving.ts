@@ -26,7 +26,7 @@ export async function save(desk: Desk): Promise<boolean> {
 
 async function put(desk: Desk, body: Blob, version: number): Promise<boolean> {
   const run = desk.source === "corrected" ? desk.run : null;
-  const path = query(casePath(desk.detail.id, "/label"), { version: String(version), source: desk.source, run });
+  const path = query(casePath(desk.detail.id, "/label"), { version: String(version), source: desk.source, run, box: desk.box, seconds: desk.seconds, planes: desk.slicesOnly ? desk.detail.slices.map((s) => `${s.axis}:${s.index}`).join(",") : null });
   let answer: Saved;
   try {
     const sent = await request(path, { method: "PUT", body, headers: { "Content-Type": "application/octet-stream" } });
@@ -35,9 +35,7 @@ async function put(desk: Desk, body: Blob, version: number): Promise<boolean> {
     if (error instanceof ApiError && error.code === "OUTDATED_VERSION") return outdated(desk, body, error);
     throw error;
   }
-  desk.version = answer.version;
-  desk.changed = false;
-  desk.draft = null;
+  desk.saved(answer.version);
   tell([`Saved as version ${answer.version}.`, ...answer.warnings].join(" "));
   await desk.reload();
   return true;
@@ -57,7 +55,7 @@ async function outdated(desk: Desk, body: Blob, error: ApiError): Promise<boolea
     await desk.drafts?.discard();
     await desk.reload();
     const url = desk.detail.label_url;
-    if (url && desk.pad) desk.pad.replaceWith((await desk.labelMap(url, "the label")).data);
+    if (url && desk.pad) desk.pad.replaceWith((await desk.labelMap(desk.within(url), "the label")).data);
     await desk.drafts?.forget();
     desk.version = desk.detail.version;
     desk.changed = false;
@@ -72,7 +70,7 @@ async function outdated(desk: Desk, body: Blob, error: ApiError): Promise<boolea
 /** Puts an older version into the drawing; saving makes it the newest. */
 export async function loadVersion(desk: Desk, version: number, time: string): Promise<void> {
   if (!desk.pad) return;
-  const { data, unknown } = await desk.labelMap(casePath(desk.detail.id, `/label.nii?version=${version}`), `version ${version}`);
+  const { data, unknown } = await desk.labelMap(desk.within(casePath(desk.detail.id, `/label.nii?version=${version}`)), `version ${version}`);
   desk.pad.replaceWith(data);
   tell(`Version ${version} of ${when(time)} is in the drawing; save to keep it.${unknown ? ` ${plural(unknown, "voxel")} of no class.` : ""}`);
 }
@@ -87,7 +85,7 @@ export async function importLabel(desk: Desk, file: File): Promise<void> {
   desk.version = answer.version;
   await desk.reload();
   const url = desk.detail.label_url;
-  if (url && desk.pad) desk.pad.replaceWith((await desk.labelMap(url, "the label")).data);
+  if (url && desk.pad) desk.pad.replaceWith((await desk.labelMap(desk.within(url), "the label")).data);
   await desk.drafts?.discard();
   desk.changed = false;
   desk.draft = null;

@@ -28,19 +28,19 @@ export const layouts: readonly (readonly [layout: Layout, key: string, text: str
 /** What the commands of the toolbar do; shortcuts call the same. */
 export class Commands {
   private readonly desk: Desk;
-  /** Loads the full scan where there is only its preview; drawing needs it. */
-  private readonly full: () => Promise<void>;
+  /** Loads what can be drawn on where there is only a preview. */
+  private readonly load: () => Promise<void>;
 
-  constructor(desk: Desk, full: () => Promise<void>) {
+  constructor(desk: Desk, load: () => Promise<void>) {
     this.desk = desk;
-    this.full = full;
+    this.load = load;
   }
 
   choose(tool: Tool): void {
     this.desk.settings.tool = tool;
     this.desk.viewer.canvas.classList.toggle("drawing", tool !== "move");
     this.desk.update();
-    if (tool !== "move" && this.desk.preview) void this.full();
+    if (tool !== "move" && this.desk.preview) void this.load();
   }
 
   size(by: number): void {

@@ -14,6 +14,7 @@ export function nextToLabel(changed: () => void): HTMLElement {
 
 function show(panel: HTMLElement, ranking: Ranking, strategies: readonly Strategy[], changed: () => void): void {
   let strategy = "default";
+  const slices = h("input", { type: "checkbox" });
   const usual = strategies.find((s) => s.default)?.name ?? "";
   const options = [["default", `Usual order${usual && ` (${usual})`}`] as const, ...strategies.map((s) => [s.name, s.name] as const)];
   const about = h("small", { class: "muted" });
@@ -30,7 +31,7 @@ function show(panel: HTMLElement, ranking: Ranking, strategies: readonly Strateg
     propose.disabled = true;
     propose.textContent = "Ranking …";
     try {
-      const id = running ?? (await send<{ job: Job }>("POST", "/api/ranking", { strategy, n: 5 })).job.id;
+      const id = running ?? (await send<{ job: Job }>("POST", "/api/ranking", { strategy, n: 5, slices: slices.checked })).job.id;
       await ended(id, panel);
       show(panel, await get<Ranking>("/api/ranking"), strategies, changed);
       changed();
@@ -41,7 +42,7 @@ function show(panel: HTMLElement, ranking: Ranking, strategies: readonly Strateg
   };
   describe();
   panel.hidden = false;
-  replace(panel, h("div", { class: "row" }, h("h2", {}, "Label next"), ranking.stale && h("span", { class: "mark warn" }, "made before the last labels"), h("span", { class: "grow" }), choice, propose), list(ranking) ?? about);
+  replace(panel, h("div", { class: "row" }, h("h2", {}, "Label next"), ranking.stale && h("span", { class: "mark warn" }, "made before the last labels"), h("span", { class: "grow" }), choice, h("label", { class: "inline", title: "Also name three planes of each scan, to label instead of all of it" }, slices, "Slices"), propose), list(ranking) ?? about);
   const { job } = ranking;
   if (job) void attempt(() => start(job));
 }
