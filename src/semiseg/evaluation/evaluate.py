@@ -392,8 +392,8 @@ def _apart(results: list[_Compared], *, unnamed: bool) -> list[str]:
     if wanted & given:
         alone = sorted((wanted - given) & {-1, 255})
         return [
-            f"value {v} is in references only: scored as a class; if it marks voxels to ignore, give --dataset "
-            'with "ignore" and a label_map'
+            f"value {v} is in references only: scored as a class; if it marks voxels to ignore, give "
+            '--dataset with "ignore" and a label_map'
             for v in alone
             if unnamed
         ]

@@ -140,7 +140,7 @@ def _tell_unjudged(counts: Mapping[int, int], draft: Draft) -> None:
             and len(counts) > 2
         ):
             draft.notices.append(
-                f"value {value} fills {counts[value] / total:.0%} of the masks: right if only few voxels were "
+                f"value {value} fills {counts[value] / total:.0%} of the masks: right if few voxels were "
                 "annotated; if it is the background, export the masks again with 0 there"
             )
 
