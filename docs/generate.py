@@ -23,7 +23,7 @@ import diagrams
 
 from semiseg import methods
 from semiseg.cli import main
-from semiseg.cli.table import COMMANDS
+from semiseg.cli.help import COMMANDS
 from semiseg.dataset.public.convert import datasets
 from semiseg.methods import _page
 from semiseg.methods._families import by_family

@@ -147,6 +147,18 @@ def test_predictions_among_the_scans_are_no_scans(tmp_path: Path) -> None:
     assert any("folders of predictions: out" in notice for notice in result.notices)
 
 
+def test_datasets_among_the_scans_and_links_to_nothing_are_told(tmp_path: Path) -> None:
+    source = pile(tmp_path / "pile", "a", "b")
+    adopt(source, source / "Dataset")
+    (source / "c.nii.gz").symlink_to(source / ".git" / "annex" / "c")
+    result = adopt(source, tmp_path / "Again")
+    assert [case.id for case in Dataset.open(result.folder).unannotated] == ["a", "b"]
+    told = " ".join(result.notices)
+    assert "1 datasets that were made of scans: Dataset" in told
+    assert "left out 1 images that are links to nothing" in told
+    assert "c.nii.gz" in told
+
+
 def test_two_files_of_one_name_are_still_ambiguous(tmp_path: Path) -> None:
     source = pile(tmp_path / "pile", "a")
     nib.save(nib.load(source / "a.nii.gz"), source / "a.nii")

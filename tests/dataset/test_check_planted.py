@@ -71,6 +71,14 @@ def same_mask(folder: Path, other: Path) -> None:
     save(other, np.roll(mask, 1, 0))
 
 
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+def to_nothing(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(".git/annex/objects/x")
+
+
 PLANTED: list[tuple[str, str, str, Callable[[Path], object]]] = [
     ("TRUNCATED", "error", "case_00_0000.nii.gz", cut),
     ("UNREADABLE", "error", "case_00_0000.nii.gz", lambda f: image(f).write_bytes(b"no image" * 99)),
@@ -101,6 +109,9 @@ PLANTED: list[tuple[str, str, str, Callable[[Path], object]]] = [
         "labelsTs/ts_00",
         odd_test_value,
     ),
+    ("INVERTED_LABEL", "warning", "", lambda f: save(label(f), 1 - load(label(f)))),
+    ("MISSING_FILE", "error", "imagesTr/case_00_0000", lambda f: to_nothing(image(f))),
+    ("MISSING_FILE", "error", "imagesTr/case_00_0000", lambda f: image(f).write_text(LFS)),
     ("EMPTY_LABEL", "warning", "labelsTr/case_00", lambda f: save(label(f), np.zeros(SHAPE, np.uint8))),
     ("NOT_3D", "error", "case_00_0000.nii.gz", lambda f: save(image(f), np.random.rand(*SHAPE, 2))),
     ("MIXED_DIMENSIONS", "error", "", lambda f: save(image(f, "un_00", "imagesUn"), np.random.rand(8, 9))),

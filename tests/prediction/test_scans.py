@@ -193,6 +193,16 @@ class TestDicom:
         assert set(found(studies, TWO).values()) == {"CHANNELS"}
 
 
+def test_a_link_to_nothing_fails_as_such(tmp_path: Path) -> None:
+    (tmp_path / "b.nii.gz").symlink_to("nowhere")
+    with pytest.raises(DataError, match="is a link to nothing"):
+        find_scans(tmp_path, ONE)
+    touch(tmp_path, "a.nii.gz")
+    _, lost = find_scans(tmp_path, ONE)
+    with pytest.raises(DataError, match="is a link to nothing"):
+        lost.load()
+
+
 TABLE = [
     # what lies there, the model's channels, scan -> files or code
     (["liver_0000.nii.gz", "liver_0001.nii.gz", "UPPER.NII.GZ"], ONE, {

@@ -132,7 +132,10 @@ class _Folders:
         for path in entries:
             if path.name.startswith("."):
                 continue
-            if path.name.endswith(self.ending) and path.is_file():
+            if path.name.endswith(self.ending) and not path.exists():
+                fix = "copy the file there, or fetch it (`git annex get`, `datalad get`)"
+                self._problem("MISSING_FILE", path, "a link to a file that is not there", "a file", fix)
+            elif path.name.endswith(self.ending) and path.is_file():
                 stems.append((path, path.name.removesuffix(self.ending)))
             elif path.is_dir() or not path.name.endswith(_COMPANIONS):
                 self._stranger(path)

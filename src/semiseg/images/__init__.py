@@ -206,6 +206,11 @@ def ending_by_content(path: Path) -> str | None:
     if start[128:132] == b"DICM":
         hint = "give the folder of the series, or convert it with semiseg init"
         raise broken(path, "is a DICOM file, whatever its name says", hint=hint)
+    if start.startswith(b"version https://git-lfs") or b"/annex/objects/" in start[:200]:
+        hint = "fetch the file itself: `git lfs pull`, `git annex get` or `datalad get`"
+        raise broken(
+            path, "is a pointer of Git LFS or git-annex, not the file", code="MISSING_FILE", hint=hint
+        )
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return ".webp"
     if start[344:347] == b"n+1" or start[4:7] == b"n+2":

@@ -98,7 +98,7 @@ def _single_picture(slices: Sequence[Slice], spacing: tuple[float, float], where
     """A radiograph or a secondary capture: a 2D image that lies nowhere in particular."""
     if len(slices) > 1:
         lost = sum(one.position is None or one.orientation is None for one in slices)
-        why = f"{lost} of {len(slices)} slices or frames have no position or orientation: they make no volume"
+        why = f"{lost} of {len(slices)} slices or frames have no position or orientation: no volume"
         if len({one.path for one in slices}) == 1:
             why += " (a film over time?)"
         raise _refused(where, "NO_GEOMETRY", why, "export the original series, not a screen capture")

@@ -1,4 +1,4 @@
-"""PNG, BMP, JPEG, WebP, GIF and PNM by Pillow, as viewers show them: (rows, columns), 1 px unless said."""
+"""PNG, BMP, JPEG, WebP, GIF and PNM through Pillow, as viewers show them: (rows, columns), px unless said."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from semiseg.dataset.adopt.slices import stack_slices
 from semiseg.dataset.case import Case, load_case, stacked
 from semiseg.dataset.description import FILE, read_description
 from semiseg.errors import DataError, UsageError
+from semiseg.images import claims
 from semiseg.images.dicom import find_series
 from semiseg.images.grid import Grid
 from semiseg.machine.files import printable
@@ -94,10 +95,15 @@ def find_scans(inputs: Path, channels: Sequence[str]) -> list[InputScan]:
         groups = [found for found in groups if any(e.source.path == inputs for e in found.entries)]
     root = folder.parent if folder.is_file() else folder
     scans = [_scan(found, channels, root) for found in groups]
-    broken = [unusable(name, [path], error) for path, name, error in listing.broken]
+    broken = [*listing.broken, *((path, stem_of(path), _nowhere(path)) for path in listing.gone)]
     if not scans:
-        raise listing.broken[0][2] if broken else _nothing(folder)
-    return unique([*scans, *broken])
+        raise broken[0][2] if broken else _nothing(folder)
+    return unique([*scans, *(unusable(name, [path], error) for path, name, error in broken)])
+
+
+def _nowhere(path: Path) -> DataError:
+    hint = "fetch the file (`git annex get`, `datalad get`), or take the link away"
+    return claims.broken(path, "is a link to nothing, or a pipe", code="MISSING_FILE", hint=hint)
 
 
 def unusable(name: str, files: Sequence[Path], error: DataError) -> InputScan:

@@ -35,6 +35,8 @@ _UNREAD = (
 """Endings of images, and of arrays that may be some, that are not read here."""
 _PREDICTED = "prediction_report.json"
 """What ``semiseg predict`` leaves in a folder: what lies beside it is no scan."""
+_MADE = "sources.csv"
+"""What ``semiseg init`` leaves in a dataset."""
 _PREVIEWS = 3
 """Pictures beside a DICOM series, at most, that are previews of it."""
 
@@ -76,12 +78,14 @@ class Listing:
     """All entries, and what was passed over.
 
     Attributes:
+        gone: images, by their names, that are links to nothing, or pipes.
         unread: masks by their names or folders, of formats that are not read.
         broken: zips and folders of DICOM files that cannot be read: the path, its name, and why.
     """
 
     entries: list[FoundFile] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    gone: list[Path] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     broken: list[tuple[Path, str, DataError]] = field(default_factory=list)
 
@@ -128,14 +132,22 @@ def list_source(source: Path, *, only: Sequence[Path] | None = None) -> Listing:
 def _list_place(place: _Place, files: Sequence[Path], listing: Listing, *, alone: bool = False) -> list[Path]:
     """Add what the files of one place are; returns the zips among them."""
     predicted = {path.parent for path in files if path.name == _PREDICTED} - {place.root}
+    made = {path.parent for path in files if path.name == _MADE} - {place.root}
     found: dict[str, list[Path]] = defaultdict(list)
     for path in files:
-        found["predicted" if predicted & set(path.parents) else _kind(path, place)].append(path)
+        found["own" if (predicted | made) & set(path.parents) else _kind(path, place)].append(path)
     listing.entries += [_entry(place, path) for path in found["image"]]
-    folders = sorted(place.show(folder) or folder.name for folder in predicted)
+    predictions, datasets = (sorted(map(place.show, folders)) for folders in (predicted, made))
+    gone = [path for path in found["gone"] if ending_of(path)]
+    listing.gone += gone
     for names, text in (
         ([place.show(path) for path in found["hidden"]], "skipped {} hidden files"),
-        (folders, "skipped {} folders of predictions"),
+        (predictions, "skipped {} folders of predictions"),
+        (datasets, "skipped {} datasets that were made of scans"),
+        (
+            [place.show(path) for path in gone],
+            "left out {} images that are links to nothing or pipes (`git annex get`, `datalad get`)",
+        ),
         ([place.show(path) for path in found["strange"]], "ignored {} files that are no images"),
         ([place.show(path) for path in found["unread"]], "ignored {} images of formats that are not read"),
     ):
@@ -151,6 +163,8 @@ def _kind(path: Path, place: _Place) -> str:
     inner = path.relative_to(place.root).parts
     if any(part.startswith(".") or part == "__MACOSX" for part in inner):
         return "hidden"
+    if not path.is_file():
+        return "gone"
     if ending_of(path):
         return "image"
     if path.suffix.lower() == ".zip":
@@ -168,7 +182,7 @@ def _files(root: Path) -> list[Path]:
     inside = root.resolve()
     tops = [root, *(p for p in linked if not (inside / "x").is_relative_to(p.resolve()))]
     found = [Path(top) / name for start in tops for top, _, names in os.walk(start) for name in names]
-    return sorted(path for path in found if path.is_file())
+    return sorted(found)
 
 
 def _entry(place: _Place, path: Path) -> FoundFile:

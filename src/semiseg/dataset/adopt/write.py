@@ -25,8 +25,9 @@ from semiseg.dataset.adopt.looks import load, look, single_channel
 from semiseg.dataset.case import rule_from_names
 from semiseg.dataset.check.case import Voxels
 from semiseg.dataset.files import PHOTO_ENDINGS
-from semiseg.images import ending_of, picture, write
+from semiseg.images import ending_of, write
 from semiseg.images.grid import Grid, Volume
+from semiseg.images.picture import ENDINGS as PICTURES
 from semiseg.machine.files import printable
 
 _KEPT = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
@@ -42,7 +43,7 @@ def choose_ending(draft: Draft) -> str:
     endings = {_ending(source) for source in sources}
     if len(endings) == 1 and endings <= set(_KEPT):
         return endings.pop()
-    ending = ".png" if endings <= set(picture.ENDINGS) else ".nii.gz"
+    ending = ".png" if endings <= set(PICTURES) else ".nii.gz"
     kinds = ", ".join(sorted(kind or "DICOM" for kind in endings))
     draft.decisions.append(f"all files become {ending} (found: {kinds})")
     return ending

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.check.all_cases import (
     duplicates,
+    inverted_problems,
     label_problems,
     mixed_dimensions,
     propose_label_map,
@@ -193,6 +194,7 @@ def check(
             proposal = {}
         report.proposed_label_map = proposal
         report.problems += label_problems(findings, description, proposal, root)
+        report.problems += inverted_problems(findings, description)
     report.problems.sort(key=lambda p: (p.severity != "error", p.code not in CAUSES, p.case, p.file))
     return report
 

@@ -86,6 +86,32 @@ def _of_case(
     return []
 
 
+def inverted_problems(findings: Sequence[Finding], description: Description) -> list[Problem]:
+    """Labels of one class whose frame is the class, with background inside: black and white exchanged."""
+    if len(description.labels) != 2 or description.label_map.get(0):
+        return []
+    (value,) = set(description.labels.values()) - {0}
+    known = [finding for finding in findings if finding.values]
+    turned = [f for f in known if f.frame and description.label_map.get(f.frame, f.frame) == value]
+    turned = [finding for finding in turned if (finding.values or {}).get(0)]
+    if not turned:
+        return []
+    whole = len(turned) == len(known)
+    which = "all labels" if whole else f"labels of {len(turned)} of {len(known)} cases"
+    name = next(name for name, number in description.labels.items() if number == value)
+    return [
+        Problem(
+            "INVERTED_LABEL",
+            f"{which} ({some([finding.case.id for finding in turned])}) whose outer frame is {name}, with "
+            "background inside",
+            f"{name} inside of the background",
+            "look at one of them: where black and white are exchanged, invert the mask",
+            case="" if whole else turned[0].case.id,
+            severity="warning",
+        )
+    ]
+
+
 _BLURRED = (
     "these are black and white blurred by JPEG or smooth edges: save the masks as PNG with two values, or "
     "give scans and masks to `semiseg init`, which does so"

@@ -108,6 +108,7 @@ class _Look:
         values, odd = value_counts(volume.array)
         if not odd:
             self.finding.values, self.finding.mask = values, mask_digest(volume.array)
+            self.finding.frame = frame_value(volume.array)
             if self.ct is not None:
                 seen = turned(volume.array, volume.grid, self.grids[0][1])
                 self.finding.flip = best_flip(self.ct, (volume.array if seen is None else seen) != 0)
@@ -254,6 +255,19 @@ def mask_digest(array: Voxels) -> str | None:
     digest = hashlib.sha256()
     add_content(digest, cropped)
     return digest.hexdigest()
+
+
+_FRAME = 0.95
+"""Of the outermost voxels: so many of one value make it that of the frame."""
+
+
+def frame_value(array: Voxels) -> int | None:
+    """The value of nearly all voxels at the ends of the axes, None where there is none."""
+    ends = [array.take((0, -1), axis).ravel() for axis in range(array.ndim) if array.shape[axis] > 2]
+    if not ends:
+        return None
+    values, times = np.unique(np.concatenate(ends), return_counts=True)
+    return int(values[times.argmax()]) if times.max() >= _FRAME * times.sum() else None
 
 
 _AT_ONCE = 2**22

@@ -16,6 +16,7 @@ class Finding:
         digest: hash of the decoded images, None when they are constant or unreadable.
         values: label value -> voxels, None without a readable label.
         mask: hash of the cropped label map, None without one that says anything.
+        frame: the value that fills the outer frame of the label, None where no single one does.
         dim: axes of the first image, 0 when unreadable.
         lowest: the lowest value of each channel, NaN of one that cannot be read.
         flip: of a labeled CT, the array axes along which its label would fit better, and how much better (see
@@ -27,6 +28,7 @@ class Finding:
     digest: str | None = None
     values: dict[int, int] | None = None
     mask: str | None = None
+    frame: int | None = None
     dim: int = 0
     lowest: tuple[float, ...] = ()
     flip: tuple[tuple[int, ...], float] | None = None
