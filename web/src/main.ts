@@ -3,6 +3,7 @@
 import "./style/base.css";
 import "./style/layout.css";
 import "./style/viewer.css";
+import "./style/narrow.css";
 import { get, setUser } from "./api.ts";
 import { button, h, replace } from "./dom.ts";
 import { icon } from "./icons.ts";
