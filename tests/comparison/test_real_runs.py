@@ -58,7 +58,7 @@ def test_real_runs_are_compared(runs: Path) -> None:
     assert cost.memory_gb > 0.05
     assert cost.parameters > 100
     assert not any("trained with different" in line for line in group.notices)
-    assert [table.title.plain.split(",")[0] for table in found.tables()] == ["Dataset001_Tiny", "Cost"]
+    assert [table.title.split(",")[0] for table in found.tables()] == ["Dataset001_Tiny", "Cost"]
 
 
 def test_the_factory_of_these_tests_writes_what_a_run_writes(runs: Path) -> None:

@@ -15,7 +15,7 @@ from semiseg.networks import checkpoint
 from semiseg.runs.run import Run, load_run
 from semiseg.settings.options import declared
 from semiseg.settings.resolve import resolve
-from semiseg.training import length
+from semiseg.training import length, single
 from semiseg.training import train as experiment
 
 FILES = (
@@ -234,7 +234,7 @@ def test_dry_run_writes_no_run(data, tmp_path):
 def test_an_option_that_is_wrong_is_told_before_any_scan_is_opened(data, tmp_path, monkeypatch):
     run = train(data, tmp_path / "run")
     before = weights(run)
-    monkeypatch.setattr(experiment, "prepare", lambda *_, **__: pytest.fail("scans were opened"))
+    monkeypatch.setattr(single, "prepare", lambda *_, **__: pytest.fail("scans were opened"))
     for wrong, says in (
         ({"network.name": "unett"}, "'unet'"),
         ({"method.options": {"wieght": 1.0}}, "'weight'"),
