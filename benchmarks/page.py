@@ -34,7 +34,13 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "hippocampus": (
         "Hippocampus MRI, 3D",
         "Which methods help with 8 labeled scans of a small structure, and what a training step costs.",
-        ("hippocampus", "selection_hippocampus", "hippocampus_all_methods", "steps_hippocampus"),
+        (
+            "hippocampus",
+            "selection_hippocampus",
+            "hippocampus_all_methods",
+            "steps_hippocampus",
+            "memory_hippocampus",
+        ),
     ),
     "acdc": (
         "Cardiac cine MRI, 2D",
