@@ -386,9 +386,8 @@ def _apart(results: list[_Compared], *, unnamed: bool) -> list[str]:
     wanted = frozenset().union(*(o.wanted for o in results)) - {0}
     given = frozenset().union(*(o.given for o in results)) - {0}
     if not wanted and not given:
-        return [f"no class in any file: all {len(results)} references and predictions are empty"][
-            : len(results)
-        ]
+        empty = f"no class in any file: all {len(results)} references and predictions are empty"
+        return [empty] if results else []
     if wanted & given:
         alone = sorted((wanted - given) & {-1, 255})
         return [

@@ -21,6 +21,8 @@ from semiseg.training.cross_validation import calibrate as calibrate_run
 from semiseg.training.cross_validation import tell_cost
 from semiseg.training.single import Where, train_once
 
+log = logging.getLogger("semiseg.train")
+
 
 def train(
     dataset: str | Path | Dataset,
@@ -114,21 +116,15 @@ def train(
     if calibrate and not dry_run:
         tell_cost(opened, config)
     going_on = {"resume": resume, "overwrite": overwrite, "dry_run": dry_run}
-    made = train_once(opened, config, where, Path(run or runs), plan, exact=run is not None, **going_on)
-
-    def again(data: Dataset, wanted: Config, place: Path, by: Path, exact: bool = True) -> Run:
-        return train_once(data, wanted, where, place, by, exact=exact, resume=True)
-
+    exact = run is not None
+    made = train_once(opened, config, where, Path(run or runs), plan, exact=exact, **going_on)
     if twin and not dry_run:
         beside = Path(runs) if run is None else Path(run).with_name(f"{Path(run).name}-scratch")
-        same = without_start(made.config)
-        note_twin(made, again(opened, same, beside, made.folder / "plan.json", run is not None))
+        same, by = without_start(made.config), made.folder / "plan.json"
+        note_twin(made, train_once(opened, same, where, beside, by, exact=exact, resume=True))
     if calibrate and not dry_run:
         calibrate_run(made, opened, where)
     return made
-
-
-log = logging.getLogger("semiseg.train")
 
 
 def require_twin(config: Config) -> None:

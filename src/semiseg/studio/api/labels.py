@@ -229,7 +229,6 @@ def _save(
     origin: Origin,
     box: str = "",
     planes: str = "",
-    seconds: Annotated[float | None, Query(ge=0, le=7 * 86400)] = None,
 ) -> Json:
     case = desk.labels.case(name)
     volume = read_box(desk, name, path, version, box) if box else read_upload(name, case, path)
