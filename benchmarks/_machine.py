@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from semiseg.machine.hardware import cores, cpu
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def machine() -> dict[str, Any]:
@@ -31,6 +35,13 @@ def machine() -> dict[str, Any]:
 def described(about: dict[str, Any]) -> str:
     """What :func:`machine` says, in a line to stand under a table."""
     return "Machine: " + ", ".join(f"{key} {value}" for key, value in about.items()) + "."
+
+
+def typed() -> str:
+    """The command that runs now, as it was typed; of a path that exists the last part alone."""
+    script = Path(sys.argv[0]).resolve().relative_to(ROOT)
+    words = [Path(word).resolve().name if Path(word).exists() else word for word in sys.argv[1:]]
+    return shlex.join(["python", str(script), *words])
 
 
 def store(folder: Path, name: str, title: str, command: str, text: str, figures: dict[str, Any]) -> None:
@@ -85,6 +96,5 @@ def _commit() -> dict[str, Any]:
 
 
 def _git(*words: str) -> str:
-    root = Path(__file__).resolve().parent.parent
-    done = subprocess.run(["git", *words], cwd=root, check=True, capture_output=True, text=True)
+    done = subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True)
     return done.stdout.strip()

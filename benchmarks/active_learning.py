@@ -27,7 +27,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks._machine import store, table  # noqa: E402
+from benchmarks._machine import store, table, typed  # noqa: E402
 
 import semiseg  # noqa: E402
 from semiseg.dataset.case import LabeledCase, load_case, load_label, plain  # noqa: E402
@@ -38,7 +38,6 @@ from semiseg.prediction.model import Model  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 TITLE = "What to label next"
-COMMAND = "python benchmarks/active_learning.py DATASET --work FOLDER"
 STRATEGIES = ("random", "foreground_random", "clasp_pe", "entropy", "coreset", "mixed")
 START = "start"
 """Stands for the first round, which all strategies share."""
@@ -267,9 +266,9 @@ def main(words: Sequence[str] | None = None) -> None:
     options = arguments(words)
     if options.dataset is None:
         known = json.loads((options.results / "active_learning.json").read_text())
-        rows, about = known["rows"], known["about"]
+        rows, about, command = known["rows"], known["about"], known["command"]
     else:
-        rows = Study(options).run()
+        rows, command = Study(options).run(), typed()
         about = {key: getattr(options, key) for key in ("pool", "development", "first", "iterations")}
         about["dataset"] = Path(options.dataset).name
     if rows:
@@ -277,7 +276,7 @@ def main(words: Sequence[str] | None = None) -> None:
             options.results,
             "active_learning",
             TITLE,
-            COMMAND,
+            command,
             page(rows, about),
             {"about": about, "rows": rows},
         )

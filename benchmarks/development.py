@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from semiseg.dataset.case import Case, LabeledCase
@@ -29,18 +29,34 @@ def development(folder: Path, out: Path, cases: int, *, validation: bool = False
     if not 0 < cases < len(order):
         raise SystemExit(f"--cases {cases}: {dataset.name} has {len(order)} training cases")
     held_out = [annotated.pop(name) for name in order[-cases:]]
-    training = [*annotated.values(), *(held_out if validation else ())]
-    link(out, "Tr", training, dataset.file_ending)
-    link(out, "Un", dataset.unannotated, dataset.file_ending)
-    link(out, "Ts", () if validation else held_out, dataset.file_ending)
-    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8-sig"))
+    write(
+        dataset, out, list(annotated.values()), held_out, order[:-cases], "development", validation=validation
+    )
+
+
+def write(
+    dataset: Dataset,
+    out: Path,
+    training: Sequence[Case],
+    held_out: Sequence[Case],
+    order: Sequence[str],
+    what_for: str,
+    *,
+    validation: bool,
+) -> None:
+    """Write OUT: the cases of ``training`` in ``order``, and those held out as test or validation list."""
+    training = [*training, *(held_out if validation else ())]
+    _link(out, "Tr", training, dataset.file_ending)
+    _link(out, "Un", dataset.unannotated, dataset.file_ending)
+    _link(out, "Ts", () if validation else held_out, dataset.file_ending)
+    content = json.loads((dataset.root / "dataset.json").read_text(encoding="utf-8-sig"))
     content.pop("dataset", None)  # every file has its place in the folders now
     content |= {
         "numTraining": len(training),
-        "name": f"{content.get('name', dataset.name)} (development)",
+        "name": f"{content.get('name', dataset.name)} ({what_for})",
     }
     (out / "dataset.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    lists: dict[str, object] = {"order": list(order[:-cases])}
+    lists: dict[str, object] = {"order": list(order)}
     if validation:
         lists["val"] = [case.id for case in held_out]
     if dataset.splits and (rule := dataset.splits.patients):
@@ -48,8 +64,7 @@ def development(folder: Path, out: Path, cases: int, *, validation: bool = False
     (out / "splits.json").write_text(json.dumps(lists) + "\n", encoding="utf-8")
 
 
-def link(out: Path, part: str, cases: Iterable[Case], ending: str) -> None:
-    """Link the files of the cases into ``imagesPART`` and, where they have a label, ``labelsPART``."""
+def _link(out: Path, part: str, cases: Iterable[Case], ending: str) -> None:
     for case in cases:
         links = {f"images{part}/{case.id}_{i:04d}{ending}": file for i, file in enumerate(case.images)}
         if isinstance(case, LabeledCase):

@@ -22,13 +22,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks._machine import store  # noqa: E402
+from benchmarks._machine import store, typed  # noqa: E402
 
 import semiseg  # noqa: E402
 from semiseg.dataset.case import LabeledCase  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
-COMMAND = "python benchmarks/fine_tuning.py DATASET WORK RUN --seeds 0 --scans 8"
 TASKS = {"the same classes": None, "one class of both": {"2": 1}}
 """What is learned -> the ``label_map`` of its dataset."""
 
@@ -46,9 +45,7 @@ def dataset(source: Path, folder: Path, joined: Mapping[str, int] | None, skip: 
         content |= {"labels": {"background": 0, "hippocampus": 1}, "label_map": dict(joined)}
     (folder / "dataset.json").write_text(json.dumps(content))
     lists = json.loads((source / "splits.json").read_text())
-    lists["order"] = [id for id in lists["order"] if id not in skip] + [
-        id for id in lists["order"] if id in skip
-    ]
+    lists["order"].sort(key=lambda case: case in skip)
     lists.pop("published", None)
     (folder / "splits.json").write_text(json.dumps(lists))
     return folder
@@ -60,7 +57,8 @@ def scored(data: Path, run: Path, scans: int) -> float:
     inputs = run.with_name(f"{run.name}-scans")
     inputs.mkdir(exist_ok=True)
     for path in (path for case in cases for path in case.images):
-        (inputs / path.name).exists() or (inputs / path.name).symlink_to(path.resolve())
+        if not (inputs / path.name).exists():
+            (inputs / path.name).symlink_to(path.resolve())
     semiseg.predict(inputs, run / "maps", run, device="cpu", overwrite=True)
     found = semiseg.evaluate(
         cases[0].label.parent, run / "maps", dataset=data, cases=[case.id for case in cases], distances=False
@@ -80,11 +78,10 @@ def measure(
             for kind, start in (("scratch", None), ("start", first)):
                 run = work / f"{number}-{kind}-{seed}"
                 settings = {"plan.patch": PATCH, "validation.every": None}
-                if not (run / "final.json").exists() and not (run / "maps").exists():
-                    semiseg.train(
-                        data, method="supervised", labeled=labeled, iterations=iterations, seed=seed, run=run,
-                        settings=settings, start_from=start, device="cpu", overwrite=True,
-                    )  # fmt: skip
+                semiseg.train(
+                    data, method="supervised", labeled=labeled, iterations=iterations, seed=seed, run=run,
+                    settings=settings, start_from=start, device="cpu", resume=True,
+                )  # fmt: skip
                 dice[kind] = scored(data, run, scans)
             rows.append({"task": task, "seed": seed, **dice, "scans": scans})
     return rows
@@ -123,6 +120,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.run is None:
         found = json.loads((RESULTS / "fine_tuning.json").read_text())
+        command = found["command"]
     else:
         first = semiseg.load_run(given.run)
         setting = {
@@ -134,10 +132,10 @@ def main() -> None:
             given.dataset.resolve(), given.work.resolve(), given.run.resolve(),
             given.iterations, given.labeled, given.seeds, given.scans,
         )  # fmt: skip
-        found = {"setting": setting, "rows": rows}
+        found, command = {"setting": setting, "rows": rows}, typed()
     text = page(found)
     told = {key: found[key] for key in ("setting", "rows")}
-    store(RESULTS, "fine_tuning", "Fine-tuning against training from scratch", COMMAND, text, told)
+    store(RESULTS, "fine_tuning", "Fine-tuning against training from scratch", command, text, told)
     print(text)
 
 

@@ -10,13 +10,12 @@ table, which also holds the learning curves, goes to benchmarks/results/selectio
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from _machine import store, table
-from development import link
+from _machine import store, table, typed
+from development import write as write_dataset
 
 import semiseg
 from semiseg.dataset.dataset import Dataset
@@ -30,24 +29,11 @@ Curve = dict[str, float]
 
 def watched(folder: Path, out: Path) -> Path:
     """A copy of the dataset whose validation list is the test list."""
-    dataset = Dataset.open(folder)
-    if (out / "splits.json").is_file():
-        return out
-    training = dataset.annotated
-    link(out, "Tr", [*training, *dataset.test], dataset.file_ending)
-    link(out, "Un", dataset.unannotated, dataset.file_ending)
-    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8-sig"))
-    content.pop("dataset", None)
-    content |= {
-        "numTraining": len(training) + len(dataset.test),
-        "name": f"{dataset.name} (scored on test cases)",
-    }
-    (out / "dataset.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    order = (dataset.splits.order if dataset.splits else None) or tuple(case.id for case in training)
-    lists: dict[str, object] = {"order": list(order), "val": [case.id for case in dataset.test]}
-    if dataset.splits and (rule := dataset.splits.patients):
-        lists["group_by_patient"] = rule.prefix or rule.text
-    (out / "splits.json").write_text(json.dumps(lists) + "\n", encoding="utf-8")
+    if not (out / "splits.json").is_file():
+        dataset = Dataset.open(folder)
+        training = dataset.annotated
+        order = (dataset.splits.order if dataset.splits else None) or tuple(case.id for case in training)
+        write_dataset(dataset, out, training, dataset.test, order, "scored on test cases", validation=True)
     return out
 
 
@@ -120,13 +106,8 @@ def write(args: argparse.Namespace, found: Mapping[str, Mapping[str, Curve]]) ->
         "every": args.every,
         "found": found,
     }
-    command = (
-        f"python benchmarks/selection.py {args.dataset.name} --work W --name {args.name} --methods "
-        f"{' '.join(args.methods)} --labeled {args.labeled} --iterations {args.iterations} "
-        f"--every {args.every} --seeds {' '.join(map(str, args.seeds))}"
-    )
     title = f"Best checkpoint on the test cases beside the last weights: {args.dataset.name}"
-    store(RESULTS, f"selection_{args.name}", title, command, page(found), about)
+    store(RESULTS, f"selection_{args.name}", title, typed(), page(found), about)
 
 
 if __name__ == "__main__":

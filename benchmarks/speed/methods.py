@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
-from benchmarks._machine import store  # noqa: E402
+from benchmarks._machine import store, typed  # noqa: E402
 from benchmarks.speed import clock, limits, scans  # noqa: E402
 from benchmarks.speed.items.step import middle  # noqa: E402
 from benchmarks.speed.run import REAL  # noqa: E402
@@ -196,8 +196,7 @@ def main() -> None:
             with launched("cpu") as args.fabric, repeatable(True):
                 peaks = memory(args, root)
             name, title = args.name.replace("steps", "memory"), args.title.replace("Cost", "Memory")
-            command = f"{args.command} --memory-only"
-            store(args.results, name, title, command, memory_table(peaks), {"mb": peaks})
+            store(args.results, name, title, typed(), memory_table(peaks), {"mb": peaks})
             return
         content = run(args, root)
     store(args.results, args.name, args.title, args.command, table(content), content)
