@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.comparison import compute
-from semiseg.comparison.compute import Rule
+from semiseg.comparison.compute import Rule, beside
 from semiseg.comparison.differences import differences
 from semiseg.comparison.group import BOUNDS, UncomputedGroup, common_cases, group_runs, patients_of
-from semiseg.comparison.published import beside
 from semiseg.comparison.read import collect
 from semiseg.comparison.result import Arm, ArmGroup, Comparison, MissingCell, RunScores
 from semiseg.errors import UsageError, unknown_name

@@ -243,12 +243,7 @@ def csv_text(tables: Iterable[Table]) -> str:
 
 
 def csv_rows(rows: Sequence[Mapping[str, Value]], columns: Sequence[str] = ()) -> str:
-    """Rows as CSV; NaN and None are blank.
-
-    Args:
-        rows: column -> value.
-        columns: the head; by default all keys, in the order of their first appearance.
-    """
+    """Rows as CSV; NaN and None are blank."""
     text = io.StringIO()
     columns = columns or list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.writer(text, lineterminator="\n")

@@ -14,8 +14,7 @@ from semiseg.drawing.notebook import notebook_bar
 from semiseg.errors import DataError, SemisegError
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import Value, check_tolerance, evaluate, values_of
-from semiseg.evaluation.files import declared_values, pair_files
-from semiseg.evaluation.pictures import Recoded, settle_references
+from semiseg.evaluation.files import Recoded, declared_values, pair_files, settle_references
 from semiseg.evaluation.results import (
     CaseScores,
     Evaluation,
@@ -377,12 +376,7 @@ def _undeclared(results: list[_Compared], labels: Mapping[str, Value], classes: 
 
 
 def _apart(results: list[_Compared], *, unnamed: bool) -> list[str]:
-    """A notice where references and predictions have no class in common, in any case, or none at all.
-
-    Args:
-        results: of all cases.
-        unnamed: whether values are classes because they were found.
-    """
+    """A notice where references and predictions have no class in common, in any case, or none at all."""
     wanted = frozenset().union(*(o.wanted for o in results)) - {0}
     given = frozenset().union(*(o.given for o in results)) - {0}
     if not wanted and not given:

@@ -348,13 +348,6 @@ def plan_network(
 ) -> Choice[NetworkPlan]:
     """Complete the network for this patch.
 
-    Args:
-        asked: what is given.
-        patch: voxels per axis.
-        spacing: mm per axis.
-        budget: of the device.
-        fixed: the patch was given too, so it must fit as it is.
-
     Raises:
         UsageError: the patch cannot be halved as often as the network wants; names the nearest that can.
     """

@@ -279,21 +279,9 @@ def prepare(
 
     Validation and test cases are listed, but not opened.
 
-    Args:
-        dataset: a folder, a name or number under ``SEMISEG_DATA``, or an opened dataset.
-        config: as of :func:`plan_dataset`, like the next seven.
-        method: see there.
-        recipe: see there.
-        labeled: see there.
-        labeled_patients: see there.
-        fold: see there.
-        seed: see there.
-        settings: see there.
-        plan: a plan, or a ``plan.json``, to use instead of making one.
-        cache: the folder of stored scans; None is ``SEMISEG_HOME/cache``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``; patches and networks are sized for it.
-        workers: processes; None is the number of cores, 0 is this process.
-        progress: called with (what is done, cases done, cases in all).
+    The keywords are those of :func:`plan_dataset`; ``plan`` may be a plan itself, ``cache`` is the folder of
+    stored scans (None: ``SEMISEG_HOME/cache``), and ``progress`` is called with (what is done, cases done,
+    all cases).
 
     Raises:
         UsageError: as of :func:`plan_dataset`.

@@ -101,12 +101,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One line per problem: where, what was wanted, what was given.
-
-    Args:
-        error: from validating a tree against ``model``.
-        model: whose keys are the known ones.
-    """
+    """One line per problem: where, what was wanted, what was given."""
     return [_explain(problem, model) for problem in error.errors()]
 
 

@@ -30,10 +30,6 @@ Budget = dict[str, Any]
 def grid(spec: Spec, where: str = "sweep") -> list[SweepCell]:
     """Every cell, the first seed of everything first, supervised training before what it is the bound of.
 
-    Args:
-        spec: what is wanted.
-        where: the file, for messages.
-
     Raises:
         UsageError: names, settings, datasets, numbers of labels or folds that do not fit; all at once.
     """

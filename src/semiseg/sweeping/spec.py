@@ -141,11 +141,6 @@ def read_spec(path: Path) -> Spec:
 def as_spec(tree: Mapping[str, Any], where: str = "sweep", *, name: str = "sweep") -> Spec:
     """A tree of plain values as a specification.
 
-    Args:
-        tree: as in the file.
-        where: the file, for messages.
-        name: where the tree gives none.
-
     Raises:
         UsageError: keys and values that do not fit; all of them at once.
     """

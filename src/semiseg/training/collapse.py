@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch, Head
 from semiseg.runs.events import SHARE_PREFIX
-from semiseg.training.compiled import eager
+from semiseg.training.trained import eager
 
 VANISHED = 4.0
 """A share this many times smaller than in the labels is a vanished class, after what chance may do."""

@@ -100,27 +100,10 @@ def cross_validate(
     The folds are those of the split file, or five of the labeled cases, patient by patient. Voxels, patch and
     network are the same for all; a held-out case is not looked at before the weights of its fold are chosen.
 
-    Args:
-        dataset: as of :func:`semiseg.training.train.train`, like all that follow.
-        config: see there.
-        method: see there.
-        network: see there.
-        recipe: see there.
-        labeled: of each fold.
-        labeled_patients: of each fold.
-        seed: see there.
-        iterations: of each fold.
-        max_time: minutes of each fold.
-        start_from: see there.
-        settings: see there.
-        plan: see there.
-        runs: the folder above the run folders; the whole lies beside its folds, in ``…_folds-N_seed-S``.
-        run: exactly this folder for the whole; its folds are then ``fold-N`` in it.
-        device: see there.
-        workers: see there.
-        resume: leave finished folds, resume an interrupted one, start the others.
-        overwrite: replace earlier runs in the same folders.
-        listeners: told of every fold.
+    The keywords are those of :func:`semiseg.train`, counted for each fold: ``labeled`` of each, ``max_time``
+    and ``iterations`` of each. The whole lies beside its folds, in ``…_folds-N_seed-S`` below ``runs``, or in
+    ``run``, whose folds are then ``fold-N`` in it. ``resume`` leaves finished folds, resumes an interrupted
+    one and starts the others.
 
     Raises:
         Interrupted: stopped by Ctrl-C or SIGTERM; the fold at hand is saved, and ``resume`` goes on.

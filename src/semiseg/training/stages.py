@@ -17,11 +17,6 @@ def clock_at(stages: Sequence[Stage], total: int, step: int) -> tuple[Stage, Clo
 
     A stage may be too short for a single iteration and is then left out; the last one takes what rounding
     leaves.
-
-    Args:
-        stages: at least one.
-        total: iterations of all stages together.
-        step: from 0 to ``total`` - 1.
     """
     begins = [*first_steps(stages, total), total]
     place = max(i for i in range(len(stages)) if begins[i] <= step)

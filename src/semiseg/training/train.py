@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from semiseg.dataset.dataset import Dataset
 from semiseg.errors import UsageError
-from semiseg.machine.files import read_json, write_json
+from semiseg.machine.files import write_json
 from semiseg.machine.hardware import cores
 from semiseg.runs.console import at_a_prompt
 from semiseg.runs.events import Listener
@@ -20,6 +21,7 @@ from semiseg.settings.flags import Settings, of_keywords
 from semiseg.training.cross_validation import calibrate as calibrate_run
 from semiseg.training.cross_validation import tell_cost
 from semiseg.training.single import Where, train_once
+from semiseg.training.validation import mean_dice_of_cases
 
 log = logging.getLogger("semiseg.train")
 
@@ -172,34 +174,17 @@ def note_twin(trained: Run, scratch: Run) -> None:
 
 def gain(trained: Run, scratch: Run) -> dict[str, Any]:
     """Mean Dice of both, their difference, and the standard error of the difference over cases."""
-    ours, theirs = _dice(trained), _dice(scratch)
+    ours, theirs = (mean_dice_of_cases(run.folder / "validation") for run in (trained, scratch))
     both = sorted(set(ours) & set(theirs))
-    about: dict[str, Any] = {"run": scratch.folder.name, "cases": len(both)}
-    if not both:
-        return {**about, "dice": None, "dice_from_scratch": None, "gain": None, "standard_error": None}
-    differences = [ours[case] - theirs[case] for case in both]
-    mean = sum(differences) / len(both)
-    error = None
-    if len(both) > 1:
-        error = math.sqrt(sum((d - mean) ** 2 for d in differences) / (len(both) - 1) / len(both))
-    return {
-        **about,
-        "dice": sum(ours[case] for case in both) / len(both),
-        "dice_from_scratch": sum(theirs[case] for case in both) / len(both),
-        "gain": mean,
-        "standard_error": error,
-    }
-
-
-def _dice(run: Run) -> dict[str, float]:
-    """Case of the validation list -> mean Dice over the classes that it is defined for."""
-    try:
-        cases = read_json(run.folder / "validation" / "summary.json")["metric_per_case"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return {}
-    found = {}
-    for case in cases:
-        values = [row["Dice"] for row in case["metrics"].values() if row.get("Dice") is not None]
-        if values:
-            found[str(case["case"])] = sum(values) / len(values)
-    return found
+    found = dict.fromkeys(("dice", "dice_from_scratch", "gain", "standard_error"))
+    about: dict[str, Any] = {"run": scratch.folder.name, "cases": len(both), **found}
+    if both:
+        differences = [ours[case] - theirs[case] for case in both]
+        about |= {
+            "dice": statistics.fmean(ours[case] for case in both),
+            "dice_from_scratch": statistics.fmean(theirs[case] for case in both),
+            "gain": statistics.fmean(differences),
+        }
+        if len(both) > 1:
+            about["standard_error"] = statistics.stdev(differences) / math.sqrt(len(both))
+    return about

@@ -9,14 +9,20 @@ from pathlib import Path
 
 from semiseg.dataset.adopt.channels import AskedChannels, keep_channels, name_channels, settle_channels
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
-from semiseg.dataset.adopt.grids import settle_grids
+from semiseg.dataset.adopt.grids import Sized, settle_grids
 from semiseg.dataset.adopt.listing import FoundFile, Listing, without_previews
-from semiseg.dataset.adopt.looks import Looks, has_colors, in_threads, look, look_at_label, look_for_labels
+from semiseg.dataset.adopt.looks import (
+    Looks,
+    has_colors,
+    in_threads,
+    look,
+    look_at_label,
+    look_for_labels,
+    stack_slices,
+)
 from semiseg.dataset.adopt.masks import Mask, settle_masks
 from semiseg.dataset.adopt.pairing import name_cases, pair
 from semiseg.dataset.adopt.second_masks import is_map, without_second_masks
-from semiseg.dataset.adopt.slices import stack_slices
-from semiseg.dataset.adopt.steps import Sized
 from semiseg.errors import DataError
 from semiseg.images import array_files, ending_of
 

@@ -23,12 +23,11 @@ from semiseg.dataset.check.all_cases import (
     write_label_map,
 )
 from semiseg.dataset.check.case import examine, examine_label
-from semiseg.dataset.check.finding import Finding
 from semiseg.dataset.check.modality import flip_problems, modality_problems
 from semiseg.dataset.dataset import locate
 from semiseg.dataset.description import Description, read_description
 from semiseg.dataset.files import FolderContents, num_training, scan
-from semiseg.dataset.problem import Problem, as_lines
+from semiseg.dataset.problem import Finding, Problem, as_lines
 from semiseg.dataset.split import split_problems
 from semiseg.dataset.split_file import read_split_file
 from semiseg.drawing.notebook import Tabular, notebook_bar
