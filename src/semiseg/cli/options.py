@@ -179,7 +179,7 @@ def refuse_existing(*paths: Path) -> None:
 
 def find_run(path: Path) -> Path:
     """``-m``: a path, or one below a folder of ``SEMISEG_RUNS``; a pattern names all that fit it."""
-    from semiseg.prediction.ensembles import fitting
+    from semiseg.prediction.packaged import fitting
 
     if path.exists() or path.is_absolute() or fitting(path):
         return path

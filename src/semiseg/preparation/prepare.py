@@ -67,8 +67,7 @@ def with_fold_count(dataset: Dataset, config: Config) -> Config:
     """
     if config.data.folds != "auto":
         return config
-    data = config.data.model_copy(update={"folds": dataset.fold_count()})
-    return config.model_copy(update={"data": data})
+    return config.changed("data", folds=dataset.fold_count())
 
 
 def with_departures(config: Config, dataset: Dataset, *, tell: bool = True) -> Config:
@@ -144,8 +143,7 @@ def plan_for(
         )
         if not split.held_out:
             return plan
-        data = config.data.model_copy(update={"fold": 0, "folds": None})
-        config = config.model_copy(update={"data": data})
+        config = config.changed("data", fold=0, folds=None)
         split = split_dataset(dataset, config)
         whole = plan_for(dataset, split, config, device=device, workers=workers, progress=progress)
         return of_a_fold(whole, plan)

@@ -104,8 +104,7 @@ class StoredRun:
                 hint="resume with the same flags, or start another run with --run FOLDER or --overwrite",
                 code="RESUME_DIFFERS",
             )
-        free = wanted.train.model_dump(include=FREE_IN_BETWEEN)
-        return stored.model_copy(update={"train": stored.train.model_copy(update=free)})
+        return stored.changed("train", **wanted.train.model_dump(include=FREE_IN_BETWEEN))
 
     def goes_on(self, config: Config) -> bool:
         """Whether there is something left to train; after a collapse, if ``warn`` is asked for now."""

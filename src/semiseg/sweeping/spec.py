@@ -193,7 +193,7 @@ def config_of(spec: Spec, data: Data, variant: Variant) -> Config:
         raise UsageError("; ".join(problems), hint=hint, details={"problems": problems})
     if config.plan.networks is None and config.plan.patch is None:
         most = max(methods.memory(each.method) for each in spec.methods)
-        config = config.model_copy(update={"plan": config.plan.model_copy(update={"networks": most})})
+        config = config.changed("plan", networks=most)
     return with_network(config, NetworkPlan().name)
 
 

@@ -226,9 +226,8 @@ def _with_folds_of_labels(
 def _of_labels(config: Config, fold: int, count: int) -> Config:
     """The same training on a fold of the labels, from weights that have not seen those that it holds out."""
     data = DataConfig(fold=fold, folds=count, memory_gb=config.data.memory_gb)
-    start = config.start.model_copy(update={"file": None})
-    update = {"data": data, "start": start, "select": "last", "plan": PlanConfig()}  # the plan is the run's
-    return config.model_copy(update=update)
+    update = {"data": data, "select": "last", "plan": PlanConfig()}  # the plan is the run's
+    return config.changed("start", file=None).model_copy(update=update)
 
 
 def _folds(dataset: Dataset, config: Config) -> list[Config]:
@@ -237,9 +236,8 @@ def _folds(dataset: Dataset, config: Config) -> list[Config]:
     Raises:
         UsageError: the labeled cases are too few, or the split file has a single fold.
     """
-    data = config.data
-    if data.folds is None:
-        config = config.model_copy(update={"data": data.model_copy(update={"folds": "auto"})})
+    if config.data.folds is None:
+        config = config.changed("data", folds="auto")
     config = with_fold_count(dataset, config)
     published = len(dataset.splits.folds) if dataset.splits else 1
     count = published if config.data.folds is None else int(config.data.folds)
@@ -249,10 +247,7 @@ def _folds(dataset: Dataset, config: Config) -> list[Config]:
             hint="train without --fold; or `semiseg split DATASET --overwrite` makes folds",
             code="FOLD",
         )
-    return [
-        config.model_copy(update={"data": config.data.model_copy(update={"fold": number})})
-        for number in range(count)
-    ]
+    return [config.changed("data", fold=number) for number in range(count)]
 
 
 def _make_room(folder: Path, places: Sequence[RunFolder], *, resume: bool, overwrite: bool) -> None:

@@ -48,7 +48,7 @@ class Length:
 def planned_for(minutes: float, session: Session) -> Session:
     """The same training, of the length that fits a time; the session that is timed is spent."""
     length = length_within(minutes, session)
-    config = session.config.with_length(length.iterations)
+    config = session.config.changed("train", iterations=length.iterations)
     planned = Session(session.fabric, session.prepared, config, start=session.start)
     planned.length = asdict(length)
     planned.notices.append(str(length))

@@ -149,7 +149,7 @@ def resolved(config: Config, device_type: str) -> Config:
     config = with_network(config, NetworkPlan().name)
     if config.train.iterations != "auto":
         return config
-    return config.with_length(AUTO_ITERATIONS[device_type])
+    return config.changed("train", iterations=AUTO_ITERATIONS[device_type])
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def train(
     made = train_once(opened, config, where, Path(run or runs), plan, exact=exact, **going_on)
     if twin and not dry_run:
         beside = Path(runs) if run is None else Path(run).with_name(f"{Path(run).name}-scratch")
-        same, by = without_start(made.config), made.folder / "plan.json"
+        same, by = made.config.changed("start", file=None), made.folder / "plan.json"
         note_twin(made, train_once(opened, same, where, beside, by, exact=exact, resume=True))
     if calibrate and not dry_run:
         calibrate_run(made, opened, where)
@@ -141,11 +141,6 @@ def require_twin(config: Config) -> None:
             hint="add --start-from FILE",
             code="TWIN",
         )
-
-
-def without_start(config: Config) -> Config:
-    """The configuration of the twin."""
-    return config.model_copy(update={"start": config.start.model_copy(update={"file": None})})
 
 
 def note_twin(trained: Run, scratch: Run) -> None:

@@ -64,14 +64,9 @@ def folded(dataset: Dataset, split: Split, folds: int) -> Dataset:
 def fold_config(config: Config, fold: int) -> Config:
     """The configuration of one training: lists and plan come from outside, the last weights are scored."""
     plain = Config()
-    return config.model_copy(
-        update={
-            "data": plain.data.model_copy(update={"fold": fold}),
-            "plan": plain.plan,
-            "select": "last",  # the best on the held-out cases would be scored on what it was chosen by
-            "train": config.train.model_copy(update={"max_time": None}),
-        }
-    )
+    # the best on the held-out cases would be scored on what it was chosen by
+    update = {"data": plain.data, "plan": plain.plan, "select": "last"}
+    return config.model_copy(update=update).changed("data", fold=fold).changed("train", max_time=None)
 
 
 def _groups(dataset: Dataset, split: Split) -> Sequence[Sequence[str]]:
@@ -236,9 +231,7 @@ def outline(
     config = with_network(config, made.network.name)
     trial = config
     if iterations is not None:
-        trial = config.model_copy(
-            update={"train": config.train.model_copy(update={"iterations": iterations})}
-        )
+        trial = config.changed("train", iterations=iterations)
     search = without_deviating_values(make_search(resolved(trial, kind), space, only), made)
     labels = list(made.structures)
     return Outline(

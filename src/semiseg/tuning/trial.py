@@ -166,10 +166,9 @@ def _train(bench: Bench, job: TrialJob, fold: int, folder: Path, curve: Curve) -
     config = fold_config(job.config, fold)
     total = int(config.train.iterations)
     checks = CHECKS if curve.column else 1
-    validation = config.validation.model_copy(update={"every": max(total // checks, 1), "patience": None})
     train(
         bench.dataset,
-        config.model_copy(update={"validation": validation}),
+        config.changed("validation", every=max(total // checks, 1), patience=None),
         run=folder,
         plan=bench.plan,
         device=bench.device,
