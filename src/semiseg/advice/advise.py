@@ -183,16 +183,7 @@ def measure(
     minutes: float | None = None,
     workers: int = 0,
 ) -> Situation:
-    """The situation of a training.
-
-    Args:
-        dataset: an opened dataset.
-        config: which cases are labeled, and the plan's overrides.
-        device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``, as it is.
-        memory_gb: what may be used; None is what is free.
-        minutes: what a run may take; None for as long as it takes.
-        workers: processes for measuring the images.
-    """
+    """The situation of a training."""
     kind = device.partition(":")[0]
     split = split_dataset(dataset, config)
     if config.plan.networks is None:  # a plan that most methods fit

@@ -241,10 +241,6 @@ def critical_difference(k: int, n: int, alpha: float = 0.05) -> float:
 def cliques(mean_ranks: Sequence[float], width: float) -> list[tuple[int, int]]:
     """Maximal runs of methods whose mean ranks lie within ``width``, as (first, last) places.
 
-    Args:
-        mean_ranks: in ascending order.
-        width: the critical difference.
-
     Returns:
         Runs of two or more, no run inside another.
     """
@@ -259,9 +255,6 @@ def cliques(mean_ranks: Sequence[float], width: float) -> list[tuple[int, int]]:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Step-down correction (Holm 1979, doi:10.2307/4615733): rejecting what is below alpha keeps the chance
     of any false rejection in the family below alpha, whatever depends on what.
-
-    Args:
-        p_values: of one family; NaN for a test that could not be made, which counts for nothing.
 
     Returns:
         Corrected values in the same order, NaN where there was none.

@@ -40,7 +40,8 @@ def evaluate(
             SimpleITK image; or a mapping case -> array or image.
         prediction: the same kind of thing.
         spacing: mm along each axis of arrays; without it, distances are in voxels of 1 x 1 x 1.
-        dataset: for folders and files, see :func:`semiseg.evaluation.evaluate.evaluate_folders`.
+        dataset: for folders and files: a dataset (or a folder with a ``dataset.json``) whose class names,
+            ignore value and ``label_map`` are used; None: the ``dataset.json`` beside ``labels*`` references.
         labels: class name -> value, or the values of a region; the name ``ignore`` marks the ignore value.
             Without it, every value found is a class named by its number.
         convention: how distances and empty masks count (:mod:`semiseg.evaluation.conventions`).

@@ -94,23 +94,7 @@ def evaluate_folders(
 
     Cases are matched by name without the ending, so that ``case_01.nii.gz`` meets ``case_01.nrrd``. A case
     that is missing, unreadable or on another grid is reported in ``failed`` and does not stop the others; end
-    a command with :meth:`Evaluation.problem`.
-
-    Args:
-        reference: folder of label maps, or one label map.
-        prediction: the same for the predictions.
-        dataset: a dataset (or a folder with a ``dataset.json``) whose class names, ignore value and
-            ``label_map`` are used. By default the ``dataset.json`` beside a ``labels*`` reference folder.
-        labels: class name -> value, or the values of a region, instead of the dataset's; the name ``ignore``
-            marks the ignore value.
-            With neither, every value found is a class named by its number.
-        convention: how distances and empty masks count (:mod:`semiseg.evaluation.conventions`).
-        nsd_tolerance_mm: the tolerance of NSD.
-        distances: False skips the surface metrics.
-        allow_missing: cases without a prediction are listed in ``missing`` only, and do not fail.
-        cases: ids of the cases to compare; None for all.
-        workers: threads; by default one per core, at most 8.
-        progress: called with (cases done, all cases) after each case.
+    a command with :meth:`Evaluation.problem`. The keywords are those of :func:`semiseg.evaluate`.
 
     Returns:
         The evaluation of all cases that could be compared, by case id.

@@ -60,11 +60,6 @@ class Pairs:
 def pair_files(reference: Path, prediction: Path, ending_of: EndingOf) -> Pairs:
     """Match two folders, or two files, by case id.
 
-    Args:
-        reference: a folder of label maps, or one file.
-        prediction: the same for the predictions.
-        ending_of: the image ending of a file name, or None for other files, which are passed over.
-
     Raises:
         UsageError: a path that does not exist, or a file against a folder.
         DataError: no label map in a folder, or no case in common.

@@ -134,14 +134,7 @@ class Expected:
 
 
 class Calibration:
-    """A line from score to Dice.
-
-    Args:
-        known: scans with their true Dice.
-        source: where they come from, in words.
-        options: of the predictions that were scored.
-        score: which of :data:`SCORES`.
-    """
+    """A line from score to Dice."""
 
     def __init__(
         self,

@@ -145,13 +145,6 @@ def choose_view(
 ) -> tuple[Layout, Choice[tuple[int, ...]]]:
     """Voxel size and patch together: as fine as the scans, unless a patch would show too little of them.
 
-    Args:
-        finest: the layout with the finest voxels that are sensible.
-        budget: of the device; its ``seen`` says what share of the median scan a patch should show.
-        limit: memory.
-        load: what the patch is weighed with.
-        fixed: the voxel size is given and stays.
-
     Returns:
         The layout with its voxels and their reason, and the patch.
     """

@@ -162,12 +162,6 @@ def run_cell(
 ) -> dict[str, float | None]:
     """Bring a cell to its end; whatever is there already is used.
 
-    Args:
-        cell: what is wanted.
-        folder: of the sweep.
-        device: auto, cpu, cuda, cuda:N or mps.
-        workers: processes that preprocess, threads that compare.
-
     Returns:
         Metric -> mean over the foreground classes; None where it is not defined.
 

@@ -60,10 +60,6 @@ def length_within(minutes: float, session: Session) -> Length:
 
     The session's networks are trained a few steps for it and must not be used afterwards. Making
     pseudo-labels is not timed: a run that needs longer than it was given saves and ends, and can be resumed.
-
-    Args:
-        minutes: for the training itself; preparing the scans is not counted.
-        session: the training, put together for any number of iterations.
     """
     seconds = session.fabric.broadcast(_seconds_per_iteration(session))  # one number for all ranks
     other = session.fabric.broadcast(_validation_seconds(session))

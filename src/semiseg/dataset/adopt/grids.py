@@ -57,11 +57,6 @@ def _square(grid: Grid) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
 def settle_grids(draft: Draft, grids: Mapping[str, Grid | None], resample_to: str) -> None:
     """See that the channels of each case lie on one grid, or bring them onto the one that was asked for.
 
-    Args:
-        draft: with items and channel names; gets steps and a decision.
-        grids: shown path -> grid, as far as headers were read already.
-        resample_to: a channel's name, or ``label``; empty where nothing was said.
-
     Raises:
         DataError: channels on different grids, and nothing was said; names them.
         UsageError: no channel of this name.

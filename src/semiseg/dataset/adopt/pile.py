@@ -38,15 +38,6 @@ def draft_pile(
 ) -> tuple[Draft, dict[str, frozenset[int]]]:
     """Work out the cases of a pile.
 
-    Args:
-        root: the folder.
-        listing: what lies in it.
-        workers: files read at a time.
-        label_names: value -> class name, where the user said so.
-        most_classes: more are refused.
-        asked: which channels, and on which grid.
-        spacing: of files that do not say it, in mm.
-
     Returns:
         the draft, and the label values of each labeled case id.
 

@@ -230,11 +230,6 @@ def _plural(count: int, word: str) -> str:
 def check_label(case: LabeledCase, description: Description, root: Path) -> list[Problem]:
     """Everything that is wrong with the label of one case, as :func:`check` tells it; its image is not read.
 
-    Args:
-        case: with the label to look at, which may lie anywhere.
-        description: of the dataset: its classes.
-        root: the dataset folder, for readable file names.
-
     Raises:
         DataError: the image's header cannot be read.
     """
