@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.errors import DataError, UsageError
 from semiseg.evaluation.case import Value
-from semiseg.evaluation.evaluate import Labeling, evaluate_folders
+from semiseg.evaluation.evaluate import evaluate_folders
 from semiseg.evaluation.files import distinct
 from semiseg.evaluation.results import Evaluation, evaluate_pairs
 from semiseg.images.grid import Grid, turned
 from semiseg.images.memory import Held, hold
+
+if TYPE_CHECKING:
+    from semiseg.evaluation.evaluate import Labeling
 
 
 def evaluate(
