@@ -86,7 +86,7 @@ def count_of(
     if groups < 2:
         raise UsageError(
             f"folds need at least 2 {unit}, one to learn from and one to be held out; got {groups}",
-            hint="label one more, or train without folds, --calibrate and tuning",
+            hint="label one more, or train without --fold, --calibrate and tuning",
             code="TOO_FEW_LABELED",
         )
     if wanted is not None and not 2 <= wanted <= groups:
