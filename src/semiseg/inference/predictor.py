@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,21 +92,9 @@ def predict_slabs(
             )
 
 
-def predict_probabilities(
-    networks: Sequence[nn.Module],
-    image: Tensor,
-    *,
-    dim: int,
-    patch: Sequence[int],
-    config: InferenceConfig | None = None,
-    mirrored: Sequence[int] = (),
-    precision: str = "32",
-) -> Tensor:
+def predict_probabilities(networks: Sequence[nn.Module], image: Tensor, **options: Any) -> Tensor:
     """As :func:`predict_slabs`, all at once: (K, T0, T1, T2) float32 on the CPU."""
-    parts = predict_slabs(
-        networks, image, dim=dim, patch=patch, config=config, mirrored=mirrored, precision=precision
-    )
-    return torch.cat([slab.probabilities.cpu() for slab in parts], 1)
+    return torch.cat([slab.probabilities.cpu() for slab in predict_slabs(networks, image, **options)], 1)
 
 
 def mirrored_views(axes: Sequence[int]) -> list[tuple[int, ...]]:

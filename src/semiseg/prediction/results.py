@@ -148,12 +148,11 @@ def _probabilities(path: Path, scan: Finished) -> None:
 
 
 def _overlay(path: Path, scan: Finished) -> None:
-    from semiseg.drawing.scan import draw_scan
+    from semiseg.drawing.scan import save_png, scan_figure
 
     if scan.picture is not None:
         unit = size_unit(scan.grid)
-        draw_scan(
-            path,
+        figure = scan_figure(
             scan.picture,
             scan.found.labels,
             scan.grid.affine,
@@ -163,6 +162,7 @@ def _overlay(path: Path, scan: Finished) -> None:
             title=scan.name,
             rows_first=scan.meta.get("format") in ("picture", "tiff"),
         )
+        save_png(figure, path)
 
 
 def _segmentation(path: Path, scan: Finished) -> None:

@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -166,13 +166,7 @@ class RunFolder:
         is_run = just_begun or (self.path / "config.yaml").is_file()
         if is_run and (overwrite or (resume and not any(self.checkpoints.glob("*.ckpt")))):
             return
-        raise UsageError(
-            f"{self.path} is not empty",
-            hint="--resume continues it, --overwrite starts again, --run FOLDER writes elsewhere"
-            if is_run
-            else "it does not look like a run: give another folder",
-            code="RUN_EXISTS",
-        )
+        raise not_empty(self.path, "--run FOLDER", ours=is_run)
 
     def require_same_data(self, stored: StoredRun, prepared: Prepared) -> None:
         """Refuse to resume a run on other data.
@@ -194,12 +188,7 @@ class RunFolder:
         Raises:
             UsageError: another process predicts into it.
         """
-        for entry in (self.path / name for name in WRITTEN):
-            if entry.is_symlink() or not entry.is_dir():
-                entry.unlink(missing_ok=True)
-                continue
-            with held(entry, "--run"):
-                shutil.rmtree(entry)
+        remove(self.path, WRITTEN, "--run")
         self.checkpoints.mkdir(parents=True)
 
     def write(
@@ -289,6 +278,31 @@ class RunFolder:
         finally:
             logger.removeHandler(handler)
             handler.close()
+
+
+def not_empty(folder: Path, elsewhere: str, *, ours: bool, kind: str = "a run") -> UsageError:
+    """The error for a folder that is not empty: ``ours``, which can be gone on with, or no ``kind``."""
+    return UsageError(
+        f"{folder} is not empty",
+        hint=f"--resume continues it, --overwrite starts again, {elsewhere} writes elsewhere"
+        if ours
+        else f"it does not look like {kind}: give another folder",
+        code="RUN_EXISTS",
+    )
+
+
+def remove(folder: Path, names: Iterable[str], flag: str) -> None:
+    """Delete files and folders of an earlier run.
+
+    Raises:
+        UsageError: another process works in one of them.
+    """
+    for entry in (folder / name for name in names):
+        if entry.is_symlink() or not entry.is_dir():
+            entry.unlink(missing_ok=True)
+            continue
+        with held(entry, flag):
+            shutil.rmtree(entry)
 
 
 class _LogFile(logging.FileHandler):

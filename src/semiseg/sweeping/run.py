@@ -87,7 +87,19 @@ def run_sweep(
     cells = list(grid(spec, where))
     require_writable(folder, "--runs or -o")
     with _shared(folder, cells):
-        return _run(spec, cells, folder, make_executor, retry_failed=retry_failed, watch=watch)
+        executor = make_executor()
+        try:
+            ledger = Ledger(folder)
+            ledger.tidy()
+            plain = spec.model_dump(mode="json", exclude_defaults=True)
+            write_text(folder / "spec.yaml", yaml.safe_dump(plain, sort_keys=False))
+            whole, entries = spec.model_dump(mode="json"), enroll(ledger, cells)
+            driver = Driver(folder, whole, entries, executor, spec.retries, watch)
+        except BaseException:
+            executor.stop()
+            raise
+        board = driver.run(retry_failed=retry_failed)
+        return Outcome(folder, board, snapshot(driver.spec, board.entries), driver.interrupted)
 
 
 @contextmanager
@@ -102,37 +114,6 @@ def _shared(folder: Path, cells: Sequence[SweepCell]) -> Iterator[None]:
         if not claim.mine and claim.holder.get("note") != note:
             raise in_use(folder, claim, "--runs or -o")
         yield
-
-
-def _run(
-    spec: Spec,
-    cells: Sequence[SweepCell],
-    folder: Path,
-    make_executor: Callable[[], Executor],
-    *,
-    retry_failed: bool,
-    watch: Watch,
-) -> Outcome:
-    executor = make_executor()
-    try:
-        ledger = Ledger(folder)
-        ledger.tidy()
-        plain = spec.model_dump(mode="json", exclude_defaults=True)
-        write_text(folder / "spec.yaml", yaml.safe_dump(plain, sort_keys=False))
-        driver = Driver(
-            folder=folder,
-            spec=spec.model_dump(mode="json"),
-            entries=enroll(ledger, cells),
-            executor=executor,
-            retries=spec.retries,
-            watch=watch,
-        )
-    except BaseException:
-        executor.stop()
-        raise
-    board = driver.run(retry_failed=retry_failed)
-    content = snapshot(driver.spec, board.entries)
-    return Outcome(folder, board, content, driver.interrupted)
 
 
 Watch = Callable[[SweepProgress], None]

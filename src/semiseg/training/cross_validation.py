@@ -32,7 +32,7 @@ from semiseg.prediction.members import ENSEMBLE
 from semiseg.preparation.plan import NetworkPlan, Plan
 from semiseg.preparation.prepare import split_dataset, with_fold_count
 from semiseg.runs.events import Listener
-from semiseg.runs.folder import RunFolder, cross_validation_name
+from semiseg.runs.folder import RunFolder, cross_validation_name, not_empty
 from semiseg.runs.run import Run
 from semiseg.runs.score import Score, of_evaluation
 from semiseg.settings.config import Config, DataConfig, PlanConfig
@@ -259,14 +259,7 @@ def _make_room(folder: Path, places: Sequence[RunFolder], *, resume: bool, overw
     others = {place.path.name for place in places} if places[0].path.parent == folder else set()
     there = {entry.name for entry in contents(folder)} - others
     if there - set(WRITTEN) or (there and not (resume or overwrite)):
-        known = there <= set(WRITTEN)
-        raise UsageError(
-            f"{folder} is not empty",
-            hint="--resume continues it, --overwrite starts again, --run FOLDER writes elsewhere"
-            if known
-            else "it does not look like a cross-validation: give another folder",
-            code="RUN_EXISTS",
-        )
+        raise not_empty(folder, "--run FOLDER", ours=there <= set(WRITTEN), kind="a cross-validation")
     for place in places:
         if not (resume and place.stored_run() is not None):
             place.require_free(overwrite=overwrite, resume=resume)
