@@ -191,7 +191,13 @@ class Outline:
     @property
     def terms(self) -> dict[str, Any]:
         """What must be the same when the tuning is gone on with, as JSON."""
+        held_out = [list(fold.val) for fold in self.dataset.splits.folds] if self.dataset.splits else []
+        labeled = [case.id for case in self.split.labeled]
+        dealt = {}
+        if held_out != [labeled[number :: self.folds] for number in range(self.folds)]:  # by patient
+            dealt = {"held_out": hashlib.sha256(json.dumps(held_out).encode()).hexdigest()[:12]}
         return {
+            **dealt,
             "dataset": self.dataset.name,
             "lists": self.split.sha256(),
             "folds": self.folds,
