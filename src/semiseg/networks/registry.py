@@ -134,7 +134,7 @@ def build(
 
     require(name)
     if ":" in name:
-        from semiseg.networks.outside import build_outside
+        from semiseg.networks.build_outside import build_outside
 
         return build_outside(
             name,
