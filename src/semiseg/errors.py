@@ -212,6 +212,12 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, 
 _SETTINGS = "SEMISEG_HOME moves the cache, TMPDIR temporary files"
 
 
+def some(names: Iterable[object], most: int = 5) -> str:
+    """The first names, and how many more there are: a list that fits a line."""
+    listed = list(map(str, names))
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
 def first_line(error: BaseException) -> str:
     """``: what it says``, or nothing where it says nothing."""
     text = str(error).strip()

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from semiseg.comparison.result import Arm, RunScores
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, some
 
-MOST = 3
-"""Names listed in a notice before the rest is counted."""
+
+def _few(names: Iterable[str]) -> str:
+    return some(sorted(names), 3)
 
 
 def require_alike(runs: Sequence[RunScores]) -> None:
@@ -53,8 +54,8 @@ def require_common(cases: Sequence[str], arms: Sequence[Arm]) -> None:
     first = arms[0]
     other = next((arm for arm in arms if not set(arm.cases) & set(first.cases)), arms[-1])
     raise UsageError(
-        f"no case was scored by all runs of {first.dataset}: {first.name} has {few(first.cases)}, "
-        f"{other.name} has {few(other.cases)}",
+        f"no case was scored by all runs of {first.dataset}: {first.name} has {_few(first.cases)}, "
+        f"{other.name} has {_few(other.cases)}",
         hint="compare runs that were scored on the same test cases",
         code="NO_COMMON_CASES",
     )
@@ -66,13 +67,6 @@ def notices(arms: Sequence[Arm], cases: Sequence[str]) -> tuple[str, ...]:
     found = [*_lost_cases(arms, cases), *_splits(own), *_training_cases(arms, cases), *_seeds(own)]
     found += _rules(own)
     return (*found, *_ends(arms), *_deviations(arms))
-
-
-def few(names: Iterable[str]) -> str:
-    """A list of names that stays short."""
-    known = sorted(names)
-    more = f" and {len(known) - MOST} more" if len(known) > MOST else ""
-    return ", ".join(known[:MOST]) + more
 
 
 def _one(what: str, runs: Sequence[RunScores], of: Callable[[RunScores], str], flag: str) -> None:
@@ -94,7 +88,7 @@ def _lost_cases(arms: Sequence[Arm], cases: Sequence[str]) -> Iterator[str]:
     everyone = {case for arm in arms for case in arm.cases}
     if lost := everyone - set(cases):
         yield (
-            f"compared on the {len(cases)} cases that all runs scored; left out everywhere: {few(lost)}, "
+            f"compared on the {len(cases)} cases that all runs scored; left out everywhere: {_few(lost)}, "
             "which some run lacks"
         )
     for arm in arms:
@@ -115,7 +109,7 @@ def _splits(arms: Sequence[Arm]) -> Iterator[str]:
             for name, run in runs:
                 by_hash.setdefault(run.manifest.get(key), []).append(name)
             if len(by_hash) > 1:
-                told = " | ".join(few(names) for names in by_hash.values())
+                told = " | ".join(_few(names) for names in by_hash.values())
                 yield f"fold {fold}, seed {seed}: trained with different {what}: {told}"
                 break
 
@@ -125,14 +119,14 @@ def _training_cases(arms: Sequence[Arm], cases: Sequence[str]) -> Iterator[str]:
         for run in arm.runs:
             seen = set(cases) & set(run.cases) & set(run.split.get("labeled", ()))
             if seen:
-                yield f"{arm.name}, seed {run.seed}: scored cases that were labeled in training: {few(seen)}"
+                yield f"{arm.name}, seed {run.seed}: scored cases that were labeled in training: {_few(seen)}"
     validated = [arm.name for arm in arms if _chosen_on_scored(arm)]
     if any(run.source == "validation" for arm in arms for run in arm.runs):
         yield "scores of validation cases: there are no test scores"
     if any(run.source == "held-out" for arm in arms for run in arm.runs):
         yield "scores of held-out cases, each by the fold that has not seen it: there are no test scores"
     if validated:
-        yield f"the scored validation cases also chose the weights of {few(validated)}"
+        yield f"the scored validation cases also chose the weights of {_few(validated)}"
 
 
 def _chosen_on_scored(arm: Arm) -> bool:
@@ -143,13 +137,13 @@ def _seeds(arms: Sequence[Arm]) -> Iterator[str]:
     single = [arm.name for arm in arms if arm.replicates == 1]
     if single:
         yield (
-            f"one run of {few(single)}: a test says whether these models differ on these cases, "
+            f"one run of {_few(single)}: a test says whether these models differ on these cases, "
             "not whether the methods would differ again with other seeds"
         )
     seeds = {arm.name: arm.seeds for arm in arms}
     if len(set(seeds.values())) > 1:
         told = "; ".join(
-            f"{' '.join(map(str, found))}: {few(n for n, s in seeds.items() if s == found)}"
+            f"{' '.join(map(str, found))}: {_few(n for n, s in seeds.items() if s == found)}"
             for found in sorted(set(seeds.values()))
         )
         yield f"not all have the same seeds ({told})"
@@ -173,7 +167,7 @@ def _rules(arms: Sequence[Arm]) -> Iterator[str]:
             for value in dict.fromkeys(str(of(run)) for run in arm.runs):
                 found.setdefault(value, []).append(arm.name)
         if len(found) > 1:
-            told = "; ".join(f"{value}: {few(names)}" for value, names in found.items())
+            told = "; ".join(f"{value}: {_few(names)}" for value, names in found.items())
             yield f"{what} differ ({told})"
 
 

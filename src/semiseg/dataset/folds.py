@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from semiseg.dataset.case import PatientRule, rule_from_names
-from semiseg.dataset.split import seeded_order, some
+from semiseg.dataset.split import seeded_order
 from semiseg.dataset.split_file import Fold, SplitFile
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, some
 
 FOLDS = 5
 """Where nobody says how many, and there are as many patients."""

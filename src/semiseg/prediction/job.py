@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from semiseg import images
 from semiseg.__about__ import __version__
-from semiseg.errors import DeviceError, SemisegError, UsageError
+from semiseg.errors import DeviceError, SemisegError, UsageError, some
 from semiseg.images.grid import Grid
 from semiseg.machine.files import printable, require_writable, write_json
 from semiseg.prediction.assembly import Assembly
@@ -187,9 +187,8 @@ class PredictionJob:
                     str(record.get("unit") or ""),
                 )
         if foreign:
-            more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
             raise UsageError(
-                f"{foreign[0]}{more} exist and were not made by this model with these options",
+                f"{some(foreign, 1)} exist and were not made by this model with these options",
                 hint="give -o another folder, or --overwrite to replace them",
                 code="OUTPUT_EXISTS",
                 details={"files": foreign},

@@ -20,7 +20,7 @@ from semiseg.dataset.adopt.names import folder_role
 from semiseg.dataset.adopt.pairing import without_masks
 from semiseg.dataset.case import Case, load_case, stacked
 from semiseg.dataset.description import FILE, read_description
-from semiseg.errors import DataError, UsageError
+from semiseg.errors import DataError, UsageError, some
 from semiseg.images import claims
 from semiseg.images.dicom import find_series
 from semiseg.images.grid import Grid
@@ -156,8 +156,7 @@ def _scans_only(folder: Path, listing: Listing) -> list[FoundFile]:
     entries, previews = without_previews(entries)
     for what, left in (("masks", [mask.shown for mask in masks]), ("pictures beside volumes", previews)):
         if left:
-            shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
-            _log.warning("%s: left out %d %s: %s", folder, len(left), what, shown)
+            _log.warning("%s: left out %d %s: %s", folder, len(left), what, some(left))
     return entries
 
 

@@ -16,7 +16,7 @@ from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.public.departures import departures
 from semiseg.dataset.split import Split
 from semiseg.drawing.notebook import notebook_bar
-from semiseg.errors import DataError, UsageError
+from semiseg.errors import DataError, UsageError, some
 from semiseg.machine.hardware import cores, select_device
 from semiseg.preparation.plan import Plan
 from semiseg.preparation.planner import make_plan
@@ -304,9 +304,9 @@ def _require_distinct(split: Split, stored: dict[str, StoredCase]) -> None:
     labeled = {stored[case.id].image_path: case.id for case in split.labeled}
     both = [(labeled[path], c.id) for c in split.unlabeled if (path := stored[c.id].image_path) in labeled]
     if both:
-        pairs = ", ".join(f"{one} (labeled) = {other} (unlabeled)" for one, other in both[:5])
+        pairs = some(f"{one} (labeled) = {other} (unlabeled)" for one, other in both)
         raise DataError(
-            f"the same scan under two names: {pairs}" + (f" and {len(both) - 5} more" if both[5:] else ""),
+            f"the same scan under two names: {pairs}",
             hint="remove all but one; `semiseg check` finds such copies in every list",
             code="DUPLICATE_CONTENT",
             details={"cases": both},

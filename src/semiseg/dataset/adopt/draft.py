@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.errors import some as some  # the rooms of data sets take it from here
 from semiseg.images.archive import Unpacked
 from semiseg.images.dicom import Series
 from semiseg.images.grid import Volume
@@ -136,11 +137,6 @@ class Draft:
     group_rule: str = ""
     decisions: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
-
-
-def some(names: list[str], most: int = 5) -> str:
-    """A list of names, shortened."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 _VOID = 255

@@ -17,7 +17,7 @@ from semiseg.dataset.case import Case, LabeledCase, as_seen, case_header
 from semiseg.dataset.check.modality import best_flip, lowest
 from semiseg.dataset.files import relative
 from semiseg.dataset.problem import Finding, Problem, Severity
-from semiseg.errors import DataError
+from semiseg.errors import DataError, some
 from semiseg.images import read, read_label
 from semiseg.images.grid import GEOMETRY_TOLERANCE_MM, GEOMETRY_TOLERANCE_VOXELS, Grid, Volume, turned
 
@@ -291,8 +291,7 @@ def value_counts(array: Voxels) -> tuple[dict[int, int], list[float]]:
 
 def histogram(counts: dict[int, int], most: int = 8) -> str:
     """``0: 1200, 255: 33``, shortened when there are many values."""
-    shown = ", ".join(f"{value}: {count}" for value, count in list(counts.items())[:most])
-    return shown + (f" and {len(counts) - most} more" if len(counts) > most else "")
+    return some((f"{value}: {count}" for value, count in counts.items()), most)
 
 
 MOST_CLASSES = 30

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.dataset.problem import Finding, Problem
-from semiseg.dataset.split import some
+from semiseg.errors import some
 
 AIR = -500
 """CT has air around and inside of the body, at -1000; no MRI goes this low."""
