@@ -23,7 +23,7 @@ from semiseg.evaluation.results import (
     foreground,
     spacing_unit,
 )
-from semiseg.machine.files import printable, read_json
+from semiseg.machine.files import json_object, printable
 from semiseg.machine.hardware import cores
 
 if TYPE_CHECKING:
@@ -302,11 +302,8 @@ def _told_of_maps(classes: _Classes, prediction: Path) -> list[str]:
 
 def _label_map_of_record(path: Path) -> str:
     """The ``label_map`` that a prediction's record names, as text; empty without one."""
-    try:
-        content = read_json(path)
-    except (OSError, ValueError):
-        return ""
-    given = content.get("label_map") if isinstance(content, dict) and "label_values" in content else None
+    content = json_object(path)
+    given = content.get("label_map") if "label_values" in content else None
     return ", ".join(f"{raw} = {value}" for raw, value in given.items()) if isinstance(given, dict) else ""
 
 

@@ -136,6 +136,15 @@ def read_json(path: Path) -> Any:
         raise ValueError("a number in it has too many digits") from None
 
 
+def json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none that can be read."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 class _KeyTwice(ValueError):
     """JSON would keep the last of two values and say nothing."""
 

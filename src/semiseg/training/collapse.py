@@ -25,6 +25,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semiseg.core import Batch, Head
+from semiseg.inference.predictor import evaluating
 from semiseg.runs.events import SHARE_PREFIX
 from semiseg.training.trained import eager
 
@@ -297,10 +298,8 @@ class CollapseMonitor:
 
     def _look(self, network: nn.Module, step: int) -> Shares:
         first = step * self.plan.probes  # other crops each time, and the same ones after a resume
-        modes = {module: module.training for module in network.modules()}
-        network.eval()
         found: list[tuple[Tensor, ...]] = []
-        with torch.no_grad(), eager():
+        with evaluating([network]), torch.no_grad(), eager():
             for number in range(first, first + self.plan.probes):
                 batch = self.probe(number)
                 with self.autocast():
@@ -308,8 +307,6 @@ class CollapseMonitor:
                 found.append(
                     _shares_of(batch.y_l, self._decided(labeled), self._decided(unlabeled), self.head)
                 )
-        for module, training in modes.items():
-            module.training = training
         parts = [torch.cat([shares[i] for shares in found]).cpu() for i in range(5)]
         return Shares(parts[0], parts[1], parts[2], parts[3], float(parts[4].mean()))
 
