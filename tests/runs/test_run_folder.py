@@ -142,6 +142,7 @@ def test_resuming_on_other_data_is_refused(finished, run, tmp_path):
 def test_resume_clears_half_written_checkpoints(data, run):
     torn = run.folder / "checkpoints" / ".0123456789abcdef.tmp"
     torn.write_bytes(b"half")
+    os.utime(torn, (0, 0))
     train(data, run.folder, resume=True)
     assert not torn.exists()
 

@@ -31,7 +31,7 @@ from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.images.grid import Grid, Volume, turned
 from semiseg.labeling import lists
 from semiseg.labeling.ledger import STUDIO, Entry, Ledger, entry_of
-from semiseg.machine.files import held, remove_leftovers
+from semiseg.machine.files import held, remove_leftovers, replacing
 
 log = logging.getLogger("semiseg.labeling")
 
@@ -357,13 +357,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
+    with replacing(target) as temporary:
         shutil.copy2(source, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _state(path: Path) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import yaml
 
 from semiseg.drawing.notebook import Tabular
 from semiseg.errors import UsageError
-from semiseg.machine.files import read_json
+from semiseg.machine.files import read_json, write_text
 from semiseg.preparation.plan import Plan
 from semiseg.settings.config import Config, PublishedConfig
 from semiseg.settings.resolve import read_yaml, validate
@@ -229,4 +229,4 @@ def damaged(path: Path, error: Exception) -> UsageError:
 
 def save_config(config: Config, path: Path) -> None:
     """Write the resolved configuration as YAML, every key present."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
