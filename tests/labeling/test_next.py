@@ -204,3 +204,16 @@ def test_slices_are_named_with_their_scans(tmp_path: Path) -> None:
     assert all(plane.score is not None for one in with_model.cases for plane in one.slices)
     told = with_model.as_dict()["cases"][0]["slices"][0]
     assert set(told) == {"axis", "index", "name", "score", "at"}
+
+
+def test_naming_slices_predicts_no_scan_again(
+    folder: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = next_cases(folder, run, strategy="entropy", n=6, device="cpu")
+    calls = []
+    infer = semiseg.Model.infer
+    monkeypatch.setattr(semiseg.Model, "infer", lambda *a, **k: calls.append(1) or infer(*a, **k))
+    found = next_cases(folder, run, strategy="entropy", n=6, slices=True, device="cpu")
+    assert [(one.id, one.score) for one in found.cases] == [(one.id, one.score) for one in plain.cases]
+    assert all(len(one.slices) == 3 for one in found.cases)
+    assert len(calls) == 6

@@ -53,10 +53,6 @@ class Told:
 def read_run(folder: Path, told: Told | None = None) -> RunScores | Unscored:
     """The scores of a run: those in ``test``, else in ``held_out`` (of a fold), else in ``validation``.
 
-    Args:
-        folder: a run folder.
-        told: what a sweep knows of it.
-
     Raises:
         UsageError: not a run folder, or one with damaged files.
     """

@@ -98,7 +98,7 @@ def next_cases(
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     if model is not None and not isinstance(model, Model):
         model = Model.load(model, device, allow_code=allow_code)
-    pool = _pool(opened, model, predictions, seed, progress)
+    pool = _pool(opened, model, predictions, seed, progress, slices=slices)
     found = choose(pool, n)
     found = _implausible(pool, found)
     if slices:
@@ -112,6 +112,8 @@ def _pool(
     predictions: str | Path | None,
     seed: int,
     progress: Callable[[int, int], None] | None,
+    *,
+    slices: bool,
 ) -> Pool:
     bad = Ledger(dataset.root).bad
     cases: dict[str, Case] = {c.id: plain(c) for c in (*dataset.annotated, *dataset.unannotated)}
@@ -132,7 +134,7 @@ def _pool(
         if progress is not None:
             progress(read, len(cases))
 
-    facts = Facts(cases, model, Path(predictions) if predictions else None, tick)
+    facts = Facts(cases, model, Path(predictions) if predictions else None, tick, slices=slices)
     return Pool(unlabeled, labeled, facts, np.random.default_rng(seed))
 
 

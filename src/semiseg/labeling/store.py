@@ -64,9 +64,6 @@ class Saved:
 class Labels:
     """The labels of one dataset folder.
 
-    Args:
-        dataset: a folder, or a name or number under ``SEMISEG_DATA``.
-
     Raises:
         UsageError: there is no such folder.
         DataError: its files do not fit.

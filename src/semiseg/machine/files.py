@@ -90,10 +90,6 @@ def printable(text: str, keep: str = "") -> str:
     """``text`` without control characters and stray bytes: names from files must not steer a terminal.
 
     What comes out can be written as UTF-8, whatever bytes a file's name has.
-
-    Args:
-        text: a path or a message.
-        keep: characters to let through, such as line ends of a message.
     """
     if text.isprintable():
         return text
@@ -179,10 +175,6 @@ def _sync_folder(folder: Path) -> None:
 
 def require_writable(folder: Path, flag: str) -> None:
     """See that ``folder`` exists or can be made, and can be written into; nothing is made here.
-
-    Args:
-        folder: where files are going to be written.
-        flag: what the user would have to change, such as ``-o``.
 
     Raises:
         UsageError: a file is in the way, or permission is missing.

@@ -31,7 +31,7 @@ from semiseg.core import SegOutput
 from semiseg.errors import UsageError, unknown_name
 from semiseg.networks.base import SegNetwork, check_input, make_heads, run_heads
 from semiseg.networks.layers import layers, too_small
-from semiseg.networks.options import MONAI, check_options, signature_of
+from semiseg.settings.options import MONAI, check_options, signature_of
 
 logger = logging.getLogger("semiseg.networks")
 

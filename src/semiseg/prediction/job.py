@@ -87,10 +87,6 @@ class Inferred(NamedTuple):
 class PredictionJob:
     """A model with its options, applied to many scans.
 
-    Args:
-        model: with its final settings.
-        wanted: the files to write of each scan.
-
     Raises:
         UsageError: files that this model cannot give.
     """
@@ -220,10 +216,6 @@ class PredictionJob:
 
     def infer(self, task: Task, ready: Callable[[], Ready]) -> Inferred | CaseOutcome:
         """The forward passes of one scan, or what went wrong with it.
-
-        Args:
-            task: the scan.
-            ready: gives what :meth:`prepare` made of it, or raises what that raised.
 
         Raises:
             DeviceError: the device cannot do it, so that the next scan would fail alike.

@@ -106,8 +106,8 @@ class Model:
                 not fit together.
         """
         from semiseg.machine.hardware import native_precision, select_device
-        from semiseg.prediction.ensembles import expanded
         from semiseg.prediction.members import members_of, read_members
+        from semiseg.prediction.packaged import expanded
 
         given = expanded([path] if isinstance(path, Path | str) else list(path), folds)
         paths = [member for each in given for member in members_of(Path(each))]

@@ -202,10 +202,6 @@ _FIRST = ("case", "status", "unit")
 class VolumeTable:
     """The CSV of ``--volumes``.
 
-    Args:
-        path: the file. One that we wrote is written anew, any other is left alone unless ``overwrite``.
-        overwrite: replace whatever is there.
-
     Raises:
         UsageError: the file is not ours, or cannot be written.
     """

@@ -61,12 +61,7 @@ class Wanted:
         return self.overlay or "png" in self.to
 
     def place(self, labels: Path, stem: str) -> Outputs:
-        """Where the results of a scan go.
-
-        Args:
-            labels: the label map in the scan's own format.
-            stem: the scan's name, with which all other names begin.
-        """
+        """Where the results of a scan go."""
         folder = labels.parent
         flat = labels.suffix.lower() in (".png", ".bmp")
         paths = {} if self.to else {"labels": labels}
@@ -96,7 +91,7 @@ def forms(given: str | Sequence[str]) -> tuple[str, ...]:
         if name not in FORMS:
             raise unknown_name("form", name, FORMS)
     if {"dicom-seg", "dicom-labelmap"} & set(names):
-        from semiseg.images.dicom_seg import require_highdicom
+        from semiseg.images.dicom_results import require_highdicom
 
         require_highdicom()
     return tuple(dict.fromkeys(names))
@@ -171,7 +166,7 @@ def _overlay(path: Path, scan: Finished) -> None:
 
 
 def _segmentation(path: Path, scan: Finished) -> None:
-    from semiseg.images.dicom_seg import write_segmentation
+    from semiseg.images.dicom_results import write_segmentation
 
     masks = _masks(scan)
     volume = np.stack(masks, -1) if scan.model.plan.regions else _numbered(masks)

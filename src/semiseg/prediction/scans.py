@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from semiseg import images
 from semiseg.dataset.adopt.draft import Source
 from semiseg.dataset.adopt.listing import FoundFile, Listing, list_source, without_previews
-from semiseg.dataset.adopt.looks import load, look
+from semiseg.dataset.adopt.looks import load, look, stack_slices
 from semiseg.dataset.adopt.names import folder_role
 from semiseg.dataset.adopt.pairing import without_masks
-from semiseg.dataset.adopt.slices import stack_slices
 from semiseg.dataset.case import Case, load_case, stacked
 from semiseg.dataset.description import FILE, read_description
 from semiseg.errors import DataError, UsageError

@@ -67,8 +67,7 @@ def with_fold_count(dataset: Dataset, config: Config) -> Config:
     """
     if config.data.folds != "auto":
         return config
-    data = config.data.model_copy(update={"folds": dataset.fold_count()})
-    return config.model_copy(update={"data": data})
+    return config.changed("data", folds=dataset.fold_count())
 
 
 def with_departures(config: Config, dataset: Dataset, *, tell: bool = True) -> Config:
@@ -144,8 +143,7 @@ def plan_for(
         )
         if not split.held_out:
             return plan
-        data = config.data.model_copy(update={"fold": 0, "folds": None})
-        config = config.model_copy(update={"data": data})
+        config = config.changed("data", fold=0, folds=None)
         split = split_dataset(dataset, config)
         whole = plan_for(dataset, split, config, device=device, workers=workers, progress=progress)
         return of_a_fold(whole, plan)
@@ -279,21 +277,9 @@ def prepare(
 
     Validation and test cases are listed, but not opened.
 
-    Args:
-        dataset: a folder, a name or number under ``SEMISEG_DATA``, or an opened dataset.
-        config: as of :func:`plan_dataset`, like the next seven.
-        method: see there.
-        recipe: see there.
-        labeled: see there.
-        labeled_patients: see there.
-        fold: see there.
-        seed: see there.
-        settings: see there.
-        plan: a plan, or a ``plan.json``, to use instead of making one.
-        cache: the folder of stored scans; None is ``SEMISEG_HOME/cache``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``; patches and networks are sized for it.
-        workers: processes; None is the number of cores, 0 is this process.
-        progress: called with (what is done, cases done, cases in all).
+    The keywords are those of :func:`plan_dataset`; ``plan`` may be a plan itself, ``cache`` is the folder of
+    stored scans (None: ``SEMISEG_HOME/cache``), and ``progress`` is called with (what is done, cases done,
+    all cases).
 
     Raises:
         UsageError: as of :func:`plan_dataset`.

@@ -104,8 +104,7 @@ class StoredRun:
                 hint="resume with the same flags, or start another run with --run FOLDER or --overwrite",
                 code="RESUME_DIFFERS",
             )
-        free = wanted.train.model_dump(include=FREE_IN_BETWEEN)
-        return stored.model_copy(update={"train": stored.train.model_copy(update=free)})
+        return stored.changed("train", **wanted.train.model_dump(include=FREE_IN_BETWEEN))
 
     def goes_on(self, config: Config) -> bool:
         """Whether there is something left to train; after a collapse, if ``warn`` is asked for now."""
@@ -129,14 +128,7 @@ def _software(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 class RunFolder:
-    """``RUNS/DATASET/METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``.
-
-    Args:
-        root: parent of all runs, or the folder itself if ``exact``.
-        dataset: its name.
-        config: of the run.
-        exact: use ``root`` as it is.
-    """
+    """``RUNS/DATASET/METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``."""
 
     def __init__(self, root: Path, dataset: str, config: Config, *, exact: bool) -> None:
         self.path = root if exact else root / dataset / run_name(config)
@@ -221,17 +213,7 @@ class RunFolder:
         deviations: Sequence[str] = (),
         parameters: int | None = None,
     ) -> None:
-        """Everything that is known before the first iteration.
-
-        Args:
-            prepared: the data.
-            config: of the run; its deviations are the recipe's.
-            precision: the number format that training uses.
-            batch: labeled and unlabeled samples of an iteration.
-            options: all of the method's, defaults included.
-            deviations: the method's own, listed after those.
-            parameters: numbers that training changes.
-        """
+        """Everything that is known before the first iteration."""
         old = self.path / "manifest.json"
         if old.is_file():  # of a resumed run, and damaged
             old.replace(old.with_name("manifest.json.damaged"))
@@ -265,13 +247,7 @@ class RunFolder:
     def note_end(
         self, ended: Ended, memory: Mapping[str, float | None], facts: Mapping[str, Any] | None = None
     ) -> None:
-        """Add this session to the manifest, with what :func:`semiseg.machine.hardware.peak_memory` says.
-
-        Args:
-            ended: how the loop ended.
-            memory: GB.
-            facts: entries about the whole run, known at its end.
-        """
+        """Add this session to the manifest, with what :func:`semiseg.machine.hardware.peak_memory` says."""
         path = self.path / "manifest.json"
         content = Run(self.path).manifest
         session: dict[str, Any] = {"step": ended.step, "reason": ended.reason}
@@ -291,9 +267,8 @@ class RunFolder:
 
     def listeners(self) -> list[Listener]:
         """The run's own logs."""
-        from semiseg.runs.log import FileLog
+        from semiseg.runs.log import FileLog, TensorBoardLog
         from semiseg.runs.progress_plot import ProgressPlot
-        from semiseg.runs.tensorboard import TensorBoardLog
 
         plot = ProgressPlot(self.path / "progress.png", self.path)
         return [FileLog(self.path), TensorBoardLog(self.path / "tb"), plot]
@@ -339,12 +314,7 @@ def _name(value: object) -> str:
 
 
 def run_name(config: Config, *, variant: str = "") -> str:
-    """The place of a run below its dataset's folder.
-
-    Args:
-        config: of the run, with the network's name.
-        variant: stands for the method, where several runs of one method differ in their settings.
-    """
+    """The place of a run below its dataset's folder."""
     fold = f"{config.data.fold}of{config.data.folds}" if config.data.folds else f"{config.data.fold}"
     return f"{_kind(config, variant)}/labeled-{budget(config.data)}_fold-{fold}_seed-{config.train.seed}"
 
@@ -370,12 +340,7 @@ def budget(data: DataConfig) -> str:
 
 
 def papers(method: str, network: str) -> dict[str, str]:
-    """The papers of a method, of a network and of semiseg, those that are known.
-
-    Args:
-        method: a name, or ``package.module:Class``.
-        network: the same, or ``monai:Name``.
-    """
+    """The papers of a method, of a network and of semiseg, those that are known."""
     try:
         paper = methods.description(method).paper
     except UsageError:  # from elsewhere, and its source cannot be read

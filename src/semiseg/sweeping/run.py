@@ -38,11 +38,7 @@ class Outcome:
     interrupted: bool = False
 
     def problem(self, again: str = "running the sweep again") -> SemisegError | None:
-        """The error to end a command with, or None when every cell is done.
-
-        Args:
-            again: what to do to go on, such as ``the same command``.
-        """
+        """The error to end a command with, or None when every cell is done."""
         counts, total = self.board.counts, len(self.board.entries)
         details = {"folder": str(self.folder), **self.content}
         if self.interrupted:
@@ -67,11 +63,6 @@ class Outcome:
 def plan_sweep(spec: Spec, folder: Path, where: str = "sweep") -> SweepProgress:
     """The cells and what is known of them, runs that would be taken over included; nothing is written.
 
-    Args:
-        spec: what is wanted.
-        folder: of the sweep.
-        where: the file of the specification, for messages.
-
     Raises:
         UsageError: everything that is wrong with the specification.
     """
@@ -89,14 +80,6 @@ def run_sweep(
     watch: Watch = lambda board: None,
 ) -> Outcome:
     """Run every cell that is not done.
-
-    Args:
-        spec: what is wanted.
-        folder: of the sweep; made where it does not exist.
-        make_executor: gives the place for workers; called once the specification is known to be right.
-        where: the file of the specification, for messages.
-        retry_failed: also run the cells that failed before.
-        watch: told how far it is.
 
     Raises:
         UsageError: everything that is wrong with the specification; a folder that cannot be written.
@@ -161,16 +144,7 @@ SECONDS_BETWEEN_SNAPSHOTS = 1.0
 
 @dataclass
 class Driver:
-    """One sweep on one executor.
-
-    Attributes:
-        folder: of the sweep.
-        spec: as plain values, for ``sweep.json``.
-        entries: of the specification's cells, in order.
-        executor: where workers run.
-        retries: how often a cell whose process died is tried again.
-        watch: see :data:`Watch`.
-    """
+    """One sweep on one executor."""
 
     folder: Path
     spec: dict[str, Any]
@@ -193,14 +167,7 @@ class Driver:
         self._given_up: set[str] = set()
 
     def run(self, *, retry_failed: bool = False) -> SweepProgress:
-        """Work until every cell is done, failed or given up, or until somebody says stop.
-
-        Args:
-            retry_failed: also run the cells that failed before.
-
-        Returns:
-            The last board; ``interrupted`` tells whether the sweep was stopped.
-        """
+        """Work until every cell is done, failed or given up, or until somebody says stop."""
         skipped = {"done"} if retry_failed else {"done", "failed"}
         self._queue.extend(id for id, entry in self._state.items() if entry.state not in skipped)
         self._tell(force=True)

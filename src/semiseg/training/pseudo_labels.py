@@ -36,8 +36,8 @@ from semiseg.preparation.cache import image_key
 from semiseg.preparation.prepare import Prepared
 from semiseg.preparation.store import StoredCase
 from semiseg.settings.config import Config
-from semiseg.training.compiled import eager
 from semiseg.training.reliable_scans import Tell, choose, facts_of, finite, place_of, write_array
+from semiseg.training.trained import eager
 from semiseg.training.update import any_rank
 
 log = logging.getLogger("semiseg.train")
@@ -46,15 +46,6 @@ log = logging.getLogger("semiseg.train")
 @dataclass
 class PseudoLabeler:
     """Makes and reads the pseudo-labels of a run.
-
-    Args:
-        prepared: the run's data; of unlabeled scans only the stored images are read.
-        config: sliding window and post-processing.
-        precision: number format of the forward passes.
-        fabric: each rank predicts its share of the scans.
-        folder: of the run.
-        stages: of the method, in order.
-        tell: of classes that are hardly kept.
 
     Raises:
         DataError: an unlabeled scan is also one of the validation or test list.

@@ -27,13 +27,7 @@ RARE = 0.5
 
 @dataclass(frozen=True)
 class Predicted:
-    """What is known of the predicted scans of a stage.
-
-    Args:
-        stage: that will learn from them.
-        rounds: folders of this stage and of those before it that had pseudo-labels.
-        facts: case -> what :class:`semiseg.training.pseudo_labels.PseudoLabeler` wrote.
-    """
+    """What is known of the predicted scans of a stage."""
 
     stage: Stage
     rounds: Sequence[Path]
@@ -53,16 +47,7 @@ class Predicted:
 def choose(
     prepared: Prepared, stages: Sequence[Stage], stage: Stage, network: str, folder: Path, tell: Tell
 ) -> None:
-    """Write what is learned from, and why: ``CASE.taught.npy`` of the kept scans, and ``STAGE.json``.
-
-    Args:
-        prepared: the run's data.
-        stages: of the method, in order.
-        stage: one that asks for pseudo-labels; all scans are predicted.
-        network: the name of what predicted them.
-        folder: of the run.
-        tell: of classes that are hardly kept.
-    """
+    """Write what is learned from, and why: ``CASE.taught.npy`` of the kept scans, and ``STAGE.json``."""
     wanted = stage.pseudo or PseudoLabels()
     until = stages.index(stage) + 1
     rounds = [place_of(folder, s) for s in stages[:until] if s.pseudo is not None][-3:]

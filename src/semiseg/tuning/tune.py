@@ -224,8 +224,7 @@ def _finish(planned: Outline, folder: Path, study: Study, *, force: bool) -> Tun
     )
     values: dict[str, Any] = dict(verdict.chosen.values) if verdict.chosen else {}
     fixed = planned.search.config_of(values)
-    iterations = {"iterations": planned.wanted.train.iterations}
-    config = fixed.model_copy(update={"train": fixed.train.model_copy(update=iterations)})
+    config = fixed.changed("train", iterations=planned.wanted.train.iterations)
     tuned = Tuned(folder, planned, entries, verdict, study.importance(), config)
     write(tuned)
     draw(tuned, folder / "trials.svg")

@@ -152,11 +152,6 @@ def classes(
 ) -> tuple[dict[str, int], dict[int, int]]:
     """Declare the classes.
 
-    Args:
-        values: the values in each mask.
-        names: raw value -> class name, where the source says so.
-        draft: gets the decisions.
-
     Returns:
         ``labels`` for dataset.json (background 0, consecutive, maybe ``ignore``) and ``label_map``.
     """

@@ -81,17 +81,6 @@ def finish(
 ) -> AdoptResult:
     """Write the dataset that a draft describes, whole or not at all.
 
-    Args:
-        draft: with ``said`` settled.
-        files: what goes where.
-        ending: of all of them.
-        folder: the dataset folder; absent or empty, and held by the caller.
-        link: hard-link files that need no conversion.
-        in_place: every file lies where it belongs: only the documents are written.
-        dry_run: write nothing.
-        workers: files at a time.
-        progress: called with (files done, files in all).
-
     Raises:
         UsageError: the folder cannot be written.
     """

@@ -136,16 +136,6 @@ def build(
 ) -> list[str]:
     """Write everything or nothing.
 
-    Args:
-        target: the dataset folder; absent or empty, and held by the caller.
-        files: images and labels.
-        documents: text files by name.
-        colors: whether images are RGB.
-        link: hard-link files that need no conversion, where the file system can.
-        workers: files at a time.
-        progress: called with (files done, files in all).
-        pictures: of the draft.
-
     Returns:
         what a user should be told.
     """

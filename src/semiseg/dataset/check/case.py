@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.dataset.case import Case, LabeledCase, as_seen, case_header
-from semiseg.dataset.check.finding import Finding
 from semiseg.dataset.check.modality import best_flip, lowest
 from semiseg.dataset.files import relative
-from semiseg.dataset.problem import Problem, Severity
+from semiseg.dataset.problem import Finding, Problem, Severity
 from semiseg.errors import DataError
 from semiseg.images import read, read_label
 from semiseg.images.grid import GEOMETRY_TOLERANCE_MM, GEOMETRY_TOLERANCE_VOXELS, Grid, Volume, turned
@@ -27,13 +26,7 @@ _CODES = {"BAD_SPACING": "SPACING", "MISSING_FILE": "MISSING_FILE"}
 
 
 def examine(case: Case, channels: Sequence[str], root: Path) -> Finding:
-    """Read every file of ``case`` and collect what is wrong with it.
-
-    Args:
-        case: its images, and its label when it is a :class:`LabeledCase`.
-        channels: the ``channel_names``, none when unknown.
-        root: the dataset folder, for readable file names.
-    """
+    """Read every file of ``case`` and collect what is wrong with it."""
     look = _Look(case, root, is_ct=bool(channels) and channels[0].strip().casefold() == "ct")
     look.images(len(channels))
     if isinstance(case, LabeledCase):

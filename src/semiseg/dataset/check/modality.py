@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.dataset.check.finding import Finding
-from semiseg.dataset.problem import Problem
+from semiseg.dataset.problem import Finding, Problem
 from semiseg.dataset.split import some
 
 AIR = -500
