@@ -49,6 +49,14 @@ class Cases:
 
     def __init__(self, sources: Sequence[Source], data: str | Path) -> None:
         dataset = Dataset.open(data)
+        plan = sources[0].member.plan
+        here, there = list(dataset.channel_names), [channel.name for channel in plan.channels]
+        if len(here) != len(there):
+            raise UsageError(
+                f"{dataset.root} has the channels {', '.join(here)}; the run has {', '.join(there)}",
+                hint="name the dataset of the run",
+                code="OTHER_DATASET",
+            )
         self._known: dict[str, Case] = {c.id: c for c in (*dataset.annotated, *dataset.unannotated)}
         splits = [source.run.split for source in sources]
         lists = {key: [name for split in splits for name in split.get(key) or ()] for key in splits[0]}

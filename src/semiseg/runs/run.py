@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from semiseg.drawing.notebook import Tabular
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, near_path
 from semiseg.machine.files import read_json, write_text
 from semiseg.preparation.plan import Plan
 from semiseg.settings.config import Config, PublishedConfig
@@ -76,7 +76,13 @@ class Run(Tabular):
                 hint="give the run folder that it was exported from",
                 code="NO_LISTS",
             )
-        return _json(self.folder / "splits.json")
+        path = self.folder / "splits.json"
+        found = _json(path)
+        for name, ids in found.items():
+            of_ids = name not in ("source", "patients")
+            if of_ids and not (isinstance(ids, list) and all(isinstance(one, str) for one in ids)):
+                raise damaged(path, ValueError(f"{name!r} is no list of cases"))
+        return found
 
     @property
     def score(self) -> Score | None:
@@ -160,8 +166,10 @@ def load_run(folder: str | Path) -> Run:
         return _load_zip(folder)
     missing = [name for name in ("config.yaml", "plan.json") if not (folder / name).is_file()]
     if missing:
+        why = f"no {' and no '.join(missing)}" if folder.is_dir() else "it is a file"
         raise UsageError(
-            f"{folder} is not a run folder: no {' and no '.join(missing)}",
+            f"{folder} is not a run folder: {why if folder.exists() else 'it does not exist.'}"
+            f"{near_path(folder)}",
             hint="give the folder that `semiseg train` printed, which ends in labeled-K_fold-F_seed-S",
             code="NOT_A_RUN",
         )

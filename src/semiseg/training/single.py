@@ -105,7 +105,7 @@ def train_once(
                 config,
                 device=device if ":" in device and fabric.world_size == 1 else fabric.device.type,
                 workers=workers,
-                plan=stored.run.plan if stored else plan,
+                plan=stored.plan if stored else plan,
                 progress=lambda what, done, count: tell_first(Preparing(what, done, count)),
             )
             prepared = _on_first_rank(fabric, prepare_here)
