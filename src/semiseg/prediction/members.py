@@ -154,6 +154,11 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
         mirrored = _mirrored(content, config, plan)
         network = _build(content, plan)
         _load_weights(network, predictor_weights(content))
+        settings = validate({"inference": inference}).inference
+    except UsageError as error:
+        if error.code != "CONFIG":
+            raise
+        raise _foreign(file, error.message) from None
     except (KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:
         raise _foreign(file, f"{type(error).__name__}: {on_one_line(error)}") from None
     written = checkpoint.sha256(file)
@@ -168,7 +173,7 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
         "method": method,
         "network": content["network"]["name"],
     }
-    return Member(plan, network, source, mirrored), validate({"inference": inference}).inference
+    return Member(plan, network, source, mirrored), settings
 
 
 def read_members(path: Path, allow_code: Collection[str] = ()) -> list[tuple[Member, InferenceConfig]]:

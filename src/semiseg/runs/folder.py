@@ -19,12 +19,13 @@ from typing import Any
 
 from semiseg import methods, networks
 from semiseg.__about__ import __version__
+from semiseg.dataset.dataset import Dataset
 from semiseg.errors import SemisegError, UsageError
 from semiseg.machine import provenance
 from semiseg.machine.files import contents, held, require_writable, write_json
 from semiseg.networks import checkpoint
 from semiseg.preparation.plan import Plan
-from semiseg.preparation.prepare import Prepared
+from semiseg.preparation.prepare import Prepared, require_same_data
 from semiseg.runs.events import Ended, Listener
 from semiseg.runs.run import FREE_IN_BETWEEN, Run, damaged, differences, load_run, save_config
 from semiseg.settings.config import Config, DataConfig
@@ -86,7 +87,7 @@ class StoredRun:
         reason = "finished" if state["step"] >= state["total"] else "unknown"
         return {**state["identity"], "sessions": [{"reason": reason}], "rebuilt": True}
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
         """The plan of the training: that of ``last.ckpt``, which has to be that of ``plan.json``.
 
@@ -213,6 +214,20 @@ class RunFolder:
             else "it does not look like a run: give another folder",
             code="RUN_EXISTS",
         )
+
+    def require_same_kind(self, stored: StoredRun, dataset: Dataset) -> None:
+        """Refuse to resume a run on a dataset of other channels or classes, before any scan is opened.
+
+        Raises:
+            UsageError: with what differs.
+        """
+        try:
+            require_same_data(stored.plan, dataset, self.path / "plan.json")
+        except UsageError as error:
+            if error.code != "PLAN_OTHER_DATA":
+                raise
+            hint = "resume on the dataset of the run, or start another run with --run FOLDER"
+            raise UsageError(error.message, hint=hint, code="RESUME_DIFFERS") from None
 
     def require_same_data(self, stored: StoredRun, prepared: Prepared) -> None:
         """Refuse to resume a run on other data.

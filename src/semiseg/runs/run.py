@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from semiseg.__about__ import __version__
 from semiseg.drawing.notebook import Tabular
 from semiseg.errors import UsageError, near_path
 from semiseg.machine.files import read_json, write_text
@@ -50,13 +51,44 @@ class Run(Tabular):
 
     @property
     def config(self) -> Config:
-        """The resolved configuration."""
-        return validate(read_yaml(self.folder / "config.yaml"))
+        """The resolved configuration.
+
+        Raises:
+            UsageError: damaged, or of another version, with settings that are not known here.
+        """
+        path = self.folder / "config.yaml"
+        try:
+            return validate(read_yaml(path))
+        except UsageError as error:
+            raise self._unread(path, error) from None
 
     @property
     def plan(self) -> Plan:
-        """The plan that the run used."""
-        return Plan.load(self.folder / "plan.json")
+        """The plan that the run used.
+
+        Raises:
+            UsageError: as :attr:`config`.
+        """
+        path = self.folder / "plan.json"
+        try:
+            return Plan.load(path)
+        except UsageError as error:
+            raise self._unread(path, error) from None
+
+    def _unread(self, path: Path, error: UsageError) -> UsageError:
+        """The error for a file of settings: its version is told where it is not this one."""
+        try:
+            written = str(self.manifest["semiseg"])
+        except (UsageError, KeyError):
+            written = ""
+        if written in ("", __version__):
+            return damaged(path, error)
+        return UsageError(
+            f"{self.folder} was written by {written}, and this version ({__version__}) cannot read "
+            f"{path.name}: {error.message}",
+            hint="use it with the version that wrote it",
+            code="RUN_VERSION",
+        )
 
     @property
     def manifest(self) -> dict[str, Any]:

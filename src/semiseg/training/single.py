@@ -96,6 +96,7 @@ def train_once(
                 if not stored.goes_on(config):
                     log.info("%s is finished already", stored.run.folder)
                     return stored.run
+                folder.require_same_kind(stored, opened)
             elif not dry_run:
                 folder.require_free(overwrite=overwrite, resume=resume)
             origin = None if stored or not config.start.file else read_origin(Path(config.start.file))
