@@ -51,7 +51,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "evaluate": ("evaluate", "labels", "predictions", "-o", "scores", "--overwrite", "-j", "1"),
     "init": ("init", "many", "-o", "made", "-j", "1"),
     "sweep": ("sweep", "spec.yaml", "-j", "1", "--devices", "cpu", "-o", "swept"),
-    "tune": (*TUNE, "--trials", "3", *SMALL, "-o", "tuned", "--resume"),
+    "tune": (*TUNE, "--trials", "2", *SMALL, "-o", "tuned", "--resume"),
 }
 OUTPUT = {
     "train": "run",
@@ -125,7 +125,7 @@ def torment(name: str, folder: Path, kills: int, seconds: float) -> dict[str, An
     chance.shuffle(parts)
     while counts["killed"] < kills and time.monotonic() - began < seconds:
         part = parts.pop() if parts else chance.random()
-        found = one_round(name, folder, work * part, chance.choice((1, 2)))
+        found = one_round(name, folder, work * part, chance.choice((1, 2, 2)))
         counts.update(found)
         if "killed" in found:
             moments.append(round(part, 2))

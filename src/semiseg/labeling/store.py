@@ -324,7 +324,7 @@ def on_grid(volume: Volume, grid: Grid, name: str) -> NDArray[Any]:
 def bad_label(name: str, problems: list[Problem]) -> DataError:
     """The error for a label that ``semiseg check`` would refuse."""
     return DataError(
-        f"{name}: {problems[0].sentence(with_fix=False)}",
+        replace(problems[0], case=name, file="").sentence(with_fix=False),  # its file is ours for a moment
         hint=problems[0].fix,
         code="BAD_LABEL",
         details={"case": name, "problems": [problem.as_dict() for problem in problems]},

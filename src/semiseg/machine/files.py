@@ -401,6 +401,12 @@ def held(place: Path, flag: str, *, beside: bool = False, patience: float = 0.0)
     Raises:
         UsageError: another process works there (``IN_USE``), or nothing can be written there.
     """
+    if beside and place.name in ("", ".."):
+        raise UsageError(
+            f"{str(place)!r} is a folder that is there, and cannot be made",
+            hint=f"choose another place with {flag}, such as {place / 'NEW'}",
+            code="NOT_WRITABLE",
+        )
     require_writable(place.parent if beside else place, flag)
     with contextlib.ExitStack() as stack:
         claim = Claim(place.with_name(f".{place.name}.lock") if beside else place / LOCK, patience)

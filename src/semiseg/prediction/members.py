@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from semiseg import networks
 from semiseg.batches import augment
 from semiseg.core import Average
-from semiseg.errors import SemisegError, UsageError, on_one_line
+from semiseg.errors import SemisegError, UsageError, near_path, on_one_line
 from semiseg.inference.copies import TOLERANCE, prediction_copy
 from semiseg.machine.files import read_json
 from semiseg.networks import checkpoint
@@ -70,14 +70,16 @@ def require_same(first: Member, other: Member) -> None:
     wrong = [
         key for key in mine if mine[key] != theirs[key] or list(_keys(mine[key])) != list(_keys(theirs[key]))
     ]
-    if len(first.plan.channels) != len(other.plan.channels):
+    counts = [len(member.plan.channels) for member in (first, other)]
+    if counts[0] != counts[1]:
         wrong.append("channels")
+        mine["channels"], theirs["channels"] = counts
     if wrong:
         names = [str(member.source.get("file", "a network")) for member in (first, other)]
         key = wrong[0]
         raise UsageError(
             f"{names[0]} and {names[1]} cannot form an ensemble: their plans differ in {', '.join(wrong)} "
-            f"({mine.get(key)} and {theirs.get(key)})",
+            f"({mine[key]} and {theirs[key]})",
             hint="combine runs on the same dataset and plan only",
             code="ENSEMBLE",
         )
@@ -152,11 +154,17 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
         mirrored = _mirrored(content, config, plan)
         network = _build(content, plan)
         _load_weights(network, predictor_weights(content))
+        settings = validate({"inference": inference}).inference
+    except UsageError as error:
+        if error.code != "CONFIG":
+            raise
+        raise _foreign(file, error.message) from None
     except (KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:
         raise _foreign(file, f"{type(error).__name__}: {on_one_line(error)}") from None
     written = checkpoint.sha256(file)
     if _recorded(file) not in (None, written):
         log.warning("%s is not the file that its run wrote: manifest.json has another hash", file)
+    _tell_changed_plan(file, plan)
     source = {
         "file": str(file),
         "sha256": written,
@@ -165,7 +173,7 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
         "method": method,
         "network": content["network"]["name"],
     }
-    return Member(plan, network, source, mirrored), validate({"inference": inference}).inference
+    return Member(plan, network, source, mirrored), settings
 
 
 def read_members(path: Path, allow_code: Collection[str] = ()) -> list[tuple[Member, InferenceConfig]]:
@@ -194,7 +202,7 @@ def checkpoint_file(path: Path) -> Path:
         return path
     if not path.exists():
         raise UsageError(
-            f"no model at {path}",
+            f"no model at {path}" + (f".{near}" if (near := near_path(path)) else ""),
             hint="-m wants a run folder (with checkpoints/final.ckpt), a .ckpt file or a model.zip",
             code="NO_MODEL",
         )
@@ -220,6 +228,28 @@ def _recorded(file: Path) -> str | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return None if found is None else str(found)
+
+
+UNSEEN = ("dataset", "batch", "foreground", "memory_gb", "reasons", "version", "seen")
+"""Keys of a plan that no prediction depends on."""
+
+
+def _tell_changed_plan(file: Path, plan: Plan) -> None:
+    """A line where ``plan.json`` of the run is not the plan that the network was trained with."""
+    beside = file.parent.parent / "plan.json"
+    if file.parent.name != "checkpoints" or not beside.is_file():
+        return
+    try:
+        theirs = Plan.load(beside).model_dump(exclude=set(UNSEEN))
+    except UsageError as error:
+        log.warning("%s; used is the plan in %s", error.message, file)
+        return
+    mine = plan.model_dump(exclude=set(UNSEEN))
+    if wrong := [key for key in mine if mine[key] != theirs[key]]:
+        log.warning(
+            "%s was changed after the training (%s: %s there, %s in training); used is the plan in %s",
+            *(beside, wrong[0], theirs[wrong[0]], mine[wrong[0]], file),
+        )
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
