@@ -82,6 +82,14 @@ def export(desk: TheDesk, what: str = "labels", run: str | None = None) -> Respo
     return StreamingResponse(_zipped(desk, files), media_type="application/zip", headers=headers)
 
 
+@router.get("/devices")
+def devices() -> Json:
+    """What can train here."""
+    from semiseg.machine.hardware import device_names
+
+    return {"devices": device_names()}
+
+
 @router.get("/doctor")
 def doctor(desk: TheDesk) -> Json:
     """Versions, devices, memory and disk."""
