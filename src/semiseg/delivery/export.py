@@ -218,11 +218,17 @@ _WRITERS = {"zip": _zip, "onnx": _onnx, "torch": _torch, "monai": _monai}
 
 
 def _require_free(output: Path, overwrite: bool) -> None:
-    """Refuse a folder that holds anything but an export that may be replaced.
+    """Refuse a file, and a folder that holds anything but an export that may be replaced.
 
     Raises:
         UsageError: there is something else in it.
     """
+    if output.exists() and not output.is_dir():
+        raise UsageError(
+            f"{output} is a file, and an export is a folder",
+            hint="give -o another name",
+            code="OUTPUT_EXISTS",
+        )
     if not contents(output):
         return
     ours = (output / MARK).is_file()

@@ -49,6 +49,13 @@ class Cases:
 
     def __init__(self, sources: Sequence[Source], data: str | Path) -> None:
         dataset = Dataset.open(data)
+        wanted, there = [c.name for c in sources[0].plan.channels], dataset.channel_names
+        if len(there) != len(wanted):
+            raise UsageError(
+                f"{dataset.root} has the channels {', '.join(there)}; the run has {', '.join(wanted)}",
+                hint="name the dataset of the run",
+                code="OTHER_DATASET",
+            )
         self._known: dict[str, Case] = {c.id: c for c in (*dataset.annotated, *dataset.unannotated)}
         splits = [source.run.split for source in sources]
         lists = {key: [name for split in splits for name in split.get(key) or ()] for key in splits[0]}

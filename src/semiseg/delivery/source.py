@@ -15,6 +15,7 @@ from semiseg.machine.files import printable, read_json
 from semiseg.prediction.members import (
     Member,
     checkpoint_file,
+    other_version,
     predictor_weights,
     read_checkpoint,
     read_member,
@@ -108,13 +109,7 @@ def _source(run: Run, about: dict[str, Any] | None, path: Path, allow_code: Coll
     except UsageError as error:
         if error.code != "CONFIG":
             raise
-        written = _manifest(run).get("semiseg", "another version of semiseg")
-        raise UsageError(
-            f"{path} was written by {written}, and this version does not know all of its settings: "
-            f"{error.message}",
-            hint="export it with the version that wrote it",
-            code="RUN_VERSION",
-        ) from None
+        raise other_version(run.folder, error.message) from None
     return Source(run, member, settings, about or facts(run, member))
 
 
