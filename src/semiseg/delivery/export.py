@@ -89,7 +89,7 @@ def export(
         from semiseg.delivery.onnx_model import require_onnx
 
         require_onnx()
-    from semiseg.prediction.ensembles import expanded
+    from semiseg.prediction.members import expanded
     from semiseg.prediction.members import members_of
 
     given = expanded([runs] if isinstance(runs, str | Path) else list(runs))
@@ -222,7 +222,7 @@ _WRITERS = {"zip": _zip, "onnx": _onnx, "torch": _torch, "monai": _monai}
 
 
 def _require_free(output: Path, overwrite: bool) -> None:
-    """Refuse a folder that holds anything but an export that may be replaced.
+    """Refuse a file, and a folder that holds anything but an export that may be replaced.
 
     Raises:
         UsageError: there is something else in it.

@@ -50,8 +50,14 @@ class Cases:
 
     def __init__(self, sources: Sequence[Source], data: str | Path) -> None:
         dataset = Dataset.open(data)
-        names = [channel.name for channel in sources[0].member.plan.channels]
-        if channel_numbers(dataset.root / "imagesTr", names) is not None:
+        wanted, there = [c.name for c in sources[0].plan.channels], dataset.channel_names
+        if len(there) != len(wanted):
+            raise UsageError(
+                f"{dataset.root} has the channels {', '.join(there)}; the run has {', '.join(wanted)}",
+                hint="name the dataset of the run",
+                code="OTHER_DATASET",
+            )
+        if channel_numbers(dataset.root / "imagesTr", wanted) is not None:
             raise UsageError(
                 f"{dataset.root} has its channels in another order than the run",
                 hint="name the dataset of the run",

@@ -26,7 +26,7 @@ from semiseg.inference.copies import TOLERANCE, prediction_copy
 from semiseg.machine.files import read_json
 from semiseg.networks import checkpoint
 from semiseg.prediction.packaged import ModelZip, is_zip
-from semiseg.preparation.plan import Plan
+from semiseg.preparation.plan import Plan, problems
 from semiseg.settings.config import InferenceConfig
 from semiseg.settings.resolve import validate
 
@@ -67,13 +67,11 @@ FREE = (
 def require_same(first: Member, other: Member) -> None:
     """Members must have the same classes and lay a scan out on the same voxels."""
     mine, theirs = (member.plan.model_dump(exclude=set(FREE)) for member in (first, other))
+    for told, member in ((mine, first), (theirs, other)):
+        told["channels"] = len(member.plan.channels)
     wrong = [
         key for key in mine if mine[key] != theirs[key] or list(_keys(mine[key])) != list(_keys(theirs[key]))
     ]
-    counts = [len(member.plan.channels) for member in (first, other)]
-    if counts[0] != counts[1]:
-        wrong.append("channels")
-        mine["channels"], theirs["channels"] = counts
     if wrong:
         names = [str(member.source.get("file", "a network")) for member in (first, other)]
         key = wrong[0]
@@ -154,12 +152,11 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
         mirrored = _mirrored(content, config, plan)
         network = _build(content, plan)
         _load_weights(network, predictor_weights(content))
-        settings = validate({"inference": inference}).inference
-    except UsageError as error:
-        if error.code != "CONFIG":
-            raise
-        raise _foreign(file, error.message) from None
-    except (KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:
+    except ValidationError as error:
+        if any(one["type"] == "extra_forbidden" for one in error.errors()):
+            raise other_version(file, f"the plan has {problems(error)}") from None
+        raise _foreign(file, problems(error)) from None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _foreign(file, f"{type(error).__name__}: {on_one_line(error)}") from None
     written = checkpoint.sha256(file)
     if _recorded(file) not in (None, written):
@@ -173,7 +170,7 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
         "method": method,
         "network": content["network"]["name"],
     }
-    return Member(plan, network, source, mirrored), settings
+    return Member(plan, network, source, mirrored), _settings(inference, file)
 
 
 def read_members(path: Path, allow_code: Collection[str] = ()) -> list[tuple[Member, InferenceConfig]]:
@@ -339,6 +336,27 @@ def _load_weights(network: nn.Module, weights: dict[str, Tensor]) -> None:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"its weights do not fit its network ({on_one_line(error)})") from None
+
+
+def _settings(inference: Mapping[str, Any], file: Path) -> InferenceConfig:
+    try:
+        return validate({"inference": inference}).inference
+    except UsageError as error:
+        raise other_version(file, error.message) from None
+
+
+def other_version(path: Path, why: str) -> UsageError:
+    """The error for a run or checkpoint whose settings this version does not know; says who wrote it."""
+    try:
+        folder = path if path.is_dir() else path.parent.parent
+        written = f"semiseg {read_json(folder / 'manifest.json')['semiseg']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        written = "another version of semiseg"
+    return UsageError(
+        f"{path} was written by {written}, and this version does not know all of its settings: {why}",
+        hint="use it with the version that wrote it; `semiseg export` there, where the run is to leave",
+        code="RUN_VERSION",
+    )
 
 
 def _foreign(file: Path, why: str) -> UsageError:

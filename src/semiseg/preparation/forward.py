@@ -9,6 +9,7 @@ Where a label has foreground: a fixed sample of positions, to center patches on 
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from semiseg.dataset.check.case import non_finite
 from semiseg.errors import DataError
 from semiseg.images.grid import Grid
+from semiseg.machine.hardware import free_memory_gb
 from semiseg.preparation.geometry import Box, Geometry, Shape, lay_out
 from semiseg.preparation.labels import IGNORE, to_classes
 from semiseg.preparation.plan import ChannelPlan, Plan, Scheme
@@ -71,6 +73,7 @@ def preprocess_image(image: NDArray[Any], grid: Grid, plan: Plan) -> tuple[Image
         mask = _any_nonzero(turned)
         geometry = lay_out(grid, plan, _box(mask))
         inside = geometry.crop(mask)
+    _require_room(geometry, len(image))
     out = np.empty((len(image), *geometry.shape), np.float32)
     kernels = kernels_for(geometry.source_spacing, geometry.cropped_shape, geometry.shape, "cubic")
     for c, (channel, how) in enumerate(zip(turned, plan.channels, strict=True)):
@@ -110,6 +113,27 @@ def preprocess_label(
     classes = geometry.crop(geometry.turn(to_classes(label, plan, case=case)))
     kernels = kernels_for(geometry.source_spacing, geometry.cropped_shape, geometry.shape, "linear")
     return resample_classes(classes, geometry.shape, kernels)
+
+
+def _require_room(geometry: Geometry, channels: int) -> None:
+    """Refuse a scan that would not fit into memory at the plan's spacing.
+
+    Raises:
+        DataError: TOO_LARGE.
+    """
+    needed = 4 * channels * math.prod(geometry.shape)
+    free = free_memory_gb() if geometry.resampled and needed > 2**28 else None
+    if free is not None and 2 * needed > free * 2**30:
+        own, target = (
+            " x ".join(f"{mm:.4g}" for mm in one) for one in (geometry.source_spacing, geometry.spacing)
+        )
+        size = " x ".join(map(str, geometry.shape))
+        raise DataError(
+            f"its voxels of {own} mm become {size} of {target} mm, which take "
+            f"{2 * needed / 2**30:.1f} GB; {free:g} GB of memory are free",
+            hint="see whether the spacing in its header is right; else plan a larger spacing",
+            code="TOO_LARGE",
+        )
 
 
 def _require_finite(channel: NDArray[Any], name: str) -> None:

@@ -19,12 +19,11 @@ from semiseg.dataset.problem import raise_if_any
 from semiseg.errors import UsageError, missing_extra
 from semiseg.labeling.ledger import STUDIO
 from semiseg.machine.files import held, read_json, write_json
+from semiseg.studio.places import SOURCE
 
 log = logging.getLogger("semiseg.studio")
 
 PORT = 8765
-SOURCE = "source.json"
-"""In ``studio``: which pile the dataset was made of."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
