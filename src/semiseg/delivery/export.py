@@ -89,8 +89,8 @@ def export(
         from semiseg.delivery.onnx_model import require_onnx
 
         require_onnx()
-    from semiseg.prediction.members import expanded
     from semiseg.prediction.members import members_of
+    from semiseg.prediction.packaged import expanded
 
     given = expanded([runs] if isinstance(runs, str | Path) else list(runs))
     given = list(dict.fromkeys(run for each in given for run in members_of(each)))
