@@ -32,6 +32,9 @@ NEUTRAL: Code = ("85756007", "SCT", "Tissue")
 LONGEST = 64
 """Characters of a DICOM long string (VR LO), such as a label or a description."""
 
+_NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
+"""Attributes by which a result names its source."""
+
 _EMPTY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName", "PositionReferenceIndicator",
@@ -114,6 +117,12 @@ def _complete(headers: Sequence[Dataset]) -> None:
     from pydicom.uid import generate_uid
 
     first = headers[0]
+    if missing := [name for name in _NEEDED if any(name not in header for header in headers)]:
+        raise DataError(
+            f"the DICOM headers have no {', '.join(missing)}, which results refer to",
+            hint="export the series again with it; --to nifti writes the label map without",
+            code="DICOM_RESULT",
+        )
     for attribute in _EMPTY:
         if attribute not in first:
             setattr(first, attribute, "")

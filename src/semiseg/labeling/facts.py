@@ -6,7 +6,7 @@ Found when it is asked for, once. Labels are never opened here: of labeled scans
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,16 @@ Record = dict[str, Any]
 
 
 class Facts:
-    """Facts about cases, each computed once."""
+    """Facts about cases, each computed once.
+
+    Args:
+        cases: id -> case, whose images may be opened.
+        model: that has predicted them, or None.
+        predictions: a folder of its predictions, whose records are read instead of predicting again.
+        progress: called after every scan that was read.
+        order: which channel of a scan each channel of the model is, where they differ.
+        slices: keep what is said of the single slices too.
+    """
 
     def __init__(
         self,
@@ -37,10 +46,11 @@ class Facts:
         model: Model | None = None,
         predictions: Path | None = None,
         progress: Callable[[], None] | None = None,
+        order: Sequence[int] | None = None,
         *,
         slices: bool = False,
     ) -> None:
-        self._cases, self.model = cases, model
+        self._cases, self.model, self._order = cases, model, order
         self._predictions, self._progress = predictions, progress
         self._doubts: dict[str, Record] = {}
         self._features: dict[str, Vector] = {}
@@ -112,14 +122,14 @@ class Facts:
             return None
         try:
             channels = None if self.model is None else len(self.model.plan.channels)
-            found = load_case(self._cases[name], channels)
+            image, grid, meta = load_case(self._cases[name], channels)
         except (SemisegError, OSError) as error:
             self.failed[name] = str(error)
             log.warning("%s is left out: %s", name, error)
             return None
         if self._progress is not None:
             self._progress()
-        return found
+        return (image if self._order is None else image[list(self._order)]), grid, meta
 
     def _look(self, name: str) -> None:
         found = self._image(name)

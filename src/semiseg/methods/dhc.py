@@ -150,9 +150,10 @@ class DifficultyWeights(nn.Module):
 class DHC(TwoNetworks):
     """Two networks with weights for hard and for rare classes.
 
-    ``L_i = S(p_i(x_l), y_l; w_i) + l(k) CE(p_i(x), argmax p_j(x); w_i)`` for i = 1, 2 and j = 3 - i, x all
-    scans, ``S = CE - sum_c w_c Dice_c / (K - 1)`` over the foreground classes, CE the mean weighted by w, w_1
-    larger for classes whose Dice on labels is low or falls, w_2 for those that are rare in what is predicted.
+    ``L_i = S(p_i(x_l), y_l; w_i) + l(k) CE(p_i(x), argmax p_j(x); w_i)`` with i = 1, 2, j = 3 - i, x all
+    scans, and ``S = CE - sum_c w_c Dice_c / (K - 1)`` over the foreground classes. CE is the mean weighted
+    by w. w_1 is larger for classes whose Dice on labels is low or falls, w_2 for those that are rare in what
+    is predicted.
 
     Paper: DHC, Wang & Li, MICCAI 2023, arXiv:2307.11960.
     Networks: 2 (2 trained). Views: weak. Work: 2.0.
@@ -162,9 +163,9 @@ class DHC(TwoNetworks):
     ones.
 
     For many classes of very different size. The two kinds of weights also keep the two networks apart. Both
-    lie in [0, K] and are updated before the losses of a step, w_1 from what the first network says of labeled
-    scans, w_2 from the classes that the second one sees in unlabeled ones. The Dice term is subtracted and
-    can be as large as K: losses of this method are below 0 in the end.
+    lie in [0, K] and are updated before the losses of a step. w_1 comes from what the first network says of
+    labeled scans, w_2 from the classes that the second one sees in unlabeled ones. The Dice term is
+    subtracted and can be as large as K: losses of this method are below 0 in the end.
 
     In w_2 the most frequent class, which is the background, has the weight 0, so that cross-entropy never
     tells the second network of it; ``floor`` bounds all weights from below, and with two classes it should be
@@ -175,7 +176,7 @@ class DHC(TwoNetworks):
     counts as 1e-8 voxels, which presses the weights of all others together. That is ``absent="released"``;
     by default w_1 of such a class stays as it is, and w_2 has it at one voxel.
 
-    The released tables are of labels at half the resolution in the plane, and a class that neither the labels
+    The released tables are of labels at half the resolution in the plane. A class that neither the labels
     nor the prediction have is scored as one percent in them.
 
     Args:

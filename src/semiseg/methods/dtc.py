@@ -19,8 +19,8 @@ class DTC(Method):
     """Class map and signed distance map must agree.
 
     ``L = Dice(p(x_l), y_l) + b MSE(z(x_l), g) + w(k) mean (sigmoid(-1500 z) - p)^2`` with all scans in the
-    last term, p the softmax of the foreground classes, z the tanh of a second head with a channel for each of
-    them, and g the normalized signed distance to y_l, negative inside.
+    last term. p is the softmax of the foreground classes, and z the tanh of a second head with a channel for
+    each of them. g is the normalized signed distance to y_l, negative inside.
 
     Paper: DTC, Luo et al., AAAI 2021, arXiv:2009.04448.
     Networks: 1 (1 trained). Views: weak. Work: 1.0.
@@ -32,8 +32,9 @@ class DTC(Method):
     instead of a sigmoid. The supervised loss has no cross-entropy, as in the code. Nothing is detached, but
     the steep sigmoid lets the distances learn from the last term only near their zero.
 
-    Distances are in voxels of the crop. A class that is not in the crop has, in the code, distance 0
-    everywhere, which as a mask is 1/2 everywhere and pulls the segmentation to it; here all of it is outside.
+    Distances are in voxels of the crop. In the released code, a class that is not in the crop has distance 0
+    everywhere. As a mask that is 1/2 everywhere, and pulls the segmentation to it. Here all of the crop is
+    outside.
 
     Args:
         make_net: returns a fresh network with the heads asked for.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from semiseg import images
 from semiseg.__about__ import __version__
-from semiseg.errors import DeviceError, SemisegError, UsageError, some
+from semiseg.errors import DeviceError, SemisegError, UsageError, is_out_of_memory, some
 from semiseg.images.grid import Grid
 from semiseg.machine.files import printable, require_writable, write_json
 from semiseg.prediction.assembly import Assembly
@@ -264,7 +264,10 @@ class PredictionJob:
             log.warning("%s failed: %s: %s", name, type(error).__name__, error)
             log.debug("where it happened", exc_info=True)
             text = f"{name}: unexpected {type(error).__name__}: {error}"
-            return self._failed(name, began, SemisegError(text, hint="-v shows where", code="INTERNAL"))
+            full = is_out_of_memory(error)
+            hint = "free some memory, or use a machine with more" if full else "-v shows where"
+            code = "MEMORY" if full else "INTERNAL"
+            return self._failed(name, began, SemisegError(text, hint=hint, code=code))
 
     def _write(self, task: Task, inferred: Inferred) -> dict[str, float]:
         """All files of one scan or none; the record says ``writing`` until the others are whole."""

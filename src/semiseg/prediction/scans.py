@@ -84,7 +84,7 @@ def find_scans(inputs: Path, channels: Sequence[str]) -> list[InputScan]:
             f"no such file or folder: {inputs}", hint="check the path that -i names", code="NO_INPUT"
         )
     folder = inputs if inputs.is_file() else _image_folder(inputs)
-    numbers = _numbers(folder, channels)
+    numbers = channel_numbers(folder, channels)
     listing = _listing(folder, channels)
     for notice in listing.notices:
         _log.info("%s: %s", inputs, notice)
@@ -172,7 +172,7 @@ def _image_folder(folder: Path) -> Path:
     )
 
 
-def _numbers(folder: Path, channels: Sequence[str]) -> tuple[int, ...] | None:
+def channel_numbers(folder: Path, channels: Sequence[str]) -> tuple[int, ...] | None:
     """Which channel number of a dataset's files each channel of the model is; None outside of datasets.
 
     Raises:

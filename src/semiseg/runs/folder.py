@@ -19,11 +19,13 @@ from typing import Any
 
 from semiseg import methods, networks
 from semiseg.__about__ import __version__
+from semiseg.dataset.dataset import Dataset
 from semiseg.errors import SemisegError, UsageError
 from semiseg.machine import provenance
 from semiseg.machine.files import contents, held, require_writable, write_json
 from semiseg.networks import checkpoint
-from semiseg.preparation.prepare import Prepared
+from semiseg.preparation.plan import Plan
+from semiseg.preparation.prepare import Prepared, require_same_data
 from semiseg.runs.events import Ended, Listener
 from semiseg.runs.run import FREE_IN_BETWEEN, Run, damaged, differences, load_run, save_config
 from semiseg.settings.config import Config, DataConfig
@@ -84,6 +86,37 @@ class StoredRun:
         )
         reason = "finished" if state["step"] >= state["total"] else "unknown"
         return {**state["identity"], "sessions": [{"reason": reason}], "rebuilt": True}
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan of the training: that of ``last.ckpt``, which has to be that of ``plan.json``.
+
+        A ``plan.json`` that cannot be read is written anew.
+
+        Raises:
+            UsageError: ``plan.json`` was changed since.
+        """
+        path, last = self.run.folder / "plan.json", self.run.folder / "checkpoints" / "last.ckpt"
+        state = checkpoint.load(last, checkpoint.STATE) if last.is_file() else {}
+        if "plan" not in state:  # nothing to compare with
+            return self.run.plan
+        used = Plan.model_validate_json(state["plan"])
+        try:
+            there = self.run.plan
+        except UsageError:
+            log.warning("%s is damaged: it is written anew, from last.ckpt", path)
+            used.save(path)
+            return used
+        mine, theirs = used.model_dump(exclude={"reasons"}), there.model_dump(exclude={"reasons"})
+        if wrong := [key for key in mine if mine[key] != theirs[key]]:
+            key = wrong[0]
+            raise UsageError(
+                f"{path} was changed since the run was started: {key} is {theirs[key]}, was {mine[key]}",
+                hint="restore it, or train another run with it: --plan FILE --run FOLDER",
+                code="RESUME_DIFFERS",
+                details={"keys": wrong},
+            )
+        return used
 
     @property
     def finished(self) -> bool:
@@ -167,6 +200,20 @@ class RunFolder:
         if is_run and (overwrite or (resume and not any(self.checkpoints.glob("*.ckpt")))):
             return
         raise not_empty(self.path, "--run FOLDER", ours=is_run)
+
+    def require_same_kind(self, stored: StoredRun, dataset: Dataset) -> None:
+        """Refuse to resume a run on a dataset of other channels or classes, before any scan is opened.
+
+        Raises:
+            UsageError: with what differs.
+        """
+        try:
+            require_same_data(stored.plan, dataset, self.path / "plan.json")
+        except UsageError as error:
+            if error.code != "PLAN_OTHER_DATA":
+                raise
+            hint = "resume on the dataset of the run, or start another run with --run FOLDER"
+            raise UsageError(error.message, hint=hint, code="RESUME_DIFFERS") from None
 
     def require_same_data(self, stored: StoredRun, prepared: Prepared) -> None:
         """Refuse to resume a run on other data.

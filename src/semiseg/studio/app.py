@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from semiseg.errors import SemisegError, UsageError, unforeseen
-from semiseg.studio.api import cases, files, jobs, labels, monai, pages, results, reviews
+from semiseg.studio.api import cases, deliver, files, jobs, labels, monai, pages, results, reviews
 from semiseg.studio.api.common import answer_of
 from semiseg.studio.desk import Desk
 from semiseg.studio.guard import Guard
@@ -38,7 +38,7 @@ def make_app(desk: Desk, *, host: str, port: int, token: str | None = None) -> F
 
     app = FastAPI(title="semiseg studio", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.desk = desk
-    for part in (pages, cases, files, labels, jobs, results, reviews, monai):
+    for part in (pages, cases, files, labels, jobs, results, deliver, reviews, monai):
         app.include_router(part.router)
     app.add_exception_handler(SemisegError, _told)
     app.add_exception_handler(RequestValidationError, _invalid)

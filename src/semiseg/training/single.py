@@ -84,6 +84,7 @@ def train_once(
                 if not stored.goes_on(config):
                     log.info("%s is finished already", stored.run.folder)
                     return stored.run
+                folder.require_same_kind(stored, opened)
             elif not dry_run:
                 folder.require_free(overwrite=overwrite, resume=resume)
             origin = None if stored or not config.start.file else read_origin(Path(config.start.file))
@@ -93,7 +94,7 @@ def train_once(
                 config,
                 device=device if ":" in device and fabric.world_size == 1 else fabric.device.type,
                 workers=workers,
-                plan=stored.run.plan if stored else plan,
+                plan=stored.plan if stored else plan,
                 progress=lambda what, done, count: tell_first(Preparing(what, done, count)),
             )
             prepared = _on_first_rank(fabric, prepare_here)

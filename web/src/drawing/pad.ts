@@ -158,6 +158,7 @@ export class Pad {
     const { tool, value } = this.settings;
     this.stroke = { edit: new Edit(this.volume), plane, last: at, outline: [at], brush: this.brush(), value: tool === "eraser" ? 0 : value };
     this.paint(at);
+    if (this.stroke.edit.length) this.onchange?.(); // a long stroke is in a draft before it ends
   }
 
   private move(event: PointerEvent): void {

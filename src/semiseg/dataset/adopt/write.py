@@ -115,6 +115,15 @@ def sources_csv(files: Sequence[Target], channels: Sequence[str]) -> str:
     return text.getvalue()
 
 
+def place_beside(target: Path) -> Path:
+    """Where a folder is built that becomes ``target``, which the caller holds; what killed ones left goes."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.iterdir():
+        if left.name.startswith(f".{target.name}.") and left.name.endswith(".partial"):
+            shutil.rmtree(left, ignore_errors=True)
+    return target.with_name(f".{target.name}.{os.getpid()}.partial")
+
+
 def build(
     target: Path,
     files: Sequence[Target],
@@ -131,11 +140,7 @@ def build(
         what a user should be told.
     """
     copied = 0
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    for left in target.parent.iterdir():  # by a process that was killed: nobody else holds this target
-        if left.name.startswith(f".{target.name}.") and left.name.endswith(".partial"):
-            shutil.rmtree(left, ignore_errors=True)
+    work = place_beside(target)
     try:
         for folder in {"imagesTr", "labelsTr", "imagesUn", *(str(file.place.parent) for file in files)}:
             (work / folder).mkdir(parents=True)

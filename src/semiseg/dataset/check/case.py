@@ -208,13 +208,24 @@ FEWEST_OF_A_MASK = 100
 """Masks with fewer foreground voxels are equal by chance too easily to tell of one acquisition."""
 
 
+LARGEST = 1e18
+"""Squares of larger values, which every mean and SD needs, overflow in 32 bits. No scanner measures them."""
+
+
 def non_finite(array: Voxels) -> str:
-    """``12 NaN and 3 infinite voxels``, or an empty text when every voxel is a number."""
-    if array.dtype.kind != "f" or np.isfinite(array).all():
+    """``12 NaN and 3 infinite of 400 voxels``, or an empty text when every voxel is a number.
+
+    Numbers beyond :data:`LARGEST` are none: they come from damaged files and fill values.
+    """
+    if array.dtype.kind != "f" or array.size == 0:
         return ""
-    nan, inf = int(np.isnan(array).sum()), int(np.isinf(array).sum())
-    counts = [f"{count} {word}" for count, word in ((nan, "NaN"), (inf, "infinite")) if count]
-    return f"{' and '.join(counts)} of {array.size} voxels"
+    if -LARGEST < float(array.min()) <= float(array.max()) < LARGEST:
+        return ""
+    huge = np.isfinite(array) & (np.abs(array.astype(np.float64)) >= LARGEST)
+    found = ("NaN", np.isnan(array)), ("infinite", np.isinf(array)), ("huge", huge)
+    counts = [f"{np.count_nonzero(there)} {word}" for word, there in found if there.any()]
+    largest = f" (up to {np.abs(array[huge]).max():.3g})" if counts[-1].endswith("huge") else ""
+    return f"{' and '.join(counts)} of {array.size} voxels{largest}"
 
 
 def is_constant(array: Voxels) -> bool:
