@@ -83,6 +83,13 @@ def require_same(first: Member, other: Member) -> None:
         )
 
 
+def tell_datasets(members: Sequence[Member]) -> None:
+    """A line where the members of an ensemble were trained on several datasets."""
+    names = sorted({member.plan.dataset for member in members} - {""})
+    if len(names) > 1:
+        log.warning("the networks were trained on several datasets: %s", ", ".join(names))
+
+
 def _keys(value: Any) -> Sequence[Any]:
     return list(value) if isinstance(value, dict) else []
 

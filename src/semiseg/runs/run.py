@@ -60,7 +60,7 @@ class Run(Tabular):
         try:
             return validate(read_yaml(path))
         except UsageError as error:
-            raise self._unread(path, error) from None
+            raise self._unread(error) from None
 
     @property
     def plan(self) -> Plan:
@@ -73,19 +73,18 @@ class Run(Tabular):
         try:
             return Plan.load(path)
         except UsageError as error:
-            raise self._unread(path, error) from None
+            raise self._unread(error) from None
 
-    def _unread(self, path: Path, error: UsageError) -> UsageError:
-        """The error for a file of settings: its version is told where it is not this one."""
+    def _unread(self, error: UsageError) -> UsageError:
+        """The error for a file of the run's settings: its version is told where it is not this one."""
         try:
             written = str(self.manifest["semiseg"])
         except (UsageError, KeyError):
             written = ""
         if written in ("", __version__):
-            return damaged(path, error)
+            return UsageError(f"{self.folder}: {error.message}", hint=_DAMAGED, code="BAD_RUN")
         return UsageError(
-            f"{self.folder} was written by {written}, and this version ({__version__}) cannot read "
-            f"{path.name}: {error.message}",
+            f"{self.folder} was written by {written}, and this version is {__version__}: {error.message}",
             hint="use it with the version that wrote it",
             code="RUN_VERSION",
         )
@@ -257,12 +256,15 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
+_DAMAGED = "the run folder is damaged: restore the file, or train again with --overwrite"
+
+
 def damaged(path: Path, error: Exception) -> UsageError:
     """The error for a file of a run folder that cannot be used."""
     what = f"it has no {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
     return UsageError(
         f"cannot read {path}: {what}",
-        hint="the run folder is damaged: restore the file, or train again with --overwrite",
+        hint=_DAMAGED,
         code="BAD_RUN",
     )
 
