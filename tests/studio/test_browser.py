@@ -110,6 +110,7 @@ def test_an_empty_label_is_asked_about(page: Watched, studio: Studio) -> None:
     assert page.wrong == []
 
 
+@pytest.mark.slow
 def test_a_photograph_is_seen_and_labeled_the_right_way_round(tmp_path: Path) -> None:
     scene = np.full((60, 90, 3), 200, np.uint8)
     scene[38:, 68:] = (30, 160, 40)  # green in the lower right corner
