@@ -239,6 +239,8 @@ function shortcuts(desk: Desk, commands: Commands, layers: Layers, does: Decisio
     { keys: ["m"], text: "Smooth the class", run: () => commands.smooth() },
     { keys: ["Ctrl+s"], text: "Save", run: () => void attempt(() => does.save(false)) },
     { keys: ["ArrowUp", "ArrowDown"], text: "Next slice, slice before; or the wheel", repeats: again, run: (e) => commands.step(e.key === "ArrowUp" ? 1 : -1) },
+    { keys: ["Shift+ArrowLeft", "Shift+ArrowRight", "Shift+ArrowUp", "Shift+ArrowDown"], text: "Move the crosshair within the slice", listed: "Shift ← → ↑ ↓", repeats: again, run: (e) => commands.nudge(e.key) },
+    { keys: ["."], text: "Draw at the crosshair with the chosen tool", repeats: again, run: () => desk.pad?.touch() },
     { keys: ["+", "="], text: "Larger; or Ctrl and the wheel", listed: "+", repeats: again, run: () => desk.viewer.zoom(1.2) },
     { keys: ["-"], text: "Smaller", repeats: again, run: () => desk.viewer.zoom(1 / 1.2) },
     { keys: ["0"], text: "Fit into the window", run: () => desk.viewer.zoom(0) },

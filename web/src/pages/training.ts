@@ -165,7 +165,7 @@ function form(shell: Shell, recommended: Recommendation, runs: readonly RunRow[]
     { class: "panel form", "aria-label": "Start a training" },
     h("h2", {}, "New training"),
     h("p", {}, `${plural(labels, "label")}, ${plural(session.counts.unlabeled + session.counts.predicted, "scan")} without.`),
-    field("Method", select(methods.map((m) => [m.name, m.name === recommended.method ? `${m.name} (recommended)` : m.name] as const), values.method, (v) => {
+    field("Method", select(methods.map((m) => [m.name, m.name === recommended.method && recommended.ready !== false ? `${m.name} (recommended)` : m.name] as const), values.method, (v) => {
       values.method = v;
       describe();
     })),

@@ -2,7 +2,7 @@
 
 import { cmapper, DRAG_MODE, MULTIPLANAR_TYPE, Niivue, NVImage, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue";
 import { edges } from "../drawing/edges.ts";
-import type { Axis } from "../drawing/plane.ts";
+import { others, type Axis } from "../drawing/plane.ts";
 import type { Box, Triple } from "../drawing/volume.ts";
 import type { Order } from "../drawing/nifti.ts";
 import type { ClassColors } from "./colors.ts";
@@ -330,6 +330,12 @@ export class Viewer {
     const place = this.crosshair;
     place[axis] = Math.min((this.dims[axis] as number) - 1, Math.max(0, place[axis] + by));
     this.crosshair = place;
+  }
+
+  /** Moves the crosshair within a plane, to the right and up on the screen. */
+  nudge(axis: Axis, right: number, up: number): void {
+    this.step(others[axis][0], this.picture ? right : -right);
+    this.step(others[axis][1], up);
   }
 
   zoom(factor: number): void {

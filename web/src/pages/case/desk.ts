@@ -28,8 +28,8 @@ export class Desk {
   /** Whose prediction is shown. */
   run: string | null;
   changed = false;
-  /** Changes of the drawing since the page was opened. */
-  edits = 0;
+  /** The drawing as it is saved (see `Pad.state`). */
+  private clean: unknown = null;
   /** Only the proposed slices are labeled: saved with `ignore` elsewhere. */
   slicesOnly = false;
   draft: "saved" | "unsaved" | "away" | null = null;
@@ -73,10 +73,11 @@ export class Desk {
     return Math.round(this.worked);
   }
 
-  /** A label was saved that has the first `edits` changes; what was drawn since is kept as a draft. */
-  saved(version: number, edits = this.edits): void {
+  /** A label was saved with the drawing in a state that it had; what was drawn since is kept as a draft. */
+  saved(version: number, state = this.pad?.state): void {
     this.version = version;
-    this.changed = this.edits !== edits;
+    this.clean = state;
+    this.changed = this.pad?.state !== state;
     this.draft = null;
     this.worked = 0;
     if (this.changed) this.drafts?.changed();
@@ -151,6 +152,7 @@ export class Desk {
     this.pad = pad;
     this.changed = this.detail.draft_url !== null;
     this.draft = this.changed ? "saved" : null;
+    this.clean = this.changed ? "not this one" : null;
     if (this.changed) this.version = this.detail.draft_version ?? this.detail.version;
     const large = pad.volume.data.length > 32 * 2 ** 20;
     this.drafts = new Drafts(this.detail.id, large ? 8000 : 500, () => ({ file: this.drawnFile(), version: this.version, box: this.box }));
@@ -159,9 +161,9 @@ export class Desk {
       this.update();
     };
     pad.onchange = () => {
-      this.changed = true;
-      this.edits += 1;
-      this.drafts?.changed();
+      this.changed = pad.state !== this.clean;
+      if (this.changed) this.drafts?.changed();
+      else void this.drafts?.discard().catch(() => {});
       this.update();
     };
     return unknown ? `${unknown.toLocaleString("en-US")} voxels of this label belong to no class; they are shown as unlabeled.` : null;

@@ -82,7 +82,7 @@ function content(desk: Desk, does: Decisions, open: boolean): (HTMLElement | fal
       h(
         "div",
         { class: "row tight" },
-        button("Accept", () => void attempt(() => does.accept()), { class: desk.changed ? "" : "primary", disabled: off || desk.changed, title: desk.changed ? "You have drawn; save that instead" : "The prediction is right: make it the label" }),
+        button("Accept", () => void attempt(() => does.accept()), { class: desk.changed || detail.state !== "predicted" ? "" : "primary", disabled: off || desk.changed, title: desk.changed ? "You have drawn; save that instead" : `The prediction is right: make it the label${desk.version ? " in the place of this one" : ""}` }),
         button("Correct", () => void attempt(() => does.correct()), { disabled: off, title: "Take the prediction into the drawing and mend it" }),
       ),
     h(

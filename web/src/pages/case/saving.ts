@@ -11,11 +11,11 @@ import type { Desk } from "./desk.ts";
 export async function save(desk: Desk): Promise<boolean> {
   const { drafts, pad } = desk;
   if (!drafts || !pad || pad.locked || (desk.empty && !(await agreed(desk)))) return false;
-  const { edits } = desk;
+  const { state } = pad;
   desk.progress("Saving …");
   try {
     const body = await packed(desk.drawnFile());
-    return await drafts.instead(() => put(desk, body, desk.version, edits));
+    return await drafts.instead(() => put(desk, body, desk.version, state));
   } catch (error) {
     tell(words(error), "error");
     drafts.changed();
@@ -32,7 +32,7 @@ async function agreed(desk: Desk): Promise<boolean> {
   return (await choose("Nothing is drawn", text, [["yes", "Save the empty label"]])) !== null;
 }
 
-async function put(desk: Desk, body: Blob, version: number, edits: number): Promise<boolean> {
+async function put(desk: Desk, body: Blob, version: number, state: unknown): Promise<boolean> {
   const run = desk.source === "corrected" ? desk.run : null;
   const planes = desk.slicesOnly ? desk.detail.slices.map((s) => `${s.axis}:${s.index}`).join(",") : null;
   const path = query(casePath(desk.detail.id, "/label"), { version: String(version), source: desk.source, run, box: desk.box, seconds: desk.seconds, planes, client });
@@ -41,25 +41,26 @@ async function put(desk: Desk, body: Blob, version: number, edits: number): Prom
     const sent = await request(path, { method: "PUT", body, headers: { "Content-Type": "application/octet-stream" } });
     answer = (await sent.json()) as Saved;
   } catch (error) {
-    if (error instanceof ApiError && error.code === "OUTDATED_VERSION") return outdated(desk, body, error, edits);
+    if (error instanceof ApiError && error.code === "OUTDATED_VERSION") return outdated(desk, body, error, state);
     throw error;
   }
-  desk.saved(answer.version, edits);
+  desk.saved(answer.version, state);
   tell([`Saved as version ${answer.version}.`, ...answer.warnings].join(" "));
   await desk.reload();
   return true;
 }
 
 /** Two people at once: both versions are kept, and the user says which one counts. */
-async function outdated(desk: Desk, body: Blob, error: ApiError, edits: number): Promise<boolean> {
+async function outdated(desk: Desk, body: Blob, error: ApiError, state: unknown): Promise<boolean> {
   const { current, by, kept } = error.details as { current: number; by: string | null; kept: number | null };
   desk.progress(null);
-  const text = `${by ?? "Somebody"} saved version ${current} while you were drawing on version ${desk.version}.${kept ? ` Yours is kept as version ${kept}.` : ""} Which one shall count?`;
+  const who = by === desk.session.user ? "You, in another tab," : (by ?? "Somebody");
+  const text = `${who} saved version ${current} while you were drawing on version ${desk.version}.${kept ? ` Yours is kept as version ${kept}.` : ""} Which one shall count?`;
   const answer = await choose("Two versions", text, [
     ["mine", "Mine"],
     ["theirs", "Theirs: load it"],
   ]);
-  if (answer === "mine") return put(desk, body, current, edits);
+  if (answer === "mine") return put(desk, body, current, state);
   if (answer === "theirs") await desk.takeLabel();
   else desk.drafts?.changed();
   return false;

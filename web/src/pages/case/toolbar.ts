@@ -60,6 +60,11 @@ export class Commands {
     this.desk.viewer.step(this.desk.pad?.plane ?? 2, by);
   }
 
+  nudge(key: string): void {
+    const right = Number(key === "ArrowRight") - Number(key === "ArrowLeft");
+    this.desk.viewer.nudge(this.desk.pad?.plane ?? 2, right, Number(key === "ArrowUp") - Number(key === "ArrowDown"));
+  }
+
   undo(): void {
     this.allowed()?.undo();
   }
