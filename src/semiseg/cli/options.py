@@ -64,7 +64,7 @@ Seed = Annotated[
         "--seed",
         metavar="N",
         min=0,
-        help="Random seed; the same seed gives the same batches.  [default: 0]",
+        help="Random seed; the same seed makes the same random choices.  [default: 0]",
         rich_help_panel=METHOD,
     ),
 ]

@@ -42,7 +42,7 @@ def _matches(path: Path) -> list[Path]:
     found = fitting(path)
     usable = [one for one in found if one.suffix == ".zip" or one.is_file() or (one / "checkpoints").is_dir()]
     if not usable:
-        what = "nothing" if not found else f"{found[0]}, which is no run"
+        what = "nothing" if not found else f"{found[0]}, which is not a run"
         raise UsageError(
             f"the pattern {path} fits {what}",
             hint="quote it, and see with `ls` which run folders it names",
@@ -70,7 +70,7 @@ def _folds(path: Path, folds: str | Sequence[int]) -> list[Path]:
     if missing or not wanted:
         known = ", ".join(map(str, sorted(there))) or "none"
         raise UsageError(
-            f"no fold {', '.join(map(str, missing))} beside {path} (there: {known})",
+            f"no fold {', '.join(map(str, missing))} beside {path} (available: {known})",
             hint="train it with `semiseg train … --fold N`, or leave it out of --folds",
             code="FOLDS",
             details={"missing": missing, "known": sorted(there)},
@@ -84,5 +84,5 @@ def _numbers(folds: str | Sequence[int]) -> list[int]:
         return sorted({int(part) for part in parts})
     except ValueError:
         raise UsageError(
-            f"folds {folds!r} are no numbers", hint="give all, or numbers such as 0,1,2", code="FOLDS"
+            f"folds {folds!r} are not numbers", hint="give all, or numbers such as 0,1,2", code="FOLDS"
         ) from None

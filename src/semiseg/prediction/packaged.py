@@ -91,7 +91,7 @@ def checked_document(content: Any, path: Path) -> dict[str, Any]:
     """
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise UsageError(
-            f"{path}: model.json is none of semiseg's",
+            f"{path}: model.json was not written by semiseg",
             hint="`semiseg export` writes them",
             code="BAD_MODEL",
         )

@@ -48,7 +48,7 @@ def fold_count(dataset: Dataset, split: Split, wanted: int | None) -> int:
     if groups < 2:
         raise UsageError(
             f"tuning needs at least 2 {unit}, one to learn from and one to be scored on; got {groups}",
-            hint="label one more, or train without tuning: nothing honest can choose between settings",
+            hint="label one more, or train without tuning: no held-out case is left to choose settings by",
             code="TOO_FEW_LABELED",
         )
     return count_of(groups, wanted, FOLDS, unit)

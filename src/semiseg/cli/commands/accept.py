@@ -27,14 +27,25 @@ def run(
         ),
     ],
     cases: Annotated[
-        str, typer.Option("--cases", metavar="IDS", help="Only these, separated by commas.")
+        str,
+        typer.Option(
+            "--cases",
+            metavar="IDS",
+            help="Accept only these cases; names with commas between.  [default: all]",
+        ),
     ] = "",
     replace: Annotated[
-        bool, typer.Option("--replace", help="Also where a case has a label; the former one is kept.")
+        bool,
+        typer.Option("--replace", help="Also replace labels that are there; the former versions are kept."),
     ] = False,
-    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who accepts.  [default: the user]")] = "",
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by", metavar="NAME", help="Name of the person who accepts.  [default: the system's user]"
+        ),
+    ] = "",
 ) -> None:
-    """Take predictions of unlabeled scans as their labels, as they are; labels.jsonl says so."""
+    """Take predictions of unlabeled scans as their labels, unchanged; labels.jsonl records it."""
     from semiseg.labeling.accept import accept
 
     chosen = [name.strip() for name in cases.split(",") if name.strip()] or None

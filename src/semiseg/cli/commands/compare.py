@@ -71,7 +71,7 @@ def run(
         typer.Option(
             "--reviews",
             metavar="DATASET",
-            help="Also tell what was accepted, corrected and preferred in the studio of this dataset.",
+            help="Also report what was accepted, corrected and preferred in the studio of this dataset.",
         ),
     ] = None,
     overwrite: options.Overwrite = False,

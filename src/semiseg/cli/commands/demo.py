@@ -25,7 +25,7 @@ def run(
     minutes: Annotated[
         float,
         typer.Option(
-            "--minutes", metavar="MIN", min=0.05, help="Approximate duration in minutes, on two cores."
+            "--minutes", metavar="MINUTES", min=0.05, help="Approximate duration in minutes, on two cores."
         ),
     ] = 2.5,
     iterations: Annotated[

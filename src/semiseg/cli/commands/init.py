@@ -49,7 +49,9 @@ def run(
     channels: Annotated[
         str | None,
         typer.Option(
-            "--channels", metavar="NAMES", help="Keep these, in this order: DWI,ADC.  [default: all]"
+            "--channels",
+            metavar="NAMES",
+            help="Channels to keep, in this order, such as DWI,ADC.  [default: all]",
         ),
     ] = None,
     resample_to: Annotated[
@@ -57,7 +59,7 @@ def run(
         typer.Option(
             "--resample-to",
             metavar="CHANNEL",
-            help="Resample channels on other grids onto it; or onto `label`.",
+            help="Resample channels on other grids onto this channel's grid, or onto `label`.",
         ),
     ] = None,
     spacing: Annotated[

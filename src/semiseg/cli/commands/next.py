@@ -27,7 +27,7 @@ def run(
             "--model",
             metavar="RUN",
             show_default=False,
-            help="A run folder or checkpoint; several: an ensemble.",
+            help="Run folder, checkpoint or model.zip; may be repeated for an ensemble.",
         ),
     ] = None,
     strategy: Annotated[
@@ -35,8 +35,9 @@ def run(
         typer.Option(
             "--strategy",
             metavar="NAME",
+            show_default=False,
             help="Strategy: random, foreground_random, clasp_pe, entropy, disagreement, coreset, typiclust "
-            "or mixed.",
+            "or mixed.  [default: mixed; without a model typiclust]",
         ),
     ] = "default",
     n: Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, help="Number of scans.")] = 5,
@@ -52,7 +53,7 @@ def run(
     device: options.Device = None,
     allow_code: options.AllowCode = None,
 ) -> None:
-    """Say which unlabeled scans are most worth a label, and why; without a model by what they look like."""
+    """Suggest which unlabeled scans to label next, and why; without a model, by their appearance."""
     where = options.device(device)
     from semiseg.labeling.next import next_cases
 

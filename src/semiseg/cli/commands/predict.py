@@ -42,7 +42,7 @@ def run(
             "--output",
             metavar="PATH",
             show_default=False,
-            help="Output folder, or a file for one scan.",
+            help="Output folder, or output file for one scan.",
         ),
     ],
     model: Annotated[
@@ -52,7 +52,7 @@ def run(
             "--model",
             metavar="RUN",
             show_default=False,
-            help="Run folder, checkpoint or model.zip; several, or a quoted pattern with *: an ensemble.",
+            help="Run folder, checkpoint or model.zip; repeated, or a quoted pattern, for an ensemble.",
         ),
     ],
     folds: Annotated[
@@ -61,7 +61,7 @@ def run(
             "--folds",
             metavar="LIST",
             show_default=False,
-            help="These folds of the run together: all, or 0,1,2.",
+            help="Folds of a cross-validation to use together: all, or numbers such as 0,1,2.",
         ),
     ] = None,
     to: Annotated[

@@ -30,7 +30,7 @@ def run(
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", metavar="N", help="Minutes that a run may take.  [default: any]"),
+        typer.Option("--minutes", metavar="MINUTES", help="Minutes that a run may take.  [default: any]"),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Show all methods, not the first five only.")] = False,
     settings: options.Set = None,

@@ -32,14 +32,18 @@ def run(
     ] = None,
     val: Annotated[
         float | None,
-        typer.Option("--val", metavar="SHARE", help="Share of the labeled cases that chooses weights: 0.2."),
+        typer.Option(
+            "--val",
+            metavar="SHARE",
+            help="Share of the labeled cases to hold out for choosing weights, such as 0.2.",
+        ),
     ] = None,
     group: Annotated[
         str | None,
         typer.Option(
             "--group",
             metavar="RULE",
-            help="Whose a case is: N leading characters of its name, or a regular expression with a group.",
+            help="Patient of a case: N leading characters of its name, or a regular expression with a group.",
         ),
     ] = None,
     seed: options.Seed = None,

@@ -80,7 +80,7 @@ def run(
         bool,
         typer.Option(
             "--twin",
-            help="Also train from scratch, and tell what --start-from gained.",
+            help="Also train from scratch, and report what --start-from gained.",
             rich_help_panel=METHOD,
         ),
     ] = False,

@@ -41,7 +41,7 @@ def run(
         float | None,
         typer.Option(
             "--minutes",
-            metavar="N",
+            metavar="MINUTES",
             min=0,
             help="Start no new trial after this many minutes.",
             rich_help_panel=LENGTH,
