@@ -60,7 +60,7 @@ def export(
     allow_code: Collection[str] = (),
     overwrite: bool = False,
 ) -> Exported:
-    """Hand trained networks on, with all that is needed to use them and a model card.
+    """Export trained networks, with all that is needed to use them and a model card.
 
     Nothing written names a case, a patient, a path or a dataset, and nothing is a pickled object.
 

@@ -236,5 +236,5 @@ class Config(_Section):
     inference: InferenceConfig = InferenceConfig()
 
     def with_length(self, iterations: int) -> Config:
-        """The same run, so many iterations long."""
+        """The same configuration with another number of iterations."""
         return self.model_copy(update={"train": self.train.model_copy(update={"iterations": iterations})})
