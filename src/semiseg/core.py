@@ -306,7 +306,7 @@ class Method(nn.Module):
         """Update moving averages and queues; called once per iteration, after the last update."""
 
     def on_stage_start(self, name: str) -> None:
-        """Prepare a stage, such as copying the pre-trained student into the teacher; called once per stage."""
+        """Prepare a stage, such as copying the pre-trained student into the teacher; once per stage."""
 
 
 class Average(nn.ModuleList):
