@@ -74,7 +74,8 @@ def data_sets() -> str:
         also = [f"`--task {name}`: {text}" for name, text in about["tasks"].items()]
         also += [f"`--channels`: {', '.join(about['channels'])}"] if about["channels"] else []
         also += [f"`--with {word}`: {text}" for word, text in about["options"].items()]
-        what = f"{about['title']}: {about['size']}. {about['download']}. *{about['reference']}*. License: {about['license']}"
+        what = f"{about['title']}: {about['size']}. {about['download']}. *{about['reference']}*"
+        what += f". License: {about['license']}"
         rows.append(f"| `{about['name']}` | {what} | {splits} | {'; '.join(also)} |")
     return "\n".join(rows)
 

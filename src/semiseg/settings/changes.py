@@ -10,8 +10,8 @@ from semiseg.settings.config import Config
 from semiseg.settings.resolve import resolve
 
 PUBLISHED = (
-    "select", "network", "plan", "batch", "augment", "optimizer", "schedule", "train.iterations", "train.clip",
-    "train.ema", "inference", "method.options",
+    "select", "network", "plan", "batch", "augment", "optimizer", "schedule", "train.iterations",
+    "train.clip", "train.ema", "inference", "method.options",
 )  # fmt: skip
 """Settings by which a published figure was reached."""
 OF_THE_MACHINE = ("network.checkpointing", "plan.memory_gb", "plan.networks", "inference.window_batch")
