@@ -22,7 +22,7 @@ def beside(folder: Path, **options) -> tuple[Published, ...]:
 
 
 def test_a_run_with_the_papers_recipe_is_comparable(tmp_path: Path) -> None:
-    settings = {"recipe": "la", "protocol": "paper"}
+    settings = {"recipe": "la", "protocol": "paper", "method.options.consistency_on": "all"}
     found = beside(
         tmp_path, method="ua_mt", labeled=16, told=LA, settings=settings, convention="uamt", hd95=8.0
     )
