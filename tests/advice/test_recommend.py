@@ -215,6 +215,14 @@ def test_published_gains_count_by_what_is_left_of_them_where_both_are_known():
     assert promise.points == pytest.approx(0.1 * 8 / 2)  # halved by the doubter
 
 
+def test_what_holds_for_most_methods_is_told_once():
+    situation = like_usual(labeled=60, unlabeled=3)
+    told = formatted.text(Advice(situation, tuple(rank(situation)), ("D",)), every=True)
+    plain = " ".join(told.split())
+    assert plain.count("fewer unlabeled scans than labeled ones") == 1
+    assert "methods: fewer unlabeled scans than labeled ones: little to gain" in plain
+
+
 def test_published_gains_of_which_nothing_is_left_have_no_weight():
     paper = {"dataset": "organ", "unit": "scans", "labeled": "8", "why": ""}
     gains = {"supervised": 0, "ua_mt": 4, "ict": 2, "upc": 6}
