@@ -228,6 +228,11 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, 
 _SETTINGS = "SEMISEG_HOME moves the cache, TMPDIR temporary files"
 
 
+def in_a_line(message: str) -> str:
+    """A message as part of a sentence: its first letter small, values in it as they are."""
+    return message[:1].lower() + message[1:]
+
+
 def first_line(error: BaseException) -> str:
     """``: what it says``, or nothing where it says nothing."""
     text = str(error).strip()
