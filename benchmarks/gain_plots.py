@@ -103,7 +103,7 @@ def forest(ink: str, rule: str, point: str, high: str) -> str:
             parts.append(_line(x(interval["low"]), middle, x(interval["high"]), middle, color, 2, 0.6))
             parts.append(f"<circle cx='{x(test['difference']):.1f}' cy='{middle:.1f}' r='4' fill='{color}'/>")
         bottom = begin + row_height * len(tests) + 14
-        step, digits = (0.05, 2) if top - low > 0.1 else (0.005, 3)
+        step, digits = _ticks(top - low)
         for number in range(round(low / step) - 1, round(top / step) + 2):
             if low - 1e-9 <= number * step <= top + 1e-9:
                 label = f"{number * step:+.{digits}f}" if number else "0"
@@ -115,6 +115,16 @@ def forest(ink: str, rule: str, point: str, high: str) -> str:
     return _svg(
         width, y + 12, parts, "Difference in Dice to supervised training, each method, with 95 % intervals"
     )
+
+
+def _ticks(span: float) -> tuple[float, int]:
+    """The finest round step of an axis whose labels do not touch, and the decimals of a label."""
+    steps = ((0.005, 3), (0.01, 2), (0.02, 2), (0.05, 2), (0.1, 1))
+    return next(((step, digits) for step, digits in steps if span / step <= MOST_TICKS), steps[-1])
+
+
+MOST_TICKS = 6
+"""Labels of an axis: each is 40 of its 320 units wide."""
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, color: str, width: float, opacity: float) -> str:

@@ -1,4 +1,4 @@
-"""The notebook of the documentation runs from its first cell to its last, and shows what it says it shows."""
+"""The notebooks of the documentation run from their first cell to their last, and show what they say."""
 
 from __future__ import annotations
 
@@ -8,9 +8,38 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import environment_of_ranks
+from tests.conftest import REPOSITORY, environment_of_ranks
+from tests.factories import make_dataset
 
-NOTEBOOK = Path(__file__).parent.parent / "docs" / "notebook.ipynb"
+DOCS = REPOSITORY / "docs"
+TINY = {"plan.patch": [16, 16, 16], "plan.features": [4, 8]}
+
+
+def executed(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> list[Any]:
+    """The code cells of a notebook after it ran in a folder, with other values than those of its first cell."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    manager = pytest.importorskip("jupyter_client.manager")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert not any(cell.get("outputs") for cell in notebook.cells)  # one source, without results
+    for name, value in environment_of_ranks().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setenv("SEMISEG_DEVICE", "cpu")
+    (first,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])] or [None]
+    if first:
+        declared = {line.split(" = ")[0] for line in first.source.splitlines()}
+        assert set(parameters) <= declared
+        first.source += "".join(f"\n{name} = {value!r}" for name, value in parameters.items())
+    kernel = manager.AsyncKernelManager(kernel_name="python3")
+    kernel.kernel_spec.argv[0] = sys.executable
+    nbclient.NotebookClient(
+        notebook, timeout=600, km=kernel, resources={"metadata": {"path": folder}}
+    ).execute()
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not [o for cell in cells for o in cell.outputs if o.output_type == "error"]
+    return cells
 
 
 def shown(cell: Any) -> dict[str, str]:
@@ -20,25 +49,8 @@ def shown(cell: Any) -> dict[str, str]:
 
 
 def test_it_runs_and_shows_tables_bars_and_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    manager = pytest.importorskip("jupyter_client.manager")
-    pytest.importorskip("ipykernel")
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    nbformat.validate(notebook)
-    assert not any(cell.get("outputs") for cell in notebook.cells)  # one source, without results
-    for name, value in environment_of_ranks().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setenv("SEMISEG_DEVICE", "cpu")
-    kernel = manager.AsyncKernelManager(kernel_name="python3")
-    kernel.kernel_spec.argv[0] = sys.executable
-    client = nbclient.NotebookClient(
-        notebook, timeout=300, km=kernel, resources={"metadata": {"path": tmp_path}}
-    )
-    client.execute()
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    cells = executed(DOCS / "notebook.ipynb", tmp_path, monkeypatch)
     said = [shown(cell) for cell in cells]
-    assert not [o for cell in cells for o in cell.outputs if o.output_type == "error"]
     assert "3 labeled, 6 unlabeled" in said[1]["text/html"]
     assert "OK" in said[2]["text/html"]
     bars = [
@@ -50,3 +62,42 @@ def test_it_runs_and_shows_tables_bars_and_a_picture(tmp_path: Path, monkeypatch
     assert said[5]["image/png"].startswith("iVBOR")
     assert "core" in said[7]["text/html"]
     assert "1 predicted" in said[8]["text/html"]
+
+
+def test_tutorial_2_as_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_dataset(tmp_path, labeled=6, unlabeled=0, test=6, shape=(18, 18, 18))
+    *_, compared, _ = executed(
+        DOCS / "tutorials" / "left-atrium.ipynb",
+        tmp_path,
+        monkeypatch,
+        dataset="Dataset001_Tiny",
+        labeled=2,
+        iterations=2,
+        settings=TINY,
+    )
+    assert "fixmatch" in shown(compared)["text/html"]
+    assert (tmp_path / "comparison" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_tutorial_1_as_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = executed(DOCS / "tutorials" / "first-run.ipynb", tmp_path, monkeypatch, iterations=1)
+    said = [shown(cell) for cell in cells]
+    assert "2 labeled, 48 unlabeled" in said[2]["text/html"]
+    assert "fixmatch" in said[3]["text/html"]
+    assert said[4]["image/png"].startswith("iVBOR")
+
+
+@pytest.mark.slow
+def test_tutorial_4_as_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scans = {"labeled": 4, "unlabeled": 2, "test": 6}
+    *_, compared, written = executed(
+        DOCS / "tutorials" / "paper.ipynb", tmp_path, monkeypatch, seeds=[0], iterations=2, scans=scans
+    )
+    assert "mean_teacher" in shown(compared)["text/html"]
+    assert "report.html" in shown(written)["text/plain"]
+
+
+def test_the_tutorials_name_their_notebooks() -> None:
+    for name in ("first-run", "left-atrium", "paper"):
+        assert f"({name}.ipynb)" in (DOCS / "tutorials" / f"{name}.md").read_text("utf-8")

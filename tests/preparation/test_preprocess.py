@@ -148,7 +148,7 @@ def test_errors_say_what_was_wrong():
     with pytest.raises(DataError, match="got 1 channels, wanted 2"):
         preprocess_image(image, grid, plan_of(("none", "none")))
     image[0, 1, 2, 3] = np.nan
-    with pytest.raises(DataError, match="1 voxels that are NaN"):
+    with pytest.raises(DataError, match="1 NaN of"):
         preprocess_image(image, grid, plan_of())
     _, geometry = preprocess_image(np.zeros((1, 4, 4, 4)), grid, plan_of())
     with pytest.raises(DataError, match=r"\(3, 4, 4\)"):

@@ -89,14 +89,18 @@ def export(
         from semiseg.delivery.onnx_model import require_onnx
 
         require_onnx()
-    given = [runs] if isinstance(runs, str | Path) else list(runs)
+    from semiseg.prediction.members import members_of
+    from semiseg.prediction.packaged import expanded
+
+    given = expanded([runs] if isinstance(runs, str | Path) else list(runs))
+    given = list(dict.fromkeys(run for each in given for run in members_of(each)))
     output = Path(output)
     with held(output, "-o", beside=True):
         _require_free(output, overwrite)
         from semiseg.delivery.source import read_sources
         from semiseg.prediction.model import Model
 
-        sources = read_sources([Path(run) for run in given], allow_code)
+        sources = read_sources(given, allow_code)
         model = Model(tuple(source.member for source in sources), sources[0].settings)
         model = model.with_settings(**(overrides or {}))
         with _made_whole(output) as folder:
@@ -225,7 +229,7 @@ def _require_free(output: Path, overwrite: bool) -> None:
     """
     if output.exists() and not output.is_dir():
         raise UsageError(
-            f"{output} is a file, and an export is a folder",
+            f"{output} is a file, wanted the name of a folder",
             hint="give -o another name",
             code="OUTPUT_EXISTS",
         )

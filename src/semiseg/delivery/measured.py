@@ -26,6 +26,7 @@ from semiseg.evaluation.results import evaluate_pairs
 from semiseg.inference.window import pad_to, window_starts
 from semiseg.prediction.members import Member
 from semiseg.prediction.model import Model
+from semiseg.prediction.scans import channel_numbers
 from semiseg.preparation.labels import IGNORE, file_values, to_classes
 
 SCANS = 8
@@ -53,6 +54,12 @@ class Cases:
         if len(there) != len(wanted):
             raise UsageError(
                 f"{dataset.root} has the channels {', '.join(there)}; the run has {', '.join(wanted)}",
+                hint="name the dataset of the run",
+                code="OTHER_DATASET",
+            )
+        if channel_numbers(dataset.root / "imagesTr", wanted) is not None:
+            raise UsageError(
+                f"{dataset.root} has its channels in another order than the run",
                 hint="name the dataset of the run",
                 code="OTHER_DATASET",
             )

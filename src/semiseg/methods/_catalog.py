@@ -359,9 +359,9 @@ def measured(method: str | None = None) -> list[Row]:
     """Rows of ``measured.csv``, which ``benchmarks/page.py`` writes; Dice in percent, distances in mm.
 
     A row is the mean of ``seeds`` runs of one ``table`` of docs/results.md, which has their settings;
-    ``batch`` is how many images a network sees per step (empty: not recorded), ``*_sd`` the deviation over
-    seeds (empty for one seed), ``*_gain`` the mean difference from the supervised runs of the same command,
-    labels, iterations and seeds.
+    ``batch`` is how many images a network sees per step (empty: not recorded). ``*_sd`` is the deviation
+    over seeds (empty for one seed). ``*_gain`` is the mean difference from the supervised runs of the same
+    command, labels, iterations and seeds.
     """
     return _rows("measured.csv", method)
 

@@ -22,7 +22,7 @@ LINK = re.compile(
 WHERE = {"arxiv": "https://arxiv.org/abs/", "doi": "https://doi.org/", "web": ""}
 DAGGER = "†"
 CHECKED = f"Dice and Jaccard in percent. {DAGGER} not checked against the source."
-FIGURES = ("Dice", "Jaccard", "95HD", "ASD")
+FIGURES = ("Dice", "Jaccard", "HD95", "ASD")
 
 
 def content(name: str) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def reason(row: Row) -> str:
 
 
 def measured(page: dict[str, Any]) -> list[list[str]]:
-    """Our own figures as rows: table, labeled scans, iterations, seeds, Dice, 95HD, gains over supervised."""
+    """Our own figures as rows: table, labeled scans, iterations, seeds, Dice, HD95, gains over supervised."""
     return [
         [
             *(row[key] for key in ("table", "labeled", "iterations", "seeds")),
@@ -151,12 +151,12 @@ MEASURED = (
     "Iterations",
     "Seeds",
     "Dice",
-    "95HD",
+    "HD95",
     "Dice vs. supervised",
-    "95HD vs. supervised",
+    "HD95 vs. supervised",
 )
 
-MEASURED_AS = "Dice in percent, 95HD in mm; mean ± SD over seeds. Settings differ from table to table."
+MEASURED_AS = "Dice in percent, HD95 in mm; mean ± SD over seeds. Settings differ from table to table."
 
 
 def markdown(page: dict[str, Any]) -> str:

@@ -18,10 +18,11 @@ from semiseg.settings.options import Amount, Length, Share
 class ABD(CrossTeaching):
     """Cross teaching; unsure patches are replaced by sure ones.
 
-    ``L_i = S(x_i, y) + c S(x_i^I, y^I) + w(k) [D(p_i(x_i), argmax p_j(x_j)) + D(p_i(x^R), argmax p_j(x^R))]``
-    for i = 1, 2 and j = 3 - i, ``S = 0.5 (CE + Dice)``, D the Dice loss, x_1 the weak and x_2 the strong view
-    of the labeled scans in S, of unlabeled ones in D; in x^R the least sure patch of each view is replaced by
-    a sure and like one of the other view, in x^I the surest one by the least sure one, labels along.
+    ``L_i = S(x_i, y) + c S(x_i^I, y^I) + w(k) [D(p_i(x_i), argmax p_j(x_j)) + D(p_i(x^R), argmax
+    p_j(x^R))]`` with i = 1, 2, j = 3 - i and ``S = 0.5 (CE + Dice)``. D is the Dice loss. x_1 is the weak
+    and x_2 the strong view, in S of the labeled scans, in D of the unlabeled ones. In x^R the least sure
+    patch of each view is replaced by a sure and similar one of the other view. In x^I the surest one is
+    replaced by the least sure one, with its labels.
 
     Paper: ABD, Chi, Pang, Zhang & Liu, CVPR 2024, arXiv:2405.00378.
     Networks: 2 (2 trained). Views: weak, strong. Work: 6.0.

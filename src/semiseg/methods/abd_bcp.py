@@ -20,9 +20,9 @@ from semiseg.settings.options import Length
 class ABDBCP(BCP, Pair):
     """BCP of two networks, with patches moved between images.
 
-    ``L_i = BCP(x_i) + D(p_i(x_i), argmax p_j(x_j)) + D(p_i(x^R), argmax p_j(x^R))`` for i = 1, 2 and
-    j = 3 - i, D the Dice loss, x_1 the weak and x_2 the strong view of both kinds of pasted images, x^R those
-    in which the least sure patch of each view is replaced by a sure one of the other.
+    ``L_i = BCP(x_i) + D(p_i(x_i), argmax p_j(x_j)) + D(p_i(x^R), argmax p_j(x^R))`` with i = 1, 2 and
+    j = 3 - i. D is the Dice loss. x_1 is the weak and x_2 the strong view of both kinds of pasted images.
+    In x^R the least sure patch of each view is replaced by a sure one of the other.
 
     Paper: ABD, Chi, Pang, Zhang & Liu, CVPR 2024, arXiv:2405.00378.
     Networks: 3 (2 trained). Views: weak, strong. Work: 6.7.

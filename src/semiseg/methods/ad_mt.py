@@ -37,12 +37,11 @@ class ADMT(Ramped):
     buffers included, as a copy for the first ``ema_warmup`` iterations. All three begin with their own random
     weights.
 
-    The released code mixes the vote's classes but not the student's, so that inside of a pasted box the
-    student's
-    class of another image may win; here it votes before anything is mixed, and ``student_vote="unmixed"`` is
-    the released form. Where no voxel is sure the released cross-entropy is NaN, ours 0. Its checkpoints for
-    the left atrium and the pancreas are chosen on test scans; ours are not. Without batch norm the student's
-    own answer has a pass without a gradient, and the work is 1.5.
+    The released code mixes the vote's classes but not the student's. Inside of a pasted box the student's
+    class of another image may then win. Here it votes before anything is mixed; ``student_vote="unmixed"``
+    is the released form. Where no voxel is sure the released cross-entropy is NaN, ours 0. Its checkpoints
+    for the left atrium and the pancreas are chosen on test scans; ours are not. Without batch norm the
+    student's own answer has a pass without a gradient, and the work is 1.5.
 
     Args:
         make_net: returns a fresh network, with other first weights each time.

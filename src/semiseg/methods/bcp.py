@@ -44,8 +44,9 @@ class BCP(Teacher):
     """Paste boxes between labeled and unlabeled scans.
 
     ``L = mix(S(a M + a' (1-M)); y_a, q_a'; 1, alpha) + mix(S(b' M + b (1-M)); q_b', y_b; alpha, 1)`` with
-    ``mix(z; h, q; v, w) = 0.5 [v (Dice + CE)(z, h) on M + w (Dice + CE)(z, q) on 1-M]``, S the student, M 0
-    in a random box, a, b labeled, a', b' unlabeled, q the largest component of what the teacher predicts.
+    ``mix(z; h, q; v, w) = 0.5 [v (Dice + CE)(z, h) on M + w (Dice + CE)(z, q) on 1-M]``, S the student, and
+    M 0 in a random box. a and b are labeled, a' and b' unlabeled. q is the largest component of what the
+    teacher predicts.
 
     Paper: BCP, Bai, Chen, Li, Shen & Wang, CVPR 2023, arXiv:2305.00673.
     Networks: 2 (1 trained). Views: weak. Work: 1.3.

@@ -40,8 +40,8 @@ class CCT(Ramped):
     network without the further decoders. The work is that of the 2D U-Net.
 
     This is the form of SSL4MIS, where the main decoder is also pulled to the others and they learn from
-    labels as it does. In the paper its prediction is a fixed target (``detach_main``), the others see no
-    labels, only the deepest map is disturbed, and there are more kinds of disturbances.
+    labels as it does. In the paper its prediction is a fixed target (``detach_main``), and the others see no
+    labels. Only the deepest map is disturbed there, and there are more kinds of disturbances.
 
     Args:
         make_net: returns a fresh network, which must be split into encoder and decoder.

@@ -33,10 +33,10 @@ class CoDA(TwoNetworks):
 
     Two networks that teach each other with pseudo-labels aligned by class and filtered by confidence.
 
-    There is no public code, and only the abstract was at hand. It fixes that two networks of different first
-    weights supervise each other, that predictions are aligned by class to those on labeled data, and that an
-    over-expectation cross-entropy filters unlabeled pixels. Everything else, every number included, is our
-    reading; the other readings are options. Its figures say nothing of the paper's.
+    There is no public code, and only the abstract was at hand. It fixes three things. Two networks of
+    different first weights supervise each other. Predictions are aligned by class to those on labeled data.
+    An over-expectation cross-entropy filters unlabeled pixels. Everything else, every number included, is
+    our reading; the other readings are options. Its figures say nothing of the paper's.
 
     Shares are running means, since in crops they differ by chance. The expectation is by class, or the
     background would crowd out all others. Alignment assumes that labeled and unlabeled scans have the same

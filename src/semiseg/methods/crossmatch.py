@@ -21,11 +21,11 @@ from semiseg.settings.options import Amount, Length, Positive, Share
 class CrossMatch(Method):
     """The weak view teaches disturbed features and strong views.
 
-    ``L = 1/2 [L_x + a D(s1; q1) + a D(s2; q2) + d K]``, ``K = (1 - e) K_t + e K_s``,
-    ``K_t = 1/4 [D(w'; q) + D(w''; q) + D(s2'; q2) + D(s2''; q2)]``,
-    ``K_s = 1/2 [D(s2'; q2') + D(s2''; q2'')]`` with ``L_x = 0.5 (CE + D)(x_l, y_l)``, D the Dice loss of sure
-    voxels, ' weakly and '' strongly disturbed features, w the weak and s1, s2 the cut-mixed strong views, q
-    the classes of w, and q1, q2, q2', q2'' those mixed with the partner's.
+    ``L = 1/2 [L_x + a D(s1; q1) + a D(s2; q2) + d K]``, ``K = (1 - e) K_t + e K_s``, ``K_t = 1/4 [D(w'; q) +
+    D(w''; q) + D(s2'; q2) + D(s2''; q2)]``, ``K_s = 1/2 [D(s2'; q2') + D(s2''; q2'')]`` with ``L_x = 0.5 (CE
+    + D)(x_l, y_l)``, D the Dice loss of sure voxels. ' marks weakly and '' strongly disturbed features. w is
+    the weak view, s1 and s2 are the cut-mixed strong ones. q are the classes of w; q1, q2, q2' and q2'' are
+    mixed with the partner's.
 
     Paper: CrossMatch, Zhao, Wang & Ding, IEEE JBHI 2024, doi:10.1109/JBHI.2024.3463711.
     Networks: 1 (1 trained). Views: weak, strong, strong2. Work: 3.7.
@@ -40,8 +40,8 @@ class CrossMatch(Method):
     as published; without batch norm, where that changes nothing, the partner has one pass and the work is
     3.3.
 
-    The released code for the left atrium multiplies its threshold by ln 2 from the second step on, so that
-    nearly every voxel of two classes is sure (``threshold="released"``), and swaps the axes of its boxes,
+    The released code for the left atrium multiplies its threshold by ln 2 from the second step on. Nearly
+    every voxel of two classes is then sure (``threshold="released"``). It also swaps the axes of its boxes,
     which cuts half of them off (``boxes="released"``). Its figures on ACDC are of the validation scans.
     Strong views are those of the run's augmentation.
 

@@ -18,8 +18,8 @@ class DeepCoTraining(Ramped):
     """A scan and its rotated copy must get the same answer.
 
     ``L = 0.5 (CE + Dice)(p(x_l), y_l) + w(k) 0.5 [MSE(sg p', turn p) + MSE(p', sg turn p)]`` with p the
-    softmax on x_u, p' that on turn(x_u), sg no gradient, and one turn by 0, 90, 180 or 270 degrees for the
-    whole batch.
+    softmax on x_u, p' that on turn(x_u), and sg no gradient. The whole batch has one turn, by 0, 90, 180 or
+    270 degrees.
 
     Paper: Deep Co-Training, Qiao et al., ECCV 2018, arXiv:1803.05984.
     Networks: 1 (1 trained). Views: weak. Work: 1.5.

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
+from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, Method, NetFactory, Update
 from semiseg.losses import dice_loss, distance_loss, task_consistency
-from semiseg.methods.parts.distance_head import segment_and_measure, with_distance_head
+from semiseg.methods.parts.ranks import fact
 from semiseg.schedules import consistency_ramp
 from semiseg.settings.options import Amount, Length, Positive
 
@@ -18,8 +19,8 @@ class DTC(Method):
     """Class map and signed distance map must agree.
 
     ``L = Dice(p(x_l), y_l) + b MSE(z(x_l), g) + w(k) mean (sigmoid(-1500 z) - p)^2`` with all scans in the
-    last term, p the softmax of the foreground classes, z the tanh of a second head with a channel for each of
-    them, and g the normalized signed distance to y_l, negative inside.
+    last term. p is the softmax of the foreground classes, and z the tanh of a second head with a channel for
+    each of them. g is the normalized signed distance to y_l, negative inside.
 
     Paper: DTC, Luo et al., AAAI 2021, arXiv:2009.04448.
     Networks: 1 (1 trained). Views: weak. Work: 1.0.
@@ -31,8 +32,9 @@ class DTC(Method):
     instead of a sigmoid. The supervised loss has no cross-entropy, as in the code. Nothing is detached, but
     the steep sigmoid lets the distances learn from the last term only near their zero.
 
-    Distances are in voxels of the crop. A class that is not in the crop has, in the code, distance 0
-    everywhere, which as a mask is 1/2 everywhere and pulls the segmentation to it; here all of it is outside.
+    Distances are in voxels of the crop. In the released code, a class that is not in the crop has distance 0
+    everywhere. As a mask that is 1/2 everywhere, and pulls the segmentation to it. Here all of the crop is
+    outside.
 
     Args:
         make_net: returns a fresh network with the heads asked for.
@@ -77,3 +79,26 @@ class DTC(Method):
         parts = {"dice": dice, "distance": distance, "consistency": consistency, "weight": torch.tensor(w)}
         loss = dice + self.distance_weight * distance + w * consistency
         yield Update(loss, logs={name: part.detach() for name, part in parts.items()})
+
+
+HEAD = "sdf"
+
+
+def with_distance_head(make_net: NetFactory, method: str) -> nn.Module:
+    """A fresh network with one distance channel per foreground class.
+
+    Their number is read off a first network, whose random draws are taken back: the weights in common are
+    those that ``make_net()`` would have drawn.
+
+    Raises:
+        UsageError: a network that does not say how many classes it has.
+    """
+    with torch.random.fork_rng(devices=[]):
+        classes = fact(make_net(), "classes", method)
+    return make_net(heads={HEAD: classes - 1})
+
+
+def segment_and_measure(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax (B, K, *S) and distances (B, K-1, *S) in (-1, 1) by tanh, both in float32."""
+    answer = network(x)
+    return answer.logits.float().softmax(1), torch.tanh(answer.heads[HEAD].float())

@@ -31,11 +31,11 @@ class ICT(Teacher):
 
     A Mean Teacher that is disturbed by mixing pairs of unlabeled scans instead of by noise.
 
-    The student sees the labeled scans and the mixtures, half as many as there are unlabeled scans, and never
-    an unlabeled scan itself, which is why a step is less work than a supervised one. Probabilities are
-    mixed, not logits. The teacher sees u0 and u1 in a pass each, since batch norm sees who shares one.
-    The released code wants as many unlabeled scans as labeled ones, an even number; here the two halves of
-    an odd number share the middle one, and a single scan is mixed with itself.
+    The student sees the labeled scans and the mixtures, half as many as there are unlabeled scans. It never
+    sees an unlabeled scan itself, so a step is less work than a supervised one. Probabilities are mixed, not
+    logits. The teacher sees u0 and u1 in a pass each, since batch norm sees who shares one. The released
+    code wants as many unlabeled scans as labeled ones, an even number; here the two halves of an odd number
+    share the middle one, and a single scan is mixed with itself.
 
     Args:
         make_net: returns a fresh network.

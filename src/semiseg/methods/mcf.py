@@ -19,9 +19,10 @@ from semiseg.settings.options import Amount, Length, Positive
 class MCF(TwoNetworks):
     """Two different networks correct each other's errors.
 
-    ``L_i = (CE + Dice)(p_i(x_l), y_l) + b R_i + w(k) [i loses] mean((p_i - q)^2)(x_u)`` for i = 1, 2, with
-    ``R_i = sum(m |p_i - y_l|^2) / (2 sum(m))``, m the labeled voxels where the two predict different classes,
-    and ``q_c = p_c^(1/T) / sum_j p_j^(1/T)`` of the winner, whose Dice loss on the labeled scans is lower.
+    ``L_i = (CE + Dice)(p_i(x_l), y_l) + b R_i + w(k) [i loses] mean((p_i - q)^2)(x_u)`` with i = 1, 2 and
+    ``R_i = sum(m |p_i - y_l|^2) / (2 sum(m))``. m are the labeled voxels where the two predict different
+    classes. ``q_c = p_c^(1/T) / sum_j p_j^(1/T)`` is of the winner, whose Dice loss on the labeled scans is
+    lower.
 
     Paper: MCF, Wang, Xiao, Bi, Li & Gao, CVPR 2023, https://github.com/WYC-321/MCF.
     Networks: 2 (2 trained). Views: weak. Work: 2.0.

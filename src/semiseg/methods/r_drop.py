@@ -27,7 +27,7 @@ class RDrop(TwoNetworks):
     The paper compares two dropout passes of one network. This is the form of SSL4MIS, which has two networks
     instead and a weight of 4.
 
-    Its code takes the softmax along the last axis of the image instead of the classes, and so compares the
+    Its code takes the softmax along the last axis of the image instead of the classes. So it compares the
     normalized rows of each class map. ``softmax_axis="width"`` is that form.
 
     Args:

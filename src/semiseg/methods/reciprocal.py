@@ -41,14 +41,14 @@ class Reciprocal(Method):
     optimizer. Gradients are the means over ranks, in float32, before clipping. ``feedback="loss_difference"``
     measures the loss before and after with the same dropout; to first order both are the same.
 
-    The published recipe divides the learning rate by 10 every 2500 iterations, also in a run of 20,000, of
-    which the last quarter then trains nothing; use ``schedule.every`` to spread the drops.
+    The published recipe divides the learning rate by 10 every 2500 iterations, also in a run of 20,000. The
+    last quarter of that run then trains nothing; use ``schedule.every`` to spread the drops.
 
     Args:
         make_net: returns a fresh network.
         pretrain_share: of the run, in which the teacher alone is trained; 0 leaves it as it is drawn
-            (published: a finished model of 6000 iterations for a run of 6000 on the left atrium, which is
-            0.5, and of 4000 for 20,000 on the pancreas).
+            (published for the left atrium: a finished model of 6000 iterations for a run of 6000, which is
+            0.5; for the pancreas: one of 4000 for a run of 20,000).
         feedback: ``gradient_product`` (published), or ``loss_difference``.
         labeled_loss: of the teacher and of the feedback: ``ce`` (published), or ``ce_dice``, their sum.
         predict_with: the exported network (published: the student).

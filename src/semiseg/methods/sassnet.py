@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, Method, NetFactory, OptimizerFactory, Update
 from semiseg.losses import dice_loss, distance_loss
+from semiseg.methods.dtc import segment_and_measure, with_distance_head
 from semiseg.methods.parts.critic import Critic, only_judging, origin_loss, without_trace
-from semiseg.methods.parts.distance_head import segment_and_measure, with_distance_head
 from semiseg.methods.parts.ranks import fact
 from semiseg.schedules import consistency_ramp
 from semiseg.settings.options import Amount, Length
@@ -28,8 +28,9 @@ class SASSNet(Method):
     """Distance maps, and a critic that compares their shapes.
 
     ``L = Dice(p(x_l), y_l) + b MSE(z(x_l), g) + w(k) CE(critic(z(x_u), x_u), labeled)``, then the critic
-    learns ``CE(critic(z(x), x), labeled or not)`` on all scans; p is the softmax of the foreground classes, z
-    the tanh of a second head with a channel for each of them, g the normalized signed distance to y_l.
+    learns ``CE(critic(z(x), x), labeled or not)`` on all scans; p is the softmax of the foreground classes,
+    and z the tanh of a second head with a channel for each of them. g is the normalized signed distance to
+    y_l.
 
     Paper: SASSNet, Li, Zhang & He, MICCAI 2020, arXiv:2007.10732.
     Networks: 1 (1 trained) and a critic. Views: weak. Work: 1.3.
@@ -38,9 +39,10 @@ class SASSNet(Method):
     A network that also measures distances, and a critic that tells from these which scans have labels.
 
     The critic has its own Adam at a constant rate; its passes are not part of the work (on the published
-    V-Net they are 0.5 more). As in the code, the network is in train mode when it tries to fool the critic,
-    and in eval mode with its new weights when the critic learns; both losses are cross-entropies, where the
-    paper states a minimax game. The adversarial term is small by design: below 0.01 of a loss around 1.
+    V-Net they are 0.5 more). As in the code, the network is in train mode when it tries to fool the critic.
+    When the critic learns, the network is in eval mode and has its new weights. Both losses are
+    cross-entropies, where the paper states a minimax game. The adversarial term is small by design: below
+    0.01 of a loss around 1.
 
     The paper has one class; for more, each has its own distance channel. The critic may then learn which
     classes are in a crop instead of their shapes. With any number of classes it can do so where labeled crops

@@ -28,8 +28,8 @@ class SDCL(BCP, Pair):
     """BCP with two students that review and unlearn errors.
 
     ``L_i = BCP_i + sum_x [a mean_D w |p_i - t|^2 / K + b mean_W w CE(p_i, 1/K)]`` for the students i = 1, 2
-    over both kinds x of pasted images, t their labels with the weight w (1, or that of the teacher's), D the
-    voxels where the two students predict different classes, W those of D where student i is wrong.
+    over both kinds x of pasted images. t are their labels with the weight w (1, or that of the teacher's). D
+    are the voxels where the two students predict different classes, W those of D where student i is wrong.
 
     Paper: SDCL, Song & Wang, MICCAI 2024, arXiv:2409.16728.
     Networks: 3 (2 trained). Views: weak. Work: 2.3.
@@ -38,17 +38,18 @@ class SDCL(BCP, Pair):
     BCP with two different students; where they disagree they review the labels and forget what is wrong.
 
     Two students of different architecture, a V-Net and ``resvnet`` as published, learn from the same pasted
-    images and from one teacher, the average of the first student; see ``bcp`` for images, stages and the
-    options that are the same. The second term is a squared error to the labels, the third the mean of
-    ``-log p`` over all classes, which is least where the student holds all for equally likely.
+    images. They have one teacher, the average of the first student; see ``bcp`` for images, stages and the
+    options that are the same. The second term is a squared error to the labels. The third is the mean of
+    ``-log p`` over all classes, which is smallest where the student finds all equally likely.
 
     The means divide by the number of voxels and not by the sum of their weights, as released. Both students
     are trained in ``pretrain``, each on the loss of BCP; momentum begins anew after it, where the original
-    keeps it, and what goes on is the best of both together, where the original takes the best of each.
+    keeps it. Training continues from the best state of both together, where the original takes the best of
+    each.
 
     The released codes for the left atrium and the pancreas choose their checkpoints by the test scans, three
-    times over, and the one for ACDC looks at the test list in training; ours does not. Their lists are read
-    in one order throughout, so that the same scans are always pasted together; ours are shuffled.
+    times over. The one for ACDC looks at the test list in training; ours does not. Their lists are read in
+    one order throughout, so that the same scans are always pasted together; ours are shuffled.
 
     Args:
         make_net: returns a fresh network, of the first student and the teacher.

@@ -39,12 +39,12 @@ class SelfTraining(Method):
     the learning rate that the schedule has left: with ``poly``, an eighth of the first one or less. What is
     exported is the best network of all parts on the validation list, else the last.
 
-    With ``student`` the last round trains another network, for example a small and fast one, and the run
-    tells Dice and seconds per scan of both. With ``folds`` the first part is divided into that many, each of
-    which trains a network without its share of the labeled scans; the first round learns from the mean of
-    their probabilities, as FLARE22's winner did with five, and later ones from a single network. Each of the
-    equal parts then needs the iterations of supervised training: ``folds`` + ``rounds`` times. Soft labels
-    are left out.
+    With ``student`` the last round trains another network, for example a small and fast one. The run reports
+    Dice and seconds per scan of both. With ``folds`` the first part is divided into that many, each of which
+    trains a network without its share of the labeled scans; the first round learns from the mean of their
+    probabilities, as FLARE22's winner did with five, and later ones from a single network. Each of the equal
+    parts then needs the iterations of supervised training: ``folds`` + ``rounds`` times. Soft labels are
+    left out.
 
     Args:
         make_net: returns a fresh network.

@@ -40,8 +40,8 @@ class TCSM(MeanTeacher):
 
     This is the paper's method. The released trainer computes both outputs of the consistency term without a
     gradient, so that its student learns from labels alone: ``weight=0`` is the same and says so. It also
-    scales twice and undoes one, unmasks the whole batch as soon as one sample is shrunk, and has a
-    pseudo-label switch that compares probabilities cut to whole numbers. None of these is an option.
+    scales twice and undoes one, and unmasks the whole batch as soon as one sample is shrunk. Its switch for
+    pseudo-labels compares probabilities cut to whole numbers. None of these is an option.
 
     Quarter turns are drawn in planes whose two sides have equal length, half turns and flips in all. Scaling
     is bicubic in 2D and trilinear in 3D.

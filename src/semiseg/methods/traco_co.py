@@ -27,8 +27,8 @@ Pair = tuple[Tensor, Tensor]
 def translation_consistency(pairs: Sequence[Pair], *, form: Form = "classes") -> Tensor:
     """The mean over images of ``KL(p' || p)``, averaged over the overlap; both sides get a gradient.
 
-    The release clamps the logits to [1e-6, 1], takes the distributions along the first spatial axis instead
-    of the classes, averages over all elements and sums over images.
+    The release clamps the logits to [1e-6, 1] and takes the distributions along the first spatial axis
+    instead of the classes. It averages over all elements and sums over images.
 
     Args:
         pairs: of each image whose crops overlap.
@@ -64,10 +64,11 @@ def _clamped(logits: Tensor) -> Tensor:
 class TraCoCo(TwoNetworks):
     """Two networks; overlapping crops must agree.
 
-    ``L_i = S(p_i(x_l), y_l) + w(k) [C(p_i(x_u), p_j(x_u)) + m KL(p_i(x') || p_i(x)) + e R(p_i(x), p_i(x'))]``
-    for i = 1, 2 and j = 3 - i, x and x' two crops of all scans, KL and R over the voxels that both show,
-    R the negative entropy, ``C = mean_(q >= t) q (-log p_y) + mean_(q_c < 0.1) q_c (-log(1 - p_c))`` with
-    q = max p_j at the class y; all inputs with uniform noise but those of p_j, and CutMix for the second.
+    ``L_i = S(p_i(x_l), y_l) + w(k) [C(p_i(x_u), p_j(x_u)) + m KL(p_i(x') || p_i(x)) + e R(p_i(x),
+    p_i(x'))]`` with i = 1, 2 and j = 3 - i. x and x' are two crops of all scans; KL and R are over the
+    voxels that both show, and R is the negative entropy. ``C = mean_(q >= t) q (-log p_y) + mean_(q_c < 0.1)
+    q_c (-log(1 - p_c))`` with q = max p_j at the class y. All inputs but those of p_j have uniform noise,
+    and the second network CutMix.
 
     Paper: TraCoCo, Liu, Tian, Wang, Chen, Liu, Belagiannis & Carneiro, 2022, arXiv:2203.14523.
     Networks: 2 (2 trained). Views: weak, shifted. Work: 6.7.

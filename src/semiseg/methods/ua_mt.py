@@ -20,7 +20,7 @@ class UAMT(MeanTeacher):
     """Mean Teacher with consistency where the teacher is sure.
 
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) sum(m D) / (K sum(m))`` with D the squared difference of
-    the two softmax maps, ``m = [U < H(k)]``, U the entropy of the mean of T passes of the teacher and
+    the two softmax maps and ``m = [U < H(k)]``. U is the entropy of the mean of T passes of the teacher, and
     ``H(k) = (0.75 + 0.25 ramp(k)) ln K``: in the end every voxel counts.
 
     Paper: UA-MT, Yu et al., MICCAI 2019, arXiv:1907.07034.
@@ -34,7 +34,7 @@ class UAMT(MeanTeacher):
     the recipe ``la`` has it.
 
     The paper has two classes. The released many-class port keeps the ln 2 of the threshold, so that its mask
-    never opens fully, and the 2 of the divisor, so that its loss is K / 2 times too large;
+    never opens fully. It also keeps the 2 of the divisor, so that its loss is K / 2 times too large;
     ``multiclass="released"`` is that form, and what the recipe ``acdc`` follows.
 
     Args:

@@ -22,9 +22,9 @@ class UniMatch(Method):
     """The weak view teaches strong views and dropped features.
 
     ``L = 1/2 [L_x + a D(p(s1), q1; c1 >= tau) + a D(p(s2), q2; c2 >= tau) + b D(p_drop(w), q; c >= tau)]``
-    with ``L_x = 0.5 (CE + Dice)(p(x_l), y_l)``, D the Dice loss of sure voxels, q and c class and confidence
-    of the weak view w, without gradient, and s1, s2 strong views in which a box of another sample was pasted,
-    whose class and confidence q1, c1, q2, c2 have inside.
+    with ``L_x = 0.5 (CE + Dice)(p(x_l), y_l)`` and D the Dice loss of sure voxels. q and c are class and
+    confidence of the weak view w, without gradient. In the strong views s1 and s2 a box of another sample
+    was pasted; inside it q1, c1, q2 and c2 are of that sample.
 
     Paper: UniMatch, Yang, Qi, Feng, Zhang & Shi, CVPR 2023, arXiv:2208.09910.
     Networks: 1 (1 trained). Views: weak, strong, strong2. Work: 2.7.

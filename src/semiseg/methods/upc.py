@@ -28,10 +28,10 @@ class UPC(Teacher):
     Pseudo-labels of a mean teacher, weighted voxel by voxel by how well the student agrees with it.
 
     The released script does not train this unless a flag is set: without it, a fixed threshold selects the
-    pseudo-labels, which is what the paper argues against. ``pseudo_label="threshold"`` is that form.
-    With the published decay the teacher is the plain mean of all past students for the first 9999
-    iterations (``warm_up``), which is the whole of a published run. The defaults are the released script's;
-    its dropout of 0.9 is in the recipe ``la`` only.
+    pseudo-labels, which is what the paper argues against. ``pseudo_label="threshold"`` is that form. With
+    the published decay the teacher is the plain mean of all past students for the first 9999 iterations
+    (``warm_up``). That is the whole of a published run. The defaults are the released script's; its dropout
+    of 0.9 is in the recipe ``la`` only.
 
     Args:
         make_net: returns a fresh network.

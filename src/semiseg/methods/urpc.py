@@ -40,8 +40,8 @@ class URPC(Ramped):
     """Predictions at four resolutions must agree.
 
     ``L = mean_s 0.5 (CE + Dice)(p_s(x_l), y_l) + w(k) mean_s C_s(x_u)`` with ``C_s = mean((m - p_s)^2
-    exp(-D_s)) / mean(exp(-D_s)) + mean(D_s)``, m the mean of the softmax p_s of all scales s at full
-    resolution, and ``D_s = KL(m || p_s)`` per voxel, which stands for the uncertainty.
+    exp(-D_s)) / mean(exp(-D_s)) + mean(D_s)``, where m is the mean of the softmax p_s of all scales s at
+    full resolution. ``D_s = KL(m || p_s)`` per voxel stands for the uncertainty.
 
     Paper: URPC, Luo et al., Medical Image Analysis 2022, doi:10.1016/j.media.2022.102517; first MICCAI 2021,
     arXiv:2012.07042.

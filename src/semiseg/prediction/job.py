@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from semiseg import images
 from semiseg.__about__ import __version__
-from semiseg.errors import DeviceError, SemisegError, UsageError, is_out_of_memory
+from semiseg.errors import DeviceError, SemisegError, UsageError, is_out_of_memory, some
 from semiseg.images.grid import Grid
 from semiseg.machine.files import printable, require_writable, write_json
 from semiseg.prediction.assembly import Assembly
@@ -86,10 +86,6 @@ class Inferred(NamedTuple):
 
 class PredictionJob:
     """A model with its options, applied to many scans.
-
-    Args:
-        model: with its final settings.
-        wanted: the files to write of each scan.
 
     Raises:
         UsageError: files that this model cannot give.
@@ -191,9 +187,8 @@ class PredictionJob:
                     str(record.get("unit") or ""),
                 )
         if foreign:
-            more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
             raise UsageError(
-                f"{foreign[0]}{more} exist and were not made by this model with these options",
+                f"{some(foreign, 1)} exist and were not made by this model with these options",
                 hint="give -o another folder, or --overwrite to replace them",
                 code="OUTPUT_EXISTS",
                 details={"files": foreign},
@@ -220,10 +215,6 @@ class PredictionJob:
 
     def infer(self, task: Task, ready: Callable[[], Ready]) -> Inferred | CaseOutcome:
         """The forward passes of one scan, or what went wrong with it.
-
-        Args:
-            task: the scan.
-            ready: gives what :meth:`prepare` made of it, or raises what that raised.
 
         Raises:
             DeviceError: the device cannot do it, so that the next scan would fail alike.

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from semiseg import networks
 from semiseg.batches import augment
 from semiseg.core import Average
-from semiseg.errors import SemisegError, UsageError, on_one_line
+from semiseg.errors import SemisegError, UsageError, near_path, on_one_line
 from semiseg.inference.copies import TOLERANCE, prediction_copy
 from semiseg.machine.files import read_json
 from semiseg.networks import checkpoint
@@ -81,6 +81,13 @@ def require_same(first: Member, other: Member) -> None:
             hint="combine runs on the same dataset and plan only",
             code="ENSEMBLE",
         )
+
+
+def tell_datasets(members: Sequence[Member]) -> None:
+    """A line where the members of an ensemble were trained on several datasets."""
+    names = sorted({member.plan.dataset for member in members} - {""})
+    if len(names) > 1:
+        log.warning("the networks were trained on several datasets: %s", ", ".join(names))
 
 
 def _keys(value: Any) -> Sequence[Any]:
@@ -161,6 +168,7 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
     written = checkpoint.sha256(file)
     if _recorded(file) not in (None, written):
         log.warning("%s is not the file that its run wrote: manifest.json has another hash", file)
+    _tell_changed_plan(file, plan)
     source = {
         "file": str(file),
         "sha256": written,
@@ -198,7 +206,7 @@ def checkpoint_file(path: Path) -> Path:
         return path
     if not path.exists():
         raise UsageError(
-            f"no model at {path}",
+            f"no model at {path}" + (f".{near}" if (near := near_path(path)) else ""),
             hint="-m wants a run folder (with checkpoints/final.ckpt), a .ckpt file or a model.zip",
             code="NO_MODEL",
         )
@@ -224,6 +232,28 @@ def _recorded(file: Path) -> str | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return None if found is None else str(found)
+
+
+UNSEEN = ("dataset", "batch", "foreground", "memory_gb", "reasons", "version", "seen")
+"""Keys of a plan that no prediction depends on."""
+
+
+def _tell_changed_plan(file: Path, plan: Plan) -> None:
+    """A line where ``plan.json`` of the run is not the plan that the network was trained with."""
+    beside = file.parent.parent / "plan.json"
+    if file.parent.name != "checkpoints" or not beside.is_file():
+        return
+    try:
+        theirs = Plan.load(beside).model_dump(exclude=set(UNSEEN))
+    except UsageError as error:
+        log.warning("%s; used is the plan in %s", error.message, file)
+        return
+    mine = plan.model_dump(exclude=set(UNSEEN))
+    if wrong := [key for key in mine if mine[key] != theirs[key]]:
+        log.warning(
+            "%s was changed after the training (%s: %s there, %s in training); used is the plan in %s",
+            *(beside, wrong[0], theirs[wrong[0]], mine[wrong[0]], file),
+        )
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.dataset.check.case import non_finite
 from semiseg.errors import DataError
 from semiseg.images.grid import Grid
 from semiseg.machine.hardware import free_memory_gb
@@ -136,10 +137,9 @@ def _require_room(geometry: Geometry, channels: int) -> None:
 
 
 def _require_finite(channel: NDArray[Any], name: str) -> None:
-    if channel.dtype.kind == "f" and not np.isfinite(channel.sum(dtype=np.float64)):
-        bad = int(channel.size - np.isfinite(channel).sum())
+    if channel.dtype.kind == "f" and (bad := non_finite(channel)):
         raise DataError(
-            f"channel {name!r} holds {bad} voxels that are NaN or infinite, wanted finite values",
+            f"channel {name!r} holds {bad}, wanted finite values",
             hint="replace them in the file; `semiseg check` lists all such files",
             code="NOT_FINITE",
         )

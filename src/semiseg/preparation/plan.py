@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Generic, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from semiseg.errors import UsageError
+from semiseg.machine.files import write_text
 from semiseg.preparation.seen import Seen
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class Plan(_Frozen):
 
     def save(self, path: Path) -> None:
         """Write as indented JSON."""
-        path.write_text(self.model_dump_json(indent=1) + "\n")
+        write_text(path, self.model_dump_json(indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -33,6 +34,7 @@ def make_app(desk: Desk, *, host: str, port: int, token: str | None = None) -> F
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         desk.queue.start()
+        threading.Thread(target=desk.orders.welcome, name="welcome", daemon=True).start()
         yield
         desk.close()
 

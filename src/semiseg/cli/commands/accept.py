@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from semiseg.cli import options
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output, counted
 from semiseg.errors import PartialError
 
@@ -26,13 +27,11 @@ def run(
             metavar="PREDICTIONS", show_default=False, help="Folder that `semiseg predict` wrote."
         ),
     ],
-    cases: Annotated[
-        str, typer.Option("--cases", metavar="IDS", help="Only these, separated by commas.")
-    ] = "",
+    cases: Annotated[str, flag("--cases IDS", "Only these, separated by commas.")] = "",
     replace: Annotated[
-        bool, typer.Option("--replace", help="Also where a case has a label; the former one is kept.")
+        bool, flag("--replace", "Also where a case has a label; the former one is kept.")
     ] = False,
-    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who accepts.  [default: the user]")] = "",
+    by: Annotated[str, flag("--by NAME", "Who accepts.  [default: the user]")] = "",
 ) -> None:
     """Take predictions of unlabeled scans as their labels, as they are; labels.jsonl says so."""
     from semiseg.labeling.accept import accept

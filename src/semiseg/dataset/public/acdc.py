@@ -6,8 +6,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from semiseg.dataset.adopt.draft import Draft, Item, Source, some
-from semiseg.dataset.adopt.looks import look
-from semiseg.dataset.adopt.slices import in_order
+from semiseg.dataset.adopt.looks import in_order, look
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
 from semiseg.errors import DataError

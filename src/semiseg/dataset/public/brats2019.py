@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 from semiseg.dataset.adopt.draft import Draft, Item
-from semiseg.dataset.adopt.steps import Reordered, Sized
+from semiseg.dataset.adopt.grids import Reordered, Sized
 from semiseg.dataset.public.base import (
     About,
     Options,

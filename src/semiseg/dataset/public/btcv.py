@@ -6,8 +6,8 @@ from collections import defaultdict
 from dataclasses import replace
 
 from semiseg.dataset.adopt.draft import Draft, Item, Part
+from semiseg.dataset.adopt.looks import in_order
 from semiseg.dataset.adopt.name_lists import number_of
-from semiseg.dataset.adopt.slices import in_order
 from semiseg.dataset.public.base import (
     About,
     Options,

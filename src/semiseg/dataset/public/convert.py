@@ -14,7 +14,7 @@ from semiseg.dataset import public
 from semiseg.dataset.adopt.draft import Draft, Item, Source, some
 from semiseg.dataset.adopt.finish import AdoptResult, finish, free_name, require_empty
 from semiseg.dataset.adopt.looks import in_threads, look
-from semiseg.dataset.adopt.write import Target, choose_ending, targets
+from semiseg.dataset.adopt.write import Target, choose_ending, place_beside, targets
 from semiseg.dataset.public.base import Extra, Options, Tree
 from semiseg.dataset.public.published import splits
 from semiseg.errors import DataError, UsageError, unknown_name
@@ -209,7 +209,7 @@ def _all_tasks(
     progress: Callable[[int, int], None] | None,
 ) -> AdoptResult:
     """A dataset per task in one folder; their images are the same files on disk, where it has hard links."""
-    work = goal.with_name(f".{goal.name}.{os.getpid()}.partial")
+    work = place_beside(goal)
     made: dict[Path, Path] = {}
     results = {}
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from semiseg.dataset.adopt.draft import Draft, Item
-from semiseg.dataset.adopt.steps import Painted, Sized
+from semiseg.dataset.adopt.grids import Painted, Sized
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from semiseg.dataset.adopt.draft import Draft, Item, Source, some
+from semiseg.dataset.adopt.grids import Sized
 from semiseg.dataset.adopt.name_lists import number_of
-from semiseg.dataset.adopt.steps import Sized
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.label_flips import FLIPS, Laid, lay, overlay
 from semiseg.dataset.public.placing import place

@@ -40,14 +40,14 @@ class ACMT(Teacher):
     A Mean Teacher whose consistency counts only on ambiguous voxels, found in one of four ways.
 
     The opposite choice of UA-MT, which learns where the teacher is sure. A step costs 1.2 supervised ones by
-    entropy, 2.5 by uncertainty (16 more images through the student), 3.0 by prototypes (22 more through the
-    teacher) and 1.3 by confident learning.
+    entropy, and 1.3 by confident learning. By uncertainty it costs 2.5 (16 more images through the student),
+    by prototypes 3.0 (22 more through the teacher).
 
     The released uncertainty passes leave their mark on the batch norm that will predict, and the loss there
     is K times that of the others; here they do not, and it is not. The released entropy term of the
-    prototypes, ``mean((1 - A) H(p))``, multiplies the mask of one scan by the entropy of another, and a class
-    without voxels has its prototype at 0; here it has none. Confident learning on a student that sees a
-    single class has nothing to compare: then every voxel counts. The released code does so on any error.
+    prototypes, ``mean((1 - A) H(p))``, multiplies the mask of one scan by the entropy of another. A class
+    without voxels has its prototype at 0 there; here it has none. Confident learning on a student that sees
+    a single class has nothing to compare: then every voxel counts. The released code does so on any error.
 
     Args:
         make_net: returns a fresh network; ``prototype`` needs the levels of its decoder.

@@ -23,9 +23,10 @@ def label_issues(labels: Tensor, probabilities: Tensor, filter_by: FilterBy = "b
     Args:
         labels: (B, *S) int64 in [0, K), to be judged.
         probabilities: (B, K, *S) in [0, 1], finite.
-        filter_by: ``prune_by_class`` flags the voxels of each class that have its lowest probabilities,
-            ``prune_by_noise_rate`` those that another class leads by most, as many as the confident joint
-            counts wrong; ``both`` is the intersection. For two classes the three are equal but for ties.
+        filter_by: how many voxels are flagged is what the confident joint counts wrong. ``prune_by_class``
+            flags the voxels of each class that have its lowest probabilities, ``prune_by_noise_rate`` those
+            that another class leads by most; ``both`` is the intersection. For two classes the three are
+            equal but for ties.
 
     Returns:
         (B, *S) bool; only voxels whose most likely class is not their label.
@@ -132,8 +133,8 @@ def keep_one_right(joint: Tensor) -> Tensor:
 def round_rows(values: Tensor) -> Tensor:
     """Whole numbers (K, K) whose rows keep their sums.
 
-    After rounding to the nearest, what a row lacks goes to the entries that lost most by rounding, and what
-    it has too much is taken from those that gained most.
+    Each entry is rounded to the nearest. What a row then lacks goes to the entries that lost most by
+    rounding. What it has too much is taken from those that gained most.
     """
     rounded = values.round()
     lacking = values.sum(1, keepdim=True).round() - rounded.sum(1, keepdim=True)

@@ -34,9 +34,9 @@ class DyCON(Teacher):
     """Mean Teacher plus entropy weighting and patch contrast.
 
     ``L = (CE + Dice)(p(x_l), y_l) + w(k) mean (p - q)^2 + a FeCL(z(x_u), t(x_u)) + b UnCL(p, q)`` with p and
-    q the softmax of student and teacher, z and t their embeddings, w(k) on unlabeled scans, and UnCL on all
-    scans: ``mean [sum (p - q)^2 / (e^(B H_p) + e^(B H_q)) + B (H_p + H_q)]``, H the entropy. B falls from
-    ``beta_max`` to ``beta_min``: unsure voxels hardly count at first, and all alike in the end.
+    q the softmax of student and teacher, and z and t their embeddings. w(k) is on unlabeled scans, and UnCL
+    on all scans: ``mean [sum (p - q)^2 / (e^(B H_p) + e^(B H_q)) + B (H_p + H_q)]``, H the entropy. B falls
+    from ``beta_max`` to ``beta_min``: unsure voxels hardly count at first, and all alike in the end.
 
     Paper: DyCON, Assefa et al., CVPR 2025, arXiv:2504.04566.
     Networks: 2 (1 trained), each with a projection. Views: weak (and strong, if ``student_view`` says so).
@@ -47,16 +47,17 @@ class DyCON(Teacher):
     bottleneck.
 
     FeCL draws each patch of a scan to the patches of its class and away from all others, most where it fails
-    (``focal``), and away from the teacher's embeddings of other classes. The embedding is a projection of the
-    bottleneck, interpolated to twice its edges; the projection is trained, but not exported.
+    (``focal``). It also draws it away from the teacher's embeddings of other classes. The embedding is a
+    projection of the bottleneck, interpolated to twice its edges; the projection is trained, but not
+    exported.
 
     The class of a patch is what matters. The released code reads it from the *true masks of the unlabeled
-    scans*, so that its published figures are those of a method that sees all labels. Here the teacher says
-    it, or FeCL is applied to labeled scans; the released form cannot be had, since a batch holds no labels of
-    unlabeled scans. Expect other figures than the published ones.
+    scans*. Its published figures are therefore those of a method that sees all labels. Here the teacher says
+    it, or FeCL is applied to labeled scans; the released form cannot be had, since a batch holds no labels
+    of unlabeled scans. Expect other figures than the published ones.
 
-    UnCL contains the plain entropy of all scans, which is the largest term at the start (2 ``beta_max`` ln 2
-    at most for two classes, times b): a small structure may vanish before it is learned.
+    UnCL contains the plain entropy of all scans. It is the largest term at the start, at most 2 ``beta_max``
+    ln 2 times b for two classes: a small structure may vanish before it is learned.
 
     Args:
         make_net: returns a fresh network that gives levels.

@@ -1,9 +1,9 @@
 """Embeddings of patches drawn to those of the same class and away from the others: FeCL of DyCON.
 
-Assefa et al., CVPR 2025, arXiv:2504.04566. With ``s_ij = z_i . z_j / T`` for two patches of one scan,
-``N_i = sum e^(s_ij)`` over the patches of other classes and ``S_ij = e^(s_ij) / (e^(s_ij) + N_i)``, the loss
-of a pair of one class is ``-log S_ij``: the softplus of ``log N_i - s_ij``, which needs no exponential that
-could overflow and no shift against it.
+Assefa et al., CVPR 2025, arXiv:2504.04566. Let ``s_ij = z_i . z_j / T`` for two patches of one scan, and
+``N_i = sum e^(s_ij)`` over the patches of other classes. The loss of a pair of one class is ``-log S_ij``
+with ``S_ij = e^(s_ij) / (e^(s_ij) + N_i)``: the softplus of ``log N_i - s_ij``, which needs no exponential
+that could overflow and no shift against it.
 
 Losses over all pairs of patches of a scan, a few rows of the matrix of pairs at a time.
 """
@@ -39,9 +39,9 @@ def fecl(
 ) -> Tensor:
     """``mean_i L_i + c L_neg`` with ``L_i = mean_j (1 - S_ij)^g (-log S_ij)`` over the others of i's class.
 
-    The form that the authors released. ``L_neg`` is the mean of ``-log(1 - z_i . t_j)`` over all pairs of
-    other classes whose embeddings z of the student and t of the teacher are closer than ``threshold``; 0 if
-    there are none. A patch alone in its class has ``L_i = 0``.
+    The form that the authors released. ``L_neg`` is the mean of ``-log(1 - z_i . t_j)``, with z the
+    embeddings of the student and t those of the teacher. It is over all pairs of other classes that are
+    closer than ``threshold``, and 0 if there are none. A patch alone in its class has ``L_i = 0``.
 
     Args:
         embeddings: (B, D, N), N patches of length 1.

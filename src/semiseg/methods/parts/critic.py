@@ -16,11 +16,12 @@ from torch import Tensor, nn
 class Critic(nn.Module):
     """Tells from a map, such as class probabilities or distances, and its image which of two it is.
 
-    Four convolutions of 4 voxels per axis, each of which halves the edges, mean over what is left, one linear
-    layer; leaky ReLU and channel dropout between them, no normalization. The discriminator of SASSNet (Li et
-    al. 2020, arXiv:2007.10732), which DAN (Zhang et al. 2017) has in the published 2D and 3D codes, too. They
-    fix the size of the last pooling and with it that of the input; the mean is the same there. An edge that
-    has come down to 1 voxel gets a 0 beside it and stays 1, so that patches below 16 voxels work as well.
+    Four convolutions of 4 voxels per axis, each of which halves the edges, mean over what is left, one
+    linear layer; leaky ReLU and channel dropout between them, no normalization. The discriminator of SASSNet
+    (Li et al. 2020, arXiv:2007.10732), which DAN (Zhang et al. 2017) has in the published 2D and 3D codes,
+    too. They fix the size of the last pooling and with it that of the input; the mean is the same there. An
+    edge that has come down to 1 voxel gets a 0 beside it and stays 1. So patches below 16 voxels work as
+    well.
 
     Args:
         dim: 2 or 3.

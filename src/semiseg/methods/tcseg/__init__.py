@@ -45,10 +45,10 @@ class Said(NamedTuple):
 class TCSeg(Teacher):
     """Two decoders teach each other where all parts agree.
 
-    ``L = S + w(k) [sum_i C(p_i, p_j) + 2 |p_1 - p_2|^2 + |m_1 - m_2|^2 / 2 + |m_1 - p_1|^2 / 2 +
-    |m_2 - p_2|^2 / 4] + CE(p(x~), y~)``, S half the sum of cross-entropy and Dice, the mean of both decoders,
-    m_i the cosines to prototypes of decoder i, C the cross-entropy to the other decoder where it is sure and
-    all agree, x~ images of which a box was exchanged between labeled and unlabeled ones.
+    ``L = S + w(k) [sum_i C(p_i, p_j) + 2 |p_1 - p_2|^2 + |m_1 - m_2|^2 / 2 + |m_1 - p_1|^2 / 2 + |m_2 -
+    p_2|^2 / 4] + CE(p(x~), y~)``, with S half the sum of cross-entropy and Dice, the mean of both decoders.
+    m_i are the cosines to prototypes of decoder i. C is the cross-entropy to the other decoder where it is
+    sure and all agree. In the images x~ a box was exchanged between labeled and unlabeled ones.
 
     Paper: TCSeg, Li & Qin, ICML 2026, arXiv:2605.25561.
     Networks: 2 (1 trained), each with a further decoder. Views: weak. Work: 3.7.

@@ -79,6 +79,14 @@ def export(desk: TheDesk, what: str = "labels", run: str | None = None) -> Respo
     return StreamingResponse(stream(files.items()), media_type="application/zip", headers=headers)
 
 
+@router.get("/devices")
+def devices() -> Json:
+    """What can train here."""
+    from semiseg.machine.hardware import device_names
+
+    return {"devices": device_names()}
+
+
 @router.get("/doctor")
 def doctor(desk: TheDesk) -> Json:
     """Versions, devices, memory and disk."""
