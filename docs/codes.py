@@ -65,7 +65,7 @@ def _told(call: ast.Call) -> Iterator[tuple[str, int, str, str]]:
     keywords = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
     texts = [_text(argument) for argument in call.args]
     named = _text(keywords.get("code"))
-    if kind == "unknown_name" and texts:
+    if kind == "unknown_name" and texts and texts[0].strip("…"):
         name = re.sub(r"[^A-Z]+", "_", texts[0].upper().replace("…", "")).strip("_")
         yield f"UNKNOWN_{name}", 2, f"unknown {texts[0]} '…'. Did you mean '…'?", ""
         return

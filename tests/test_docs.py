@@ -58,6 +58,24 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
+def test_anchors_from_outside_of_the_site_are_headings() -> None:
+    """Within the site the strict build looks at them."""
+    outside = [page for page in PAGES if page not in DOCS]
+    links = [
+        (page.parent / target, anchor)
+        for page in outside
+        for target, anchor in re.findall(r"\]\(([^):#]+)#([^)]+)\)", page.read_text("utf-8"))
+    ]
+    assert len(links) >= 2
+    assert [(page.name, anchor) for page, anchor in links if anchor not in headings(page)] == []
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors that headings of a page get."""
+    titles = re.findall(r"(?m)^#+ (.+)$", page.read_text("utf-8"))
+    return {re.sub(r"[^\w\s-]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
 def test_every_recipe_is_described() -> None:
     from semiseg import recipes
 
@@ -99,17 +117,25 @@ def test_every_error_code_has_an_anchor_and_says_how_it_ends() -> None:
         '<link rel="stylesheet" href="//fonts.example/x.css">',
         '<img alt="" src="http://example/x.png">',
         "<style>@import url(https://fonts.example/x.css);</style>",
+        '<a href="other/">no such page</a>',
+        '<a href="../x.html">outside of the site</a>',
+        '<img alt="" src="x.png">',
+        '<a href="index.html#part">no such anchor</a>',
+        '<a href="#part">no such anchor here</a>',
     ],
 )
-def test_what_a_built_page_loads_from_elsewhere_is_found(html: str, tmp_path: Path) -> None:
+def test_what_is_wrong_in_a_built_page_is_found(html: str, tmp_path: Path) -> None:
     built = runpy.run_path(str(ROOT / "docs" / "built.py"))
-    page = '<link rel="canonical" href="https://example/"><a href="https://example/">a link to click</a>'
-    (tmp_path / "index.html").write_text(page + '<img src="assets/x.svg">')
+    page = '<link rel="canonical" href="https://example/"><a href="https://example/?a=1&amp;b=2">to click</a>'
+    (tmp_path / "x.svg").touch()
+    fine = '<img src="x.svg"><h2 id="here">Here</h2><a href="#here">up</a><a href=".">home</a>'
+    (tmp_path / "index.html").write_text(page + fine)
     (tmp_path / "search.json").write_text('["HD95", "Mean Teacher", "DICOM"]')
     assert list(built["problems"](tmp_path)) == []
     (tmp_path / "page.html").write_text(html)
     (problem,) = built["problems"](tmp_path)
-    assert problem.startswith("page.html loads ")
+    assert re.match("page.html (loads|links to) ", problem)
+    assert built["elsewhere"](built["read_all"](tmp_path)).count("<a href=") >= 2
     (tmp_path / "index.html").unlink()
     assert any("no index.html" in problem for problem in built["problems"](tmp_path))
 
@@ -210,7 +236,7 @@ def test_actions_are_pinned_and_may_only_read() -> None:
     import yaml
 
     workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-    assert len(workflows) == 5
+    assert len(workflows) == 6
     for path in workflows:
         content = yaml.safe_load(path.read_text("utf-8"))
         assert content["permissions"] == {"contents": "read"}, path.name

@@ -158,3 +158,25 @@ def test_tutorial_4_sweeps_and_compares(here: Path) -> None:
     assert (here / "comparison" / "report.html").is_file()
     page = (REPOSITORY / "docs" / "tutorials" / "paper.md").read_text("utf-8")
     assert (EXAMPLES / "paper.yaml").read_text("utf-8").split("\n", 2)[2].strip() in page
+
+
+def test_the_examples_of_the_reference_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_dataset(here, name="MyDataset")
+    monkeypatch.setenv("SEMISEG__TRAIN__ITERATIONS", "2")
+    pages = sorted((REPOSITORY / "docs" / "reference").glob("*.md"))
+    examples = {
+        page.stem: re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL) for page in pages
+    }
+    printed = {}
+    for page, blocks in examples.items():
+        for block in blocks:
+            (here / f"{page}.py").write_text(block, "utf-8")
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                runpy.run_path(f"{page}.py", run_name="__main__")
+            printed[page] = out.getvalue().split("\n")[-2]
+    assert set(printed) >= {"functions", "classes", "methods", "metrics", "errors"}
+    assert re.fullmatch(r"[01]\.\d+", printed["functions"])
+    assert re.fullmatch(r"\d+ labeled, \d+ unlabeled", printed["classes"])
+    assert (printed["methods"], printed["metrics"]) == ("2", "0.9")
+    assert printed["errors"].startswith("NO_DATASET")

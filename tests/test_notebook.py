@@ -16,7 +16,7 @@ TINY = {"plan.patch": [16, 16, 16], "plan.features": [4, 8]}
 
 
 def executed(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> list[Any]:
-    """The code cells of a notebook after it ran in a folder, with other values than those of its first cell."""
+    """Code cells of a notebook that ran in a folder, with other values than those of its first cell."""
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     manager = pytest.importorskip("jupyter_client.manager")
     pytest.importorskip("ipykernel")

@@ -237,7 +237,7 @@ def test_folders_are_scored_by_region(tmp_path):
         write(tmp_path / folder / "a.nii.gz", labels, grid, {})
     found = evaluate_folders(tmp_path / "labelsTs", tmp_path / "predicted", workers=1)
     assert found.class_means("Dice") == {"whole": 1.0, "core": 1.0, "enhancing": 0.0}
-    assert not [notice for notice in found.notices if "no declared class" in notice]
+    assert not [notice for notice in found.notices if "not a declared class" in notice]
     given = evaluate_folders(tmp_path / "labelsTs", tmp_path / "predicted", labels={"all": [1, 2, 3]})
     assert given.class_means("Dice") == {"all": 1.0}
 

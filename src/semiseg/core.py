@@ -153,7 +153,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Clock:
-    """Where the run stands. Every schedule is a pure function of it."""
+    """The position of a run in its training. Every schedule is a pure function of it."""
 
     step: int
     """Iteration within the stage, from 0."""
@@ -163,7 +163,7 @@ class Clock:
 
     @property
     def fraction(self) -> float:
-        """How much of the stage is done, in [0, 1)."""
+        """The share of the stage that is done, in [0, 1)."""
         return self.step / max(self.total, 1)
 
 
@@ -303,10 +303,10 @@ class Method(nn.Module):
         raise NotImplementedError  # abstract
 
     def after_step(self, t: Clock) -> None:
-        """Once per iteration, after the last update: EMA, queues."""
+        """Update moving averages and queues; called once per iteration, after the last update."""
 
     def on_stage_start(self, name: str) -> None:
-        """Once per stage, such as copying the pre-trained student into the teacher."""
+        """Prepare a stage, such as copying the pre-trained student into the teacher; once per stage."""
 
 
 class Average(nn.ModuleList):

@@ -98,7 +98,7 @@ def rewritten(path: Path, to: Path, **changed: bytes) -> Path:
         ({"/tmp/evil.txt": b"x"}, "outside its folder"),
         ({"big": bytes(70 << 20)}, "files of"),
         ({"model.json": b"{"}, "model.json cannot be read"),
-        ({"model.json": b'{"schema": "other"}'}, "none of semiseg's"),
+        ({"model.json": b'{"schema": "other"}'}, "not written by semiseg"),
         ({"model.json": b'{"schema": "semiseg-model", "version": 9, "semiseg": "3.0"}'}, "has version 9"),
         ({"checkpoints/final.ckpt": b"PK"}, "model.zip: checkpoints/final.ckpt cannot be"),
     ],

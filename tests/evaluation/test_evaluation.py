@@ -187,7 +187,7 @@ def test_predictions_with_declared_values_survive_a_label_map_without_inverse(tm
 
 def test_undeclared_values_are_said(folders):
     found = evaluate_folders(*folders, labels={"background": 0, "shell": 1})
-    assert found.notices == ("value 2 is in 3 cases and is no declared class: counted as background",)
+    assert found.notices == ("value 2 is in 3 cases and is not a declared class: counted as background",)
 
 
 def test_color_images_and_2d_label_maps(tmp_path):

@@ -177,7 +177,7 @@ def test_codes_and_colors_are_those_of_the_dataset(
     rois = pydicom.dcmread(tmp_path / "out" / "scan.rtstruct.dcm").ROIContourSequence
     assert list(rois[0].ROIDisplayColor) == [255, 0, 0]
     wrong = {"to": "dicom-seg", "terminology": {"liver": TERMS["structure 1"]}}
-    with pytest.raises(UsageError, match="liver is no class"):
+    with pytest.raises(UsageError, match="liver is not a class"):
         predict(tmp_path / "in", tmp_path / "out", run, device="cpu", **wrong)
 
 

@@ -195,11 +195,11 @@ class TestDicom:
 
 def test_a_link_to_nothing_fails_as_such(tmp_path: Path) -> None:
     (tmp_path / "b.nii.gz").symlink_to("nowhere")
-    with pytest.raises(DataError, match="is a link to nothing"):
+    with pytest.raises(DataError, match="is a broken link"):
         find_scans(tmp_path, ONE)
     touch(tmp_path, "a.nii.gz")
     _, lost = find_scans(tmp_path, ONE)
-    with pytest.raises(DataError, match="is a link to nothing"):
+    with pytest.raises(DataError, match="is a broken link"):
         lost.load()
 
 

@@ -18,7 +18,7 @@ CALL = "from semiseg.preparation.workers import _starts_processes\nprint(_starts
         (CALL, "file", "False", "has no `if __name__"),
         (f"if __name__ == '__main__':\n    {CALL.replace(chr(10), chr(10) + '    ')}\n", "file", "True", ""),
         (CALL, "-c", "True", ""),
-        (CALL, "pipe", "False", "no file that other processes could import"),
+        (CALL, "pipe", "False", "other processes cannot import the script"),
     ],
 )
 def test_a_script_without_guard_works_in_its_own_process(

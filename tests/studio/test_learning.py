@@ -144,5 +144,5 @@ def test_times(text: str | float | None, minutes: float | None) -> None:
 
 def test_what_is_no_time() -> None:
     for text in ("0", "-3", "m", "1d", "1e9"):
-        with pytest.raises(SemisegError, match="is no time"):
+        with pytest.raises(SemisegError, match="is not a duration"):
             minutes_of(text)

@@ -27,12 +27,12 @@ COMMANDS = {
     },
     "Use": {
         "predict": "Segment new scans with a trained model.",
-        "export": "Hand a model on: zip, ONNX, PyTorch, MONAI bundle.",
+        "export": "Export a model: zip, ONNX, PyTorch, MONAI bundle.",
         "evaluate": "Score segmentations: Dice, HD95, NSD, volumes.",
     },
     "Label": {
         "studio": "See, label, train and correct in a browser tab.",
-        "next": "Say which scans to label next, and why.",
+        "next": "Suggest which scans to label next, and why.",
         "accept": "Take predictions of unlabeled scans as labels.",
     },
     "Compare": {
@@ -67,12 +67,19 @@ SESSION = (
 )
 """The shortest session, at the end of ``semiseg --help``."""
 
-_RANGE = re.compile(r" *\[x[<>]=?[\d.]+\]|; x[<>]=?[\d.]+(?=\])")
-"""What the parser adds about the smallest value; the error for a wrong one says it."""
+_RANGE = re.compile(r" *\[(?:[\d.]+<=?)?x[<>]=?[\d.]+\]|; (?:[\d.]+<=?)?x[<>]=?[\d.]+(?=\])")
+"""What the parser adds about the range of values; the error for a wrong one says it."""
+
+_TYPE = re.compile(r" <[\w\[\]]+>$|^\{(?=.+\})|(?<=[^{])\}(?:\.\.\.)?$")
+"""Types and braces that the parser puts around the name of an argument."""
 
 
 class Command(TyperCommand):
     """A command whose options are shown in sections."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words behind the command's name, arguments without braces."""
+        return [_TYPE.sub("", piece) for piece in super().collect_usage_pieces(ctx)]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments, then the sections of :data:`SECTIONS` that have an option."""
@@ -83,7 +90,9 @@ class Command(TyperCommand):
             record = shown.get_help_record(ctx)
             if record is not None:
                 name, text = record
-                sections[_section(parameter)].append((name, _RANGE.sub("", text)))
+                sections[_section(parameter)].append((_TYPE.sub("", name), _RANGE.sub("", text)))
+        if [name.split()[0] for name, _ in sections[METHOD]] == ["--seed"]:  # a command that trains nothing
+            sections[SECTIONS[0]] += sections.pop(METHOD)
         for title, rows in sections.items():
             if rows:
                 with formatter.section(title):

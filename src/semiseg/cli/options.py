@@ -57,7 +57,12 @@ Workers = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    flag("--seed N", "Random seed; the same seed gives the same batches.  [default: 0]", METHOD, min=0),
+    flag(
+        "--seed N",
+        "Random seed; the same seed makes the same random choices.  [default: 0]",
+        METHOD,
+        min=0,
+    ),
 ]
 AllowCode = Annotated[
     list[str] | None,

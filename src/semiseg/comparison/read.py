@@ -193,7 +193,7 @@ def _unscored(run: Run) -> Unscored:
             again = f"{command.removesuffix(' --resume')} --resume" if command.startswith("semiseg ") else ""
             return Unscored(where, f"training is not finished (iteration {step})", again)
     except (SemisegError, KeyError):
-        return Unscored(where, "training has not begun")
+        return Unscored(where, "training has not started")
     predictions = where / "test"
     predicting, scoring = to_score(where, name)
     if any(
@@ -325,7 +325,7 @@ def _cells(ledger: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"cannot read the sweep {ledger}: {error}",
-            hint="`semiseg sweep SPEC.yaml` writes it anew",
+            hint="`semiseg sweep SPEC.yaml` writes it again",
             code="BAD_SWEEP",
         ) from None
     return cells

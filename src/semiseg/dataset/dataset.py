@@ -112,7 +112,7 @@ class Dataset:
         )
 
     def fold_count(self, wanted: int | None = None) -> int | None:
-        """How many folds a fold is one of: those of the split file's cross-validation, or that can be made.
+        """The number of folds: those of the split file's cross-validation, or as many as can be made.
 
         None where the split file lists folds of its own and no number is wanted.
 

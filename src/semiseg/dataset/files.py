@@ -141,7 +141,7 @@ class _Folders:
             fix = "convert it, or run `semiseg init` on this folder, which converts all to one ending"
             self._problem("MIXED_ENDINGS", path, f"ending {ending_of(path)}", self.ending, fix)
             return
-        kind = "a folder" if path.is_dir() else "a file that is no image"
+        kind = "a folder" if path.is_dir() else "a file that is not an image"
         problem = Problem(
             "EXTRA_FILE",
             kind,

@@ -34,7 +34,7 @@ def read_terms(given: Any, known: Collection[str] = ()) -> tuple[dict[str, dict[
     faults = [(name, _fault(term)) for name, term in given.items()]
     unknown = [name for name in given if known and name not in known]
     wrong = [f"{name} {fault}" for name, fault in faults if fault]
-    wrong += [f"{name} is no class" for name in unknown]
+    wrong += [f"{name} is not a class" for name in unknown]
     good = {name for name, fault in faults if not fault} - set(unknown)
     return {name: dict(term) for name, term in given.items() if name in good}, wrong
 

@@ -206,7 +206,7 @@ def keep_folds(dataset: Dataset, count: int) -> Dataset:
         if without := in_no_fold(dataset.splits, dataset.ids):
             log.warning(
                 "%d labeled cases are in no fold of %s and serve as unlabeled ones (%s); "
-                "`semiseg split DATASET --overwrite` deals anew",
+                "`semiseg split DATASET --overwrite` makes new folds",
                 *(len(without), dataset.splits.source, some(without)),
             )
         return dataset

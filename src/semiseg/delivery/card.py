@@ -80,9 +80,7 @@ def _network(one: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _scores(one: Mapping[str, Any]) -> list[str]:
     rows: Sequence[Mapping[str, Any]] = one.get("scores") or []
     if not rows:
-        return [
-            "Scores: none were recorded with the run. `semiseg evaluate` on cases of your own tells more."
-        ]
+        return ["Scores: none were recorded with the run. `semiseg evaluate` scores it on your own cases."]
     lines = ["| On | Metric | Class | Mean | Interval | Cases |", "|---|---|---|---|---|---|"]
     for row in rows:
         low, high = row["interval"]

@@ -1,4 +1,4 @@
-"""Hand a trained model on: as one zip, as ONNX, as a PyTorch program or as a MONAI bundle."""
+"""Export a trained model: as one zip, as ONNX, as a PyTorch program or as a MONAI bundle."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def export(
     allow_code: Collection[str] = (),
     overwrite: bool = False,
 ) -> Exported:
-    """Hand trained networks on, with all that is needed to use them and a model card.
+    """Export trained networks, with all that is needed to use them and a model card.
 
     Nothing written names a case, a patient, a path or a dataset, and nothing is a pickled object.
 
@@ -69,7 +69,7 @@ def export(
         output: a folder, which is made whole or not at all.
         to: ``onnx`` (with ``run_onnx.py``, which needs neither torch nor this package), ``torch`` (a
             ``torch.export`` program), ``monai`` (a bundle) or ``zip`` (for ``semiseg predict -m``).
-        half: ONNX in 16 bits: half the file.
+        half: Store ONNX weights in 16 bits: half the size.
         int8: ONNX with convolutions in 8 bits: a third of the file. Their ranges are taken from unlabeled
             scans of the run, so ``data`` is needed.
         data: the dataset of the runs. With it, what ``half`` or ``int8`` costs is measured on the validation
@@ -205,7 +205,7 @@ def _weights(
 
     if model.settings.slice_size is not None:
         raise UsageError(
-            "inference.slice_size (whole slices, resized) is only known to this package",
+            "inference.slice_size (whole slices, resized) is known to semiseg only",
             hint="--to zip keeps it; --set inference.slice_size=null exports windows of the patch instead",
             code="SLICE_SIZE",
         )

@@ -313,7 +313,7 @@ def _undeclared(results: list[_Compared], labels: Mapping[str, Value], classes: 
     known = {0, classes.ignore, *(v for value in named for v in values_of(value))}
     odd = sorted({v for o in results for v in o.values} - known)
     return [
-        f"value {v} is in {sum(v in o.values for o in results)} cases and is no declared class: "
+        f"value {v} is in {sum(v in o.values for o in results)} cases and is not a declared class: "
         "counted as background"
         for v in odd
     ]

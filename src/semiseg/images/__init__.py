@@ -171,7 +171,7 @@ def _format(path: Path) -> Format:
             check_file(path)
         raise broken(
             path,
-            "is no image format known here",
+            "is not a known image format",
             code="UNKNOWN_FORMAT",
             hint=f"known: {', '.join(ENDINGS)}; DICOM series are converted by semiseg init",
         )

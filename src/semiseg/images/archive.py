@@ -96,7 +96,7 @@ def _copy(source: IO[bytes], out: IO[bytes], size: int, archive: Path) -> None:
     while piece := source.read(min(1 << 20, left + 1)):
         left -= len(piece)
         if left < 0:
-            raise broken(archive, "holds more than it says", code="BAD_ARCHIVE")
+            raise broken(archive, "unpacks to more than its header says", code="BAD_ARCHIVE")
         out.write(piece)
 
 

@@ -81,7 +81,7 @@ def check_claim(path: Path, shape: Sequence[int], needed: int, present: int, *, 
         "present_bytes": present,
     }
     if needed <= 0 or any(n <= 0 for n in shape):
-        why = f"the header claims {claim}, which is no image"
+        why = f"the header claims {claim}, which is not an image"
         raise broken(path, why, code="ABSURD_HEADER", **details)
     why = f"the header claims {claim}, the file holds {readable_bytes(present)}"
     limit = present * (MAX_RATIO if compressed else 1) + (1 << 10 if compressed else 0)

@@ -54,7 +54,7 @@ def write_contours(
     """
     if len(grid.shape) != 3:
         raise DataError(
-            "a radiograph lies nowhere in the patient, wanted slices",
+            "a radiograph has no position in the patient, wanted slices",
             hint="use --to dicom-seg for single pictures",
             code="DICOM_RESULT",
         )

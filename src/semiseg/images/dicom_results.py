@@ -227,7 +227,7 @@ def write_segmentation(
     except (AttributeError, ValueError, TypeError, KeyError, IndexError) as error:  # quotes header values
         _log.debug("highdicom", exc_info=True)
         raise DataError(
-            f"the DICOM headers do not do for a segmentation object ({type(error).__name__})",
+            f"the DICOM headers are not sufficient for a segmentation object ({type(error).__name__})",
             hint="--to nifti writes this scan's label map; -v shows what highdicom misses",
             code="DICOM_RESULT",
         ) from None

@@ -217,9 +217,7 @@ def _dtype(file: _File) -> np.dtype[Any]:
         raise broken(path, f"voxels of the unknown type {code}", code="BAD_DTYPE") from error
     if dtype.itemsize == 0 or dtype.kind == "c":
         hint = "convert it to a real-valued image"
-        raise broken(
-            path, f"voxels of a type that is no number on a scale ({code})", code="BAD_DTYPE", hint=hint
-        )
+        raise broken(path, f"voxels of a non-numeric type ({code})", code="BAD_DTYPE", hint=hint)
     return dtype
 
 

@@ -43,7 +43,7 @@ def accept(
     by: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Acceptance:
-    """Take predictions as labels of unlabeled cases, as they are.
+    """Take predictions as labels of unlabeled cases, unchanged.
 
     A label map is checked as ``semiseg check`` does before it is written; ``labels.jsonl`` says who accepted
     it and which run made it.

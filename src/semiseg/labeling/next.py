@@ -64,7 +64,7 @@ def next_cases(
     allow_code: Collection[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Ranking:
-    """Say which unlabeled scans are most worth a label. No label is opened.
+    """Suggest which unlabeled scans to label next. No label is opened.
 
     Args:
         dataset: a folder, a name or number under ``SEMISEG_DATA``, or an opened dataset; scans that were

@@ -190,7 +190,7 @@ def _divisor(hollow: nn.Module, in_channels: int, classes: int, dim: int) -> tup
 def _wrong_size(label: str, size: Sequence[int]) -> UsageError:
     nearest = [max(-(-edge // 16), 1) * 16 for edge in size]
     return UsageError(
-        f"{label} is built for one size of input, and {list(size)} is none that it can halve as it wants to",
+        f"{label} is built for one size of input, and {list(size)} cannot be halved as often as it needs",
         hint=f"most such networks want multiples of 16 or 32: try --set 'plan.patch={nearest}'",
         code="PATCH_DIVISOR",
     )

@@ -124,7 +124,7 @@ def segment(
     if held.grid.unit == "px" and any(plan.spacing):
         size = " x ".join("?" if mm is None else f"{mm:g}" for mm in plan.spacing)
         raise UsageError(
-            f"the model works at a voxel size of {size} mm, and the array tells none",
+            f"the model works at a voxel size of {size} mm, and the array has none",
             hint="give spacing=(…), mm along each axis of the array",
             code="NO_SPACING",
         )

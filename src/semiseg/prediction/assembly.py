@@ -60,7 +60,7 @@ class Assembly:
         scores = slab.probabilities
         if not bool(torch.isfinite(scores.sum())):
             raise SemisegError(
-                "the network answers NaN or infinity for this scan",
+                "the network's output for this scan is NaN or infinite",
                 hint="the training has diverged, or --precision 16 overflows: try precision 32",
                 code="NOT_FINITE",
             )

@@ -102,7 +102,7 @@ def _number_single(entries: Sequence[FoundFile], flat: bool) -> dict[int, DataEr
         elif 0 in numbered:
             first, last = numbered[0], numbered[max(numbered)]
             text = (
-                "%s to %s are taken for %d scans: the model has one channel, so the numbers are no channels"
+                "%s to %s are taken for %d scans: the model has one channel, so the numbers are not channels"
             )
             _log.warning(text, first.shown, last.shown, len(numbered))
     return odd

@@ -108,7 +108,9 @@ class PredictionJob:
         plans = [member.plan for member in model.members]
         self.plan = next((plan for plan in plans if plan.seen is not None), model.plan)
         if self.plan.seen is None:
-            log.debug("the plan does not tell what its training scans look like: no scan is compared")
+            log.debug(
+                "the plan has no statistics of its training scans: new scans are not compared with them"
+            )
 
     def lay_out(self, scans: Sequence[InputScan], inputs: Path, output: Path) -> list[Task]:
         """Say where each result goes.

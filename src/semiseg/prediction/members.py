@@ -121,7 +121,7 @@ def members_of(path: Path) -> list[Path]:
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UsageError(
             f"cannot read {file}: {on_one_line(error)}",
-            hint="give the runs of its folds: -m RUN -m RUN; `train --fold all --resume` writes it anew",
+            hint="give the runs of its folds: -m RUN -m RUN; `train --fold all --resume` writes it again",
             code="BAD_RUN",
         ) from None
 

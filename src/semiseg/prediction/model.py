@@ -153,7 +153,7 @@ class Model:
 
     @property
     def id(self) -> str:
-        """The same for the same weights in the same order-free set of members (16 hex digits)."""
+        """A hash of the members' weights, whatever their order (16 hex digits)."""
         digests = sorted(str(m.source.get("sha256") or digest(m.network)) for m in self.members)
         return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
 
@@ -311,7 +311,7 @@ class Model:
 
     @contextmanager
     def observed(self, see: Callable[[SegOutput], None]) -> Iterator[None]:
-        """``see`` is given every output of every network while the block lasts, such as for its features."""
+        """Call ``see`` with every output of every network while the block lasts, such as for its features."""
 
         def hook(_: nn.Module, __: Any, output: Any) -> None:
             if isinstance(output, SegOutput):

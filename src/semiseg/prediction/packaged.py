@@ -97,7 +97,7 @@ def checked_document(content: Any, path: Path) -> dict[str, Any]:
     """
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise UsageError(
-            f"{path}: model.json is none of semiseg's",
+            f"{path}: model.json was not written by semiseg",
             hint="`semiseg export` writes them",
             code="BAD_MODEL",
         )
@@ -145,7 +145,7 @@ def _matches(path: Path) -> list[Path]:
     found = fitting(path)
     usable = [one for one in found if one.suffix == ".zip" or one.is_file() or (one / "checkpoints").is_dir()]
     if not usable:
-        what = "nothing" if not found else f"{found[0]}, which is no run"
+        what = "nothing" if not found else f"{found[0]}, which is not a run"
         raise UsageError(
             f"the pattern {path} fits {what}",
             hint="quote it, and see with `ls` which run folders it names",
@@ -173,7 +173,7 @@ def _folds(path: Path, folds: str | Sequence[int]) -> list[Path]:
     if missing or not wanted:
         known = ", ".join(map(str, sorted(there))) or "none"
         raise UsageError(
-            f"no fold {', '.join(map(str, missing))} beside {path} (there: {known})",
+            f"no fold {', '.join(map(str, missing))} beside {path} (available: {known})",
             hint="train it with `semiseg train … --fold N`, or leave it out of --folds",
             code="FOLDS",
             details={"missing": missing, "known": sorted(there)},
@@ -187,5 +187,5 @@ def _numbers(folds: str | Sequence[int]) -> list[int]:
         return sorted({int(part) for part in parts})
     except ValueError:
         raise UsageError(
-            f"folds {folds!r} are no numbers", hint="give all, or numbers such as 0,1,2", code="FOLDS"
+            f"folds {folds!r} are not numbers", hint="give all, or numbers such as 0,1,2", code="FOLDS"
         ) from None

@@ -210,7 +210,7 @@ class VolumeTable:
         require_writable(self.path.parent, "--volumes")
         if self.path.exists() and not self.overwrite and not self._is_ours():
             raise UsageError(
-                f"{self.path} exists and is no table of volumes",
+                f"{self.path} exists and is not a table of volumes",
                 hint="give --volumes another name, or --overwrite to replace it",
                 code="EXISTS",
             )

@@ -202,7 +202,7 @@ def require_dicom(name: str, wanted: Wanted, meta: Mapping[str, Any]) -> None:
     """
     if wanted.dicom and not is_series(meta):
         raise DataError(
-            f"{name}: {', '.join(wanted.dicom)} refer to a DICOM series, and this scan is none",
+            f"{name}: {', '.join(wanted.dicom)} need a DICOM series, and this scan is not one",
             hint="leave out --to: the label map then has the scan's own format",
             code="NOT_DICOM",
             details={"case": name},

@@ -102,7 +102,7 @@ def find_scans(inputs: Path, channels: Sequence[str]) -> list[InputScan]:
 
 def _nowhere(path: Path) -> DataError:
     hint = "fetch the file (`git annex get`, `datalad get`), or take the link away"
-    return claims.broken(path, "is a link to nothing, or a pipe", code="MISSING_FILE", hint=hint)
+    return claims.broken(path, "is a broken link, or a pipe", code="MISSING_FILE", hint=hint)
 
 
 def unusable(name: str, files: Sequence[Path], error: DataError) -> InputScan:

@@ -178,7 +178,7 @@ class Plan(_Frozen):
 
     @property
     def head(self) -> Head:
-        """What the channels of the network mean."""
+        """The meaning of the network's channels."""
         from semiseg.core import Head  # imports torch, which planning does not need
 
         if not self.regions:

@@ -54,7 +54,7 @@ def each(work: Work[C, T], cases: Sequence[C], workers: int) -> Iterator[tuple[C
                 pool.shutdown(wait=True, cancel_futures=True)
     except BrokenProcessPool:
         raise DeviceError(
-            "a worker process died without a word; as a rule the system ended it for lack of memory",
+            "a worker process died without a message; most often the system ended it because memory ran out",
             hint="use fewer workers (0 works in this process). What is cached so far is kept",
             code="WORKER_DIED",
         ) from None
@@ -74,7 +74,7 @@ def _starts_processes() -> bool:
     try:
         tree = ast.parse(Path(file).read_bytes())
     except (OSError, SyntaxError, ValueError):
-        why = "the script is no file that other processes could import"
+        why = "other processes cannot import the script"
     else:
         tests = (node.test for node in tree.body if isinstance(node, ast.If))
         if any(isinstance(part, ast.Name) and part.id == "__name__" for t in tests for part in ast.walk(t)):

@@ -17,7 +17,7 @@ has of the voxels, in labels and in predictions on labeled and unlabeled scans."
 
 @dataclass(frozen=True)
 class Preparing:
-    """What is done before the loop begins, to be shown and forgotten; no log keeps it."""
+    """A step before the loop begins, such as reading scans. It is shown only; no log keeps it."""
 
     what: str
     """Such as ``reading scans``."""
@@ -28,7 +28,7 @@ class Preparing:
 
 @dataclass(frozen=True)
 class Started:
-    """The loop is about to run iterations ``step`` (0, or where a resumed run goes on) to ``total``."""
+    """The loop is about to run iterations ``step`` (0, or where a resumed run continues) to ``total``."""
 
     step: int
     total: int
@@ -36,7 +36,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Begun:
-    """The first iteration that this process does is done, and no Stepped tells of it; no log keeps it."""
+    """The first iteration of this process is done. No Stepped reports it, and no log keeps it."""
 
     step: int
     """Iterations done."""
@@ -101,7 +101,7 @@ class Stop(Exception):
 
 
 def tell(listeners: Iterable[Listener], event: Event, failed: set[int]) -> None:
-    """Send an event to every listener; one that fails is told of once.
+    """Send an event to every listener; one that fails is reported once.
 
     Args:
         listeners: who is told.

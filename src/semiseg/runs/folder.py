@@ -81,7 +81,7 @@ class StoredRun:
             if "identity" not in state:  # of an older version
                 raise damaged(self.run.folder / "manifest.json", error) from None
         log.warning(
-            "%s is damaged: last.ckpt has what is needed to resume, and the manifest is written anew",
+            "%s is damaged: last.ckpt has what is needed to resume, and the manifest is written again",
             self.run.folder / "manifest.json",
         )
         reason = "finished" if state["step"] >= state["total"] else "unknown"

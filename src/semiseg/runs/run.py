@@ -117,7 +117,7 @@ class Run(Tabular):
 
     @property
     def score(self) -> Score | None:
-        """What the run scored at its end, or why it has no score; None before that, and of older versions."""
+        """The score at the end of the run, or why it has none; None before that, and of older versions."""
         from semiseg.runs.score import Score
 
         told = self.manifest.get("score")
@@ -132,7 +132,7 @@ class Run(Tabular):
 
     @property
     def finished(self) -> bool:
-        """Whether there is a final model and nothing left to train; ``--max-time`` leaves something."""
+        """True with a final model and nothing left to train; ``--max-time`` leaves something."""
         return self.ended_for_good(self.manifest.get("sessions") or [])
 
     def ended_for_good(self, sessions: Sequence[Mapping[str, Any]]) -> bool:

@@ -233,7 +233,7 @@ def minutes_of(text: str | float | None) -> float | None:
         return None
     match = _TIME.fullmatch(str(text).strip())
     if match is None or not float(match[1]) > 0:
-        raise UsageError(f"{text!r} is no time", hint="such as 20m, 1.5h or 90s", code="BAD_TIME")
+        raise UsageError(f"{text!r} is not a duration", hint="such as 20m, 1.5h or 90s", code="BAD_TIME")
     return float(match[1]) * _MINUTES[match[2]]
 
 

@@ -48,7 +48,7 @@ def parsed(text: str, grid: Grid) -> Box:
     inside = all(0 <= low < high <= n for (low, high), n in zip(box, grid.shape, strict=False))
     if len(found) != 6 or len(grid.shape) != 3 or not inside:
         raise UsageError(
-            f"{text!r} is no box of a scan of {' x '.join(map(str, grid.shape))} voxels",
+            f"{text!r} is not a box inside a scan of {' x '.join(map(str, grid.shape))} voxels",
             hint="x0,x1,y0,y1,z0,z1 within the scan",
             code="BAD_BOX",
         )

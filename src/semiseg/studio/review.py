@@ -53,7 +53,7 @@ class Reviews:
             if run not in known:
                 raise unknown_name("run", run, known)
         if a == b:
-            raise UsageError(f"{a} beside itself", hint="choose two runs", code="SAME_RUN")
+            raise UsageError(f"{a} cannot be compared with itself", hint="choose two runs", code="SAME_RUN")
         cases = sorted(self._cases(a) & self._cases(b))
         judged = {
             row["case"] for row in self.rows() if row["by"] == by and {row["left"], row["right"]} == {a, b}
@@ -77,7 +77,7 @@ class Reviews:
             found = self._pairs.get(token)
         if found is None:
             raise UsageError(
-                "this pair is judged, or of a server that has ended",
+                "this pair was judged already, or is of an earlier session",
                 hint="ask for the next pair",
                 code="NO_PAIR",
             )

@@ -53,7 +53,7 @@ def studio(
     classes: list[str] | None = None,
     ready: Callable[[Address], None] | None = None,
 ) -> None:
-    """Serve a dataset to a browser: see, label, train, correct, again. Returns when the server is stopped.
+    """Serve a dataset to a browser tab to label, train and correct in. Returns when the server is stopped.
 
     Nothing is sent anywhere: pages and scripts come from this machine. Without ``host`` only this machine can
     ask. Trainings and predictions are processes of their own, which go on when the server ends.

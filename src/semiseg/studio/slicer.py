@@ -88,7 +88,7 @@ def take_scan(desk: Desk, name: str, path: Path) -> str:
         )
     name = name or f"scan_{secrets.token_hex(4)}"
     if not _ID.fullmatch(name):
-        raise UsageError(f"{name!r} is no id", hint="letters, digits, dots, dashes", code="BAD_ID")
+        raise UsageError(f"{name!r} is not a valid id", hint="letters, digits, dots, dashes", code="BAD_ID")
     if name in desk.labels.cases or name in desk.labels.test:
         raise UsageError(f"there is a scan {name} already", hint="give it another id", code="EXISTS")
     volume = images.read(path)
@@ -138,7 +138,7 @@ def inferred(
     ending = str(wanted.get("result_extension") or ".nii.gz").lower()
     if images.ending_of(Path(f"x{ending}")) != ending:
         raise UsageError(
-            f"{ending} is no format that is written here", hint=".nii.gz or .nrrd", code="UNKNOWN_FORMAT"
+            f"{ending} is not a format that is written here", hint=".nii.gz or .nrrd", code="UNKNOWN_FORMAT"
         )
     volume = images.read_label(source)
     array = volume.array.astype(np.dtype(wanted.get("result_dtype") or "uint8"))

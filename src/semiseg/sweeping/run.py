@@ -54,7 +54,7 @@ class Outcome:
         words = [f"{counts[state]} {state}" for state in ("failed", "dead") if counts[state]]
         return PartialError(
             f"{len(bad)} of {total} cells are not done ({', '.join(words)}); {first.cell.title}: {message}",
-            hint=f"{again} tries those that died once more, with --retry-failed the others too",
+            hint=f"{again} repeats those that died; --retry-failed also repeats the others",
             code="CELLS_FAILED",
             details=details,
         )

@@ -103,7 +103,7 @@ class PseudoLabeler:
         except (OSError, ValueError, KeyError) as error:
             raise DataError(
                 f"the pseudo-labels in {place} cannot be read: {error}",
-                hint="restore the folder, or train anew with --overwrite",
+                hint="restore the folder, or train again with --overwrite",
                 code="PSEUDO_LABELS",
             ) from None
 

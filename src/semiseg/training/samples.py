@@ -84,7 +84,7 @@ def without_fold(labeled: list[Resident], place: int, count: int) -> list[Reside
     """
     if count > len(labeled):
         raise UsageError(
-            f"{count} folds of {len(labeled)} labeled cases: every fold leaves out one at least",
+            f"{count} folds of {len(labeled)} labeled cases: every fold leaves out at least one",
             hint=f"use --set method.options.folds={len(labeled)}, or fewer",
             code="FOLDS",
         )

@@ -406,8 +406,8 @@ def restore(loop: Loop, path: Path) -> None:
         loop.restore(state)
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise UsageError(
-            f"{path} is not a state of what is trained here ({type(error).__name__}: {on_one_line(error)})",
-            hint="resume with the versions that manifest.json names, or start anew with --overwrite",
+            f"{path} does not fit this training ({type(error).__name__}: {on_one_line(error)})",
+            hint="resume with the versions that manifest.json names, or start again with --overwrite",
             code="RESUME_DIFFERS",
         ) from error
 

@@ -94,7 +94,7 @@ def parsed(name: str, text: str, kind: Any) -> Axis | Fixed:
     low, high, log = float(match[1]), float(match[2]), bool(match[3])
     whole = base is int
     if base not in (int, float) and kind is not Any:
-        raise _wrong(name, text, "its values are no numbers: list them, as in `[a, b]`")
+        raise _wrong(name, text, "its values are not numbers: list them, as in `[a, b]`")
     if low >= high or (log and low <= 0) or (whole and not (low.is_integer() and high.is_integer())):
         wanted = "LOW:HIGH with LOW < HIGH" + ", above 0 for log" * log + ", whole numbers" * whole
         raise _wrong(name, text, f"wanted {wanted}")

@@ -81,7 +81,7 @@ class Study:
         except (ValueError, KeyError) as error:
             raise UsageError(
                 f"{path} is not a journal of trials ({error})",
-                hint="restore the file, or begin anew with --overwrite",
+                hint="restore the file, or start again with --overwrite",
                 code="BAD_JOURNAL",
             ) from None
         self.search, self.seed = search, seed
@@ -235,7 +235,7 @@ class Study:
         ]
         if wrong:
             raise UsageError(
-                f"the tuning was begun on other terms: {'; '.join(wrong)}",
+                f"the tuning was started with other settings: {'; '.join(wrong)}",
                 hint="resume with the same flags, or start another one with -o FOLDER or --overwrite",
                 code="RESUME_DIFFERS",
             )

@@ -27,13 +27,17 @@ def run(
             metavar="PREDICTIONS", show_default=False, help="Folder that `semiseg predict` wrote."
         ),
     ],
-    cases: Annotated[str, flag("--cases IDS", "Only these, separated by commas.")] = "",
+    cases: Annotated[
+        str, flag("--cases IDS", "Accept only these cases; names with commas between.  [default: all]")
+    ] = "",
     replace: Annotated[
-        bool, flag("--replace", "Also where a case has a label; the former one is kept.")
+        bool, flag("--replace", "Also replace labels that are there; the former versions are kept.")
     ] = False,
-    by: Annotated[str, flag("--by NAME", "Who accepts.  [default: the user]")] = "",
+    by: Annotated[
+        str, flag("--by NAME", "Name of the person who accepts.  [default: the system's user]")
+    ] = "",
 ) -> None:
-    """Take predictions of unlabeled scans as their labels, as they are; labels.jsonl says so."""
+    """Take predictions of unlabeled scans as their labels, unchanged; labels.jsonl records it."""
     from semiseg.labeling.accept import accept
 
     chosen = [name.strip() for name in cases.split(",") if name.strip()] or None

@@ -59,7 +59,7 @@ def run(
         Path | None,
         flag(
             "--reviews DATASET",
-            "Also tell what was accepted, corrected and preferred in the studio of this dataset.",
+            "Also report what was accepted, corrected and preferred in the studio of this dataset.",
         ),
     ] = None,
     overwrite: options.Overwrite = False,

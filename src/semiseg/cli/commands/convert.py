@@ -26,40 +26,48 @@ def run(
     out: Output,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", show_default=False, help="The data set; without it, all are listed."),
+        typer.Argument(
+            metavar="NAME", show_default=False, help="Public data set; without it, all are listed."
+        ),
     ] = None,
     source: Annotated[
-        Path | None, typer.Argument(metavar="DIR", show_default=False, help="Its folder, as unpacked.")
+        Path | None,
+        typer.Argument(metavar="DIR", show_default=False, help="Folder of the data set, as unpacked."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="The dataset folder.  [default: beside DIR]"),
+        typer.Option("-o", "--output", metavar="DIR", help="Dataset folder to make.  [default: beside DIR]"),
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option("--split", metavar="NAME", help="A published split, or none, files or random."),
+        typer.Option(
+            "--split", metavar="NAME", help="Published split, or none, files or random.  [default: usual one]"
+        ),
     ] = None,
     channels: Annotated[
         str | None,
         typer.Option("--channels", metavar="A,B", help="Channels to take, in this order; or all."),
     ] = None,
     task: Annotated[
-        str | None, typer.Option("--task", metavar="NAME", help="Which labels, where there are several.")
+        str | None,
+        typer.Option("--task", metavar="NAME", help="Labels to take, where the data set has several kinds."),
     ] = None,
     words: Annotated[
         Words,
-        typer.Option("--with", metavar="WORD", help="An option of this data set; may be repeated."),
+        typer.Option("--with", metavar="WORD", help="Option of this data set; may be repeated."),
     ] = None,
     extra: Annotated[
         str,
-        typer.Option("--extra", metavar="PART", help="Cases in no list: out, unlabeled or test."),
+        typer.Option(
+            "--extra", metavar="PART", help="Use of cases that are in no list: out, unlabeled or test."
+        ),
     ] = "out",
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Take what is there when listed cases are not.")
+        bool, typer.Option("--allow-missing", help="Leave out listed cases that are missing.")
     ] = False,
     link: Annotated[bool, typer.Option("--link", help="Hard-link files instead of copying them.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be done; write nothing.")
     ] = False,
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", min=0, help="Random seed of --split random.")

@@ -19,7 +19,7 @@ def run(
         Path, flag("-o --output DIR", "Output folder; an earlier demo in it is replaced.")
     ] = Path("demo"),
     minutes: Annotated[
-        float, flag("--minutes MIN", "Approximate duration in minutes, on two cores.", min=0.05)
+        float, flag("--minutes MINUTES", "Approximate duration in minutes, on two cores.", min=0.05)
     ] = 2.5,
     iterations: Annotated[
         int | None,

@@ -22,21 +22,33 @@ def run(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...", show_default=False, help="Run folders or a model.zip; several: an ensemble."
+            metavar="RUN...",
+            show_default=False,
+            help="Run folders, or a model.zip; several make an ensemble.",
         ),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", show_default=False, help="A new folder.")
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="DIR", show_default=False, help="Folder to make for the export."
+        ),
     ],
     to: Annotated[
         str, typer.Option("--to", metavar="KIND", help="Format: onnx, torch, monai or zip.")
     ] = "onnx",
-    half: Annotated[bool, typer.Option("--half", help="ONNX in 16 bits: half the file.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="ONNX in 8 bits: a third of the file.")] = False,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store ONNX weights in 16 bits: half the size.")
+    ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Store ONNX weights in 8 bits: a third of the size.")
+    ] = False,
     data: Annotated[
         str | None,
         typer.Option(
-            "--data", metavar="DATASET", show_default=False, help="The run's dataset: for --int8, --half."
+            "--data",
+            metavar="DATASET",
+            show_default=False,
+            help="Dataset of the run; --int8 needs it, --half can use it.",
         ),
     ] = None,
     allow_code: options.AllowCode = None,
@@ -44,7 +56,7 @@ def run(
     settings: options.Set = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Hand a trained model on: weights, preparation and post-processing, a runner and a model card.
+    """Export a trained model: weights, preparation and post-processing, a runner and a model card.
 
     No name of a case, patient, path or dataset leaves, and nothing that is written is a pickled object.
     """

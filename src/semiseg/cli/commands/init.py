@@ -42,11 +42,15 @@ def run(
         int, flag("--max-classes N", "Refuse masks with more values than this.", min=1)
     ] = 30,
     channels: Annotated[
-        str | None, flag("--channels NAMES", "Keep these, in this order: DWI,ADC.  [default: all]")
+        str | None,
+        flag("--channels NAMES", "Channels to keep, in this order, such as DWI,ADC.  [default: all]"),
     ] = None,
     resample_to: Annotated[
         str | None,
-        flag("--resample-to CHANNEL", "Resample channels on other grids onto it; or onto `label`."),
+        flag(
+            "--resample-to CHANNEL",
+            "Resample channels on other grids onto this channel's grid, or onto `label`.",
+        ),
     ] = None,
     spacing: Annotated[str | None, flag("--spacing X,Y,Z", "Voxel size in mm where files say none.")] = None,
     workers: options.Workers = None,

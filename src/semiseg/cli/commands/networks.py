@@ -14,7 +14,7 @@ EXAMPLES = ("semiseg networks", "semiseg networks vnet")
 def run(
     out: Output,
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", show_default=False, help="Show only this one.")
+        str | None, typer.Argument(metavar="NAME", show_default=False, help="Network to show.")
     ] = None,
 ) -> None:
     """List networks, or show one."""

@@ -21,14 +21,19 @@ def run(
     dataset: options.Dataset,
     model: Annotated[
         list[Path] | None,
-        flag("-m --model RUN", "A run folder or checkpoint; several: an ensemble.", show_default=False),
+        flag(
+            "-m --model RUN",
+            "Run folder, checkpoint or model.zip; may be repeated for an ensemble.",
+            show_default=False,
+        ),
     ] = None,
     strategy: Annotated[
         str,
         flag(
             "--strategy NAME",
             "Strategy: random, foreground_random, clasp_pe, entropy, disagreement, coreset, typiclust "
-            "or mixed.",
+            "or mixed.  [default: mixed; without a model typiclust]",
+            show_default=False,
         ),
     ] = "default",
     n: Annotated[int, flag("-n --number N", "Number of scans.", min=1)] = 5,
@@ -42,7 +47,7 @@ def run(
     device: options.Device = None,
     allow_code: options.AllowCode = None,
 ) -> None:
-    """Say which unlabeled scans are most worth a label, and why; without a model by what they look like."""
+    """Suggest which unlabeled scans to label next, and why; without a model, by their appearance."""
     where = options.device(device)
     from semiseg.labeling.next import next_cases
 

@@ -28,19 +28,23 @@ def run(
         Path, flag("-i --input PATH", "Image, folder of images or DICOM, or zip.", show_default=False)
     ],
     output: Annotated[
-        Path, flag("-o --output PATH", "Output folder, or a file for one scan.", show_default=False)
+        Path, flag("-o --output PATH", "Output folder, or output file for one scan.", show_default=False)
     ],
     model: Annotated[
         list[Path],
         flag(
             "-m --model RUN",
-            "Run folder, checkpoint or model.zip; several, or a quoted pattern with *: an ensemble.",
+            "Run folder, checkpoint or model.zip; repeated, or a quoted pattern, for an ensemble.",
             show_default=False,
         ),
     ],
     folds: Annotated[
         str | None,
-        flag("--folds LIST", "These folds of the run together: all, or 0,1,2.", show_default=False),
+        flag(
+            "--folds LIST",
+            "Folds of a cross-validation to use together: all, or numbers such as 0,1,2.",
+            show_default=False,
+        ),
     ] = None,
     to: Annotated[
         list[str] | None,

@@ -26,7 +26,7 @@ def run(
         flag("--memory GB", "Memory that a run may use, in GB.  [default: what is free]"),
     ] = None,
     minutes: Annotated[
-        float | None, flag("--minutes N", "Minutes that a run may take.  [default: any]")
+        float | None, flag("--minutes MINUTES", "Minutes that a run may take.  [default: any]")
     ] = None,
     every: Annotated[bool, flag("--all", "Show all methods, not the first five only.")] = False,
     settings: options.Set = None,

@@ -27,13 +27,14 @@ def run(
         int | None, flag("--folds N", "Number of folds.  [default: 5; none with --val alone]", min=2)
     ] = None,
     val: Annotated[
-        float | None, flag("--val SHARE", "Share of the labeled cases that chooses weights: 0.2.")
+        float | None,
+        flag("--val SHARE", "Share of the labeled cases to hold out for choosing weights, such as 0.2."),
     ] = None,
     group: Annotated[
         str | None,
         flag(
             "--group RULE",
-            "Whose a case is: N leading characters of its name, or a regular expression with a group.",
+            "Patient of a case: N leading characters of its name, or a regular expression with a group.",
         ),
     ] = None,
     seed: options.Seed = None,

@@ -33,12 +33,19 @@ def run(
         typer.Option("--port", metavar="N", min=0, max=65535, help="Port to serve on; 0 takes a free one."),
     ] = 8765,
     host: Annotated[
-        str, typer.Option("--host", metavar="ADDRESS", help="Another one needs a token, and has no TLS.")
+        str,
+        typer.Option(
+            "--host",
+            metavar="ADDRESS",
+            help="Address to listen on; others than this machine's need --token, and have no TLS.",
+        ),
     ] = "127.0.0.1",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
     token: Annotated[
         str | None,
-        typer.Option("--token", metavar="TEXT", show_default=False, help="That every request must carry."),
+        typer.Option(
+            "--token", metavar="TEXT", show_default=False, help="Token that every request must carry."
+        ),
     ] = None,
     blind: Annotated[bool, typer.Option("--blind", help="Hide the labels of test cases.")] = False,
     classes: Annotated[
@@ -48,9 +55,9 @@ def run(
         ),
     ] = "",
 ) -> None:
-    """See, label, train, correct, again: a page in the browser, served by this machine alone.
+    """See scans, label, train and correct in a browser tab that this machine serves.
 
-    Trainings and predictions go on when the server or the browser ends. Ctrl-C ends the server.
+    Trainings and predictions continue when the server or the browser ends. Ctrl-C ends the server.
     """
     from semiseg.studio.serve import studio
 
@@ -70,6 +77,8 @@ def run(
 def _tell(out: Output, address: Address) -> None:
     told = {"url": address.url, "dataset": address.dataset, "port": address.port}
     out.result(
-        told, f"studio of {shlex.quote(str(address.dataset))} at {address.url}\nCtrl-C ends it; jobs go on"
+        told,
+        f"studio of {shlex.quote(str(address.dataset))} at {address.url}\n"
+        "Ctrl-C ends the server; running jobs continue",
     )
     out.flush()

@@ -64,7 +64,7 @@ def run(
         ),
     ] = None,
     twin: Annotated[
-        bool, flag("--twin", "Also train from scratch, and tell what --start-from gained.", METHOD)
+        bool, flag("--twin", "Also train from scratch, and report what --start-from gained.", METHOD)
     ] = False,
     calibrate: Annotated[
         bool,

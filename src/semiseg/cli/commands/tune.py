@@ -31,7 +31,7 @@ def run(
     ] = 30,
     minutes: Annotated[
         float | None,
-        flag("--minutes N", "Start no new trial after this many minutes.", LENGTH, min=0),
+        flag("--minutes MINUTES", "Start no new trial after this many minutes.", LENGTH, min=0),
     ] = None,
     iterations: Annotated[
         int | None,

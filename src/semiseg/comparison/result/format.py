@@ -243,7 +243,7 @@ def _seeds(group: ArmGroup) -> list[str]:
     counts = {arm.replicates for arm in group.arms if arm.bound != "upper"}
     if counts == {1}:
         return [
-            "One seed only: the spread between seeds is unknown, and another seed may order the methods anew."
+            "One seed only: the spread between seeds is unknown, and another seed may change their order."
         ]
     single = [arm.name for arm in group.arms if arm.replicates == 1 and arm.bound != "upper"]
     if single:

@@ -198,4 +198,4 @@ def _only_channel(images: Sequence[FoundFile], root: Path) -> tuple[str, str]:
     lowest = min((float(load(entry.source).array.min()) for entry in images[:3]), default=0.0)
     if lowest <= _AIR:
         return "CT", f"the lowest value is {lowest:g}, as of air in CT"
-    return "image", "nothing tells the modality; write CT if these are Hounsfield units"
+    return "image", "the modality is unknown; write CT if these are Hounsfield units"

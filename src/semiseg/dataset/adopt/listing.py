@@ -148,7 +148,7 @@ def _list_place(place: _Place, files: Sequence[Path], listing: Listing, *, alone
             [place.show(path) for path in gone],
             "left out {} images that are links to nothing or pipes (`git annex get`, `datalad get`)",
         ),
-        ([place.show(path) for path in found["strange"]], "ignored {} files that are no images"),
+        ([place.show(path) for path in found["strange"]], "ignored {} files that are not images"),
         ([place.show(path) for path in found["unread"]], "ignored {} images of formats that are not read"),
     ):
         if names:

@@ -176,8 +176,8 @@ def _require_few(values: set[int], draft: Draft, most_classes: int) -> None:
         return
     shown = some([str(value) for value in sorted(found)], 8)
     raise DataError(
-        f"the masks hold {len(found)} values beside 0 ({shown}): too many to be taken for classes unasked",
-        hint=f"if they are classes, say --max-classes {len(found)}; if not, export one number per class",
+        f"the masks hold {len(found)} values beside 0 ({shown}): too many to be classes by default",
+        hint=f"if they are classes, add --max-classes {len(found)}; if not, export one number per class",
         code="MANY_CLASSES",
         details={"values": sorted(found)[:500]},
     )
@@ -217,8 +217,8 @@ def _colored(masks: Mapping[str, Mask], draft: Draft, most_classes: int) -> dict
         raise DataError(
             f"{colored} of {len(masks)} masks are in color, with {len(together)} different colors "
             f"(pixels: {shown}, ...)",
-            hint="smooth edges and JPEG make colors that are no class; export masks as PNG with one color, "
-            "gray value or palette index per class",
+            hint="smooth edges and JPEG make colors that are not classes; export masks as PNG with one "
+            "color, gray value or palette index per class",
             code="COLOR_LABELS",
         )
     background = _BLACK if _BLACK in together else together.most_common(1)[0][0]

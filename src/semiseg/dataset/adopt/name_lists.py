@@ -55,7 +55,7 @@ def take_lists(draft: Draft, root: Path) -> None:
     told = ", ".join(f"{len(cases)} {part}" for part, cases in found.items())
     draft.decisions.append(f"the lists beside the data say who is who: {told}")
     if gone:
-        draft.notices.append(f"{len(gone)} names of these lists are no case here: {some(gone)}")
+        draft.notices.append(f"{len(gone)} names in these lists are not cases here: {some(gone)}")
 
 
 def _case(name: str, draft: Draft) -> str | None:

@@ -238,7 +238,7 @@ def unfolded(found: FolderContents, splits: SplitFile) -> list[Problem]:
     if not without:
         return []
     got = f"{len(without)} labeled cases in no fold of cross_validation ({some(without)})"
-    fix = "`semiseg split DATASET --overwrite` deals all labeled cases anew"
+    fix = "`semiseg split DATASET --overwrite` assigns all labeled cases again"
     return [Problem("IN_NO_FOLD", got, "every labeled case held out once", fix, severity="warning")]
 
 

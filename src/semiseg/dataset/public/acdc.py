@@ -70,7 +70,7 @@ def _raw(tree: Tree, options: Options) -> list[Item]:
             raise DataError(
                 f"{folder}/Info.cfg does not say whether frame {frame} is end diastole or end systole "
                 f"(ED {info.get('ED', 'absent')}, ES {info.get('ES', 'absent')})",
-                hint="frame numbers alone do not tell; get Info.cfg of the release",
+                hint="the frame numbers do not say which; get Info.cfg of the release",
                 code="INFO_CFG",
             )
         told = {"phase": "ED" if number == "01" else "ES", "frame": frame, "group": info.get("Group", "")}

@@ -67,7 +67,7 @@ def draft(tree: Tree, options: Options) -> Draft:
         made = drafted(ABOUT, items, channels, form=form, **_TASKS[task])
         grades = [str(item.info.get("grade")) for item in items]
         made.decisions.append(f"{grades.count('HGG')} high-grade and {grades.count('LGG')} low-grade cases")
-        made.notices.append("low-grade cases may have no enhancing tumor (label 4), which is no mistake")
+        made.notices.append("low-grade cases may have no enhancing tumor (label 4), which is not a mistake")
         if tree.has(r"name_mapping\.csv"):
             made.notices.append(
                 "name_mapping.csv leads to the same patients in BraTS 2017 and 2018: do not test there"

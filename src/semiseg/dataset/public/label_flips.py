@@ -83,9 +83,9 @@ def lay(pairs: Mapping[str, tuple[Source, Source]], flip: str, workers: int | No
     if unclear:
         one = best[unclear[0]]
         raise DataError(
-            f"{len(unclear)} labels fit no way clearly: {some(unclear)} (best: {one.name}, "
+            f"{len(unclear)} labels fit clearly in no orientation: {some(unclear)} (best: {one.name}, "
             f"{one.mean:.0f} +- {one.sd:.0f} HU inside)",
-            hint="look at them, and say --with flip=y or another way",
+            hint="look at them, and add --with flip=y or another axis",
             code="LABEL_FLIP",
         )
     usual, count = Counter(one.name for one in best.values()).most_common(1)[0]

@@ -88,9 +88,11 @@ def _task(tree: Tree, options: Options) -> tuple[str, dict[str, Any], str]:
         raise nothing_of(ABOUT, tree, ("dataset.json with a list of training cases",))
     if len(found) > 1 and not options.task:
         raise UsageError(
-            f"{len(found)} tasks in one folder", hint=f"say --task {' or '.join(sorted(found))}", code="TASK"
+            f"{len(found)} tasks in one folder", hint=f"add --task {' or '.join(sorted(found))}", code="TASK"
         )
     name = options.task or next(iter(found))
     if name not in found:
-        raise UsageError(f"no {name} in {tree.root}", hint=f"there: {', '.join(sorted(found))}", code="TASK")
+        raise UsageError(
+            f"no {name} in {tree.root}", hint=f"available: {', '.join(sorted(found))}", code="TASK"
+        )
     return name, *found[name]

@@ -73,5 +73,5 @@ def part_around(desk: TheDesk, name: str, at: str) -> Json:
     except ValueError:
         place = []
     if len(place) != 3 or len(grid.shape) != 3:
-        raise UsageError(f"{at!r} is no place in a volume", hint="x,y,z in mm", code="BAD_BOX")
+        raise UsageError(f"{at!r} is not a position in a volume", hint="x,y,z in mm", code="BAD_BOX")
     return {"box": written(around(grid, place))}

@@ -105,7 +105,7 @@ async def take_in(
     ending = images.ending_of(Path(file.filename or ""))
     if ending is None:
         raise DataError(
-            f"{name}: {file.filename!r} is no image format known here",
+            f"{name}: {file.filename!r} is not a known image format",
             hint=f"known: {', '.join(images.ENDINGS)}",
             code="BAD_LABEL",
         )
@@ -264,7 +264,7 @@ def _save(
 def _planes(text: str) -> list[tuple[int, int]]:
     pairs = [word.split(":") for word in text.split(",")]
     if not all(len(pair) == 2 and all(one.isdecimal() for one in pair) for pair in pairs):
-        raise UsageError(f"{text!r} are no planes", hint="AXIS:INDEX,AXIS:INDEX", code="BAD_PLANE")
+        raise UsageError(f"{text!r} are not planes", hint="AXIS:INDEX,AXIS:INDEX", code="BAD_PLANE")
     return [(int(axis), int(index)) for axis, index in pairs]
 
 

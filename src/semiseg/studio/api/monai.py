@@ -101,7 +101,7 @@ async def add_image(
     ending = images.ending_of(Path(file.filename or ""))
     if ending is None:
         raise DataError(
-            f"{file.filename!r} is no image format known here",
+            f"{file.filename!r} is not a known image format",
             hint="send NIfTI, NRRD or MetaImage",
             code="UNKNOWN_FORMAT",
         )
