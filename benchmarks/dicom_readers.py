@@ -24,8 +24,7 @@ from tests.prediction.test_dicom_results import SERIES, frames_of
 from semiseg.drawing.table import markdown, table_of
 from semiseg.images import dicom
 from semiseg.images.dicom_contours import write_contours
-from semiseg.images.dicom_results import Maker, Structure, origin_of
-from semiseg.images.dicom_seg import write_segmentation
+from semiseg.images.dicom_results import Maker, Structure, origin_of, write_segmentation
 from semiseg.machine.files import write_text
 
 RESULTS = Path(__file__).parent / "results" / "dicom_readers.md"

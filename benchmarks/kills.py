@@ -1,17 +1,20 @@
 """Kill commands at random moments, two of them at a time in one folder, and count what becomes of them.
 
-``python benchmarks/kills.py --kills 20`` starts, for each of train, predict, evaluate, init, sweep and
-tune, two processes that write into the same folder, kills one or both of them (SIGKILL) after a random
-time, and so on until the kills are done; what has ended well is set aside, so that there is always something
-to do. Then the command runs undisturbed. Counted is how each process
-ended (finished, refused because the folder was in use, killed, or anything else, with its last line),
-and whether the undisturbed one ended well and left no half-written file. Counts are kept in
-benchmarks/results/kills.json, command by command, the page beside it.
+``python -m benchmarks.kills --kills 20`` starts, for each of train, predict, evaluate, init, sweep and tune,
+two processes that write into the same folder, and kills one or both of them (SIGKILL), and so on until the
+kills are done. The moment is counted from the first change that they make in the folder, and lies between
+nothing and what the work takes from there to its end, each twentieth of it once: by a clock that starts with
+the process, a busy machine would be killed before its work or after it. What has ended well is set aside, so
+that there is always something to do. Then the command runs undisturbed. Counted is how each process ended
+(finished, refused because the folder was in use, killed, or anything else, with its last line), whether the
+undisturbed one ended well, which half-written files it left, and which files of an undisturbed result are
+not in its own. Counts are kept in benchmarks/results/kills.json, command by command, the page beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -31,7 +34,7 @@ HERE = Path(__file__).resolve().parents[1]
 RESULTS = HERE / "benchmarks" / "results"
 SMALL = ("--set", "plan.patch=[8,8,8]", "--set", "plan.features=[2,4]", "--device", "cpu")
 TRAIN = ("train", "data", *SMALL, "-j", "0", "--iterations", "300", "--set", "train.checkpoint_minutes=0.001")
-TUNE = ("tune", "data", "--method", "mean_teacher", "--labeled", "2", "--iterations", "20", "--folds", "2")
+TUNE = ("tune", "data", "--method", "mean_teacher", "--labeled", "2", "--iterations", "8", "--folds", "2")
 SPEC = """
 name: kills
 datasets: [data]
@@ -39,7 +42,7 @@ methods: [supervised, mean_teacher]
 labeled: [2]
 seeds: [0]
 bounds: false
-iterations: 20
+iterations: 8
 set: {plan.patch: [8, 8, 8], plan.features: [2, 4]}
 """
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -48,7 +51,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "evaluate": ("evaluate", "labels", "predictions", "-o", "scores", "--overwrite", "-j", "1"),
     "init": ("init", "many", "-o", "made", "-j", "1"),
     "sweep": ("sweep", "spec.yaml", "-j", "1", "--devices", "cpu", "-o", "swept"),
-    "tune": (*TUNE, "--trials", "4", *SMALL, "-o", "tuned", "--resume"),
+    "tune": (*TUNE, "--trials", "2", *SMALL, "-o", "tuned", "--resume"),
 }
 OUTPUT = {
     "train": "run",
@@ -73,7 +76,7 @@ def main() -> int:
     for name in given.only or COMMANDS:
         with tempfile.TemporaryDirectory(prefix="semiseg-kills-") as folder:
             row = torment(name, Path(folder), given.kills, 60 * given.minutes)
-        bad |= row["then"] != "finished" or bool(row["left"])
+        bad |= row["then"] != "finished" or bool(row["left"] or row["lost"])
         sys.stdout.write(f"{name}: {row}\n")
         sys.stdout.flush()
         file = given.results / "kills.json"
@@ -91,11 +94,17 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
     kinds = sorted(
         {kind for row in rows.values() for kind in row["ended"]}, key=lambda kind: (len(kind), kind)
     )
-    head = ["command", *kinds, "then, undisturbed", "half-written files left"]
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * len(kinds) + "---|---:|"]
+    head = ["command", *kinds, "then, undisturbed", "half-written files left", "files lost"]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * len(kinds) + "---|---:|---:|"]
     for name in filter(rows.__contains__, COMMANDS):
         row = rows[name]
-        cells = [name, *(row["ended"].get(kind, 0) for kind in kinds), row["then"], row["left"]]
+        cells = [
+            name,
+            *(row["ended"].get(kind, 0) for kind in kinds),
+            row["then"],
+            row["left"],
+            len(row.get("lost", ())),
+        ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
@@ -103,21 +112,61 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
 def torment(name: str, folder: Path, kills: int, seconds: float) -> dict[str, Any]:
     """Kill so often, run once to the end: how the processes ended, and what is left behind."""
     prepare(name, folder)
-    began = time.monotonic()
-    if outcome(start(name, folder)) != "finished":
+    began, output = time.monotonic(), folder / OUTPUT[name]
+    process = start(name, folder)
+    wait_for_change(output, seen(output), [process])
+    first = time.monotonic()
+    if outcome(process) != "finished":
         raise SystemExit(f"{name} does not end well undisturbed")
-    alone = time.monotonic() - began
-    set_aside(folder / OUTPUT[name], 0)
-    chance, counts = random.Random(name), Counter[str]()
+    work, wanted = time.monotonic() - first, results(output)
+    set_aside(output, 0)
+    chance, counts, moments = random.Random(name), Counter[str](), list[float]()
+    parts = [(part + chance.random()) / kills for part in range(kills)]
+    chance.shuffle(parts)
     while counts["killed"] < kills and time.monotonic() - began < seconds:
-        found = one_round(name, folder, alone * chance.uniform(0.3, 2.0), chance.choice((1, 2)))
+        part = parts.pop() if parts else chance.random()
+        found = one_round(name, folder, work * part, chance.choice((1, 2, 2)))
         counts.update(found)
+        if "killed" in found:
+            moments.append(round(part, 2))
         if "finished" in found:
-            set_aside(folder / OUTPUT[name], counts.total())
+            set_aside(output, counts.total())
     last = outcome(start(name, folder))
-    left = [path for path in folder.rglob("*") if path.name.endswith((".tmp", ".partial"))]
-    names = [path.relative_to(folder).as_posix() for path in left]
-    return {"ended": dict(sorted(counts.items())), "then": last, "left": len(left), "where": names}
+    left = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if half_written(path)]
+    lost = sorted(wanted - results(output))
+    row = {"ended": dict(sorted(counts.items())), "moments": sorted(moments), "work_seconds": round(work, 1)}
+    return {**row, "then": last, "left": len(left), "where": left, "lost": lost}
+
+
+def seen(output: Path) -> dict[Path, int]:
+    """Every file of a folder with its time; also of what is being built beside it."""
+    places = [output, *output.parent.glob(f".{output.name}.*")]
+    files = [path for place in places for path in (place, *place.rglob("*"))]
+    found = {}
+    for path in files:
+        with contextlib.suppress(OSError):
+            found[path] = path.stat().st_mtime_ns
+    return found
+
+
+def wait_for_change(output: Path, before: dict[Path, int], processes: list[subprocess.Popen[str]]) -> None:
+    """Until something is written there, or nobody lives who could."""
+    while seen(output) == before and any(process.poll() is None for process in processes):
+        time.sleep(0.01)
+
+
+def results(output: Path) -> set[str]:
+    """The files of a result, without locks."""
+    return {
+        path.relative_to(output).as_posix()
+        for path in output.rglob("*")
+        if path.is_file() and not path.name.startswith(".") and not path.name.startswith("events.out")
+    }
+
+
+def half_written(path: Path) -> bool:
+    """Hidden files and folders that are no locks: that is how unfinished ones are called here."""
+    return path.name.startswith(".") and not path.name.endswith((".lock", ".cache"))
 
 
 def prepare(name: str, folder: Path) -> None:
@@ -132,14 +181,17 @@ def prepare(name: str, folder: Path) -> None:
 
 
 def one_round(name: str, folder: Path, seconds: float, kills: int) -> list[str]:
-    """Two at a time, of which so many are killed after some time if they are not done: how they ended."""
+    """Two at a time, of which so many are killed so long after the first change: how they ended."""
+    output = folder / OUTPUT[name]
+    before = seen(output)
     pair = [start(name, folder) for _ in range(2)]
+    wait_for_change(output, before, pair)
     until = time.monotonic() + seconds
     while time.monotonic() < until and any(process.poll() is None for process in pair):
-        time.sleep(0.05)
-    for process in pair[:kills]:
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
+        time.sleep(0.01)
+    alive = [process for process in pair if process.poll() is None]
+    for process in alive[:kills]:
+        process.send_signal(signal.SIGKILL)
     return [outcome(process) for process in pair]
 
 

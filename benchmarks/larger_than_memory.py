@@ -28,8 +28,7 @@ import torch
 from _machine import store
 
 from semiseg.batches import augment
-from semiseg.batches.batches import Batches
-from semiseg.batches.prefetch import Prefetch
+from semiseg.batches.batches import Batches, Prefetch
 from semiseg.preparation.plan import ChannelPlan, Plan
 from semiseg.preparation.resident import make_resident
 

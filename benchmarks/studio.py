@@ -5,14 +5,17 @@
     python benchmarks/studio.py --part kills     # the server is killed in the middle of saves
 
 A real server on a port of this machine is asked over HTTP. Seconds are those on the clock and, in brackets,
-those of the server's CPU, which another program on the machine does not change. After a kill the dataset must
-pass `semiseg check`, no save that was confirmed may be lost, and the next save must work.
+those of the CPU (the server's; for what is opened in a browser, the browser's, too), which another program
+on the machine does not change. After a kill the dataset must pass `semiseg check`, no save that was confirmed
+may be lost, and the next save must work.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
+import importlib.util
 import json
 import os
 import signal
@@ -34,6 +37,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks._machine import store, table  # noqa: E402
 from tests.factories import make_dataset  # noqa: E402
+from tests.studio.browser import STATIC, chromium, look, needed  # noqa: E402
 
 import semiseg  # noqa: E402
 from semiseg import images  # noqa: E402
@@ -124,20 +128,61 @@ def ct(place: Path) -> list[Row]:
     rng = np.random.default_rng(0)
     plane = rng.normal(0, 300, CT[:2]).astype(np.int16)
     scan = np.stack([np.roll(plane, k, 0) for k in range(CT[2])], -1)
-    path = folder / "imagesUn" / "un_00_0000.nii.gz"
-    nib.save(nib.Nifti1Image(scan, np.diag([0.8, 0.8, 1.0, 1.0])), path)
+    for name in ("un_00", "un_01"):
+        path = folder / "imagesUn" / f"{name}_0000.nii.gz"
+        nib.save(nib.Nifti1Image(scan, np.diag([0.8, 0.8, 1.0, 1.0])), path)
     server = Server(folder)
     try:
-        url = "api/cases/un_00"
-        rows = [server.timed("the page of the case", lambda: server.ask(url))]
-        rows.append(server.timed("its preview", lambda: server.ask(f"{url}/image/0.nii?size=preview")))
-        rows.append(server.timed("the preview again", lambda: server.ask(f"{url}/image/0.nii?size=preview")))
-        rows.append(server.timed("all voxels", lambda: server.ask(f"{url}/image/0.nii")))
-        rows.append(server.timed("its thumbnail", lambda: server.ask(f"{url}/thumbnail.png")))
-        rows.append(server.timed("a save", lambda: save(server, "un_00", 0)))
+        url, listed = "api/cases/un_00", "api/cases/un_01"
+        preview = "image/0.nii?size=preview"
+        rows = [
+            server.timed("its picture in the list", lambda: server.ask(f"{listed}/thumbnail.png")),
+            server.timed("its page after the list", lambda: server.ask(listed)),
+            server.timed("its preview after the list", lambda: server.ask(f"{listed}/{preview}")),
+            *in_browser(server, "un_01"),
+            server.timed("the page of one that was not in a list", lambda: server.ask(url)),
+            server.timed("its preview", lambda: server.ask(f"{url}/{preview}")),
+            server.timed("all voxels", lambda: server.ask(f"{url}/image/0.nii")),
+            server.timed("a save", lambda: save(server, "un_00", 0)),
+        ]
     finally:
         server.end()
     return rows
+
+
+def in_browser(server: Server, name: str) -> list[Row]:
+    """From the list to a scan that can be looked at, in Chromium without a graphics card, if it is there."""
+    if not (STATIC / "index.html").is_file() or importlib.util.find_spec("playwright") is None:
+        return []
+    rows = []
+    with chromium(needed()) as browser:
+        page = look(browser, server.url.rstrip("/"))
+        page.go("cases")
+        page.page.locator(".cases tbody tr").first.wait_for()
+        page.page.wait_for_timeout(3000)  # the viewer is fetched while the list is looked at
+        for what in ("opened in a browser without a graphics card", "opened again"):
+            cpu, began = server.cpu() + browser_cpu(), time.perf_counter()
+            page.case(name)
+            seconds = time.perf_counter() - began
+            rows.append({"what": what, "seconds": seconds, "cpu": server.cpu() + browser_cpu() - cpu})
+            page.go("about")
+            page.page.locator("main", has_text="This machine").wait_for()
+    return rows
+
+
+def browser_cpu() -> float:
+    """Seconds of CPU of all processes below this one, but the server's own."""
+    used: dict[int, tuple[int, float, str]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            head, _, rest = path.read_text().rpartition(")")
+            fields = rest.split()
+            used[int(path.parent.name)] = (int(fields[1]), (int(fields[11]) + int(fields[12])) / TICKS, head)
+    below, own = {os.getpid()}, 0
+    while len(below) > own:
+        own = len(below)
+        below |= {process for process, (parent, _, _) in used.items() if parent in below}
+    return sum(used[process][1] for process in below if "chrom" in used[process][2])
 
 
 def drawing(server: Server, name: str, value: int = 1) -> bytes:
@@ -223,6 +268,10 @@ def page(parts: dict[str, list[Row]]) -> str:
             f"**Kills**: {row['what']}, {row['saved']} saves were confirmed, {row['lost']} of them lost; "
             f"{row['broken']} times the dataset did not pass `semiseg check` afterwards."
         )
+    text.append(
+        "Where other programs keep the cores busy, the clock tells how busy they are; "
+        "the seconds of CPU do not depend on them."
+    )
     return "\n\n".join(text)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from semiseg.cli import main
-from tests.bad_input import commands, configs, dataset_lists, datasets, predictions
+from tests.bad_input import commands, configs, dataset_lists, datasets, predictions, runs
 from tests.bad_input.datasets import Broken
 from tests.bad_input.ground import TRAIN, Bad, make_ground, snapshot
 from tests.images import damage
@@ -25,6 +25,7 @@ REFUSED = [
     *configs.FILES,
     *configs.SETTINGS,
     *configs.TRAINING,
+    *runs.RUNS,
 ]
 PARTIAL = [*predictions.PARTIAL, *commands.PARTIAL_EVALUATIONS]
 BROKEN = [*datasets.FILES, *datasets.VOXELS, *dataset_lists.LISTS, *dataset_lists.DESCRIPTIONS]

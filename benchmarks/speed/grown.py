@@ -29,9 +29,10 @@ def step(folder: Path, patch: tuple[int, int, int], repeats: int) -> Point:
 def prediction(folder: Path, edge: int, patch: tuple[int, int, int]) -> Point:
     """Seconds and peak memory of one prediction of a cube of ``edge`` voxels; sized by its windows."""
     from semiseg import networks
-    from semiseg.inference.predictor import Settings, predict_probabilities
+    from semiseg.inference.predictor import predict_probabilities
     from semiseg.inference.window import window_starts
     from semiseg.machine.hardware import native_precision
+    from semiseg.settings.config import InferenceConfig
 
     base = work.resident_mb()
     torch.manual_seed(0)
@@ -44,7 +45,7 @@ def prediction(folder: Path, edge: int, patch: tuple[int, int, int]) -> Point:
     precision = native_precision(device)
 
     def predict(image: torch.Tensor) -> None:
-        settings = Settings(stride=stride)
+        settings = InferenceConfig(stride=stride)
         predict_probabilities([net], image, dim=3, patch=patch, config=settings, precision=precision).argmax(
             0
         )

@@ -137,6 +137,22 @@ def nearest(got: str, known: Iterable[str], n: int = 3, cutoff: float = 0.5) -> 
     return [same[name] for name in like[:n]]
 
 
+def near_path(path: Path) -> str:
+    """`` Did you mean …?`` for a path that does not exist, where a similar one does; else nothing."""
+    missing = path
+    while not missing.parent.exists() and missing.parent != missing:
+        missing = missing.parent
+    try:
+        known = {entry.name: entry for entry in missing.parent.iterdir() if not entry.name.startswith(".")}
+    except OSError:
+        return ""
+    near = nearest(missing.name, known, n=1, cutoff=0.6)
+    if not near or path.exists():
+        return ""
+    whole = known[near[0]] / path.relative_to(missing)
+    return f" Did you mean {whole if whole.exists() else known[near[0]]}?"
+
+
 def _steps(a: str, b: str) -> int:
     """How many letters to insert, delete, replace or swap with their neighbor (Damerau 1964)."""
     before: list[int] = []
@@ -210,6 +226,12 @@ def where_to_move(error: OSError) -> str:
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 _SETTINGS = "SEMISEG_HOME moves the cache, TMPDIR temporary files"
+
+
+def some(names: Iterable[object], most: int = 5) -> str:
+    """The first names, and how many more there are: a list that fits a line."""
+    listed = list(map(str, names))
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
 def first_line(error: BaseException) -> str:

@@ -80,6 +80,13 @@ def nan_scan(folder: Path) -> None:
     save(path, array)
 
 
+def huge_scan(folder: Path) -> None:
+    path = folder / "scans" / "scan_0_0000.nii.gz"
+    array = load(path)
+    array[0, 0, 0] = 1e32
+    save(path, array)
+
+
 def climbing_zip(folder: Path) -> None:
     with zipfile.ZipFile(folder / "series.zip", "w") as archive:
         archive.writestr("../evil.dcm", b"x" * 200)
@@ -237,6 +244,14 @@ PREDICTIONS = [
 PARTIAL = [
     Bad("one scan garbage", PREDICT, 5, ["1 of 2 scans failed", "scan_0"], garbage_scan, "CASES_FAILED"),
     Bad("one scan with NaN", PREDICT, 5, ["1 of 2 scans failed", "scan_0", "NaN"], nan_scan, "CASES_FAILED"),
+    Bad(
+        "one scan out of range",
+        PREDICT,
+        5,
+        ["1 of 2 scans failed", "scan_0", "huge"],
+        huge_scan,
+        "CASES_FAILED",
+    ),
     Bad(
         "every scan garbage",
         PREDICT,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.batches.test_batches import equal, make
 
-from semiseg.batches.prefetch import Prefetch
+from semiseg.batches.batches import Prefetch
 from semiseg.core import Batch
 from semiseg.preparation.resident import make_resident
 

@@ -200,6 +200,7 @@ def test_one_and_255_that_never_meet_are_one_class(tmp_path: Path, one: Image.Im
 
 
 HALVES = np.asarray(indexed(BLACK, RED, GREEN))
+SHADES = np.kron(np.arange(6, dtype=np.uint8) * 20, np.ones((64, 8), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -207,6 +208,7 @@ HALVES = np.asarray(indexed(BLACK, RED, GREEN))
     [
         ((HALVES, HALVES * np.uint8(127)), "1, 2 in 1 and 127, 254 in 1"),
         ((HALVES.astype(np.int32) - 1,) * 2, "value -1 fills 80% of the masks"),
+        ((SHADES,), "5 values up to 100 (20, 40, 60, 80, 100)"),
     ],
 )
 def test_numbers_that_may_mean_something_else_are_told(

@@ -168,7 +168,17 @@ def test_two_files_of_one_name_are_still_ambiguous(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [("a" * 400, "a" * 180), ("ü" * 200, "ü" * 90), ("..", "case"), ("रोगी 1", "रोगी_1"), ("a\nb", "a_b")],
+    [
+        *(
+            ("a" * 400, "a" * 180),
+            ("ü" * 200, "ü" * 90),
+            ("..", "case"),
+            ("रोगी 1", "रोगी_1"),
+            ("a\nb", "a_b"),
+        ),
+        *(("CON", "case_CON"), ("nul.2", "case_nul.2"), ("Lpt1", "case_Lpt1"), ("console", "console")),
+        *(("knee. ", "knee"), ("12:30", "12_30"), ("a" * 179 + ".b", "a" * 179)),
+    ],
 )
 def test_ids_are_names_of_files(text: str, name: str) -> None:
     assert clean_id(text) == name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -316,6 +317,10 @@ BAD = {
         "does not lie on the grid",
     ),
     "flat": (lambda p: [picture(p / "a.png")], "a 2D image of 9 x 8 pixels, the model is 3D"),
+    "huge": (
+        lambda p: [nifti(p / "a.nii.gz", np.zeros((9, 9, 9), np.float32), np.diag([300, 300, 300, 1.0]))],
+        r"\[2700, 2700, 2700\] voxels at the model's spacing",
+    ),
 }
 
 
@@ -338,7 +343,7 @@ def test_the_runner_refuses_bad_scans_in_a_line(name: str, tmp_path: Path) -> No
     from semiseg.delivery.document import document
 
     make, said = BAD[name]
-    plan = make_plan()
+    plan = make_plan(spacing=(1.0, 1.0, 1.0))
     told = document("onnx", Model((Member(plan, Thresholds()),)), [], [{"file": "model.onnx"}])
     paths = make(tmp_path)
 
@@ -349,6 +354,35 @@ def test_the_runner_refuses_bad_scans_in_a_line(name: str, tmp_path: Path) -> No
     with pytest.raises(SystemExit, match=said) as found:
         run()
     assert str(found.value.code).startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nothing.nii.gz", "out.nii.gz"], "FileNotFoundError"),
+        (["notes.txt", "out.nii.gz"], "ImageFileError"),
+        (["cut.nii.gz", "out.nii.gz"], "EOFError"),
+        (["notes.txt", "out.nii.gz", "--model", "nowhere"], "FileNotFoundError"),
+    ],
+)
+def test_the_runner_as_a_program_ends_in_one_line(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from semiseg.delivery.document import document
+
+    told = document("onnx", Model((Member(make_plan(), Thresholds()),)), [], [{"file": "model.onnx"}])
+    (tmp_path / "model.json").write_text(json.dumps(told | {"networks": []}))
+    (tmp_path / "notes.txt").write_text("x")
+    whole = nifti(tmp_path / "whole.nii.gz", scan((9, 9, 9))[0]).read_bytes()
+    (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        sys, "argv", ["run_onnx.py", *words, *([] if "--model" in words else ["--model", "."])]
+    )
+    with pytest.raises(SystemExit, match=f"error: {said}: ") as found:
+        runpy.run_path(run_onnx.__file__, run_name="__main__")
+    assert "\n" not in str(found.value.code)
+    assert not list(tmp_path.glob("*out*"))
 
 
 def test_the_runner_warns_of_unusual_spacing_and_is_one_short_file(

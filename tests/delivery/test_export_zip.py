@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -151,7 +152,28 @@ def test_wrong_kinds_and_runs_of_other_versions(tmp_path: Path) -> None:
         semiseg.export(tmp_path, tmp_path / "out", to="zip")
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("seed:", "seeds:"))
-    with pytest.raises(UsageError, match=r"was written by 0\.1\.0, and this version does not know") as found:
+    with pytest.raises(UsageError, match=r"run: .*seeds") as found:
         semiseg.export(run, tmp_path / "out", to="zip")
-    assert "seeds" in found.value.message
+    assert found.value.code == "BAD_RUN"
+    manifest = run / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"0.1.0"', '"0.0.9"'))
+    with pytest.raises(UsageError, match=r"was written by 0\.0\.9, .*: .*seeds"):
+        semiseg.export(run, tmp_path / "out", to="zip")
+    later = make_full_run(tmp_path / "later")
+    file = later / "checkpoints" / "final.ckpt"
+    content = torch.load(file, weights_only=True)
+    tree = json.loads(content["plan"]) | {"fancy": 1}
+    torch.save(content | {"plan": json.dumps(tree)}, file)
+    with pytest.raises(
+        UsageError, match=r"by semiseg 0\.1\.0, .* fancy: is a key that this version does not know"
+    ):
+        Model.load(later, "cpu")
+    config = json.loads(content["config"])
+    config["inference"]["fancy"] = 1
+    torch.save(content | {"config": json.dumps(config)}, file)
+    with pytest.raises(UsageError, match=r"by semiseg 0\.1\.0, .* 'inference.fancy'"):
+        semiseg.export(later, tmp_path / "out", to="zip")
+    shutil.rmtree(later)
+    with pytest.raises(UsageError, match="is a file, wanted the name of a folder"):
+        semiseg.export(run, run / "config.yaml", to="zip", overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]

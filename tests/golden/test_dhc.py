@@ -8,8 +8,7 @@ import torch
 from tests.golden.replay import Answers, Tiny, Vector, assert_weights, state, stepped, tensor
 
 from semiseg.core import Batch, Clock
-from semiseg.methods.dhc import DHC
-from semiseg.methods.parts.class_weights import DifficultyWeights, DistributionWeights, class_counts, rarity
+from semiseg.methods.dhc import DHC, DifficultyWeights, DistributionWeights, class_counts, rarity
 from semiseg.settings.config import OptimizerConfig
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from semiseg.inference.predictor import Settings, predict_probabilities
+from semiseg.inference.predictor import predict_probabilities
 from semiseg.inference.window import sliding_window
+from semiseg.settings.config import InferenceConfig
 
 
 def stub(layer: type[nn.Module], recorded: dict[str, np.ndarray]) -> nn.Module:
@@ -43,6 +44,6 @@ def test_slice_inference(golden) -> None:
         torch.from_numpy(recorded["volume"])[None],
         dim=2,
         patch=(height, width),
-        config=Settings(slice_size=(height, width)),
+        config=InferenceConfig(slice_size=(height, width)),
     )
     np.testing.assert_array_equal(found.argmax(0).numpy(), recorded["prediction"])

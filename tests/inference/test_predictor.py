@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from semiseg.core import SegOutput
 from semiseg.errors import UsageError
-from semiseg.inference.predictor import Settings, evaluating, mirrored_views, predict_probabilities
+from semiseg.inference.predictor import evaluating, mirrored_views, predict_probabilities
+from semiseg.settings.config import InferenceConfig
 
 
 class Net(nn.Module):
@@ -94,7 +95,9 @@ def test_bf16_is_close_and_comes_out_as_float32() -> None:
 def test_window_batch_is_obeyed_and_changes_nothing() -> None:
     network, image = Net(3), torch.randn(1, 13, 9, 8)
     one, many = (
-        predict_probabilities([network], image, dim=3, patch=(4, 4, 4), config=Settings(window_batch=n))
+        predict_probabilities(
+            [network], image, dim=3, patch=(4, 4, 4), config=InferenceConfig(window_batch=n)
+        )
         for n in (1, 16)
     )
     torch.testing.assert_close(one, many)
@@ -103,10 +106,10 @@ def test_window_batch_is_obeyed_and_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("size", "settings"),
     [
-        ((9, 8, 8), Settings()),  # a little longer than the patch
-        ((5, 20, 8), Settings()),  # shorter along one axis, longer along another
-        ((9, 9, 9), Settings(stride=(1, 1, 1))),
-        ((9, 8, 8), Settings(overlap=0.25, window_batch=1)),
+        ((9, 8, 8), InferenceConfig()),  # a little longer than the patch
+        ((5, 20, 8), InferenceConfig()),  # shorter along one axis, longer along another
+        ((9, 9, 9), InferenceConfig(stride=(1, 1, 1))),
+        ((9, 8, 8), InferenceConfig(overlap=0.25, window_batch=1)),
     ],
 )
 def test_every_window_has_the_size_of_the_training_patch(size, settings) -> None:
@@ -122,7 +125,7 @@ def test_every_window_has_the_size_of_the_training_patch(size, settings) -> None
     [
         ([], (1, 8, 8, 8), None, "32", "at least one network"),
         ([Net(3)], (8, 8, 8), None, "32", "wants an image"),
-        ([Net(3)], (1, 8, 8, 8), Settings(slice_size=(8, 8)), "32", "2D plans"),
+        ([Net(3)], (1, 8, 8, 8), InferenceConfig(slice_size=(8, 8)), "32", "2D plans"),
         ([Net(3)], (1, 8, 8, 8), None, "half", "precision"),
     ],
 )

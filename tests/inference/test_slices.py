@@ -8,12 +8,12 @@ import torch
 from scipy import ndimage
 
 from semiseg.inference.predictor import (
-    Settings,
     nearest_index,
     predict_probabilities,
     predict_slices,
     resize_nearest,
 )
+from semiseg.settings.config import InferenceConfig
 
 
 @pytest.mark.parametrize("old", [1, 5, 37, 128, 217])
@@ -46,7 +46,9 @@ def test_slice_size_is_a_setting_of_the_predictor() -> None:
     seen = []
     network.register_forward_pre_hook(lambda module, inputs: seen.append(tuple(inputs[0].shape)))
     image = torch.randn(1, 3, 10, 14)
-    found = predict_probabilities([network], image, dim=2, patch=(8, 8), config=Settings(slice_size=(32, 32)))
+    found = predict_probabilities(
+        [network], image, dim=2, patch=(8, 8), config=InferenceConfig(slice_size=(32, 32))
+    )
     assert seen == [(3, 1, 32, 32)]
     with torch.no_grad():
         wanted = network(image.transpose(0, 1)).softmax(1)

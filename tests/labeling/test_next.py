@@ -23,6 +23,7 @@ from semiseg.labeling.facts import Facts
 from semiseg.labeling.next import next_cases
 from semiseg.labeling.planes import masked, planes_to_label
 from semiseg.labeling.strategies import NEED_MODEL, STRATEGIES, Pool
+from semiseg.preparation.plan import ChannelPlan
 
 
 @pytest.fixture(scope="module")
@@ -204,3 +205,44 @@ def test_slices_are_named_with_their_scans(tmp_path: Path) -> None:
     assert all(plane.score is not None for one in with_model.cases for plane in one.slices)
     told = with_model.as_dict()["cases"][0]["slices"][0]
     assert set(told) == {"axis", "index", "name", "score", "at"}
+
+
+def test_naming_slices_predicts_no_scan_again(
+    folder: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = next_cases(folder, run, strategy="entropy", n=6, device="cpu")
+    calls = []
+    infer = semiseg.Model.infer
+    monkeypatch.setattr(semiseg.Model, "infer", lambda *a, **k: calls.append(1) or infer(*a, **k))
+    found = next_cases(folder, run, strategy="entropy", n=6, slices=True, device="cpu")
+    assert [(one.id, one.score) for one in found.cases] == [(one.id, one.score) for one in plain.cases]
+    assert all(len(one.slices) == 3 for one in found.cases)
+    assert len(calls) == 6
+
+
+def test_channels_in_another_order_are_followed(tmp_path: Path) -> None:
+    """The same scans, their channels numbered the other way round, are told the same of."""
+    schemes: tuple[ChannelPlan, ...] = (
+        ChannelPlan(name="T1", scheme="none"),
+        ChannelPlan(name="T2", scheme="rescale_to_0_1"),
+    )
+    model = semiseg.Model.load(make_run(tmp_path / "run", make_plan(channels=schemes)), "cpu")
+    found = []
+    for names in (("T1", "T2"), ("T2", "T1")):
+        data = make_dataset(
+            tmp_path / names[0], labeled=1, unlabeled=3, test=0, shape=(8, 8, 8), channels=2, order=False
+        )
+        content = json.loads((data / "dataset.json").read_text())
+        content["channel_names"] = dict(enumerate(names))
+        (data / "dataset.json").write_text(json.dumps(content))
+        if names[0] == "T2":
+            for first in data.rglob("*_0000.nii.gz"):
+                second, aside = (
+                    first.with_name(first.name.replace("_0000", "_0001")),
+                    first.with_name("aside"),
+                )
+                first.rename(aside)
+                second.rename(first)
+                aside.rename(second)
+        found.append(semiseg.next_cases(data, model, strategy="entropy", n=3).cases)
+    assert found[0] == found[1]

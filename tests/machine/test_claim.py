@@ -67,16 +67,37 @@ def test_a_folder_in_use_is_refused_with_the_name_of_who_is_there(tmp_path: Path
         assert "-o" in caught.value.hint
 
 
-def test_what_a_killed_holder_half_wrote_goes_with_the_next_one(tmp_path: Path) -> None:
-    left, new, mine = (tmp_path / f".{name}.tmp" for name in ("0123456789abcdef", "f" * 16, "notes"))
-    for beside in (True, False):
-        for path in (left, new, mine):
-            path.write_bytes(b"half")
-            os.utime(path, (0, 0) if path != new else None)
-        with held(tmp_path / "out.nii.gz" if beside else tmp_path, "-o", beside=beside):
-            assert left.exists() == beside  # others may be writing there
-            assert mine.exists()
-            assert new.exists()  # by whoever writes it right now
+WRITE = """
+import sys
+from pathlib import Path
+from semiseg.machine.files import replacing
+with replacing(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    print(temporary.name, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_holder_half_wrote_goes_with_the_next_one_and_what_is_being_written_stays(
+    tmp_path: Path,
+) -> None:
+    left, picture, mine = (tmp_path / name for name in (f".{'0' * 16}.tmp", f".{'1' * 16}.tmp.png", ".x.tmp"))
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", WRITE, str(tmp_path / "plot.png")]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as other:
+        assert other.stdout is not None
+        written = tmp_path / other.stdout.readline().strip()
+        for beside in (True, False):
+            for path in (left, picture, mine, written):
+                if path != written:
+                    path.write_bytes(b"half")
+                os.utime(path, (0, 0))
+            with held(tmp_path / "out.nii.gz" if beside else tmp_path, "-o", beside=beside):
+                assert [left.exists(), picture.exists(), mine.exists()] == [False, False, True]
+                assert written.read_text() == "half"
+        other.kill()
+    with held(tmp_path, "-o"):
+        assert not written.exists()
 
 
 def test_nothing_stays_behind(tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from semiseg import methods
 from semiseg.core import IGNORE, Batch, Clock
 from semiseg.errors import UsageError
 from semiseg.losses import cross_entropy, dice_loss
-from semiseg.methods.dhc import DHC
-from semiseg.methods.parts.class_weights import DifficultyWeights, DistributionWeights, rarity
+from semiseg.methods.dhc import DHC, DifficultyWeights, DistributionWeights, rarity
 from tests.methods.answers import Fixed
 
 few = settings(max_examples=10, deadline=None)

@@ -231,6 +231,17 @@ def test_scans_that_are_no_series_are_told(run: Path, tmp_path: Path) -> None:
         predict(tmp_path / "in" / "scan", tmp_path / "a.nii.gz", run, device="cpu", to="dicom-seg")
 
 
+@pytest.mark.parametrize("name", ["StudyInstanceUID", "SOPInstanceUID", "SOPClassUID", "SeriesInstanceUID"])
+def test_headers_without_what_a_result_refers_to(name: str, run: Path, tmp_path: Path) -> None:
+    for file in made.write_series(tmp_path / "in", stored()):
+        header = pydicom.dcmread(file)
+        delattr(header, name)
+        header.save_as(file)
+    report = predict(tmp_path / "in", tmp_path / "out", run, device="cpu", to="dicom-seg,rtstruct")
+    assert f"the DICOM headers have no {name}" in report.failed[0].error["message"]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["prediction_report.json"]
+
+
 def test_regions_overlap_in_a_segmentation(tmp_path: Path) -> None:
     regions = {"whole": (1, 2), "core": (2,)}
     plan = make_plan(classes=3, regions=regions, regions_class_order=(1, 2))

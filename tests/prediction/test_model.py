@@ -254,7 +254,7 @@ class TestEnsemble:
         [
             ({"labels": {"background": 0, "tumor": 1}}, "labels"),
             ({"spacing": (1.0, 1.0, 1.0)}, "spacing"),
-            ({"channels": 2}, "channels"),
+            ({"channels": 2}, r"channels \(1 and 2\)"),
             ({"dim": 2}, "dim"),
         ],
     )

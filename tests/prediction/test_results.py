@@ -15,8 +15,8 @@ from tests.trained import make_plan, make_run
 from semiseg.errors import UsageError
 from semiseg.images import write
 from semiseg.images.grid import Grid
-from semiseg.prediction.ensembles import expanded
 from semiseg.prediction.model import Model
+from semiseg.prediction.packaged import expanded
 from semiseg.prediction.predict import predict
 from semiseg.preparation.plan import ChannelPlan
 

@@ -101,6 +101,8 @@ def test_other_fields(plan):
         ({"spacing": (1, 1)}, "three numbers"),
         ({"spacing": (1, -1, 1)}, "above 0"),
         ({"spacing": float("nan")}, "above 0"),
+        ({"spacing": 1e-9}, "would have"),
+        ({"spacing": 1e9}, "would have"),
         ({"dim": 2, "spacing": (3, 1, 1)}, "two numbers"),
         ({"patch": (32, 32)}, "wanted 3 whole numbers"),
         ({"patch": (0, 32, 32)}, "wanted 3 whole numbers"),

@@ -87,6 +87,15 @@ def test_2d_image_under_a_3d_plan_is_refused():
         preprocess_image(np.zeros((1, 6, 9)), Grid((6, 9), CUBE), plan_of())
 
 
+def test_a_spacing_that_would_fill_the_memory_is_told_before_anything_is_resampled(monkeypatch):
+    monkeypatch.setattr("semiseg.preparation.forward.free_memory_gb", lambda: 2.0)
+    image, grid = np.zeros((1, 9, 9, 9), np.float32), Grid((9, 9, 9), np.diag([100, 100, 100, 1.0]))
+    with pytest.raises(DataError, match="100 x 100 x 100 mm become 900 x 900 x 900 of 1 x 1 x 1 mm") as found:
+        preprocess_image(image, grid, plan_of(spacing=(1.0, 1.0, 1.0)))
+    assert found.value.code == "TOO_LARGE"
+    assert "spacing in its header" in found.value.hint
+
+
 def test_stored_shape_follows_from_grid_and_plan():
     plan = plan_of(spacing=(1.25, 1.25, None), axes=(2, 0, 1))
     grid = Grid((20, 31, 12), np.diag([0.625, 1.0, 2.0, 1]))
@@ -139,7 +148,7 @@ def test_errors_say_what_was_wrong():
     with pytest.raises(DataError, match="got 1 channels, wanted 2"):
         preprocess_image(image, grid, plan_of(("none", "none")))
     image[0, 1, 2, 3] = np.nan
-    with pytest.raises(DataError, match="1 voxels that are NaN"):
+    with pytest.raises(DataError, match="1 NaN of"):
         preprocess_image(image, grid, plan_of())
     _, geometry = preprocess_image(np.zeros((1, 4, 4, 4)), grid, plan_of())
     with pytest.raises(DataError, match=r"\(3, 4, 4\)"):

@@ -18,6 +18,7 @@ import semiseg
 from semiseg.errors import UsageError
 from semiseg.networks import checkpoint
 from semiseg.runs.events import Ended
+from semiseg.runs.folder import StoredRun
 from semiseg.runs.run import Run, load_run
 from semiseg.settings.resolve import resolve
 from semiseg.training import train as experiment
@@ -142,6 +143,7 @@ def test_resuming_on_other_data_is_refused(finished, run, tmp_path):
 def test_resume_clears_half_written_checkpoints(data, run):
     torn = run.folder / "checkpoints" / ".0123456789abcdef.tmp"
     torn.write_bytes(b"half")
+    os.utime(torn, (0, 0))
     train(data, run.folder, resume=True)
     assert not torn.exists()
 
@@ -225,3 +227,20 @@ def test_the_manifest_says_what_the_run_took(finished):
     assert "arXiv:" in manifest["cite"]["method"]
     assert manifest["cite"]["semiseg"].startswith(f"semiseg {semiseg.__version__}")
     assert manifest["parameters"] == sum(w.numel() for n, w in weights.items() if n not in buffers)
+
+
+def test_a_changed_or_damaged_plan_and_lists_are_told(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Prediction uses the plan that was trained with and says so; resuming refuses the other one."""
+    plan, path = run.plan, run.folder / "plan.json"
+    plan.model_copy(update={"spacing": (2.0, 2.0, 2.0)}).save(path)
+    assert semiseg.Model.load(run.folder, "cpu").plan.spacing == plan.spacing
+    assert "plan.json was changed after the training (spacing: (2.0, 2.0, 2.0) there" in caplog.text
+    with pytest.raises(UsageError, match="was changed since the run was started: spacing is") as caught:
+        _ = StoredRun(run).plan
+    assert caught.value.code == "RESUME_DIFFERS"
+    path.write_text("{")
+    assert StoredRun(run).plan == plan == run.plan  # written anew
+    lists = run.folder / "splits.json"
+    lists.write_text('{"labeled": ["a"], "unlabeled": 3}')
+    with pytest.raises(UsageError, match="'unlabeled' is not a list of cases"):
+        _ = run.split

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from semiseg.runs.events import Ended, Started, Stepped, Validated
-from semiseg.runs.tensorboard import TensorBoardLog
+from semiseg.runs.log import TensorBoardLog
 
 
 def stepped(step: int, loss: float) -> Stepped:

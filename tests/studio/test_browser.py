@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 from tests.factories import make_dataset
 from tests.studio.browser import Studio, Watched, chromium, look, needed, serving
 from tests.trained import make_plan, make_run
 
 import semiseg
+from semiseg import images
 
 RUN = "round-001"
 
@@ -78,6 +81,59 @@ def test_what_is_drawn_is_saved_where_it_was_drawn(page: Watched, studio: Studio
     assert label.sum() > 30
     assert gray[label == 1].min() >= 0.75
     assert page.wrong == []
+
+
+def test_the_browser_asks_before_strokes_are_lost_and_undone_ones_leave_nothing(page: Watched) -> None:
+    page.case("un_01")
+    classes, state = page.page.locator(".classes"), page.page.locator("section[aria-label=Case]")
+    first, asked = classes.inner_text(), []
+    page.page.once("dialog", lambda question: (asked.append(question.type), question.dismiss()))
+    page.press("x", "p", "Shift+ArrowRight", ".")  # by keys alone
+    with contextlib.suppress(Exception):  # a reload that is called off never comes to its end
+        page.page.reload(timeout=3000)
+    assert asked == ["beforeunload"]
+    assert classes.inner_text() != first
+    page.press("Control+z")
+    state.get_by_text("version 1").first.wait_for()
+    assert classes.inner_text() == first
+    page.page.reload()
+    page.opened("un_01")
+    assert classes.inner_text() == first
+    assert page.wrong == []
+
+
+def test_an_empty_label_is_asked_about(page: Watched, studio: Studio) -> None:
+    page.case("un_03")
+    page.press("Control+s")
+    page.page.get_by_role("dialog", name="Nothing is drawn").get_by_role("button", name="Cancel").click()
+    assert not (studio.folder / "labelsTr" / "un_03.nii.gz").exists()
+    assert page.wrong == []
+
+
+@pytest.mark.slow
+def test_a_photograph_is_seen_and_labeled_the_right_way_round(tmp_path: Path) -> None:
+    scene = np.full((60, 90, 3), 200, np.uint8)
+    scene[38:, 68:] = (30, 160, 40)  # green in the lower right corner
+    (tmp_path / "photos").mkdir()
+    for name in ("one", "two"):
+        Image.fromarray(scene).save(tmp_path / "photos" / f"{name}.png")
+    with (
+        serving(tmp_path / "photos", "--no-browser", "--classes", "leaf") as pile,
+        chromium(needed()) as browser,
+    ):
+        page = look(browser, pile.url)
+        page.page.on("dialog", lambda question: question.accept())
+        page.case("one")
+        page.press("f")
+        page.stroke((0.88, 0.75), (0.96, 0.75), (0.96, 0.9), (0.88, 0.9))
+        page.press("Control+s")
+        page.told("Saved as version 1")
+        assert page.wrong == []
+    made = next(tmp_path.glob("Dataset*"))
+    drawn = images.read_label(made / "labelsTr" / "one.png").array
+    assert drawn.shape == scene.shape[:2]
+    assert drawn.sum() > 20
+    assert np.all(scene[drawn == 1] == (30, 160, 40))
 
 
 def test_strokes_survive_a_reload_and_are_undone(page: Watched, studio: Studio) -> None:

@@ -153,6 +153,23 @@ def test_drafts_belong_to_an_annotator_and_survive_the_server(folder: Path, web:
     assert again.get("/api/cases/un_00/draft.nii", headers=anna).status_code == 404
 
 
+def test_a_save_leaves_the_draft_of_another_tab(web: TestClient) -> None:
+    _, content = drawing(web, "un_00")
+    web.put("/api/cases/un_00/draft?version=0&client=two", content=content)
+    assert web.put("/api/cases/un_00/label?version=0&client=one", content=content).json()["version"] == 1
+    left = web.get("/api/cases/un_00").json()
+    assert (left["draft"], left["draft_version"]) == (True, 0)
+    web.put("/api/cases/un_00/label?version=1&client=two", content=content)
+    assert not web.get("/api/cases/un_00").json()["draft"]
+
+
+def test_a_test_case_says_that_it_has_a_label_which_is_not_told(folder: Path, web: TestClient) -> None:
+    row = web.get("/api/cases?search=ts_00").json()["cases"][0]
+    assert (row["labeled"], row["volumes"], row["version"]) == (True, None, 0)
+    blind = client_of(Desk(folder, blind=True)).get("/api/cases/ts_00").json()
+    assert (blind["labeled"], blind["label_url"]) == (True, None)
+
+
 def test_two_who_draw_on_one_case_are_told(web: TestClient) -> None:
     def say(user: str, client: str, on: bool = True) -> object:
         body = {"client": client, "on": on}
@@ -201,6 +218,7 @@ def test_color_pictures_are_upright_and_drawn_on(tmp_path: Path) -> None:
     (folder / "dataset.json").write_text(json.dumps(content))
     web = client_of(Desk(folder))
     assert web.get("/api/session").json()["dataset"]["dimension"] == 2
+    assert web.get("/api/cases/b").json()["images"][0]["picture"]
     served, affine = volume(web.get("/api/cases/b/image/0.nii").content)
     assert served.shape == (9, 6, 1)
     assert served["R"][3, 0, 0] == 255

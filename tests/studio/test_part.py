@@ -12,8 +12,9 @@ import pytest
 from starlette.testclient import TestClient
 from tests.studio.conftest import client_of
 
+from semiseg import images
 from semiseg.images.grid import Grid
-from semiseg.studio import part
+from semiseg.studio import part, scans
 from semiseg.studio.desk import Desk
 
 OBLIQUE = np.array([[0, -0.5, 0.1, 7], [0.7, 0, 0, -3], [0, 0.1, 2, 5], [0, 0, 0, 1]])
@@ -25,6 +26,27 @@ def box_of(desk: Desk, web: TestClient, monkeypatch: pytest.MonkeyPatch) -> tupl
     box = web.get("/api/cases/un_00/part", params={"at": at.rpartition(",")[0]}).json()["box"]
     ends = part.parsed(box, Grid((12, 13, 14), np.eye(4)))
     return box, tuple(high - low for low, high in ends)
+
+
+def test_a_large_scan_is_read_once_for_its_picture_and_its_page(
+    desk: Desk, web: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, limit in {"BIG_VOXELS": 2000, "PREVIEW_VOXELS": 400}.items():
+        monkeypatch.setattr(part, name, limit)
+    read: list[Path] = []
+    real = images.read
+    monkeypatch.setattr(scans.images, "read", lambda path: (read.append(path), real(path))[1])
+    assert web.get("/api/cases/case_00/thumbnail.png").status_code == 200
+    large = [path for path in read if path.parent != desk.places.cache]
+    assert large == [desk.labels.case("case_00").images[0]]
+    read.clear()
+    again = client_of(Desk(folder))  # a server that was started anew
+    image = again.get("/api/cases/case_00").json()["images"][0]
+    preview = nib.Nifti1Image.from_bytes(again.get(image["preview_url"]).content)
+    assert read == []
+    assert np.prod(preview.shape) <= 400
+    window = preview.header["cal_min"], preview.header["cal_max"]
+    assert window == pytest.approx((image["window"]["low"], image["window"]["high"]), rel=1e-6)
 
 
 def test_a_drawn_box_is_put_into_the_label_of_the_version_it_began_from(

@@ -49,6 +49,7 @@ def test_a_crash_while_saving_leaves_the_old_checkpoint(moment, saved, monkeypat
 def test_what_a_killed_save_leaves_is_removed_and_nothing_else(saved):
     leftover = saved.parent / ".0123456789abcdef.tmp"
     leftover.write_bytes(saved.read_bytes()[:100])
+    os.utime(leftover, (0, 0))
     other = saved.parent / "notes.tmp"
     other.touch()
     remove_leftovers(saved.parent)

@@ -11,8 +11,8 @@ from tests.methods.tiny import batches, loop_for, make
 from semiseg import networks
 from semiseg.core import Method
 from semiseg.methods.mean_teacher import MeanTeacher
-from semiseg.training import compiled
-from semiseg.training.compiled import (
+from semiseg.training import trained
+from semiseg.training.trained import (
     PAYS_AFTER,
     StepMarks,
     compile_networks,
@@ -56,7 +56,7 @@ def method_for(backend: str | None) -> Method:
     ],
 )
 def test_when_to_compile(setting, device, iterations, can, wanted, monkeypatch):
-    monkeypatch.setattr(compiled, "can_compile", lambda: can)
+    monkeypatch.setattr(trained, "can_compile", lambda: can)
     assert should_compile(setting, device, iterations) == wanted
 
 

@@ -15,8 +15,8 @@ from semiseg.core import Batch, Clock, Method, SegOutput, Update
 from semiseg.machine.hardware import native_precision
 from semiseg.settings.config import OptimizerConfig, ScheduleConfig
 from semiseg.training.optim import build_optimizer, lr_factor, skips_by_itself, step_unless
-from semiseg.training.progress import Meter
-from semiseg.training.self_check import TOLERANCE, choose, gradient_error
+from semiseg.training.stages import Meter
+from semiseg.training.trained import TOLERANCE, choose, gradient_error
 from semiseg.training.update import (
     Precision,
     Skips,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.factories import make_dataset
 
-from semiseg.batches.prefetch import Prefetch
+from semiseg.batches.batches import Prefetch
 from semiseg.core import Batch
 from semiseg.errors import Interrupted
 from semiseg.networks import checkpoint

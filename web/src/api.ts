@@ -21,6 +21,9 @@ export function offline(error: unknown): boolean {
   return error instanceof ApiError && error.code === "UNREACHABLE";
 }
 
+/** This tab, also after a reload. */
+export const client = (sessionStorage["client"] ??= crypto.randomUUID?.() ?? String(Math.random())) as string;
+
 let user: string | null = null;
 
 /** The annotator's name that goes with every write; none: the one of the server. */

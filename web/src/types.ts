@@ -23,7 +23,6 @@ export interface Session {
   user: string;
   blind: boolean;
   run: string | null;
-  devices: string[];
   offline: string;
 }
 
@@ -42,6 +41,8 @@ export interface CaseRow {
   spacing: number[] | null;
   unit: string;
   version: number;
+  /** Is there a label, be it that of a test case? */
+  labeled: boolean;
   source: string | null;
   changed: string | null;
   by: string | null;
@@ -81,6 +82,12 @@ export interface Version {
   kept_as: string | null;
 }
 
+export interface Dice {
+  run: string;
+  mean: number;
+  classes: Record<string, number>;
+}
+
 export interface CaseDetail extends CaseRow {
   images: {
     channel: number;
@@ -88,6 +95,8 @@ export interface CaseDetail extends CaseRow {
     url: string;
     preview_url: string | null;
     rgb: boolean;
+    /** Not a scan: a photograph, seen as it was taken. */
+    picture: boolean;
     window: { low: number; high: number };
   }[];
   windows: { name: string; low: number; high: number }[];
@@ -100,7 +109,9 @@ export interface CaseDetail extends CaseRow {
   draft_box: string | null;
   versions: Version[];
   runs: string[];
-  dice: { run: string; mean: number; classes: Record<string, number> } | null;
+  dice: Dice | null;
+  /** Of a large scan it is asked for by itself. */
+  dice_url: string | null;
   previous: string | null;
   next: string | null;
   unlike: string[];

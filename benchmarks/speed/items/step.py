@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from semiseg import methods as our_methods
 from semiseg.core import Batch, Clock, Method
 from semiseg.machine.processes import launch, repeatable
-from semiseg.training.compiled import StepMarks
 from semiseg.training.loop import Loop
 from semiseg.training.session import Session
+from semiseg.training.trained import StepMarks
 from semiseg.training.update import Precision
 
 PLAIN = {"supervised": training.Supervised, "mean_teacher": training.MeanTeacher, "ua_mt": training.UAMT}

@@ -154,8 +154,7 @@ def recommend(
     able = methods.names(regions=True) if opened.regions else None
     advice = Advice(found, tuple(rank(found, able)), (str(named), *_typed(repeated, settings)))
     if advice.tight:  # see that smaller patches can be planned at all
-        smaller = config.plan.model_copy(update={"memory_gb": found.memory_gb})
-        config = config.model_copy(update={"plan": smaller})
+        config = config.changed("plan", memory_gb=found.memory_gb)
         plan_for(opened, split_dataset(opened, config), config, device=device, workers=workers)
     return advice
 
@@ -184,20 +183,11 @@ def measure(
     minutes: float | None = None,
     workers: int = 0,
 ) -> Situation:
-    """The situation of a training.
-
-    Args:
-        dataset: an opened dataset.
-        config: which cases are labeled, and the plan's overrides.
-        device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``, as it is.
-        memory_gb: what may be used; None is what is free.
-        minutes: what a run may take; None for as long as it takes.
-        workers: processes for measuring the images.
-    """
+    """The situation of a training."""
     kind = device.partition(":")[0]
     split = split_dataset(dataset, config)
     if config.plan.networks is None:  # a plan that most methods fit
-        config = config.model_copy(update={"plan": config.plan.model_copy(update={"networks": 2.0})})
+        config = config.changed("plan", networks=2.0)
     plan = plan_for(dataset, split, config, device=device, workers=workers)
     rate = CORE_RATE[bool(cpu()["bf16"])] * cores() if kind == "cpu" else None
     if memory_gb is None:

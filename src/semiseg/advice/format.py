@@ -17,12 +17,7 @@ SHOWN = 5
 
 
 def text(advice: Advice, *, every: bool = False) -> str:
-    """The facts, the ranking with a reason each, and the commands.
-
-    Args:
-        advice: what was recommended.
-        every: show all methods, not the first :data:`SHOWN` only.
-    """
+    """The facts, the ranking with a reason each, and the commands."""
     fits = [choice for choice in advice.ranking if not choice.obstacle]
     shown = fits if every else fits[:SHOWN]
     wide = max(len(choice.method) for choice in advice.ranking)

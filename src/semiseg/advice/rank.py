@@ -52,14 +52,7 @@ def rank(
     figures: tuple[Sequence[Row], Sequence[Row]] | None = None,
     rules: Sequence[Rule] = RULES,
 ) -> list[Choice]:
-    """All methods, the best first; those that do not fit last.
-
-    Args:
-        situation: see :mod:`semiseg.advice.advise`.
-        names: the methods; None for all of the folder.
-        figures: measured and published rows; None for those that come with semiseg.
-        rules: the selection guide.
-    """
+    """All methods, the best first; those that do not fit last."""
     here, papers = all_figures() if figures is None else figures
     choices = []
     for name in methods.names() if names is None else names:
@@ -206,12 +199,7 @@ def claimed(method: str, papers: Sequence[Row]) -> list[float]:
 
 
 def kept_share(here: Sequence[Row], papers: Sequence[Row]) -> float:
-    """What is left of published gains where they were measured: least squares through zero, in [0, 1].
-
-    Args:
-        here: measured rows; runs too short for unlabeled scans to help do not count.
-        papers: published rows.
-    """
+    """What is left of published gains where they were measured: least squares through zero, in [0, 1]."""
     found: dict[str, list[float]] = {}
     for row in here:
         if row["dice_gain"] and int(row["iterations"]) >= SHORTEST:

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from semiseg.cli.help import DATA, MACHINE, METHOD, OUTPUT
 from semiseg.errors import UsageError, unknown_name
+
+
+def flag(names: str, text: str, panel: str | None = None, **more: Any) -> Any:
+    """A flag of a command.
+
+    Args:
+        names: as the help shows them, with what the value is called, such as ``-o --output FILE``.
+        text: what it does.
+        panel: the part of the help that it stands in.
+        more: for :func:`typer.Option`.
+    """
+    given = names.split()
+    value = given.pop() if not given[-1].startswith("-") else None
+    return typer.Option(*given, metavar=value, help=text, rich_help_panel=panel, **more)
+
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
@@ -19,136 +34,83 @@ Dataset = Annotated[
 ]
 Config = Annotated[
     Path | None,
-    typer.Option(
-        "-c",
-        "--config",
-        metavar="FILE",
-        help="YAML file with settings; `semiseg recipes default` prints an example.",
-        rich_help_panel=METHOD,
-    ),
+    flag("-c --config FILE", "YAML file with settings; `semiseg recipes default` prints an example.", METHOD),
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Change one setting; may be repeated.",
-        show_default=False,
-        rich_help_panel=METHOD,
-    ),
+    flag("--set KEY=VALUE", "Change one setting; may be repeated.", METHOD, show_default=False),
 ]
 Device = Annotated[
     str | None,
-    typer.Option(
-        "--device",
-        metavar="DEVICE",
-        help="Device: auto, cpu, cuda, cuda:N or mps.  [default: auto]",
+    flag(
+        "--device DEVICE",
+        "Device: auto, cpu, cuda, cuda:N or mps.  [default: auto]",
+        MACHINE,
         show_default=False,
-        rich_help_panel=MACHINE,
     ),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(
-        "-j",
-        "--workers",
-        metavar="N",
-        min=0,
-        help="Number of worker processes.  [default: from cores and free memory]",
-        rich_help_panel=MACHINE,
+    flag(
+        "-j --workers N", "Number of worker processes.  [default: from cores and free memory]", MACHINE, min=0
     ),
 ]
 Seed = Annotated[
     int | None,
-    typer.Option(
-        "--seed",
-        metavar="N",
+    flag(
+        "--seed N",
+        "Random seed; the same seed makes the same random choices.  [default: 0]",
+        METHOD,
         min=0,
-        help="Random seed; the same seed makes the same random choices.  [default: 0]",
-        rich_help_panel=METHOD,
     ),
 ]
 AllowCode = Annotated[
     list[str] | None,
-    typer.Option(
-        "--allow-code",
-        metavar="MODULE",
+    flag(
+        "--allow-code MODULE",
+        "Allow a model to import its network from this module; may be repeated.",
         show_default=False,
-        help="Allow a model to import its network from this module; may be repeated.",
     ),
 ]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace earlier results.", rich_help_panel=OUTPUT)
-]
+Overwrite = Annotated[bool, flag("--overwrite", "Replace earlier results.", OUTPUT)]
 Labeled = Annotated[
     int | None,
-    typer.Option(
-        "--labeled",
-        "--labelled",
-        metavar="K",
+    flag(
+        "--labeled --labelled K",
+        "Number of labeled cases to use; the others become unlabeled.  [default: all]",
+        DATA,
         min=1,
-        help="Number of labeled cases to use; the others become unlabeled.  [default: all]",
-        rich_help_panel=DATA,
     ),
 ]
 LabeledPatients = Annotated[
     int | None,
-    typer.Option(
-        "--labeled-patients",
-        "--labelled-patients",
-        metavar="N",
+    flag(
+        "--labeled-patients --labelled-patients N",
+        "Number of labeled patients to use, instead of --labeled.",
+        DATA,
         min=1,
-        help="Number of labeled patients to use, instead of --labeled.",
-        rich_help_panel=DATA,
     ),
 ]
 Fold = Annotated[
-    int | None,
-    typer.Option(
-        "--fold",
-        metavar="N",
-        min=0,
-        help="Fold of the split file, counted from 0.  [default: 0]",
-        rich_help_panel=DATA,
-    ),
+    int | None, flag("--fold N", "Fold of the split file, counted from 0.  [default: 0]", DATA, min=0)
 ]
 FoldOrAll = Annotated[
     str | None,
-    typer.Option(
-        "--fold",
-        metavar="N|all",
-        help="Hold out fold N of the labeled cases, or train all folds in turn.",
-        rich_help_panel=DATA,
-    ),
+    flag("--fold N|all", "Hold out fold N of the labeled cases, or train all folds in turn.", DATA),
 ]
 Recipe = Annotated[
     str | None,
-    typer.Option(
-        "--recipe",
-        "--protocol",
-        metavar="NAME",
-        help="Named settings; `semiseg recipes` lists them.  [default: default]",
-        rich_help_panel=METHOD,
+    flag(
+        "--recipe --protocol NAME",
+        "Named settings; `semiseg recipes` lists them.  [default: default]",
+        METHOD,
     ),
 ]
 Method = Annotated[
     str | None,
-    typer.Option(
-        "--method",
-        metavar="NAME",
-        help="Training method; `semiseg methods` lists them.  [default: fixmatch]",
-        rich_help_panel=METHOD,
-    ),
+    flag("--method NAME", "Training method; `semiseg methods` lists them.  [default: fixmatch]", METHOD),
 ]
-PlanFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--plan",
-        metavar="FILE",
-        help="Use this plan.json instead of making a plan.",
-        rich_help_panel=METHOD,
-    ),
-]
+PlanFile = Annotated[Path | None, flag("--plan FILE", "Use this plan.json instead of making a plan.", METHOD)]
 
 
 def fold(given: str | None) -> int | Literal["all"] | None:
@@ -222,7 +184,7 @@ def refuse_existing(*paths: Path) -> None:
 
 def find_run(path: Path) -> Path:
     """``-m``: a path, or one below a folder of ``SEMISEG_RUNS``; a pattern names all that fit it."""
-    from semiseg.prediction.ensembles import fitting
+    from semiseg.prediction.packaged import fitting
 
     if path.exists() or path.is_absolute() or fitting(path):
         return path

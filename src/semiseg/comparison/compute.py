@@ -1,8 +1,12 @@
-"""The numbers of a group: summaries, paired tests and ranks, from arms whose cases are the same."""
+"""The numbers of a group: summaries, paired tests and ranks, from arms whose cases are the same.
+
+Beside them, what papers reported for the same method, dataset and number of labels.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -10,10 +14,18 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.comparison.result import Arm, Floats, PairTest, Ranking, Summary, mean_of_defined
+from semiseg.comparison.result import (
+    Arm,
+    Floats,
+    Interval,
+    PairTest,
+    Published,
+    Ranking,
+    Summary,
+    mean_of_defined,
+)
 from semiseg.comparison.statistics import (
     RESAMPLES,
-    Interval,
     bootstrap,
     cliques,
     critical_difference,
@@ -24,6 +36,7 @@ from semiseg.comparison.statistics import (
 )
 from semiseg.evaluation.case import DISTANCES
 from semiseg.evaluation.results import statistics
+from semiseg.methods import published
 
 
 @dataclass(frozen=True)
@@ -51,10 +64,6 @@ class Rule:
 
     def interval(self, values: Floats, known: NDArray[np.bool_]) -> Interval:
         """Of the mean over cases, for each replicate and class, averaged over classes, then replicates.
-
-        Args:
-            values: (replicates, cases, classes), anything where not known.
-            known: which values count.
 
         Patients are drawn with all their cases.
         """
@@ -170,4 +179,71 @@ def ranking(arms: Sequence[Arm], rule: Rule) -> Ranking:
         critical_difference=width,
         cliques=tuple(tuple(names[first : last + 1]) for first, last in groups),
         why_not=found.why_not,
+    )
+
+
+COLUMNS = {"Dice": "dice", "Jaccard": "jaccard", "HD95": "hd95", "ASD": "asd"}
+PERCENT = ("Dice", "Jaccard")
+"""Published in percent; here in [0, 1]."""
+
+Row = dict[str, str]
+
+
+def beside(
+    arms: Iterable[Arm], metrics: Sequence[str], summaries: Sequence[Summary]
+) -> tuple[Published, ...]:
+    """Published figures of the arms' methods on the same dataset with as many labels.
+
+    A figure is comparable when the run follows the recipe that the table of published figures names for it.
+    Papers give distances in voxels: beside millimeters they have no gap.
+    """
+    means = {(s.arm, s.metric): s.mean for s in summaries if s.label is None}
+    found = []
+    for arm in arms:
+        for row in published(arm.method):
+            if not _same_setting(row, arm):
+                continue
+            for metric in metrics:
+                if value := row.get(COLUMNS.get(metric, ""), ""):
+                    found.append(_figure(row, arm, metric, float(value), means[arm.name, metric]))
+    return tuple(found)
+
+
+def _same_setting(row: Row, arm: Arm) -> bool:
+    """The same dataset, and as many labels of the same kind."""
+    if not row["labeled"] or not _same_dataset(row["dataset"], arm.dataset):
+        return False
+    patients = arm.runs[0].config["data"]["labeled_patients"]
+    if row["unit"] == "patients":
+        return patients is not None and float(row["labeled"]) == patients
+    return row["unit"] == "scans" and float(row["labeled"]) == arm.labeled
+
+
+def _same_dataset(paper: str, ours: str) -> bool:
+    """``left atrium`` is ``Dataset101_LeftAtrium``."""
+    theirs = _letters(paper)
+    return bool(theirs) and _letters(re.sub(r"^Dataset\d+_", "", ours)).startswith(theirs)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _figure(row: Row, arm: Arm, metric: str, value: float, ours: float) -> Published:
+    value = value / 100 if metric in PERCENT else value
+    run = arm.runs[0]
+    same_unit = metric in PERCENT or run.convention in ("uamt", "ssl4mis")
+    named = re.findall(r"recipe ``(\w+)``", row["why"])
+    why = row["why"].replace("``", "`")
+    reasons = [] if run.recipe in named else [why or f"recipe {run.recipe}, not the paper's"]
+    reasons += [] if same_unit else [f"papers give {metric} in voxels"]
+    return Published(
+        arm=arm.name,
+        metric=metric,
+        value=value,
+        gap=ours - value if same_unit else math.nan,
+        comparable=not reasons,
+        why="; ".join(reasons),
+        setting=row["setting"],
+        source=row["source"],
     )

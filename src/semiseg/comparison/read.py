@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from semiseg.comparison.result import Bound, Cost, Floats, MissingCell, RunScores, Source
-from semiseg.errors import SemisegError, UsageError
+from semiseg.errors import SemisegError, UsageError, near_path
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import METRICS
 from semiseg.machine.files import read_json
@@ -52,10 +52,6 @@ class Told:
 
 def read_run(folder: Path, told: Told | None = None) -> RunScores | Unscored:
     """The scores of a run: those in ``test``, else in ``held_out`` (of a fold), else in ``validation``.
-
-    Args:
-        folder: a run folder.
-        told: what a sweep knows of it.
 
     Raises:
         UsageError: not a run folder, or one with damaged files.
@@ -240,7 +236,12 @@ def collect(paths: Iterable[Path]) -> Collected:
 def _entries(path: Path) -> Iterator[tuple[Path | None, RunScores | MissingCell]]:
     """(run folder if there is one, run or missing cell) of everything in or below a path."""
     if not path.exists():
-        raise UsageError(f"{path} does not exist", hint="give run folders, their parent, or a sweep")
+        near = near_path(path)
+        raise UsageError(
+            f"{path} does not exist" + (f".{near}" if near else ""),
+            hint="give run folders, their parent, or a sweep",
+            code="NOT_FOUND",
+        )
     places = [path.parent] if path.name == LEDGER else list(_places(path))
     if not places:
         raise UsageError(

@@ -22,35 +22,19 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.comparison.result import Interval, Method
+
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
-Method = Literal["bca", "percentile"]
 
 RESAMPLES = 9999
 FEWEST = 5
 """Cases below which no interval is given: 4 cases have 35 distinct resamples."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A confidence interval, or why there is none."""
-
-    low: float
-    high: float
-    level: float = 0.95
-    method: Method = "bca"
-    why_not: str = ""
-    """Empty when there is an interval."""
-
-    @classmethod
-    def none(cls, why: str, level: float = 0.95) -> Interval:
-        """No interval, and why."""
-        return cls(math.nan, math.nan, level, why_not=why)
 
 
 def bootstrap(
@@ -247,13 +231,7 @@ def friedman(scores: Floats) -> Friedman:
 
 
 def critical_difference(k: int, n: int, alpha: float = 0.05) -> float:
-    """The difference of mean ranks from which two of k methods differ on n cases (Nemenyi 1963).
-
-    Args:
-        k: methods, at least 2.
-        n: cases, at least 1.
-        alpha: the chance of any false difference.
-    """
+    """The difference of mean ranks from which two of k methods differ on n cases (Nemenyi 1963)."""
     from scipy.stats import studentized_range
 
     q = float(studentized_range.ppf(1 - alpha, k, np.inf)) / math.sqrt(2)
@@ -262,10 +240,6 @@ def critical_difference(k: int, n: int, alpha: float = 0.05) -> float:
 
 def cliques(mean_ranks: Sequence[float], width: float) -> list[tuple[int, int]]:
     """Maximal runs of methods whose mean ranks lie within ``width``, as (first, last) places.
-
-    Args:
-        mean_ranks: in ascending order.
-        width: the critical difference.
 
     Returns:
         Runs of two or more, no run inside another.
@@ -281,9 +255,6 @@ def cliques(mean_ranks: Sequence[float], width: float) -> list[tuple[int, int]]:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Step-down correction (Holm 1979, doi:10.2307/4615733): rejecting what is below alpha keeps the chance
     of any false rejection in the family below alpha, whatever depends on what.
-
-    Args:
-        p_values: of one family; NaN for a test that could not be made, which counts for nothing.
 
     Returns:
         Corrected values in the same order, NaN where there was none.

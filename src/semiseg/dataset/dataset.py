@@ -216,6 +216,13 @@ def locate(name: str | int | Path) -> Path:
     path = Path(str(name)).expanduser()
     if path.name == "dataset.json" and path.is_file():
         return path.parent
+    if is_run(path):
+        raise UsageError(
+            f"{path} is the folder of a run, wanted a dataset",
+            hint=f"give the dataset that it was trained on: {path / 'manifest.json'} names it",
+            code="NO_DATASET",
+            details={"got": str(path)},
+        )
     if path.is_dir():
         return path if path.name not in ("", "..") else path.resolve()  # so that messages can name it
     if path.is_file():
@@ -235,6 +242,11 @@ def locate(name: str | int | Path) -> Path:
     if found:
         return found[0]
     raise _not_found(path, bare)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a training, which has a ``dataset.json``, too."""
+    return all((folder / name).is_file() for name in ("config.yaml", "plan.json"))
 
 
 def _named(root: Path, name: str) -> list[Path]:
@@ -284,6 +296,7 @@ def _where_looked(places: list[Path], bare: bool) -> str:
 
 def _folders(place: Path) -> Iterable[Path]:
     try:
-        return sorted(f for f in place.iterdir() if f.is_dir() and not f.name.startswith("."))
+        there = [f for f in place.iterdir() if f.is_dir() and not f.name.startswith(".")]
+        return sorted(f for f in there if not is_run(f))
     except OSError:
         return []

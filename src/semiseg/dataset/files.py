@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.description import Description
 from semiseg.dataset.problem import Problem, Severity
+from semiseg.errors import some
 from semiseg.images import ending_of, picture
 
 PHOTO_ENDINGS = (*picture.ENDINGS, ".tif", ".tiff")
@@ -60,7 +60,7 @@ def scan(root: Path, description: Description) -> FolderContents:
     if without:
         result.notices.append(
             f"{len(without)} of {len(cases)} cases in imagesTr have no label and are treated as unlabeled: "
-            + _some(c.id for c in without)
+            + some(c.id for c in without)
         )
     result.problems += _orphans("labelsTr", labels, training, extra, root)
     result.problems += _orphans("labelsTs", test_labels, test, {}, root)
@@ -89,11 +89,6 @@ def relative(path: Path, root: Path) -> str:
 
 def _case(name: str, images: tuple[Path, ...], label: Path | None) -> Case:
     return Case(name, images) if label is None else LabeledCase(name, images, label)
-
-
-def _some(names: Iterable[str], most: int = 5) -> str:
-    listed = list(names)
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
 class _Folders:
@@ -127,7 +122,7 @@ class _Folders:
         entries = sorted(place.iterdir())
         hidden = [p.name for p in entries if p.name.startswith(".")]
         if hidden:
-            self.result.notices.append(f"skipped {len(hidden)} hidden files in {folder}: {_some(hidden)}")
+            self.result.notices.append(f"skipped {len(hidden)} hidden files in {folder}: {some(hidden)}")
         stems = []
         for path in entries:
             if path.name.startswith("."):

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from semiseg.dataset.case import PatientRule, rule_from_names
-from semiseg.dataset.split import seeded_order, some
+from semiseg.dataset.split import seeded_order
 from semiseg.dataset.split_file import Fold, SplitFile
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, some
 
 FOLDS = 5
 """Where nobody says how many, and there are as many patients."""
@@ -71,23 +71,24 @@ def fold_count(file: SplitFile | None, ids: CaseIds, wanted: int | None = None) 
             )
         return there
     rule = patient_rule(file, ids)
-    groups = len(by_patient(foldable(file, ids), rule))
-    unit = "labeled patients" if rule else "labeled cases"
+    return count_of(by_patient(foldable(file, ids), rule), wanted, rule)
+
+
+def count_of(
+    cases: Sequence[Sequence[str]], wanted: int | None, rule: PatientRule | None, usual: int = FOLDS
+) -> int:
+    """The number of folds of cases, those of a patient together: the wanted one; else ``usual``, or fewer.
+
+    Raises:
+        UsageError: a single group of cases, more folds than groups, or a single fold.
+    """
+    groups, unit = len(cases), "labeled patients" if rule else "labeled cases"
     if groups < 2:
         raise UsageError(
             f"folds need at least 2 {unit}, one to learn from and one to be held out; got {groups}",
-            hint="label one more, or train without --fold or --calibrate",
+            hint="label one more, or train without --fold, --calibrate and tuning",
             code="TOO_FEW_LABELED",
         )
-    return count_of(groups, wanted, FOLDS, unit)
-
-
-def count_of(groups: int, wanted: int | None, usual: int, unit: str) -> int:
-    """The number of folds of so many groups of cases: the wanted one; without one ``usual``, or fewer.
-
-    Raises:
-        UsageError: more folds than groups, or a single one.
-    """
     if wanted is not None and not 2 <= wanted <= groups:
         raise UsageError(
             f"{wanted} folds of {groups} {unit}", hint=f"use 2 to {groups} folds", code="TOO_FEW_LABELED"
@@ -119,9 +120,7 @@ def with_folds(
         return file
     rule = patient_rule(file, ids)
     cases, groups = foldable(file, ids), groups_of(file, ids, seed)
-    parts: list[list[str]] = [[] for _ in range(count)]
-    for group in sorted(groups, key=len, reverse=True):  # the largest first, so that folds are alike in size
-        min(parts, key=len).extend(group)
+    parts = dealt(groups, count)
     listed = cases if file.order else [case for group in groups for case in group]
     folds = []
     for part in map(set, parts):
@@ -133,6 +132,14 @@ def with_folds(
         without = None if file.patients else _others(ids, rule, (*part, *chooses))
         folds.append(Fold(labeled, without, chooses, held_out))
     return replace(file, patients=file.patients or common_rule(rule, ids), cross_validation=tuple(folds))
+
+
+def dealt(groups: Iterable[Sequence[str]], count: int) -> list[list[str]]:
+    """The cases in ``count`` parts, a group in one of them; the largest first: parts are alike in size."""
+    parts: list[list[str]] = [[] for _ in range(count)]
+    for group in sorted(groups, key=len, reverse=True):
+        min(parts, key=len).extend(group)
+    return parts
 
 
 def _others(ids: CaseIds, rule: PatientRule | None, kept: Sequence[str]) -> tuple[str, ...] | None:

@@ -1,12 +1,13 @@
-"""One thing that is wrong with a dataset, in a form that people and machines can read."""
+"""What is wrong with a dataset, for people and machines to read; and what was found in one case."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from semiseg.dataset.case import Case
 from semiseg.errors import DataError, SemisegError
 
 Severity = Literal["error", "warning"]
@@ -60,12 +61,7 @@ MOST_ALIKE = 3
 
 
 def as_lines(problems: Sequence[Problem], channels: Sequence[str] = ()) -> list[str]:
-    """A line for each problem, in their order; one for many cases with the same fault in the same channel.
-
-    Args:
-        problems: such as a dataset has.
-        channels: names of the channels, by number.
-    """
+    """A line for each problem, in their order; one for many cases with the same fault in the same channel."""
     alike: dict[tuple[str, ...], list[Problem]] = {}
     for problem in problems:
         key = (problem.severity, problem.code, _place(problem.file, channels)) if problem.case else ()
@@ -122,3 +118,29 @@ def raise_if_any(problems: Sequence[Problem], where: str, kind: type[SemisegErro
         code=codes.pop() if len(codes) == 1 else "DATASET",
         details={"problems": [p.as_dict() for p in errors]},
     )
+
+
+@dataclass
+class Finding:
+    """What was found in one case.
+
+    Attributes:
+        digest: hash of the decoded images, None when they are constant or unreadable.
+        values: label value -> voxels, None without a readable label.
+        mask: hash of the cropped label map, None without one that says anything.
+        frame: the value that fills the outer frame of the label, None where no single one does.
+        dim: axes of the first image, 0 when unreadable.
+        lowest: the lowest value of each channel, NaN of one that cannot be read.
+        flip: of a labeled CT, the array axes along which its label would fit better, and how much better (see
+            :func:`semiseg.dataset.check.modality.best_flip`); None where that was not looked at.
+    """
+
+    case: Case
+    problems: list[Problem] = field(default_factory=list)
+    digest: str | None = None
+    values: dict[int, int] | None = None
+    mask: str | None = None
+    frame: int | None = None
+    dim: int = 0
+    lowest: tuple[float, ...] = ()
+    flip: tuple[tuple[int, ...], float] | None = None

@@ -20,7 +20,7 @@ from typing import Any
 from semiseg.dataset.case import Case, LabeledCase, PatientRule, plain
 from semiseg.dataset.problem import Problem, raise_if_any
 from semiseg.dataset.split_file import Fold, SplitFile
-from semiseg.errors import DataError, UsageError
+from semiseg.errors import DataError, UsageError, some
 
 FLAG_CODES = ("LABELED", "FOLD")
 """Problems of what was asked for (exit 2), as opposed to problems of the data (exit 3)."""
@@ -262,12 +262,6 @@ class Draft:
     def report(self, code: str, got: str, wanted: str, fix: str = "fix the split file") -> None:
         """Note a problem; all of them are told together."""
         self.problems.append(Problem(code, got, wanted, fix))
-
-
-def some(names: Sequence[str], most: int = 5) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def check_known(draft: Draft, known: set[str]) -> None:

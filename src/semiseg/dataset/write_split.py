@@ -22,9 +22,8 @@ from semiseg.dataset.folds import (
     with_folds,
 )
 from semiseg.dataset.problem import raise_if_any
-from semiseg.dataset.split import some
 from semiseg.dataset.split_file import OURS, Fold, SplitFile
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, some
 from semiseg.machine.files import held, read_json, write_json
 
 log = logging.getLogger("semiseg.data")
@@ -157,7 +156,7 @@ def _rule(group: str | int | None, file: SplitFile, ids: CaseIds) -> PatientRule
     rule = PatientRule.parse(given)
     if isinstance(rule, str):
         raise UsageError(
-            f"--group {rule}",
+            f"--group {group} is not a valid rule (got {rule})",
             hint="give a number of leading characters, or a regular expression with a group: '(patient\\d+)'",
             code="GROUP",
         )

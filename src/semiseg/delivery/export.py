@@ -89,14 +89,18 @@ def export(
         from semiseg.delivery.onnx_model import require_onnx
 
         require_onnx()
-    given = [runs] if isinstance(runs, str | Path) else list(runs)
+    from semiseg.prediction.members import members_of
+    from semiseg.prediction.packaged import expanded
+
+    given = expanded([runs] if isinstance(runs, str | Path) else list(runs))
+    given = list(dict.fromkeys(run for each in given for run in members_of(each)))
     output = Path(output)
     with held(output, "-o", beside=True):
         _require_free(output, overwrite)
         from semiseg.delivery.source import read_sources
         from semiseg.prediction.model import Model
 
-        sources = read_sources([Path(run) for run in given], allow_code)
+        sources = read_sources(given, allow_code)
         model = Model(tuple(source.member for source in sources), sources[0].settings)
         model = model.with_settings(**(overrides or {}))
         with _made_whole(output) as folder:
@@ -218,11 +222,17 @@ _WRITERS = {"zip": _zip, "onnx": _onnx, "torch": _torch, "monai": _monai}
 
 
 def _require_free(output: Path, overwrite: bool) -> None:
-    """Refuse a folder that holds anything but an export that may be replaced.
+    """Refuse a file, and a folder that holds anything but an export that may be replaced.
 
     Raises:
         UsageError: there is something else in it.
     """
+    if output.exists() and not output.is_dir():
+        raise UsageError(
+            f"{output} is a file, wanted the name of a folder",
+            hint="give -o another name",
+            code="OUTPUT_EXISTS",
+        )
     if not contents(output):
         return
     ours = (output / MARK).is_file()

@@ -26,6 +26,7 @@ from semiseg.evaluation.results import evaluate_pairs
 from semiseg.inference.window import pad_to, window_starts
 from semiseg.prediction.members import Member
 from semiseg.prediction.model import Model
+from semiseg.prediction.scans import channel_numbers
 from semiseg.preparation.labels import IGNORE, file_values, to_classes
 
 SCANS = 8
@@ -49,6 +50,19 @@ class Cases:
 
     def __init__(self, sources: Sequence[Source], data: str | Path) -> None:
         dataset = Dataset.open(data)
+        wanted, there = [c.name for c in sources[0].plan.channels], dataset.channel_names
+        if len(there) != len(wanted):
+            raise UsageError(
+                f"{dataset.root} has the channels {', '.join(there)}; the run has {', '.join(wanted)}",
+                hint="name the dataset of the run",
+                code="OTHER_DATASET",
+            )
+        if channel_numbers(dataset.root / "imagesTr", wanted) is not None:
+            raise UsageError(
+                f"{dataset.root} has its channels in another order than the run",
+                hint="name the dataset of the run",
+                code="OTHER_DATASET",
+            )
         self._known: dict[str, Case] = {c.id: c for c in (*dataset.annotated, *dataset.unannotated)}
         splits = [source.run.split for source in sources]
         lists = {key: [name for split in splits for name in split.get(key) or ()] for key in splits[0]}

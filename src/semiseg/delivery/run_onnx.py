@@ -1,14 +1,11 @@
 """Segment one scan with the model beside this file: `python run_onnx.py SCAN.nii.gz LABELS.nii.gz`.
 
-One file per channel, in the model's order, then the label map to write. Needs onnxruntime, numpy, nibabel and
-scipy; pillow for pictures. This is the reference of what model.json means: turn the scan, crop, normalize,
-resample, average overlapping windows, resample back, clean up.
+Needs onnxruntime, numpy, nibabel, scipy; pillow for pictures. The reference of how model.json is read.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import hashlib
 import itertools
@@ -19,14 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-with contextlib.suppress(ImportError):  # only pictures need it
-    import PIL.Image
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
+from numpy import ndarray as Array
 from scipy import ndimage, sparse
-
-Array = NDArray[Any]
 
 
 def main() -> None:
@@ -60,9 +53,12 @@ def load(paths: Sequence[Path], channels: int, spacing: Sequence[float] | None) 
     found: list[tuple[Array, Array, Any]] = []
     for path in paths:
         if path.suffix.lower() in (".png", ".bmp", ".jpg", ".jpeg", ".webp", ".gif", ".pgm", ".ppm"):
+            import PIL.Image
+
             picture = PIL.Image.open(path)
             array = np.asarray(picture.convert("RGB") if picture.mode in ("P", "RGBA") else picture)
-            found.append((np.atleast_3d(array), np.diag([*(spacing or (1.0, 1.0)), 1.0, 1.0]), None))
+            affine = np.diag([*(spacing or (1.0, 1.0)), 1.0, 1.0])
+            found.append((np.atleast_3d(array), affine, PIL.Image.fromarray))
             continue
         file: Any = nib.load(path)
         array = np.asanyarray(file.dataobj)
@@ -94,8 +90,9 @@ def segment(image: Array, affine: Array, document: dict[str, Any], runs: Sequenc
         box = (ndimage.find_objects(counted.astype(np.uint8)) or [box])[0]
         counted = counted[box]
     cropped, target = turned[0][box].shape, document["spacing"]
-    sizes = [n if to is None else n * mm / to + 0.5 for n, mm, to in zip(cropped, spacing, target)]
-    stored = [max(1, math.floor(n)) for n in sizes]
+    stored = [n if t is None else int(n * mm / t + 0.5) or 1 for n, mm, t in zip(cropped, spacing, target)]
+    if math.prod(stored) > 2**31:
+        sys.exit(f"error: {stored} voxels at the model's spacing; is the scan's own, {spacing} mm, right?")
     total = np.zeros((len(document["outputs"]), *stored), np.float32)
     for network, run in zip(document["networks"], runs):
         pairs = zip(turned, network["normalization"])
@@ -148,7 +145,7 @@ def prepare(channel: Array, how: dict[str, Any], stored: Any, spacing: list[floa
         x[~counted] = 0
     far = [mm > 3 * max(spacing[:a] + spacing[a + 1 :]) for a, mm in enumerate(spacing)]  # slices far apart
     kernels = ["nearest" if far[a] and stored[a] > x.shape[a] else "cubic" for a in range(3)]
-    return np.clip(resample(x, stored, kernels), x.min(), x.max())
+    return np.asarray(np.clip(resample(x, stored, kernels), x.min(), x.max()))
 
 
 def resample(array: Array, shape: Sequence[int], kernels: Sequence[str]) -> Array:
@@ -238,12 +235,15 @@ def write(path: Path, labels: Array, source: Any) -> None:
     """Beside its place first, then renamed, so that no half file is ever there."""
     made = path.with_name(f".unfinished_{path.name}")
     try:
-        volume = source and nib.Nifti1Image(labels, source.affine, source.header, dtype=labels.dtype)
-        volume.to_filename(made) if volume else PIL.Image.fromarray(labels).save(made)
+        volume = callable(source) or nib.Nifti1Image(labels, source.affine, source.header, dtype=labels.dtype)
+        source(labels).save(made) if volume is True else volume.to_filename(made)
         made.replace(path)
     finally:
         made.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Exception as error:  # a file may be anything
+        sys.exit(f"error: {type(error).__name__}: {error}")

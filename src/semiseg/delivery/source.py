@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semiseg.errors import SemisegError, UsageError
+from semiseg.errors import SemisegError
 from semiseg.machine.files import printable, read_json
 from semiseg.prediction.members import (
     Member,
@@ -97,24 +97,13 @@ def read_sources(paths: Sequence[Path], allow_code: Collection[str] = ()) -> lis
             runs = [(Run(folder, opened), about) for folder, about in zip(opened.folders, known, strict=True)]
         else:
             runs = [(load_run(path), None)]
-        found += [_source(run, about, path, allow_code) for run, about in runs]
+        found += [_source(run, about, allow_code) for run, about in runs]
     return found
 
 
-def _source(run: Run, about: dict[str, Any] | None, path: Path, allow_code: Collection[str]) -> Source:
-    try:
-        run.config  # noqa: B018 of another version, it may have settings that are not known here
-        member, settings = read_member(run.folder, allow_code)
-    except UsageError as error:
-        if error.code != "CONFIG":
-            raise
-        written = _manifest(run).get("semiseg", "another version of semiseg")
-        raise UsageError(
-            f"{path} was written by {written}, and this version does not know all of its settings: "
-            f"{error.message}",
-            hint="export it with the version that wrote it",
-            code="RUN_VERSION",
-        ) from None
+def _source(run: Run, about: dict[str, Any] | None, allow_code: Collection[str]) -> Source:
+    run.config  # noqa: B018 of another version, it may have settings that are not known here
+    member, settings = read_member(run.folder, allow_code)
     return Source(run, member, settings, about or facts(run, member))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from semiseg.settings.config import DEFAULT_METHOD
 if TYPE_CHECKING:
     from semiseg.comparison.result import Comparison
     from semiseg.dataset.dataset import Dataset
-    from semiseg.runs.run import Run
 
 logger = logging.getLogger("semiseg.demo")
 
@@ -111,41 +110,48 @@ def run(
         UsageError: ``folder`` holds something that is not a demo.
         SemisegError: as any of the steps does.
     """
+    from semiseg.comparison import write as write_comparison
+    from semiseg.comparison.compare import compare
+    from semiseg.dataset.dataset import Dataset
+    from semiseg.demo.phantoms import make_phantom_dataset
+    from semiseg.evaluation import evaluate_folders, write
+    from semiseg.runs.console import Console
+    from semiseg.training.train import train
+
     started = time.monotonic()
     folder = Path(folder)
     steps = iterations or max(1, round(minutes * ITERATIONS_PER_MINUTE))
     with held(folder, "-o"):
         logger.info("1/5 drawing %d synthetic scans: %s", labeled + unlabeled + test, folder / DATASET)
-        dataset = _dataset(folder, labeled=labeled, unlabeled=unlabeled, test=test, seed=seed)
+        _make_room(folder)
+        counts = {"labeled": labeled, "unlabeled": unlabeled, "test": test}
+        dataset = Dataset.open(make_phantom_dataset(folder / DATASET, seed=seed, **counts))
         logger.info("2/5 %s", _checked(dataset))
         logger.info("    %s", _plan(dataset, folder / "plan.json", device, workers))
         runs: dict[str, Path] = {}
         for number, method in enumerate(METHODS, start=3):
             logger.info("%d/5 %s: %d iterations", number, method, steps)
-            trained = _train(
+            trained = train(
                 dataset,
-                method,
-                steps,
-                folder=folder,
+                method=method,
+                iterations=steps,
                 seed=seed,
+                runs=folder / "runs",
+                plan=folder / "plan.json",
                 device=device,
                 workers=workers,
-                progress=progress,
+                overwrite=True,
+                listeners=[Console(progress, label=method)],
             )
-            _evaluate(trained, dataset, device)
+            output = trained.folder / "test"  # where a comparison looks
+            trained.predict(dataset.root / "imagesTs", output, device=device)
+            write(evaluate_folders(dataset.root / "labelsTs", output, dataset=dataset), output)
             runs[method] = trained.folder
         logger.info("5/5 comparing the two on %d test scans", test)
-        comparison, files = _compare(runs.values(), folder / "comparison")
-        return DemoResult(folder, dataset.root, runs, comparison, files, time.monotonic() - started)
-
-
-def _dataset(folder: Path, *, labeled: int, unlabeled: int, test: int, seed: int) -> Dataset:
-    from semiseg.dataset.dataset import Dataset
-    from semiseg.demo.phantoms import make_phantom_dataset
-
-    _make_room(folder)
-    root = make_phantom_dataset(folder / DATASET, labeled=labeled, unlabeled=unlabeled, test=test, seed=seed)
-    return Dataset.open(root)
+        found = compare(runs.values())
+        found = replace(found, notices=(SYNTHETIC, *found.notices))
+        files = write_comparison(found, folder / "comparison")
+        return DemoResult(folder, dataset.root, runs, found, files, time.monotonic() - started)
 
 
 def _make_room(folder: Path) -> None:
@@ -190,49 +196,3 @@ def _plan(dataset: Dataset, path: Path, device: str, workers: int | None) -> str
     plan.save(path)
     patch = "x".join(map(str, plan.patch))
     return f"planned: {plan.dim}D, patch {patch}, batch {plan.batch}, network {plan.network.name}"
-
-
-def _train(
-    dataset: Dataset,
-    method: str,
-    iterations: int,
-    *,
-    folder: Path,
-    seed: int,
-    device: str,
-    workers: int | None,
-    progress: bool,
-) -> Run:
-    from semiseg.runs.console import Console
-    from semiseg.training.train import train
-
-    return train(
-        dataset,
-        method=method,
-        iterations=iterations,
-        seed=seed,
-        runs=folder / "runs",
-        plan=folder / "plan.json",
-        device=device,
-        workers=workers,
-        overwrite=True,
-        listeners=[Console(progress, label=method)],
-    )
-
-
-def _evaluate(trained: Run, dataset: Dataset, device: str) -> None:
-    """Predict the test scans into the run and score them there, where a comparison looks."""
-    from semiseg.evaluation import evaluate_folders, write
-
-    output = trained.folder / "test"
-    trained.predict(dataset.root / "imagesTs", output, device=device)
-    write(evaluate_folders(dataset.root / "labelsTs", output, dataset=dataset), output)
-
-
-def _compare(runs: Iterable[Path], folder: Path) -> tuple[Comparison, list[Path]]:
-    from semiseg.comparison import write
-    from semiseg.comparison.compare import compare
-
-    found = compare(runs)
-    found = replace(found, notices=(SYNTHETIC, *found.notices))
-    return found, write(found, folder)

@@ -77,12 +77,7 @@ def make_phantom_dataset(
 
 
 def make_phantom(rng: np.random.Generator, shape: tuple[int, int, int] = SHAPE) -> Phantom:
-    """Draw one phantom.
-
-    Args:
-        rng: where every choice comes from.
-        shape: voxels per axis, at 1.4 mm.
-    """
+    """Draw one phantom."""
     from scipy.ndimage import gaussian_filter
 
     bent = _positions(shape) + _displacement(shape, rng, width=5.0, amplitude=1.8)

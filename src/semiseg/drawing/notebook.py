@@ -32,11 +32,7 @@ def notebook_bar(what: str) -> NotebookBar | None:
 
 
 class NotebookBar:
-    """One bar in the output of a cell, drawn anew in its place.
-
-    Args:
-        what: stands before it.
-    """
+    """One bar in the output of a cell, drawn anew in its place."""
 
     def __init__(self, what: str) -> None:
         self.what = what

@@ -34,41 +34,8 @@ _LEGEND = 1.8
 """Inches beside them."""
 
 
-def draw_scan(
-    path: Path,
-    image: Array,
-    labels: Array,
-    affine: Array,
-    structures: Mapping[str, int | Sequence[int]],
-    *,
-    palette: Sequence[str] = (),
-    notes: Mapping[str, str] | None = None,
-    title: str = "",
-    rows_first: bool = False,
-) -> None:
-    """Write a PNG, whole or not at all: a volume from three sides, a picture as it is.
-
-    Args:
-        path: the PNG.
-        image: (*S) intensities, or (*S, 3) colors in 0 to 255, in file order.
-        labels: (*S) label values.
-        affine: (4, 4) index to RAS+ mm.
-        structures: class or region -> its values.
-        palette: ``#rrggbb`` of each; empty for the usual colors.
-        notes: structure -> what the legend says behind its name, such as a volume.
-        title: above.
-        rows_first: whether the first axis of a picture counts rows, as in PNG; else columns, as in DICOM.
-    """
-    figure = scan_figure(
-        image,
-        labels,
-        affine,
-        structures,
-        palette=palette,
-        notes=notes,
-        title=title,
-        rows_first=rows_first,
-    )
+def save_png(figure: Figure, path: Path) -> None:
+    """Write the figure of a scan, whole or not at all."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=_DPI, facecolor="black")
 
@@ -84,7 +51,18 @@ def scan_figure(
     title: str = "",
     rows_first: bool = False,
 ) -> Figure:
-    """The figure of :func:`draw_scan`."""
+    """A volume from three sides, a picture as it is.
+
+    Args:
+        image: (*S) intensities, or (*S, 3) colors in 0 to 255, in file order.
+        labels: (*S) label values.
+        affine: (4, 4) index to RAS+ mm.
+        structures: class or region -> its values.
+        palette: ``#rrggbb`` of each; empty for the usual colors.
+        notes: structure -> what the legend says behind its name, such as a volume.
+        title: above.
+        rows_first: whether the first axis of a picture counts rows, as in PNG; else columns, as in DICOM.
+    """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 

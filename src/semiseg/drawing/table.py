@@ -123,16 +123,7 @@ def table_of(
     rules: Iterable[int] = (),
     left: int = 1,
 ) -> Table:
-    """A table with a row for each item, each column made by a function of the item.
-
-    Args:
-        title: above.
-        items: what the rows are about.
-        columns: (head, cell of an item).
-        notes: below.
-        rules: rows after which a line is drawn.
-        left: columns at the left that hold words, where a head is no more than a title.
-    """
+    """A table with a row for each item, each column made by a function of the item."""
     titles, makers = zip(*columns, strict=True)
     cells = (tuple(make(item) for make in makers) for item in items)
     rows = tuple(tuple(TableCell(c) if isinstance(c, str) else c for c in row) for row in cells)
@@ -243,12 +234,7 @@ def csv_text(tables: Iterable[Table]) -> str:
 
 
 def csv_rows(rows: Sequence[Mapping[str, Value]], columns: Sequence[str] = ()) -> str:
-    """Rows as CSV; NaN and None are blank.
-
-    Args:
-        rows: column -> value.
-        columns: the head; by default all keys, in the order of their first appearance.
-    """
+    """Rows as CSV; NaN and None are blank."""
     text = io.StringIO()
     columns = columns or list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.writer(text, lineterminator="\n")

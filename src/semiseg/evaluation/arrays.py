@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.errors import DataError, UsageError
 from semiseg.evaluation.case import Value
-from semiseg.evaluation.evaluate import Labeling, evaluate_folders
+from semiseg.evaluation.evaluate import evaluate_folders
 from semiseg.evaluation.files import distinct
 from semiseg.evaluation.results import Evaluation, evaluate_pairs
 from semiseg.images.grid import Grid, turned
 from semiseg.images.memory import Held, hold
+
+if TYPE_CHECKING:
+    from semiseg.evaluation.evaluate import Labeling
 
 
 def evaluate(
@@ -40,7 +43,8 @@ def evaluate(
             SimpleITK image; or a mapping case -> array or image.
         prediction: the same kind of thing.
         spacing: mm along each axis of arrays; without it, distances are in voxels of 1 x 1 x 1.
-        dataset: for folders and files, see :func:`semiseg.evaluation.evaluate.evaluate_folders`.
+        dataset: for folders and files: a dataset (or a folder with a ``dataset.json``) whose class names,
+            ignore value and ``label_map`` are used; None: the ``dataset.json`` beside ``labels*`` references.
         labels: class name -> value, or the values of a region; the name ``ignore`` marks the ignore value.
             Without it, every value found is a class named by its number.
         convention: how distances and empty masks count (:mod:`semiseg.evaluation.conventions`).

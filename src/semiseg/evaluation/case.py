@@ -276,13 +276,7 @@ LARGEST = 2**15
 
 
 def class_boxes(first: Labels, second: Labels, values: Sequence[int]) -> Mapping[int, Box | None]:
-    """For each value the smallest box that holds it in both label maps; None where neither has it.
-
-    Args:
-        first: (*S) integers.
-        second: (*S) integers.
-        values: of the classes.
-    """
+    """For each value the smallest box that holds it in both label maps; None where neither has it."""
     one_pass = len(values) >= MANY and min(values) > 0 and max(values) <= LARGEST
     if not one_pass or first.dtype.kind not in "iu" or second.dtype.kind not in "iu":
         return {value: joint_box(first == value, second == value) for value in values}

@@ -3,57 +3,41 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from semiseg.drawing.notebook import notebook_bar
 from semiseg.errors import DataError, SemisegError
-from semiseg.evaluation import conventions
-from semiseg.evaluation.case import Value, check_tolerance, evaluate, values_of
-from semiseg.evaluation.files import declared_values, pair_files
-from semiseg.evaluation.pictures import Recoded, settle_references
+from semiseg.evaluation.case import Value, values_of
+from semiseg.evaluation.files import Recoded, declared_values, pair_files, settle_references
 from semiseg.evaluation.results import (
     CaseScores,
+    Counting,
     Evaluation,
-    case_result,
+    compared,
     completed,
     evaluate_pairs,
     foreground,
     spacing_unit,
 )
-from semiseg.machine.files import printable, read_json
+from semiseg.machine.files import json_object, printable
+from semiseg.machine.hardware import cores
 
 if TYPE_CHECKING:
+    from semiseg.dataset.dataset import Dataset
+    from semiseg.dataset.description import Description
     from semiseg.images.grid import Volume
     from semiseg.preparation.plan import Plan
+
+    Labeling = Dataset | Description | Plan
+    """What knows its classes, and the values of label files."""
 
 __all__ = ["CaseScores", "Evaluation", "evaluate_folders", "evaluate_pairs"]
 
 log = logging.getLogger("semiseg.evaluation")
-
-
-class Labeling(Protocol):
-    """What is asked of a dataset: its classes (:class:`semiseg.dataset.dataset.Dataset` has them)."""
-
-    @property
-    def labels(self) -> Mapping[str, int]:
-        """Class name -> declared value."""
-
-    @property
-    def regions(self) -> Mapping[str, Sequence[int]]:
-        """Region -> its declared values; empty where every class has one value."""
-
-    @property
-    def label_map(self) -> Mapping[int, int]:
-        """Raw value in a file -> declared value."""
-
-    @property
-    def ignore_value(self) -> int | None:
-        """The value that no metric counts."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +49,6 @@ class _Classes:
     reference_map: Mapping[int, int] = field(default_factory=dict)
     prediction_map: Mapping[int, int] = field(default_factory=dict)
     recoded: Recoded = field(default_factory=Recoded)
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """How to count, the same for every case."""
-
-    classes: _Classes
-    convention: str
-    nsd_tolerance_mm: float
-    distances: bool
 
 
 def evaluate_folders(
@@ -95,23 +69,7 @@ def evaluate_folders(
 
     Cases are matched by name without the ending, so that ``case_01.nii.gz`` meets ``case_01.nrrd``. A case
     that is missing, unreadable or on another grid is reported in ``failed`` and does not stop the others; end
-    a command with :meth:`Evaluation.problem`.
-
-    Args:
-        reference: folder of label maps, or one label map.
-        prediction: the same for the predictions.
-        dataset: a dataset (or a folder with a ``dataset.json``) whose class names, ignore value and
-            ``label_map`` are used. By default the ``dataset.json`` beside a ``labels*`` reference folder.
-        labels: class name -> value, or the values of a region, instead of the dataset's; the name ``ignore``
-            marks the ignore value.
-            With neither, every value found is a class named by its number.
-        convention: how distances and empty masks count (:mod:`semiseg.evaluation.conventions`).
-        nsd_tolerance_mm: the tolerance of NSD.
-        distances: False skips the surface metrics.
-        allow_missing: cases without a prediction are listed in ``missing`` only, and do not fail.
-        cases: ids of the cases to compare; None for all.
-        workers: threads; by default one per core, at most 8.
-        progress: called with (cases done, all cases) after each case.
+    a command with :meth:`Evaluation.problem`. The keywords are those of :func:`semiseg.evaluate`.
 
     Returns:
         The evaluation of all cases that could be compared, by case id.
@@ -123,8 +81,7 @@ def evaluate_folders(
     """
     from semiseg.images import ending_of
 
-    conventions.find(convention)
-    check_tolerance(nsd_tolerance_mm)
+    count = Counting(convention, nsd_tolerance_mm, distances=distances)
     progress = progress or notebook_bar("evaluate")
     reference, prediction = Path(reference), Path(prediction)
     pairs = pair_files(reference, prediction, ending_of)
@@ -133,8 +90,8 @@ def evaluate_folders(
     notices += _told_of_maps(classes, prediction)
     classes = _with_recoded(classes, settle_references(list(pairs.files.values()), workers))
     notices += classes.recoded.notices
-    rule = _Rule(classes, convention, nsd_tolerance_mm, distances)
-    outcomes = _run(pairs.files, rule, workers, progress)
+    count = replace(count, ignore=classes.ignore)
+    outcomes = _run(pairs.files, classes, count, workers, progress)
     results = [o for o in outcomes.values() if isinstance(o, _Compared)]
     found = {str(v): v for v in sorted({v for o in results for v in o.values} - {0})}
     known = foreground(found if classes.labels is None else classes.labels, classes.ignore)
@@ -143,7 +100,7 @@ def evaluate_folders(
         failed |= {case: f"no prediction in {prediction}" for case in pairs.missing}
     unit, mixed = spacing_unit(o.result for o in results)
     return Evaluation(
-        cases=tuple(completed(o.result, known, convention, nsd_tolerance_mm, distances) for o in results),
+        cases=tuple(completed(o.result, known, count) for o in results),
         labels=known,
         convention=convention,
         nsd_tolerance_mm=nsd_tolerance_mm,
@@ -248,16 +205,17 @@ class _Compared:
 
 def _run(
     files: dict[str, tuple[Path, Path]],
-    rule: _Rule,
+    classes: _Classes,
+    count: Counting,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, _Compared | str]:
     """Case -> what came of it, or the message why nothing did."""
-    threads = workers or min(8, _cores())
+    threads = workers or min(8, cores())
     outcomes: dict[str, _Compared | str] = {}
     # Threads, not processes: decompression, look-ups and transforms all release the interpreter's lock.
     with ThreadPoolExecutor(max_workers=max(1, min(threads, len(files)))) as pool:
-        waiting = {pool.submit(_attempt, case, *pair, rule): case for case, pair in files.items()}
+        waiting = {pool.submit(_attempt, case, *pair, classes, count): case for case, pair in files.items()}
         try:
             for done, future in enumerate(as_completed(waiting), start=1):
                 outcomes[waiting[future]] = future.result()
@@ -269,9 +227,11 @@ def _run(
     return {case: outcomes[case] for case in files}
 
 
-def _attempt(case: str, reference: Path, prediction: Path, rule: _Rule) -> _Compared | str:
+def _attempt(
+    case: str, reference: Path, prediction: Path, classes: _Classes, count: Counting
+) -> _Compared | str:
     try:
-        return _compare(case, reference, prediction, rule)
+        return _compare(case, reference, prediction, classes, count)
     except SemisegError as error:
         message = error.message
     except Exception as error:  # one bad case must not stop the others
@@ -281,30 +241,16 @@ def _attempt(case: str, reference: Path, prediction: Path, rule: _Rule) -> _Comp
     return printable(message)
 
 
-def _compare(case: str, reference: Path, prediction: Path, rule: _Rule) -> _Compared:
+def _compare(case: str, reference: Path, prediction: Path, classes: _Classes, count: Counting) -> _Compared:
     from semiseg.images import read_label
 
-    truth, guess = rule.classes.recoded(read_label(reference)), read_label(prediction)
+    truth, guess = classes.recoded(read_label(reference)), read_label(prediction)
     guess = _onto(truth, guess, reference, prediction)
-    classes = rule.classes
     wanted, values = declared_values(truth.array, reference, classes.reference_map)
     given, more = declared_values(guess.array, prediction, classes.prediction_map)
     named = {str(v): v for v in values | more} if classes.labels is None else classes.labels
     labels = foreground(named, classes.ignore)
-    metrics = evaluate(
-        given,
-        wanted,
-        truth.grid.spacing,
-        labels,
-        rule.convention,
-        rule.nsd_tolerance_mm,
-        classes.ignore,
-        rule.distances,
-        truth.grid.unit,
-    )
-    files = (reference, prediction)
-    space = truth.grid.spacing
-    result = case_result(case, metrics, given, wanted, space, labels, classes.ignore, files, truth.grid.unit)
+    result = compared(case, given, wanted, truth.grid, labels, count, (reference, prediction))
     return _Compared(result, frozenset(values), frozenset(more))
 
 
@@ -356,11 +302,8 @@ def _told_of_maps(classes: _Classes, prediction: Path) -> list[str]:
 
 def _label_map_of_record(path: Path) -> str:
     """The ``label_map`` that a prediction's record names, as text; empty without one."""
-    try:
-        content = read_json(path)
-    except (OSError, ValueError):
-        return ""
-    given = content.get("label_map") if isinstance(content, dict) and "label_values" in content else None
+    content = json_object(path)
+    given = content.get("label_map") if "label_values" in content else None
     return ", ".join(f"{raw} = {value}" for raw, value in given.items()) if isinstance(given, dict) else ""
 
 
@@ -377,12 +320,7 @@ def _undeclared(results: list[_Compared], labels: Mapping[str, Value], classes: 
 
 
 def _apart(results: list[_Compared], *, unnamed: bool) -> list[str]:
-    """A notice where references and predictions have no class in common, in any case, or none at all.
-
-    Args:
-        results: of all cases.
-        unnamed: whether values are classes because they were found.
-    """
+    """A notice where references and predictions have no class in common, in any case, or none at all."""
     wanted = frozenset().union(*(o.wanted for o in results)) - {0}
     given = frozenset().union(*(o.given for o in results)) - {0}
     if not wanted and not given:
@@ -408,9 +346,3 @@ def _apart(results: list[_Compared], *, unnamed: bool) -> list[str]:
 def _extra(cases: Sequence[str]) -> list[str]:
     shown = ", ".join(cases[:5]) + (", ..." if cases[5:] else "")
     return [f"{len(cases)} predictions have no reference and are not scored: {shown}"] if cases else []
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

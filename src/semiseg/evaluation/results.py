@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -41,6 +41,24 @@ class HasSpacing(Protocol):
     @property
     def spacing(self) -> tuple[float, ...]:
         """Millimeters along each array axis."""
+
+
+@dataclass(frozen=True)
+class Counting:
+    """How to count, the same for every case; see :func:`semiseg.evaluation.case.evaluate`.
+
+    Raises:
+        UsageError: unknown convention, or a negative tolerance.
+    """
+
+    convention: str = "semiseg"
+    nsd_tolerance_mm: float = 1.0
+    ignore: int | None = None
+    distances: bool = True
+
+    def __post_init__(self) -> None:
+        conventions.find(self.convention)
+        check_tolerance(self.nsd_tolerance_mm)
 
 
 @dataclass(frozen=True)
@@ -157,18 +175,12 @@ class Evaluation(Tabular):
         )
 
 
-def completed(
-    result: CaseScores,
-    labels: Iterable[str],
-    convention: str,
-    nsd_tolerance_mm: float,
-    distances: bool = True,
-) -> CaseScores:
+def completed(result: CaseScores, labels: Iterable[str], count: Counting) -> CaseScores:
     """The same case with an entry for every class: one that neither map holds is empty in both."""
     nothing = Counts(tp=0, n_pred=0, n_ref=0, total=result.total)
-    rule = conventions.find(convention)
-    empty = class_metrics(nothing, None, result.scale, rule, nsd_tolerance_mm)
-    if not distances:
+    rule = conventions.find(count.convention)
+    empty = class_metrics(nothing, None, result.scale, rule, count.nsd_tolerance_mm)
+    if not count.distances:
         empty = without_distances(empty)
     metrics = {label: result.metrics.get(label) or empty for label in labels}
     return replace(result, metrics=metrics)
@@ -204,14 +216,8 @@ def evaluate_pairs(
 ) -> Evaluation:
     """Evaluate label maps in memory, as validation during training does.
 
-    Args:
-        pairs: (case, prediction (*S), reference (*S), grid); a generator is read one case at a time, so that
-            no more than one case is held.
-        labels: class name -> value, or the values of a region; background (0) is left out.
-        convention: see :func:`semiseg.evaluation.case.evaluate`, like the rest.
-        nsd_tolerance_mm: the tolerance of NSD.
-        ignore: the reference value that counts nowhere.
-        distances: False skips the surface metrics.
+    ``pairs`` are (case, prediction (*S), reference (*S), grid); of a generator one case is held at a time.
+    ``labels`` are those of :func:`semiseg.evaluation.case.evaluate`, as is the rest.
 
     Returns:
         The evaluation; a case that cannot be compared is in ``failed`` and does not stop the others.
@@ -219,41 +225,39 @@ def evaluate_pairs(
     Raises:
         UsageError: unknown convention, or a negative tolerance.
     """
-    conventions.find(convention)
-    check_tolerance(nsd_tolerance_mm)
+    count = Counting(convention, nsd_tolerance_mm, ignore, distances)
     classes = foreground(labels, ignore)
     results: list[CaseScores] = []
     failed: dict[str, str] = {}
     for case, prediction, reference, grid in pairs:
         try:
-            unit = getattr(grid, "unit", "mm")
-            rule = (convention, nsd_tolerance_mm, ignore, distances, unit)
-            metrics = evaluate(prediction, reference, grid.spacing, classes, *rule)
+            results.append(compared(case, prediction, reference, grid, classes, count))
         except DataError as error:
             log.warning("case %s: %s", case, error.message)
             failed[case] = error.message
-            continue
-        results.append(
-            case_result(case, metrics, prediction, reference, grid.spacing, classes, ignore, unit=unit)
-        )
     unit, notices = spacing_unit(results)
     return Evaluation(
         tuple(results), classes, convention, nsd_tolerance_mm, failed, notices=notices, spacing_unit=unit
     )
 
 
-def case_result(
+def compared(
     case: str,
-    metrics: Mapping[str, ClassMetrics],
     prediction: Labels,
     reference: Labels,
-    spacing: Sequence[float],
+    grid: HasSpacing,
     classes: Mapping[str, Value],
-    ignore: int | None,
+    count: Counting,
     files: tuple[Path, Path] | None = None,
-    unit: str = "mm",
 ) -> CaseScores:
-    """Wrap the metrics of one case; ``files`` are (reference, prediction), ``unit`` is the spacing's."""
+    """The metrics of one case; ``files`` are (reference, prediction).
+
+    Raises:
+        DataError: see :func:`semiseg.evaluation.case.evaluate`.
+    """
+    unit, ignore = getattr(grid, "unit", "mm"), count.ignore
+    rule = (count.convention, count.nsd_tolerance_mm, ignore, count.distances, unit)
+    metrics = evaluate(prediction, reference, grid.spacing, classes, *rule)
     values = sorted({v for value in classes.values() for v in values_of(value)})
     ours, theirs = (~np.isin(labels, values) for labels in (prediction, reference))
     total = int(reference.size)
@@ -265,7 +269,7 @@ def case_result(
     return CaseScores(
         case=case,
         metrics=metrics,
-        scale=Scale(tuple(reference.shape), tuple(float(s) for s in spacing), unit),
+        scale=Scale(tuple(reference.shape), tuple(float(s) for s in grid.spacing), unit),
         total=total,
         background=Counts(tp, n_pred, n_ref, total),
         reference_file=printable(str(files[0])) if files else None,

@@ -126,13 +126,7 @@ def _directed(
 
 
 def tree_is_cheaper(points: int, voxels_away: float, box_voxels: int) -> bool:
-    """Few or near points are looked up one by one; many far ones fill the box, and one sweep serves them all.
-
-    Args:
-        points: to be looked up.
-        voxels_away: their mean distance, in voxels of the finest axis.
-        box_voxels: of the distance transform.
-    """
+    """Few or near points are looked up one by one; many far ones fill the box: one sweep serves them all."""
     tree = TREES["pykdtree" if _installed("pykdtree") else "scipy"]
     voxel = TRANSFORMS["edt" if _installed("edt") else "scipy"]
     return points * (tree.look_up + tree.per_voxel_away * voxels_away) <= voxel * box_voxels

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.errors import DataError
+from semiseg.images.archive import head
 from semiseg.images.claims import broken, check_file, explained
 from semiseg.images.grid import Grid, Header, Volume
-from semiseg.images.inflate import head
 from semiseg.images.picture import require_opaque
 
 T = TypeVar("T")

@@ -24,6 +24,8 @@ ENDINGS = (".npy.h5", ".h5", ".hdf5", ".npz")
 
 IMAGE_NAMES = ("image", "img", "data", "scan", "volume")
 LABEL_NAMES = ("label", "mask", "labels", "seg", "segmentation", "gt")
+_SURELY = {True: ("image", "img", "scan"), False: LABEL_NAMES}
+"""Names of an array that is no label, and that is no image, also where it is the only one of its file."""
 _SPACING = "spacing"
 
 
@@ -45,10 +47,14 @@ class _Stored(Protocol):
 def read_header(path: Path) -> Header:
     """Shape and type of the image; no voxel is read."""
     with _opened(path) as arrays:
-        stored = _chosen(path, arrays, label=False)
+        stored = _chosen(path, arrays, label=None)
         grid, channels, _ = _layout(path, stored, arrays)
         needed = _claimed(path, stored)
         both = bool(set(arrays) & set(LABEL_NAMES)) and len(arrays) > 1
+        if both:
+            _require_same_size(
+                path, squeezed(stored.shape), squeezed(_chosen(path, arrays, label=True).shape)
+            )
         return Header(grid, str(stored.dtype), channels, needed, path.stat().st_size, has_label=both)
 
 
@@ -78,15 +84,25 @@ def _read(path: Path, *, label: bool) -> Volume:
     return Volume(np.ascontiguousarray(array), grid, {"format": "array file"})
 
 
-def _chosen(path: Path, arrays: Mapping[str, _Stored], *, label: bool) -> _Stored:
-    """The image or the label: by its name, or because there is nothing else."""
+def _require_same_size(path: Path, image: tuple[int, ...], label: tuple[int, ...]) -> None:
+    if image[: len(label)] != label:
+        sizes = [" x ".join(map(str, shape)) for shape in (label, image)]
+        hint = "get the file again, or store both on one grid"
+        raise broken(path, f"its label has {sizes[0]} voxels, its image {sizes[1]}", code="SHAPE", hint=hint)
+
+
+def _chosen(path: Path, arrays: Mapping[str, _Stored], *, label: bool | None) -> _Stored:
+    """The image or the label: by its name, or because there is nothing else that is not called the other.
+
+    ``label`` None takes what there is, the image first.
+    """
     lower = {name.lower(): name for name in arrays}
     wanted, other = (LABEL_NAMES, IMAGE_NAMES) if label else (IMAGE_NAMES, LABEL_NAMES)
     found = next((lower[name] for name in wanted if name in lower), None)
     rest = [name for key, name in lower.items() if key not in other and key != _SPACING]
     if found is None and len(rest) == 1 and (len(arrays) == 1 or not label):
         found = rest[0]
-    if found is None and len(arrays) == 1:
+    if found is None and len(arrays) == 1 and not (label is not None and set(lower) & set(_SURELY[label])):
         found = next(iter(arrays))
     if found is None:
         what = "label" if label else "image"

@@ -82,14 +82,7 @@ def find_series(path: Path) -> list[Series]:
 def series_in(
     files: Sequence[Path], where: Path, unpacked: Unpacked | None = None, *, wanted: bool = False
 ) -> list[Series]:
-    """The image series that these files hold, as :func:`find_series` finds them.
-
-    Args:
-        files: of one folder or zip.
-        where: the folder, zip or file, for messages.
-        unpacked: the zip's files, kept as long as the series.
-        wanted: whether a file that is no DICOM is an error.
-    """
+    """The image series that these files hold, as :func:`find_series` finds them."""
     found = [one for file in files for one in slices_of(file, wanted=wanted)]
     kept = _without_copies([one for one in found if not one.localizer])
     if not kept:

@@ -57,10 +57,6 @@ def orientation_groups(slices: Sequence[Slice]) -> list[list[Slice]]:
 def stack(slices: Sequence[Slice], where: Path) -> Stack:
     """Order slices along their normal and find the grid, sheared where a gantry was tilted.
 
-    Args:
-        slices: of one orientation group.
-        where: the folder or file to name in errors.
-
     Raises:
         DataError: NO_GEOMETRY, DUPLICATE_SLICE, MISSING_SLICE, UNEVEN_SLICES, BAD_ORIENTATION, BAD_SPACING.
     """

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from semiseg.errors import DataError
+from semiseg.images.archive import inflate
 from semiseg.images.arrays import Array, is_orthogonal, shaped, sober, squeezed, writable
 from semiseg.images.claims import (
     bad_spacing,
@@ -27,7 +28,6 @@ from semiseg.images.claims import (
     not_3d,
 )
 from semiseg.images.grid import Grid, Header, Volume, lies_flat, lps_grid, lps_parts
-from semiseg.images.inflate import inflate
 from semiseg.machine.files import replacing
 
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")

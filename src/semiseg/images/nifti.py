@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.errors import SemisegError
+from semiseg.images.archive import head, inflate, plain
 from semiseg.images.arrays import Array, is_orthogonal, raw_bytes, rescale, shaped, squeezed, writable
 from semiseg.images.claims import (
     bad_spacing,
@@ -27,7 +28,6 @@ from semiseg.images.claims import (
     not_3d,
 )
 from semiseg.images.grid import Grid, Header, Volume, unit_normal
-from semiseg.images.inflate import head, inflate, plain
 from semiseg.machine.files import atomic_file
 
 ENDINGS = (".nii.gz", ".nii", ".hdr")

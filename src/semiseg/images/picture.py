@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from semiseg.images.arrays import Array, sober
+from semiseg.images.arrays import Array, keep_spacing, sober, spacing_beside
 from semiseg.images.claims import broken, check_array, check_claim, check_memory, needed_bytes
 from semiseg.images.grid import Grid, Header, Volume, scaling
-from semiseg.images.sidecar import keep_spacing, spacing_beside
 from semiseg.machine.files import atomic_file
 
 if TYPE_CHECKING:

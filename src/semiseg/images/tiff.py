@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.images.arrays import Array, rescale, sober, writable
+from semiseg.images.arrays import Array, keep_spacing, rescale, sober, spacing_beside, writable
 from semiseg.images.claims import broken, check_array, check_claim, hushed, needed_bytes, not_3d
 from semiseg.images.grid import Grid, Header, Volume, scaling
 from semiseg.images.picture import check_upright, flat_palette, require_opaque, spacing_from_dpi, upright
-from semiseg.images.sidecar import keep_spacing, spacing_beside
 from semiseg.images.tiff_pages import check_pages
 from semiseg.machine.files import atomic_file
 

@@ -50,12 +50,7 @@ class Grid(NamedTuple):
 
 
 class Accumulator:
-    """Weighted sums of probabilities, cut into slabs that exist from their first window to their last.
-
-    Args:
-        grid: the windows.
-        device: where the sums are kept while they fit.
-    """
+    """Weighted sums of probabilities, cut into slabs that exist from their first window to their last."""
 
     def __init__(self, grid: Grid, device: torch.device) -> None:
         self._grid = grid
@@ -93,9 +88,6 @@ class Accumulator:
 
     def make_room(self, batch: int) -> int:
         """After running out of memory: fewer windows at once, then the sums moved to main memory.
-
-        Returns:
-            The batch size to go on with.
 
         Raises:
             DeviceError: nothing is left to give.

@@ -13,10 +13,9 @@ import itertools
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,47 +23,13 @@ from torch import Tensor, nn
 
 from semiseg.errors import UsageError, unknown_name
 from semiseg.inference.accumulate import Slab
-from semiseg.inference.window import Predict, Weighting, slabs
+from semiseg.inference.window import Predict, slabs
+from semiseg.settings.config import InferenceConfig
 
 VOXELS_PER_FORWARD = {"cpu": 2**18, "cuda": 2**22}
 """Windows are batched up to about this many voxels. Batching large windows gains nothing on a CPU."""
 
 AUTOCAST = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
-
-
-class InferenceSettings(Protocol):
-    """What the predictor reads of the ``inference`` section of a configuration."""
-
-    @property
-    def overlap(self) -> float:
-        """Share of a window that its neighbor covers too."""
-
-    @property
-    def stride(self) -> tuple[int, ...] | None:
-        """Voxels between windows, instead of ``overlap``."""
-
-    @property
-    def weighting(self) -> Weighting:
-        """How overlapping windows are averaged."""
-
-    @property
-    def window_batch(self) -> int | None:
-        """Windows per forward pass; None chooses for the device."""
-
-    @property
-    def slice_size(self) -> tuple[int, int] | None:
-        """2D only: predict whole slices resized to this."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The defaults, for code without a configuration."""
-
-    overlap: float = 0.5
-    stride: tuple[int, ...] | None = None
-    weighting: Weighting = "gaussian"
-    window_batch: int | None = None
-    slice_size: tuple[int, int] | None = None
 
 
 def _softmax(logits: Tensor) -> Tensor:
@@ -77,7 +42,7 @@ def predict_slabs(
     *,
     dim: int,
     patch: Sequence[int],
-    config: InferenceSettings | None = None,
+    config: InferenceConfig | None = None,
     mirrored: Sequence[int] = (),
     precision: str = "32",
     probabilities: Callable[[Tensor], Tensor] = _softmax,
@@ -104,7 +69,7 @@ def predict_slabs(
         UsageError: no network, or sizes that do not fit one another.
         DeviceError: one window does not fit into the device's memory.
     """
-    config = config or Settings()
+    config = config or InferenceConfig()
     _check(networks, image, dim, config)
     device = _device(networks)
     size = config.slice_size or tuple(patch)
@@ -127,21 +92,9 @@ def predict_slabs(
             )
 
 
-def predict_probabilities(
-    networks: Sequence[nn.Module],
-    image: Tensor,
-    *,
-    dim: int,
-    patch: Sequence[int],
-    config: InferenceSettings | None = None,
-    mirrored: Sequence[int] = (),
-    precision: str = "32",
-) -> Tensor:
+def predict_probabilities(networks: Sequence[nn.Module], image: Tensor, **options: Any) -> Tensor:
     """As :func:`predict_slabs`, all at once: (K, T0, T1, T2) float32 on the CPU."""
-    parts = predict_slabs(
-        networks, image, dim=dim, patch=patch, config=config, mirrored=mirrored, precision=precision
-    )
-    return torch.cat([slab.probabilities.cpu() for slab in parts], 1)
+    return torch.cat([slab.probabilities.cpu() for slab in predict_slabs(networks, image, **options)], 1)
 
 
 def mirrored_views(axes: Sequence[int]) -> list[tuple[int, ...]]:
@@ -205,7 +158,7 @@ def _device(networks: Sequence[nn.Module]) -> torch.device:
     return torch.device("cpu")
 
 
-def _check(networks: Sequence[nn.Module], image: Tensor, dim: int, config: InferenceSettings) -> None:
+def _check(networks: Sequence[nn.Module], image: Tensor, dim: int, config: InferenceConfig) -> None:
     if not networks:
         raise UsageError("prediction needs at least one network", hint="give a model", code="NO_MODEL")
     if image.ndim != 4:
@@ -217,27 +170,7 @@ def _check(networks: Sequence[nn.Module], image: Tensor, dim: int, config: Infer
         raise UsageError("inference.slice_size is for 2D plans; this plan is 3D", hint="leave it out")
 
 
-class FitSettings(Protocol):
-    """The part of the ``inference`` section that must fit a plan."""
-
-    @property
-    def stride(self) -> tuple[int, ...] | None:
-        """Voxels between windows."""
-
-    @property
-    def slice_size(self) -> tuple[int, int] | None:
-        """Size that slices are resized to, in 2D."""
-
-    @property
-    def fill_holes(self) -> bool | tuple[str, ...]:
-        """Classes whose holes are filled."""
-
-    @property
-    def largest_component(self) -> bool | tuple[str, ...]:
-        """Classes of which one component is kept."""
-
-
-def require_settings_fit(settings: FitSettings, patch: Sequence[int], classes: Iterable[str]) -> None:
+def require_settings_fit(settings: InferenceConfig, patch: Sequence[int], classes: Iterable[str]) -> None:
     """Refuse settings that no scan could be predicted with.
 
     Args:

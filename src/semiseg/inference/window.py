@@ -88,16 +88,9 @@ def slabs(
     Every voxel's sum is made in the order of the windows, whatever the slabs. At most ``patch[0]`` rows and
     one step between windows are held: (patch[0] + step) * T1 * T2 * K * 4 bytes.
 
-    Args:
-        predict: (B, C, *patch) -> (B, K, *patch) *probabilities*, float32.
-        image: (C, T0, T1, T2).
-        patch: as there; two entries make every index of T0 an image of its own. Windows of several share a
-            batch.
-        overlap: as there.
-        stride: as there.
-        weighting: as there.
-        batch: as there.
-        device: where ``predict`` wants its input and the sums are kept (default: that of ``image``).
+    ``predict`` gives *probabilities* (B, K, *patch) of windows of ``image`` (C, T0, T1, T2), all float32. A
+    patch of two entries makes every index of T0 an image of its own; windows of several share a batch. Sums
+    are kept on ``device``, where ``predict`` also wants its input (default: that of ``image``).
 
     Yields:
         Slabs that cover T0 in order, on ``device``, or on the CPU where that does not fit.

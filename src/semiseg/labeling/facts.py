@@ -6,7 +6,7 @@ Found when it is asked for, once. Labels are never opened here: of labeled scans
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class Facts:
         model: that has predicted them, or None.
         predictions: a folder of its predictions, whose records are read instead of predicting again.
         progress: called after every scan that was read.
+        order: which channel of a scan each channel of the model is, where they differ.
+        slices: keep what is said of the single slices too.
     """
 
     def __init__(
@@ -44,12 +46,17 @@ class Facts:
         model: Model | None = None,
         predictions: Path | None = None,
         progress: Callable[[], None] | None = None,
+        order: Sequence[int] | None = None,
+        *,
+        slices: bool = False,
     ) -> None:
-        self._cases, self.model = cases, model
+        self._cases, self.model, self._order = cases, model, order
         self._predictions, self._progress = predictions, progress
         self._doubts: dict[str, Record] = {}
         self._features: dict[str, Vector] = {}
         self._disagreements: dict[str, float] = {}
+        self._slices = slices
+        self._planes: dict[str, list[PlaneToLabel]] = {}
         self.failed: dict[str, str] = {}
         """Scans that could not be read, and why."""
 
@@ -91,14 +98,14 @@ class Facts:
 
     def planes(self, name: str) -> list[PlaneToLabel]:
         """The planes of a scan that are most worth a label; none of a picture or of what cannot be read."""
-        found = self._image(name)
-        if found is None or len(found[1].shape) != 3:
-            return []
-        image, grid, _ = found
-        if self.model is None:
-            return planes_to_label(grid)
-        scan = self.model.prepare(image, grid)
-        return planes_to_label(grid, self.model.infer(scan, entropy=True).result().entropy)
+        if name not in self._planes and (found := self._image(name)) is not None:
+            image, grid, _ = found
+            if self.model is None or len(grid.shape) != 3:
+                self._planes[name] = planes_to_label(grid) if len(grid.shape) == 3 else []
+            else:
+                made = self.model.infer(self.model.prepare(image, grid), entropy=True).result()
+                self._planes[name] = planes_to_label(grid, made.entropy)
+        return self._planes.get(name, [])
 
     def _recorded(self, name: str) -> Record | None:
         if self._predictions is None:
@@ -115,14 +122,14 @@ class Facts:
             return None
         try:
             channels = None if self.model is None else len(self.model.plan.channels)
-            found = load_case(self._cases[name], channels)
+            image, grid, meta = load_case(self._cases[name], channels)
         except (SemisegError, OSError) as error:
             self.failed[name] = str(error)
             log.warning("%s is left out: %s", name, error)
             return None
         if self._progress is not None:
             self._progress()
-        return found
+        return (image if self._order is None else image[list(self._order)]), grid, meta
 
     def _look(self, name: str) -> None:
         found = self._image(name)
@@ -138,7 +145,7 @@ class Facts:
         self._features[name] = np.concatenate([np.asarray(part, np.float64).ravel() for part in parts])
 
     def _predict(self, name: str) -> None:
-        """One pass of the model: doubt, sizes and features of a scan."""
+        """One pass of the model: doubt, sizes and features of a scan, its planes where these are wanted."""
         found = self._image(name)
         if found is None:
             return
@@ -150,8 +157,11 @@ class Facts:
         seen = _Pooled()
         doubt = Doubt(self.model.plan)
         with self.model.observed(seen):
-            labels = self.model.infer(self.model.prepare(image, grid), also=doubt.add).result().labels
-        counts = {key: float(np.isin(labels, v).sum()) for key, v in self.model.structures.items()}
+            scan = self.model.prepare(image, grid)
+            made = self.model.infer(scan, entropy=self._slices, also=doubt.add).result()
+        counts = {key: float(np.isin(made.labels, v).sum()) for key, v in self.model.structures.items()}
+        if self._slices:
+            self._planes[name] = planes_to_label(grid, made.entropy) if len(grid.shape) == 3 else []
         self._doubts[name] = {**doubt.result(), "sizes": counts}
         if seen.vector is not None:
             self._features[name] = seen.vector

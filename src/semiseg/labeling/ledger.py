@@ -61,11 +61,7 @@ _FIELDS = {field.name for field in fields(Entry)}
 
 
 class Ledger:
-    """The events of a dataset folder, read when the file has changed and appended to.
-
-    Args:
-        root: the dataset folder.
-    """
+    """The events of a dataset folder, read when the file has changed and appended to."""
 
     def __init__(self, root: Path) -> None:
         self.path = root / FILE

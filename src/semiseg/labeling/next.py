@@ -16,6 +16,7 @@ from semiseg.labeling.facts import Facts
 from semiseg.labeling.ledger import Ledger
 from semiseg.labeling.strategies import NEED_MODEL, Choice, Pool, find
 from semiseg.prediction.model import Model
+from semiseg.prediction.scans import channel_numbers
 
 FAR_OUT = 3.5
 """Robust standard deviations from the median at which a volume is implausible (Iglewicz and Hoaglin 1993)."""
@@ -86,7 +87,7 @@ def next_cases(
 
     Raises:
         UsageError: an unknown strategy, one that needs a model, or a number that is not above 0.
-        DataError: there is no unlabeled scan.
+        DataError: there is no unlabeled scan, or the model wants other channels.
     """
     if n < 1:
         raise UsageError(f"n is {n}, wanted at least 1", hint="such as -n 5")
@@ -98,7 +99,7 @@ def next_cases(
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     if model is not None and not isinstance(model, Model):
         model = Model.load(model, device, allow_code=allow_code)
-    pool = _pool(opened, model, predictions, seed, progress)
+    pool = _pool(opened, model, predictions, seed, progress, slices=slices)
     found = choose(pool, n)
     found = _implausible(pool, found)
     if slices:
@@ -112,6 +113,8 @@ def _pool(
     predictions: str | Path | None,
     seed: int,
     progress: Callable[[int, int], None] | None,
+    *,
+    slices: bool,
 ) -> Pool:
     bad = Ledger(dataset.root).bad
     cases: dict[str, Case] = {c.id: plain(c) for c in (*dataset.annotated, *dataset.unannotated)}
@@ -132,7 +135,18 @@ def _pool(
         if progress is not None:
             progress(read, len(cases))
 
-    facts = Facts(cases, model, Path(predictions) if predictions else None, tick)
+    folder = Path(predictions) if predictions else None
+    if folder is not None and not folder.is_dir():
+        raise UsageError(
+            f"no folder {folder}",
+            hint="give --predictions the folder that -o of `semiseg predict` named",
+            code="NOT_FOUND",
+        )
+    order = None
+    if model is not None:
+        names = [channel.name for channel in model.plan.channels]
+        order = channel_numbers(dataset.root / "imagesTr", names)
+    facts = Facts(cases, model, folder, tick, order, slices=slices)
     return Pool(unlabeled, labeled, facts, np.random.default_rng(seed))
 
 

@@ -31,7 +31,7 @@ from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.images.grid import Grid, Volume, turned
 from semiseg.labeling import lists
 from semiseg.labeling.ledger import STUDIO, Entry, Ledger, entry_of
-from semiseg.machine.files import held, remove_leftovers
+from semiseg.machine.files import held, remove_leftovers, replacing
 
 log = logging.getLogger("semiseg.labeling")
 
@@ -63,9 +63,6 @@ class Saved:
 
 class Labels:
     """The labels of one dataset folder.
-
-    Args:
-        dataset: a folder, or a name or number under ``SEMISEG_DATA``.
 
     Raises:
         UsageError: there is no such folder.
@@ -327,7 +324,7 @@ def on_grid(volume: Volume, grid: Grid, name: str) -> NDArray[Any]:
 def bad_label(name: str, problems: list[Problem]) -> DataError:
     """The error for a label that ``semiseg check`` would refuse."""
     return DataError(
-        f"{name}: {problems[0].sentence(with_fix=False)}",
+        replace(problems[0], case=name, file="").sentence(with_fix=False),  # its file is ours for a moment
         hint=problems[0].fix,
         code="BAD_LABEL",
         details={"case": name, "problems": [problem.as_dict() for problem in problems]},
@@ -357,13 +354,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
+    with replacing(target) as temporary:
         shutil.copy2(source, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _state(path: Path) -> tuple[int, int]:

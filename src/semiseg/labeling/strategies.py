@@ -40,14 +40,7 @@ class Choice:
 
 @dataclass
 class Pool:
-    """What there is to choose from.
-
-    Attributes:
-        unlabeled: ids to choose from.
-        labeled: ids that have a label.
-        facts: about all of them.
-        rng: what draws.
-    """
+    """What there is to choose from."""
 
     unlabeled: list[str]
     labeled: list[str]

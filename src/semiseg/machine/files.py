@@ -43,19 +43,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: the folder cannot be written; ``path`` is then as it was.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("x+b") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    with _beside(Path(path), "") as stream:
+        yield stream
 
 
 @contextmanager
@@ -64,13 +53,26 @@ def replacing(path: Path) -> Iterator[Path]:
 
     For writers that want a name and not a stream; it keeps the ending, by which they choose the format.
     """
+    with _beside(path, path.suffix) as stream:
+        yield Path(stream.name)
+
+
+@contextmanager
+def _beside(path: Path, ending: str) -> Iterator[BinaryIO]:
+    """The temporary file of ``path``, marked as being written: see :func:`remove_leftovers`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp{ending}")
     try:
-        yield temporary
+        with temporary.open("x+b") as stream:
+            _mark(stream)
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
         temporary.replace(path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -88,10 +90,6 @@ def printable(text: str, keep: str = "") -> str:
     """``text`` without control characters and stray bytes: names from files must not steer a terminal.
 
     What comes out can be written as UTF-8, whatever bytes a file's name has.
-
-    Args:
-        text: a path or a message.
-        keep: characters to let through, such as line ends of a message.
     """
     if text.isprintable():
         return text
@@ -140,6 +138,15 @@ def read_json(path: Path) -> Any:
         raise ValueError("a number in it has too many digits") from None
 
 
+def json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none that can be read."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 class _KeyTwice(ValueError):
     """JSON would keep the last of two values and say nothing."""
 
@@ -153,16 +160,15 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
-    """Delete the half-written files that a process killed inside :func:`atomic_file` left in a folder.
+def remove_leftovers(folder: Path) -> None:
+    """Delete the half-written files that killed processes left in a folder, not in those below it.
 
-    Args:
-        folder: this one, not those below it.
-        older_than: spare files of the last so many seconds, which another process may be writing.
+    A file that a living process writes stays: that process has it locked. Where the system cannot lock, a
+    file of the last minute stays.
     """
-    for temporary in folder.glob(f".{'[0-9a-f]' * 16}.tmp"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - temporary.stat().st_mtime >= older_than:
+    for temporary in folder.glob(f".{'[0-9a-f]' * 16}.tmp*"):
+        with contextlib.suppress(OSError):  # gone already; on Windows, an open file
+            if _is_abandoned(temporary):
                 temporary.unlink()
 
 
@@ -178,10 +184,6 @@ def _sync_folder(folder: Path) -> None:
 
 def require_writable(folder: Path, flag: str) -> None:
     """See that ``folder`` exists or can be made, and can be written into; nothing is made here.
-
-    Args:
-        folder: where files are going to be written.
-        flag: what the user would have to change, such as ``-o``.
 
     Raises:
         UsageError: a file is in the way, or permission is missing.
@@ -214,11 +216,34 @@ _TAKEN = (errno.EACCES, errno.EAGAIN)
 if sys.platform == "win32":
     import msvcrt
 
+    def _mark(stream: BinaryIO) -> None:
+        """Nobody can remove an open file there."""
+
+    def _is_abandoned(path: Path) -> bool:
+        return path.is_file()
+
     def _lock(stream: BinaryIO) -> None:
         stream.seek(1 << 30)  # a locked byte cannot be read, and the holder's name is for reading
         msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
+
+    def _mark(stream: BinaryIO) -> None:
+        """Lock a file that is being written; by its descriptor, as threads of one process may meet here."""
+        with contextlib.suppress(OSError):
+            fcntl.flock(stream, fcntl.LOCK_SH)
+
+    def _is_abandoned(path: Path) -> bool:
+        """Whether no living process has marked it."""
+        age = time.time() - path.stat().st_mtime
+        with path.open("r+b") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return age > 60.0
+        return age > 1.0  # a younger one may be between its opening and its marking
 
     def _lock(stream: BinaryIO) -> None:
         fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -385,6 +410,12 @@ def held(place: Path, flag: str, *, beside: bool = False, patience: float = 0.0)
     Raises:
         UsageError: another process works there (``IN_USE``), or nothing can be written there.
     """
+    if beside and place.name in ("", ".."):
+        raise UsageError(
+            f"{str(place)!r} is a folder that is there, and cannot be made",
+            hint=f"choose another place with {flag}, such as {place / 'NEW'}",
+            code="NOT_WRITABLE",
+        )
     require_writable(place.parent if beside else place, flag)
     with contextlib.ExitStack() as stack:
         claim = Claim(place.with_name(f".{place.name}.lock") if beside else place / LOCK, patience)
@@ -399,8 +430,7 @@ def held(place: Path, flag: str, *, beside: bool = False, patience: float = 0.0)
             ) from None
         if not claim.mine:
             raise in_use(place, claim, flag)
-        if not beside:
-            remove_leftovers(place, older_than=60.0)  # of whoever held it before and was killed
+        remove_leftovers(claim.path.parent)  # of whoever held it before and was killed
         yield
 
 

@@ -170,6 +170,14 @@ def select_device(name: str | torch.device = "auto") -> torch.device:
     return device
 
 
+def device_names() -> list[str]:
+    """The names that :func:`select_device` knows on this machine, the fastest first."""
+    import torch
+
+    cards = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return [*cards, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
 @dataclass(frozen=True)
 class Accelerator:
     """A card, as a plan sees it."""

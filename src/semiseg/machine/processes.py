@@ -18,10 +18,6 @@ from semiseg.machine.hardware import select_device
 def launch(device: str = "auto", devices: int = 1) -> Fabric:
     """Start (or, under ``torchrun``, join) the processes of a run. Nothing is wrapped.
 
-    Args:
-        device: see :func:`semiseg.machine.hardware.select_device`.
-        devices: processes on this machine; under torchrun its own number counts.
-
     Raises:
         UsageError: not the name of a device.
         DeviceError: a device that this machine does not have.

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
+from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, Method, NetFactory, Update
 from semiseg.losses import dice_loss, distance_loss, task_consistency
-from semiseg.methods.parts.distance_head import segment_and_measure, with_distance_head
+from semiseg.methods.parts.ranks import fact
 from semiseg.schedules import consistency_ramp
 from semiseg.settings.options import Amount, Length, Positive
 
@@ -78,3 +79,26 @@ class DTC(Method):
         parts = {"dice": dice, "distance": distance, "consistency": consistency, "weight": torch.tensor(w)}
         loss = dice + self.distance_weight * distance + w * consistency
         yield Update(loss, logs={name: part.detach() for name, part in parts.items()})
+
+
+HEAD = "sdf"
+
+
+def with_distance_head(make_net: NetFactory, method: str) -> nn.Module:
+    """A fresh network with one distance channel per foreground class.
+
+    Their number is read off a first network, whose random draws are taken back: the weights in common are
+    those that ``make_net()`` would have drawn.
+
+    Raises:
+        UsageError: a network that does not say how many classes it has.
+    """
+    with torch.random.fork_rng(devices=[]):
+        classes = fact(make_net(), "classes", method)
+    return make_net(heads={HEAD: classes - 1})
+
+
+def segment_and_measure(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax (B, K, *S) and distances (B, K-1, *S) in (-1, 1) by tanh, both in float32."""
+    answer = network(x)
+    return answer.logits.float().softmax(1), torch.tanh(answer.heads[HEAD].float())

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semiseg.errors import missing_extra, unknown_name
-from semiseg.networks.options import MONAI, check_options
+from semiseg.settings.options import MONAI, check_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -134,7 +134,7 @@ def build(
 
     require(name)
     if ":" in name:
-        from semiseg.networks.outside import build_outside
+        from semiseg.networks.build_outside import build_outside
 
         return build_outside(
             name,

@@ -34,15 +34,7 @@ class Segmentation(NamedTuple):
 
 
 class Assembly:
-    """Takes slabs in order and makes the label map of them, and what else is asked for.
-
-    Args:
-        geometry: the scan's.
-        plan: its classes.
-        settings: what is filled and dropped in the end.
-        entropy: also make the uncertainty map, from the same probabilities.
-        probabilities: also keep all probabilities, K volumes.
-    """
+    """Takes slabs in order and makes the label map of them, and what else is asked for."""
 
     def __init__(
         self,
@@ -107,11 +99,7 @@ Slabs = Generator[Slab, None, None]
 
 
 def mean_slabs(parts: Sequence[tuple[int, Slabs]]) -> Slabs:
-    """The weighted mean of several predictions of one scan, whose slabs may be cut differently.
-
-    Args:
-        parts: (weight, slabs that cover T0 in order); all are consumed side by side.
-    """
+    """The weighted mean of several predictions of one scan, whose slabs may be cut differently."""
     if len(parts) == 1:
         yield from parts[0][1]
         return

@@ -34,11 +34,7 @@ VOXELS_AT_ONCE = 2**20
 
 
 class Doubt:
-    """Takes the slabs of a scan in any order and sums up what they say.
-
-    Args:
-        plan: what the channels mean.
-    """
+    """Takes the slabs of a scan in any order and sums up what they say."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -138,14 +134,7 @@ class Expected:
 
 
 class Calibration:
-    """A line from score to Dice.
-
-    Args:
-        known: scans with their true Dice.
-        source: where they come from, in words.
-        options: of the predictions that were scored.
-        score: which of :data:`SCORES`.
-    """
+    """A line from score to Dice."""
 
     def __init__(
         self,
@@ -230,12 +219,7 @@ NOT_CALIBRATED = "the run is not calibrated: semiseg train --calibrate, or a val
 def of_model(
     sources: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
 ) -> tuple[Calibration | None, str]:
-    """The calibration of a model's run, or None and why there is none.
-
-    Args:
-        sources: ``file`` of each member.
-        options: of the prediction; those of the calibration must be the same.
-    """
+    """The calibration of a model's run, or None and why there is none."""
     files = [str(source.get("file", "")) for source in sources]
     if len(files) != 1:
         return None, "an ensemble is not calibrated"

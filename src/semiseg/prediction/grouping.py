@@ -45,14 +45,7 @@ def group(
     numbers: Sequence[int] | None = None,
     home: str = "",
 ) -> list[Group]:
-    """The scans that the entries make up, and what cannot be one.
-
-    Args:
-        entries: scans of a listing; their ``key`` and ``channel`` are settled here.
-        channels: names of the model's input channels.
-        numbers: the number that each channel has in file names; by default 0, 1, ...
-        home: the name of the folder, for a scan whose files are named by their channels alone.
-    """
+    """The scans that the entries make up, and what cannot be one."""
     one = len(channels) == 1
     flat = all(not entry.folders and entry.source.series is None for entry in entries)
     for entry in entries:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from semiseg import images
 from semiseg.__about__ import __version__
-from semiseg.errors import DeviceError, SemisegError, UsageError
+from semiseg.errors import DeviceError, SemisegError, UsageError, is_out_of_memory, some
 from semiseg.images.grid import Grid
 from semiseg.machine.files import printable, require_writable, write_json
 from semiseg.prediction.assembly import Assembly
@@ -86,10 +86,6 @@ class Inferred(NamedTuple):
 
 class PredictionJob:
     """A model with its options, applied to many scans.
-
-    Args:
-        model: with its final settings.
-        wanted: the files to write of each scan.
 
     Raises:
         UsageError: files that this model cannot give.
@@ -193,9 +189,8 @@ class PredictionJob:
                     str(record.get("unit") or ""),
                 )
         if foreign:
-            more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
             raise UsageError(
-                f"{foreign[0]}{more} exist and were not made by this model with these options",
+                f"{some(foreign, 1)} exist and were not made by this model with these options",
                 hint="give -o another folder, or --overwrite to replace them",
                 code="OUTPUT_EXISTS",
                 details={"files": foreign},
@@ -222,10 +217,6 @@ class PredictionJob:
 
     def infer(self, task: Task, ready: Callable[[], Ready]) -> Inferred | CaseOutcome:
         """The forward passes of one scan, or what went wrong with it.
-
-        Args:
-            task: the scan.
-            ready: gives what :meth:`prepare` made of it, or raises what that raised.
 
         Raises:
             DeviceError: the device cannot do it, so that the next scan would fail alike.
@@ -275,7 +266,10 @@ class PredictionJob:
             log.warning("%s failed: %s: %s", name, type(error).__name__, error)
             log.debug("where it happened", exc_info=True)
             text = f"{name}: unexpected {type(error).__name__}: {error}"
-            return self._failed(name, began, SemisegError(text, hint="-v shows where", code="INTERNAL"))
+            full = is_out_of_memory(error)
+            hint = "free some memory, or use a machine with more" if full else "-v shows where"
+            code = "MEMORY" if full else "INTERNAL"
+            return self._failed(name, began, SemisegError(text, hint=hint, code=code))
 
     def _write(self, task: Task, inferred: Inferred) -> dict[str, float]:
         """All files of one scan or none; the record says ``writing`` until the others are whole."""

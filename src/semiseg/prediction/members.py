@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from semiseg import networks
 from semiseg.batches import augment
 from semiseg.core import Average
-from semiseg.errors import SemisegError, UsageError, on_one_line
+from semiseg.errors import SemisegError, UsageError, near_path, on_one_line
 from semiseg.inference.copies import TOLERANCE, prediction_copy
 from semiseg.machine.files import read_json
 from semiseg.networks import checkpoint
 from semiseg.prediction.packaged import ModelZip, is_zip
-from semiseg.preparation.plan import Plan
+from semiseg.preparation.plan import Plan, problems
 from semiseg.settings.config import InferenceConfig
 from semiseg.settings.resolve import validate
 
@@ -67,20 +67,27 @@ FREE = (
 def require_same(first: Member, other: Member) -> None:
     """Members must have the same classes and lay a scan out on the same voxels."""
     mine, theirs = (member.plan.model_dump(exclude=set(FREE)) for member in (first, other))
+    for told, member in ((mine, first), (theirs, other)):
+        told["channels"] = len(member.plan.channels)
     wrong = [
         key for key in mine if mine[key] != theirs[key] or list(_keys(mine[key])) != list(_keys(theirs[key]))
     ]
-    if len(first.plan.channels) != len(other.plan.channels):
-        wrong.append("channels")
     if wrong:
         names = [str(member.source.get("file", "a network")) for member in (first, other)]
         key = wrong[0]
         raise UsageError(
             f"{names[0]} and {names[1]} cannot form an ensemble: their plans differ in {', '.join(wrong)} "
-            f"({mine.get(key)} and {theirs.get(key)})",
+            f"({mine[key]} and {theirs[key]})",
             hint="combine runs on the same dataset and plan only",
             code="ENSEMBLE",
         )
+
+
+def tell_datasets(members: Sequence[Member]) -> None:
+    """A line where the members of an ensemble were trained on several datasets."""
+    names = sorted({member.plan.dataset for member in members} - {""})
+    if len(names) > 1:
+        log.warning("the networks were trained on several datasets: %s", ", ".join(names))
 
 
 def _keys(value: Any) -> Sequence[Any]:
@@ -152,11 +159,16 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
         mirrored = _mirrored(content, config, plan)
         network = _build(content, plan)
         _load_weights(network, predictor_weights(content))
-    except (KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:
+    except ValidationError as error:
+        if any(one["type"] == "extra_forbidden" for one in error.errors()):
+            raise other_version(file, f"the plan has {problems(error)}") from None
+        raise _foreign(file, problems(error)) from None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _foreign(file, f"{type(error).__name__}: {on_one_line(error)}") from None
     written = checkpoint.sha256(file)
     if _recorded(file) not in (None, written):
         log.warning("%s is not the file that its run wrote: manifest.json has another hash", file)
+    _tell_changed_plan(file, plan)
     source = {
         "file": str(file),
         "sha256": written,
@@ -165,7 +177,7 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
         "method": method,
         "network": content["network"]["name"],
     }
-    return Member(plan, network, source, mirrored), validate({"inference": inference}).inference
+    return Member(plan, network, source, mirrored), _settings(inference, file)
 
 
 def read_members(path: Path, allow_code: Collection[str] = ()) -> list[tuple[Member, InferenceConfig]]:
@@ -194,7 +206,7 @@ def checkpoint_file(path: Path) -> Path:
         return path
     if not path.exists():
         raise UsageError(
-            f"no model at {path}",
+            f"no model at {path}" + (f".{near}" if (near := near_path(path)) else ""),
             hint="-m wants a run folder (with checkpoints/final.ckpt), a .ckpt file or a model.zip",
             code="NO_MODEL",
         )
@@ -220,6 +232,28 @@ def _recorded(file: Path) -> str | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return None if found is None else str(found)
+
+
+UNSEEN = ("dataset", "batch", "foreground", "memory_gb", "reasons", "version", "seen")
+"""Keys of a plan that no prediction depends on."""
+
+
+def _tell_changed_plan(file: Path, plan: Plan) -> None:
+    """A line where ``plan.json`` of the run is not the plan that the network was trained with."""
+    beside = file.parent.parent / "plan.json"
+    if file.parent.name != "checkpoints" or not beside.is_file():
+        return
+    try:
+        theirs = Plan.load(beside).model_dump(exclude=set(UNSEEN))
+    except UsageError as error:
+        log.warning("%s; used is the plan in %s", error.message, file)
+        return
+    mine = plan.model_dump(exclude=set(UNSEEN))
+    if wrong := [key for key in mine if mine[key] != theirs[key]]:
+        log.warning(
+            "%s was changed after the training (%s: %s there, %s in training); used is the plan in %s",
+            *(beside, wrong[0], theirs[wrong[0]], mine[wrong[0]], file),
+        )
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
@@ -309,6 +343,27 @@ def _load_weights(network: nn.Module, weights: dict[str, Tensor]) -> None:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"its weights do not fit its network ({on_one_line(error)})") from None
+
+
+def _settings(inference: Mapping[str, Any], file: Path) -> InferenceConfig:
+    try:
+        return validate({"inference": inference}).inference
+    except UsageError as error:
+        raise other_version(file, error.message) from None
+
+
+def other_version(path: Path, why: str) -> UsageError:
+    """The error for a run or checkpoint whose settings this version does not know; says who wrote it."""
+    try:
+        folder = path if path.is_dir() else path.parent.parent
+        written = f"semiseg {read_json(folder / 'manifest.json')['semiseg']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        written = "another version of semiseg"
+    return UsageError(
+        f"{path} was written by {written}, and this version does not know all of its settings: {why}",
+        hint="use it with the version that wrote it; `semiseg export` there, where the run is to leave",
+        code="RUN_VERSION",
+    )
 
 
 def _foreign(file: Path, why: str) -> UsageError:

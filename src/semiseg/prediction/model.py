@@ -106,8 +106,8 @@ class Model:
                 not fit together.
         """
         from semiseg.machine.hardware import native_precision, select_device
-        from semiseg.prediction.ensembles import expanded
-        from semiseg.prediction.members import members_of, read_members
+        from semiseg.prediction.members import members_of, read_members, tell_datasets
+        from semiseg.prediction.packaged import expanded
 
         given = expanded([path] if isinstance(path, Path | str) else list(path), folds)
         paths = [member for each in given for member in members_of(Path(each))]
@@ -116,6 +116,7 @@ class Model:
         where = select_device(device)
         read = [found for p in paths for found in read_members(Path(p), allow_code)]
         members = tuple(member for member, _ in read)
+        tell_datasets(members)
         for member in members:
             layout = torch.channels_last if member.plan.dim == 2 else torch.channels_last_3d
             member.network.to(where).to(memory_format=layout).eval()  # type: ignore[call-overload]

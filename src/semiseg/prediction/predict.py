@@ -215,12 +215,6 @@ def run_all(job: PredictionJob, tasks: Sequence[Task], ahead: int, done: Done) -
 
     After an interrupt the result that is being written is finished, and told like the others.
 
-    Args:
-        job: the model and its options.
-        tasks: scans and where their results go.
-        ahead: scans prepared in advance; 0 does everything in this thread.
-        done: told of every result.
-
     Raises:
         DeviceError: the device cannot do it, so that the next scan would fail alike.
     """

@@ -18,7 +18,7 @@ from semiseg.drawing.notebook import Tabular
 from semiseg.drawing.table import Value, csv_rows
 from semiseg.errors import UsageError
 from semiseg.images.grid import Grid
-from semiseg.machine.files import read_json, require_writable, write_text
+from semiseg.machine.files import json_object, require_writable, write_text
 
 if TYPE_CHECKING:
     from semiseg.drawing.table import Table
@@ -135,11 +135,8 @@ def versions() -> dict[str, str]:
 
 def read_record(path: Path) -> dict[str, Any] | None:
     """A ``CASE.json`` that we wrote, or None."""
-    try:
-        content = read_json(path)
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) and "semiseg" in content and "case" in content else None
+    content = json_object(path)
+    return content if "semiseg" in content and "case" in content else None
 
 
 def unlike_in(record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -201,10 +198,6 @@ _FIRST = ("case", "status", "unit")
 @dataclass(frozen=True)
 class VolumeTable:
     """The CSV of ``--volumes``.
-
-    Args:
-        path: the file. One that we wrote is written anew, any other is left alone unless ``overwrite``.
-        overwrite: replace whatever is there.
 
     Raises:
         UsageError: the file is not ours, or cannot be written.

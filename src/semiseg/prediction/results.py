@@ -61,12 +61,7 @@ class Wanted:
         return self.overlay or "png" in self.to
 
     def place(self, labels: Path, stem: str) -> Outputs:
-        """Where the results of a scan go.
-
-        Args:
-            labels: the label map in the scan's own format.
-            stem: the scan's name, with which all other names begin.
-        """
+        """Where the results of a scan go."""
         folder = labels.parent
         flat = labels.suffix.lower() in (".png", ".bmp")
         paths = {} if self.to else {"labels": labels}
@@ -96,7 +91,7 @@ def forms(given: str | Sequence[str]) -> tuple[str, ...]:
         if name not in FORMS:
             raise unknown_name("form", name, FORMS)
     if {"dicom-seg", "dicom-labelmap"} & set(names):
-        from semiseg.images.dicom_seg import require_highdicom
+        from semiseg.images.dicom_results import require_highdicom
 
         require_highdicom()
     return tuple(dict.fromkeys(names))
@@ -153,12 +148,11 @@ def _probabilities(path: Path, scan: Finished) -> None:
 
 
 def _overlay(path: Path, scan: Finished) -> None:
-    from semiseg.drawing.scan import draw_scan
+    from semiseg.drawing.scan import save_png, scan_figure
 
     if scan.picture is not None:
         unit = size_unit(scan.grid)
-        draw_scan(
-            path,
+        figure = scan_figure(
             scan.picture,
             scan.found.labels,
             scan.grid.affine,
@@ -168,10 +162,11 @@ def _overlay(path: Path, scan: Finished) -> None:
             title=scan.name,
             rows_first=scan.meta.get("format") in ("picture", "tiff"),
         )
+        save_png(figure, path)
 
 
 def _segmentation(path: Path, scan: Finished) -> None:
-    from semiseg.images.dicom_seg import write_segmentation
+    from semiseg.images.dicom_results import write_segmentation
 
     masks = _masks(scan)
     volume = np.stack(masks, -1) if scan.model.plan.regions else _numbered(masks)

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from semiseg import images
 from semiseg.dataset.adopt.draft import Source
 from semiseg.dataset.adopt.listing import FoundFile, Listing, list_source, without_previews
-from semiseg.dataset.adopt.looks import load, look
+from semiseg.dataset.adopt.looks import load, look, stack_slices
 from semiseg.dataset.adopt.names import folder_role
 from semiseg.dataset.adopt.pairing import without_masks
-from semiseg.dataset.adopt.slices import stack_slices
 from semiseg.dataset.case import Case, load_case, stacked
 from semiseg.dataset.description import FILE, read_description
-from semiseg.errors import DataError, UsageError
+from semiseg.errors import DataError, UsageError, some
 from semiseg.images import claims
 from semiseg.images.dicom import find_series
 from semiseg.images.grid import Grid
@@ -85,7 +84,7 @@ def find_scans(inputs: Path, channels: Sequence[str]) -> list[InputScan]:
             f"no such file or folder: {inputs}", hint="check the path that -i names", code="NO_INPUT"
         )
     folder = inputs if inputs.is_file() else _image_folder(inputs)
-    numbers = _numbers(folder, channels)
+    numbers = channel_numbers(folder, channels)
     listing = _listing(folder, channels)
     for notice in listing.notices:
         _log.info("%s: %s", inputs, notice)
@@ -157,8 +156,7 @@ def _scans_only(folder: Path, listing: Listing) -> list[FoundFile]:
     entries, previews = without_previews(entries)
     for what, left in (("masks", [mask.shown for mask in masks]), ("pictures beside volumes", previews)):
         if left:
-            shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
-            _log.warning("%s: left out %d %s: %s", folder, len(left), what, shown)
+            _log.warning("%s: left out %d %s: %s", folder, len(left), what, some(left))
     return entries
 
 
@@ -174,7 +172,7 @@ def _image_folder(folder: Path) -> Path:
     )
 
 
-def _numbers(folder: Path, channels: Sequence[str]) -> tuple[int, ...] | None:
+def channel_numbers(folder: Path, channels: Sequence[str]) -> tuple[int, ...] | None:
     """Which channel number of a dataset's files each channel of the model is; None outside of datasets.
 
     Raises:

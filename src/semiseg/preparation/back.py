@@ -32,12 +32,7 @@ class Rows(NamedTuple):
 
 
 class RowResampler:
-    """Linear resampling of maps that arrive in pieces along T0, each voxel as if they had come whole.
-
-    Args:
-        before: (T0, T1, T2) of the maps.
-        after: the new sizes.
-    """
+    """Linear resampling of maps that arrive in pieces along T0, each voxel as if they had come whole."""
 
     def __init__(self, before: Shape, after: Shape) -> None:
         self._before, self._after = before, after
@@ -103,10 +98,6 @@ class LabelRestorer:
     """Class scores in pieces -> a label map on the scan's own voxels.
 
     Scores are resampled class by class: beside the label map, memory holds a piece, and two maps of its size.
-
-    Args:
-        geometry: the scan's.
-        plan: its labels and label_map give the values.
     """
 
     def __init__(self, geometry: Geometry, plan: Plan) -> None:
@@ -153,12 +144,7 @@ class LabelRestorer:
 
 
 class MapRestorer:
-    """A map such as uncertainty, in pieces -> the scan's own voxels.
-
-    Args:
-        geometry: the scan's.
-        fill: what stands outside the crop.
-    """
+    """A map such as uncertainty, in pieces -> the scan's own voxels."""
 
     def __init__(self, geometry: Geometry, fill: float = 0.0) -> None:
         self._geometry = geometry

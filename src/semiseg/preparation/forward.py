@@ -9,13 +9,16 @@ Where a label has foreground: a fixed sample of positions, to center patches on 
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.dataset.check.case import non_finite
 from semiseg.errors import DataError
 from semiseg.images.grid import Grid
+from semiseg.machine.hardware import free_memory_gb
 from semiseg.preparation.geometry import Box, Geometry, Shape, lay_out
 from semiseg.preparation.labels import IGNORE, to_classes
 from semiseg.preparation.plan import ChannelPlan, Plan, Scheme
@@ -70,6 +73,7 @@ def preprocess_image(image: NDArray[Any], grid: Grid, plan: Plan) -> tuple[Image
         mask = _any_nonzero(turned)
         geometry = lay_out(grid, plan, _box(mask))
         inside = geometry.crop(mask)
+    _require_room(geometry, len(image))
     out = np.empty((len(image), *geometry.shape), np.float32)
     kernels = kernels_for(geometry.source_spacing, geometry.cropped_shape, geometry.shape, "cubic")
     for c, (channel, how) in enumerate(zip(turned, plan.channels, strict=True)):
@@ -111,11 +115,31 @@ def preprocess_label(
     return resample_classes(classes, geometry.shape, kernels)
 
 
-def _require_finite(channel: NDArray[Any], name: str) -> None:
-    if channel.dtype.kind == "f" and not np.isfinite(channel.sum(dtype=np.float64)):
-        bad = int(channel.size - np.isfinite(channel).sum())
+def _require_room(geometry: Geometry, channels: int) -> None:
+    """Refuse a scan that would not fit into memory at the plan's spacing.
+
+    Raises:
+        DataError: TOO_LARGE.
+    """
+    needed = 4 * channels * math.prod(geometry.shape)
+    free = free_memory_gb() if geometry.resampled and needed > 2**28 else None
+    if free is not None and 2 * needed > free * 2**30:
+        own, target = (
+            " x ".join(f"{mm:.4g}" for mm in one) for one in (geometry.source_spacing, geometry.spacing)
+        )
+        size = " x ".join(map(str, geometry.shape))
         raise DataError(
-            f"channel {name!r} holds {bad} voxels that are NaN or infinite, wanted finite values",
+            f"its voxels of {own} mm become {size} of {target} mm, which take "
+            f"{2 * needed / 2**30:.1f} GB; {free:g} GB of memory are free",
+            hint="see whether the spacing in its header is right; else plan a larger spacing",
+            code="TOO_LARGE",
+        )
+
+
+def _require_finite(channel: NDArray[Any], name: str) -> None:
+    if channel.dtype.kind == "f" and (bad := non_finite(channel)):
+        raise DataError(
+            f"channel {name!r} holds {bad}, wanted finite values",
             hint="replace them in the file; `semiseg check` lists all such files",
             code="NOT_FINITE",
         )

@@ -20,11 +20,6 @@ def to_classes(label: NDArray[Any], plan: Plan, *, case: str = "") -> NDArray[np
 
     ``plan.label_map`` is applied first; what it does not name stays as it is.
 
-    Args:
-        label: any shape, integers (or floats that are whole numbers).
-        plan: labels, label_map and ignore_value.
-        case: named in errors.
-
     Raises:
         DataError: a value that is not a whole number or not declared (code ``LABEL_VALUES``); the hint
             proposes a ``label_map``.

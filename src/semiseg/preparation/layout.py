@@ -20,6 +20,8 @@ FEW_SLICES = 16
 """Fewer slices than this, in a stack at least FLATNESS times wider than high, are read one by one (2D)."""
 FEW_THICK_SLICES = 20
 """The same for slices more than ANISOTROPIC times as far apart as the pixels are wide."""
+MOST_VOXELS = 32768
+"""Along an axis: whoever asks for more has another unit in mind than mm."""
 FLATNESS = 4
 ANISOTROPIC = 3.0
 FEW_VOXELS = 8
@@ -208,7 +210,7 @@ def _choose_spacing(
     asked: Sequence[float | None] | float | None,
 ) -> Choice[Target]:
     if asked is not None:
-        return Choice(_asked_spacing(asked, dim))
+        return Choice(_sensible(_asked_spacing(asked, dim), shapes, spacings))
     mm = np.median(spacings, axis=0)
     same = bool(np.allclose(spacings, mm, rtol=1e-3))
     why = "every scan has it" if same else "median of the training scans"
@@ -240,6 +242,21 @@ def _asked_spacing(asked: Sequence[float | None] | float, dim: int) -> Target:
         )
     a, b, c = (None if v is None else float(v) for v in values)
     return a, b, c
+
+
+def _sensible(target: Target, shapes: NDArray[np.int64], spacings: NDArray[np.float64]) -> Target:
+    """The asked voxel size, unless it leaves nothing of a scan, or more than any machine holds."""
+    own = np.median(shapes, axis=0)
+    sizes = np.median(shapes * spacings, axis=0) / [np.nan if mm is None else mm for mm in target]
+    sizes = np.where(np.isnan(sizes), own, sizes)
+    if sizes.max() <= MOST_VOXELS and sizes.max() >= 2:
+        return target
+    shown = " x ".join(f"{n:.3g}" for n in sizes)
+    raise UsageError(
+        f"spacing is {list(target)}: scans of {' x '.join(f'{n:g}' for n in own)} voxels would have {shown}",
+        hint="spacing is in mm, such as 1,1,1; null keeps each scan's own",
+        code="PLAN_SPACING",
+    )
 
 
 def _rounded(mm: float) -> float:

@@ -107,14 +107,7 @@ class Ask:
 
 
 def measure(case: Case, ask: Ask, cache: Path | None = None) -> Measured | SemisegError:
-    """One case's facts and voxel samples; an error is returned, with the case named.
-
-    Args:
-        case: its label is opened only where it is a :class:`LabeledCase`.
-        ask: what to measure.
-        cache: a folder; what was measured of voxels is kept there while no file changes, for the folds and
-            budgets of a dataset ask for the same scans.
-    """
+    """One case's facts and voxel samples; an error is returned, with the case named."""
     return told(case, lambda: _measured_once(case, ask, cache))
 
 

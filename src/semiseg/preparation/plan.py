@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Generic, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from semiseg.errors import UsageError
+from semiseg.machine.files import write_text
 from semiseg.preparation.seen import Seen
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class Plan(_Frozen):
 
     def save(self, path: Path) -> None:
         """Write as indented JSON."""
-        path.write_text(self.model_dump_json(indent=1) + "\n")
+        write_text(path, self.model_dump_json(indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Plan:
@@ -204,14 +205,20 @@ class Plan(_Frozen):
                 code="PLAN_UNREADABLE",
             ) from None
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or 'plan'}: {e['msg']}" for e in error.errors()
-            )
             raise UsageError(
-                f"plan {path} is not valid: {problems}",
+                f"plan {path} is not valid: {problems(error)}",
                 hint="delete it and run `semiseg plan` again, or fix the named keys",
                 code="PLAN_INVALID",
             ) from None
+
+
+def problems(error: ValidationError) -> str:
+    """Everything that is wrong with a plan, in one line."""
+    unknown = {"extra_forbidden": "is a key that this version does not know"}
+    told = [
+        (".".join(map(str, e["loc"])) or "plan", unknown.get(e["type"], e["msg"])) for e in error.errors()
+    ]
+    return "; ".join(f"{place}: {why}" for place, why in told)
 
 
 def explain(plan: Plan) -> list[str]:

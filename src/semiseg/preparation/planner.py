@@ -21,18 +21,16 @@ from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.preparation.fingerprint import ChannelFacts, Fingerprint, fingerprint
 from semiseg.preparation.forward import scheme_for
 from semiseg.preparation.layout import Layout, lay_out_dataset
+from semiseg.preparation.network_plan import Asked, asked_network, plan_network
 from semiseg.preparation.network_size import (
-    Asked,
     Load,
     Memory,
-    asked_network,
     budget_for,
     cases_gb,
     choose_batch,
     choose_view,
     memory,
     memory_for,
-    plan_network,
     seen,
 )
 from semiseg.preparation.plan import ChannelPlan, Choice, Plan, explain

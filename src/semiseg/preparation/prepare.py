@@ -16,7 +16,7 @@ from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.public.departures import departures
 from semiseg.dataset.split import Split
 from semiseg.drawing.notebook import notebook_bar
-from semiseg.errors import DataError, UsageError
+from semiseg.errors import DataError, UsageError, some
 from semiseg.machine.hardware import cores, select_device
 from semiseg.preparation.plan import Plan
 from semiseg.preparation.planner import make_plan
@@ -67,8 +67,7 @@ def with_fold_count(dataset: Dataset, config: Config) -> Config:
     """
     if config.data.folds != "auto":
         return config
-    data = config.data.model_copy(update={"folds": dataset.fold_count()})
-    return config.model_copy(update={"data": data})
+    return config.changed("data", folds=dataset.fold_count())
 
 
 def with_departures(config: Config, dataset: Dataset, *, tell: bool = True) -> Config:
@@ -144,8 +143,7 @@ def plan_for(
         )
         if not split.held_out:
             return plan
-        data = config.data.model_copy(update={"fold": 0, "folds": None})
-        config = config.model_copy(update={"data": data})
+        config = config.changed("data", fold=0, folds=None)
         split = split_dataset(dataset, config)
         whole = plan_for(dataset, split, config, device=device, workers=workers, progress=progress)
         return of_a_fold(whole, plan)
@@ -279,21 +277,9 @@ def prepare(
 
     Validation and test cases are listed, but not opened.
 
-    Args:
-        dataset: a folder, a name or number under ``SEMISEG_DATA``, or an opened dataset.
-        config: as of :func:`plan_dataset`, like the next seven.
-        method: see there.
-        recipe: see there.
-        labeled: see there.
-        labeled_patients: see there.
-        fold: see there.
-        seed: see there.
-        settings: see there.
-        plan: a plan, or a ``plan.json``, to use instead of making one.
-        cache: the folder of stored scans; None is ``SEMISEG_HOME/cache``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``; patches and networks are sized for it.
-        workers: processes; None is the number of cores, 0 is this process.
-        progress: called with (what is done, cases done, cases in all).
+    The keywords are those of :func:`plan_dataset`; ``plan`` may be a plan itself, ``cache`` is the folder of
+    stored scans (None: ``SEMISEG_HOME/cache``), and ``progress`` is called with (what is done, cases done,
+    all cases).
 
     Raises:
         UsageError: as of :func:`plan_dataset`.
@@ -318,9 +304,9 @@ def _require_distinct(split: Split, stored: dict[str, StoredCase]) -> None:
     labeled = {stored[case.id].image_path: case.id for case in split.labeled}
     both = [(labeled[path], c.id) for c in split.unlabeled if (path := stored[c.id].image_path) in labeled]
     if both:
-        pairs = ", ".join(f"{one} (labeled) = {other} (unlabeled)" for one, other in both[:5])
+        pairs = some(f"{one} (labeled) = {other} (unlabeled)" for one, other in both)
         raise DataError(
-            f"the same scan under two names: {pairs}" + (f" and {len(both) - 5} more" if both[5:] else ""),
+            f"the same scan under two names: {pairs}",
             hint="remove all but one; `semiseg check` finds such copies in every list",
             code="DUPLICATE_CONTENT",
             details={"cases": both},

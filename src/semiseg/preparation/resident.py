@@ -106,12 +106,7 @@ def make_resident(
 
 
 def with_label(case: Resident, label: NDArray[Any]) -> Resident:
-    """The same scan with classes (T0, T1, T2) to learn from, where its image is; 255 where unknown.
-
-    Args:
-        case: unlabeled.
-        label: uint8; or of :func:`packed`.
-    """
+    """The same scan with classes (T0, T1, T2) to learn from, where its image is; 255 where unknown."""
     place = label if case.on_disk else _read(label, (slice(None),) * label.ndim).to(case.device)
     classes = label if label.dtype == np.uint8 else (label & 255).astype(np.uint8)
     return replace(case, label=place, foreground=sample_foreground(classes))

@@ -165,13 +165,7 @@ class ChannelSeen(_Frozen):
         return np.array([min(steps[0], 0.0), max(steps[1], 0.0), *steps[2:]])
 
     def unlike(self, name: str, look: Look, *, levels: bool) -> list[Unlike]:
-        """In what the channel of a scan is unlike the others.
-
-        Args:
-            name: of the channel.
-            look: of the scan.
-            levels: whether it matters how large the gray values are.
-        """
+        """In what the channel of a scan is unlike the others."""
         found: list[Unlike] = []
         span = self.bright.middle - self.dark.middle
         for what, value, band in (("5th", look.dark, self.dark), ("95th", look.bright, self.bright)):
@@ -222,12 +216,7 @@ class Seen(_Frozen):
     def of(
         cls, grids: Sequence[tuple[Sequence[int], Sequence[float]]], looks: Sequence[Sequence[Look]]
     ) -> Self:
-        """Statistics of a dataset.
-
-        Args:
-            grids: voxels and spacing per axis of every scan, turned as :func:`turned` does.
-            looks: for the scans whose voxels were read, one per channel.
-        """
+        """Statistics of a dataset."""
         channels: tuple[ChannelSeen, ...] = ()
         if len(looks) >= FEWEST:
             channels = tuple(ChannelSeen.of(channel) for channel in zip(*looks, strict=True))
@@ -245,14 +234,7 @@ class Seen(_Frozen):
         looks: Sequence[Look],
         channels: Sequence[tuple[str, bool]],
     ) -> list[Unlike]:
-        """In what a scan is unlike the training scans, at most one entry per kind.
-
-        Args:
-            shape: voxels per axis, turned as the training scans.
-            spacing: mm per axis.
-            looks: one per channel.
-            channels: name, and whether it matters how large the gray values are, of each.
-        """
+        """In what a scan is unlike the training scans, at most one entry per kind."""
         found: list[Unlike] = []
         if len(shape) == len(self.size):
             found += self._grid(shape, spacing)

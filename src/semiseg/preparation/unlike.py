@@ -58,12 +58,7 @@ def turn(grid: Grid) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def looks(image: NDArray[Any], grid: Grid) -> list[Look]:
-    """One per channel of a scan.
-
-    Args:
-        image: (C, *S), any numeric type, as the files hold it.
-        grid: where the voxels lie.
-    """
+    """One per channel of a scan."""
     order, flipped = turn(grid)
     return [Look.of(np.flip(channel.transpose(order), flipped)) for channel in image]
 

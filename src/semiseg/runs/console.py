@@ -38,13 +38,7 @@ WIDE = 110
 
 
 class Console:
-    """Listener that shows stage, speed, time left and losses on stderr.
-
-    Args:
-        progress: draw a moving bar where stderr is a terminal; plain lines otherwise.
-        stream: where to write (default: stderr).
-        label: put before each line, such as the name of one of several runs.
-    """
+    """Listener that shows stage, speed, time left and losses on stderr."""
 
     def __init__(self, progress: bool = True, *, stream: TextIO | None = None, label: str = "") -> None:
         self.stream = stream or sys.stderr or io.StringIO()  # there is none in a daemon

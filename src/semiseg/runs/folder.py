@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,11 +19,13 @@ from typing import Any
 
 from semiseg import methods, networks
 from semiseg.__about__ import __version__
+from semiseg.dataset.dataset import Dataset
 from semiseg.errors import SemisegError, UsageError
 from semiseg.machine import provenance
 from semiseg.machine.files import contents, held, require_writable, write_json
 from semiseg.networks import checkpoint
-from semiseg.preparation.prepare import Prepared
+from semiseg.preparation.plan import Plan
+from semiseg.preparation.prepare import Prepared, require_same_data
 from semiseg.runs.events import Ended, Listener
 from semiseg.runs.run import FREE_IN_BETWEEN, Run, damaged, differences, load_run, save_config
 from semiseg.settings.config import Config, DataConfig
@@ -85,6 +87,37 @@ class StoredRun:
         reason = "finished" if state["step"] >= state["total"] else "unknown"
         return {**state["identity"], "sessions": [{"reason": reason}], "rebuilt": True}
 
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan of the training: that of ``last.ckpt``, which has to be that of ``plan.json``.
+
+        A ``plan.json`` that cannot be read is written anew.
+
+        Raises:
+            UsageError: ``plan.json`` was changed since.
+        """
+        path, last = self.run.folder / "plan.json", self.run.folder / "checkpoints" / "last.ckpt"
+        state = checkpoint.load(last, checkpoint.STATE) if last.is_file() else {}
+        if "plan" not in state:  # nothing to compare with
+            return self.run.plan
+        used = Plan.model_validate_json(state["plan"])
+        try:
+            there = self.run.plan
+        except UsageError:
+            log.warning("%s is damaged: it is written again, from last.ckpt", path)
+            used.save(path)
+            return used
+        mine, theirs = used.model_dump(exclude={"reasons"}), there.model_dump(exclude={"reasons"})
+        if wrong := [key for key in mine if mine[key] != theirs[key]]:
+            key = wrong[0]
+            raise UsageError(
+                f"{path} was changed since the run was started: {key} is {theirs[key]}, was {mine[key]}",
+                hint="restore it, or train another run with it: --plan FILE --run FOLDER",
+                code="RESUME_DIFFERS",
+                details={"keys": wrong},
+            )
+        return used
+
     @property
     def finished(self) -> bool:
         """As :attr:`Run.finished`."""
@@ -104,8 +137,7 @@ class StoredRun:
                 hint="resume with the same flags, or start another run with --run FOLDER or --overwrite",
                 code="RESUME_DIFFERS",
             )
-        free = wanted.train.model_dump(include=FREE_IN_BETWEEN)
-        return stored.model_copy(update={"train": stored.train.model_copy(update=free)})
+        return stored.changed("train", **wanted.train.model_dump(include=FREE_IN_BETWEEN))
 
     def goes_on(self, config: Config) -> bool:
         """Whether there is something left to train; after a collapse, if ``warn`` is asked for now."""
@@ -129,14 +161,7 @@ def _software(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 class RunFolder:
-    """``RUNS/DATASET/METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``.
-
-    Args:
-        root: parent of all runs, or the folder itself if ``exact``.
-        dataset: its name.
-        config: of the run.
-        exact: use ``root`` as it is.
-    """
+    """``RUNS/DATASET/METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``."""
 
     def __init__(self, root: Path, dataset: str, config: Config, *, exact: bool) -> None:
         self.path = root if exact else root / dataset / run_name(config)
@@ -174,13 +199,21 @@ class RunFolder:
         is_run = just_begun or (self.path / "config.yaml").is_file()
         if is_run and (overwrite or (resume and not any(self.checkpoints.glob("*.ckpt")))):
             return
-        raise UsageError(
-            f"{self.path} is not empty",
-            hint="--resume continues it, --overwrite starts again, --run FOLDER writes elsewhere"
-            if is_run
-            else "it does not look like a run: give another folder",
-            code="RUN_EXISTS",
-        )
+        raise not_empty(self.path, "--run FOLDER", ours=is_run)
+
+    def require_same_kind(self, stored: StoredRun, dataset: Dataset) -> None:
+        """Refuse to resume a run on a dataset of other channels or classes, before any scan is opened.
+
+        Raises:
+            UsageError: with what differs.
+        """
+        try:
+            require_same_data(stored.plan, dataset, self.path / "plan.json")
+        except UsageError as error:
+            if error.code != "PLAN_OTHER_DATA":
+                raise
+            hint = "resume on the dataset of the run, or start another run with --run FOLDER"
+            raise UsageError(error.message, hint=hint, code="RESUME_DIFFERS") from None
 
     def require_same_data(self, stored: StoredRun, prepared: Prepared) -> None:
         """Refuse to resume a run on other data.
@@ -202,12 +235,7 @@ class RunFolder:
         Raises:
             UsageError: another process predicts into it.
         """
-        for entry in (self.path / name for name in WRITTEN):
-            if entry.is_symlink() or not entry.is_dir():
-                entry.unlink(missing_ok=True)
-                continue
-            with held(entry, "--run"):
-                shutil.rmtree(entry)
+        remove(self.path, WRITTEN, "--run")
         self.checkpoints.mkdir(parents=True)
 
     def write(
@@ -221,17 +249,7 @@ class RunFolder:
         deviations: Sequence[str] = (),
         parameters: int | None = None,
     ) -> None:
-        """Everything that is known before the first iteration.
-
-        Args:
-            prepared: the data.
-            config: of the run; its deviations are the recipe's.
-            precision: the number format that training uses.
-            batch: labeled and unlabeled samples of an iteration.
-            options: all of the method's, defaults included.
-            deviations: the method's own, listed after those.
-            parameters: numbers that training changes.
-        """
+        """Everything that is known before the first iteration."""
         old = self.path / "manifest.json"
         if old.is_file():  # of a resumed run, and damaged
             old.replace(old.with_name("manifest.json.damaged"))
@@ -265,13 +283,7 @@ class RunFolder:
     def note_end(
         self, ended: Ended, memory: Mapping[str, float | None], facts: Mapping[str, Any] | None = None
     ) -> None:
-        """Add this session to the manifest, with what :func:`semiseg.machine.hardware.peak_memory` says.
-
-        Args:
-            ended: how the loop ended.
-            memory: GB.
-            facts: entries about the whole run, known at its end.
-        """
+        """Add this session to the manifest, with what :func:`semiseg.machine.hardware.peak_memory` says."""
         path = self.path / "manifest.json"
         content = Run(self.path).manifest
         session: dict[str, Any] = {"step": ended.step, "reason": ended.reason}
@@ -291,9 +303,8 @@ class RunFolder:
 
     def listeners(self) -> list[Listener]:
         """The run's own logs."""
-        from semiseg.runs.log import FileLog
+        from semiseg.runs.log import FileLog, TensorBoardLog
         from semiseg.runs.progress_plot import ProgressPlot
-        from semiseg.runs.tensorboard import TensorBoardLog
 
         plot = ProgressPlot(self.path / "progress.png", self.path)
         return [FileLog(self.path), TensorBoardLog(self.path / "tb"), plot]
@@ -314,6 +325,31 @@ class RunFolder:
         finally:
             logger.removeHandler(handler)
             handler.close()
+
+
+def not_empty(folder: Path, elsewhere: str, *, ours: bool, kind: str = "a run") -> UsageError:
+    """The error for a folder that is not empty: ``ours``, which can be gone on with, or no ``kind``."""
+    return UsageError(
+        f"{folder} is not empty",
+        hint=f"--resume continues it, --overwrite starts again, {elsewhere} writes elsewhere"
+        if ours
+        else f"it does not look like {kind}: give another folder",
+        code="RUN_EXISTS",
+    )
+
+
+def remove(folder: Path, names: Iterable[str], flag: str) -> None:
+    """Delete files and folders of an earlier run.
+
+    Raises:
+        UsageError: another process works in one of them.
+    """
+    for entry in (folder / name for name in names):
+        if entry.is_symlink() or not entry.is_dir():
+            entry.unlink(missing_ok=True)
+            continue
+        with held(entry, flag):
+            shutil.rmtree(entry)
 
 
 class _LogFile(logging.FileHandler):
@@ -339,12 +375,7 @@ def _name(value: object) -> str:
 
 
 def run_name(config: Config, *, variant: str = "") -> str:
-    """The place of a run below its dataset's folder.
-
-    Args:
-        config: of the run, with the network's name.
-        variant: stands for the method, where several runs of one method differ in their settings.
-    """
+    """The place of a run below its dataset's folder."""
     fold = f"{config.data.fold}of{config.data.folds}" if config.data.folds else f"{config.data.fold}"
     return f"{_kind(config, variant)}/labeled-{budget(config.data)}_fold-{fold}_seed-{config.train.seed}"
 
@@ -370,12 +401,7 @@ def budget(data: DataConfig) -> str:
 
 
 def papers(method: str, network: str) -> dict[str, str]:
-    """The papers of a method, of a network and of semiseg, those that are known.
-
-    Args:
-        method: a name, or ``package.module:Class``.
-        network: the same, or ``monai:Name``.
-    """
+    """The papers of a method, of a network and of semiseg, those that are known."""
     try:
         paper = methods.description(method).paper
     except UsageError:  # from elsewhere, and its source cannot be read

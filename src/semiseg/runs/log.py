@@ -1,4 +1,4 @@
-"""``metrics.csv`` and ``events.jsonl``: what happened in a run, as files that survive a kill and a resume.
+"""``metrics.csv``, ``events.jsonl`` and TensorBoard: what happened in a run, as files that survive a kill.
 
 Each event is one whole line, written and closed at once, so that a killed run loses at most the line being
 written. That torn line, and whatever was logged after the checkpoint that a resumed run starts from, is
@@ -17,10 +17,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semiseg.machine.files import replacing
-from semiseg.runs.events import Begun, Event, Preparing, Started, Stepped, Validated
+from semiseg.runs.events import Begun, Ended, Event, Preparing, Started, Stepped, Validated
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 
 log = logging.getLogger("semiseg.report")
 
@@ -31,11 +35,7 @@ VALIDATION_PREFIX = "val/"
 
 
 class FileLog:
-    """Listener that keeps ``metrics.csv`` and ``events.jsonl`` in a run folder.
-
-    Args:
-        folder: the run folder; made when it does not exist.
-    """
+    """Listener that keeps ``metrics.csv`` and ``events.jsonl`` in a run folder."""
 
     def __init__(self, folder: Path) -> None:
         self.metrics = folder / "metrics.csv"
@@ -144,11 +144,7 @@ def _is_sound(row: Mapping[str | None, Any]) -> bool:
 
 
 def read_metrics(folder: Path) -> list[dict[str, str | float]]:
-    """The rows of a run's ``metrics.csv`` with numbers as floats and blank cells left out.
-
-    Args:
-        folder: the run folder.
-    """
+    """The rows of a run's ``metrics.csv`` with numbers as floats and blank cells left out."""
     return [
         {key: _number(cell) for key, cell in row.items() if cell} for row in read_rows(folder / "metrics.csv")
     ]
@@ -223,3 +219,45 @@ def drop_torn_line(path: Path) -> None:
     if whole < len(content):
         with path.open("r+b") as file:
             file.truncate(whole)
+
+
+class TensorBoardLog:
+    """Listener that writes scalars to a TensorBoard folder.
+
+    A resumed run hides what an earlier process logged after the checkpoint it starts from.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._writer: SummaryWriter | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Write the scalars of one event."""
+        if isinstance(event, Started):
+            self._open(event.step + 1 if event.step else None)
+        elif isinstance(event, Stepped):
+            writer = self._writer or self._open(None)
+            writer.add_scalar("learning rate", event.lr, event.step)
+            writer.add_scalar("iterations per second", event.iterations_per_second, event.step)
+            for name, value in event.values.items():
+                writer.add_scalar(f"train/{name}", value, event.step)
+        elif isinstance(event, Validated):
+            writer = self._writer or self._open(None)
+            for name, value in event.scores.items():
+                writer.add_scalar(f"validation/{name}", value, event.step)
+            writer.flush()
+        elif isinstance(event, Ended):
+            self.close()
+
+    def close(self) -> None:
+        """Flush and close; a later event opens the folder again."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _open(self, purge_step: int | None) -> SummaryWriter:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.close()
+        self._writer = SummaryWriter(str(self.folder), purge_step=purge_step)
+        return self._writer

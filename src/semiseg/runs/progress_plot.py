@@ -29,11 +29,6 @@ class ProgressPlot:
 
     It reads ``metrics.csv``, so it belongs after :class:`~semiseg.runs.log.FileLog` in the list of
     listeners, and a resumed run shows its whole history.
-
-    Args:
-        path: the PNG to write.
-        folder: the run folder that holds ``metrics.csv``.
-        every: seconds before the first drawing and between two, at least; the end is always drawn.
     """
 
     def __init__(self, path: Path, folder: Path, *, every: float = 30.0) -> None:
@@ -61,13 +56,7 @@ class ProgressPlot:
 
 
 def draw(path: Path, rows: Sequence[Row], *, title: str = "") -> None:
-    """Write the curves of ``metrics.csv`` rows as a PNG; nothing is written when there is no row.
-
-    Args:
-        path: the PNG.
-        rows: from :func:`semiseg.runs.log.read_metrics`.
-        title: above the curves.
-    """
+    """Write the curves of ``metrics.csv`` rows as a PNG; nothing is written when there is no row."""
     if not rows:
         return
     from matplotlib.figure import Figure

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from semiseg.__about__ import __version__
 from semiseg.drawing.notebook import Tabular
-from semiseg.errors import UsageError
-from semiseg.machine.files import read_json
+from semiseg.errors import UsageError, near_path
+from semiseg.machine.files import read_json, write_text
 from semiseg.preparation.plan import Plan
 from semiseg.settings.config import Config, PublishedConfig
 from semiseg.settings.resolve import read_yaml, validate
@@ -50,13 +51,43 @@ class Run(Tabular):
 
     @property
     def config(self) -> Config:
-        """The resolved configuration."""
-        return validate(read_yaml(self.folder / "config.yaml"))
+        """The resolved configuration.
+
+        Raises:
+            UsageError: damaged, or of another version, with settings that are not known here.
+        """
+        path = self.folder / "config.yaml"
+        try:
+            return validate(read_yaml(path))
+        except UsageError as error:
+            raise self._unread(error) from None
 
     @property
     def plan(self) -> Plan:
-        """The plan that the run used."""
-        return Plan.load(self.folder / "plan.json")
+        """The plan that the run used.
+
+        Raises:
+            UsageError: as :attr:`config`.
+        """
+        path = self.folder / "plan.json"
+        try:
+            return Plan.load(path)
+        except UsageError as error:
+            raise self._unread(error) from None
+
+    def _unread(self, error: UsageError) -> UsageError:
+        """The error for a file of the run's settings: its version is told where it is not this one."""
+        try:
+            written = str(self.manifest["semiseg"])
+        except (UsageError, KeyError):
+            written = ""
+        if written in ("", __version__):
+            return UsageError(f"{self.folder}: {error.message}", hint=_DAMAGED, code="BAD_RUN")
+        return UsageError(
+            f"{self.folder} was written by {written}, and this version is {__version__}: {error.message}",
+            hint="use it with the version that wrote it",
+            code="RUN_VERSION",
+        )
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -76,7 +107,13 @@ class Run(Tabular):
                 hint="give the run folder that it was exported from",
                 code="NO_LISTS",
             )
-        return _json(self.folder / "splits.json")
+        path = self.folder / "splits.json"
+        found = _json(path)
+        for name, ids in found.items():
+            of_ids = name not in ("source", "patients")
+            if of_ids and not (isinstance(ids, list) and all(isinstance(one, str) for one in ids)):
+                raise damaged(path, ValueError(f"{name!r} is not a list of cases"))
+        return found
 
     @property
     def score(self) -> Score | None:
@@ -160,8 +197,10 @@ def load_run(folder: str | Path) -> Run:
         return _load_zip(folder)
     missing = [name for name in ("config.yaml", "plan.json") if not (folder / name).is_file()]
     if missing:
+        why = f"no {' and no '.join(missing)}" if folder.is_dir() else "it is a file"
         raise UsageError(
-            f"{folder} is not a run folder: no {' and no '.join(missing)}",
+            f"{folder} is not a run folder: {why if folder.exists() else 'it does not exist.'}"
+            f"{near_path(folder)}",
             hint="give the folder that `semiseg train` printed, which ends in labeled-K_fold-F_seed-S",
             code="NOT_A_RUN",
         )
@@ -217,16 +256,19 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
+_DAMAGED = "the run folder is damaged: restore the file, or train again with --overwrite"
+
+
 def damaged(path: Path, error: Exception) -> UsageError:
     """The error for a file of a run folder that cannot be used."""
     what = f"it has no {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
     return UsageError(
         f"cannot read {path}: {what}",
-        hint="the run folder is damaged: restore the file, or train again with --overwrite",
+        hint=_DAMAGED,
         code="BAD_RUN",
     )
 
 
 def save_config(config: Config, path: Path) -> None:
     """Write the resolved configuration as YAML, every key present."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))

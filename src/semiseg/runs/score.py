@@ -69,14 +69,7 @@ def of_evaluation(evaluation: Evaluation, scored_on: str, folder: str) -> Score:
 
 
 def scored_on(split: Split, what: str, selection: str, fold: str = "") -> str:
-    """The cases that a run is scored on, and what part they had.
-
-    Args:
-        split: the run's lists.
-        what: ``held_out`` or ``val``.
-        selection: ``best-val`` or ``last``.
-        fold: such as ``fold 1 of 5``.
-    """
+    """The cases that a run is scored on, and what part they had."""
     if what == "held_out":
         return f"{len(split.held_out)} held-out cases of {fold}, which the training has not seen"
     part = "which chose the weights" if selection == "best-val" else "on which no weights were chosen"

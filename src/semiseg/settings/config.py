@@ -235,6 +235,6 @@ class Config(_Section):
     validation: ValidationConfig = ValidationConfig()
     inference: InferenceConfig = InferenceConfig()
 
-    def with_length(self, iterations: int) -> Config:
-        """The same configuration with another number of iterations."""
-        return self.model_copy(update={"train": self.train.model_copy(update={"iterations": iterations})})
+    def changed(self, section: str, **values: Any) -> Config:
+        """The same with other values in a section, which are not checked: ``changed("train", seed=1)``."""
+        return self.model_copy(update={section: getattr(self, section).model_copy(update=values)})

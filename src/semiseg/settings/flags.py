@@ -50,12 +50,6 @@ def configured(
 ) -> Config:
     """The configuration that the keywords of a command mean together.
 
-    Args:
-        config: a YAML file, or a whole configuration, beside which nothing else is taken.
-        recipe: a name of ``semiseg recipes``, or a YAML file of that shape.
-        settings: see :data:`Settings`.
-        flags: the keywords of :data:`FLAGS`; None is one that was not given. They win over ``settings``.
-
     Raises:
         UsageError: unknown keys (with the nearest one), bad values, an unreadable file; all of them at once.
     """

@@ -1,4 +1,4 @@
-"""Options of methods, networks and augmentations, compared with the types that their constructors declare."""
+"""Options of methods, networks and augmentations, compared with what their constructors declare."""
 
 from __future__ import annotations
 
@@ -101,12 +101,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One line per problem: where, what was wanted, what was given.
-
-    Args:
-        error: from validating a tree against ``model``.
-        model: whose keys are the known ones.
-    """
+    """One line per problem: where, what was wanted, what was given."""
     return [_explain(problem, model) for problem in error.errors()]
 
 
@@ -142,3 +137,38 @@ def _model_in(kind: Any) -> type[BaseModel] | None:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return kind
     return next(filter(None, map(_model_in, typing.get_args(kind))), None)
+
+
+MONAI = "monai:"
+"""What the names of networks of MONAI begin with. MONAI is an extra, and is imported for them only."""
+
+
+def check_options(
+    name: str, options: Mapping[str, Any], allowed: list[str], network: Callable[..., Any]
+) -> None:
+    """Refuse options that the constructor does not know, naming the nearest and the signature.
+
+    Raises:
+        UsageError: with code ``NETWORK_OPTION``.
+    """
+    wrong = sorted(set(options) - set(allowed))
+    if not wrong:
+        return
+    near = nearest(wrong[0], allowed, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    raise UsageError(
+        f"network {name!r} has no option {', '.join(map(repr, wrong))}.{guess}",
+        hint=signature_of(network, allowed),
+        code="NETWORK_OPTION",
+        details={"got": wrong, "known": allowed},
+    )
+
+
+def signature_of(network: Callable[..., Any], allowed: list[str]) -> str:
+    """The options with their defaults, for a hint."""
+    parameters = inspect.signature(network).parameters
+    shown = [
+        p if parameters[p].default is inspect.Parameter.empty else f"{p}={parameters[p].default!r}"
+        for p in allowed
+    ]
+    return f"options: {', '.join(shown)}" if shown else "it has no options"

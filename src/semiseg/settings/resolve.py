@@ -66,7 +66,7 @@ def with_network(config: Config, name: str) -> Config:
     """``network: auto`` replaced by a name."""
     if config.network.name != "auto":
         return config
-    return config.model_copy(update={"network": config.network.model_copy(update={"name": name})})
+    return config.changed("network", name=name)
 
 
 def load_recipe(name: str) -> Tree:

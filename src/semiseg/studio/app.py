@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from semiseg.errors import SemisegError, UsageError, unforeseen
-from semiseg.studio.api import cases, files, jobs, labels, monai, pages, results, reviews
+from semiseg.studio.api import cases, deliver, files, jobs, labels, monai, pages, results, reviews
 from semiseg.studio.api.common import answer_of
 from semiseg.studio.desk import Desk
 from semiseg.studio.guard import Guard
@@ -33,12 +34,13 @@ def make_app(desk: Desk, *, host: str, port: int, token: str | None = None) -> F
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         desk.queue.start()
+        threading.Thread(target=desk.orders.welcome, name="welcome", daemon=True).start()
         yield
         desk.close()
 
     app = FastAPI(title="semiseg studio", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.desk = desk
-    for part in (pages, cases, files, labels, jobs, results, reviews, monai):
+    for part in (pages, cases, files, labels, jobs, results, deliver, reviews, monai):
         app.include_router(part.router)
     app.add_exception_handler(SemisegError, _told)
     app.add_exception_handler(RequestValidationError, _invalid)

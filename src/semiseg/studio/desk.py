@@ -16,9 +16,9 @@ from semiseg.errors import UsageError, unknown_name
 from semiseg.labeling.ledger import user
 from semiseg.labeling.store import Labels
 from semiseg.machine import provenance
-from semiseg.machine.files import printable, read_json, write_json
+from semiseg.machine.files import printable, write_json
 from semiseg.studio.advice import Advice
-from semiseg.studio.index import Index, Row
+from semiseg.studio.index import Index, Row, remembered
 from semiseg.studio.orders import Orders
 from semiseg.studio.places import Places
 from semiseg.studio.queue import Queue
@@ -156,33 +156,37 @@ class Drafts:
 
     def version(self, case: str, user: str) -> int:
         """The version that it began from."""
-        try:
-            return int(read_json(self._about(case, user))["version"])
-        except (OSError, ValueError, LookupError, TypeError):
-            return 0
+        found = self._told(case, user).get("version")
+        return found if isinstance(found, int) else 0
 
     def box(self, case: str, user: str) -> str | None:
         """The part of the scan that it holds; None where it holds all."""
-        try:
-            return str(read_json(self._about(case, user))["box"]) or None
-        except (OSError, ValueError, LookupError, TypeError):
-            return None
+        return str(self._told(case, user).get("box") or "") or None
 
-    def keep(self, case: str, user: str, upload: Path, version: int, box: str = "") -> str:
+    def keep(
+        self, case: str, user: str, upload: Path, version: int, *, box: str = "", client: str = ""
+    ) -> str:
         """Take the file of an upload as the draft; returns the time."""
         target, saved = self.file(case, user), provenance.now()
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self._about(case, user), {"version": version, "saved": saved, "box": box})
+        told = {"version": version, "saved": saved, "box": box, "client": client}
+        write_json(self._about(case, user), told)
         upload.replace(target)
         return saved
 
-    def drop(self, case: str, user: str) -> None:
-        """Forget it."""
+    def drop(self, case: str, user: str, client: str = "") -> None:
+        """Forget it; with ``client`` not where it is of another tab of the same annotator."""
+        if client and self._told(case, user).get("client") not in (None, "", client):
+            return
         for path in (self.file(case, user), self._about(case, user)):
             path.unlink(missing_ok=True)
 
     def _about(self, case: str, user: str) -> Path:
         return self.file(case, user).with_suffix(".json")
+
+    def _told(self, case: str, user: str) -> dict[str, Any]:
+        """What is written beside it; empty where there is none, or nothing that can be read."""
+        return remembered(self._about(case, user))
 
 
 def _name(user: str) -> str:

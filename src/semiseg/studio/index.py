@@ -135,6 +135,7 @@ class Index:
             "spacing": header.get("spacing"),
             "unit": header.get("unit", "mm"),
             "version": 0 if test else self.labels.version(case.id),
+            "labeled": labeled,
             "source": (entry.source if entry else "dataset") if seen else None,
             "changed": entry.time if entry else None,
             "by": entry.by if entry else None,

@@ -21,6 +21,10 @@ _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([hms]?)")
 _MINUTES = {"h": 60.0, "m": 1.0, "": 1.0, "s": 1 / 60}
 
 
+PILE = 300
+"""Scans that are ranked without being asked to; each one has to be read."""
+
+
 class Orders:
     """Makes jobs, and the jobs that follow them.
 
@@ -152,6 +156,12 @@ class Orders:
                 words += ["--predictions", str(self.places.predictions_of(run))]
         title = f"what to label next ({strategy})"
         return self.queue.add(folder, words, device=where, title=title, run=run, then=[])
+
+    def welcome(self) -> Job | None:
+        """Rank a pile of scans that was just opened: without a label or a ranking, and not too large."""
+        labels = self.labels
+        fresh = not self.places.ranking.is_file() and not self.queue.list() and not labels.dataset.annotated
+        return self.rank() if fresh and 0 < len(labels.cases) <= PILE else None
 
     def predict_files(self, run: str, source: Path, output: Path, *, device: str = "auto") -> Job:
         """Predict scans that are no part of the dataset."""

@@ -18,8 +18,8 @@ from semiseg.images.grid import Grid
 
 BIG_VOXELS = 32 * 2**20
 """Larger scans are shown as a preview first."""
-PREVIEW_VOXELS = 4 * 2**20
-"""Of a preview, at most: so many are turned fast enough without a graphics card."""
+PREVIEW_VOXELS = 2 * 2**20
+"""Of a preview, at most: so many a processor shows in a second, where there is no graphics card."""
 BOX_VOXELS = 4 * 2**20
 """Of a box that is drawn on, at most."""
 PREVIEW = "preview"

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from semiseg.labeling.ledger import STUDIO
 
+SOURCE = "source.json"
+"""Names the pile of scans that a dataset was made of by the studio."""
+
 
 class Places:
     """Folders and files of a dataset's studio.
@@ -17,6 +20,7 @@ class Places:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.studio = root / STUDIO
+        self.source = self.studio / SOURCE
         self.headers = self.studio / "headers.json"
         self.ranking = self.studio / "ranking.json"
         self.cache = self.studio / "cache"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from semiseg.images.grid import Grid, Volume
 from semiseg.labeling.accept import prediction_file
 from semiseg.studio.desk import Desk, missing
 from semiseg.studio.index import structures
-from semiseg.studio.part import cut
+from semiseg.studio.part import PREVIEW, cut
 from semiseg.studio.served import as_volume, is_picture
 
 Array = NDArray[Any]
@@ -40,7 +41,15 @@ def image_file(desk: Desk, name: str, channel: int, part: str = "") -> Path:
         array, grid = as_volume(volume.array, volume.grid, rows_first=is_picture(source, volume.grid))
         return cut(array, grid, part)
 
-    return desk.cache.file(f"image {part}", [source], make)
+    return desk.cache.file(f"image {part}", [source], make, lambda: sampled(desk, case, channel))
+
+
+def coarse(desk: Desk, name: str, label: Path | None) -> tuple[Path, Path | None]:
+    """The first channel of a large scan, and a label map on its grid, with every second voxel or fewer."""
+    case = desk.index.find(name)
+    sampled(desk, case, 0)  # what the page of the case asks for is made by the same reading
+    map_ = None if label is None else _map_file(desk, case, label, "label", PREVIEW)
+    return image_file(desk, name, 0, PREVIEW), map_
 
 
 def label_file(desk: Desk, name: str, version: int | None, part: str = "") -> Path:
@@ -125,34 +134,35 @@ def sampled(
 ) -> tuple[float, float]:
     """Intensities shown as black and as white: percentiles of a channel."""
     path = case.images[channel]
-    state = path.stat()
-    found = _percentiles(path, state.st_size, state.st_mtime_ns)
+    found = desk.cache.facts("percentiles", path, lambda: _percentiles(_read(path).array))
     return found[PERCENTS.index(percentiles[0])], found[PERCENTS.index(percentiles[1])]
 
 
 PERCENTS = (0.0, 0.5, 5.0, 95.0, 99.5, 100.0)
 
 
-def _read(path: Path) -> Volume:
-    state = path.stat()
-    return _last_read(path, state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=1)
-def _last_read(path: Path, size: int, time: int) -> Volume:
-    """The newest scan stays in memory: its page asks for its gray values and for its voxels."""
-    return images.read(path)
-
-
-@lru_cache(maxsize=512)
-def _percentiles(path: Path, size: int, time: int) -> tuple[float, ...]:
-    array = _read(path).array
+def _percentiles(array: Array) -> list[float]:
     step = max(1, int((array.size / 2**20) ** (1 / 3)))
     part = array[tuple(slice(None, None, step) for _ in range(min(array.ndim, 3)))]
     part = part[np.isfinite(part)] if part.dtype.kind == "f" else part
     if part.size == 0:
-        return (0.0, 0.0, 0.0, 1.0, 1.0, 1.0)
-    return tuple(float(v) for v in np.percentile(part, PERCENTS))
+        return [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    return [float(v) for v in np.percentile(part, PERCENTS)]
+
+
+_reading = threading.Lock()
+
+
+def _read(path: Path) -> Volume:
+    """The voxels of a scan; those of the newest one stay in memory, as its page asks for several parts."""
+    state = path.stat()
+    with _reading:  # a large one takes a second: not twice, and not two at once
+        return _last_read(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _last_read(path: Path, size: int, time: int) -> Volume:
+    return images.read(path)
 
 
 def _map_file(desk: Desk, case: Case, source: Path, what: str, part: str) -> Path:

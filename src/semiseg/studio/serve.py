@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.dataset.dataset import locate
-from semiseg.dataset.description import FILE
+from semiseg.dataset.description import FILE, read_description
+from semiseg.dataset.problem import raise_if_any
 from semiseg.errors import UsageError, missing_extra
 from semiseg.labeling.ledger import STUDIO
 from semiseg.machine.files import held, read_json, write_json
+from semiseg.studio.places import SOURCE
 
 log = logging.getLogger("semiseg.studio")
 
 PORT = 8765
-SOURCE = "source.json"
-"""In ``studio``: which pile the dataset was made of."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -133,8 +133,18 @@ def name_classes(root: Path, classes: Sequence[str]) -> None:
     """Declare the classes of a dataset in which nothing is labeled yet.
 
     Raises:
-        UsageError: it has labels, and other classes.
+        UsageError: it has labels, and other classes; or names that are no classes.
+        DataError: its ``dataset.json`` is broken.
     """
+    odd = [name for name in classes if classes.count(name) > 1 or name.casefold() in ("background", "ignore")]
+    if odd or not all(name.isprintable() for name in classes):
+        raise UsageError(
+            f"--classes {','.join(classes)}: "
+            + (f"{odd[0]!r} is not a class of its own" if odd else "odd letters"),
+            hint="name each structure once, without the background: --classes liver,tumor",
+            code="CLASSES",
+        )
+    raise_if_any(read_description(root)[1], str(root))
     content = read_json(root / FILE)
     wanted = {"background": 0, **{name: value for value, name in enumerate(classes, start=1)}}
     if content.get("labels") == wanted:
@@ -171,7 +181,7 @@ def _uvicorn() -> Any:
 def _listening(host: str, port: int) -> Any:
     """A socket that listens, on the first free port from the wanted one on."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for candidate in [port] if port == 0 else range(port, port + 20):
+    for candidate in [port] if port == 0 else range(port, min(port + 20, 65536)):
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

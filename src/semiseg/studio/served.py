@@ -6,7 +6,7 @@ A picture (rows, columns) is served as a volume of one slice (columns, rows, 1) 
 from __future__ import annotations
 
 import hashlib
-import secrets
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from semiseg import images
 from semiseg.images import nifti, picture
+from semiseg.images.arrays import raw_bytes
 from semiseg.images.grid import Grid, Volume
-from semiseg.machine.files import atomic_file
+from semiseg.machine.files import atomic_file, read_json, write_json
 
 PICTURES = (*picture.ENDINGS, ".tif", ".tiff")
 CACHE_BYTES = 4 * 2**30
@@ -53,10 +54,27 @@ def from_volume(volume: Volume, grid: Grid, *, rows_first: bool) -> Volume:
     return Volume(plane.T if rows_first else plane, grid, volume.meta)
 
 
-def write_volume(path: Path, array: Array, grid: Grid) -> None:
-    """A volume as an uncompressed NIfTI file; colors (*S, 3) as RGB24."""
+Window = tuple[float, float]
+"""Intensities shown as black and as white."""
+
+
+def write_volume(path: Path, array: Array, grid: Grid, window: Window | None = None) -> None:
+    """A volume as an uncompressed NIfTI file; colors (*S, 3) as RGB24.
+
+    Args:
+        path: of the file.
+        array: (X, Y, Z) or (X, Y, Z, 3).
+        grid: of the volume.
+        window: for the header, so that the viewer need not look for one in all voxels.
+    """
     if array.ndim == 3:
-        nifti.write(path, _smaller(array), grid)
+        array = _smaller(array)
+        header = nifti.header_of(array, grid)
+        if window is not None:
+            header["cal_min"], header["cal_max"] = window
+        with atomic_file(path) as stream:
+            stream.write(header.binaryblock + b"\0\0\0\0")
+            stream.write(raw_bytes(array))
         return
     rgb = np.ascontiguousarray(array[..., :3].astype(np.uint8))
     header = nifti.header_of(rgb[..., 0], grid)
@@ -82,29 +100,48 @@ class Cache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._locks: dict[str, threading.Lock] = {}
 
-    def file(self, what: str, sources: list[Path], make: Callable[[], tuple[Array, Grid]]) -> Path:
+    def file(
+        self,
+        what: str,
+        sources: list[Path],
+        make: Callable[[], tuple[Array, Grid]],
+        window: Callable[[], Window] | None = None,
+    ) -> Path:
         """The file of ``what``, made from its sources where it is not there.
 
         Raises:
             DataError: a source that cannot be read.
         """
-        state = [(str(path), (found := path.stat()).st_size, found.st_mtime_ns) for path in sources]
-        name = hashlib.sha256(repr((what, state)).encode()).hexdigest()[:24]
-        path = self.folder / f"{name}.nii"
-        if not path.is_file():
+        path = self.folder / f"{_name(what, sources)}.nii"
+        with self._lock(path):
+            if path.is_file():
+                path.touch()
+                return path
             array, grid = make()
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = self.folder / f".{secrets.token_hex(8)}.nii"
-            try:
-                write_volume(temporary, array, grid)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-            self.prune(keep=path)
-        else:
-            path.touch()
+            write_volume(path, array, grid, window() if window and array.ndim == 3 else None)
+        self.prune(keep=path)
         return path
+
+    def facts(self, what: str, source: Path, find: Callable[[], Any]) -> Any:
+        """What ``find`` says of a file, as JSON has it; found once per state of the file.
+
+        Raises:
+            DataError: a file that cannot be read.
+        """
+        path = self.folder / f"{_name(what, [source])}.json"
+        with self._lock(path):
+            try:
+                return read_json(path)
+            except (OSError, ValueError):
+                found = find()
+                write_json(path, found)
+                return found
+
+    def _lock(self, path: Path) -> threading.Lock:
+        """Who asks for a file while it is made waits for it."""
+        return self._locks.setdefault(path.name, threading.Lock())
 
     def prune(self, keep: Path | None = None) -> None:
         """Delete what was not used for longest, beyond :data:`CACHE_BYTES`."""
@@ -118,3 +155,9 @@ class Cache:
             if path != keep:
                 path.unlink(missing_ok=True)
                 total -= state.st_size
+
+
+def _name(what: str, sources: list[Path]) -> str:
+    """Of a file that is made of sources as they are now."""
+    state = [(str(path), (found := path.stat()).st_size, found.st_mtime_ns) for path in sources]
+    return hashlib.sha256(repr((what, state)).encode()).hexdigest()[:24]

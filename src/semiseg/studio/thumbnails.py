@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,23 @@ from semiseg.machine.files import atomic_file
 HEIGHT = 160
 _AT_ONCE = threading.Semaphore(2)
 """A page asks for sixty pictures at once, and each one needs its scan in memory."""
+_ONE = threading.Lock()
+"""Large scans one by one: who opens a case meanwhile waits for no more than one of them."""
 
 Array = NDArray[Any]
 
 
-def thumbnail(folder: Path, case: Case, label: Path | None, colors: dict[int, str]) -> Path:
+Files = tuple[Path, Path | None]
+"""An image, and a label map on its grid."""
+
+
+def thumbnail(
+    folder: Path,
+    case: Case,
+    label: Path | None,
+    colors: dict[int, str],
+    coarse: Callable[[], Files] | None = None,
+) -> Path:
     """The PNG of a case, made once per state of its files.
 
     Args:
@@ -34,6 +47,7 @@ def thumbnail(folder: Path, case: Case, label: Path | None, colors: dict[int, st
         case: its first channel is shown.
         label: a label map on its grid, or None.
         colors: value -> ``#rrggbb``.
+        coarse: gives smaller files of a large scan to draw instead.
 
     Raises:
         DataError: an image that cannot be read.
@@ -42,15 +56,11 @@ def thumbnail(folder: Path, case: Case, label: Path | None, colors: dict[int, st
     state = [(str(p), (found := p.stat()).st_size, found.st_mtime_ns) for p in sources]
     path = folder / f"{hashlib.sha256(repr((state, colors)).encode()).hexdigest()[:24]}.png"
     if not path.is_file():
-        content = _drawn(case.images[0], label, colors)
+        with _ONE if coarse else _AT_ONCE:
+            content = draw(*(coarse() if coarse else (case.images[0], label)), colors)
         with atomic_file(path) as stream:
             stream.write(content)
     return path
-
-
-def _drawn(image: Path, label: Path | None, colors: dict[int, str]) -> bytes:
-    with _AT_ONCE:
-        return draw(image, label, colors)
 
 
 def draw(image: Path, label: Path | None, colors: dict[int, str]) -> bytes:

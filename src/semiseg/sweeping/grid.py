@@ -30,10 +30,6 @@ Budget = dict[str, Any]
 def grid(spec: Spec, where: str = "sweep") -> list[SweepCell]:
     """Every cell, the first seed of everything first, supervised training before what it is the bound of.
 
-    Args:
-        spec: what is wanted.
-        where: the file, for messages.
-
     Raises:
         UsageError: names, settings, datasets, numbers of labels or folds that do not fit; all at once.
     """
@@ -220,9 +216,7 @@ class _Part:
 def _chosen(config: Config, wanted: Budget, fold: int, folds: int | None, seed: int) -> Config:
     """The configuration with labels, fold and seed."""
     update = {"labeled": None, "labeled_patients": None, **wanted, "fold": fold, "folds": folds}
-    data = config.data.model_copy(update=update)
-    train = config.train.model_copy(update={"seed": seed})
-    return config.model_copy(update={"data": data, "train": train})
+    return config.changed("data", **update).changed("train", seed=seed)
 
 
 def _baseline(spec: Spec) -> Variant:

@@ -136,7 +136,7 @@ class Ledger:
     def tidy(self) -> None:
         """Remove what writers that were killed left half-written."""
         for folder in (self.folder, self.cells):
-            remove_leftovers(folder, older_than=60.0)
+            remove_leftovers(folder)
 
     def _lock(self, cell: SweepCell) -> Path:
         place = self.folder / cell.place

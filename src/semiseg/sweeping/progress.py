@@ -156,11 +156,7 @@ def watching(progress: bool, quiet: bool = False) -> Iterator[Callable[[SweepPro
 
 
 class Lines:
-    """A line for every cell that ends, fails or dies.
-
-    Args:
-        stream: where to write (default: stderr).
-    """
+    """A line for every cell that ends, fails or dies."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream

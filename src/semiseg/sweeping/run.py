@@ -38,11 +38,7 @@ class Outcome:
     interrupted: bool = False
 
     def problem(self, again: str = "running the sweep again") -> SemisegError | None:
-        """The error to end a command with, or None when every cell is done.
-
-        Args:
-            again: what to do to go on, such as ``the same command``.
-        """
+        """The error to end a command with, or None when every cell is done."""
         counts, total = self.board.counts, len(self.board.entries)
         details = {"folder": str(self.folder), **self.content}
         if self.interrupted:
@@ -67,11 +63,6 @@ class Outcome:
 def plan_sweep(spec: Spec, folder: Path, where: str = "sweep") -> SweepProgress:
     """The cells and what is known of them, runs that would be taken over included; nothing is written.
 
-    Args:
-        spec: what is wanted.
-        folder: of the sweep.
-        where: the file of the specification, for messages.
-
     Raises:
         UsageError: everything that is wrong with the specification.
     """
@@ -90,21 +81,25 @@ def run_sweep(
 ) -> Outcome:
     """Run every cell that is not done.
 
-    Args:
-        spec: what is wanted.
-        folder: of the sweep; made where it does not exist.
-        make_executor: gives the place for workers; called once the specification is known to be right.
-        where: the file of the specification, for messages.
-        retry_failed: also run the cells that failed before.
-        watch: told how far it is.
-
     Raises:
         UsageError: everything that is wrong with the specification; a folder that cannot be written.
     """
     cells = list(grid(spec, where))
     require_writable(folder, "--runs or -o")
     with _shared(folder, cells):
-        return _run(spec, cells, folder, make_executor, retry_failed=retry_failed, watch=watch)
+        executor = make_executor()
+        try:
+            ledger = Ledger(folder)
+            ledger.tidy()
+            plain = spec.model_dump(mode="json", exclude_defaults=True)
+            write_text(folder / "spec.yaml", yaml.safe_dump(plain, sort_keys=False))
+            whole, entries = spec.model_dump(mode="json"), enroll(ledger, cells)
+            driver = Driver(folder, whole, entries, executor, spec.retries, watch)
+        except BaseException:
+            executor.stop()
+            raise
+        board = driver.run(retry_failed=retry_failed)
+        return Outcome(folder, board, snapshot(driver.spec, board.entries), driver.interrupted)
 
 
 @contextmanager
@@ -121,37 +116,6 @@ def _shared(folder: Path, cells: Sequence[SweepCell]) -> Iterator[None]:
         yield
 
 
-def _run(
-    spec: Spec,
-    cells: Sequence[SweepCell],
-    folder: Path,
-    make_executor: Callable[[], Executor],
-    *,
-    retry_failed: bool,
-    watch: Watch,
-) -> Outcome:
-    executor = make_executor()
-    try:
-        ledger = Ledger(folder)
-        ledger.tidy()
-        plain = spec.model_dump(mode="json", exclude_defaults=True)
-        write_text(folder / "spec.yaml", yaml.safe_dump(plain, sort_keys=False))
-        driver = Driver(
-            folder=folder,
-            spec=spec.model_dump(mode="json"),
-            entries=enroll(ledger, cells),
-            executor=executor,
-            retries=spec.retries,
-            watch=watch,
-        )
-    except BaseException:
-        executor.stop()
-        raise
-    board = driver.run(retry_failed=retry_failed)
-    content = snapshot(driver.spec, board.entries)
-    return Outcome(folder, board, content, driver.interrupted)
-
-
 Watch = Callable[[SweepProgress], None]
 """Told about every change, and about once a second."""
 
@@ -161,16 +125,7 @@ SECONDS_BETWEEN_SNAPSHOTS = 1.0
 
 @dataclass
 class Driver:
-    """One sweep on one executor.
-
-    Attributes:
-        folder: of the sweep.
-        spec: as plain values, for ``sweep.json``.
-        entries: of the specification's cells, in order.
-        executor: where workers run.
-        retries: how often a cell whose process died is tried again.
-        watch: see :data:`Watch`.
-    """
+    """One sweep on one executor."""
 
     folder: Path
     spec: dict[str, Any]
@@ -193,14 +148,7 @@ class Driver:
         self._given_up: set[str] = set()
 
     def run(self, *, retry_failed: bool = False) -> SweepProgress:
-        """Work until every cell is done, failed or given up, or until somebody says stop.
-
-        Args:
-            retry_failed: also run the cells that failed before.
-
-        Returns:
-            The last board; ``interrupted`` tells whether the sweep was stopped.
-        """
+        """Work until every cell is done, failed or given up, or until somebody says stop."""
         skipped = {"done"} if retry_failed else {"done", "failed"}
         self._queue.extend(id for id, entry in self._state.items() if entry.state not in skipped)
         self._tell(force=True)

@@ -141,11 +141,6 @@ def read_spec(path: Path) -> Spec:
 def as_spec(tree: Mapping[str, Any], where: str = "sweep", *, name: str = "sweep") -> Spec:
     """A tree of plain values as a specification.
 
-    Args:
-        tree: as in the file.
-        where: the file, for messages.
-        name: where the tree gives none.
-
     Raises:
         UsageError: keys and values that do not fit; all of them at once.
     """
@@ -198,7 +193,7 @@ def config_of(spec: Spec, data: Data, variant: Variant) -> Config:
         raise UsageError("; ".join(problems), hint=hint, details={"problems": problems})
     if config.plan.networks is None and config.plan.patch is None:
         most = max(methods.memory(each.method) for each in spec.methods)
-        config = config.model_copy(update={"plan": config.plan.model_copy(update={"networks": most})})
+        config = config.changed("plan", networks=most)
     return with_network(config, NetworkPlan().name)
 
 

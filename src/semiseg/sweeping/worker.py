@@ -50,12 +50,6 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 def work(folder: Path, cell_id: str, *, device: str = "auto", workers: int = 0) -> None:
     """Run a cell and write down how it ended; nothing where another process has it or has finished it.
 
-    Args:
-        folder: of the sweep.
-        cell_id: of the cell.
-        device: auto, cpu, cuda, cuda:N or mps.
-        workers: processes that preprocess, threads that compare.
-
     Raises:
         Interrupted: stopped; the cell can be gone on with.
     """
@@ -167,12 +161,6 @@ def run_cell(
     workers: int = 0,
 ) -> dict[str, float | None]:
     """Bring a cell to its end; whatever is there already is used.
-
-    Args:
-        cell: what is wanted.
-        folder: of the sweep.
-        device: auto, cpu, cuda, cuda:N or mps.
-        workers: processes that preprocess, threads that compare.
 
     Returns:
         Metric -> mean over the foreground classes; None where it is not defined.

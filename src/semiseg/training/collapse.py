@@ -25,8 +25,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semiseg.core import Batch, Head
+from semiseg.inference.predictor import evaluating
 from semiseg.runs.events import SHARE_PREFIX
-from semiseg.training.compiled import eager
+from semiseg.training.trained import eager
 
 VANISHED = 4.0
 """A share this many times smaller than in the labels is a vanished class, after what chance may do."""
@@ -70,13 +71,7 @@ class Cadence(NamedTuple):
 
 
 def cadence(total: int, patches: int, log_every: int) -> Cadence:
-    """Checks that take about 1 % of a run's time.
-
-    Args:
-        total: iterations of the run.
-        patches: that one iteration trains.
-        log_every: shares are told with the other values, so the result is a multiple of it.
-    """
+    """Checks that take about 1 % of a run's time."""
     labeled = max(patches // 3, 1)
     every = max(total // CHECKS, math.ceil(max(FEWEST, 3 * labeled) / (BUDGET * patches)), 1)
     every = math.ceil(every / log_every) * log_every
@@ -129,15 +124,7 @@ class Finding:
 
 @dataclass
 class Judge:
-    """What the checks so far say of each class. Plain numbers, so that a checkpoint holds them.
-
-    Args:
-        names: the classes without background.
-        spread: of each, the relative standard error of its mean share among the labeled scans.
-        pooled: checks that are judged together.
-        settled: from this iteration on a class that was never there is told, too.
-        last: the run's last iteration, whose alarm needs no second one.
-    """
+    """What the checks so far say of each class. Plain numbers, so that a checkpoint holds them."""
 
     names: Sequence[str]
     spread: Sequence[float]
@@ -283,17 +270,7 @@ class Judge:
 
 
 class CollapseMonitor:
-    """Looks at crops with the exported network, and keeps a :class:`Judge`.
-
-    Args:
-        probe: number -> labeled crops with labels and unlabeled crops (view ``weak``), a pure function.
-        names: the classes without background.
-        spread: see :class:`Judge`.
-        plan: how often to look, see :func:`cadence`.
-        total: iterations of the run.
-        autocast: the number format of the forward passes.
-        head: what the channels mean; None for softmax classes.
-    """
+    """Looks at crops with the exported network, and keeps a :class:`Judge`."""
 
     def __init__(
         self,
@@ -321,10 +298,8 @@ class CollapseMonitor:
 
     def _look(self, network: nn.Module, step: int) -> Shares:
         first = step * self.plan.probes  # other crops each time, and the same ones after a resume
-        modes = {module: module.training for module in network.modules()}
-        network.eval()
         found: list[tuple[Tensor, ...]] = []
-        with torch.no_grad(), eager():
+        with evaluating([network]), torch.no_grad(), eager():
             for number in range(first, first + self.plan.probes):
                 batch = self.probe(number)
                 with self.autocast():
@@ -332,8 +307,6 @@ class CollapseMonitor:
                 found.append(
                     _shares_of(batch.y_l, self._decided(labeled), self._decided(unlabeled), self.head)
                 )
-        for module, training in modes.items():
-            module.training = training
         parts = [torch.cat([shares[i] for shares in found]).cpu() for i in range(5)]
         return Shares(parts[0], parts[1], parts[2], parts[3], float(parts[4].mean()))
 

@@ -32,7 +32,7 @@ from semiseg.prediction.members import ENSEMBLE
 from semiseg.preparation.plan import NetworkPlan, Plan
 from semiseg.preparation.prepare import split_dataset, with_fold_count
 from semiseg.runs.events import Listener
-from semiseg.runs.folder import RunFolder, cross_validation_name
+from semiseg.runs.folder import RunFolder, cross_validation_name, not_empty
 from semiseg.runs.run import Run
 from semiseg.runs.score import Score, of_evaluation
 from semiseg.settings.config import Config, DataConfig, PlanConfig
@@ -100,27 +100,10 @@ def cross_validate(
     The folds are those of the split file, or five of the labeled cases, patient by patient. Voxels, patch and
     network are the same for all; a held-out case is not looked at before the weights of its fold are chosen.
 
-    Args:
-        dataset: as of :func:`semiseg.training.train.train`, like all that follow.
-        config: see there.
-        method: see there.
-        network: see there.
-        recipe: see there.
-        labeled: of each fold.
-        labeled_patients: of each fold.
-        seed: see there.
-        iterations: of each fold.
-        max_time: minutes of each fold.
-        start_from: see there.
-        settings: see there.
-        plan: see there.
-        runs: the folder above the run folders; the whole lies beside its folds, in ``…_folds-N_seed-S``.
-        run: exactly this folder for the whole; its folds are then ``fold-N`` in it.
-        device: see there.
-        workers: see there.
-        resume: leave finished folds, resume an interrupted one, start the others.
-        overwrite: replace earlier runs in the same folders.
-        listeners: told of every fold.
+    The keywords are those of :func:`semiseg.train`, counted for each fold: ``labeled`` of each, ``max_time``
+    and ``iterations`` of each. The whole lies beside its folds, in ``…_folds-N_seed-S`` below ``runs``, or in
+    ``run``, whose folds are then ``fold-N`` in it. ``resume`` leaves finished folds, resumes an interrupted
+    one and starts the others.
 
     Raises:
         Interrupted: stopped by Ctrl-C or SIGTERM; the fold at hand is saved, and ``resume`` goes on.
@@ -243,9 +226,8 @@ def _with_folds_of_labels(
 def _of_labels(config: Config, fold: int, count: int) -> Config:
     """The same training on a fold of the labels, from weights that have not seen those that it holds out."""
     data = DataConfig(fold=fold, folds=count, memory_gb=config.data.memory_gb)
-    start = config.start.model_copy(update={"file": None})
-    update = {"data": data, "start": start, "select": "last", "plan": PlanConfig()}  # the plan is the run's
-    return config.model_copy(update=update)
+    update = {"data": data, "select": "last", "plan": PlanConfig()}  # the plan is the run's
+    return config.changed("start", file=None).model_copy(update=update)
 
 
 def _folds(dataset: Dataset, config: Config) -> list[Config]:
@@ -254,9 +236,8 @@ def _folds(dataset: Dataset, config: Config) -> list[Config]:
     Raises:
         UsageError: the labeled cases are too few, or the split file has a single fold.
     """
-    data = config.data
-    if data.folds is None:
-        config = config.model_copy(update={"data": data.model_copy(update={"folds": "auto"})})
+    if config.data.folds is None:
+        config = config.changed("data", folds="auto")
     config = with_fold_count(dataset, config)
     published = len(dataset.splits.folds) if dataset.splits else 1
     count = published if config.data.folds is None else int(config.data.folds)
@@ -266,10 +247,7 @@ def _folds(dataset: Dataset, config: Config) -> list[Config]:
             hint="train without --fold; or `semiseg split DATASET --overwrite` makes folds",
             code="FOLD",
         )
-    return [
-        config.model_copy(update={"data": config.data.model_copy(update={"fold": number})})
-        for number in range(count)
-    ]
+    return [config.changed("data", fold=number) for number in range(count)]
 
 
 def _make_room(folder: Path, places: Sequence[RunFolder], *, resume: bool, overwrite: bool) -> None:
@@ -281,14 +259,7 @@ def _make_room(folder: Path, places: Sequence[RunFolder], *, resume: bool, overw
     others = {place.path.name for place in places} if places[0].path.parent == folder else set()
     there = {entry.name for entry in contents(folder)} - others
     if there - set(WRITTEN) or (there and not (resume or overwrite)):
-        known = there <= set(WRITTEN)
-        raise UsageError(
-            f"{folder} is not empty",
-            hint="--resume continues it, --overwrite starts again, --run FOLDER writes elsewhere"
-            if known
-            else "it does not look like a cross-validation: give another folder",
-            code="RUN_EXISTS",
-        )
+        raise not_empty(folder, "--run FOLDER", ours=there <= set(WRITTEN), kind="a cross-validation")
     for place in places:
         if not (resume and place.stored_run() is not None):
             place.require_free(overwrite=overwrite, resume=resume)

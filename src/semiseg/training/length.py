@@ -48,7 +48,7 @@ class Length:
 def planned_for(minutes: float, session: Session) -> Session:
     """The same training, of the length that fits a time; the session that is timed is spent."""
     length = length_within(minutes, session)
-    config = session.config.with_length(length.iterations)
+    config = session.config.changed("train", iterations=length.iterations)
     planned = Session(session.fabric, session.prepared, config, start=session.start)
     planned.length = asdict(length)
     planned.notices.append(str(length))
@@ -60,10 +60,6 @@ def length_within(minutes: float, session: Session) -> Length:
 
     The session's networks are trained a few steps for it and must not be used afterwards. Making
     pseudo-labels is not timed: a run that needs longer than it was given saves and ends, and can be resumed.
-
-    Args:
-        minutes: for the training itself; preparing the scans is not counted.
-        session: the training, put together for any number of iterations.
     """
     seconds = session.fabric.broadcast(_seconds_per_iteration(session))  # one number for all ranks
     other = session.fabric.broadcast(_validation_seconds(session))

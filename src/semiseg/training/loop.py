@@ -29,8 +29,7 @@ from semiseg.schedules import ema_update, warm_decay
 from semiseg.settings.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from semiseg.training.collapse import CollapseMonitor
 from semiseg.training.optim import build_optimizer, fuse, lr_factor
-from semiseg.training.progress import Meter
-from semiseg.training.stages import clock_at, hands_on_best, leader, load_best, save_best
+from semiseg.training.stages import Meter, clock_at, hands_on_best, leader, load_best, save_best
 from semiseg.training.update import Precision, Skips, any_rank, iterate
 
 Batches = Callable[[int], Batch]

@@ -55,10 +55,6 @@ def step_unless(optimizer: torch.optim.Optimizer, bad: Tensor) -> None:
     """A step of a fused optimizer that leaves everything as it is where ``bad``, without waiting for it.
 
     This is the way in which torch's own gradient scaler skips the steps of these optimizers.
-
-    Args:
-        optimizer: see :func:`skips_by_itself`.
-        bad: a bool scalar on the parameters' device.
     """
     _begin_momentum(optimizer)
     optimizer.grad_scale = None  # type: ignore[attr-defined]

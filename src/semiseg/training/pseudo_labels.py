@@ -28,7 +28,7 @@ from semiseg.core import Head, Stage
 from semiseg.errors import DataError
 from semiseg.inference.accumulate import Slab
 from semiseg.inference.postprocess import postprocess
-from semiseg.machine.files import read_json, write_json
+from semiseg.machine.files import json_object, read_json, write_json
 from semiseg.machine.stopping import Stopped, StopRequest
 from semiseg.methods.parts import reliability
 from semiseg.prediction.model import Model, PreparedScan
@@ -36,8 +36,8 @@ from semiseg.preparation.cache import image_key
 from semiseg.preparation.prepare import Prepared
 from semiseg.preparation.store import StoredCase
 from semiseg.settings.config import Config
-from semiseg.training.compiled import eager
-from semiseg.training.reliable_scans import Tell, choose, facts_of, finite, place_of, write_array
+from semiseg.training.reliable_scans import Tell, choose, finite, place_of, write_array
+from semiseg.training.trained import eager
 from semiseg.training.update import any_rank
 
 log = logging.getLogger("semiseg.train")
@@ -46,15 +46,6 @@ log = logging.getLogger("semiseg.train")
 @dataclass
 class PseudoLabeler:
     """Makes and reads the pseudo-labels of a run.
-
-    Args:
-        prepared: the run's data; of unlabeled scans only the stored images are read.
-        config: sliding window and post-processing.
-        precision: number format of the forward passes.
-        fabric: each rank predicts its share of the scans.
-        folder: of the run.
-        stages: of the method, in order.
-        tell: of classes that are hardly kept.
 
     Raises:
         DataError: an unlabeled scan is also one of the validation or test list.
@@ -123,7 +114,7 @@ class PseudoLabeler:
         """Label map, classes and confidences of one scan; its facts are written last."""
         place = place_of(self.folder, stage)
         record = place / f"{case.id}.json"
-        if facts_of(record).get("network") == network:
+        if json_object(record).get("network") == network:
             return
         began = time.monotonic()
         plan, head = model.plan, model.plan.head

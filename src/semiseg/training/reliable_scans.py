@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.core import IGNORE, PseudoLabels, Stage
-from semiseg.machine.files import atomic_file, read_json, write_json
+from semiseg.machine.files import atomic_file, json_object, write_json
 from semiseg.methods.parts import reliability
 from semiseg.preparation.prepare import Prepared
 from semiseg.preparation.resident import packed
@@ -27,13 +27,7 @@ RARE = 0.5
 
 @dataclass(frozen=True)
 class Predicted:
-    """What is known of the predicted scans of a stage.
-
-    Args:
-        stage: that will learn from them.
-        rounds: folders of this stage and of those before it that had pseudo-labels.
-        facts: case -> what :class:`semiseg.training.pseudo_labels.PseudoLabeler` wrote.
-    """
+    """What is known of the predicted scans of a stage."""
 
     stage: Stage
     rounds: Sequence[Path]
@@ -53,21 +47,12 @@ class Predicted:
 def choose(
     prepared: Prepared, stages: Sequence[Stage], stage: Stage, network: str, folder: Path, tell: Tell
 ) -> None:
-    """Write what is learned from, and why: ``CASE.taught.npy`` of the kept scans, and ``STAGE.json``.
-
-    Args:
-        prepared: the run's data.
-        stages: of the method, in order.
-        stage: one that asks for pseudo-labels; all scans are predicted.
-        network: the name of what predicted them.
-        folder: of the run.
-        tell: of classes that are hardly kept.
-    """
+    """Write what is learned from, and why: ``CASE.taught.npy`` of the kept scans, and ``STAGE.json``."""
     wanted = stage.pseudo or PseudoLabels()
     until = stages.index(stage) + 1
     rounds = [place_of(folder, s) for s in stages[:until] if s.pseudo is not None][-3:]
     cases = [case.id for case in prepared.unlabeled]
-    found = Predicted(stage, rounds, {case: facts_of(rounds[-1] / f"{case}.json") for case in cases})
+    found = Predicted(stage, rounds, {case: json_object(rounds[-1] / f"{case}.json") for case in cases})
     counts, labeled = found.counts, _labeled_voxels(prepared)
     by, values = _values(prepared, found, wanted, labeled)
     kept = [cases[i] for i in _kept(by, list(values.values()), wanted.keep)]
@@ -176,14 +161,6 @@ def _levels(wanted: PseudoLabels, counts: NDArray[np.int64]) -> list[int]:
 def place_of(folder: Path, stage: Stage) -> Path:
     """Where a run keeps what was predicted before a stage."""
     return folder / "pseudo_labels" / stage.name
-
-
-def facts_of(record: Path) -> dict[str, Any]:
-    """What was written of a predicted scan; empty where there is nothing that can be read."""
-    try:
-        return dict(read_json(record))
-    except (OSError, ValueError):
-        return {}
 
 
 def finite(value: float) -> float | None:

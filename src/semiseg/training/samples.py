@@ -40,13 +40,7 @@ def batch_sizes(config: Config, plan: Plan, method: Method, world: int) -> tuple
 
 @dataclass
 class StageBatches:
-    """``batches(k)`` of a run whose stages read different samples; made when a stage is first asked for.
-
-    Args:
-        stages: of the method.
-        total: iterations of the run.
-        make: the batches of a stage.
-    """
+    """``batches(k)`` of a run whose stages read different samples; made when a stage is first asked for."""
 
     stages: Sequence[Stage]
     total: int
@@ -76,11 +70,6 @@ class StageBatches:
 def stage_sizes(stage: Stage, sizes: tuple[int, int], pool: int) -> tuple[int, int]:
     """Labeled and unlabeled samples per iteration of a stage: all labeled where nothing is learned from
     others.
-
-    Args:
-        stage: of the method.
-        sizes: of the run, see :func:`batch_sizes`.
-        pool: unlabeled cases that may be read.
     """
     if stage.unlabeled and (stage.pseudo is None or pool):
         return sizes

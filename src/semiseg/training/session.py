@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from semiseg import methods
 from semiseg.batches import augment
-from semiseg.batches.batches import Batches
-from semiseg.batches.prefetch import Prefetch
+from semiseg.batches.batches import Batches, Prefetch
 from semiseg.core import Batch, Clock, Method, Stage
 from semiseg.errors import DeviceError, Interrupted, UsageError, on_one_line
 from semiseg.inference.predictor import require_settings_fit
@@ -34,14 +33,22 @@ from semiseg.runs.folder import RunFolder, identity
 from semiseg.runs.run import Run
 from semiseg.runs.score import Score, of_evaluation, scored_on, unscored
 from semiseg.settings.config import Config
-from semiseg.training import self_check
+from semiseg.training import trained
 from semiseg.training.collapse import CollapseMonitor, cadence, share_spread
-from semiseg.training.compiled import StepMarks, compile_networks, networks_of, should_compile
 from semiseg.training.loop import HEALTHY, Loop
 from semiseg.training.pseudo_labels import PseudoLabeler
 from semiseg.training.samples import StageBatches, batch_sizes, stage_sizes, without_fold
 from semiseg.training.start_from import START, Start, freshen, gently, told
-from semiseg.training.trained import described, factory, require_fit, trained_parameters
+from semiseg.training.trained import (
+    StepMarks,
+    compile_networks,
+    described,
+    factory,
+    networks_of,
+    require_fit,
+    should_compile,
+    trained_parameters,
+)
 from semiseg.training.update import Precision, iterate
 from semiseg.training.validation import Validation, in_words, side_by_side
 
@@ -85,7 +92,7 @@ class Session:
             for name in method.trainable[1:]:
                 freshen(self.start, getattr(method, name), plain)
         if config.train.channels_last:
-            self_check.to_format(method, layout)
+            trained.to_format(method, layout)
         self.method = method.to(fabric.device)
         predictor = getattr(method, method.predictor)
         require_fit(plan.patch, predictor, *(getattr(method, name) for name in method.trainable))
@@ -221,10 +228,10 @@ class Session:
         return batches
 
     def _formats(self) -> Precision:
-        """Settle number and memory format; see :mod:`semiseg.training.self_check`."""
+        """Settle number and memory format; see :mod:`semiseg.training.trained`."""
         wanted = self.config.train.precision
         auto = native_precision(self.fabric.device) if wanted == "auto" else wanted
-        chosen = self_check.choose(
+        chosen = trained.choose(
             self.fabric,
             self.method,
             self.batches(0),

@@ -63,19 +63,7 @@ def train_once(
     overwrite: bool = False,
     dry_run: bool = False,
 ) -> Run:
-    """Train once and write a run folder; see :func:`semiseg.training.train.train` for what is refused.
-
-    Args:
-        opened: the dataset.
-        config: of the run.
-        where: the machine's part.
-        place: the run folder where ``exact``, else the folder above all runs.
-        plan: a file to use instead of making a plan.
-        exact: see ``place``.
-        resume: go on with what is there; a finished run is returned as it is.
-        overwrite: replace what is there.
-        dry_run: one iteration, and nothing is written.
-    """
+    """Train once into ``place`` if ``exact``, else below it; see :func:`semiseg.training.train.train`."""
     device, workers, listeners = where.device, where.workers, where.listeners
     with launched(device, where.devices) as fabric, repeatable(config.train.deterministic):
         if fabric.device.type == "cpu":
@@ -96,6 +84,7 @@ def train_once(
                 if not stored.goes_on(config):
                     log.info("%s is finished already", stored.run.folder)
                     return stored.run
+                folder.require_same_kind(stored, opened)
             elif not dry_run:
                 folder.require_free(overwrite=overwrite, resume=resume)
             origin = None if stored or not config.start.file else read_origin(Path(config.start.file))
@@ -105,7 +94,7 @@ def train_once(
                 config,
                 device=device if ":" in device and fabric.world_size == 1 else fabric.device.type,
                 workers=workers,
-                plan=stored.run.plan if stored else plan,
+                plan=stored.plan if stored else plan,
                 progress=lambda what, done, count: tell_first(Preparing(what, done, count)),
             )
             prepared = _on_first_rank(fabric, prepare_here)
@@ -161,7 +150,7 @@ def resolved(config: Config, device_type: str) -> Config:
     config = with_network(config, NetworkPlan().name)
     if config.train.iterations != "auto":
         return config
-    return config.with_length(AUTO_ITERATIONS[device_type])
+    return config.changed("train", iterations=AUTO_ITERATIONS[device_type])
 
 
 @contextmanager

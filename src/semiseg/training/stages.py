@@ -1,12 +1,18 @@
-"""Where a run stands in its stages, and the best weights that a stage hands to the next."""
+"""Where a run stands in its stages, and the best weights that a stage hands to the next.
+
+Between two readings a meter has the means of what is logged, and the speed; tensors stay on the device.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from semiseg.core import Clock, Stage
 from semiseg.networks import checkpoint
@@ -17,11 +23,6 @@ def clock_at(stages: Sequence[Stage], total: int, step: int) -> tuple[Stage, Clo
 
     A stage may be too short for a single iteration and is then left out; the last one takes what rounding
     leaves.
-
-    Args:
-        stages: at least one.
-        total: iterations of all stages together.
-        step: from 0 to ``total`` - 1.
     """
     begins = [*first_steps(stages, total), total]
     place = max(i for i in range(len(stages)) if begins[i] <= step)
@@ -68,3 +69,47 @@ def load_best(fabric: Fabric, folder: Path, stage: Stage) -> dict[str, Any]:
 
 def _path(folder: Path, stage: Stage) -> Path:
     return folder / f"best-{stage.name}.ckpt"
+
+
+class Meter:
+    """Collects the logs of each iteration between two readings."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.per_second = 0.0
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._steps = 0
+        self._since = time.monotonic()
+
+    def add(self, logs: Mapping[str, Tensor]) -> None:
+        """Note one iteration's detached scalars."""
+        self._steps += 1
+        for name, value in logs.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def read(self) -> dict[str, float]:
+        """Means since the last reading; the only place where the device is waited for."""
+        names = list(self._sums)
+        means = [float(torch.as_tensor(self._sums[name])) / self._counts[name] for name in names]
+        now = time.monotonic()
+        self.per_second = self._steps / max(now - self._since, 1e-9)
+        self._sums, self._counts, self._steps, self._since = {}, {}, 0, now
+        return dict(zip(names, means, strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been collected since the last reading, so that a resumed run logs the same means."""
+        return {"sums": self._sums, "counts": self._counts}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+
+    def start(self) -> None:
+        """The clock of the speed starts now."""
+        self._steps, self._since = 0, time.monotonic()
+
+    def seconds_left(self, step: int) -> float:
+        """Time to the end at the last measured speed."""
+        return (self.total - step) / self.per_second if self.per_second else 0.0

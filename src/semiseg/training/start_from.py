@@ -6,7 +6,7 @@ Files are read as tensors, numbers and texts; nothing in them is run.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Start:
-    """What the networks of a training begin with.
-
-    Attributes:
-        fitted: weights and rows by the names of the run's network.
-        about: for the manifest.
-    """
+    """What the networks of a training begin with."""
 
     fitted: Fitted
     about: dict[str, Any]
@@ -159,13 +154,12 @@ def gently(
     )
 
 
-def read_origin(path: Path, allow_code: Collection[str] = ()) -> Origin:
+def read_origin(path: Path) -> Origin:
     """The weights at ``path``.
 
     Args:
         path: a run folder, a checkpoint or a ``model.zip`` of semiseg; a results folder of nnU-Net v2, one of
             its folds or checkpoints; a checkpoint of nnssl, or any file of tensors by name.
-        allow_code: as in :func:`semiseg.prediction.members.read_member`.
 
     Raises:
         UsageError: nothing there, or a file that holds more than tensors, numbers and texts.
@@ -174,16 +168,16 @@ def read_origin(path: Path, allow_code: Collection[str] = ()) -> Origin:
         raise UsageError(f"nothing to start from at {path}", hint=_HINT, code="START_FROM")
     if is_zip(path):
         with ModelZip(path) as opened:
-            return _of_ours(opened.folders[0], path, allow_code)
+            return _of_ours(opened.folders[0], path)
     if path.is_dir() and not _nnunet_root(path):
-        return _of_ours(path, path, allow_code)
+        return _of_ours(path, path)
     if path.suffix == ".ckpt":
-        return _of_ours(path, path, allow_code)
+        return _of_ours(path, path)
     return _of_others(path)
 
 
-def _of_ours(path: Path, shown: Path, allow_code: Collection[str]) -> Origin:
-    member, _ = read_member(path, allow_code)
+def _of_ours(path: Path, shown: Path) -> Origin:
+    member, _ = read_member(path)
     plan, network = member.plan, member.network
     if isinstance(network, Average):
         network = next(iter(network))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from semiseg.dataset.dataset import Dataset
 from semiseg.errors import UsageError
-from semiseg.machine.files import read_json, write_json
+from semiseg.machine.files import write_json
 from semiseg.machine.hardware import cores
 from semiseg.runs.console import at_a_prompt
 from semiseg.runs.events import Listener
@@ -20,6 +21,7 @@ from semiseg.settings.flags import Settings, of_keywords
 from semiseg.training.cross_validation import calibrate as calibrate_run
 from semiseg.training.cross_validation import tell_cost
 from semiseg.training.single import Where, train_once
+from semiseg.training.validation import mean_dice_of_cases
 
 log = logging.getLogger("semiseg.train")
 
@@ -120,7 +122,7 @@ def train(
     made = train_once(opened, config, where, Path(run or runs), plan, exact=exact, **going_on)
     if twin and not dry_run:
         beside = Path(runs) if run is None else Path(run).with_name(f"{Path(run).name}-scratch")
-        same, by = without_start(made.config), made.folder / "plan.json"
+        same, by = made.config.changed("start", file=None), made.folder / "plan.json"
         note_twin(made, train_once(opened, same, where, beside, by, exact=exact, resume=True))
     if calibrate and not dry_run:
         calibrate_run(made, opened, where)
@@ -139,11 +141,6 @@ def require_twin(config: Config) -> None:
             hint="add --start-from FILE",
             code="TWIN",
         )
-
-
-def without_start(config: Config) -> Config:
-    """The configuration of the twin."""
-    return config.model_copy(update={"start": config.start.model_copy(update={"file": None})})
 
 
 def note_twin(trained: Run, scratch: Run) -> None:
@@ -172,34 +169,17 @@ def note_twin(trained: Run, scratch: Run) -> None:
 
 def gain(trained: Run, scratch: Run) -> dict[str, Any]:
     """Mean Dice of both, their difference, and the standard error of the difference over cases."""
-    ours, theirs = _dice(trained), _dice(scratch)
+    ours, theirs = (mean_dice_of_cases(run.folder / "validation") for run in (trained, scratch))
     both = sorted(set(ours) & set(theirs))
-    about: dict[str, Any] = {"run": scratch.folder.name, "cases": len(both)}
-    if not both:
-        return {**about, "dice": None, "dice_from_scratch": None, "gain": None, "standard_error": None}
-    differences = [ours[case] - theirs[case] for case in both]
-    mean = sum(differences) / len(both)
-    error = None
-    if len(both) > 1:
-        error = math.sqrt(sum((d - mean) ** 2 for d in differences) / (len(both) - 1) / len(both))
-    return {
-        **about,
-        "dice": sum(ours[case] for case in both) / len(both),
-        "dice_from_scratch": sum(theirs[case] for case in both) / len(both),
-        "gain": mean,
-        "standard_error": error,
-    }
-
-
-def _dice(run: Run) -> dict[str, float]:
-    """Case of the validation list -> mean Dice over the classes that it is defined for."""
-    try:
-        cases = read_json(run.folder / "validation" / "summary.json")["metric_per_case"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return {}
-    found = {}
-    for case in cases:
-        values = [row["Dice"] for row in case["metrics"].values() if row.get("Dice") is not None]
-        if values:
-            found[str(case["case"])] = sum(values) / len(values)
-    return found
+    found = dict.fromkeys(("dice", "dice_from_scratch", "gain", "standard_error"))
+    about: dict[str, Any] = {"run": scratch.folder.name, "cases": len(both), **found}
+    if both:
+        differences = [ours[case] - theirs[case] for case in both]
+        about |= {
+            "dice": statistics.fmean(ours[case] for case in both),
+            "dice_from_scratch": statistics.fmean(theirs[case] for case in both),
+            "gain": statistics.fmean(differences),
+        }
+        if len(both) > 1:
+            about["standard_error"] = statistics.stdev(differences) / math.sqrt(len(both))
+    return about

@@ -27,12 +27,7 @@ _DTYPES = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
 
 class Precision:
-    """Autocast for forward passes, and the loss scaler that float16 needs.
-
-    Args:
-        name: ``32``, ``bf16`` or ``16``.
-        device: where the networks are.
-    """
+    """Autocast for forward passes, and the loss scaler that float16 needs."""
 
     def __init__(self, name: str, device: torch.device) -> None:
         self.name = name
@@ -230,11 +225,7 @@ class Found:
 
 
 class Skips:
-    """Iterations with an update that was not finite: in all, and in a row.
-
-    Args:
-        device: where the flags are.
-    """
+    """Iterations with an update that was not finite: in all, and in a row."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

@@ -14,7 +14,9 @@ from torch import nn
 from semiseg import images
 from semiseg.core import IGNORE
 from semiseg.dataset.case import LabeledCase, load_case, load_label
+from semiseg.errors import SemisegError
 from semiseg.evaluation.results import CaseScores, Evaluation, evaluate_pairs
+from semiseg.evaluation.tables import read_evaluation
 from semiseg.evaluation.tables import write as save
 from semiseg.images.grid import Grid
 from semiseg.prediction.doubt import FILE as CALIBRATION
@@ -24,20 +26,11 @@ from semiseg.preparation.labels import to_classes
 from semiseg.preparation.prepare import Prepared
 from semiseg.preparation.store import StoredCase
 from semiseg.settings.config import Config
-from semiseg.training.compiled import eager
+from semiseg.training.trained import eager
 
 
 class Validation:
-    """``validation(network)`` scores a network on the validation list, or on other labeled ``cases``.
-
-    Args:
-        prepared: the run's data; images and labels of the cases are opened here.
-        config: sliding window and post-processing.
-        precision: number format of the forward passes.
-        mirrored: patch axes that training mirrors, for ``inference.mirror``.
-        cases: instead of the validation list.
-        source: what is told of them in ``calibration.json``.
-    """
+    """``validation(network)`` scores a network on the validation list, or on other labeled ``cases``."""
 
     def __init__(
         self,
@@ -107,6 +100,15 @@ class Validation:
         return case.id, _classes(labels, list(model.label_values.values())), reference, grid
 
 
+def mean_dice_of_cases(folder: Path) -> dict[str, float]:
+    """Case -> mean Dice of what was written into a folder; empty where nothing that can be read was."""
+    try:
+        found = {case.case: _mean_dice(case) for case in read_evaluation(folder).cases}
+    except SemisegError:
+        return {}
+    return {case: dice for case, dice in found.items() if dice == dice}
+
+
 def _mean_dice(case: CaseScores) -> float:
     """Over the classes that are there."""
     found = [dice for metrics in case.metrics.values() if (dice := metrics["Dice"]) == dice]
@@ -135,13 +137,6 @@ def side_by_side(
     scan.
 
     The time is that of prepared scans of the training, without reading and writing.
-
-    Args:
-        networks: on their device.
-        prepared: the run's data.
-        config: sliding window and post-processing.
-        precision: number format of the forward passes.
-        validation: of the run.
     """
     cases = [*prepared.unlabeled, *prepared.labeled][:SCANS]
     found = {}

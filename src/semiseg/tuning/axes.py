@@ -62,12 +62,7 @@ class Fixed:
 
 
 def derived(kind: Any, value: Any) -> Axis | str:
-    """The axis of a declared type around a value, or why there is none.
-
-    Args:
-        kind: an annotation, with pydantic's limits where it has some.
-        value: what the hyperparameter is now.
-    """
+    """The axis of a declared type around a value, or why there is none."""
     base, low, high = bare(kind)
     if base is bool:
         return Choice((False, True))

@@ -20,10 +20,10 @@ from typing import Any
 
 from semiseg import methods
 from semiseg.dataset.dataset import Dataset
-from semiseg.dataset.folds import by_patient, count_of
+from semiseg.dataset.folds import by_patient, count_of, dealt
 from semiseg.dataset.split import Split
 from semiseg.dataset.split_file import Fold, SplitFile
-from semiseg.errors import SemisegError, UsageError, unknown_name
+from semiseg.errors import SemisegError, unknown_name
 from semiseg.evaluation.case import DISTANCES, OVERLAP
 from semiseg.evaluation.results import key_of
 from semiseg.machine.hardware import cores, select_device
@@ -38,35 +38,16 @@ FOLDS = 4
 
 
 def fold_count(dataset: Dataset, split: Split, wanted: int | None) -> int:
-    """Folds that the labeled cases allow: as many as wanted (None: 4), at most one per case or patient.
-
-    Raises:
-        UsageError: a single labeled case or patient, or fewer of them than the folds that were asked for.
-    """
-    groups = len(_groups(dataset, split))
-    unit = "labeled patients" if dataset.splits and dataset.splits.patients else "labeled cases"
-    if groups < 2:
-        raise UsageError(
-            f"tuning needs at least 2 {unit}, one to learn from and one to be scored on; got {groups}",
-            hint="label one more, or train without tuning: no held-out case is left to choose settings by",
-            code="TOO_FEW_LABELED",
-        )
-    return count_of(groups, wanted, FOLDS, unit)
+    """Folds that the labeled cases allow: as many as wanted (None: 4), at most one per case or patient."""
+    rule = dataset.splits.patients if dataset.splits else None
+    return count_of(_groups(dataset, split), wanted, rule, FOLDS)
 
 
 def folded(dataset: Dataset, split: Split, folds: int) -> Dataset:
-    """The dataset cut down to what tuning may see, with the folds as its published lists.
-
-    Args:
-        dataset: as opened.
-        split: the run's lists; its labeled cases are cut into folds, a patient's cases staying together.
-        folds: see :func:`fold_count`.
-    """
-    groups = _groups(dataset, split)
+    """The dataset cut down to what tuning may see, with the folds as its published lists."""
     unlabeled = tuple(case.id for case in split.unlabeled)
     lists = []
-    for number in range(folds):
-        held = [case for group in groups[number::folds] for case in group]
+    for held in dealt(_groups(dataset, split), folds):
         taught = tuple(case.id for case in split.labeled if case.id not in held)
         lists.append(Fold(taught, unlabeled, tuple(held)))
     return dataclasses.replace(
@@ -83,14 +64,9 @@ def folded(dataset: Dataset, split: Split, folds: int) -> Dataset:
 def fold_config(config: Config, fold: int) -> Config:
     """The configuration of one training: lists and plan come from outside, the last weights are scored."""
     plain = Config()
-    return config.model_copy(
-        update={
-            "data": plain.data.model_copy(update={"fold": fold}),
-            "plan": plain.plan,
-            "select": "last",  # the best on the held-out cases would be scored on what it was chosen by
-            "train": config.train.model_copy(update={"max_time": None}),
-        }
-    )
+    # the best on the held-out cases would be scored on what it was chosen by
+    update = {"data": plain.data, "plan": plain.plan, "select": "last"}
+    return config.model_copy(update=update).changed("data", fold=fold).changed("train", max_time=None)
 
 
 def _groups(dataset: Dataset, split: Split) -> Sequence[Sequence[str]]:
@@ -101,12 +77,7 @@ def _groups(dataset: Dataset, split: Split) -> Sequence[Sequence[str]]:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as the folds are scored by it.
-
-    Attributes:
-        name: such as ``Dice``.
-        label: a class; empty for the mean over the foreground classes.
-    """
+    """What the folds are scored by: a metric of one class or, without ``label``, its foreground mean."""
 
     name: str
     label: str = ""
@@ -220,7 +191,13 @@ class Outline:
     @property
     def terms(self) -> dict[str, Any]:
         """What must be the same when the tuning is gone on with, as JSON."""
+        held_out = [list(fold.val) for fold in self.dataset.splits.folds] if self.dataset.splits else []
+        labeled = [case.id for case in self.split.labeled]
+        dealt = {}
+        if held_out != [labeled[number :: self.folds] for number in range(self.folds)]:  # by patient
+            dealt = {"held_out": hashlib.sha256(json.dumps(held_out).encode()).hexdigest()[:12]}
         return {
+            **dealt,
             "dataset": self.dataset.name,
             "lists": self.split.sha256(),
             "folds": self.folds,
@@ -246,18 +223,6 @@ def outline(
 ) -> Outline:
     """Decide everything that can be decided before training.
 
-    Args:
-        dataset: an opened dataset.
-        config: the settings to search around; its data section says which cases are labeled.
-        space: see :func:`semiseg.tuning.search.make_search`.
-        only: see there.
-        metric: ``Dice``, ``HD95``, ..., or of one class, ``Dice/CLASS``.
-        iterations: of each training; None is what ``config`` has for the final one.
-        folds: None is 4, or as many as there are labeled cases or patients.
-        plan: a ``plan.json`` to use.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        workers: processes that measure the images; None is the number of cores.
-
     Raises:
         UsageError: fewer than two labeled cases, unknown names, ranges that do not fit, nothing to search.
     """
@@ -272,9 +237,7 @@ def outline(
     config = with_network(config, made.network.name)
     trial = config
     if iterations is not None:
-        trial = config.model_copy(
-            update={"train": config.train.model_copy(update={"iterations": iterations})}
-        )
+        trial = config.changed("train", iterations=iterations)
     search = without_deviating_values(make_search(resolved(trial, kind), space, only), made)
     labels = list(made.structures)
     return Outline(

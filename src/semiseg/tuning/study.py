@@ -46,14 +46,6 @@ def require_optuna() -> None:
 class Study:
     """The study of one search in a tuning folder.
 
-    Args:
-        folder: holds the journal; an earlier one is gone on with.
-        search: what is searched.
-        terms: all that must be the same when it is gone on with, as JSON.
-        seed: of the sampler. What it draws for the n-th trial is a function of the seed, n and what is known.
-        higher_is_better: whether a high score is good.
-        warm_up: places before which no trial is stopped early.
-
     Raises:
         UsageError: the journal was begun on other terms, or is no journal.
     """
@@ -143,13 +135,7 @@ class Study:
             self._close(number, note, again=False)
 
     def die(self, number: int, note: str, *, counts: bool = True) -> None:
-        """The process of the trial is gone: mark it, and put it back in line.
-
-        Args:
-            number: of the trial.
-            note: how it ended.
-            counts: towards the few attempts that a trial has; the end of the whole command does not.
-        """
+        """The process of the trial is gone: mark it, and put it back in line."""
         with self.lock:
             self.open.pop(number, None)
             entry = self.entry(number)

@@ -68,16 +68,7 @@ class Pruned(Stop):
 
 @dataclass(frozen=True)
 class Bench:
-    """What all trials share.
-
-    Attributes:
-        dataset: see :func:`semiseg.tuning.outline.folded`.
-        plan: the plan file.
-        folds: how many.
-        metric: what a fold is scored by.
-        prune: whether a trial may be stopped early.
-        device: cpu, cuda or mps.
-    """
+    """What all trials share."""
 
     dataset: Dataset
     plan: Path
@@ -93,13 +84,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class TrialJob:
-    """One trial to be trained.
-
-    Attributes:
-        number: of the trial.
-        config: its settings; ``train.iterations`` is a number.
-        folder: of its runs; what an earlier attempt left there is gone on with.
-    """
+    """One trial to be trained."""
 
     number: int
     config: Config
@@ -149,13 +134,7 @@ def run_trial(bench: Bench, job: TrialJob, report: Report) -> Scored:
 
 
 class Curve:
-    """Listener that hands each validation score on, also those from before an interruption.
-
-    Args:
-        folder: the run folder, whose ``metrics.csv`` has them.
-        column: of that file; None to hand on nothing.
-        report: who is told.
-    """
+    """Listener that hands each validation score on, also those from before an interruption."""
 
     def __init__(self, folder: Path, column: str | None, report: Report) -> None:
         self.folder, self.column, self.report = folder, column, report
@@ -187,10 +166,9 @@ def _train(bench: Bench, job: TrialJob, fold: int, folder: Path, curve: Curve) -
     config = fold_config(job.config, fold)
     total = int(config.train.iterations)
     checks = CHECKS if curve.column else 1
-    validation = config.validation.model_copy(update={"every": max(total // checks, 1), "patience": None})
     train(
         bench.dataset,
-        config.model_copy(update={"validation": validation}),
+        config.changed("validation", every=max(total // checks, 1), patience=None),
         run=folder,
         plan=bench.plan,
         device=bench.device,

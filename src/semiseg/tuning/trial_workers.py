@@ -41,14 +41,6 @@ class DiedError(Exception):
 def work(study: Study, bench: Bench, next_job: NextJob, tell: Tell, *, workers: int, threads: int) -> None:
     """Train until there is no next trial.
 
-    Args:
-        study: gets every result.
-        bench: what the trials share.
-        next_job: the trial to train now; None when there are enough.
-        tell: called with each trial that ends.
-        workers: trials at a time; 1 trains in this process.
-        threads: of each worker process.
-
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the trainings at hand are saved and their trials put back in line.
         SemisegError: the start cannot be trained, and so nothing can.

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import functools
 import logging
-import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from semiseg.dataset.dataset import Dataset
-from semiseg.errors import Interrupted, UsageError
+from semiseg.errors import Interrupted
 from semiseg.machine.files import contents, held
 from semiseg.machine.hardware import cores
 from semiseg.preparation.prepare import prepare
-from semiseg.runs.folder import run_name
+from semiseg.runs.folder import not_empty, remove, run_name
 from semiseg.settings.config import Config
 from semiseg.settings.flags import Settings, of_keywords
 from semiseg.tuning.outline import Outline, fold_config, outline
@@ -136,41 +135,21 @@ def tune(
         study = _open(planned, folder, prune=prune)
         for line in plan_words(planned, trials):
             log.info(line)
-        _try_all(
-            study, planned, folder, trials=trials, minutes=minutes, workers=workers, prune=prune, force=force
+        bench = Bench(
+            planned.dataset, folder / "plan.json", planned.folds, planned.metric, prune, planned.device
         )
+        until = None if minutes is None else time.monotonic() + 60 * minutes
+        next_job = functools.partial(_next_job, study, planned, folder, trials, until)
+        tell = functools.partial(_tell, study, planned, trials)
+        try:
+            work(study, bench, next_job, tell, workers=workers, threads=max(cores() // workers, 1))
+        except (Interrupted, KeyboardInterrupt):
+            _finish(planned, folder, study, force=force)
+            raise Interrupted(
+                f"stopped after {_done(study)} of {trials} trials; everything is saved in {folder}",
+                hint="the same command with --resume continues from there",
+            ) from None
         return _finish(planned, folder, study, force=force)
-
-
-def _try_all(
-    study: Study,
-    planned: Outline,
-    folder: Path,
-    *,
-    trials: int,
-    minutes: float | None,
-    workers: int,
-    prune: bool,
-    force: bool,
-) -> None:
-    """Train trials until there are enough.
-
-    Raises:
-        Interrupted: Ctrl-C or SIGTERM; what is known is written.
-    """
-    bench = Bench(planned.dataset, folder / "plan.json", planned.folds, planned.metric, prune, planned.device)
-    until = None if minutes is None else time.monotonic() + 60 * minutes
-    next_job = functools.partial(_next_job, study, planned, folder, trials, until)
-    tell = functools.partial(_tell, study, planned, trials)
-    try:
-        work(study, bench, next_job, tell, workers=workers, threads=max(cores() // workers, 1))
-    except (Interrupted, KeyboardInterrupt):
-        done = sum(entry.state in ("done", "pruned", "failed") for entry in study.entries())
-        _finish(planned, folder, study, force=force)
-        raise Interrupted(
-            f"stopped after {done} of {trials} trials; everything is saved in {folder}",
-            hint="the same command with --resume continues from there",
-        ) from None
 
 
 def _open(planned: Outline, folder: Path, *, prune: bool) -> Study:
@@ -207,8 +186,11 @@ def _next_job(
 
 
 def _tell(study: Study, planned: Outline, trials: int, entry: TrialRecord) -> None:
-    done = sum(other.state in ("done", "pruned", "failed") for other in study.entries())
-    log.info("%d of %d: %s", done, trials, in_a_line(entry, str(planned.metric)))
+    log.info("%d of %d: %s", _done(study), trials, in_a_line(entry, str(planned.metric)))
+
+
+def _done(study: Study) -> int:
+    return sum(entry.state in ("done", "pruned", "failed") for entry in study.entries())
 
 
 def _finish(planned: Outline, folder: Path, study: Study, *, force: bool) -> Tuned:
@@ -224,8 +206,7 @@ def _finish(planned: Outline, folder: Path, study: Study, *, force: bool) -> Tun
     )
     values: dict[str, Any] = dict(verdict.chosen.values) if verdict.chosen else {}
     fixed = planned.search.config_of(values)
-    iterations = {"iterations": planned.wanted.train.iterations}
-    config = fixed.model_copy(update={"train": fixed.train.model_copy(update=iterations)})
+    config = fixed.changed("train", iterations=planned.wanted.train.iterations)
     tuned = Tuned(folder, planned, entries, verdict, study.importance(), config)
     write(tuned)
     draw(tuned, folder / "trials.svg")
@@ -241,16 +222,6 @@ def _make_room(folder: Path, *, resume: bool, overwrite: bool) -> None:
     there = {entry.name for entry in contents(folder)}
     is_tuning = JOURNAL in there or there <= {"plan.json"}
     if there and not (is_tuning and (resume or overwrite)):
-        raise UsageError(
-            f"{folder} is not empty",
-            hint="--resume continues it, --overwrite starts again, -o FOLDER writes elsewhere"
-            if is_tuning
-            else "it does not look like a tuning: give another folder",
-            code="RUN_EXISTS",
-        )
+        raise not_empty(folder, "-o FOLDER", ours=is_tuning, kind="a tuning")
     if overwrite:
-        for entry in (folder / name for name in WRITTEN):
-            if entry.is_symlink() or not entry.is_dir():
-                entry.unlink(missing_ok=True)
-            else:
-                shutil.rmtree(entry)
+        remove(folder, WRITTEN, "-o")

@@ -49,15 +49,7 @@ def judge(
     deviations: frozenset[str] = frozenset(),
     force: bool = False,
 ) -> Verdict:
-    """Compare the best trial with the start, fold by fold.
-
-    Args:
-        entries: all trials; that of the start among them.
-        metric: for the sentence.
-        higher_is_better: whether a high score is good.
-        deviations: those from honest practice that a trial may have.
-        force: take the best whatever the folds say.
-    """
+    """Compare the best trial with the start, fold by fold."""
     start = next((entry for entry in entries if entry.start and entry.state == "done"), None)
     others = [
         entry

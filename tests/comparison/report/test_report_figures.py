@@ -13,8 +13,7 @@ from tests.compared import CASES, dices, scored_run, trio
 
 from semiseg.comparison.compare import compare
 from semiseg.comparison.report.figures import boxes, budget, critical_difference, curves, differences, pairs
-from semiseg.comparison.report.figures.marks import color_of
-from semiseg.comparison.report.figures.style import BETTER, ONE_COLUMN, STYLE, TWO_COLUMNS, rendered
+from semiseg.comparison.report.figures.style import BETTER, ONE_COLUMN, STYLE, TWO_COLUMNS, color_of, rendered
 from semiseg.comparison.result import ArmGroup, Comparison
 from semiseg.drawing.palette import COLOR_BLIND_SAFE
 

@@ -10,8 +10,8 @@ import pytest
 from tests.compared import dices, scored_run, trio
 
 from semiseg.comparison.compare import compare
-from semiseg.comparison.format import reading_of
 from semiseg.comparison.result import Comparison
+from semiseg.comparison.result.format import reading_of
 
 
 def words(comparison: Comparison) -> str:

@@ -65,6 +65,11 @@ export class Pad {
     return this.history.canRedo;
   }
 
+  /** What the drawing is now: the same thing again when it is undone to it. */
+  get state(): unknown {
+    return this.stroke?.edit ?? this.history.top;
+  }
+
   /** The plane that was drawn in last, or the one that the mouse was over. */
   get plane(): Axis {
     return this.axis;
@@ -152,12 +157,22 @@ export class Pad {
     this.begin(place);
   }
 
+  /** One touch of the tool at the crosshair, for those who draw by keys. */
+  touch(): void {
+    if (this.locked !== null) this.onlocked?.(this.locked);
+    else if (this.settings.tool !== "move" && !this.stroke) {
+      this.begin({ voxel: this.viewer.crosshair, axis: this.axis });
+      this.end();
+    }
+  }
+
   private begin({ voxel, axis }: Place): void {
     const plane = new Plane(this.volume, axis, voxel[axis]);
     const at = plane.flat(voxel);
     const { tool, value } = this.settings;
     this.stroke = { edit: new Edit(this.volume), plane, last: at, outline: [at], brush: this.brush(), value: tool === "eraser" ? 0 : value };
     this.paint(at);
+    if (this.stroke.edit.length) this.onchange?.(); // a long stroke is in a draft before it ends
   }
 
   private move(event: PointerEvent): void {
@@ -180,9 +195,13 @@ export class Pad {
   }
 
   private up(event: PointerEvent): void {
+    this.move(event);
+    this.end();
+  }
+
+  private end(): void {
     const { stroke } = this;
     if (!stroke) return;
-    this.move(event);
     this.stroke = null;
     if (this.settings.tool === "filled") {
       for (const [u, v] of filled(stroke.plane, stroke.outline)) {

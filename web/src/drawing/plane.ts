@@ -5,7 +5,8 @@ import type { Triple, Volume } from "./volume.ts";
 /** Sagittal 0, coronal 1, axial 2: the axis that does not change within a slice. */
 export type Axis = 0 | 1 | 2;
 
-const others: Record<Axis, [Axis, Axis]> = { 0: [1, 2], 1: [0, 2], 2: [0, 1] };
+/** The two directions within a slice. */
+export const others: Record<Axis, [Axis, Axis]> = { 0: [1, 2], 1: [0, 2], 2: [0, 1] };
 
 export class Plane {
   readonly axis: Axis;

@@ -165,6 +165,8 @@ export class Edit {
 export class History {
   private done: Edit[] = [];
   private undone: Edit[] = [];
+  /** The newest of those that were forgotten. */
+  private floor: Edit | null = null;
   private readonly limit: number;
 
   constructor(limit = 256 * 2 ** 20) {
@@ -179,13 +181,21 @@ export class History {
     return this.undone.length > 0;
   }
 
+  /** The newest edit that is not undone: two times with the same one, the drawing is the same. */
+  get top(): Edit | null {
+    return this.done.at(-1) ?? this.floor;
+  }
+
   /** Takes an edit that has been made; empty ones are none. */
   push(edit: Edit): void {
     if (!edit.length) return;
     this.done.push(edit.close());
     this.undone = [];
     let bytes = this.done.reduce((sum, e) => sum + e.bytes, 0);
-    while (bytes > this.limit && this.done.length > 1) bytes -= (this.done.shift() as Edit).bytes;
+    while (bytes > this.limit && this.done.length > 1) {
+      this.floor = this.done.shift() as Edit;
+      bytes -= this.floor.bytes;
+    }
   }
 
   /** Bounds of what was undone, `null` where there was nothing to undo. */

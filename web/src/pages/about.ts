@@ -28,7 +28,6 @@ export const about: Page = async (root, { session }) => {
           ["Folder", session.dataset.root],
           ["Channels", session.dataset.channels.join(", ")],
           ["Classes", session.dataset.labels.map((l) => `${l.value} ${l.name}`).join(", ")],
-          ["Devices", session.devices.join(", ")],
         ]),
         h("p", {}, h("a", { href: "/static/NOTICE.txt", target: "_blank", rel: "noopener" }, "Licenses of the packages in these pages")),
       ),

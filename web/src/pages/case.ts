@@ -1,25 +1,25 @@
 /** Case: one scan in three planes, with layers over it and tools to draw. */
 
-import { casePath, get, send } from "../api.ts";
+import { casePath, client, get, send } from "../api.ts";
 import { button, h, replace } from "../dom.ts";
 import { number } from "../format.ts";
 import { icon } from "../icons.ts";
+import { settled } from "../drawing/drafts.ts";
 import { bind, type Binding } from "../keys.ts";
 import { attempt, failure, tell, words } from "../notices.ts";
 import { href, type Page } from "../route.ts";
-import type { CaseDetail } from "../types.ts";
+import type { CaseDetail, Dice } from "../types.ts";
 import { Viewer } from "../viewer/viewer.ts";
 import { neighbor } from "./cases/order.ts";
 import { classPanel, pickClass } from "./case/classes.ts";
 import { Desk } from "./case/desk.ts";
-import { decisions, factsPanel, type Decisions } from "./case/facts.ts";
+import { decisions, factsPanel, lock, type Decisions } from "./case/facts.ts";
 import { Layers, windowPanel } from "./case/layers.ts";
 import { importLabel } from "./case/saving.ts";
-import { Commands, layouts, toolbar, tools } from "./case/toolbar.ts";
-
-const client = crypto.randomUUID?.() ?? String(Math.random());
+import { Commands, layouts, toolbar, tools, viewBox } from "./case/toolbar.ts";
 
 export const casePage: Page = async (root, { session }, { id }) => {
+  await settled(id);
   const detail = await get<CaseDetail>(casePath(id));
   const canvas = h("canvas", { "aria-label": `Scan ${id}`, class: "scan" });
   const wait = h("div", { class: "loading", role: "status" });
@@ -99,7 +99,7 @@ async function open(desk: Desk, { bars, side, stage, place }: Places): Promise<(
   const commands = new Commands(desk, () => load(viewer.slow));
   const go = (by: 1 | -1) => goTo(desk, by);
   const does = decisions(desk, layers, () => go(1));
-  replace(bars, headline(desk, go, load), toolbar(desk, commands));
+  replace(bars, headline(desk, commands, go, load), toolbar(desk, commands));
   replace(side, factsPanel(desk, does), classPanel(desk), layers.panel, windowPanel(desk, (channel) => desk.show(channel, !desk.preview)));
   viewer.onmove = () => where(desk, place);
   bind(shortcuts(desk, commands, layers, does, go));
@@ -109,6 +109,7 @@ async function open(desk: Desk, { bars, side, stage, place }: Places): Promise<(
   if (detail.prediction_url && !detail.label_url && !detail.draft_url) await layers.set("prediction", true);
   desk.update();
   where(desk, place);
+  void agreement(desk);
   const beat = mark(desk);
   const listening = new AbortController();
   for (const used of ["pointermove", "wheel", "keydown"]) addEventListener(used, () => desk.active(), { signal: listening.signal, passive: true });
@@ -124,13 +125,7 @@ async function open(desk: Desk, { bars, side, stage, place }: Places): Promise<(
   };
 }
 
-function lock(detail: CaseDetail): string | null {
-  if (detail.state === "test") return "A test case can be viewed, but not drawn on.";
-  if (detail.state === "bad") return "This scan is rejected; take it back to draw on it.";
-  return null;
-}
-
-function headline(desk: Desk, go: (by: 1 | -1) => Promise<void>, load: (part: boolean) => Promise<void>): HTMLElement {
+function headline(desk: Desk, commands: Commands, go: (by: 1 | -1) => Promise<boolean>, load: (part: boolean) => Promise<void>): HTMLElement {
   const bar = h("div", { class: "headline" });
   desk.watch(() => {
     replace(
@@ -143,6 +138,7 @@ function headline(desk: Desk, go: (by: 1 | -1) => Promise<void>, load: (part: bo
       desk.box !== null && h("span", { class: "mark" }, `part: ${extent(desk.box)} voxels`),
       desk.box !== null && button("Whole scan", again, { disabled: desk.changed, title: desk.changed ? "Save first" : "Back to the preview, to choose another part" }),
       h("span", { class: "grow" }),
+      !desk.viewer.flat && viewBox(desk, commands),
       button([icon("previous"), "Before"], () => void go(-1), { title: "Case before this one in the list (B)" }),
       button(["Next", icon("next")], () => void go(1), { title: "Next case of the list (N)" }),
     );
@@ -161,13 +157,25 @@ function again(): void {
   dispatchEvent(new HashChangeEvent("hashchange"));
 }
 
-async function goTo(desk: Desk, by: 1 | -1): Promise<void> {
+/** Opens the case before or after this one; answers whether there is one. */
+async function goTo(desk: Desk, by: 1 | -1): Promise<boolean> {
+  const { id, previous, next } = desk.detail;
+  let found: string | null = null;
   await attempt(async () => {
-    const { id, previous, next } = desk.detail;
-    const found = await neighbor(id, by, by > 0 ? next : previous);
+    found = await neighbor(id, by, by > 0 ? next : previous);
     if (found) location.hash = href("case", found);
     else tell(by > 0 ? "This is the last case of the list." : "This is the first case of the list.");
   });
+  return found !== null;
+}
+
+/** Dice of the prediction with the label of a large scan, which takes a moment. */
+async function agreement(desk: Desk): Promise<void> {
+  const { dice, dice_url } = desk.detail;
+  if (dice || !dice_url) return;
+  const found = await get<Dice>(dice_url).catch(() => null);
+  desk.detail.dice = found;
+  if (found) desk.update();
 }
 
 /** Voxel, gray value and class at the crosshair. */
@@ -176,7 +184,7 @@ function where(desk: Desk, place: HTMLElement): void {
   const gray = desk.viewer.grayAt()?.(...voxel);
   const value = desk.pad?.volume.at(...voxel) ?? 0;
   const name = desk.classes[value - 1]?.name;
-  const at = desk.preview || desk.box ? `${desk.viewer.world.map((mm) => Math.round(mm)).join(", ")} mm` : voxel.map((v) => v + 1).join(", ");
+  const at = desk.preview || desk.box ? `${desk.viewer.world.map((mm) => Math.round(mm)).join(", ")} mm` : desk.viewer.counted.join(", ");
   place.textContent = [at, gray === undefined ? null : `gray ${number(gray)}`, name].filter(Boolean).join(" · ");
 }
 
@@ -216,7 +224,7 @@ function drop(desk: Desk, stage: HTMLElement, signal: AbortSignal): void {
   );
 }
 
-function shortcuts(desk: Desk, commands: Commands, layers: Layers, does: Decisions, go: (by: 1 | -1) => Promise<void>): Binding[] {
+function shortcuts(desk: Desk, commands: Commands, layers: Layers, does: Decisions, go: (by: 1 | -1) => Promise<boolean>): Binding[] {
   const again = true;
   const digits = desk.classes.slice(0, 9).map((c, i) => ({ keys: [String(c.number)], text: "Class to draw with", run: () => pickClass(desk, c.number), listed: i ? false : `1 … ${Math.min(9, desk.classes.length)}` }) as Binding);
   return [
@@ -231,6 +239,8 @@ function shortcuts(desk: Desk, commands: Commands, layers: Layers, does: Decisio
     { keys: ["m"], text: "Smooth the class", run: () => commands.smooth() },
     { keys: ["Ctrl+s"], text: "Save", run: () => void attempt(() => does.save(false)) },
     { keys: ["ArrowUp", "ArrowDown"], text: "Next slice, slice before; or the wheel", repeats: again, run: (e) => commands.step(e.key === "ArrowUp" ? 1 : -1) },
+    { keys: ["Shift+ArrowLeft", "Shift+ArrowRight", "Shift+ArrowUp", "Shift+ArrowDown"], text: "Move the crosshair within the slice", listed: "Shift ← → ↑ ↓", repeats: again, run: (e) => commands.nudge(e.key) },
+    { keys: ["."], text: "Draw at the crosshair with the chosen tool", repeats: again, run: () => desk.pad?.touch() },
     { keys: ["+", "="], text: "Larger; or Ctrl and the wheel", listed: "+", repeats: again, run: () => desk.viewer.zoom(1.2) },
     { keys: ["-"], text: "Smaller", repeats: again, run: () => desk.viewer.zoom(1 / 1.2) },
     { keys: ["0"], text: "Fit into the window", run: () => desk.viewer.zoom(0) },

@@ -54,6 +54,7 @@ export const casesPage: Page = async (root, shell, route) => {
   const list = new CaseList(root, shell, fromAddress(route.query));
   await list.load();
   list.bind();
+  window.setTimeout(() => void import("./case.ts"), 500); // the viewer is large; it is there when a case is opened
   return () => list.close();
 };
 

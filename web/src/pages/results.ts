@@ -1,18 +1,19 @@
 /** Results: Dice against the number of labels, the comparison of the runs, and what can be taken away. */
 
-import { get, query } from "../api.ts";
+import { get } from "../api.ts";
 import { chart } from "../chart.ts";
 import { button, h, select } from "../dom.ts";
 import { score } from "../format.ts";
 import { href, type Page } from "../route.ts";
 import type { Results, RunRow } from "../types.ts";
+import { takeAway, type Deliverable } from "./deliver.ts";
 
 export const results: Page = async (root, { refresh }) => {
-  const [found, reviews, { runs }, session] = await Promise.all([get<Results>("/api/results"), get<{ lines: string[] }>("/api/results/reviews"), get<{ runs: RunRow[] }>("/api/runs"), refresh()]);
+  const [found, deliverable, reviews, { runs }, session] = await Promise.all([get<Results>("/api/results"), get<Deliverable>("/api/deliver"), get<{ lines: string[] }>("/api/results/reviews"), get<{ runs: RunRow[] }>("/api/runs"), refresh()]);
   root.append(
     h("h1", {}, "Results"),
     h("section", { class: "panel" }, h("h2", {}, "Dice and number of labels"), ...learning(found)),
-    h("section", { class: "panel" }, h("h2", {}, "Take away"), takeAway(runs, session.counts.labeled + session.counts.accepted)),
+    h("section", { class: "panel" }, h("h2", {}, "Deliver"), ...takeAway(deliverable, runs, session.counts.labeled + session.counts.accepted)),
     ...(reviews.lines.length ? [h("section", { class: "panel" }, h("h2", {}, "Reviews"), h("ul", { class: "plain" }, reviews.lines.map((line) => h("li", {}, line))))] : []),
     sideBySide(runs.filter((r) => r.predicted > 0)),
     comparison(found.report),
@@ -37,18 +38,6 @@ function learning({ rounds, forecast, forecast_reason }: Results): (HTMLElement 
       h("tbody", {}, rounds.map((r) => h("tr", {}, h("td", {}, r.round), h("th", { scope: "row" }, r.run), h("td", { class: "number" }, r.labels), h("td", { class: "number" }, score(r.dice)), h("td", { class: "number" }, Array.isArray(r.held_out) ? r.held_out.length : r.held_out)))),
     ),
   ];
-}
-
-function takeAway(runs: readonly RunRow[], labels: number): HTMLElement {
-  const predicted = runs.filter((r) => r.predicted > 0);
-  const link = (text: string, path: string) => h("li", {}, h("a", { href: path, download: "" }, text));
-  return h(
-    "ul",
-    { class: "plain" },
-    labels > 0 && link(`All ${labels} labels (ZIP of NIfTI)`, query("/api/export.zip", { what: "labels" })),
-    predicted.map((r) => link(`${r.predicted} predictions of ${r.id} (ZIP of NIfTI)`, query("/api/export.zip", { what: "predictions", run: r.id }))),
-    !labels && !predicted.length && h("li", { class: "muted" }, "Nothing yet."),
-  );
 }
 
 /** The two newest runs, or any others, judged without knowing which is which. */

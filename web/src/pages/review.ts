@@ -91,7 +91,7 @@ class Review {
     const scan = await bytes(image.preview_url ?? image.url, () => {});
     const labels = await Promise.all([left_url, right_url].map((url) => bytes(url, () => {})));
     for (const [i, viewer] of this.viewers.entries()) {
-      await viewer.show(scan.slice(0), image.rgb ? null : image.window);
+      await viewer.show(scan.slice(0), image);
       await viewer.setLayer("prediction", labels[i] as ArrayBuffer, colorTable(this.session.dataset.labels.map((l) => [l.value, { ...l, visible: true }])), 0.9);
       viewer.outlines(true);
       viewer.layout("axial");

@@ -154,20 +154,25 @@ function form(shell: Shell, recommended: Recommendation, runs: readonly RunRow[]
     started(job);
   };
   describe();
+  const device = h("div", { hidden: true });
+  void get<{ devices: string[] }>("/api/devices").then(({ devices }) => {
+    device.hidden = devices.length < 2;
+    replace(device, field("Device", select(["auto", ...devices].map((d) => [d, d] as const), values.device, (v) => (values.device = v))));
+  }, () => {});
   const start = h("button", { class: "primary" }, "Start training");
   const box = h(
     "form",
     { class: "panel form", "aria-label": "Start a training" },
     h("h2", {}, "New training"),
     h("p", {}, `${plural(labels, "label")}, ${plural(session.counts.unlabeled + session.counts.predicted, "scan")} without.`),
-    field("Method", select(methods.map((m) => [m.name, m.name === recommended.method ? `${m.name} (recommended)` : m.name] as const), values.method, (v) => {
+    field("Method", select(methods.map((m) => [m.name, m.name === recommended.method && recommended.ready !== false ? `${m.name} (recommended)` : m.name] as const), values.method, (v) => {
       values.method = v;
       describe();
     })),
     summary,
     field("Time", select([...times.map((t) => [t, spoken(t)] as const), ["", "no limit"] as const], values.max_time, (v) => (values.max_time = v))),
     field("Iterations", iterations),
-    session.devices.length > 1 && field("Device", select(["auto", ...session.devices].map((d) => [d, d] as const), "auto", (v) => (values.device = v))),
+    device,
     runs.length > 0 && field("Begin from", select([["", "random weights"], ...runs.map((r) => [r.id, `weights of ${r.id}`] as const)], values.start_from, (v) => (values.start_from = v))),
     session.counts.accepted > 0 && field("Accepted predictions", select([["use", "are labels"], ["leave", "are left out"]], "use", (v) => (values.accepted = v))),
     h("label", { class: "inline" }, predict, "Then predict every scan without a label"),

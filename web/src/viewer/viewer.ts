@@ -2,13 +2,20 @@
 
 import { cmapper, DRAG_MODE, MULTIPLANAR_TYPE, Niivue, NVImage, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue";
 import { edges } from "../drawing/edges.ts";
-import type { Axis } from "../drawing/plane.ts";
+import { others, type Axis } from "../drawing/plane.ts";
 import type { Box, Triple } from "../drawing/volume.ts";
 import type { Order } from "../drawing/nifti.ts";
 import type { ClassColors } from "./colors.ts";
 
 export type Layout = "all" | "planes" | "axial" | "coronal" | "sagittal" | "render";
 export type LayerName = "label" | "prediction" | "difference" | "uncertainty";
+
+/** How an image is shown: with its colors, as a picture from left to right, within a window of gray values. */
+export interface Shown {
+  rgb: boolean;
+  picture: boolean;
+  window: { low: number; high: number };
+}
 
 export interface Place {
   voxel: Triple;
@@ -30,6 +37,7 @@ export class Viewer {
   /** Label maps of layers as they came, where outlines are shown in their place. */
   private readonly areas = new Map<LayerName, NVImage["img"]>();
   private outlined = false;
+  private picture = false;
   private frame = 0;
   /** Drawn by a processor, not a graphics card: 3D is slow then. */
   readonly slow: boolean;
@@ -72,6 +80,7 @@ export class Viewer {
       logLevel: "error",
       dragAndDropEnabled: false,
       isRadiologicalConvention: true,
+      sagittalNoseLeft: true,
       isNearestInterpolation: false,
       isForceMouseClickToVoxelCenters: true,
       backColor: [0, 0, 0, 1],
@@ -100,11 +109,14 @@ export class Viewer {
     this.nv.gl.getExtension("WEBGL_lose_context")?.loseContext();
   }
 
-  /** Shows a scan in the place of the one before; layers stay. */
-  async show(file: ArrayBuffer, window: { low: number; high: number } | null): Promise<void> {
+  /** Shows a scan in the place of the one before; layers stay. A picture has no left and right of a patient. */
+  async show(file: ArrayBuffer, { rgb, picture, window }: Shown): Promise<void> {
     const image = await NVImage.loadFromUrl({ url: file, name: "image.nii", colormap: "gray" });
-    if (window) [image.cal_min, image.cal_max] = [window.low, window.high];
+    if (!rgb) [image.cal_min, image.cal_max] = [window.low, window.high];
     const { nv } = this;
+    nv.opts.isRadiologicalConvention = !picture;
+    nv.opts.isOrientationTextVisible = !picture;
+    this.picture = picture;
     if (nv.volumes.length) {
       nv.volumes[0] = image;
       nv.setVolume(image, 0);
@@ -295,6 +307,13 @@ export class Viewer {
     this.onmove?.();
   }
 
+  /** The crosshair as a person counts: from 1; column and row of a picture from its upper left corner. */
+  get counted(): number[] {
+    const [x, y, z] = this.crosshair;
+    if (!this.flat) return [x + 1, y + 1, z + 1];
+    return [x + 1, this.picture ? this.dims[1] - y : y + 1];
+  }
+
   /** The crosshair in mm, which is the same place in a preview, a part and the whole scan. */
   get world(): Triple {
     return Array.from(this.nv.frac2mm(this.nv.scene.crosshairPos, 0, true)).slice(0, 3) as Triple;
@@ -311,6 +330,12 @@ export class Viewer {
     const place = this.crosshair;
     place[axis] = Math.min((this.dims[axis] as number) - 1, Math.max(0, place[axis] + by));
     this.crosshair = place;
+  }
+
+  /** Moves the crosshair within a plane, to the right and up on the screen. */
+  nudge(axis: Axis, right: number, up: number): void {
+    this.step(others[axis][0], this.picture ? right : -right);
+    this.step(others[axis][1], up);
   }
 
   zoom(factor: number): void {

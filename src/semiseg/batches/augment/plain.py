@@ -116,12 +116,7 @@ def gather(patches: Sequence[Patch]) -> Tensor:
 
 
 def copy_rows(target: NDArray[Any], source: NDArray[Any]) -> None:
-    """Copy an array row by row, each as one large element: NumPy is slow to begin a row, and they are short.
-
-    Args:
-        target: contiguous.
-        source: of the same shape and type.
-    """
+    """Copy ``source`` row by row, each as one large element: NumPy is slow to begin a row; they are short."""
     if source.strides[-1] == source.itemsize:
         row = np.dtype((np.void, source.shape[-1] * source.itemsize))
         target, source = target.view(row), source.view(row)

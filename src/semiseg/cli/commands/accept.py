@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from semiseg.cli import options
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output, counted
 from semiseg.errors import PartialError
 
@@ -27,22 +28,13 @@ def run(
         ),
     ],
     cases: Annotated[
-        str,
-        typer.Option(
-            "--cases",
-            metavar="IDS",
-            help="Accept only these cases; names with commas between.  [default: all]",
-        ),
+        str, flag("--cases IDS", "Accept only these cases; names with commas between.  [default: all]")
     ] = "",
     replace: Annotated[
-        bool,
-        typer.Option("--replace", help="Also replace labels that are there; the former versions are kept."),
+        bool, flag("--replace", "Also replace labels that are there; the former versions are kept.")
     ] = False,
     by: Annotated[
-        str,
-        typer.Option(
-            "--by", metavar="NAME", help="Name of the person who accepts.  [default: the system's user]"
-        ),
+        str, flag("--by NAME", "Name of the person who accepts.  [default: the system's user]")
     ] = "",
 ) -> None:
     """Take predictions of unlabeled scans as their labels, unchanged; labels.jsonl records it."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from semiseg.cli import options
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output, counted
 from semiseg.errors import DataError
 
@@ -20,7 +19,7 @@ EXAMPLES = (
 def run(
     out: Output,
     dataset: options.Dataset,
-    fix: Annotated[bool, typer.Option("--fix", help="Write a proposed label_map into dataset.json.")] = False,
+    fix: Annotated[bool, flag("--fix", "Write a proposed label_map into dataset.json.")] = False,
     workers: options.Workers = None,
 ) -> None:
     """Find problems in a dataset folder and say how to fix them; exit 3 on errors.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semiseg.cli import options
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output
 from semiseg.errors import PartialError
 from semiseg.machine.files import require_writable
@@ -40,38 +41,25 @@ def run(
     ],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o", "--output", metavar="DIR", help="Folder for tables (CSV, LaTeX, Markdown) and report.html."
-        ),
+        flag("-o --output DIR", "Folder for tables (CSV, LaTeX, Markdown) and report.html."),
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(
-            "--baseline",
-            metavar="NAME",
-            help="Method that all others are tested against.  [default: supervised]",
-        ),
+        flag("--baseline NAME", "Method that all others are tested against.  [default: supervised]"),
     ] = None,
     metric: Annotated[
-        str,
-        typer.Option(
-            "--metric", metavar="NAME", help="Metric to test: Dice, Jaccard, NSD, HD95, HD95Max, ASD or ASSD."
-        ),
+        str, flag("--metric NAME", "Metric to test: Dice, Jaccard, NSD, HD95, HD95Max, ASD or ASSD.")
     ] = "Dice",
     alpha: Annotated[
-        float,
-        typer.Option("--alpha", metavar="A", help="Significance level of the tests; intervals cover 1 - A."),
+        float, flag("--alpha A", "Significance level of the tests; intervals cover 1 - A.")
     ] = 0.05,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="Random seed of the bootstrap.")
-    ] = 0,
-    per_class: Annotated[bool, typer.Option("--per-class", help="Also show every class.")] = False,
+    seed: Annotated[int, flag("--seed N", "Random seed of the bootstrap.", min=0)] = 0,
+    per_class: Annotated[bool, flag("--per-class", "Also show every class.")] = False,
     reviews: Annotated[
         Path | None,
-        typer.Option(
-            "--reviews",
-            metavar="DATASET",
-            help="Also report what was accepted, corrected and preferred in the studio of this dataset.",
+        flag(
+            "--reviews DATASET",
+            "Also report what was accepted, corrected and preferred in the studio of this dataset.",
         ),
     ] = None,
     overwrite: options.Overwrite = False,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from semiseg.cli import options
 from semiseg.cli.commands.compare import show
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output
 
 EXAMPLES = ("semiseg demo", "semiseg demo -o /tmp/demo --minutes 1")
@@ -17,25 +16,14 @@ EXAMPLES = ("semiseg demo", "semiseg demo -o /tmp/demo --minutes 1")
 def run(
     out: Output,
     folder: Annotated[
-        Path,
-        typer.Option(
-            "-o", "--output", metavar="DIR", help="Output folder; an earlier demo in it is replaced."
-        ),
+        Path, flag("-o --output DIR", "Output folder; an earlier demo in it is replaced.")
     ] = Path("demo"),
     minutes: Annotated[
-        float,
-        typer.Option(
-            "--minutes", metavar="MINUTES", min=0.05, help="Approximate duration in minutes, on two cores."
-        ),
+        float, flag("--minutes MINUTES", "Approximate duration in minutes, on two cores.", min=0.05)
     ] = 2.5,
     iterations: Annotated[
         int | None,
-        typer.Option(
-            "--iterations",
-            metavar="N",
-            min=1,
-            help="Number of iterations of each method, instead of --minutes.",
-        ),
+        flag("--iterations N", "Number of iterations of each method, instead of --minutes.", min=1),
     ] = None,
     seed: options.Seed = None,
     device: options.Device = None,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from semiseg.cli import options
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output, counted
 from semiseg.machine.files import held
 
@@ -31,35 +32,25 @@ def run(
     ],
     dataset: Annotated[
         str | None,
-        typer.Option(
-            "--dataset",
-            metavar="DATASET",
-            help="Dataset that names the classes.  [default: dataset.json beside REF]",
-        ),
+        flag("--dataset DATASET", "Dataset that names the classes.  [default: dataset.json beside REF]"),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o", "--output", metavar="DIR", help="Folder for summary.json and metrics.csv.  [default: PRED]"
-        ),
+        flag("-o --output DIR", "Folder for summary.json and metrics.csv.  [default: PRED]"),
     ] = None,
     convention: Annotated[
         str,
-        typer.Option(
-            "--convention",
-            "--legacy",
-            metavar="NAME",
-            help="Metric convention: semiseg, uamt, ssl4mis, pymic, monai, reloaded, nnunet or brats.",
+        flag(
+            "--convention --legacy NAME",
+            "Metric convention: semiseg, uamt, ssl4mis, pymic, monai, reloaded, nnunet or brats.",
         ),
     ] = "semiseg",
-    tolerance: Annotated[
-        float, typer.Option("--nsd-tolerance", metavar="MM", help="Tolerance of NSD, in mm.")
-    ] = 1.0,
+    tolerance: Annotated[float, flag("--nsd-tolerance MM", "Tolerance of NSD, in mm.")] = 1.0,
     distances: Annotated[
-        bool, typer.Option("--distances/--no-distances", help="Also compute surface metrics (slower).")
+        bool, flag("--distances/--no-distances", "Also compute surface metrics (slower).")
     ] = True,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Accept references without a prediction.")
+        bool, flag("--allow-missing", "Accept references without a prediction.")
     ] = False,
     overwrite: options.Overwrite = False,
     workers: options.Workers = None,

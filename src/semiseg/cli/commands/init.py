@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semiseg.cli import options
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output, counted
 from semiseg.errors import DataError, UsageError
 
@@ -32,40 +33,26 @@ def run(
         Path, typer.Argument(metavar="DIR", show_default=False, help="Folder of scans and masks.")
     ],
     output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="Dataset folder to make.  [default: beside DIR]"),
+        Path | None, flag("-o --output DIR", "Dataset folder to make.  [default: beside DIR]")
     ] = None,
-    link: Annotated[bool, typer.Option("--link", help="Hard-link files instead of copying them.")] = False,
-    label: Annotated[
-        Pairs, typer.Option("--label", metavar="VALUE=NAME", help="Name a class; may be repeated.")
-    ] = None,
-    channel: Annotated[
-        Pairs, typer.Option("--channel", metavar="INDEX=NAME", help="Name a channel; may be repeated.")
-    ] = None,
+    link: Annotated[bool, flag("--link", "Hard-link files instead of copying them.")] = False,
+    label: Annotated[Pairs, flag("--label VALUE=NAME", "Name a class; may be repeated.")] = None,
+    channel: Annotated[Pairs, flag("--channel INDEX=NAME", "Name a channel; may be repeated.")] = None,
     max_classes: Annotated[
-        int,
-        typer.Option("--max-classes", metavar="N", min=1, help="Refuse masks with more values than this."),
+        int, flag("--max-classes N", "Refuse masks with more values than this.", min=1)
     ] = 30,
     channels: Annotated[
         str | None,
-        typer.Option(
-            "--channels",
-            metavar="NAMES",
-            help="Channels to keep, in this order, such as DWI,ADC.  [default: all]",
-        ),
+        flag("--channels NAMES", "Channels to keep, in this order, such as DWI,ADC.  [default: all]"),
     ] = None,
     resample_to: Annotated[
         str | None,
-        typer.Option(
-            "--resample-to",
-            metavar="CHANNEL",
-            help="Resample channels on other grids onto this channel's grid, or onto `label`.",
+        flag(
+            "--resample-to CHANNEL",
+            "Resample channels on other grids onto this channel's grid, or onto `label`.",
         ),
     ] = None,
-    spacing: Annotated[
-        str | None,
-        typer.Option("--spacing", metavar="X,Y,Z", help="Voxel size in mm where files say none."),
-    ] = None,
+    spacing: Annotated[str | None, flag("--spacing X,Y,Z", "Voxel size in mm where files say none.")] = None,
     workers: options.Workers = None,
 ) -> None:
     """Turn scans into a dataset: NIfTI, NRRD, MetaImage, HDF5, PNG, TIFF or DICOM, flat or nested.

@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output, columns
 from semiseg.drawing.table import Table, TableCell, heads, terminal
 from semiseg.errors import UsageError, unknown_name
@@ -39,13 +40,9 @@ def run(
             metavar="NAME", show_default=False, help="Method to show, also as package.module:Class."
         ),
     ] = None,
-    family: Annotated[
-        str | None, typer.Option("--family", metavar="NAME", help="List only the methods of this family.")
-    ] = None,
-    sort: Annotated[
-        str, typer.Option("--sort", metavar="KEY", help="Order within a family: year, cost or name.")
-    ] = "year",
-    cite: Annotated[bool, typer.Option("--cite", help="Print the paper of NAME as BibTeX.")] = False,
+    family: Annotated[str | None, flag("--family NAME", "List only the methods of this family.")] = None,
+    sort: Annotated[str, flag("--sort KEY", "Order within a family: year, cost or name.")] = "year",
+    cite: Annotated[bool, flag("--cite", "Print the paper of NAME as BibTeX.")] = False,
 ) -> None:
     """List training methods by family, or show one: paper, cost, options, published and own figures."""
     if name is None and cite:

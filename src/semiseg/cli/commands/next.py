@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from semiseg.cli import options
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output, columns, counted
 
 EXAMPLES = (
@@ -22,32 +21,27 @@ def run(
     dataset: options.Dataset,
     model: Annotated[
         list[Path] | None,
-        typer.Option(
-            "-m",
-            "--model",
-            metavar="RUN",
+        flag(
+            "-m --model RUN",
+            "Run folder, checkpoint or model.zip; may be repeated for an ensemble.",
             show_default=False,
-            help="Run folder, checkpoint or model.zip; may be repeated for an ensemble.",
         ),
     ] = None,
     strategy: Annotated[
         str,
-        typer.Option(
-            "--strategy",
-            metavar="NAME",
-            show_default=False,
-            help="Strategy: random, foreground_random, clasp_pe, entropy, disagreement, coreset, typiclust "
+        flag(
+            "--strategy NAME",
+            "Strategy: random, foreground_random, clasp_pe, entropy, disagreement, coreset, typiclust "
             "or mixed.  [default: mixed; without a model typiclust]",
+            show_default=False,
         ),
     ] = "default",
-    n: Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, help="Number of scans.")] = 5,
+    n: Annotated[int, flag("-n --number N", "Number of scans.", min=1)] = 5,
     slices: Annotated[
-        bool,
-        typer.Option("--slices", help="Also say which three planes of each scan to label, if not all of it."),
+        bool, flag("--slices", "Also say which three planes of each scan to label, if not all of it.")
     ] = False,
     predictions: Annotated[
-        Path | None,
-        typer.Option("--predictions", metavar="DIR", help="Folder with predictions of the model."),
+        Path | None, flag("--predictions DIR", "Folder with predictions of the model.")
     ] = None,
     seed: options.Seed = None,
     device: options.Device = None,

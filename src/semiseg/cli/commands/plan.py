@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from semiseg.cli import options
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output, counted
 from semiseg.dataset.split import Split
 from semiseg.machine.files import require_writable
@@ -31,9 +30,7 @@ def run(
     dataset: options.Dataset,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o", "--output", metavar="FILE", help="File to write the plan to.  [default: DATASET_plan.json]"
-        ),
+        flag("-o --output FILE", "File to write the plan to.  [default: DATASET_plan.json]"),
     ] = None,
     labeled: options.Labeled = None,
     labeled_patients: options.LabeledPatients = None,
@@ -45,7 +42,7 @@ def run(
     device: options.Device = None,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, write no file.")] = False,
+    dry_run: Annotated[bool, flag("--dry-run", "Show the plan, write no file.")] = False,
 ) -> None:
     """Show the spacing, normalization, patch, batch and network that semiseg would use, with reasons.
 

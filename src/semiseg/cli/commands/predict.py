@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from semiseg.cli import options
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output, columns, counted
 from semiseg.errors import PartialError, UsageError
 
@@ -26,110 +25,74 @@ EXAMPLES = (
 def run(
     out: Output,
     inputs: Annotated[
-        Path,
-        typer.Option(
-            "-i",
-            "--input",
-            metavar="PATH",
-            show_default=False,
-            help="Image, folder of images or DICOM, or zip.",
-        ),
+        Path, flag("-i --input PATH", "Image, folder of images or DICOM, or zip.", show_default=False)
     ],
     output: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="PATH",
-            show_default=False,
-            help="Output folder, or output file for one scan.",
-        ),
+        Path, flag("-o --output PATH", "Output folder, or output file for one scan.", show_default=False)
     ],
     model: Annotated[
         list[Path],
-        typer.Option(
-            "-m",
-            "--model",
-            metavar="RUN",
+        flag(
+            "-m --model RUN",
+            "Run folder, checkpoint or model.zip; repeated, or a quoted pattern, for an ensemble.",
             show_default=False,
-            help="Run folder, checkpoint or model.zip; repeated, or a quoted pattern, for an ensemble.",
         ),
     ],
     folds: Annotated[
         str | None,
-        typer.Option(
-            "--folds",
-            metavar="LIST",
+        flag(
+            "--folds LIST",
+            "Folds of a cross-validation to use together: all, or numbers such as 0,1,2.",
             show_default=False,
-            help="Folds of a cross-validation to use together: all, or numbers such as 0,1,2.",
         ),
     ] = None,
     to: Annotated[
         list[str] | None,
-        typer.Option(
-            "--to",
-            metavar="FORMS",
-            show_default=False,
-            help="Formats, with commas: nifti, dicom-seg, dicom-labelmap, rtstruct or png.  "
+        flag(
+            "--to FORMS",
+            "Formats, with commas: nifti, dicom-seg, dicom-labelmap, rtstruct or png.  "
             "[default: the scan's own]",
+            show_default=False,
         ),
     ] = None,
-    overlay: Annotated[
-        bool, typer.Option("--overlay", help="Also write a picture of each scan with outlines.")
-    ] = False,
-    uncertainty: Annotated[
-        bool, typer.Option("--uncertainty", help="Also write an entropy map for each scan.")
-    ] = False,
+    overlay: Annotated[bool, flag("--overlay", "Also write a picture of each scan with outlines.")] = False,
+    uncertainty: Annotated[bool, flag("--uncertainty", "Also write an entropy map for each scan.")] = False,
     save_probabilities: Annotated[
-        bool, typer.Option("--save-probabilities", help="Also write all class probabilities (.npz).")
+        bool, flag("--save-probabilities", "Also write all class probabilities (.npz).")
     ] = False,
     volumes: Annotated[
-        Path | None,
-        typer.Option(
-            "--volumes", metavar="CSV", show_default=False, help="Also write a table of volumes in mL."
-        ),
+        Path | None, flag("--volumes CSV", "Also write a table of volumes in mL.", show_default=False)
     ] = None,
     terminology: Annotated[
         Path | None,
-        typer.Option(
-            "--terminology",
-            metavar="FILE",
+        flag(
+            "--terminology FILE",
+            "DICOM codes of the classes (JSON), where the model has none.",
             show_default=False,
-            help="DICOM codes of the classes (JSON), where the model has none.",
         ),
     ] = None,
     mirror: Annotated[
         bool | None,
-        typer.Option(
-            "--mirror/--no-mirror",
-            help="Average over mirrored views, as in training.  [default: as configured]",
+        flag(
+            "--mirror/--no-mirror", "Average over mirrored views, as in training.  [default: as configured]"
         ),
     ] = None,
     quality: Annotated[
-        str,
-        typer.Option(
-            "--quality", metavar="NAME", help="Quality: balanced, or best (slower, mirrored views)."
-        ),
+        str, flag("--quality NAME", "Quality: balanced, or best (slower, mirrored views).")
     ] = "balanced",
-    precision: Annotated[
-        str, typer.Option("--precision", metavar="NAME", help="Number format: auto, 32, bf16 or 16.")
-    ] = "auto",
+    precision: Annotated[str, flag("--precision NAME", "Number format: auto, 32, bf16 or 16.")] = "auto",
     allow_code: options.AllowCode = None,
     config: options.Config = None,
     settings: options.Set = None,
     device: options.Device = None,
     workers: Annotated[
-        int | None,
-        typer.Option(
-            "-j", "--workers", metavar="N", min=0, help="Number of scans to read ahead.  [default: 1]"
-        ),
+        int | None, flag("-j --workers N", "Number of scans to read ahead.  [default: 1]", min=0)
     ] = None,
     overwrite: options.Overwrite = False,
     resume: Annotated[
-        bool,
-        typer.Option("--resume/--no-resume", help="Skip scans that were already predicted in the same way."),
+        bool, flag("--resume/--no-resume", "Skip scans that were already predicted in the same way.")
     ] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scans; predict none.")] = False,
+    dry_run: Annotated[bool, flag("--dry-run", "List the scans; predict none.")] = False,
 ) -> None:
     """Segment new scans with a trained model; label maps lie on each scan's own voxel grid.
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from semiseg.cli import options
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output
 
 EXAMPLES = (
@@ -24,15 +23,12 @@ def run(
     seed: options.Seed = None,
     memory: Annotated[
         float | None,
-        typer.Option(
-            "--memory", metavar="GB", help="Memory that a run may use, in GB.  [default: what is free]"
-        ),
+        flag("--memory GB", "Memory that a run may use, in GB.  [default: what is free]"),
     ] = None,
     minutes: Annotated[
-        float | None,
-        typer.Option("--minutes", metavar="MINUTES", help="Minutes that a run may take.  [default: any]"),
+        float | None, flag("--minutes MINUTES", "Minutes that a run may take.  [default: any]")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Show all methods, not the first five only.")] = False,
+    every: Annotated[bool, flag("--all", "Show all methods, not the first five only.")] = False,
     settings: options.Set = None,
     device: options.Device = None,
     workers: options.Workers = None,

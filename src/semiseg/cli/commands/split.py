@@ -6,9 +6,8 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from semiseg.cli import options
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output
 
 if TYPE_CHECKING:
@@ -25,25 +24,17 @@ def run(
     out: Output,
     dataset: options.Dataset,
     folds: Annotated[
-        int | None,
-        typer.Option(
-            "--folds", metavar="N", min=2, help="Number of folds.  [default: 5; none with --val alone]"
-        ),
+        int | None, flag("--folds N", "Number of folds.  [default: 5; none with --val alone]", min=2)
     ] = None,
     val: Annotated[
         float | None,
-        typer.Option(
-            "--val",
-            metavar="SHARE",
-            help="Share of the labeled cases to hold out for choosing weights, such as 0.2.",
-        ),
+        flag("--val SHARE", "Share of the labeled cases to hold out for choosing weights, such as 0.2."),
     ] = None,
     group: Annotated[
         str | None,
-        typer.Option(
-            "--group",
-            metavar="RULE",
-            help="Patient of a case: N leading characters of its name, or a regular expression with a group.",
+        flag(
+            "--group RULE",
+            "Patient of a case: N leading characters of its name, or a regular expression with a group.",
         ),
     ] = None,
     seed: options.Seed = None,

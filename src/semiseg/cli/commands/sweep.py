@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semiseg.cli import options
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output
 from semiseg.errors import UsageError
 
@@ -30,60 +31,36 @@ def run(
         typer.Argument(metavar="SPEC", show_default=False, help="YAML file, or a sweep folder."),
     ],
     runs: Annotated[
-        Path | None,
-        typer.Option("--runs", metavar="DIR", help="Parent folder of the sweep folder.  [default: runs]"),
+        Path | None, flag("--runs DIR", "Parent folder of the sweep folder.  [default: runs]")
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="Exact sweep folder, instead of --runs."),
-    ] = None,
-    on: Annotated[
-        str, typer.Option("--on", metavar="PLACE", help="Where to run: local, ray, ray://HOST:PORT or slurm.")
-    ] = "local",
+    output: Annotated[Path | None, flag("-o --output DIR", "Exact sweep folder, instead of --runs.")] = None,
+    on: Annotated[str, flag("--on PLACE", "Where to run: local, ray, ray://HOST:PORT or slurm.")] = "local",
     devices: Annotated[
         str | None,
-        typer.Option(
-            "--devices",
-            metavar="LIST",
-            help="Devices: auto (every GPU, else the CPU), cpu, or a list such as cuda:0,cuda:1.  "
-            "[default: auto]",
+        flag(
+            "--devices LIST",
+            "Devices: auto (every GPU, else the CPU), cpu, or a list such as cuda:0,cuda:1.  [default: auto]",
         ),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(
-            "-j",
-            "--workers",
-            metavar="N",
-            min=0,
-            help="Number of runs at a time; 0: in this process.  [default: one per device, or by cores "
+        flag(
+            "-j --workers N",
+            "Number of runs at a time; 0: in this process.  [default: one per device, or by cores "
             "and memory]",
+            min=0,
         ),
     ] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also repeat runs that failed before.")
-    ] = False,
+    retry_failed: Annotated[bool, flag("--retry-failed", "Also repeat runs that failed before.")] = False,
     slurm: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set-slurm",
-            metavar="KEY=VALUE",
-            show_default=False,
-            help="Parameter of submitit; may be repeated.",
-        ),
+        flag("--set-slurm KEY=VALUE", "Parameter of submitit; may be repeated.", show_default=False),
     ] = None,
     ray: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set-ray",
-            metavar="KEY=VALUE",
-            show_default=False,
-            help="Option of a Ray task; may be repeated.",
-        ),
+        flag("--set-ray KEY=VALUE", "Option of a Ray task; may be repeated.", show_default=False),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List the runs and their cost; write nothing.")
-    ] = False,
+    dry_run: Annotated[bool, flag("--dry-run", "List the runs and their cost; write nothing.")] = False,
 ) -> None:
     """Train many methods, label counts, seeds and datasets, and score every run.
 

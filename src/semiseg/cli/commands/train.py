@@ -9,10 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from semiseg.cli import options
 from semiseg.cli.help import LENGTH, MACHINE, METHOD, OUTPUT
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output, counted, start_logging
 
 if TYPE_CHECKING:
@@ -35,12 +34,7 @@ def run(
     method: options.Method = None,
     network: Annotated[
         str | None,
-        typer.Option(
-            "--network",
-            metavar="NAME",
-            help="Network; `semiseg networks` lists them.  [default: the plan's]",
-            rich_help_panel=METHOD,
-        ),
+        flag("--network NAME", "Network; `semiseg networks` lists them.  [default: the plan's]", METHOD),
     ] = None,
     recipe: options.Recipe = None,
     labeled: options.Labeled = None,
@@ -49,95 +43,54 @@ def run(
     seed: options.Seed = None,
     iterations: Annotated[
         int | None,
-        typer.Option(
-            "--iterations",
-            metavar="N",
+        flag(
+            "--iterations N",
+            "Number of training iterations.  [default: by --max-time or device]",
+            LENGTH,
             min=1,
-            help="Number of training iterations.  [default: by --max-time or device]",
-            rich_help_panel=LENGTH,
         ),
     ] = None,
     max_time: Annotated[
         float | None,
-        typer.Option(
-            "--max-time",
-            metavar="MINUTES",
-            help="Train for this many minutes; save and stop when they are over.",
-            rich_help_panel=LENGTH,
-        ),
+        flag("--max-time MINUTES", "Train for this many minutes; save and stop when they are over.", LENGTH),
     ] = None,
     start_from: Annotated[
         str | None,
-        typer.Option(
-            "--start-from",
-            metavar="FILE",
+        flag(
+            "--start-from FILE",
+            "Fine-tune a run, a model.zip, an nnU-Net results folder or a checkpoint.",
+            METHOD,
             show_default=False,
-            help="Fine-tune a run, a model.zip, an nnU-Net results folder or a checkpoint.",
-            rich_help_panel=METHOD,
         ),
     ] = None,
     twin: Annotated[
-        bool,
-        typer.Option(
-            "--twin",
-            help="Also train from scratch, and report what --start-from gained.",
-            rich_help_panel=METHOD,
-        ),
+        bool, flag("--twin", "Also train from scratch, and report what --start-from gained.", METHOD)
     ] = False,
     calibrate: Annotated[
         bool,
-        typer.Option(
-            "--calibrate",
-            help="Also train on folds of the labels: predictions get an expected Dice.",
-            rich_help_panel=METHOD,
-        ),
+        flag("--calibrate", "Also train on folds of the labels: predictions get an expected Dice.", METHOD),
     ] = False,
     config: options.Config = None,
     settings: options.Set = None,
     plan: options.PlanFile = None,
     runs: Annotated[
-        Path | None,
-        typer.Option(
-            "--runs",
-            metavar="DIR",
-            help="Parent folder of the run folders.  [default: runs]",
-            rich_help_panel=OUTPUT,
-        ),
+        Path | None, flag("--runs DIR", "Parent folder of the run folders.  [default: runs]", OUTPUT)
     ] = None,
     run_folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--run", metavar="DIR", help="Exact run folder, instead of --runs.", rich_help_panel=OUTPUT
-        ),
+        Path | None, flag("--run DIR", "Exact run folder, instead of --runs.", OUTPUT)
     ] = None,
     resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Resume an interrupted run; start a new one if there is none.",
-            rich_help_panel=LENGTH,
-        ),
+        bool, flag("--resume", "Resume an interrupted run; start a new one if there is none.", LENGTH)
     ] = False,
     overwrite: options.Overwrite = False,
     device: options.Device = None,
     devices: Annotated[
-        int,
-        typer.Option(
-            "--devices",
-            metavar="N",
-            min=1,
-            help="Number of GPUs, or of processes on a CPU.",
-            rich_help_panel=MACHINE,
-        ),
+        int, flag("--devices N", "Number of GPUs, or of processes on a CPU.", MACHINE, min=1)
     ] = 1,
     workers: options.Workers = None,
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run",
-            help="Show plan, cases and memory; try one iteration; write no run.",
-            rich_help_panel=OUTPUT,
-        ),
+        flag("--dry-run", "Show plan, cases and memory; try one iteration; write no run.", OUTPUT),
     ] = False,
 ) -> None:
     """Train a model on a few labeled and many unlabeled scans, and write a run folder.

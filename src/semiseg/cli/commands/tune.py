@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from semiseg.cli import options
 from semiseg.cli.help import LENGTH, MACHINE, OUTPUT, SEARCH
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output
 
 EXAMPLES = (
@@ -28,74 +27,42 @@ def run(
     fold: options.Fold = None,
     seed: options.Seed = None,
     trials: Annotated[
-        int,
-        typer.Option(
-            "--trials",
-            metavar="N",
-            min=2,
-            help="Total number of trials, including earlier sessions.",
-            rich_help_panel=LENGTH,
-        ),
+        int, flag("--trials N", "Total number of trials, including earlier sessions.", LENGTH, min=2)
     ] = 30,
     minutes: Annotated[
         float | None,
-        typer.Option(
-            "--minutes",
-            metavar="MINUTES",
-            min=0,
-            help="Start no new trial after this many minutes.",
-            rich_help_panel=LENGTH,
-        ),
+        flag("--minutes MINUTES", "Start no new trial after this many minutes.", LENGTH, min=0),
     ] = None,
     iterations: Annotated[
         int | None,
-        typer.Option(
-            "--iterations",
-            metavar="N",
+        flag(
+            "--iterations N",
+            "Number of iterations of each training.  [default: as in `semiseg train`]",
+            LENGTH,
             min=1,
-            help="Number of iterations of each training.  [default: as in `semiseg train`]",
-            rich_help_panel=LENGTH,
         ),
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option(
-            "--folds",
-            metavar="N",
-            min=2,
-            help="Number of folds of the labeled cases.  [default: 4, or fewer]",
-            rich_help_panel=SEARCH,
-        ),
+        flag("--folds N", "Number of folds of the labeled cases.  [default: 4, or fewer]", SEARCH, min=2),
     ] = None,
     metric: Annotated[
         str,
-        typer.Option(
-            "--metric",
-            metavar="NAME",
-            help="Metric that ranks trials: Dice, HD95, …; of one class: Dice/CLASS.",
-            rich_help_panel=SEARCH,
-        ),
+        flag("--metric NAME", "Metric that ranks trials: Dice, HD95, …; of one class: Dice/CLASS.", SEARCH),
     ] = "Dice",
     space: Annotated[
         list[str] | None,
-        typer.Option(
-            "--space",
-            metavar="NAME=VALUES",
-            help="Range to search: LOW:HIGH, LOW:HIGH:log, [A,B], or one fixed value. NAME is a method "
+        flag(
+            "--space NAME=VALUES",
+            "Range to search: LOW:HIGH, LOW:HIGH:log, [A,B], or one fixed value. NAME is a method "
             "option or a setting such as optimizer.lr. May be repeated.",
+            SEARCH,
             show_default=False,
-            rich_help_panel=SEARCH,
         ),
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(
-            "--only",
-            metavar="NAME",
-            help="Search only this option; may be repeated.",
-            show_default=False,
-            rich_help_panel=SEARCH,
-        ),
+        flag("--only NAME", "Search only this option; may be repeated.", SEARCH, show_default=False),
     ] = None,
     config: options.Config = None,
     recipe: options.Recipe = None,
@@ -103,47 +70,23 @@ def run(
     plan: options.PlanFile = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="DIR",
-            help="Tuning folder.  [default: a folder beside the runs]",
-            rich_help_panel=OUTPUT,
-        ),
+        flag("-o --output DIR", "Tuning folder.  [default: a folder beside the runs]", OUTPUT),
     ] = None,
     resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Resume an earlier search; start a new one if there is none.",
-            rich_help_panel=LENGTH,
-        ),
+        bool, flag("--resume", "Resume an earlier search; start a new one if there is none.", LENGTH)
     ] = False,
     overwrite: options.Overwrite = False,
     force: Annotated[
-        bool,
-        typer.Option(
-            "--force", help="Take the best trial even if its lead is within noise.", rich_help_panel=SEARCH
-        ),
+        bool, flag("--force", "Take the best trial even if its lead is within noise.", SEARCH)
     ] = False,
-    no_pruning: Annotated[
-        bool, typer.Option("--no-pruning", help="Train every trial to its end.", rich_help_panel=SEARCH)
-    ] = False,
+    no_pruning: Annotated[bool, flag("--no-pruning", "Train every trial to its end.", SEARCH)] = False,
     device: options.Device = None,
     workers: Annotated[
         int,
-        typer.Option(
-            "-j",
-            "--workers",
-            metavar="N",
-            min=1,
-            help="Number of trials at a time, each in its own process.",
-            rich_help_panel=MACHINE,
-        ),
+        flag("-j --workers N", "Number of trials at a time, each in its own process.", MACHINE, min=1),
     ] = 1,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Show what would be searched; train nothing.", rich_help_panel=OUTPUT),
+        bool, flag("--dry-run", "Show what would be searched; train nothing.", OUTPUT)
     ] = False,
 ) -> None:
     """Search a method's hyperparameters on folds of the labeled cases, and write a configuration file.

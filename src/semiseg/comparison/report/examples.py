@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semiseg.comparison.format import lower_is_better
+from semiseg.comparison.result.format import lower_is_better
 from semiseg.drawing.overlay import Array
 from semiseg.errors import SemisegError
 from semiseg.machine.files import read_json

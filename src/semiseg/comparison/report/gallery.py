@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semiseg.comparison.format import count, digits, listed, number, p_value, sampled, titled
 from semiseg.comparison.report.figures import boxes, budget, critical_difference, curves, differences, pairs
-from semiseg.comparison.report.figures.marks import label_of
+from semiseg.comparison.report.figures.style import label_of
+from semiseg.comparison.result.format import count, digits, listed, number, p_value, sampled, titled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

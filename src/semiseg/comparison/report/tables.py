@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from semiseg.comparison.format import (
+from semiseg.comparison.result.format import (
     DASH,
     VERDICTS,
     count,
@@ -23,8 +23,7 @@ from semiseg.comparison.format import (
 from semiseg.drawing.table import DAGGER, Column, Table, TableCell, Value, heads, table_of
 
 if TYPE_CHECKING:
-    from semiseg.comparison.result import Arm, ArmGroup, Comparison, PairTest, Published
-    from semiseg.comparison.statistics import Interval
+    from semiseg.comparison.result import Arm, ArmGroup, Comparison, Interval, PairTest, Published
 
     ArmColumn = tuple[Column | str, Callable[[Arm], TableCell]]
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from semiseg.comparison.format import by_value, listed
 from semiseg.comparison.report import tables
 from semiseg.comparison.report.examples import Example, examples_of
 from semiseg.comparison.report.figures.style import Rendered, rendered
 from semiseg.comparison.report.gallery import Plate, plates_of_dataset, plates_of_group
 from semiseg.comparison.report.page import Drawn, page
 from semiseg.comparison.result import Arm, ArmGroup, Comparison
+from semiseg.comparison.result.format import by_value, listed
 from semiseg.drawing.table import Value, csv_rows, csv_text, latex, markdown
 from semiseg.errors import UsageError
 from semiseg.machine.files import atomic_file, held, plain, write_text
@@ -26,10 +26,7 @@ TEX_HEAD = "% \\usepackage{booktabs} in the preamble; \\resizebox{\\linewidth}{!
 
 
 def write(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write every file of :data:`FILES`, and the figures, each whole or not at all.
-
-    Returns:
-        What was written, the report last.
+    """Write all of :data:`FILES` and the figures, each whole or not at all; what was written, report last.
 
     Raises:
         UsageError: the folder cannot be written.
@@ -89,16 +86,9 @@ MOST_EXAMPLES = 40
 
 
 def write_report(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write ``report.html`` and ``figures/NAME.svg`` and ``.pdf``, each whole or not at all.
+    """Write ``report.html`` and ``figures/NAME.svg`` and ``.pdf``, each whole or not at all; the page first.
 
     The page comes last, so that whoever sees it finds the figures that it names.
-
-    Args:
-        comparison: from :func:`semiseg.comparison.compare.compare`.
-        folder: made when it does not exist; files of the same name are replaced.
-
-    Returns:
-        What was written, the page first.
 
     Raises:
         OSError: the folder cannot be written.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -159,9 +160,10 @@ _READ = "NIfTI, NRRD, MetaImage, HDF5, PNG, TIFF and DICOM are read; convert oth
 
 def _nothing(root: Path, notices: list[str]) -> DataError:
     text = f"no scan found in {root}" + (f" ({'; '.join(notices)})" if notices else "")
+    packed = re.search(r"\.(tar|tgz|tar\.\w+|7z|rar)\b|zips inside", text)
     return DataError(
         text,
-        hint=_READ,
+        hint="unpack it first: zips are opened, other archives and zips in zips are not" if packed else _READ,
         code="NO_IMAGES",
     )
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.errors import some as some  # the rooms of data sets take it from here
 from semiseg.images.archive import Unpacked
 from semiseg.images.dicom import Series
 from semiseg.images.grid import Volume
@@ -138,11 +139,6 @@ class Draft:
     notices: list[str] = field(default_factory=list)
 
 
-def some(names: list[str], most: int = 5) -> str:
-    """A list of names, shortened."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 _VOID = 255
 """Marks pixels that nobody judged, in data sets whose classes are numbered 0, 1, 2, ..."""
 
@@ -151,11 +147,6 @@ def classes(
     values: Iterable[frozenset[int]], names: Mapping[int, str], draft: Draft
 ) -> tuple[dict[str, int], dict[int, int]]:
     """Declare the classes.
-
-    Args:
-        values: the values in each mask.
-        names: raw value -> class name, where the source says so.
-        draft: gets the decisions.
 
     Returns:
         ``labels`` for dataset.json (background 0, consecutive, maybe ``ignore``) and ``label_map``.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from semiseg.dataset.dataset import roots
 from semiseg.dataset.description import FILE
 from semiseg.drawing.notebook import Tabular
 from semiseg.errors import UsageError
+from semiseg.machine.files import write_text
 
 if TYPE_CHECKING:
     from semiseg.drawing.table import Table
@@ -80,17 +80,6 @@ def finish(
     progress: Callable[[int, int], None] | None = None,
 ) -> AdoptResult:
     """Write the dataset that a draft describes, whole or not at all.
-
-    Args:
-        draft: with ``said`` settled.
-        files: what goes where.
-        ending: of all of them.
-        folder: the dataset folder; absent or empty, and held by the caller.
-        link: hard-link files that need no conversion.
-        in_place: every file lies where it belongs: only the documents are written.
-        dry_run: write nothing.
-        workers: files at a time.
-        progress: called with (files done, files in all).
 
     Raises:
         UsageError: the folder cannot be written.
@@ -164,9 +153,7 @@ def _documents(draft: Draft, ending: str) -> dict[str, str]:
 
 def _write_beside(root: Path, documents: Mapping[str, str]) -> None:
     for name, text in documents.items():
-        partial = root / f".{name}.{os.getpid()}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(root / name)
+        write_text(root / name, text)
 
 
 def free_name(source: Path) -> Path:

@@ -15,6 +15,8 @@ _BLACK = (0, 0, 0)
 _ONE, _WHITE = frozenset({1}), frozenset({255})
 _MOST_UNJUDGED = 0.5
 """Of all voxels: more of them without a class are more likely the background, or scribbles."""
+_FEWEST_SHADES = 4
+"""Three values up to 255 are classes that somebody wanted to see."""
 _COLOR_NAMES = {
     (255, 0, 0): "red", (0, 255, 0): "green", (0, 0, 255): "blue", (255, 255, 0): "yellow",
     (0, 255, 255): "cyan", (255, 0, 255): "magenta", (255, 255, 255): "white",
@@ -97,6 +99,7 @@ def settle_masks(masks: Mapping[str, Mask], draft: Draft, most_classes: int) -> 
     _require_few(set(together), draft, most_classes)
     _tell_numberings(usable, draft)
     _tell_unjudged(together, draft)
+    _tell_shades(together, draft)
     draft.palette = next((_used(mask) for mask in usable.values() if mask.palette), {})
     return {name: mask.values for name, mask in usable.items()}
 
@@ -143,6 +146,18 @@ def _tell_unjudged(counts: Mapping[int, int], draft: Draft) -> None:
                 f"value {value} fills {counts[value] / total:.0%} of the masks: right if few voxels were "
                 "annotated; if it is the background, export the masks again with 0 there"
             )
+
+
+def _tell_shades(counts: Mapping[int, int], draft: Draft) -> None:
+    """A notice where values may be shades of one class: many, with gaps, up to 100 or 255."""
+    values = sorted(set(counts) - {0} - set(draft.label_names))
+    if len(values) < _FEWEST_SHADES or values[-1] not in (100, 255) or values[-1] == len(values):
+        return
+    shown = some([str(value) for value in values], 8)
+    draft.notices.append(
+        f"masks hold {len(values)} values up to {values[-1]} ({shown}), each taken for a class: if they are "
+        "probabilities or soft edges of one class, export the masks again with 0 and 1"
+    )
 
 
 def _used(mask: Mask) -> dict[int, Color]:

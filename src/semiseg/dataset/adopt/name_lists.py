@@ -69,8 +69,9 @@ def _case(name: str, draft: Draft) -> str | None:
 def read_list(path: Path) -> tuple[str, ...]:
     """The names in a list file, as the scripts of the field read theirs and a little more kindly.
 
-    Line ends of any system, a byte order mark, blanks, empty lines, text after a comma and the ending of a
-    file are passed over.
+    Line ends of any system, a byte order mark, blanks, quotes, empty lines, lines that begin with ``#``, text
+    after a comma or tab, folders and the ending of a file are passed over. Where all files have one name, as
+    ``.../CASE/mri_norm2.h5``, the last folder that tells them apart is the case.
 
     Raises:
         DataError: not text, or a name twice.
@@ -80,12 +81,18 @@ def read_list(path: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path} cannot be read as a list of names ({type(error).__name__})",
-            hint="a list is a text file with a name in each line",
+            hint="a list is a text file in UTF-8 with a name in each line",
             code="BAD_LIST",
         ) from None
-    names = [plain_id(line) for line in text.splitlines()]
-    names = [name for name in names if name]
-    if len({name.lower() for name in names}) < len(names):
+    lines = [_parts(line) for line in text.splitlines() if not line.lstrip().startswith("#")]
+    lines = [parts for parts in lines if parts]
+    names = [parts[-1] for parts in lines]
+    for level in range(1, min(map(len, lines), default=0) + 1):
+        found = [parts[-level] for parts in lines]
+        if _distinct(found):
+            names = found
+            break
+    if not _distinct(names):
         lower = [name.lower() for name in names]
         twice = next(name for index, name in enumerate(names) if name.lower() in lower[:index])
         raise DataError(f"{path} names {twice} twice", hint="name each case once", code="BAD_LIST")
@@ -93,8 +100,24 @@ def read_list(path: Path) -> tuple[str, ...]:
 
 
 def plain_id(line: str) -> str:
-    """A name without text after a comma, folders above it, and the ending of a file."""
-    name = line.split(",")[0].strip().replace("\\", "/").rstrip("/").split("/")[-1]
+    """A name without text after a comma or tab, quotes, folders above it, and the ending of a file."""
+    return next(reversed(_parts(line)), "")
+
+
+def number_of(name: str, digits: int = 4) -> str:
+    """The first number in a name, with zeros before it: ``0018`` of ``image18_norm``; else the name."""
+    found = re.search(r"\d+", plain_id(name))
+    return found[0].zfill(digits) if found else plain_id(name)
+
+
+def _parts(line: str) -> list[str]:
+    """Folders and file of a line, the ending left out; none of an empty line."""
+    name = re.split(r"[,\t]", line.strip())[0].strip().strip("\"'").replace("\\", "/")
+    name = name.rstrip("/ ")
     for ending in (".nii.gz", ".npy.h5", ".h5", ".npz", ".nii", ".jpg", ".png"):
         name = name[: -len(ending)] if name.lower().endswith(ending) else name
-    return name.strip()
+    return [part for part in (each.strip() for each in name.split("/")) if part]
+
+
+def _distinct(names: list[str]) -> bool:
+    return len({name.lower() for name in names}) == len(names)

@@ -198,13 +198,20 @@ def _says_no_case(word: str) -> bool:
     return any(all(plain_word(piece) in _NO_CASE for piece in said) for said in pieces)
 
 
+_DEVICES = frozenset(
+    ["con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))]
+)
+"""Names that Windows keeps for devices, with any ending."""
+
+
 def clean_id(text: str) -> str:
     """A case id that is a safe file name everywhere: letters of any script (NFC), digits, ``._-``."""
     kept = "".join(c if _in_word(c) or c in "._-" else " " for c in unicodedata.normalize("NFC", text))
     name = re.sub(r" +", "_", kept).strip("._-")
     while len(name.encode()) > _LONGEST_ID:
         name = name[:-1]
-    return name or "case"
+    name = name.rstrip("._-")
+    return f"case_{name}" if name.partition(".")[0].lower() in _DEVICES else name or "case"
 
 
 def numbered(names: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:

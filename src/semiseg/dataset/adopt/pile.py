@@ -9,14 +9,20 @@ from pathlib import Path
 
 from semiseg.dataset.adopt.channels import AskedChannels, keep_channels, name_channels, settle_channels
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
-from semiseg.dataset.adopt.grids import settle_grids
+from semiseg.dataset.adopt.grids import Sized, settle_grids
 from semiseg.dataset.adopt.listing import FoundFile, Listing, without_previews
-from semiseg.dataset.adopt.looks import Looks, has_colors, in_threads, look, look_at_label, look_for_labels
+from semiseg.dataset.adopt.looks import (
+    Looks,
+    has_colors,
+    in_threads,
+    look,
+    look_at_label,
+    look_for_labels,
+    stack_slices,
+)
 from semiseg.dataset.adopt.masks import Mask, settle_masks
 from semiseg.dataset.adopt.pairing import name_cases, pair
 from semiseg.dataset.adopt.second_masks import is_map, without_second_masks
-from semiseg.dataset.adopt.slices import stack_slices
-from semiseg.dataset.adopt.steps import Sized
 from semiseg.errors import DataError
 from semiseg.images import array_files, ending_of
 
@@ -31,15 +37,6 @@ def draft_pile(
     spacing: tuple[float, ...] = (),
 ) -> tuple[Draft, dict[str, frozenset[int]]]:
     """Work out the cases of a pile.
-
-    Args:
-        root: the folder.
-        listing: what lies in it.
-        workers: files read at a time.
-        label_names: value -> class name, where the user said so.
-        most_classes: more are refused.
-        asked: which channels, and on which grid.
-        spacing: of files that do not say it, in mm.
 
     Returns:
         the draft, and the label values of each labeled case id.

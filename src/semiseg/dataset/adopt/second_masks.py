@@ -25,13 +25,6 @@ def without_second_masks(
     """The items without files of a few whole numbers that lie beside a case with a mask and have its name.
 
     ``lawall.nrrd`` beside ``lgemri.nrrd`` and ``laendo.nrrd``, or ``case_1_wall.nii`` beside ``case_1.nii``.
-
-    Args:
-        items: all cases; those without a mask may be such files.
-        folders: shown path -> folders that tell the case.
-        dtypes: shown path -> type as stored; floats hold no class numbers.
-        draft: gets a notice.
-        workers: files read at a time.
     """
     labeled = [(item.id, folders.get(item.images[0].shown, ())) for item in items if item.label]
     places = {place for _, place in labeled if place}

@@ -115,6 +115,15 @@ def sources_csv(files: Sequence[Target], channels: Sequence[str]) -> str:
     return text.getvalue()
 
 
+def place_beside(target: Path) -> Path:
+    """Where a folder is built that becomes ``target``, which the caller holds; what killed ones left goes."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.iterdir():
+        if left.name.startswith(f".{target.name}.") and left.name.endswith(".partial"):
+            shutil.rmtree(left, ignore_errors=True)
+    return target.with_name(f".{target.name}.{os.getpid()}.partial")
+
+
 def build(
     target: Path,
     files: Sequence[Target],
@@ -127,25 +136,11 @@ def build(
 ) -> list[str]:
     """Write everything or nothing.
 
-    Args:
-        target: the dataset folder; absent or empty, and held by the caller.
-        files: images and labels.
-        documents: text files by name.
-        colors: whether images are RGB.
-        link: hard-link files that need no conversion, where the file system can.
-        workers: files at a time.
-        progress: called with (files done, files in all).
-        pictures: of the draft.
-
     Returns:
         what a user should be told.
     """
     copied = 0
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    for left in target.parent.iterdir():  # by a process that was killed: nobody else holds this target
-        if left.name.startswith(f".{target.name}.") and left.name.endswith(".partial"):
-            shutil.rmtree(left, ignore_errors=True)
+    work = place_beside(target)
     try:
         for folder in {"imagesTr", "labelsTr", "imagesUn", *(str(file.place.parent) for file in files)}:
             (work / folder).mkdir(parents=True)

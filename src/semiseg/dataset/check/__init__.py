@@ -23,12 +23,11 @@ from semiseg.dataset.check.all_cases import (
     write_label_map,
 )
 from semiseg.dataset.check.case import examine, examine_label
-from semiseg.dataset.check.finding import Finding
 from semiseg.dataset.check.modality import flip_problems, modality_problems
 from semiseg.dataset.dataset import locate
 from semiseg.dataset.description import Description, read_description
 from semiseg.dataset.files import FolderContents, num_training, scan
-from semiseg.dataset.problem import Problem, as_lines
+from semiseg.dataset.problem import Finding, Problem, as_lines
 from semiseg.dataset.split import split_problems
 from semiseg.dataset.split_file import read_split_file
 from semiseg.drawing.notebook import Tabular, notebook_bar
@@ -230,11 +229,6 @@ def _plural(count: int, word: str) -> str:
 
 def check_label(case: LabeledCase, description: Description, root: Path) -> list[Problem]:
     """Everything that is wrong with the label of one case, as :func:`check` tells it; its image is not read.
-
-    Args:
-        case: with the label to look at, which may lie anywhere.
-        description: of the dataset: its classes.
-        root: the dataset folder, for readable file names.
 
     Raises:
         DataError: the image's header cannot be read.

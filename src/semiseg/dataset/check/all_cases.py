@@ -12,14 +12,12 @@ from pathlib import Path
 
 from semiseg.dataset.case import LabeledCase
 from semiseg.dataset.check.case import histogram, two_ends
-from semiseg.dataset.check.finding import Finding
 from semiseg.dataset.description import FILE, Description
 from semiseg.dataset.files import FolderContents, relative
 from semiseg.dataset.folds import CaseIds, in_no_fold
-from semiseg.dataset.problem import Problem
-from semiseg.dataset.split import some
+from semiseg.dataset.problem import Finding, Problem
 from semiseg.dataset.split_file import SplitFile
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, some
 from semiseg.machine.files import read_json, write_text
 
 

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.dataset.case import Case, LabeledCase, as_seen, case_header
-from semiseg.dataset.check.finding import Finding
 from semiseg.dataset.check.modality import best_flip, lowest
 from semiseg.dataset.files import relative
-from semiseg.dataset.problem import Problem, Severity
-from semiseg.errors import DataError
+from semiseg.dataset.problem import Finding, Problem, Severity
+from semiseg.errors import DataError, some
 from semiseg.images import read, read_label
 from semiseg.images.grid import GEOMETRY_TOLERANCE_MM, GEOMETRY_TOLERANCE_VOXELS, Grid, Volume, turned
 
@@ -27,13 +26,7 @@ _CODES = {"BAD_SPACING": "SPACING", "MISSING_FILE": "MISSING_FILE"}
 
 
 def examine(case: Case, channels: Sequence[str], root: Path) -> Finding:
-    """Read every file of ``case`` and collect what is wrong with it.
-
-    Args:
-        case: its images, and its label when it is a :class:`LabeledCase`.
-        channels: the ``channel_names``, none when unknown.
-        root: the dataset folder, for readable file names.
-    """
+    """Read every file of ``case`` and collect what is wrong with it."""
     look = _Look(case, root, is_ct=bool(channels) and channels[0].strip().casefold() == "ct")
     look.images(len(channels))
     if isinstance(case, LabeledCase):
@@ -215,13 +208,24 @@ FEWEST_OF_A_MASK = 100
 """Masks with fewer foreground voxels are equal by chance too easily to tell of one acquisition."""
 
 
+LARGEST = 1e18
+"""Squares of larger values, which every mean and SD needs, overflow in 32 bits. No scanner measures them."""
+
+
 def non_finite(array: Voxels) -> str:
-    """``12 NaN and 3 infinite voxels``, or an empty text when every voxel is a number."""
-    if array.dtype.kind != "f" or np.isfinite(array).all():
+    """``12 NaN and 3 infinite of 400 voxels``, or an empty text when every voxel is a number.
+
+    Numbers beyond :data:`LARGEST` are none: they come from damaged files and fill values.
+    """
+    if array.dtype.kind != "f" or array.size == 0:
         return ""
-    nan, inf = int(np.isnan(array).sum()), int(np.isinf(array).sum())
-    counts = [f"{count} {word}" for count, word in ((nan, "NaN"), (inf, "infinite")) if count]
-    return f"{' and '.join(counts)} of {array.size} voxels"
+    if -LARGEST < float(array.min()) <= float(array.max()) < LARGEST:
+        return ""
+    huge = np.isfinite(array) & (np.abs(array.astype(np.float64)) >= LARGEST)
+    found = ("NaN", np.isnan(array)), ("infinite", np.isinf(array)), ("huge", huge)
+    counts = [f"{np.count_nonzero(there)} {word}" for word, there in found if there.any()]
+    largest = f" (up to {np.abs(array[huge]).max():.3g})" if counts[-1].endswith("huge") else ""
+    return f"{' and '.join(counts)} of {array.size} voxels{largest}"
 
 
 def is_constant(array: Voxels) -> bool:
@@ -298,8 +302,7 @@ def value_counts(array: Voxels) -> tuple[dict[int, int], list[float]]:
 
 def histogram(counts: dict[int, int], most: int = 8) -> str:
     """``0: 1200, 255: 33``, shortened when there are many values."""
-    shown = ", ".join(f"{value}: {count}" for value, count in list(counts.items())[:most])
-    return shown + (f" and {len(counts) - most} more" if len(counts) > most else "")
+    return some((f"{value}: {count}" for value, count in counts.items()), most)
 
 
 MOST_CLASSES = 30

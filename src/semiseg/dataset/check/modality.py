@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.dataset.check.finding import Finding
-from semiseg.dataset.problem import Problem
-from semiseg.dataset.split import some
+from semiseg.dataset.problem import Finding, Problem
+from semiseg.errors import some
 
 AIR = -500
 """CT has air around and inside of the body, at -1000; no MRI goes this low."""

@@ -6,8 +6,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from semiseg.dataset.adopt.draft import Draft, Item, Source, some
-from semiseg.dataset.adopt.looks import look
-from semiseg.dataset.adopt.slices import in_order
+from semiseg.dataset.adopt.looks import in_order, look
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
 from semiseg.errors import DataError
@@ -58,7 +57,7 @@ def draft(tree: Tree, options: Options) -> Draft:
 def _raw(tree: Tree, options: Options) -> list[Item]:
     items = []
     phases = {path.rpartition("/")[0]: _info(tree, path) for _, path in tree.find(r"Info\.cfg")}
-    for match, path in tree.find(rf"{_CASE}_gt\.nii(?:\.gz)?"):
+    for match, path in tree.once(rf"{_CASE}_gt\.nii(?:\.gz)?"):
         folder, frame = path.rpartition("/")[0], int(match[2])
         image = path.replace("_gt.", ".")
         if image not in tree.files:
@@ -98,7 +97,7 @@ def _info(tree: Tree, path: str) -> dict[str, str]:
 
 def _cine(tree: Tree, phases: dict[str, dict[str, str]]) -> list[Item]:
     items = []
-    for match, path in tree.find(r"(patient\d{3})_4d\.nii(?:\.gz)?"):
+    for match, path in tree.once(r"(patient\d{3})_4d\.nii(?:\.gz)?"):
         folder = path.rpartition("/")[0]
         info, source = phases.get(folder, {}), tree.source(path)
         for frame in range(look(source).frames):
@@ -114,9 +113,9 @@ def _h5(tree: Tree) -> tuple[list[Item], list[str]]:
     """Volumes where they are whole; else slices, put together by their numbers."""
     whole: dict[str, Source] = {}
     slices: dict[str, dict[int, str]] = defaultdict(dict)
-    for match, path in tree.find(rf"{_CASE}\.h5"):
+    for match, path in tree.once(rf"{_CASE}\.h5"):
         whole[f"{match[1]}_frame{match[2]}".lower()] = tree.source(path)
-    for match, path in tree.find(rf"{_CASE}_slice_(\d+)\.h5"):
+    for match, path in tree.once(rf"{_CASE}_slice_(\d+)\.h5"):
         slices[f"{match[1]}_frame{match[2]}".lower()][int(match[3])] = path
     notices, torn = [], []
     only = {name: numbers for name, numbers in slices.items() if name not in whole}

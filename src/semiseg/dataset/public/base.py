@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -104,11 +105,13 @@ class Tree:
         root: the folder.
         files: path relative to it, with ``/``, a zip's name standing for a folder -> the file.
         archives: path of a file from a zip -> the zip's files.
+        copies: files that were passed over because they are copies of others.
     """
 
     root: Path
     files: Mapping[str, Path]
     archives: Mapping[str, Unpacked] = field(default_factory=dict)
+    copies: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, root: Path, *, unpack: bool = True) -> Tree:
@@ -132,6 +135,32 @@ class Tree:
         compiled = re.compile(rf"(?:^|.*/){pattern}$", re.IGNORECASE)
         return ((match, path) for path in self.files if (match := compiled.match(path)))
 
+    def once(self, pattern: str) -> Iterator[tuple[re.Match[str], str]]:
+        """As :meth:`find`, but each case once: of files whose groups agree the first, where all are copies.
+
+        Raises:
+            DataError: two files of one case that differ.
+        """
+        first: dict[tuple[str, ...], str] = {}
+        for match, path in self.find(pattern):
+            there = first.setdefault(tuple((group or "").lower() for group in match.groups()), path)
+            if there == path:
+                yield match, path
+                continue
+            require_copy((there, self.files[there]), (path, self.files[path]))
+            if path not in self.copies:
+                self.copies.append(path)
+
+    def left_lying(self) -> list[str]:
+        """What a person should know of files that nobody can use: archives, unfinished downloads, copies."""
+        ends = [(path, path.lower()) for path in self.files]
+        told = (
+            (self.copies, "{} files are copies of others in this folder and are passed over"),
+            ([path for path, low in ends if low.endswith(_ARCHIVES)], "{} archives are not opened"),
+            ([path for path, low in ends if low.endswith(_UNFINISHED)], "{} downloads have not ended"),
+        )
+        return [f"{text.format(len(names))}: {some(names)}" for names, text in told if names]
+
     def has(self, pattern: str) -> bool:
         """Whether there is a path that ``pattern`` fits to its end."""
         return next(self.find(pattern), None) is not None
@@ -141,6 +170,52 @@ class Tree:
         return Source(
             self.files[path], shown=printable(path), archive=self.archives.get(path), steps=tuple(steps)
         )
+
+
+_ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar", ".zip")
+"""What is not opened here; zips that lie in zips are such, too."""
+_UNFINISHED = (".crdownload", ".part", ".partial", ".download", ".aria2", ".!ut")
+
+
+def require_copy(one: tuple[str, Path], other: tuple[str, Path]) -> None:
+    """Refuse two files that claim to be the same one of a case.
+
+    Args:
+        one: the path that people know, and the file.
+        other: the same of the second.
+
+    Raises:
+        DataError: they differ.
+    """
+    pairs = [(one[1], other[1])]
+    pairs += [(one[1].with_suffix(end), other[1].with_suffix(end)) for end in (".raw", ".zraw", ".img")]
+    if any(a.exists() and not (b.exists() and filecmp.cmp(a, b, shallow=False)) for a, b in pairs):
+        raise DataError(
+            f"{printable(one[0])} and {printable(other[0])} are two files of one case, and they differ",
+            hint="keep one of them: forms and releases of a data set are not mixed",
+            code="AMBIGUOUS_NAMES",
+        )
+
+
+def _single(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+    """Each case once, and the ids of cases that lie there again as copies.
+
+    Raises:
+        DataError: two cases of one name that differ.
+    """
+    first: dict[str, Item] = {}
+    again = []
+    for item in items:
+        there = first.setdefault(item.id, item)
+        if there is not item:
+            pairs = zip((*there.images, there.label), (*item.images, item.label), strict=True)
+            for one, other in pairs:
+                if one and other:
+                    require_copy((one.shown, one.path), (other.shown, other.path))
+            if there.label is None:
+                first[item.id] = item
+            again.append(item.id)
+    return list(first.values()), again
 
 
 def _walk(root: Path) -> Iterator[tuple[str, Path]]:
@@ -174,9 +249,11 @@ def missing_files(about: About, what: str, names: Sequence[str]) -> DataError:
 def nothing_of(about: About, tree: Tree, wanted: Sequence[str]) -> DataError:
     """The error for a folder that does not hold the data set."""
     lacks = f"no {' and no '.join(wanted)} in its {len(tree.files)} files"
+    lying = tree.left_lying()
+    unpack = f"{'; '.join(lying)}. Unpack or fetch these first, or give" if lying else "give"
     return DataError(
         f"{tree.root} does not look like {about.title}: {lacks}",
-        hint=f"give the folder as it was unpacked ({about.download}); `semiseg init` takes any layout",
+        hint=f"{unpack} the folder as it was unpacked ({about.download}); `semiseg init` takes any layout",
         code="NOT_THIS_DATASET",
     )
 
@@ -204,7 +281,12 @@ def drafted(
         label_map: value in the files -> declared value.
         more: other keys of dataset.json.
     """
-    draft = Draft(list(items), tuple(channels))
+    items, again = _single(items)
+    draft = Draft(items, tuple(channels))
+    if again:
+        draft.notices.append(
+            f"{len(again)} cases lie here again as copies, which are passed over: {some(again)}"
+        )
     draft.said = {
         "name": about.title,
         "channel_names": {str(index): name for index, name in enumerate(channels)},

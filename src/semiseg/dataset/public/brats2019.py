@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 from semiseg.dataset.adopt.draft import Draft, Item
-from semiseg.dataset.adopt.steps import Reordered, Sized
+from semiseg.dataset.adopt.grids import Reordered, Sized
 from semiseg.dataset.public.base import (
     About,
     Options,
@@ -91,7 +91,7 @@ def draft(tree: Tree, options: Options) -> Draft:
 
 def _raw(tree: Tree, channels: tuple[str, ...]) -> list[Item]:
     files: dict[str, dict[str, str]] = defaultdict(dict)
-    for match, path in [*tree.find(_FILE), *tree.find(_ODD)]:
+    for match, path in [*tree.once(_FILE), *tree.once(_ODD)]:
         files[match[1]].setdefault(match[2].lower() or "seg", path)
     words = {name: word for word, name in _WORDS.items()}
     lacking = [f"{name} ({c})" for name, found in files.items() for c in channels if words[c] not in found]
@@ -117,5 +117,5 @@ def _h5(tree: Tree) -> list[Item]:
     steps = (Reordered((2, 1, 0)), Sized((1.0, 1.0, 1.0)))
     return [
         Item(match[1], "train", (tree.source(path, *steps),), tree.source(path, *steps))
-        for match, path in tree.find(r"(BraTS19_[^/]+)\.h5")
+        for match, path in tree.once(r"(BraTS19_[^/]+)\.h5")
     ]

@@ -6,8 +6,8 @@ from collections import defaultdict
 from dataclasses import replace
 
 from semiseg.dataset.adopt.draft import Draft, Item, Part
-from semiseg.dataset.adopt.name_lists import plain_id
-from semiseg.dataset.adopt.slices import in_order
+from semiseg.dataset.adopt.looks import in_order
+from semiseg.dataset.adopt.name_lists import number_of
 from semiseg.dataset.public.base import (
     About,
     Options,
@@ -44,10 +44,10 @@ def matches(tree: Tree) -> bool:
 
 def draft(tree: Tree, options: Options) -> Draft:
     """Thirteen organs of the raw data set, or the eight of TransUNet's copy."""
-    labels = {match[1]: path for match, path in tree.find(r"label(\d{4})\.nii\.gz")}
+    labels = {match[1]: path for match, path in tree.once(r"label(\d{4})\.nii\.gz")}
     items = []
     part: Part
-    for match, path in tree.find(r"img(\d{4})\.nii\.gz"):
+    for match, path in tree.once(r"img(\d{4})\.nii\.gz"):
         label = labels.get(match[1])
         source = tree.source(label) if label else None
         part = "train" if label else "unlabeled"
@@ -72,12 +72,12 @@ def _numbered(organs: tuple[str, ...]) -> dict[str, int]:
 
 def _case(listed: str) -> str:
     """``0008`` and ``img0008`` as ``case0008``."""
-    return f"case{plain_id(listed)[-4:]}"
+    return f"case{number_of(listed)}"
 
 
 def _arrays(tree: Tree) -> list[Item]:
     slices: dict[str, dict[int, str]] = defaultdict(dict)
-    for match, path in tree.find(r"(case\d{4})_slice(\d{3})\.npz"):
+    for match, path in tree.once(r"(case\d{4})_slice(\d{3})\.npz"):
         slices[match[1].lower()][int(match[2])] = path
     torn = [name for name, numbers in slices.items() if not in_order(numbers)]
     if torn:
@@ -87,7 +87,7 @@ def _arrays(tree: Tree) -> list[Item]:
         paths = tuple(tree.files[numbers[k]] for k in sorted(numbers))
         source = replace(tree.source(numbers[min(numbers)]), slices=paths)
         items.append(Item(name, "train", (source,), source))
-    for match, path in tree.find(r"(case\d{4})\.npy\.h5"):
+    for match, path in tree.once(r"(case\d{4})\.npy\.h5"):
         if match[1].lower() not in slices:
             items.append(Item(match[1].lower(), "train", (tree.source(path),), tree.source(path)))
     return items

@@ -72,10 +72,10 @@ def draft(tree: Tree, options: Options) -> Draft:
     """RGB frames of one task; the pupil has value 0 and is a class like the others."""
     labels = {
         (int(match[1]), int(match[2])): path
-        for match, path in tree.find(r"Video\d+/Labels/Video(\d+)_frame(\d+)\.png")
+        for match, path in tree.once(r"Video\d+/Labels/Video(\d+)_frame(\d+)\.png")
     }
     items = []
-    for match, path in tree.find(r"Video\d+/Images/Video(\d+)_frame(\d+)\.png"):
+    for match, path in tree.once(r"Video\d+/Images/Video(\d+)_frame(\d+)\.png"):
         video, label = f"Video{int(match[1]):02d}", labels.get((int(match[1]), int(match[2])))
         items.append(
             Item(

@@ -14,12 +14,14 @@ from semiseg.dataset import public
 from semiseg.dataset.adopt.draft import Draft, Item, Source, some
 from semiseg.dataset.adopt.finish import AdoptResult, finish, free_name, require_empty
 from semiseg.dataset.adopt.looks import in_threads, look
-from semiseg.dataset.adopt.write import Target, choose_ending, targets
+from semiseg.dataset.adopt.write import Target, choose_ending, place_beside, targets
 from semiseg.dataset.public.base import Extra, Options, Tree
 from semiseg.dataset.public.published import splits
 from semiseg.errors import DataError, UsageError, unknown_name
+from semiseg.images import array_files, ending_of
 from semiseg.machine.files import held
 
+_ARRAYS = array_files.ENDINGS
 _OTHER_VOLUMES = (".nrrd", ".mha")
 """Endings that a data set is not left in."""
 
@@ -90,7 +92,14 @@ def convert(
     module = public.find(name)
     root = Path(source).expanduser()
     if not root.is_dir():
-        raise UsageError(f"no folder {str(root)!r}", hint="check the path", code="NO_SOURCE")
+        what = f"{str(root)!r} is a file" if root.exists() else f"no folder {str(root)!r}"
+        raise UsageError(
+            what,
+            hint="give the folder that it lies in; zips in there are opened"
+            if root.exists()
+            else "check the path",
+            code="NO_SOURCE",
+        )
     if extra not in get_args(Extra):
         raise unknown_name("--extra", extra, get_args(Extra))
     workers = workers or min(8, os.cpu_count() or 1)
@@ -105,7 +114,7 @@ def convert(
             require_empty(goal)
         tree = Tree.of(root)
         if asked.task != "all":
-            draft = _readable(module.draft(tree, asked), asked)
+            draft = _complete(module.draft(tree, asked), tree, asked)
             ending = _ending(draft)
             return finish(
                 draft,
@@ -118,11 +127,24 @@ def convert(
                 progress=progress,
             )
         each = {
-            name: _readable(module.draft(tree, replace(asked, task=name)), asked)
+            name: _complete(module.draft(tree, replace(asked, task=name)), tree, asked)
             for name in module.ABOUT.tasks
             if name != "all"
         }
         return _all_tasks(each, goal, link=link, dry_run=dry_run, workers=workers, progress=progress)
+
+
+def _complete(draft: Draft, tree: Tree, asked: Options) -> Draft:
+    """The draft with notices of what else lies in the folder, its files looked at."""
+    draft.notices += tree.left_lying()
+    used = {source.path for item in draft.items for source in _files(item)}
+    arrays = [path for path, file in tree.files.items() if ending_of(file) in _ARRAYS and file not in used]
+    if draft.said.get("source", {}).get("form") == "raw" and arrays:
+        draft.notices.append(
+            f"{len(arrays)} h5 or npz files beside the raw form are left out, for the two are never mixed: "
+            f"{some(arrays)}"
+        )
+    return _readable(draft, asked)
 
 
 def _words(given: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
@@ -142,6 +164,11 @@ def _readable(draft: Draft, asked: Options) -> Draft:
     bad = {
         s.path: f"{s.shown}: {each.trouble}" for s, each in zip(sources, seen, strict=True) if each.trouble
     }
+    own = {s.path for s, each in zip(sources, seen, strict=True) if each.has_label}
+    for item in draft.items:  # scan and label in one file, as h5 copies have them
+        label = item.label
+        if label is not None and label.path == item.images[0].path and label.path not in own:
+            bad.setdefault(label.path, f"{label.shown}: has no array of the scan, or none of its label")
     hurt = [item for item in draft.items if any(source.path in bad for source in _files(item))]
     if hurt and not asked.allow_missing:
         raise DataError(
@@ -182,7 +209,7 @@ def _all_tasks(
     progress: Callable[[int, int], None] | None,
 ) -> AdoptResult:
     """A dataset per task in one folder; their images are the same files on disk, where it has hard links."""
-    work = goal.with_name(f".{goal.name}.{os.getpid()}.partial")
+    work = place_beside(goal)
     made: dict[Path, Path] = {}
     results = {}
     try:

@@ -26,9 +26,9 @@ def matches(tree: Tree) -> bool:
 
 def draft(tree: Tree, options: Options) -> Draft:
     """Parts are those of the folders; TCSM's lists say which training pictures are labeled first."""
-    masks = {match[1]: path for match, path in tree.find(r"(ISIC_\d{7})_segmentation\.png")}
+    masks = {match[1]: path for match, path in tree.once(r"(ISIC_\d{7})_segmentation\.png")}
     items = []
-    for match, path in tree.find(r"(ISIC_\d{7})\.jpg"):
+    for match, path in tree.once(r"(ISIC_\d{7})\.jpg"):
         mask = masks.get(match[1])
         part = _part(path)
         settled: Part = part if mask or part == "test" else "unlabeled"

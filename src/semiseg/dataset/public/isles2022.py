@@ -67,7 +67,7 @@ def draft(tree: Tree, options: Options) -> Draft:
 
 def _raw(tree: Tree, channels: tuple[str, ...]) -> list[Item]:
     files: dict[str, dict[str, str]] = defaultdict(dict)
-    for match, path in tree.find(rf"{_CASE}[^/]*_(dwi|adc|flair|msk){_NII}"):
+    for match, path in tree.once(rf"{_CASE}[^/]*_(dwi|adc|flair|msk){_NII}"):
         files[match[1].lower()][match[2].lower()] = path
     wanted = {*(name.lower() for name in channels), "dwi"}
     lacking = [f"{name} ({word})" for name, found in files.items() for word in wanted - set(found)]
@@ -94,7 +94,7 @@ def _channel(tree: Tree, found: dict[str, str], channel: str, channels: tuple[st
 def _h5(tree: Tree) -> list[Item]:
     return [
         Item(match[1].lower(), "train", (tree.source(path),), tree.source(path))
-        for match, path in tree.find(rf"{_CASE}[^/]*\.h5")
+        for match, path in tree.once(rf"{_CASE}[^/]*\.h5")
     ]
 
 

@@ -26,7 +26,7 @@ def draft(tree: Tree, options: Options) -> Draft:
     """The 90 scans whose labels were never published are in no list."""
     items = []
     part: Part
-    for match, path in tree.find(r"(case_\d{5})/imaging\.nii\.gz"):
+    for match, path in tree.once(r"(case_\d{5})/imaging\.nii\.gz"):
         label = f"{path.rpartition('/')[0]}/segmentation.nii.gz"
         there = label in tree.files
         source = tree.source(label) if there else None

@@ -27,9 +27,9 @@ def matches(tree: Tree) -> bool:
 def draft(tree: Tree, options: Options) -> Draft:
     """Pixels of a mask that are brighter than the middle are polyp."""
     recode = Recode(threshold=_THRESHOLD)
-    masks = {match[1]: path for match, path in tree.find(r"masks/([^/]+)\.jpg")}
+    masks = {match[1]: path for match, path in tree.once(r"masks/([^/]+)\.jpg")}
     items = []
-    for match, path in tree.find(r"images/([^/]+)\.jpg"):
+    for match, path in tree.once(r"images/([^/]+)\.jpg"):
         mask = masks.get(match[1])
         label = replace(tree.source(mask), recode=recode) if mask else None
         items.append(Item(match[1], "train" if mask else "unlabeled", (tree.source(path),), label))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from semiseg.dataset.adopt.draft import Draft, Item
-from semiseg.dataset.adopt.steps import Painted, Sized
+from semiseg.dataset.adopt.grids import Painted, Sized
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
 
@@ -67,7 +67,7 @@ def draft(tree: Tree, options: Options) -> Draft:
 def _raw(tree: Tree, options: Options) -> list[Item]:
     wall = "wall" in options.words
     items = []
-    for match, path in tree.find(rf"{_ID}/lgemri\.nrrd"):
+    for match, path in tree.once(rf"{_ID}/lgemri\.nrrd"):
         folder = path.rpartition("/")[0]
         label = f"{folder}/laendo.nrrd" if f"{folder}/laendo.nrrd" in tree.files else ""
         steps = [Sized(MILLIMETERS)]
@@ -96,5 +96,5 @@ def _h5(tree: Tree) -> list[Item]:
             (tree.source(path, Sized(MILLIMETERS)),),
             tree.source(path, Sized(MILLIMETERS)),
         )
-        for match, path in tree.find(rf"{_ID}/mri_norm2\.h5")
+        for match, path in tree.once(rf"{_ID}/mri_norm2\.h5")
     ]

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.dataset.adopt.draft import Source, some
+from semiseg.dataset.adopt.grids import LaidOn
 from semiseg.dataset.adopt.looks import in_threads, load
-from semiseg.dataset.adopt.steps import LaidOn
 from semiseg.errors import DataError
 from semiseg.images.grid import Grid
 

@@ -25,10 +25,10 @@ def matches(tree: Tree) -> bool:
 
 def draft(tree: Tree, options: Options) -> Draft:
     """The 70 scans for the test have no public label and are in no list."""
-    masks = {match[1]: path for match, path in tree.find(rf"segmentation-(\d+){_NII}")}
+    masks = {match[1]: path for match, path in tree.once(rf"segmentation-(\d+){_NII}")}
     items = []
     part: Part
-    for match, path in tree.find(rf"((?:test-)?)volume-(\d+){_NII}"):
+    for match, path in tree.once(rf"((?:test-)?)volume-(\d+){_NII}"):
         label = None if match[1] else masks.get(match[2])
         name = f"{match[1].lower()}volume-{match[2]}"
         source = tree.source(label) if label else None

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from semiseg.dataset.adopt.draft import Draft, Item, Source, some
-from semiseg.dataset.adopt.name_lists import plain_id
-from semiseg.dataset.adopt.steps import Sized
+from semiseg.dataset.adopt.grids import Sized
+from semiseg.dataset.adopt.name_lists import number_of
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.label_flips import FLIPS, Laid, lay, overlay
 from semiseg.dataset.public.placing import place
@@ -44,7 +44,7 @@ def matches(tree: Tree) -> bool:
 
 def draft(tree: Tree, options: Options) -> Draft:
     """Scans by their DICOM positions; label arrays are flipped onto them as the HU inside the mask tell."""
-    labels = {match[1]: path for match, path in tree.find(r"label(\d{4})\.nii(?:\.gz)?")}
+    labels = {match[1]: path for match, path in tree.once(r"label(\d{4})\.nii(?:\.gz)?")}
     scans = _scans(tree)
     if not scans:
         return _h5(tree, options)
@@ -127,7 +127,7 @@ def _scans(tree: Tree) -> dict[str, Source]:
         longest = max(series, key=lambda one: len(one.slices))
         shown = printable(paths[0].rpartition("/")[0])
         scans[number] = Source(folder, series=longest, shown=shown, archive=tree.archives.get(paths[0]))
-    for match, path in tree.find(r"PANCREAS_(\d{4})\.nii(?:\.gz)?"):
+    for match, path in tree.once(r"PANCREAS_(\d{4})\.nii(?:\.gz)?"):
         scans.setdefault(match[1], tree.source(path))
     return scans
 
@@ -135,7 +135,7 @@ def _scans(tree: Tree) -> dict[str, Source]:
 def _h5(tree: Tree, options: Options) -> Draft:
     step = Sized((1.0, 1.0, 1.0))
     items = {}
-    for match, path in tree.find(_H5):
+    for match, path in tree.once(_H5):
         name = _name(match[1] or match[2] or match[3])
         if name in items:
             raise DataError(
@@ -158,5 +158,5 @@ def _name(number: str) -> str:
 
 def _case(listed: str) -> str:
     """``image0057``, ``0057`` and ``PANCREAS_0057_norm`` as ``PANCREAS_0057``."""
-    digits = plain_id(listed).removesuffix("_norm")[-4:]
+    digits = number_of(listed)
     return _name(digits) if digits.isdigit() else listed

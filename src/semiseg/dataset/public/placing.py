@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,11 @@ class _Ids:
     def __init__(self, items: Iterable[Item], case_of: CaseOf) -> None:
         self.case_of = case_of
         self.cases = {item.id.lower(): item.id for item in items}
+        short = [_without_zeros(name) for name in self.cases]
+        counts = Counter(short)
+        self.short = {
+            name: id for name, id in zip(short, self.cases.values(), strict=True) if counts[name] == 1
+        }
         self.groups: dict[str, list[str]] = defaultdict(list)
         for item in items:
             if item.group:
@@ -74,6 +80,9 @@ class _Ids:
         for name in (listed, self.case_of(plain_id(listed)), plain_id(listed)):
             if name.lower() in self.cases:
                 return [self.cases[name.lower()]]
+        for name in (self.case_of(plain_id(listed)), plain_id(listed)):  # image18 for image0018
+            if _without_zeros(name) in self.short:
+                return [self.short[_without_zeros(name)]]
         return sorted(self.groups.get(plain_id(listed).lower(), []))
 
     def all(self, listed: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -81,6 +90,11 @@ class _Ids:
         found = [(name, self.of(name)) for name in listed if name != REST]
         ids = list(dict.fromkeys(id for _, cases in found for id in cases))
         return ids, [name for name, cases in found if not cases]
+
+
+def _without_zeros(name: str) -> str:
+    """Small letters, numbers without the zeros before them."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", name.lower())
 
 
 def _apply(
@@ -94,7 +108,13 @@ def _apply(
     (order, gone), (val, no_val), (test, no_test) = (
         ids.all(listed) for listed in (split.order, split.val, split.test)
     )
-    order = [id for id in order if id not in (*val, *test)]
+    both = [id for id in order if id in {*val, *test}]
+    order = [id for id in order if id not in both]
+    if both and REST not in split.order:
+        draft.notices.append(
+            f"{len(both)} cases of the list for training are in another list, too, and are not trained on: "
+            f"{some(both)}"
+        )
     if split.strangers and not options.allow_missing:
         raise DataError(
             f"{about.name} {split.name}: {len(split.strangers)} cases that are published as labeled are "
@@ -220,6 +240,12 @@ def _of_files(lists: Mapping[str, Path], about: About) -> Published:
             code="SPLIT",
         )
     names = {part: read_list(path) for part, path in lists.items()}
+    if not names["train"]:
+        raise DataError(
+            f"{lists['train']} names no case",
+            hint="--split with a published split, or a list with a name in each line",
+            code="BAD_LIST",
+        )
     return Published(
         "files",
         "the lists beside the data",

@@ -26,7 +26,7 @@ def matches(tree: Tree) -> bool:
 
 def draft(tree: Tree, options: Options) -> Draft:
     """The 30 scans for the test, which have no mask and the same names again, are unlabeled scans."""
-    masks = {match[1]: path for match, path in tree.find(rf"(Case\d\d)_segmentation{_ENDING}")}
+    masks = {match[1]: path for match, path in tree.once(rf"(Case\d\d)_segmentation{_ENDING}")}
     items = []
     part: Part
     for match, path in tree.find(rf"(Case(\d\d)){_ENDING}"):

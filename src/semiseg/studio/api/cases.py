@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +17,8 @@ from semiseg.studio.api.common import Json, TheDesk, User, missing
 from semiseg.studio.desk import Desk
 from semiseg.studio.index import SORTS, STATES, selected, structures
 from semiseg.studio.part import is_big
-from semiseg.studio.scans import agreement, prediction_path, sampled
+from semiseg.studio.scans import agreement, coarse, prediction_path, sampled
+from semiseg.studio.served import is_picture
 from semiseg.studio.thumbnails import class_colors, thumbnail
 
 router = APIRouter(prefix="/api")
@@ -62,7 +64,6 @@ def session(desk: TheDesk, user: User) -> Json:
         "user": user,
         "blind": desk.blind,
         "run": desk.index.run,
-        "devices": ["auto"],
         "offline": "nothing leaves this machine",
     }
 
@@ -169,7 +170,8 @@ def picture(desk: TheDesk, name: str) -> Response:
     if label is None and row["run"]:
         label = prediction_path(desk, name, row["run"])
     colors = class_colors(structures(desk.labels), desk.labels.dataset.colors)
-    path = thumbnail(desk.places.thumbnails, found, label, colors)
+    smaller = partial(coarse, desk, name, label) if _big(found) else None
+    path = thumbnail(desk.places.thumbnails, found, label, colors, smaller)
     return FileResponse(path, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
 
 
@@ -204,6 +206,7 @@ def _images(desk: Desk, found: Case, url: str) -> list[dict[str, Any]]:
                 "url": address,
                 "preview_url": f"{address}?size=preview" if big else None,
                 "rgb": header.channels >= 3 and len(found.images) == 1,
+                "picture": is_picture(found.images[channel], header.grid),
                 "window": {"low": low, "high": high},
             }
         )

@@ -114,11 +114,12 @@ def recommended(desk: TheDesk) -> Json:
 
 
 @router.get("/strategies")
-def strategies() -> list[Row]:
-    """The ways to rank."""
-    from semiseg.labeling.strategies import describe
+def strategies(desk: TheDesk) -> list[Row]:
+    """The ways to rank; ``default`` is the usual one for what there is now."""
+    from semiseg.labeling.strategies import COLD, DEFAULT, describe
 
-    return describe()
+    usual = COLD if desk.orders.newest() is None else DEFAULT
+    return [{**one, "default": one["name"] == usual} for one in describe()]
 
 
 @router.get("/ranking")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,10 @@ BYTES_PER_VOXEL = 8
 """Of the widest type that a label may come in."""
 HEADER_BYTES = 2**20
 DRAWN = ("drawn", "corrected")
+
+
+Client = Annotated[str, Query(max_length=64)]
+"""A tab of a browser."""
 
 
 class Accepted(BaseModel):
@@ -72,12 +77,14 @@ async def save(
     run: str | None = None,
     box: str = "",
     planes: str = "",
+    client: Client = "",
     seconds: Annotated[float | None, Query(ge=0, le=7 * 86400)] = None,
 ) -> Json:
     """Save what was drawn as the label: the body is a NIfTI file on the scan's grid, or on a box of it.
 
     Of a box, the label has elsewhere what ``version`` has. ``planes`` (``AXIS:INDEX,...`` of the file) are
-    those that were labeled: all other voxels get the dataset's ``ignore``.
+    those that were labeled: all other voxels get the dataset's ``ignore``. ``client`` is the tab: a draft of
+    another one is kept.
     """
     if source not in DRAWN:
         raise UsageError(f"source {source!r}", hint=f"one of {', '.join(DRAWN)}", code="BAD_SOURCE")
@@ -85,7 +92,8 @@ async def save(
     with desk.upload() as path:
         await receive(request.stream(), path, await run_in_threadpool(most_bytes, case))
         origin = Origin(source, user, run=run, seconds=seconds)
-        return await run_in_threadpool(_save, desk, user, name, path, version, origin, box, planes)
+        save = partial(_save, box=box, planes=planes, client=client)
+        return await run_in_threadpool(save, desk, user, name, path, version, origin)
 
 
 @router.post("/cases/{name}/import")
@@ -143,13 +151,20 @@ def restore(desk: TheDesk, user: User, name: str) -> Json:
 
 @router.put("/cases/{name}/draft")
 async def keep_draft(
-    desk: TheDesk, request: Request, user: User, name: str, version: int = 0, box: str = ""
+    desk: TheDesk,
+    request: Request,
+    user: User,
+    name: str,
+    version: int = 0,
+    box: str = "",
+    client: Client = "",
 ) -> Json:
     """Keep unsaved strokes."""
     case = await run_in_threadpool(desk.labels.case, name)
     with desk.upload() as path:
         await receive(request.stream(), path, await run_in_threadpool(most_bytes, case))
-        return {"saved": await run_in_threadpool(desk.drafts.keep, name, user, path, version, box)}
+        keep = partial(desk.drafts.keep, box=box, client=client)
+        return {"saved": await run_in_threadpool(keep, name, user, path, version)}
 
 
 @router.delete("/cases/{name}/draft")
@@ -227,8 +242,10 @@ def _save(
     path: Path,
     version: int,
     origin: Origin,
+    *,
     box: str = "",
     planes: str = "",
+    client: str = "",
 ) -> Json:
     case = desk.labels.case(name)
     volume = read_box(desk, name, path, version, box) if box else read_upload(name, case, path)
@@ -239,7 +256,7 @@ def _save(
         score = _agreement(desk, name, run, volume) if run else None
         origin = replace(origin, run=run, agreement=score)
     saved = desk.labels.save(name, volume, base=version, origin=origin)
-    desk.drafts.drop(name, user)
+    desk.drafts.drop(name, user, client)
     desk.marks.clear(name, user)
     return _saved(desk, user, name, saved.version, saved.warnings)
 

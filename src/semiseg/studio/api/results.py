@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from fastapi import APIRouter, Response
@@ -16,12 +14,11 @@ from semiseg.labeling.reviews import lines, reviewed
 from semiseg.runs.run import Run, flat
 from semiseg.studio import learning
 from semiseg.studio.api.common import Json, TheDesk
+from semiseg.studio.archive import stream
 from semiseg.studio.desk import Desk
 from semiseg.studio.guard import REPORT_CSP
 
 router = APIRouter(prefix="/api")
-
-CHUNK = 2**20
 
 
 @router.get("/runs")
@@ -79,7 +76,15 @@ def export(desk: TheDesk, what: str = "labels", run: str | None = None) -> Respo
     if not files:
         raise DataError(f"there are no {what} to export", hint="draw or predict first", code="NO_FILE")
     headers = {"Content-Disposition": f'attachment; filename="{what}.zip"'}
-    return StreamingResponse(_zipped(desk, files), media_type="application/zip", headers=headers)
+    return StreamingResponse(stream(files.items()), media_type="application/zip", headers=headers)
+
+
+@router.get("/devices")
+def devices() -> Json:
+    """What can train here."""
+    from semiseg.machine.hardware import device_names
+
+    return {"devices": device_names()}
 
 
 @router.get("/doctor")
@@ -105,14 +110,3 @@ def _exported(desk: Desk, what: str, run: str | None) -> dict[str, Path]:
         folder = desk.places.predictions_of(name)
         return {f"{name}/{path.name}": path for path in sorted(folder.iterdir()) if path.name[0] != "."}
     raise UsageError(f"what={what}", hint="labels or predictions", code="BAD_EXPORT")
-
-
-def _zipped(desk: Desk, files: dict[str, Path]) -> Iterator[bytes]:
-    """The bytes of an archive; its files are packed already and only put together."""
-    with desk.upload(".zip") as path:
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-            for name, file in files.items():
-                archive.write(file, name)
-        with path.open("rb") as stream:
-            while chunk := stream.read(CHUNK):
-                yield chunk

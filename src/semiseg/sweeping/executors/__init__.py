@@ -26,13 +26,6 @@ def make_executor(
 ) -> Executor:
     """The executor of a name.
 
-    Args:
-        on: ``local``, ``ray`` (the cluster of this machine, or a new one), ``ray://HOST:PORT`` or ``slurm``.
-        work: runs a cell on a device in this process, which is asked for by ``workers=0``.
-        workers: cells at a time; None for what suits the place; 0 runs them in this process, one by one.
-        devices: ``auto``, ``cpu``, ``cuda``, ``mps``, or a list such as ``cuda:0,cuda:1``.
-        options: of the place, ``{"slurm": {...}, "ray": {...}}``.
-
     Raises:
         UsageError: no such place, devices that it cannot have, or an extra that is not installed.
     """

@@ -16,12 +16,7 @@ CORES, GB = 4, 4.0
 
 
 class Local:
-    """A process per cell.
-
-    Args:
-        workers: cells at a time; None: one per device, or as many as cores and memory allow on the CPU.
-        devices: see :func:`devices_here`.
-    """
+    """A process per cell."""
 
     def __init__(self, *, workers: int | None = None, devices: str = "auto") -> None:
         names = devices_here(devices)
@@ -67,12 +62,7 @@ class Local:
 
 
 class Here:
-    """Cells in this very process, one by one.
-
-    Args:
-        work: runs a cell on a device.
-        devices: see :func:`devices_here`; the first one.
-    """
+    """Cells in this very process, one by one."""
 
     def __init__(self, work: Callable[[CellJob, str], None], devices: str = "auto") -> None:
         self._work = work

@@ -25,12 +25,7 @@ class CellJob:
 
 
 class Worker:
-    """A running worker; what it prints goes to ``cells/ID.log``.
-
-    Args:
-        job: what it works at.
-        device: auto, cpu, cuda, cuda:N or mps.
-    """
+    """A running worker; what it prints goes to ``cells/ID.log``."""
 
     def __init__(self, job: CellJob, device: str) -> None:
         self.log = job.folder / "cells" / f"{job.cell}.log"

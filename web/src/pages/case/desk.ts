@@ -28,6 +28,8 @@ export class Desk {
   /** Whose prediction is shown. */
   run: string | null;
   changed = false;
+  /** The drawing as it is saved (see `Pad.state`). */
+  private clean: unknown = null;
   /** Only the proposed slices are labeled: saved with `ignore` elsewhere. */
   slicesOnly = false;
   draft: "saved" | "unsaved" | "away" | null = null;
@@ -71,11 +73,30 @@ export class Desk {
     return Math.round(this.worked);
   }
 
-  saved(version: number): void {
+  /** A label was saved with the drawing in a state that it had; what was drawn since is kept as a draft. */
+  saved(version: number, state = this.pad?.state): void {
     this.version = version;
-    this.changed = false;
+    this.clean = state;
+    this.changed = this.pad?.state !== state;
     this.draft = null;
     this.worked = 0;
+    if (this.changed) this.drafts?.changed();
+  }
+
+  /** Is anything drawn, as far as it is known here? */
+  get empty(): boolean {
+    return this.box === null && !this.classes.some((c) => (this.pad?.volume.counts[c.number] ?? 0) > 0);
+  }
+
+  /** Puts the label that counts into the drawing, in the place of what was drawn. */
+  async takeLabel(): Promise<void> {
+    await this.drafts?.discard();
+    await this.reload();
+    const url = this.detail.label_url;
+    if (url && this.pad) this.pad.replaceWith((await this.labelMap(this.within(url), "the label")).data);
+    await this.drafts?.forget();
+    this.saved(this.detail.version);
+    this.update();
   }
 
   /** Calls `draw` now and whenever something changed. */
@@ -118,7 +139,7 @@ export class Desk {
     const small = !full && image.preview_url;
     const url = this.box && !small ? query(image.url, { box: this.box }) : small || image.url;
     const file = await this.file(url, small ? "a preview" : this.box ? "a part of the scan" : "the scan");
-    await this.viewer.show(file, image.rgb ? null : image.window);
+    await this.viewer.show(file, image);
     if (!small) this.image ??= file;
     if (!this.pad) [this.settings.low, this.settings.high] = [image.window.low, image.window.high];
   }
@@ -131,16 +152,18 @@ export class Desk {
     this.pad = pad;
     this.changed = this.detail.draft_url !== null;
     this.draft = this.changed ? "saved" : null;
+    this.clean = this.changed ? "not this one" : null;
     if (this.changed) this.version = this.detail.draft_version ?? this.detail.version;
     const large = pad.volume.data.length > 32 * 2 ** 20;
-    this.drafts = new Drafts(this.detail.id, large ? 8000 : 1000, () => ({ file: this.drawnFile(), version: this.version, box: this.box }));
+    this.drafts = new Drafts(this.detail.id, large ? 8000 : 500, () => ({ file: this.drawnFile(), version: this.version, box: this.box }));
     this.drafts.onstate = (state) => {
       this.draft = state;
       this.update();
     };
     pad.onchange = () => {
-      this.changed = true;
-      this.drafts?.changed();
+      this.changed = pad.state !== this.clean;
+      if (this.changed) this.drafts?.changed();
+      else void this.drafts?.discard().catch(() => {});
       this.update();
     };
     return unknown ? `${unknown.toLocaleString("en-US")} voxels of this label belong to no class; they are shown as unlabeled.` : null;

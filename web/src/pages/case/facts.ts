@@ -3,6 +3,7 @@
 import { button, h, replace } from "../../dom.ts";
 import { score, size, when } from "../../format.ts";
 import { attempt, tell } from "../../notices.ts";
+import type { CaseDetail } from "../../types.ts";
 import { facts } from "../about.ts";
 import { stateChip } from "../cases/rows.ts";
 import { accept, reject, restore } from "./decide.ts";
@@ -17,11 +18,7 @@ export interface Decisions {
   reject(): Promise<void>;
 }
 
-export function decisions(desk: Desk, layers: Layers, next: () => Promise<void>): Decisions {
-  const decided = async (text: string) => {
-    await desk.reload();
-    tell(text);
-  };
+export function decisions(desk: Desk, layers: Layers, next: () => Promise<boolean>): Decisions {
   return {
     async save(andNext) {
       if ((await save(desk)) && andNext) await next();
@@ -29,14 +26,9 @@ export function decisions(desk: Desk, layers: Layers, next: () => Promise<void>)
     async accept() {
       const run = desk.run;
       if (!run) return;
-      await desk.drafts?.forget();
       const saved = await accept(desk.detail.id, run, desk.version);
-      desk.version = saved.version;
-      if (desk.draft) await desk.drafts?.discard();
-      desk.changed = false;
-      desk.draft = null;
-      await decided(`The prediction is the label now, version ${saved.version}.`);
-      await next();
+      tell(`The prediction is the label now, version ${saved.version}.`);
+      if (!(await next())) await desk.takeLabel();
     },
     async correct() {
       const { pad, detail, run } = desk;
@@ -52,7 +44,10 @@ export function decisions(desk: Desk, layers: Layers, next: () => Promise<void>)
       const bad = desk.detail.state === "bad";
       if (bad) await restore(desk.detail.id);
       else if (!(await reject(desk.detail.id))) return;
-      await decided(bad ? "The scan is back." : "The scan is put aside.");
+      await desk.reload();
+      if (desk.pad) desk.pad.locked = lock(desk.detail);
+      desk.update();
+      tell(bad ? "The scan is back." : "The scan is put aside.");
     },
   };
 }
@@ -82,12 +77,12 @@ function content(desk: Desk, does: Decisions, open: boolean): (HTMLElement | fal
     locked !== null && h("p", { class: "small" }, locked),
     !pad && h("p", { class: "small" }, "A coarse preview of a large scan. Put the crosshair where you want to draw and choose a tool."),
     pad !== null && desk.box !== null && h("p", { class: "small" }, "You draw on a part of the scan, in full resolution. Outside of it the saved label stays as it is."),
-    detail.drawing && h("p", { class: "warn small", role: "alert" }, `${detail.drawing.user} is drawing on this case, too.`),
+    detail.drawing && h("p", { class: "warn small", role: "alert" }, detail.drawing.user === desk.session.user ? "You are drawing on this case in another tab, too." : `${detail.drawing.user} is drawing on this case, too.`),
     predicted &&
       h(
         "div",
         { class: "row tight" },
-        button("Accept", () => void attempt(() => does.accept()), { class: desk.changed ? "" : "primary", disabled: off || desk.changed, title: desk.changed ? "You have drawn; save that instead" : "The prediction is right: make it the label" }),
+        button("Accept", () => void attempt(() => does.accept()), { class: desk.changed || detail.state !== "predicted" ? "" : "primary", disabled: off || desk.changed, title: desk.changed ? "You have drawn; save that instead" : `The prediction is right: make it the label${desk.version ? " in the place of this one" : ""}` }),
         button("Correct", () => void attempt(() => does.correct()), { disabled: off, title: "Take the prediction into the drawing and mend it" }),
       ),
     h(
@@ -103,7 +98,16 @@ function content(desk: Desk, does: Decisions, open: boolean): (HTMLElement | fal
   ];
 }
 
+/** Why a case is not drawn on. */
+export function lock(detail: CaseDetail): string | null {
+  if (detail.state === "test") return "A test case can be viewed, but not drawn on.";
+  if (detail.state === "bad") return "This scan is rejected; take it back to draw on it.";
+  return null;
+}
+
 function draftWords(desk: Desk): string {
+  const { state, labeled, label_url } = desk.detail;
+  if (state === "test") return !labeled ? "test case without a label" : label_url ? "label of a test case" : "test case: label kept hidden";
   if (!desk.changed) return desk.version ? `version ${desk.version}` : "no label yet";
   const words = { saved: "draft kept", unsaved: "not saved", away: "server away, kept here" };
   return desk.draft ? words[desk.draft] : "not saved";

@@ -185,7 +185,7 @@ export function windowPanel(desk: Desk, channel: (channel: number) => Promise<vo
     });
     replace(
       panel,
-      h("h2", {}, "Gray values"),
+      h("h2", {}, rgb ? "Picture" : "Gray values"),
       images.length > 1 &&
         select(images.map((i) => [String(i.channel), i.name] as const), String(shown), (value) => {
           shown = Number(value);

@@ -1,6 +1,6 @@
 /** Save, and what happens when somebody else saved meanwhile. */
 
-import { ApiError, casePath, query, request } from "../../api.ts";
+import { ApiError, casePath, client, query, request } from "../../api.ts";
 import { packed } from "../../drawing/packing.ts";
 import { plural, when } from "../../format.ts";
 import { choose, tell, words } from "../../notices.ts";
@@ -9,61 +9,60 @@ import type { Desk } from "./desk.ts";
 
 /** Saves the drawing as the case's label; answers whether it is saved. */
 export async function save(desk: Desk): Promise<boolean> {
-  if (!desk.pad || desk.pad.locked) return false;
-  const body = await packed(desk.drawnFile());
-  await desk.drafts?.forget();
+  const { drafts, pad } = desk;
+  if (!drafts || !pad || pad.locked || (desk.empty && !(await agreed(desk)))) return false;
+  const { state } = pad;
   desk.progress("Saving …");
   try {
-    return await put(desk, body, desk.version);
+    const body = await packed(desk.drawnFile());
+    return await drafts.instead(() => put(desk, body, desk.version, state));
   } catch (error) {
     tell(words(error), "error");
-    desk.drafts?.changed();
+    drafts.changed();
     return false;
   } finally {
     desk.progress(null);
   }
 }
 
-async function put(desk: Desk, body: Blob, version: number): Promise<boolean> {
+/** A label in which nothing is drawn is one, too: it says that there is nothing. */
+async function agreed(desk: Desk): Promise<boolean> {
+  const names = desk.classes.map((c) => c.name).join(", ");
+  const text = `An empty label says that this scan shows none of: ${names}. A training learns that from it.`;
+  return (await choose("Nothing is drawn", text, [["yes", "Save the empty label"]])) !== null;
+}
+
+async function put(desk: Desk, body: Blob, version: number, state: unknown): Promise<boolean> {
   const run = desk.source === "corrected" ? desk.run : null;
-  const path = query(casePath(desk.detail.id, "/label"), { version: String(version), source: desk.source, run, box: desk.box, seconds: desk.seconds, planes: desk.slicesOnly ? desk.detail.slices.map((s) => `${s.axis}:${s.index}`).join(",") : null });
+  const planes = desk.slicesOnly ? desk.detail.slices.map((s) => `${s.axis}:${s.index}`).join(",") : null;
+  const path = query(casePath(desk.detail.id, "/label"), { version: String(version), source: desk.source, run, box: desk.box, seconds: desk.seconds, planes, client });
   let answer: Saved;
   try {
     const sent = await request(path, { method: "PUT", body, headers: { "Content-Type": "application/octet-stream" } });
     answer = (await sent.json()) as Saved;
   } catch (error) {
-    if (error instanceof ApiError && error.code === "OUTDATED_VERSION") return outdated(desk, body, error);
+    if (error instanceof ApiError && error.code === "OUTDATED_VERSION") return outdated(desk, body, error, state);
     throw error;
   }
-  desk.saved(answer.version);
+  desk.saved(answer.version, state);
   tell([`Saved as version ${answer.version}.`, ...answer.warnings].join(" "));
   await desk.reload();
   return true;
 }
 
 /** Two people at once: both versions are kept, and the user says which one counts. */
-async function outdated(desk: Desk, body: Blob, error: ApiError): Promise<boolean> {
+async function outdated(desk: Desk, body: Blob, error: ApiError, state: unknown): Promise<boolean> {
   const { current, by, kept } = error.details as { current: number; by: string | null; kept: number | null };
   desk.progress(null);
-  const text = `${by ?? "Somebody"} saved version ${current} while you were drawing on version ${desk.version}.${kept ? ` Yours is kept as version ${kept}.` : ""} Which one shall count?`;
+  const who = by === desk.session.user ? "You, in another tab," : (by ?? "Somebody");
+  const text = `${who} saved version ${current} while you were drawing on version ${desk.version}.${kept ? ` Yours is kept as version ${kept}.` : ""} Which one shall count?`;
   const answer = await choose("Two versions", text, [
     ["mine", "Mine"],
     ["theirs", "Theirs: load it"],
   ]);
-  if (answer === "mine") return put(desk, body, current);
-  if (answer === "theirs") {
-    await desk.drafts?.discard();
-    await desk.reload();
-    const url = desk.detail.label_url;
-    if (url && desk.pad) desk.pad.replaceWith((await desk.labelMap(desk.within(url), "the label")).data);
-    await desk.drafts?.forget();
-    desk.version = desk.detail.version;
-    desk.changed = false;
-    desk.draft = null;
-    desk.update();
-    return false;
-  }
-  desk.drafts?.changed();
+  if (answer === "mine") return put(desk, body, current, state);
+  if (answer === "theirs") await desk.takeLabel();
+  else desk.drafts?.changed();
   return false;
 }
 
@@ -81,14 +80,6 @@ export async function importLabel(desk: Desk, file: File): Promise<void> {
   form.append("file", file);
   const sent = await request(casePath(desk.detail.id, `/import?version=${desk.version}`), { method: "POST", body: form });
   const answer = (await sent.json()) as Saved;
-  await desk.drafts?.forget();
-  desk.version = answer.version;
-  await desk.reload();
-  const url = desk.detail.label_url;
-  if (url && desk.pad) desk.pad.replaceWith((await desk.labelMap(desk.within(url), "the label")).data);
-  await desk.drafts?.discard();
-  desk.changed = false;
-  desk.draft = null;
-  desk.update();
+  await desk.takeLabel();
   tell([`${file.name} is version ${answer.version}.`, ...answer.warnings].join(" "));
 }

@@ -44,7 +44,7 @@ export class Commands {
   }
 
   size(by: number): void {
-    this.desk.settings.size = Math.min(60, Math.max(1, this.desk.settings.size + by));
+    this.desk.settings.size = Math.min(41, Math.max(1, this.desk.settings.size + 2 * by));
     this.desk.update();
   }
 
@@ -58,6 +58,11 @@ export class Commands {
 
   step(by: number): void {
     this.desk.viewer.step(this.desk.pad?.plane ?? 2, by);
+  }
+
+  nudge(key: string): void {
+    const right = Number(key === "ArrowRight") - Number(key === "ArrowLeft");
+    this.desk.viewer.nudge(this.desk.pad?.plane ?? 2, right, Number(key === "ArrowUp") - Number(key === "ArrowDown"));
   }
 
   undo(): void {
@@ -127,7 +132,7 @@ function draw(desk: Desk, commands: Commands): (HTMLElement | false)[] {
   return [
     h(
       "div",
-      { class: "group", role: "group", "aria-label": "Tool" },
+      { class: "group tools", role: "group", "aria-label": "Tool" },
       tools.map(([tool, key, text, about, name]) =>
         button([icon(name), h("span", {}, text)], () => commands.choose(tool), {
           class: "tool",
@@ -143,21 +148,25 @@ function draw(desk: Desk, commands: Commands): (HTMLElement | false)[] {
     settings.tool !== "move" && settings.tool !== "eraser" && check("Keep other classes", settings.protect, (on) => (settings.protect = on)),
     h(
       "div",
-      { class: "group", role: "group", "aria-label": "Change" },
+      { class: "group commands", role: "group", "aria-label": "Change" },
       command("undo", "Undo", "Undo (Ctrl Z)", () => commands.undo(), none || !pad?.canUndo),
       command("redo", "Redo", "Redo (Ctrl Shift Z)", () => commands.redo(), none || !pad?.canRedo),
-      command("copy", "Copy slice", "Copy the class from the slice before (K); from the slice after (Shift K)", () => commands.copy(-1)),
-      command("interpolate", "Interpolate", "Fill the slices between drawn ones (I)", () => commands.interpolate()),
+      !desk.viewer.flat && command("copy", "Copy slice", "Copy the class from the slice before (K); from the slice after (Shift K)", () => commands.copy(-1)),
+      !desk.viewer.flat && command("interpolate", "Interpolate", "Fill the slices between drawn ones (I)", () => commands.interpolate()),
       command("smooth", "Smooth", "Smooth the chosen class (M)", () => commands.smooth()),
     ),
-    h("span", { class: "grow" }),
-    !desk.viewer.flat && select(layouts.map(([value, key, text]) => [value, `${text} (${key.toUpperCase()})`] as const), desk.layout, (layout) => commands.layout(layout as Layout), { "aria-label": "View", "data-name": "view" }),
   ];
+}
+
+/** Which planes are shown. */
+export function viewBox(desk: Desk, commands: Commands): HTMLElement {
+  const views = layouts.map(([value, key, text]) => [value, `${text} (${key.toUpperCase()})`] as const);
+  return select(views, desk.layout, (layout) => commands.layout(layout as Layout), { "aria-label": "View" });
 }
 
 function sizeBox(desk: Desk, commands: Commands): HTMLElement {
   const { settings } = desk;
-  const range = h("input", { type: "range", min: 1, max: 40, value: String(settings.size), "aria-label": "Brush size in voxels" });
+  const range = h("input", { type: "range", min: 1, max: 41, step: 2, value: String(settings.size), "aria-label": "Brush size in voxels" });
   const shown = h("output", {}, settings.size);
   range.addEventListener("input", () => {
     settings.size = Number(range.value);

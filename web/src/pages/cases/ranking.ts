@@ -8,7 +8,15 @@ import type { Job, Ranking, Strategy } from "../../types.ts";
 
 export function nextToLabel(changed: () => void): HTMLElement {
   const panel = h("section", { class: "panel next", "aria-label": "Label next", hidden: true });
-  void attempt(async () => show(panel, await get<Ranking>("/api/ranking"), await get<Strategy[]>("/api/strategies"), changed));
+  void attempt(async () => {
+    const [ranking, strategies] = await Promise.all([get<Ranking>("/api/ranking"), get<Strategy[]>("/api/strategies")]);
+    show(panel, ranking, strategies, changed);
+    if (ranking.job || ranking.cases.length) return;
+    // A pile that was just opened is ranked without being asked to.
+    await new Promise((resolve) => window.setTimeout(resolve, 4000));
+    const again = await get<Ranking>("/api/ranking");
+    if (panel.isConnected && again.job) show(panel, again, strategies, changed);
+  });
   return panel;
 }
 

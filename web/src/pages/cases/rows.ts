@@ -25,6 +25,7 @@ function thumbnail(row: CaseRow): HTMLElement {
 function marks(row: CaseRow): HTMLElement[] {
   const found: HTMLElement[] = [];
   if (row.review) found.push(h("span", { class: "mark warn", title: row.expected_dice_reason ?? "Little is expected of this prediction" }, "look at it"));
+  if (row.state === "test" && row.labeled) found.push(h("span", { class: "mark", title: "Nothing of the label of a test case is shown in the list" }, "label kept hidden"));
   if (row.draft) found.push(h("span", { class: "mark" }, "draft"));
   if (row.drawing) found.push(h("span", { class: "mark" }, `${row.drawing.user} draws`));
   return found;

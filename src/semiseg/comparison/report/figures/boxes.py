@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.comparison.format import titled, verdict
-from semiseg.comparison.report.figures.marks import color_of, entry, explain, label_of
 from semiseg.comparison.report.figures.style import (
     MUTED,
     QUIET,
     TWO_COLUMNS,
+    color_of,
     drawing,
+    entry,
+    explain,
+    label_of,
     new_figure,
     rows_of_names,
 )
+from semiseg.comparison.result.format import titled, verdict
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:
@@ -34,13 +37,7 @@ SPREAD = 0.27
 
 @drawing
 def draw(comparison: Comparison, group: ArmGroup, metric: str) -> Figure:
-    """Box plots of one metric, the arms in the order of the group, the best on top.
-
-    Args:
-        comparison: gives units and alpha.
-        group: whose arms are drawn; a case's value is the mean over classes and seeds.
-        metric: such as ``Dice``.
-    """
+    """Box plots of one metric, the arms in the order of the group, the best on top."""
     figure = new_figure(TWO_COLUMNS, 1.05 + ROW * max(len(group.arms), 2))
     axis = figure.add_subplot()
     rows_of_names(axis, [label_of(group, arm) for arm in group.arms])

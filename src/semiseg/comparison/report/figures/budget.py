@@ -6,9 +6,18 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from semiseg.comparison.format import titled, verdict
-from semiseg.comparison.report.figures.marks import color_of, entry, explain, marker_of, small_panels
-from semiseg.comparison.report.figures.style import MUTED, QUIET, drawing, shortened
+from semiseg.comparison.report.figures.style import (
+    MUTED,
+    QUIET,
+    color_of,
+    drawing,
+    entry,
+    explain,
+    marker_of,
+    shortened,
+    small_panels,
+)
+from semiseg.comparison.result.format import titled, verdict
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:
@@ -36,11 +45,6 @@ def draw(comparison: Comparison, dataset: str, metric: str) -> Figure:
     """One panel per arm, with the baseline in gray and the upper bound dashed; see :func:`lacking`.
 
     A point has the color of the test at its number of labels; its bar is the SD over seeds.
-
-    Args:
-        comparison: with groups of several budgets.
-        dataset: whose groups are drawn.
-        metric: such as ``Dice``.
     """
     groups = comparison.budgets(dataset)
     baseline = next((group.baseline for group in groups if group.baseline is not None), None)

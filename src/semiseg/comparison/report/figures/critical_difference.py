@@ -5,9 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from semiseg.comparison.format import verdict
-from semiseg.comparison.report.figures.marks import color_of
-from semiseg.comparison.report.figures.style import MUTED, TWO_COLUMNS, drawing, new_figure, shortened
+from semiseg.comparison.report.figures.style import (
+    MUTED,
+    TWO_COLUMNS,
+    color_of,
+    drawing,
+    new_figure,
+    shortened,
+)
+from semiseg.comparison.result.format import verdict
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:
@@ -37,10 +43,6 @@ def draw(comparison: Comparison, group: ArmGroup) -> Figure:
     """Mean ranks over cases; see :func:`lacking`.
 
     The best lies on the left. A bar joins arms whose mean ranks differ by less than the critical difference.
-
-    Args:
-        comparison: gives alpha.
-        group: with its ranking.
     """
     ranking = group.ranking
     names = list(ranking.mean_ranks)

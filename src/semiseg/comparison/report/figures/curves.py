@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.comparison.format import verdict
-from semiseg.comparison.report.figures.marks import color_of, explain, label_of, small_panels
-from semiseg.comparison.report.figures.style import QUIET, drawing
+from semiseg.comparison.report.figures.style import QUIET, color_of, drawing, explain, label_of, small_panels
+from semiseg.comparison.result.format import verdict
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:
@@ -36,13 +35,7 @@ def lacking(group: ArmGroup, quantity: str) -> str:
 
 @drawing
 def draw(comparison: Comparison, group: ArmGroup, quantity: str) -> Figure:
-    """Curves of the loss or of the validation Dice; see :func:`lacking`.
-
-    Args:
-        comparison: gives alpha.
-        group: whose arms are drawn, in its order.
-        quantity: a column of ``metrics.csv``: :data:`LOSS` (on a logarithmic scale) or :data:`DICE`.
-    """
+    """Curves of the loss or of the validation Dice; see :func:`lacking`."""
     figure, axes = small_panels([label_of(group, arm) for arm in group.arms], "iteration")
     for axis, arm in zip(axes, group.arms, strict=True):
         if quantity == DICE and group.baseline not in (None, arm.name):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from semiseg.comparison.format import lower_is_better, p_value, titled, verdict
-from semiseg.comparison.report.figures.marks import color_of, label_of, marker_of
 from semiseg.comparison.report.figures.style import (
     MUTED,
     ONE_COLUMN,
+    color_of,
     drawing,
+    label_of,
+    marker_of,
     new_figure,
     rows_of_names,
     shortened,
 )
+from semiseg.comparison.result.format import lower_is_better, p_value, titled, verdict
 from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:
@@ -35,12 +37,7 @@ def lacking(group: ArmGroup) -> str:
 
 @drawing
 def draw(comparison: Comparison, group: ArmGroup) -> Figure:
-    """Differences of the comparison's metric; see :func:`lacking`.
-
-    Args:
-        comparison: gives the metric, its unit and alpha.
-        group: whose tests against the baseline are drawn, in its order.
-    """
+    """Differences of the comparison's metric; see :func:`lacking`."""
     order = [arm.name for arm in group.arms]
     tests = sorted(group.against_baseline, key=lambda test: order.index(test.a))
     figure = new_figure(ONE_COLUMN, 0.85 + ROW * max(len(tests), 2))

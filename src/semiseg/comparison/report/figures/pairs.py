@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from semiseg.comparison.format import p_value
 from semiseg.comparison.report.figures.style import (
     BETTER,
     MUTED,
@@ -18,6 +17,7 @@ from semiseg.comparison.report.figures.style import (
     new_figure,
     shortened,
 )
+from semiseg.comparison.result.format import p_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,12 +37,7 @@ def lacking(group: ArmGroup) -> str:
 
 @drawing
 def draw(comparison: Comparison, group: ArmGroup) -> Figure:
-    """A matrix: the row's share of won cases below the diagonal, Holm's p above it; see :func:`lacking`.
-
-    Args:
-        comparison: gives alpha: p below it are bold.
-        group: with the tests of all its pairs.
-    """
+    """A matrix: the row's share of won cases below the diagonal, Holm's p above it; see :func:`lacking`."""
     tests = {frozenset((test.a, test.b)): test for test in group.pairs}
     paired = {name for pair in tests for name in pair}
     names = [arm.name for arm in group.arms if arm.name in paired]

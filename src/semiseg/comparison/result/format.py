@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from semiseg.evaluation.case import DISTANCES
 
 if TYPE_CHECKING:
-    from semiseg.comparison.result import Arm, ArmGroup, Comparison, Difference, PairTest
-    from semiseg.comparison.statistics import Interval
+    from semiseg.comparison.result import Arm, ArmGroup, Comparison, Difference, Interval, PairTest
 
 Verdict = Literal["baseline", "bound", "better", "worse", "open", "untested"]
 VERDICTS: dict[Verdict, str] = {
@@ -119,12 +118,7 @@ def verdict(group: ArmGroup, arm: Arm, alpha: float) -> Verdict:
 
 
 def reading_of(comparison: Comparison, group: ArmGroup) -> list[str]:
-    """Sentences on one group, one paragraph when joined.
-
-    Args:
-        comparison: gives the metric and alpha.
-        group: what is read.
-    """
+    """Sentences on one group, one paragraph when joined."""
     return [
         *_outcome(comparison, group),
         *_largest(comparison, group),

@@ -17,7 +17,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.comparison.statistics import Interval
 from semiseg.drawing.notebook import Tabular
 
 __all__ = [
@@ -38,6 +37,25 @@ __all__ = [
 Floats = NDArray[np.float64]
 Bound = Literal["lower", "upper"]
 Source = Literal["test", "held-out", "validation"]
+Method = Literal["bca", "percentile"]
+"""How an interval is made, see :func:`semiseg.comparison.statistics.bootstrap`."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval, or why there is none."""
+
+    low: float
+    high: float
+    level: float = 0.95
+    method: Method = "bca"
+    why_not: str = ""
+    """Empty when there is an interval."""
+
+    @classmethod
+    def none(cls, why: str, level: float = 0.95) -> Interval:
+        """No interval, and why."""
+        return cls(math.nan, math.nan, level, why_not=why)
 
 
 @dataclass(frozen=True)
