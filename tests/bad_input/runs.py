@@ -72,7 +72,13 @@ RUNS = [
         ["no folder prediction"],
         word="NOT_FOUND",
     ),
-    Bad("group of nothing", ("split", "data", "--group", "0"), 2, ["--group 0 is no rule"], word="GROUP"),
+    Bad(
+        "group of nothing",
+        ("split", "data", "--group", "0"),
+        2,
+        ["--group 0 is not a valid rule"],
+        word="GROUP",
+    ),
     Bad(
         "class twice",
         ("studio", "data", "--no-browser", "--classes", "a,b,a"),
