@@ -71,7 +71,7 @@ class Studio:
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self.process.poll() is None:
             self.process.send_signal(number)
-            self.process.wait(30)
+            self.process.wait(SECONDS)
 
 
 @contextlib.contextmanager
