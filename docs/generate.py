@@ -75,6 +75,7 @@ def data_sets() -> str:
         also += [f"`--channels`: {', '.join(about['channels'])}"] if about["channels"] else []
         also += [f"`--with {word}`: {text}" for word, text in about["options"].items()]
         what = f"{about['title']}: {about['size']}. {about['download']}. *{about['reference']}*"
+        what += f". License: {about['license']}"
         rows.append(f"| `{about['name']}` | {what} | {splits} | {'; '.join(also)} |")
     return "\n".join(rows)
 

@@ -215,6 +215,36 @@ def test_published_gains_count_by_what_is_left_of_them_where_both_are_known():
     assert promise.points == pytest.approx(0.1 * 8 / 2)  # halved by the doubter
 
 
+def test_what_holds_for_most_methods_is_told_once():
+    situation = like_usual(labeled=60, unlabeled=3)
+    told = formatted.text(Advice(situation, tuple(rank(situation)), ("D",)), every=True)
+    plain = " ".join(told.split())
+    assert plain.count("fewer unlabeled scans than labeled ones") == 1
+    assert "methods: fewer unlabeled scans than labeled ones: little to gain" in plain
+
+
+def test_published_gains_of_which_nothing_is_left_have_no_weight():
+    paper = {"dataset": "organ", "unit": "scans", "labeled": "8", "why": ""}
+    gains = {"supervised": 0, "ua_mt": 4, "ict": 2, "upc": 6}
+    papers = [paper | {"method": name, "dice": str(80 + more)} for name, more in gains.items()]
+    here = [measured("ua_mt", 2.0), measured("ict", 0.2), measured("upc", -60.0)]
+    assert kept_share(here, papers) == 0
+    assert gain("ua_mt", USUAL, here, papers).points == gain("ua_mt", USUAL, here, []).points
+    told = gain("dtc", USUAL, here, [*papers, paper | {"method": "dtc", "dice": "88"}])
+    assert told.points == 0
+    assert "without weight" in told.text
+    rerun = [row | {"kind": "rerun"} if row["method"] == "ua_mt" else row for row in papers]
+    assert claimed("ua_mt", rerun) == []
+
+
+def test_figures_of_the_other_dimension_rank_nothing():
+    flat = {"dataset": "ACDC", "unit": "scans", "labeled": "8", "why": ""}
+    papers = [flat | {"method": "supervised", "dice": "80"}, flat | {"method": "ict", "dice": "90"}]
+    told = gain("ict", USUAL, [measured("ict", 4.0, dataset="acdc")], papers)
+    assert (told.points, told.text) == (0, "no comparable figures yet")
+    assert gain("ict", like_usual(dim=2), [measured("ict", 4.0, dataset="acdc")], papers).points > 0
+
+
 def test_a_measurement_of_other_data_counts_for_less():
     near = gain("ict", USUAL, [measured("ict", 4.0)], []).points
     others = [

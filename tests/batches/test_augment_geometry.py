@@ -176,6 +176,30 @@ def test_unknown_names_options_and_dimensions_are_refused():
         augment.build("la", plan(2))
 
 
+def test_a_share_of_the_slices_of_acdc_stays_untouched(monkeypatch):
+    """Half are turned whatever is asked; of the others as many are left alone as asked."""
+    from semiseg.batches.augment import acdc
+
+    kinds = []
+    monkeypatch.setattr(acdc, "turn_lookup", lambda *_: kinds.append("turned") or real((12, 12), 1))
+    monkeypatch.setattr(acdc, "rotate_lookup", lambda _, a, __: kinds.append(a == 0) or real((12, 12), a))
+    real = lambda shape, angle: acdc.Lookup(np.arange(144).reshape(shape))  # noqa: E731
+    stored = SimpleNamespace(
+        id="a", image=np.ones((1, 3, 12, 12), np.float32), label=np.ones((3, 12, 12), np.uint8)
+    )
+    stored.foreground = np.zeros((1, 3), np.int32)
+    (resident,) = make_resident([stored], torch.device("cpu"))
+    for untouched, wanted in ((0.0, (0.5, 1 / 40)), (0.25, (0.5, 0.25 + 0.25 / 40)), (0.5, (0.5, 0.5))):
+        kinds.clear()
+        made = augment.build("acdc", plan(2, 12), {"untouched": untouched})
+        for seed in range(600):
+            made.cut(resident, 1, draws(seed=seed), foreground=0.0)
+        shares = kinds.count("turned") / 600, kinds.count(True) / 600
+        np.testing.assert_allclose(shares, wanted, atol=0.06)
+    with pytest.raises(UsageError, match="half of the slices are turned"):
+        augment.build("acdc", plan(2), {"untouched": 0.6})
+
+
 @pytest.mark.parametrize(
     ("name", "options", "dim", "axes"),
     [

@@ -22,7 +22,7 @@ def beside(folder: Path, **options) -> tuple[Published, ...]:
 
 
 def test_a_run_with_the_papers_recipe_is_comparable(tmp_path: Path) -> None:
-    settings = {"recipe": "la", "protocol": "paper"}
+    settings = {"recipe": "la", "protocol": "paper", "method.options.consistency_on": "all"}
     found = beside(
         tmp_path, method="ua_mt", labeled=16, told=LA, settings=settings, convention="uamt", hd95=8.0
     )
@@ -34,6 +34,18 @@ def test_a_run_with_the_papers_recipe_is_comparable(tmp_path: Path) -> None:
     hd95 = next(p for p in found if p.metric == "HD95" and p.setting == row["setting"])
     assert hd95.comparable
     assert hd95.gap == pytest.approx(8.0 - float(row["hd95"]))
+
+
+@pytest.mark.parametrize(("dice", "why"), [("acdc", "published with dice=acdc_legacy"), ("acdc_legacy", "")])
+def test_a_figure_of_another_loss_is_not_comparable(tmp_path: Path, dice: str, why: str) -> None:
+    settings = {
+        "recipe": "acdc", "protocol": "paper", "data.labeled_patients": 3, "method.options.dice": dice,
+        "network.name": "unet2d",
+    }  # fmt: skip
+    told = {"dataset": "Dataset102_ACDC"}
+    found = beside(tmp_path, method="bcp", labeled=None, told=told, settings=settings, convention="ssl4mis")
+    (one,) = (p for p in found if p.metric == "Dice")
+    assert (one.setting, one.comparable, one.why) == ("dice=acdc_legacy", not why, why)
 
 
 def test_another_recipe_is_not_comparable_and_says_why(tmp_path: Path) -> None:

@@ -135,6 +135,7 @@ def test_what_is_there_stays_and_an_export_that_fails_leaves_nothing(
             semiseg.export(run, out, to="zip", overwrite=overwrite)
     assert [p.name for p in out.iterdir()] == ["notes.txt"]
     (out / "notes.txt").unlink()
+    (tmp_path / ".out.0123abcd.tmp" / "models").mkdir(parents=True)  # of an export that was killed
     semiseg.export(run, out, to="zip")
     before = (out / "model.zip").read_bytes()
     monkeypatch.setattr("semiseg.delivery.zipped.card", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))

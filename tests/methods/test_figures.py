@@ -16,6 +16,8 @@ def test_a_row_is_complete(row):
     assert row["source"]
     assert row["why"]
     assert row["comparable"] in ("yes", "no")
+    assert row["kind"] in ("", "rerun")
+    assert (row["kind"], row["comparable"]) != ("rerun", "yes")
     assert row["unit"] in ("scans", "patients", "percent")
     assert int(row["labeled"]) > 0
     assert int(row["unlabeled"] or 0) >= 0
@@ -34,6 +36,22 @@ def test_no_row_is_there_twice():
         tuple(row[k] for k in ("method", "dataset", "labeled", "unit", "setting", "source")) for row in ROWS
     ]
     assert len(set(keys)) == len(keys)
+
+
+def test_the_figures_that_are_asked_for_most() -> None:
+    """ACDC with 3 and 7 patients: which loss, whose run, and what plain nnU-Net reaches."""
+
+    def found(method: str, labeled: str, **wanted: str) -> list[dict[str, str]]:
+        rows = [r for r in methods.published(method) if (r["dataset"], r["labeled"]) == ("ACDC", labeled)]
+        return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+    for labeled, dice in (("3", "87.59"), ("7", "88.84")):
+        assert [row["dice"] for row in found("bcp", labeled, setting="dice=acdc_legacy")] == [dice]
+    (mc_net,) = found("mc_net", "7", kind="")
+    assert (mc_net["dice"], mc_net["setting"]) == ("87.10", "decoders=3, dice=acdc_released")
+    for labeled, dice, again in (("3", "82.96", "62.85"), ("7", "86.31", "86.44")):
+        assert found("supervised", labeled, setting="plain nnU-Net, 2D", dice=dice)
+        assert [row["dice"] for row in found("mc_net", labeled, kind="rerun")] == [again]
 
 
 def test_rows_of_one_method():

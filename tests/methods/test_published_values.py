@@ -60,3 +60,39 @@ def test_recipes_set_options_that_the_methods_have(recipe):
     for name in named:
         options = resolve(recipe=recipe, environment={}, flags={"method.name": name}).method.options
         assert methods.check_options(methods.find(name), options) == options
+
+
+@pytest.mark.parametrize(
+    ("recipe", "method", "values"),
+    [
+        *(
+            ("acdc", name, {"augment.options": {"untouched": 0.25}})
+            for name in ("bcp", "mc_net", "cml", "ict")
+        ),
+        *(("acdc", name, {"augment.options": {}}) for name in ("mean_teacher", "ua_mt", "cps", "fixmatch")),
+        ("brats2019", "supervised", {"batch.labeled": 2, "batch.unlabeled": 0}),
+        ("brats2019", "dycon", {"method.options.threshold_ramp": 0.45}),
+        ("la", "dycon", {"method.options.threshold_ramp": 0.15}),
+        ("pancreas", "dycon", {"method.options.threshold_ramp": 0.225}),
+        ("la", "mcf", {"network.options.init": "kaiming", "network.options.has_dropout": True}),
+        ("pancreas", "mcf", {"network.options.init": "kaiming"}),
+        (
+            "pancreas",
+            "reciprocal",
+            {"optimizer.name": "adam", "optimizer.lr": 0.001, "batch.labeled": 4, "batch.unlabeled": 5}
+            | {"train.iterations": 24000, "network.options.has_dropout": False, "augment.name": "crop"},
+        ),
+        (
+            "la",
+            "reciprocal",
+            {"batch.labeled": 2, "batch.unlabeled": 2, "method.options.pretrain_share": 0.5},
+        ),
+    ],
+)
+def test_recipes_have_the_published_settings(recipe, method, values):
+    tree = resolve(recipe=recipe, environment={}, flags={"method.name": method}).model_dump()
+    for key, value in values.items():
+        found = tree
+        for part in key.split("."):
+            found = found[part]
+        assert found == value, key

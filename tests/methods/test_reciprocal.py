@@ -166,6 +166,10 @@ def test_the_teacher_is_trained_first_and_the_student_after_it():
             assert torch.equal(student, vector(method.student))
     assert moved == [(False, True)] * 4 + [(True, True)] * 4
     assert [s.name for s in Reciprocal(lambda: TinyNet(2, 3), pretrain_share=0.0).stages] == ["train"]
+    assert [s.unlabeled for s in Reciprocal(lambda: TinyNet(2, 3)).stages] == [
+        False,
+        True,
+    ]  # all of it labeled
 
 
 def test_the_loss_is_compared_under_the_same_dropout():

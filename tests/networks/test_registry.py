@@ -13,6 +13,7 @@ from semiseg.errors import UsageError
 
 SMALL = {
     "denseunet": {"growth": 2, "blocks": (1, 2, 1, 1), "stem": 4},
+    "resenc": {"features": (4, 8, 8), "blocks": (1, 2)},
     "resvnet": {"filters": 4, "dropout_rate": 0.1},
     "unet": {"features": (4, 8)},
     "vnet": {"filters": 2},

@@ -137,6 +137,81 @@ def test_a_residual_encoder_pools_and_projects_as_its_kernel_does() -> None:
     torch.testing.assert_close(torch.nn.functional.conv3d(x, kernel, stride=(1, 2, 2)), wanted)
 
 
+def of_nnssl() -> dict[str, Tensor]:
+    """The tensors of a residual encoder of nnssl, named as in its checkpoints: aliases, biases, a decoder."""
+    draw = torch.Generator().manual_seed(1)
+    found: dict[str, Tensor] = {}
+
+    def layer(name: str, i: int, o: int, edge: int = 3) -> None:
+        found[f"{name}.conv.weight"] = torch.randn(o, i, *(edge,) * 3, generator=draw) * 0.1
+        found[f"{name}.norm.weight"], found[f"{name}.norm.bias"] = (
+            torch.rand(o, generator=draw) for _ in range(2)
+        )
+        found[f"{name}.conv.bias"] = torch.zeros(o)
+        found[f"{name}.all_modules.0.weight"] = found[f"{name}.conv.weight"]
+        found[f"{name}.all_modules.1.weight"] = found[f"{name}.norm.weight"]
+
+    layer("encoder.stem.convs.0", 1, 4)
+    for stage, (i, o, blocks) in enumerate(((4, 4, 1), (4, 8, 3), (8, 8, 2))):
+        for block in range(blocks):
+            layer(f"encoder.stages.{stage}.blocks.{block}.conv1", o if block else i, o)
+            layer(f"encoder.stages.{stage}.blocks.{block}.conv2", o, o)
+        if i != o:
+            layer(f"encoder.stages.{stage}.blocks.0.skip.1", i, o, 1)
+    for name in list(found):
+        found[f"decoder.{name}"] = found[name]
+    found["decoder.transpconvs.0.weight"] = torch.randn(8, 8, 2, 2, 2, generator=draw)
+    found["decoder.transpconvs.0.bias"] = torch.zeros(8)
+    layer("decoder.stages.0.convs.0", 16, 8)
+    found["decoder.transpconvs.1.weight"] = torch.randn(8, 4, 2, 2, 2, generator=draw)
+    found["decoder.transpconvs.1.bias"] = torch.zeros(4)
+    layer("decoder.stages.1.convs.0", 8, 4)
+    found["decoder.seg_layers.1.weight"], found["decoder.seg_layers.1.bias"] = (
+        torch.zeros(1, 4, 1, 1, 1),
+        None,
+    )
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+
+def resenc(channels: int = 1, classes: int = 3) -> torch.nn.Module:
+    plan = NetworkPlan(features=(4, 8, 8))
+    return Factory(
+        "resenc", 3, channels, classes, options={"blocks": (1, 3, 2)}, plan=plan, patch=(8, 8, 8)
+    )()
+
+
+def test_a_published_residual_encoder_fits_whole() -> None:
+    given, net = of_nnssl(), resenc()
+    fitted = moved(Learned(given), target(net, channels="MRI"))
+    assert fitted.misfits == ("head starts fresh: the file has other classes",)
+    state = net.state_dict()
+    for name, tensor in state.items():
+        if not name.startswith("head"):
+            assert torch.equal(tensor, given[name]), name
+    two = resenc(channels=2)
+    moved(Learned(given), target(two, channels="T1 T2"))
+    x = torch.randn(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for one, other in zip(
+            net.eval().encode(x), two.eval().encode(x.expand(-1, 2, -1, -1, -1)), strict=True
+        ):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_the_real_residual_encoder_is_the_same_function() -> None:
+    nets = pytest.importorskip("dynamic_network_architectures.architectures.unet")
+    one = nets.ResidualEncoderUNet(
+        1, 3, (4, 8, 8), torch.nn.Conv3d, 3, (1, 2, 2), (1, 3, 2), 3, (1, 1), True, torch.nn.InstanceNorm3d,
+        {"eps": 1e-5, "affine": True}, None, None, torch.nn.LeakyReLU, {"inplace": True}, False,
+    ).eval()  # fmt: skip
+    other = resenc().eval()
+    fitted = moved(Learned(one.state_dict(), ("-", "a", "b")), target(other, channels="MRI"))
+    assert (fitted.share, fitted.misfits) == (1, ())
+    with torch.no_grad():
+        x = torch.randn(1, 1, 8, 8, 8)
+        torch.testing.assert_close(answer(other, x), one(x), atol=1e-5, rtol=1e-4)
+
+
 def test_layers_of_other_sizes_start_fresh_and_are_named() -> None:
     before = network(features=(4, 8, 16))
     state = {k: v.clone() for k, v in before.state_dict().items()}

@@ -133,3 +133,14 @@ def test_unet2d_puts_the_skip_first() -> None:
     skip, upsampled = got[0].split(16, dim=1)
     assert skip.abs().sum() > 0
     assert upsampled.abs().sum() == 0
+
+
+def test_the_v_net_of_mcf_is_drawn_from_a_normal_distribution():
+    """Fan-in and a gain of the root of two: each kernel's deviation is that of He et al."""
+    torch.manual_seed(0)
+    made = networks.build("vnet", dim=3, in_channels=1, classes=2, init="kaiming")
+    weights = [m.weight for m in made.modules() if isinstance(m, torch.nn.Conv3d | torch.nn.ConvTranspose3d)]
+    for weight in (w for w in weights if w.numel() > 2000):
+        assert weight.std().item() == pytest.approx((2 / weight[0].numel()) ** 0.5, rel=0.06)
+    with pytest.raises(UsageError, match="unknown init"):
+        networks.build("vnet", dim=3, in_channels=1, classes=2, init="kaimin")

@@ -178,8 +178,11 @@ def test_the_left_atrium_protocol_on_small_patches(data, tmp_path):
     flags = {"plan.features": None, "train.iterations": 2, "inference.stride": (8, 8, 4)}
     run = train(data, tmp_path / "run", flags, recipe="la")
     assert run.manifest["protocol"] == "paper"
-    assert len(run.manifest["deviations"]) == 3
-    assert run.manifest["deviations"][2].startswith("split is not the published one")
+    *_, split, changed = run.manifest["deviations"]
+    assert len(run.manifest["deviations"]) == 4
+    assert split.startswith("split is not the published one")
+    assert changed.startswith("set otherwise than in recipe la: ")
+    assert "train.iterations 2 (6000)" in changed
     assert run.config.augment.name == "la"
     assert run.config.schedule.name == "step"
     assert run.folder.name == "run"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
 
 from semiseg.advice.advise import FALLBACK, Advice
 from semiseg.advice.rank import Choice
@@ -21,9 +22,13 @@ def text(advice: Advice, *, every: bool = False) -> str:
     fits = [choice for choice in advice.ranking if not choice.obstacle]
     shown = fits if every else fits[:SHOWN]
     wide = max(len(choice.method) for choice in advice.ranking)
-    lines = [*facts(advice.situation), *([""] if fits else [])]
+    common = _common(fits)
+    lines = [*facts(advice.situation)]
+    for reason, count in common.items():
+        lines += _wrapped(f"note:   {count} of {len(fits)} methods: {reason}", 8)
+    lines += [""] if fits else []
     for place, choice in enumerate(shown, start=1):
-        lines += _entry(f"{place:2}.", choice, wide, _reasons(choice))
+        lines += _entry(f"{place:2}.", choice, wide, _reasons(choice, common))
     misfits = list(advice.ranking[len(fits) :])
     if not every:
         misfits = misfits[: max(0, SHOWN - len(fits))]
@@ -65,10 +70,17 @@ def _budget(s: Situation) -> Iterator[str]:
         yield f"{s.iterations} iterations: roughly {s.minutes_supervised:.2g} minutes supervised"
 
 
-def _reasons(choice: Choice) -> str:
-    """The weightiest reason, and the next where it says the opposite or has any weight."""
-    shown = [reason.text for reason in choice.reasons[:2] if reason.points or reason is choice.reasons[0]]
-    return "; ".join(shown[:1] if choice.reasons[0].points <= -100 else shown)
+def _common(choices: Sequence[Choice]) -> dict[str, int]:
+    """Reasons of more than half of the methods, and of how many: told once, above the ranking."""
+    counts = Counter(reason.text for choice in choices for reason in choice.reasons if reason.points)
+    return {text: count for text, count in counts.items() if 2 * count > len(choices) > 2}
+
+
+def _reasons(choice: Choice, common: Container[str]) -> str:
+    """The weightiest reason of its own, and the next where it says the opposite or has any weight."""
+    own = [reason for reason in choice.reasons if reason.text not in common]
+    shown = [reason.text for reason in own[:2] if reason.points or reason is own[0]]
+    return "; ".join(shown[:1] if own and own[0].points <= -100 else shown)
 
 
 def _entry(mark: str, choice: Choice, wide: int, reason: str) -> list[str]:

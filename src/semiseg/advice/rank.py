@@ -134,12 +134,12 @@ def gain(method: str, situation: Situation, here: Sequence[Row], papers: Sequenc
     """
     of_method = [row for row in here if row["method"] == method and row["dice_gain"]]
     own = [(row, like) for row in of_method if (like := likeness(row, situation))]
-    claims = claimed(method, papers)
+    claims, share = claimed(method, papers, situation.dim), kept_share(here, papers)
     weight = DOUBT + HERE * sum(like for _, like in own)
     total = HERE * sum(like * usual_points(row) for row, like in own)
-    if claims:
+    if claims and share:
         weight += PAPER
-        total += PAPER * kept_share(here, papers) * statistics.median(claims)
+        total += PAPER * share * statistics.median(claims)
     points = total / weight
     if own:
         row = max(own, key=lambda pair: pair[1])[0]
@@ -148,14 +148,17 @@ def gain(method: str, situation: Situation, here: Sequence[Row], papers: Sequenc
         return Gain(points, text, measured=True)
     if claims:
         of = f"median of {len(claims)} settings" if len(claims) > 1 else "one setting"
-        return Gain(points, f"papers: {statistics.median(claims):+.1f} Dice ({of}), not in our benchmark")
+        left = "" if share else ", without weight: of such gains nothing was left in our benchmark"
+        return Gain(
+            points, f"papers: {statistics.median(claims):+.1f} Dice ({of}), not in our benchmark{left}"
+        )
     return Gain(points, "no comparable figures yet")
 
 
 def likeness(row: Row, situation: Situation) -> float:
     """How much a measured line says of this situation, from 0 to 1.
 
-    All of it on the same dataset, half on another one of the same dimension, a quarter on the rest; less for
+    All of it on the same dataset, half on another one of the same dimension, nothing on the rest; less for
     other lengths of training, other batches, other numbers of labels and single seeds. Too short a run says
     nothing.
     """
@@ -163,7 +166,7 @@ def likeness(row: Row, situation: Situation) -> float:
         return 0.0
     dataset = row["dataset"].lower()
     same = dataset.replace("_", "") in situation.dataset.lower().replace("_", "")
-    like = 1.0 if same else 0.5 if _dim(dataset) == situation.dim else 0.25
+    like = 1.0 if same else 0.5 if _dim(dataset) == situation.dim else 0.0
     like *= 1.0 if _near(float(row["iterations"]), situation.iterations, 3) else 0.25
     like *= 1.0 if not row["batch"] or _near(float(row["batch"]), situation.batch, 1.5) else 0.25
     like *= 1.0 if _near(float(row["labeled"]), situation.labeled, 4) else 0.5
@@ -180,15 +183,18 @@ def baseline(row: Row) -> float:
     return float(row["dice"]) - float(row["dice_gain"])
 
 
-def claimed(method: str, papers: Sequence[Row]) -> list[float]:
+def claimed(method: str, papers: Sequence[Row], dim: int | None = None) -> list[float]:
     """Published Dice minus the best published supervised Dice, for every setting that has both.
 
-    Figures of a training that reads labels of unlabeled scans are no semi-supervised ones.
+    Figures of a training that reads labels of unlabeled scans are no semi-supervised ones, and a re-run by
+    others is not the method's own figure. With ``dim``, data of the other dimension says nothing.
     """
     found: dict[tuple[str, str, str], list[float]] = {}
     base: dict[tuple[str, str, str], float] = {}
     for row in papers:
-        if not row["dice"] or "labels of unlabeled" in row["why"]:
+        if not row["dice"] or "labels of unlabeled" in row["why"] or row.get("kind") == "rerun":
+            continue
+        if dim is not None and _dim(row["dataset"].lower()) != dim:
             continue
         setting, dice = (row["dataset"], row["labeled"], row["unit"]), float(row["dice"])
         if row["method"] == "supervised":

@@ -14,6 +14,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg import methods
 from semiseg.comparison.result import (
     Arm,
     Floats,
@@ -37,6 +38,7 @@ from semiseg.comparison.statistics import (
 from semiseg.evaluation.case import DISTANCES
 from semiseg.evaluation.results import statistics
 from semiseg.methods import published
+from semiseg.settings.options import declared
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,18 @@ def _letters(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
+def _other_options(row: Row, arm: Arm) -> list[str]:
+    """What a setting such as ``dice=acdc_legacy`` says of the method otherwise than the run has it."""
+    known = declared(methods.find(arm.method)) if arm.method in methods.names() else {}
+    given = arm.runs[0].config["method"]["options"]
+    wanted = (part.partition("=") for part in re.split(r",\s*", row["setting"]))
+    return [
+        f"published with {name}={value}"
+        for name, _, value in wanted
+        if name in known and str(given.get(name, known[name].default)) != value
+    ]
+
+
 def _figure(row: Row, arm: Arm, metric: str, value: float, ours: float) -> Published:
     value = value / 100 if metric in PERCENT else value
     run = arm.runs[0]
@@ -236,6 +250,7 @@ def _figure(row: Row, arm: Arm, metric: str, value: float, ours: float) -> Publi
     named = re.findall(r"recipe ``(\w+)``", row["why"])
     why = row["why"].replace("``", "`")
     reasons = [] if run.recipe in named else [why or f"recipe {run.recipe}, not the paper's"]
+    reasons += _other_options(row, arm)
     reasons += [] if same_unit else [f"papers give {metric} in voxels"]
     return Published(
         arm=arm.name,

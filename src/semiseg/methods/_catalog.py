@@ -346,10 +346,11 @@ Row = dict[str, str]
 def published(method: str | None = None) -> list[Row]:
     """Rows of ``published.csv``, of one method or of all; Dice and Jaccard in percent.
 
-    Columns: ``method`` (also of methods that semiseg does not have), ``dataset``, ``labeled``, ``unlabeled``
-    (in ``unit``: scans, patients or percent of the training scans), one per metric (empty: not given),
-    ``unchecked`` (the metrics that were not compared with their source), ``setting``, ``source``,
-    ``comparable`` (``yes`` or ``no``: with an honest run of semiseg) and ``why``.
+    Columns: ``method`` (also of methods that semiseg does not have), ``kind`` (empty: figures that stand for
+    the method; ``rerun``: somebody else's run of it), ``dataset``, ``labeled``, ``unlabeled`` (in ``unit``:
+    scans, patients or percent of the training scans), one per metric (empty: not given), ``unchecked`` (the
+    metrics that were not compared with their source), ``setting`` (``option=value`` where it is one of
+    ours), ``source``, ``comparable`` (``yes`` or ``no``: with an honest run of semiseg) and ``why``.
     """
     return _rows("published.csv", method)
 

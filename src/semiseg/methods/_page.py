@@ -104,12 +104,16 @@ def default(option: dict[str, Any]) -> tuple[str, str]:
     return typed(option["default"]), typed(option["default_recipe"]) if "default_recipe" in option else ""
 
 
+RERUN = {"": "", "rerun": "re-run"}
+"""How the kinds of published figures are shown."""
+
+
 def published(page: dict[str, Any]) -> list[list[str]]:
     """Published figures as rows: data, labels, four metrics, source, the number of a reason."""
     numbers = {why: number for number, why in enumerate(reasons(page), 1)}
     return [
         [
-            ", ".join(filter(None, (row["dataset"], row["setting"]))),
+            ", ".join(filter(None, (row["dataset"], row["setting"], RERUN[row["kind"]]))),
             _labels(row),
             *(f"{row[metric]}{DAGGER if metric in row['unchecked'].split() else ''}" for metric in METRICS),
             row["source"],

@@ -34,7 +34,8 @@ class Reciprocal(Method):
 
     The first-order form of Meta Pseudo Labels (arXiv:2003.10580), with hard pseudo-labels on every voxel. The
     teacher makes them from the first step and so must be trained before: the stage ``pretrain`` is that, on
-    labels alone with ``0.5 (CE + Dice)``. The student never sees a label, and starts at random after it.
+    labels alone with ``0.5 (CE + Dice)``, the whole batch labeled. The student never sees a label, and starts
+    at random after it.
 
     h is as small as the learning rate, and takes the student's step for plain gradient descent, whatever its
     optimizer. Gradients are the means over ranks, in float32, before clipping. ``feedback="loss_difference"``
@@ -80,7 +81,8 @@ class Reciprocal(Method):
         self.feedback, self.labeled_loss = feedback, labeled_loss
         self.include_background = include_background
         if pretrain_share:
-            self.stages = (Stage("pretrain", pretrain_share), Stage("train", 1.0 - pretrain_share))
+            first = Stage("pretrain", pretrain_share, unlabeled=False)
+            self.stages = (first, Stage("train", 1.0 - pretrain_share))
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """The student's update, the feedback, the teacher's update."""

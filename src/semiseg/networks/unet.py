@@ -15,7 +15,7 @@ from semiseg.networks.base import SegNetwork, chosen_first
 from semiseg.networks.layers import InstanceNorm, Layers, layers
 from semiseg.settings.options import Share
 
-_SLOPE = 0.01
+SLOPE = 0.01
 """Of the leaky ReLU."""
 _UPS = ("transposed", "linear", "nearest")
 
@@ -68,7 +68,7 @@ class UNet(SegNetwork):
         stages = len(features)
         strides = strides or [(1,) * dim, *[(2,) * dim] * (stages - 1)]
         kernels = kernels or [(3,) * dim] * stages
-        _check_sizes(dim, features, strides, kernels, up)
+        check_sizes(dim, features, strides, kernels, up)
         self.divisor = tuple(math.prod(stride[a] for stride in strides) for a in range(dim))
         kit = layers(dim)
         block = _Residual if residual else _Plain
@@ -90,7 +90,7 @@ class UNet(SegNetwork):
         self.widths = tuple(features[::-1])
         self.head = kit.conv(features[0], classes, 1)
         self.add_heads(features[0], heads)
-        self.apply(_initialize)
+        self.apply(initialize)
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """(B, C, *S) -> one map per stage, full resolution first."""
@@ -113,7 +113,7 @@ class UNet(SegNetwork):
         return cast(Tensor, self.head(features))
 
 
-class _ConvNorm(nn.Module):
+class ConvNorm(nn.Module):
     """Convolution and instance norm. No bias: the norm would remove it."""
 
     def __init__(
@@ -125,6 +125,7 @@ class _ConvNorm(nn.Module):
         self.norm = InstanceNorm(o)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, i, *S) -> (B, o, *S')."""
         return cast(Tensor, self.norm(self.conv(x)))
 
 
@@ -133,12 +134,12 @@ class _Plain(nn.Module):
 
     def __init__(self, kit: Layers, i: int, o: int, kernel: tuple[int, ...], stride: tuple[int, ...]) -> None:
         super().__init__()
-        self.first = _ConvNorm(kit, i, o, kernel, stride)
-        self.second = _ConvNorm(kit, o, o, kernel, (1,) * len(stride))
+        self.first = ConvNorm(kit, i, o, kernel, stride)
+        self.second = ConvNorm(kit, o, o, kernel, (1,) * len(stride))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.leaky_relu(self.first(x), _SLOPE, inplace=True)
-        return F.leaky_relu(self.second(x), _SLOPE, inplace=True)
+        x = F.leaky_relu(self.first(x), SLOPE, inplace=True)
+        return F.leaky_relu(self.second(x), SLOPE, inplace=True)
 
 
 class _Residual(_Plain):
@@ -148,11 +149,11 @@ class _Residual(_Plain):
         super().__init__(kit, i, o, kernel, stride)
         changes = i != o or any(s > 1 for s in stride)
         # As large as the stride, so that no voxel of the input is skipped.
-        self.project = _ConvNorm(kit, i, o, stride, stride, pad=False) if changes else nn.Identity()
+        self.project = ConvNorm(kit, i, o, stride, stride, pad=False) if changes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.second(F.leaky_relu(self.first(x), _SLOPE, inplace=True))
-        return F.leaky_relu(y + self.project(x), _SLOPE, inplace=True)
+        y = self.second(F.leaky_relu(self.first(x), SLOPE, inplace=True))
+        return F.leaky_relu(y + self.project(x), SLOPE, inplace=True)
 
 
 class _Up(nn.Module):
@@ -173,20 +174,20 @@ class _Up(nn.Module):
         return F.interpolate(x, scale_factor=self.scale, mode=self.mode) if self.mode else x
 
 
-def _initialize(module: nn.Module) -> None:
+def initialize(module: nn.Module) -> None:
     """Kaiming-normal for the leaky ReLU, biases 0."""
     if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
-        nn.init.kaiming_normal_(module.weight, a=_SLOPE)
+        nn.init.kaiming_normal_(module.weight, a=SLOPE)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
 
-def _check_sizes(
+def check_sizes(
     dim: int,
     features: Sequence[int],
     strides: Sequence[Sequence[int]],
     kernels: Sequence[Sequence[int]],
-    up: str,
+    up: str = "transposed",
 ) -> None:
     """Raise UsageError with every misfit at once."""
     stages = len(features)
@@ -208,5 +209,5 @@ def _check_sizes(
         problems.append(f"up must be 'transposed', 'linear' or 'nearest', got {up!r}")
     if problems:
         raise UsageError(
-            f"UNet cannot be built: {'; '.join(problems)}", hint="fix the network part of the plan"
+            f"the U-Net cannot be built: {'; '.join(problems)}", hint="fix the network part of the plan"
         )

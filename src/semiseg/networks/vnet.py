@@ -14,6 +14,7 @@ from semiseg.networks.base import SegNetwork, chosen_first
 from semiseg.networks.layers import Layers, PlainInstanceNorm, layers
 
 _UPS = ("transposed", "linear", "nearest")
+_INITS = ("default", "kaiming")
 _NORMS = ("batch", "group", "instance", "none")
 _LEVELS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _CONVS = (1, 2, 3, 3, 3, 3, 3, 2, 1)
@@ -41,6 +42,8 @@ class VNet(SegNetwork):
         dropout_rate: of both.
         up: ``transposed`` (published), or ``linear`` or ``nearest`` interpolation and then a 3x3x3
             convolution. The decoders of MC-Net differ in this alone.
+        init: weights of convolutions as PyTorch draws them (``default``), or from the normal distribution of
+            He et al. (``kaiming``, arXiv 1502.01852; the V-Net of MCF).
     """
 
     encoder_parts = (
@@ -60,8 +63,11 @@ class VNet(SegNetwork):
         has_dropout: bool = True,
         dropout_rate: float = 0.5,
         up: str = "transposed",
+        init: str = "default",
     ) -> None:
         super().__init__(dim, in_channels, classes)
+        if init not in _INITS:
+            raise unknown_name("init", init, _INITS)
         if norm not in _NORMS:
             raise unknown_name("norm", norm, _NORMS)
         if filters < 1 or (norm == "group" and filters % 16):
@@ -85,6 +91,8 @@ class VNet(SegNetwork):
         self.dropout = kit.dropout(dropout_rate if has_dropout else 0.0)
         self.widths = tuple(widths[4:])
         self.add_heads(filters, heads)
+        if init == "kaiming":
+            self.apply(_initialize)
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """(B, C, *S) -> the five maps of the way down, full resolution first, before any dropout."""
@@ -113,6 +121,11 @@ class VNet(SegNetwork):
 
     def _run(self, name: str, x: Tensor) -> Tensor:
         return cast(Tensor, getattr(self, name)(x))
+
+
+def _initialize(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        nn.init.kaiming_normal_(module.weight)
 
 
 def _norm_layer(kit: Layers, norm: str, width: int) -> list[nn.Module]:

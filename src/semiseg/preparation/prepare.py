@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from semiseg import methods
+from semiseg import methods, networks
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.public.departures import departures
 from semiseg.dataset.split import Split
@@ -22,6 +22,7 @@ from semiseg.preparation.plan import Plan
 from semiseg.preparation.planner import make_plan
 from semiseg.preparation.store import StoredCase, build_store
 from semiseg.settings import environment
+from semiseg.settings.changes import changes
 from semiseg.settings.config import Config
 from semiseg.settings.flags import Settings, of_keywords
 from semiseg.settings.resolve import named_methods
@@ -73,12 +74,14 @@ def with_fold_count(dataset: Dataset, config: Config) -> Config:
 def with_departures(config: Config, dataset: Dataset, *, tell: bool = True) -> Config:
     """The configuration with a deviation for each thing in which a published protocol is not followed.
 
-    That is what of the data the recipe was not written for, and a method that it does not name. Each is
-    warned of.
+    That is what of the data the recipe was not written for, a method that it does not name, and settings that
+    are not the recipe's. Each is warned of.
     """
     told = departures(dataset, config.recipe, config.published)
-    if config.protocol == "paper" and config.method.name not in named_methods(config.recipe):
-        told.append(f"no published setting of {config.method.name} in recipe {config.recipe}")
+    if config.protocol == "paper":
+        if config.method.name not in named_methods(config.recipe):
+            told.append(f"no published setting of {config.method.name} in recipe {config.recipe}")
+        told += filter(None, [changes(config)])
     for text in told:
         if tell and text not in config.deviations:  # which were told of already
             log.warning(text)
@@ -241,6 +244,8 @@ def plan_dataset(
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     device, workers = _means(device, workers)
     with_departures(config, opened)
+    if config.network.name != "auto":
+        networks.require(config.network.name)
     progress = progress or notebook_bar("plan")
     split = split_dataset(opened, config)
     return Planned(

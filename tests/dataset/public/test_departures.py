@@ -16,8 +16,9 @@ from semiseg.dataset.public.convert import convert
 from semiseg.dataset.public.departures import departures
 from semiseg.dataset.public.published import lists, splits
 from semiseg.preparation.prepare import with_departures
+from semiseg.settings.changes import changes
 from semiseg.settings.config import Config
-from semiseg.settings.resolve import resolve
+from semiseg.settings.resolve import named_methods, resolve
 
 PAPERS = [name for name in recipes.names() if name != "default"]
 
@@ -81,6 +82,16 @@ def test_a_method_without_published_setting_is_said(tmp_path: Path) -> None:
     found = with_departures(config("promise12", "urpc"), dataset).deviations
     assert "no published setting of urpc in recipe promise12" in found
     assert not any("no published" in text for text in with_departures(config("default"), dataset).deviations)
+
+
+@pytest.mark.parametrize("recipe", PAPERS)
+def test_settings_that_are_not_the_recipe_s_are_said(recipe: str) -> None:
+    for method in named_methods(recipe):
+        assert changes(config(recipe, method)) == ""
+    tree = {"optimizer.lr": 0.5, "batch.labeled": 7, "train.seed": 3, "network.checkpointing": True}
+    told = changes(resolve(recipe=recipe, environment={}, flags={"method.name": "supervised", **tree}))
+    assert told.startswith(f"set otherwise than in recipe {recipe}: batch.labeled 7 (")
+    assert told.endswith("), optimizer.lr 0.5 (0.01)")
 
 
 def test_the_manifest_lists_it(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 As in the published 2D codes (SSL4MIS): half of the slices get a quarter turn and a flip, the other half a
 rotation by a whole angle in [-20, 19] degrees; then the slice is resized to the network's size. Image and
-label alike, zeros outside. Both steps only look voxels up, so they become one lookup.
+label alike, zeros outside. Both steps only look voxels up, so they become one lookup. BCP, MC-Net, CML and
+ICT leave half of those that are not turned, a quarter of all, as they are: ``untouched``.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from semiseg.batches.augment.plain import Crop
 from semiseg.errors import UsageError
 from semiseg.preparation.plan import Plan
 from semiseg.preparation.resident import Patch, Resident
-from semiseg.settings.options import Count
+from semiseg.settings.options import Count, Share
 
+TURNED = 0.5
+"""Share of the slices that get a quarter turn and a flip."""
 MOVED = 0.15
 """Share of the slices of which two different crops are taken, where a method asks for two (Liu et al.,
 arXiv:2203.14523)."""
@@ -44,11 +47,15 @@ class Acdc(Crop):
     Args:
         plan: must be 2D.
         rotation: largest angle in degrees.
+        untouched: share of the slices that are neither turned nor rotated, of the half that is not turned.
+
+    Raises:
+        UsageError: another dimension, or more than half untouched.
     """
 
     mirrored: tuple[int, ...] = (0, 1)
 
-    def __init__(self, plan: Plan, *, rotation: Count = 20) -> None:
+    def __init__(self, plan: Plan, *, rotation: Count = 20, untouched: Share = 0.0) -> None:
         super().__init__(plan)
         if plan.dim != 2:
             raise UsageError(
@@ -56,7 +63,13 @@ class Acdc(Crop):
                 hint="use --set augment.name=default, or a plan of the other dimension (--set plan.dim=2)",
                 code="AUGMENT_DIM",
             )
-        self.rotation = rotation
+        if untouched > TURNED:
+            raise UsageError(
+                f"untouched={untouched:g}: half of the slices are turned",
+                hint=f"give at most {TURNED}",
+                code="AUGMENT",
+            )
+        self.rotation, self.untouched = rotation, untouched
         self.size = self.patch
 
     def cut(
@@ -70,7 +83,8 @@ class Acdc(Crop):
             turns, axis = draws.integer(4), draws.integer(2)
             lookup = turn_lookup((rows, columns), turns, axis, self.size)
         else:
-            angle = draws.integer(2 * self.rotation) - self.rotation
+            still = self.untouched and float(draws.uniform(0, 1)) < self.untouched / TURNED
+            angle = 0 if still else draws.integer(2 * self.rotation) - self.rotation
             lookup = rotate_lookup((rows, columns), angle, self.size)
         found = look_up(image[:, 0], lookup), None if label is None else look_up(label[0], lookup)
         return (framed(found[0], self.reach), None if found[1] is None else framed(found[1], self.reach))

@@ -14,7 +14,7 @@ from semiseg.errors import DataError
 ABOUT = About(
     name="acdc",
     title="ACDC",
-    license="CC BY-NC-SA 4.0; cite the reference",
+    license="see creatis.insa-lyon.fr/Challenge/acdc (a copy names CC BY-NC-SA 4.0); cite the reference",
     reference="Bernard et al., IEEE TMI 2018",
     download="ACDC challenge: database/training and database/testing; or ACDC (h5) of SSL4MIS",
     size="100 + 50 patients, two phases each",

@@ -59,7 +59,7 @@ def draft(tree: Tree, options: Options) -> Draft:
 def _items(tree: Tree) -> list[Item]:
     labels = {match[2].lower(): path for match, path in tree.once(r"labels(Tr|Va|Ts)/(amos_\d{4})\.nii\.gz")}
     items = {}
-    for match, path in tree.once(r"(amos_\d{4})\.nii\.gz"):
+    for match, path in tree.find(r"(amos_\d{4})\.nii\.gz"):
         name, folder = match[1].lower(), path.lower().rpartition("/")[0].rpartition("/")[2]
         if not (folder.startswith("images") or "unlabeled" in folder):
             continue

@@ -22,7 +22,7 @@ from semiseg.errors import UsageError
 ABOUT = About(
     name="brats2019",
     title="BraTS 2019",
-    license="research use; register with the organizers and cite the references",
+    license="see med.upenn.edu/cbica/brats2019; register there, and cite the references",
     reference="Menze et al., IEEE TMI 2015; Bakas et al., Scientific Data 2017 and arXiv:1811.02629",
     download="MICCAI_BraTS_2019_Data_Training (HGG, LGG); or BraTS2019 (h5) of SSL4MIS",
     size="335 cases",

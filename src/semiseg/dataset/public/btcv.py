@@ -22,7 +22,7 @@ from semiseg.dataset.public.placing import place
 ABOUT = About(
     name="btcv",
     title="BTCV (Synapse)",
-    license="research use; register with Synapse and cite the reference",
+    license="see synapse.org/Synapse:syn3193805 (copies name CC BY 4.0); cite the reference",
     reference="Landman et al., MICCAI 2015 Multi-Atlas Labeling Beyond the Cranial Vault (syn3193805)",
     download="syn3193805: RawData (Training, Testing); or train_npz and test_vol_h5 of TransUNet",
     size="30 labeled and 20 unlabeled scans",

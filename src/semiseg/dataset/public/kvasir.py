@@ -11,7 +11,7 @@ from semiseg.dataset.public.placing import place
 ABOUT = About(
     name="kvasir",
     title="Kvasir-SEG",
-    license="research and education; cite the reference",
+    license="see datasets.simula.no/kvasir-seg; cite the reference",
     reference="Jha et al., MMM 2020",
     download="Kvasir-SEG (images, masks)",
     size="1000 pictures",

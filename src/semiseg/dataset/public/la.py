@@ -12,7 +12,7 @@ from semiseg.dataset.public.placing import place
 ABOUT = About(
     name="la",
     title="LA 2018",
-    license="challenge data, research use; cite the reference",
+    license="see cardiacatlas.org/atriaseg2018-challenge; cite the reference",
     reference="Xiong et al., Medical Image Analysis 2021 (global benchmark of LGE-CMR segmentation)",
     download="Atrial Segmentation Challenge 2018: Training Set, Testing Set; or 2018LA_Seg_Training Set (h5)",
     size="100 + 54 scans",

@@ -20,7 +20,7 @@ from semiseg.machine.files import printable
 ABOUT = About(
     name="pancreas-ct",
     title="NIH Pancreas-CT",
-    license="CC BY 3.0; cite the reference",
+    license="see doi.org/10.7937/K9/TCIA.2016.tNB1kqBU; cite the reference",
     reference="Roth et al., TCIA 2016 (10.7937/K9/TCIA.2016.tNB1kqBU)",
     download="TCIA: Pancreas-CT and TCIA_pancreas_labels-02-05-2017; or h5 of MC-Net, CoraNet or DyCON",
     size="80 scans (82 before two were withdrawn)",

@@ -9,7 +9,7 @@ from semiseg.dataset.public.placing import place
 ABOUT = About(
     name="promise12",
     title="PROMISE12",
-    license="research use; cite the reference",
+    license="see zenodo.org/records/8026660; cite the reference",
     reference="Litjens et al., Medical Image Analysis 2014",
     download="zenodo 8026660: TrainingData_Part1 to Part3, TestData",
     size="50 labeled and 30 unlabeled scans",
