@@ -103,7 +103,7 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
             *(row["ended"].get(kind, 0) for kind in kinds),
             row["then"],
             row["left"],
-            len(row.get("lost", ())),
+            len(row["lost"]) if "lost" in row else "-",  # of older rows it is not known
         ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)

@@ -139,9 +139,9 @@ def ct(place: Path) -> list[Row]:
             server.timed("its picture in the list", lambda: server.ask(f"{listed}/thumbnail.png")),
             server.timed("its page after the list", lambda: server.ask(listed)),
             server.timed("its preview after the list", lambda: server.ask(f"{listed}/{preview}")),
-            *in_browser(server, "un_01"),
             server.timed("the page of one that was not in a list", lambda: server.ask(url)),
             server.timed("its preview", lambda: server.ask(f"{url}/{preview}")),
+            *in_browser(server, "un_01"),
             server.timed("all voxels", lambda: server.ask(f"{url}/image/0.nii")),
             server.timed("a save", lambda: save(server, "un_00", 0)),
         ]

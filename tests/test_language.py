@@ -102,3 +102,8 @@ def test_help_lines_are_phrases_that_stand_alone(name: str) -> None:
     assert loose == []
     sentence = [s for s in sentences(" ".join(texts)) if len(s.split()) > MOST_WORDS]
     assert sentence == []
+
+
+def test_help_shows_neither_types_nor_braces() -> None:
+    page = (DOCS / "reference" / "commands.md").read_text("utf-8").partition("<!-- generated -->")[2]
+    assert re.findall(r"(?m)^Usage: .*[{}].*$|^  \S+ <\w+.*$|.*\bx<.*", page) == []

@@ -234,6 +234,11 @@ def some(names: Iterable[object], most: int = 5) -> str:
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
+def in_a_line(message: str) -> str:
+    """A message as part of a sentence: its first letter small, values in it as they are."""
+    return message[:1].lower() + message[1:]
+
+
 def first_line(error: BaseException) -> str:
     """``: what it says``, or nothing where it says nothing."""
     text = str(error).strip()

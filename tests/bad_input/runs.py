@@ -72,7 +72,13 @@ RUNS = [
         ["no folder prediction"],
         word="NOT_FOUND",
     ),
-    Bad("group of nothing", ("split", "data", "--group", "0"), 2, ["--group 0 is no rule"], word="GROUP"),
+    Bad(
+        "group of nothing",
+        ("split", "data", "--group", "0"),
+        2,
+        ["--group 0 is not a valid rule"],
+        word="GROUP",
+    ),
     Bad(
         "class twice",
         ("studio", "data", "--no-browser", "--classes", "a,b,a"),
@@ -80,4 +86,22 @@ RUNS = [
         ["'a'", "once"],
         word="CLASSES",
     ),
+    Bad(
+        "network of a plan",
+        ("plan", "data", "--set", "network.name=unett"),
+        2,
+        ["'unett'", "'unet'"],
+        word="UNKNOWN_NETWORK",
+    ),
+    Bad(
+        "orientation of a plan",
+        ("plan", "data", "--set", "plan.orientation=RAX"),
+        2,
+        ["'RAS'", "'RAX'"],
+        word="CONFIG",
+    ),
+    Bad(
+        "plan onto a folder", ("plan", "data", "-o", "data", "--overwrite"), 2, ["is a folder"], word="EXISTS"
+    ),
+    Bad("workers twice", ("plan", "data", "-j", "0", "-j", "-3"), 2, ["'-3'"], word="USAGE"),
 ]

@@ -165,7 +165,9 @@ def test_wrong_kinds_and_runs_of_other_versions(tmp_path: Path) -> None:
     content = torch.load(file, weights_only=True)
     tree = json.loads(content["plan"]) | {"fancy": 1}
     torch.save(content | {"plan": json.dumps(tree)}, file)
-    with pytest.raises(UsageError, match=r"by semiseg 0\.1\.0, .* fancy: is no key that this version knows"):
+    with pytest.raises(
+        UsageError, match=r"by semiseg 0\.1\.0, .* fancy: is a key that this version does not know"
+    ):
         Model.load(later, "cpu")
     config = json.loads(content["config"])
     config["inference"]["fancy"] = 1

@@ -242,5 +242,5 @@ def test_a_changed_or_damaged_plan_and_lists_are_told(run: Run, caplog: pytest.L
     assert StoredRun(run).plan == plan == run.plan  # written anew
     lists = run.folder / "splits.json"
     lists.write_text('{"labeled": ["a"], "unlabeled": 3}')
-    with pytest.raises(UsageError, match="'unlabeled' is no list of cases"):
+    with pytest.raises(UsageError, match="'unlabeled' is not a list of cases"):
         _ = run.split

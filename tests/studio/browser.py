@@ -71,7 +71,7 @@ class Studio:
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self.process.poll() is None:
             self.process.send_signal(number)
-            self.process.wait(30)
+            self.process.wait(SECONDS)
 
 
 @contextlib.contextmanager
@@ -169,7 +169,10 @@ class Watched:
         """Wait for a notice, and take it away."""
         note = self.page.locator(".toast", has_text=text).first
         note.wait_for()
-        note.get_by_role("button").click()
+        with contextlib.suppress(
+            Exception
+        ):  # it goes by itself after some seconds, on a busy machine before this
+            note.get_by_role("button").click(timeout=3000)
 
     def picture(self, name: str) -> None:
         """Write a picture for the docs where ``PICTURES`` names a folder."""

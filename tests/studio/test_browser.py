@@ -102,6 +102,21 @@ def test_the_browser_asks_before_strokes_are_lost_and_undone_ones_leave_nothing(
     assert page.wrong == []
 
 
+def test_labels_of_another_program_are_dropped_on_the_list(page: Watched, studio: Studio) -> None:
+    scan = nib.load(studio.folder / "imagesTr" / "case_01_0000.nii.gz")
+    drawn = np.zeros(scan.shape, np.uint8)
+    drawn[3:6, 4:8, 5:7] = 1
+    content = nib.Nifti1Image(drawn, scan.affine).to_bytes()
+    files = [{"name": name, "mimeType": "", "buffer": content} for name in ("case_01.nii", "nobody.nii")]
+    page.go("cases")
+    page.page.get_by_label("Label files").set_input_files(files)
+    page.page.get_by_role("dialog").get_by_role("button", name="Take in").click()
+    page.told("1 label taken in")
+    page.told("no case is named nobody")
+    assert np.array_equal(label_of(studio, "case_01"), drawn)
+    assert page.wrong == []
+
+
 def test_an_empty_label_is_asked_about(page: Watched, studio: Studio) -> None:
     page.case("un_03")
     page.press("Control+s")

@@ -18,6 +18,7 @@ from semiseg.errors import (
     SemisegError,
     UsageError,
     first_line,
+    in_a_line,
     is_out_of_memory,
     nearest,
     unforeseen,
@@ -113,16 +114,17 @@ def _usage(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
         ]
         message, near = f"unknown flag {option!r}", nearest_flag(option, known, arguments)
         message += f". Did you mean {near!r}?" if near else ""
-    return UsageError(message[:1].lower() + message[1:], hint=hint, code="USAGE")
+    return UsageError(in_a_line(message), hint=hint, code="USAGE")
 
 
 def _given(flags: Sequence[str], arguments: Sequence[str]) -> str | None:
     """The value that a flag was given on the command line."""
-    for index, word in enumerate(arguments):
+    found = None
+    for index, word in enumerate(arguments):  # the last one counts
         flag, equals, value = word.partition("=")
         if flag in flags:
-            return value if equals else next(iter(arguments[index + 1 :]), None)
-    return None
+            found = value if equals else next(iter(arguments[index + 1 :]), None)
+    return found
 
 
 def nearest_flag(option: str, known: list[str], arguments: Sequence[str]) -> str | None:

@@ -220,7 +220,7 @@ def show(out: Output, kind: str, entries: Sequence[dict[str, Any]], name: str | 
         UsageError: there is none of this name; suggests the nearest.
     """
     if name is None:
-        lines = columns([(entry["name"], entry["summary"]) for entry in entries])
+        lines = columns([(entry["name"], entry["summary"].replace("``", "`")) for entry in entries])
         out.result({f"{kind}s": list(entries)}, lines)
         return
     found = {entry["name"]: entry for entry in entries}

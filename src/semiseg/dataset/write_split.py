@@ -156,7 +156,7 @@ def _rule(group: str | int | None, file: SplitFile, ids: CaseIds) -> PatientRule
     rule = PatientRule.parse(given)
     if isinstance(rule, str):
         raise UsageError(
-            f"--group {group} is no rule (got {rule})",
+            f"--group {group} is not a valid rule (got {rule})",
             hint="give a number of leading characters, or a regular expression with a group: '(patient\\d+)'",
             code="GROUP",
         )

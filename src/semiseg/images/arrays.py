@@ -161,3 +161,23 @@ def _load(sidecar: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise broken(sidecar, f"is not readable JSON ({error})", hint="repair it or remove it") from error
     return content if isinstance(content, dict) else {}
+
+
+LARGEST = 1e18
+"""Squares of larger values, which every mean and SD needs, overflow in 32 bits. No scanner measures them."""
+
+
+def non_finite(array: Array) -> str:
+    """``12 NaN and 3 infinite of 400 voxels``, or an empty text when every voxel is a number.
+
+    Numbers beyond :data:`LARGEST` are none: they come from damaged files and fill values.
+    """
+    if array.dtype.kind != "f" or array.size == 0:
+        return ""
+    if -LARGEST < float(array.min()) <= float(array.max()) < LARGEST:
+        return ""
+    huge = np.isfinite(array) & (np.abs(array.astype(np.float64)) >= LARGEST)
+    found = ("NaN", np.isnan(array)), ("infinite", np.isinf(array)), ("huge", huge)
+    counts = [f"{np.count_nonzero(there)} {word}" for word, there in found if there.any()]
+    largest = f" (up to {np.abs(array[huge]).max():.3g})" if counts[-1].endswith("huge") else ""
+    return f"{' and '.join(counts)} of {array.size} voxels{largest}"

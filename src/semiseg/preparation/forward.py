@@ -15,8 +15,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.dataset.check.case import non_finite
 from semiseg.errors import DataError
+from semiseg.images.arrays import non_finite
 from semiseg.images.grid import Grid
 from semiseg.machine.hardware import free_memory_gb
 from semiseg.preparation.geometry import Box, Geometry, Shape, lay_out

@@ -214,7 +214,7 @@ class Plan(_Frozen):
 
 def problems(error: ValidationError) -> str:
     """Everything that is wrong with a plan, in one line."""
-    unknown = {"extra_forbidden": "is no key that this version knows"}
+    unknown = {"extra_forbidden": "is a key that this version does not know"}
     told = [
         (".".join(map(str, e["loc"])) or "plan", unknown.get(e["type"], e["msg"])) for e in error.errors()
     ]

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from semiseg import methods
+from semiseg import methods, networks
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.public.departures import departures
 from semiseg.dataset.split import Split
@@ -244,6 +244,8 @@ def plan_dataset(
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     device, workers = _means(device, workers)
     with_departures(config, opened)
+    if config.network.name != "auto":
+        networks.require(config.network.name)
     progress = progress or notebook_bar("plan")
     split = split_dataset(opened, config)
     return Planned(

@@ -104,7 +104,7 @@ class StoredRun:
         try:
             there = self.run.plan
         except UsageError:
-            log.warning("%s is damaged: it is written anew, from last.ckpt", path)
+            log.warning("%s is damaged: it is written again, from last.ckpt", path)
             used.save(path)
             return used
         mine, theirs = used.model_dump(exclude={"reasons"}), there.model_dump(exclude={"reasons"})

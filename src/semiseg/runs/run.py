@@ -112,7 +112,7 @@ class Run(Tabular):
         for name, ids in found.items():
             of_ids = name not in ("source", "patients")
             if of_ids and not (isinstance(ids, list) and all(isinstance(one, str) for one in ids)):
-                raise damaged(path, ValueError(f"{name!r} is no list of cases"))
+                raise damaged(path, ValueError(f"{name!r} is not a list of cases"))
         return found
 
     @property

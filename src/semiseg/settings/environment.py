@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, in_a_line
 
 Folders = Annotated[tuple[Path, ...], NoDecode]
 
@@ -68,7 +68,7 @@ def read() -> Settings:
         return Settings()
     except ValidationError as error:
         problems = [
-            f"SEMISEG_{str(e['loc'][0]).upper()}: {e['msg'].lower()}, got {e['input']!r}"
+            f"SEMISEG_{str(e['loc'][0]).upper()}: {in_a_line(e['msg'])}, got {e['input']!r}"
             for e in error.errors()
         ]
     raise UsageError(

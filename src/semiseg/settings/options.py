@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
-from semiseg.errors import UsageError, nearest
+from semiseg.errors import UsageError, in_a_line, nearest
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """From 0 to 1."""
@@ -67,7 +67,7 @@ def checked(kind: str, constructor: Callable[..., Any], options: Mapping[str, An
         except PydanticSchemaGenerationError:
             continue
         except ValidationError as error:
-            wanted = " or ".join(dict.fromkeys(problem["msg"].lower() for problem in error.errors()))
+            wanted = " or ".join(dict.fromkeys(in_a_line(problem["msg"]) for problem in error.errors()))
             problems.append(f"{name}: {wanted}, got {value!r}")
     if problems:
         raise UsageError(
@@ -116,7 +116,7 @@ def _explain(problem: Any, model: type[BaseModel]) -> str:
     where = [str(part) for part in problem["loc"]]
     if problem["type"] == "extra_forbidden":
         return nearest_key(where[-1], list(_section(model, where[:-1]).model_fields), where[:-1])
-    message = problem["msg"].removeprefix("Value error, ").lower()
+    message = in_a_line(problem["msg"].removeprefix("Value error, "))
     if problem["type"] == "model_type":
         message = f"wanted a section with the keys {', '.join(_section(model, where).model_fields)}"
     if problem["type"] == "missing":

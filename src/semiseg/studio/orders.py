@@ -73,16 +73,8 @@ class Orders:
             raise DataError(
                 "no label to learn from", hint="draw one, or use accepted ones", code="NO_LABELED"
             )
-        words = [
-            "train",
-            str(dataset),
-            "--method",
-            name,
-            "--run",
-            str(self.places.runs / run),
-            "--device",
-            where,
-        ]
+        words = ["train", str(dataset), "--method", name]
+        words += ["--run", str(self.places.runs / run), "--device", where]
         words += ["--iterations", str(iterations)] if iterations else []
         words += ["--max-time", f"{minutes:g}"] if minutes else []
         words += [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
@@ -116,17 +108,7 @@ class Orders:
         folder = self.queue.reserve("predict")
         dataset = snapshot(self.labels, folder / self.labels.dataset.name, labeled=[], unlabeled=scans)
         output = self.places.predictions_of(run)
-        words = [
-            "predict",
-            "-i",
-            str(dataset / "imagesUn"),
-            "-o",
-            str(output),
-            "-m",
-            str(model),
-            "--device",
-            where,
-        ]
+        words = _predicting(dataset / "imagesUn", output, model, where)
         words += ["--uncertainty"] if uncertainty else []
         about = {"run": run, "total": len(scans), "cases": [c.id for c in scans], "then": then or []}
         return self.queue.add(folder, words, device=where, title=f"predict {len(scans)} scans", **about)
@@ -167,17 +149,7 @@ class Orders:
         """Predict scans that are no part of the dataset."""
         where = resolved_device(device)
         folder = self.queue.reserve("predict")
-        words = [
-            "predict",
-            "-i",
-            str(source),
-            "-o",
-            str(output),
-            "-m",
-            str(self._run(run)),
-            "--device",
-            where,
-        ]
+        words = _predicting(source, output, self._run(run), where)
         about: dict[str, Any] = {"run": run, "total": None, "cases": [], "then": []}
         return self.queue.add(folder, words, device=where, title="predict a scan that was sent", **about)
 
@@ -216,6 +188,10 @@ class Orders:
         taken = [*self.places.run_names(), *(e.name for e in self.places.rounds.glob("round-*"))]
         numbers = [int(match[1]) for name in taken if (match := re.fullmatch(r"round-(\d+)", name))]
         return f"round-{max(numbers, default=0) + 1:03d}"
+
+
+def _predicting(source: Path, output: Path, model: Path, device: str) -> list[str]:
+    return ["predict", "-i", str(source), "-o", str(output), "-m", str(model), "--device", device]
 
 
 def finished(run: Path) -> bool:

@@ -140,7 +140,7 @@ def name_classes(root: Path, classes: Sequence[str]) -> None:
     if odd or not all(name.isprintable() for name in classes):
         raise UsageError(
             f"--classes {','.join(classes)}: "
-            + (f"{odd[0]!r} is no class of its own" if odd else "odd letters"),
+            + (f"{odd[0]!r} is not a class of its own" if odd else "odd letters"),
             hint="name each structure once, without the background: --classes liver,tumor",
             code="CLASSES",
         )

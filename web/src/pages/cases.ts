@@ -8,6 +8,7 @@ import { attempt, failure } from "../notices.ts";
 import { remember, type Page, type Shell } from "../route.ts";
 import type { CasePage, CaseRow, CaseState } from "../types.ts";
 import { acceptSelected } from "./case/decide.ts";
+import { labelImport } from "./cases/import.ts";
 import { cards, stateChip, table } from "./cases/rows.ts";
 import { nextToLabel } from "./cases/ranking.ts";
 import { rememberList } from "./cases/order.ts";
@@ -66,6 +67,7 @@ class CaseList {
   private readonly rows = h("div", { class: "rows" });
   private readonly pager = h("nav", { class: "pager", "aria-label": "Pages of the list" });
   private readonly search: HTMLInputElement;
+  private readonly take: HTMLElement;
   private answer: CasePage | null = null;
   private request = new AbortController();
   private later: number | undefined;
@@ -75,6 +77,7 @@ class CaseList {
     this.view = view;
     this.search = h("input", { type: "search", placeholder: "Search name or group", value: view.search, "aria-label": "Search name or group" });
     this.search.addEventListener("input", debounced(200, () => this.change({ search: this.search.value.trim() })));
+    this.take = labelImport(root, () => void this.load());
     root.append(nextToLabel(() => void this.load()), this.filters, this.rows, this.pager);
   }
 
@@ -170,7 +173,7 @@ class CaseList {
       groups.length > 1 &&
         select([["", "All groups"], ...groups.map((g) => [g, g] as const)], view.group, (group) => this.change({ group }), { "aria-label": "Group" }),
       h("span", { class: "grow" }),
-      this.selected.size > 0 && this.acceptButton(answer.cases),
+      this.selected.size > 0 ? this.acceptButton(answer.cases) : this.take,
       select(sorts, view.sort, (sort) => this.change({ sort, order: "asc" }), { "aria-label": "Sort by" }),
       button(view.order === "asc" ? "↑" : "↓", () => this.change({ order: view.order === "asc" ? "desc" : "asc" }), {
         "aria-label": view.order === "asc" ? "Ascending; turn around" : "Descending; turn around",

@@ -13,6 +13,7 @@ from semiseg.cli import options
 from semiseg.cli.options import flag
 from semiseg.cli.output import Output, counted
 from semiseg.dataset.split import Split
+from semiseg.errors import UsageError
 from semiseg.machine.files import require_writable
 from semiseg.machine.hardware import free_memory_gb
 from semiseg.preparation.plan import Plan
@@ -55,6 +56,12 @@ def run(
     output = output or Path(f"{opened.name}_plan.json")
     if not dry_run:
         require_writable(output.parent, "-o")
+        if output.is_dir():
+            raise UsageError(
+                f"{output} is a folder, wanted a file",
+                hint=f"such as -o {output / 'plan.json'}",
+                code="EXISTS",
+            )
         if not overwrite:
             options.refuse_existing(output)
     from semiseg.preparation.prepare import plan_dataset

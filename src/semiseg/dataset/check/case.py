@@ -19,6 +19,7 @@ from semiseg.dataset.files import relative
 from semiseg.dataset.problem import Finding, Problem, Severity
 from semiseg.errors import DataError, some
 from semiseg.images import read, read_label
+from semiseg.images.arrays import non_finite
 from semiseg.images.grid import GEOMETRY_TOLERANCE_MM, GEOMETRY_TOLERANCE_VOXELS, Grid, Volume, turned
 
 _CODES = {"BAD_SPACING": "SPACING", "MISSING_FILE": "MISSING_FILE"}
@@ -206,26 +207,6 @@ Voxels = NDArray[Any]
 
 FEWEST_OF_A_MASK = 100
 """Masks with fewer foreground voxels are equal by chance too easily to tell of one acquisition."""
-
-
-LARGEST = 1e18
-"""Squares of larger values, which every mean and SD needs, overflow in 32 bits. No scanner measures them."""
-
-
-def non_finite(array: Voxels) -> str:
-    """``12 NaN and 3 infinite of 400 voxels``, or an empty text when every voxel is a number.
-
-    Numbers beyond :data:`LARGEST` are none: they come from damaged files and fill values.
-    """
-    if array.dtype.kind != "f" or array.size == 0:
-        return ""
-    if -LARGEST < float(array.min()) <= float(array.max()) < LARGEST:
-        return ""
-    huge = np.isfinite(array) & (np.abs(array.astype(np.float64)) >= LARGEST)
-    found = ("NaN", np.isnan(array)), ("infinite", np.isinf(array)), ("huge", huge)
-    counts = [f"{np.count_nonzero(there)} {word}" for word, there in found if there.any()]
-    largest = f" (up to {np.abs(array[huge]).max():.3g})" if counts[-1].endswith("huge") else ""
-    return f"{' and '.join(counts)} of {array.size} voxels{largest}"
 
 
 def is_constant(array: Voxels) -> bool:

@@ -58,7 +58,7 @@ function amount(desk: Desk, c: DrawnClass): (Node | string)[] {
   const { pad, detail } = desk;
   const parts: (Node | string)[] = [];
   if (pad && (pad.volume.counts[c.number] ?? 0) > 0) parts.push(drawnSize(desk, pad.volume.counts[c.number] as number) + (desk.box ? " here" : ""));
-  else if (detail.volumes?.[c.name] !== undefined) parts.push(`${number(detail.volumes[c.name])} ${detail.volume_unit}`, detail.volumes_of === "prediction" ? h("small", { class: "muted" }, " predicted") : "");
+  else if (detail.volumes?.[c.name] !== undefined) parts.push(`${number(detail.volumes[c.name])} ${detail.volume_unit}`, detail.volumes_of === "prediction" ? h("small", { class: "muted below" }, "predicted") : "");
   else parts.push("–");
   const dice = detail.dice?.classes[c.name];
   if (dice !== undefined) parts.push(h("small", { class: "muted", title: "Dice of the prediction against the label" }, ` D ${score(dice, 2)}`));

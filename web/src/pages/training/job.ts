@@ -75,7 +75,7 @@ export class JobView {
     ];
     replace(
       this.picture,
-      chart(lines, { label: "Training", x: "Iteration", left: "Loss", right: "Dice", xRange: [0, last], rightRange: [0, 1] }),
+      chart(lines, { label: "Training", x: "Iteration", left: "Loss", ...(this.validation.length ? { right: "Dice", rightRange: [0, 1] as [number, number] } : {}), xRange: [0, last] }),
       h("p", { class: "legend small" }, h("span", { class: "key first" }, "Loss"), this.validation.length > 0 && h("span", { class: "key second" }, "Validation Dice")),
     );
   }
