@@ -23,7 +23,7 @@ from semiseg.machine.files import atomic_file
 HEIGHT = 160
 _AT_ONCE = threading.Semaphore(2)
 """A page asks for sixty pictures at once, and each one needs its scan in memory."""
-_ONE = threading.Lock()
+_ONE = threading.Semaphore(1)
 """Large scans one by one: who opens a case meanwhile waits for no more than one of them."""
 
 Array = NDArray[Any]
