@@ -156,12 +156,16 @@ def wait_for_change(output: Path, before: dict[Path, int], processes: list[subpr
 
 
 def results(output: Path) -> set[str]:
-    """The files of a result, without locks."""
-    return {
-        path.relative_to(output).as_posix()
-        for path in output.rglob("*")
-        if path.is_file() and not path.name.startswith(".") and not path.name.startswith("events.out")
-    }
+    """The files of a result, without locks; trials by their order, as one that died leaves a gap."""
+    trials = sorted(path.name for path in (output / "trials").glob("*"))
+    found = set()
+    for path in output.rglob("*"):
+        first, *rest = parts = path.relative_to(output).parts
+        if first == "trials" and rest:
+            parts = (first, str(trials.index(rest[0])), *rest[1:])
+        if path.is_file() and not path.name.startswith((".", "events.out")):
+            found.add("/".join(parts))
+    return found
 
 
 def half_written(path: Path) -> bool:
