@@ -46,7 +46,7 @@ def test_other_results_are_made_for_scans_that_are_there_already(tmp_path: Path)
     for k, row in enumerate(rows):
         assert float(row["structure 1"]) == pytest.approx(truth(k).sum() * 4.5 / 1000, abs=1e-4)
     (tmp_path / "mine.csv").write_text("a,b\n")
-    with pytest.raises(UsageError, match=r"mine\.csv exists and is no table"):
+    with pytest.raises(UsageError, match=r"mine\.csv exists and is not a table"):
         predict(scans, out, run, device="cpu", volumes=tmp_path / "mine.csv")
     assert (tmp_path / "mine.csv").read_text() == "a,b\n"
 
