@@ -173,7 +173,7 @@ def test_the_examples_of_the_reference_run(here: Path, monkeypatch: pytest.Monke
             (here / f"{page}.py").write_text(block, "utf-8")
             out = io.StringIO()
             with contextlib.redirect_stdout(out):
-                runpy.run_path(f"{page}.py", run_name="__main__")
+                runpy.run_path(str(here / f"{page}.py"), run_name="__main__")
             printed[page] = out.getvalue().split("\n")[-2]
     assert set(printed) >= {"functions", "classes", "methods", "metrics", "errors"}
     assert re.fullmatch(r"[01]\.\d+", printed["functions"])

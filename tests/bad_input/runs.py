@@ -80,7 +80,7 @@ RUNS = [
         word="GROUP",
     ),
     Bad(
-        "class twice",
+        "class of the studio twice",
         ("studio", "data", "--no-browser", "--classes", "a,b,a"),
         2,
         ["'a'", "once"],

@@ -96,7 +96,7 @@ def test_folds_and_patterns_make_an_ensemble(tmp_path: Path) -> None:
     assert len(Model.load(tmp_path / "labeled-*", "cpu").members) == 4
     assert len(Model.load(runs[0], "cpu", folds="all").members) == 3
     for paths, folds, told in (
-        ([runs[0]], "0,3", r"no fold 3 beside .* \(there: 0, 1, 2\)"),
+        ([runs[0]], "0,3", r"no fold 3 beside .* \(available: 0, 1, 2\)"),
         ([runs[0]], "two", "are not numbers"),
         ([tmp_path], "all", "is not named as one fold"),
         ([tmp_path / "nothing-*"], None, "fits nothing"),

@@ -109,7 +109,7 @@ def test_a_state_of_another_version_is_refused_in_a_line(part: str, run: Run, da
     else:
         del state[part]
     checkpoint.save(path, state)
-    with pytest.raises(UsageError, match=r"last\.ckpt is not a state of what is trained here") as error:
+    with pytest.raises(UsageError, match=r"last\.ckpt does not fit this training") as error:
         train(data, run.folder, resume=True)
     assert "manifest.json" in error.value.hint
     assert "\n" not in error.value.message
