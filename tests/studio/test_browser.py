@@ -9,13 +9,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from PIL import Image
 from tests.factories import make_dataset
 from tests.studio.browser import Studio, Watched, chromium, look, needed, serving
 from tests.trained import make_plan, make_run
 
 import semiseg
-from semiseg import images
 
 RUN = "round-001"
 
@@ -123,32 +121,6 @@ def test_an_empty_label_is_asked_about(page: Watched, studio: Studio) -> None:
     page.page.get_by_role("dialog", name="Nothing is drawn").get_by_role("button", name="Cancel").click()
     assert not (studio.folder / "labelsTr" / "un_03.nii.gz").exists()
     assert page.wrong == []
-
-
-@pytest.mark.slow
-def test_a_photograph_is_seen_and_labeled_the_right_way_round(tmp_path: Path) -> None:
-    scene = np.full((60, 90, 3), 200, np.uint8)
-    scene[38:, 68:] = (30, 160, 40)  # green in the lower right corner
-    (tmp_path / "photos").mkdir()
-    for name in ("one", "two"):
-        Image.fromarray(scene).save(tmp_path / "photos" / f"{name}.png")
-    with (
-        serving(tmp_path / "photos", "--no-browser", "--classes", "leaf") as pile,
-        chromium(needed()) as browser,
-    ):
-        page = look(browser, pile.url)
-        page.page.on("dialog", lambda question: question.accept())
-        page.case("one")
-        page.press("f")
-        page.stroke((0.88, 0.75), (0.96, 0.75), (0.96, 0.9), (0.88, 0.9))
-        page.press("Control+s")
-        page.told("Saved as version 1")
-        assert page.wrong == []
-    made = next(tmp_path.glob("Dataset*"))
-    drawn = images.read_label(made / "labelsTr" / "one.png").array
-    assert drawn.shape == scene.shape[:2]
-    assert drawn.sum() > 20
-    assert np.all(scene[drawn == 1] == (30, 160, 40))
 
 
 def test_strokes_survive_a_reload_and_are_undone(page: Watched, studio: Studio) -> None:
