@@ -248,7 +248,8 @@ _FRAME = 0.95
 
 def frame_value(array: Voxels) -> int | None:
     """The value of nearly all voxels at the ends of the axes, None where there is none."""
-    ends = [array.take((0, -1), axis).ravel() for axis in range(array.ndim) if array.shape[axis] > 2]
+    long = (axis for axis in range(array.ndim) if array.shape[axis] > 2)
+    ends = [np.moveaxis(array, axis, 0)[[0, -1]].ravel() for axis in long]  # take() copies all voxels
     if not ends:
         return None
     values, times = np.unique(np.concatenate(ends), return_counts=True)
