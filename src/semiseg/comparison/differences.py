@@ -12,7 +12,7 @@ from typing import Any
 
 from semiseg import methods
 from semiseg.comparison.result import Arm, Difference, RunScores
-from semiseg.runs.run import flat
+from semiseg.settings.changes import flat
 
 Settings = Mapping[str, Any]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.errors import SemisegError
-from semiseg.machine.files import printable, read_json
+from semiseg.machine.files import json_object, printable
 from semiseg.prediction.members import (
     Member,
     checkpoint_file,
@@ -110,8 +110,8 @@ def _source(run: Run, about: dict[str, Any] | None, allow_code: Collection[str])
 def facts(run: Run, member: Member) -> dict[str, Any]:
     """What a reader of a model card wants to know: counts and hashes of the data, never a name of a case."""
     manifest = _manifest(run)
-    described = _json_of(run.folder / "dataset.json")
-    split = _json_of(run.folder / "splits.json")
+    described = json_object(run.folder / "dataset.json")
+    split = json_object(run.folder / "splits.json")
     counts = {key: len(split[name]) for key, name in PARTS.items() if isinstance(split.get(name), list)}
     texts = {
         key: described[key]
@@ -193,11 +193,3 @@ def _number(value: float) -> float | None:
 def _manifest(run: Run) -> dict[str, Any]:
     """The manifest; of a run that has none, nothing."""
     return run.manifest if (run.folder / "manifest.json").exists() else {}
-
-
-def _json_of(path: Path) -> dict[str, Any]:
-    try:
-        content = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

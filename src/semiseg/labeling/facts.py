@@ -100,11 +100,10 @@ class Facts:
         """The planes of a scan that are most worth a label; none of a picture or of what cannot be read."""
         if name not in self._planes and (found := self._image(name)) is not None:
             image, grid, _ = found
-            if self.model is None or len(grid.shape) != 3:
-                self._planes[name] = planes_to_label(grid) if len(grid.shape) == 3 else []
-            else:
-                made = self.model.infer(self.model.prepare(image, grid), entropy=True).result()
-                self._planes[name] = planes_to_label(grid, made.entropy)
+            entropy = None
+            if self.model is not None and len(grid.shape) == 3:
+                entropy = self.model.infer(self.model.prepare(image, grid), entropy=True).result().entropy
+            self._planes[name] = planes_to_label(grid, entropy)
         return self._planes.get(name, [])
 
     def _recorded(self, name: str) -> Record | None:
@@ -161,7 +160,7 @@ class Facts:
             made = self.model.infer(scan, entropy=self._slices, also=doubt.add).result()
         counts = {key: float(np.isin(made.labels, v).sum()) for key, v in self.model.structures.items()}
         if self._slices:
-            self._planes[name] = planes_to_label(grid, made.entropy) if len(grid.shape) == 3 else []
+            self._planes[name] = planes_to_label(grid, made.entropy)
         self._doubts[name] = {**doubt.result(), "sizes": counts}
         if seen.vector is not None:
             self._features[name] = seen.vector

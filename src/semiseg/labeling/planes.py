@@ -50,16 +50,18 @@ class PlaneToLabel:
 
 
 def planes_to_label(grid: Grid, entropy: Array | None = None, count: int = COUNT) -> list[PlaneToLabel]:
-    """The planes of a volume that are most worth a label.
+    """The planes of a volume that are most worth a label; none of a picture.
 
     One across each axis, that of the most entropy; of a scan with thick slices, ``count`` slices, each apart
     from the others by at least a ``2 count``-th of the scan. Without ``entropy``, they lie evenly.
 
     Args:
-        grid: of the scan, three axes.
+        grid: of the scan.
         entropy: (*S) on this grid, or None.
         count: planes of a scan with thick slices.
     """
+    if len(grid.shape) != 3:
+        return []
     spacing = np.asarray(grid.spacing)
     if spacing.max() / spacing.min() >= THICK:
         thick = int(spacing.argmax())

@@ -15,6 +15,7 @@ from semiseg.drawing.notebook import Tabular
 from semiseg.errors import UsageError, near_path
 from semiseg.machine.files import read_json, write_text
 from semiseg.preparation.plan import Plan
+from semiseg.settings.changes import flat
 from semiseg.settings.config import Config, PublishedConfig
 from semiseg.settings.resolve import read_yaml, validate
 
@@ -233,17 +234,6 @@ def differences(stored: Config, wanted: Config) -> list[str]:
     before, after = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
     keys = sorted({*before, *after} - free)
     return [f"{k}: {before.get(k)} before, {after.get(k)} now" for k in keys if before.get(k) != after.get(k)]
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A tree of settings as dotted keys."""
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            leaves.update(flat(value, f"{prefix}{key}."))
-        else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def changes(config: Config) -> str:
         published = resolve(recipe=config.recipe, environment={}, flags={"method.name": config.method.name})
     except UsageError:
         return ""
-    ours, theirs = (_flat(one.model_dump(mode="json")) for one in (config, published))
+    ours, theirs = (flat(one.model_dump(mode="json")) for one in (config, published))
     told = [
         f"{key} {ours.get(key)} ({theirs.get(key)})"
         for key in sorted({*ours, *theirs})
@@ -36,10 +36,12 @@ def changes(config: Config) -> str:
     return f"set otherwise than in recipe {config.recipe}: {', '.join(told)}" if told else ""
 
 
-def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
-    found: dict[str, Any] = {}
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree of settings as dotted keys."""
+    leaves: dict[str, Any] = {}
     for key, value in tree.items():
-        name = f"{above}{key}"
-        found |= _flat(value, f"{name}.") if isinstance(value, Mapping) and value else {name: value}
-    return found
+        if isinstance(value, Mapping) and value:
+            leaves.update(flat(value, f"{prefix}{key}."))
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves

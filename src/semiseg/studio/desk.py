@@ -16,9 +16,9 @@ from semiseg.errors import UsageError, unknown_name
 from semiseg.labeling.ledger import user
 from semiseg.labeling.store import Labels
 from semiseg.machine import provenance
-from semiseg.machine.files import printable, write_json
+from semiseg.machine.files import json_object, printable, write_json
 from semiseg.studio.advice import Advice
-from semiseg.studio.index import Index, Row, remembered
+from semiseg.studio.index import Index, Row
 from semiseg.studio.orders import Orders
 from semiseg.studio.places import Places
 from semiseg.studio.queue import Queue
@@ -186,7 +186,7 @@ class Drafts:
 
     def _told(self, case: str, user: str) -> dict[str, Any]:
         """What is written beside it; empty where there is none, or nothing that can be read."""
-        return remembered(self._about(case, user))
+        return json_object(self._about(case, user))
 
 
 def _name(user: str) -> str:

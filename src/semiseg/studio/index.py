@@ -17,7 +17,7 @@ from semiseg.dataset.case import Case, LabeledCase
 from semiseg.errors import SemisegError
 from semiseg.images.grid import Grid
 from semiseg.labeling.store import Labels
-from semiseg.machine.files import read_json, write_json
+from semiseg.machine.files import json_object, write_json
 from semiseg.prediction.record import class_sizes, read_record, size_unit
 from semiseg.studio.places import Places
 
@@ -43,7 +43,7 @@ class Index:
         self.lock = threading.RLock()
         self.run: str | None = None
         """Whose predictions are shown."""
-        self._headers: dict[str, Any] = remembered(places.headers)
+        self._headers: dict[str, Any] = json_object(places.headers)
         self._records: dict[str, dict[str, tuple[int, Row]]] = {}
         self._rows: dict[str, Row] = {}
         self._stamp: Any = None
@@ -114,7 +114,7 @@ class Index:
     def _build(self) -> Iterable[Row]:
         labels, dataset = self.labels, self.labels.dataset
         bad = labels.ledger.bad
-        ranks = {one["id"]: one for one in remembered(self.places.ranking).get("cases", ())}
+        ranks = {one["id"]: one for one in json_object(self.places.ranking).get("cases", ())}
         records = self._of_run(self.run) if self.run else {}
         rule = dataset.splits.patients if dataset.splits else None
         for case in sorted((*labels.cases.values(), *labels.test.values()), key=lambda one: one.id):
@@ -314,12 +314,3 @@ def _files_state(case: Case, *, with_label: bool) -> list[list[int]]:
 
 def _times(paths: Iterable[Path]) -> tuple[int, ...]:
     return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
-
-
-def remembered(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of the studio; empty where there is none."""
-    try:
-        found = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -14,9 +14,10 @@ import numpy as np
 from semiseg import images
 from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.labeling.strategies import STRATEGIES
+from semiseg.machine.files import json_object
 from semiseg.studio import progress
 from semiseg.studio.desk import Desk
-from semiseg.studio.index import remembered, structures
+from semiseg.studio.index import structures
 from semiseg.studio.queue import ACTIVE, Job
 from semiseg.studio.scans import prediction_path
 from semiseg.studio.sessions import Session
@@ -46,7 +47,7 @@ def next_image(desk: Desk, strategy: str) -> dict[str, Any]:
     rows = {name: row for name, row in desk.index.rows().items() if row["state"] in UNLABELED}
     if not rows:
         return {}
-    ranking = remembered(desk.places.ranking)
+    ranking = json_object(desk.places.ranking)
     ranked = [one for one in ranking.get("cases") or [] if one["id"] in rows]
     unsure = [row["id"] for row in rows.values() if row["uncertainty"] is not None]
     weight = 0.0

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from semiseg import methods, networks
 from semiseg.errors import SemisegError, UsageError
 from semiseg.preparation.plan import NetworkPlan
-from semiseg.runs.run import flat
+from semiseg.settings.changes import flat
 from semiseg.settings.config import Config
 from semiseg.settings.flags import configured
 from semiseg.settings.options import nearest_key, problems_of

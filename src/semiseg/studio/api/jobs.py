@@ -8,10 +8,11 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from semiseg.errors import UsageError
+from semiseg.machine.files import json_object
 from semiseg.studio import progress
 from semiseg.studio.api.common import Json, TheDesk, missing
 from semiseg.studio.desk import Desk
-from semiseg.studio.index import Row, remembered
+from semiseg.studio.index import Row
 from semiseg.studio.queue import ACTIVE, Job
 
 router = APIRouter(prefix="/api")
@@ -125,7 +126,7 @@ def strategies(desk: TheDesk) -> list[Row]:
 @router.get("/ranking")
 def ranking(desk: TheDesk) -> Json:
     """The newest ranking."""
-    found = remembered(desk.places.ranking)
+    found = json_object(desk.places.ranking)
     waiting = next((j["id"] for j in desk.queue.list() if j["kind"] == "rank" and j["state"] in ACTIVE), None)
     rows = desk.index.rows()
     cases = [one for one in found.get("cases") or [] if rows.get(one["id"], {}).get("state") in _UNLABELED]

@@ -11,7 +11,8 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from semiseg.dataset.case import LabeledCase
 from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.labeling.reviews import lines, reviewed
-from semiseg.runs.run import Run, flat
+from semiseg.runs.run import Run
+from semiseg.settings.changes import flat
 from semiseg.studio import learning
 from semiseg.studio.api.common import Json, TheDesk
 from semiseg.studio.archive import stream
