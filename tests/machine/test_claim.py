@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from semiseg.errors import UsageError
-from semiseg.machine import files as claims
-from semiseg.machine.files import LOCK, Claim, contents, held, taken
+from semiseg.machine import claim as claims
+from semiseg.machine.claim import LOCK, Claim, contents, held, taken
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from semiseg.machine.files import Claim
+from semiseg.machine.claim import Claim
 with Claim(Path(sys.argv[1])) as claim:
     print(claim.mine, flush=True)
     sys.stdin.read()
@@ -128,7 +128,7 @@ def test_a_thread_may_hold_twice_what_no_other_thread_can(tmp_path: Path) -> Non
 def test_whoever_waited_for_a_removed_file_has_the_new_one(tmp_path: Path) -> None:
     """Two processes that hand a claim back and forth never have it at the same time."""
     code = (
-        "import sys, os; from pathlib import Path; from semiseg.machine.files import Claim\n"
+        "import sys, os; from pathlib import Path; from semiseg.machine.claim import Claim\n"
         "folder = Path(sys.argv[1])\n"
         "for _ in range(20):\n"
         "    with Claim(folder / 'lock', patience=30.0) as claim:\n"

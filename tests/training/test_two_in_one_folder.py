@@ -14,7 +14,7 @@ from tests.bad_input.ground import TRAIN, make_ground, snapshot
 from tests.machine.test_claim import holder
 
 from semiseg.cli import main
-from semiseg.machine.files import LOCK
+from semiseg.machine.claim import LOCK
 from semiseg.preparation.cache import CacheEntry
 
 RUN = (*TRAIN, "--run", "run", "--set", "plan.patch=[8,8,8]", "--set", "plan.features=[2,4]")

@@ -328,7 +328,7 @@ def test_one_patient_is_too_few(data: Path) -> None:
 
 def test_two_processes_do_not_work_in_one_folder(tuned: Any, data: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from semiseg.machine.files import Claim\n"
+        "import sys; from pathlib import Path; from semiseg.machine.claim import Claim\n"
         "with Claim(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     lock = str(tuned.folder / ".semiseg.lock")

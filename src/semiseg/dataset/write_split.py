@@ -24,7 +24,8 @@ from semiseg.dataset.folds import (
 from semiseg.dataset.problem import raise_if_any
 from semiseg.dataset.split_file import OURS, Fold, SplitFile
 from semiseg.errors import UsageError, some
-from semiseg.machine.files import held, read_json, write_json
+from semiseg.machine.claim import held
+from semiseg.machine.files import read_json, write_json
 
 log = logging.getLogger("semiseg.data")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from semiseg.errors import UsageError, unknown_name
-from semiseg.machine.files import contents, held, write_json, write_text
+from semiseg.machine.claim import contents, held
+from semiseg.machine.files import write_json, write_text
 
 if TYPE_CHECKING:
     from semiseg.delivery.document import Kind

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semiseg.machine.files import contents, held
+from semiseg.machine.claim import contents, held
 from semiseg.settings.config import DEFAULT_METHOD
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from semiseg.evaluation.results import (
     spacing_unit,
     statistics,
 )
-from semiseg.machine.files import held, plain, read_json, write_text
+from semiseg.machine.claim import held
+from semiseg.machine.files import plain, read_json, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable

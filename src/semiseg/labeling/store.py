@@ -31,7 +31,8 @@ from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.images.grid import Grid, Volume, turned
 from semiseg.labeling import lists
 from semiseg.labeling.ledger import STUDIO, Entry, Ledger, entry_of
-from semiseg.machine.files import held, remove_leftovers, replacing
+from semiseg.machine.claim import held
+from semiseg.machine.files import remove_leftovers, replacing
 
 log = logging.getLogger("semiseg.labeling")
 

@@ -14,7 +14,7 @@ import tempfile
 import weakref
 from pathlib import Path
 
-from semiseg.machine.files import Claim
+from semiseg.machine.claim import Claim
 
 log = logging.getLogger("semiseg.scratch")
 

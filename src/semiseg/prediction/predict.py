@@ -22,7 +22,8 @@ from semiseg import images
 from semiseg.drawing.notebook import notebook_bar
 from semiseg.errors import DataError, unknown_name
 from semiseg.images.dicom_results import NEUTRAL
-from semiseg.machine.files import held, write_json
+from semiseg.machine.claim import held
+from semiseg.machine.files import write_json
 from semiseg.prediction.job import PredictionJob, Ready, Task
 from semiseg.prediction.model import QUALITY, Model
 from semiseg.prediction.record import REPORT_NAME, CaseOutcome, PredictionReport, VolumeTable

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.errors import DataError
-from semiseg.machine.files import Claim, atomic_file
+from semiseg.machine.claim import Claim
+from semiseg.machine.files import atomic_file
 from semiseg.preparation.plan import Plan
 
 PATIENCE_S = 3600.0

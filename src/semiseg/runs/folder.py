@@ -22,7 +22,8 @@ from semiseg.__about__ import __version__
 from semiseg.dataset.dataset import Dataset
 from semiseg.errors import SemisegError, UsageError
 from semiseg.machine import provenance
-from semiseg.machine.files import contents, held, require_writable, write_json
+from semiseg.machine.claim import contents, held
+from semiseg.machine.files import require_writable, write_json
 from semiseg.networks import checkpoint
 from semiseg.preparation.plan import Plan
 from semiseg.preparation.prepare import Prepared, require_same_data

@@ -18,7 +18,8 @@ from semiseg.dataset.description import FILE, read_description
 from semiseg.dataset.problem import raise_if_any
 from semiseg.errors import UsageError, missing_extra
 from semiseg.labeling.ledger import STUDIO
-from semiseg.machine.files import held, read_json, write_json
+from semiseg.machine.claim import held
+from semiseg.machine.files import read_json, write_json
 from semiseg.studio.places import SOURCE
 
 log = logging.getLogger("semiseg.studio")

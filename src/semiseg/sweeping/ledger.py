@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from semiseg.errors import SemisegError, UsageError
 from semiseg.machine import provenance
-from semiseg.machine.files import Claim, contents, read_json, remove_leftovers, taken, write_json
+from semiseg.machine.claim import Claim, contents, taken
+from semiseg.machine.files import read_json, remove_leftovers, write_json
 from semiseg.runs.run import differences, load_run
 from semiseg.settings.resolve import validate
 from semiseg.sweeping.grid import SweepCell

@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 
 from semiseg.errors import Interrupted, PartialError, SemisegError
-from semiseg.machine.files import LOCK, Claim, in_use, require_writable, write_text
+from semiseg.machine.claim import LOCK, Claim, in_use
+from semiseg.machine.files import require_writable, write_text
 from semiseg.machine.stopping import StopRequest
 from semiseg.sweeping.executors import CellJob, Executor, WorkerEnd
 from semiseg.sweeping.grid import SweepCell, grid

@@ -23,7 +23,8 @@ from semiseg.dataset.write_split import keep_folds
 from semiseg.errors import Interrupted, UsageError
 from semiseg.evaluation.results import Evaluation
 from semiseg.evaluation.tables import joined, read_evaluation, write
-from semiseg.machine.files import contents, held, write_json
+from semiseg.machine.claim import contents, held
+from semiseg.machine.files import write_json
 from semiseg.machine.hardware import cores
 from semiseg.machine.stopping import StopRequest
 from semiseg.networks.registry import require

@@ -11,7 +11,7 @@ from typing import Any
 
 from semiseg.dataset.dataset import Dataset
 from semiseg.errors import Interrupted
-from semiseg.machine.files import contents, held
+from semiseg.machine.claim import contents, held
 from semiseg.machine.hardware import cores
 from semiseg.preparation.prepare import prepare
 from semiseg.runs.folder import not_empty, remove, run_name

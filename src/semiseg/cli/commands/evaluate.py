@@ -11,7 +11,7 @@ import typer
 from semiseg.cli import options
 from semiseg.cli.options import flag
 from semiseg.cli.output import Output, counted
-from semiseg.machine.files import held
+from semiseg.machine.claim import held
 
 _MOST_NOTICES = 10
 

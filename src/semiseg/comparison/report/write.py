@@ -17,7 +17,8 @@ from semiseg.comparison.result import Arm, ArmGroup, Comparison
 from semiseg.comparison.result.format import by_value, listed
 from semiseg.drawing.table import Value, csv_rows, csv_text, latex, markdown
 from semiseg.errors import UsageError
-from semiseg.machine.files import atomic_file, held, plain, write_text
+from semiseg.machine.claim import held
+from semiseg.machine.files import atomic_file, plain, write_text
 
 log = logging.getLogger("semiseg.compare")
 

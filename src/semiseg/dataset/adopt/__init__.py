@@ -22,7 +22,8 @@ from semiseg.dataset.check.case import MOST_CLASSES
 from semiseg.dataset.description import FILE, read_description
 from semiseg.drawing.notebook import notebook_bar
 from semiseg.errors import DataError, UsageError
-from semiseg.machine.files import held, read_json
+from semiseg.machine.claim import held
+from semiseg.machine.files import read_json
 
 __all__ = [
     "AdoptResult",

@@ -19,7 +19,7 @@ from semiseg.dataset.public.base import Extra, Options, Tree
 from semiseg.dataset.public.published import splits
 from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.images import array_files, ending_of
-from semiseg.machine.files import held
+from semiseg.machine.claim import held
 
 _ARRAYS = array_files.ENDINGS
 _OTHER_VOLUMES = (".nrrd", ".mha")
