@@ -26,6 +26,7 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 def main() -> None:
+    """Write the notebooks; with --run, run one of them first."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", nargs=2, metavar=("NAME", "FOLDER"), help="keep new outputs of one notebook")
     given = parser.parse_args()
