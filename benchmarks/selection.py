@@ -5,7 +5,8 @@ every method is scored on them all along its training. The best of these scores 
 the last one is what this project reports. The runs are marked (their dataset is called "scored on test
 cases") and serve nothing else: weights, settings and methods are never chosen by them.
 
-With one (`benchmarks/development.py DATASET DEV --validation`) these are learning curves on development cases.
+With one (`benchmarks/development.py DATASET DEV --validation`) these are learning curves on development
+cases.
 
 Runs that are finished in W are not run again. The table goes to
 benchmarks/results/{selection,curves}_NAME.{json,md}.
