@@ -9,7 +9,7 @@ With one (`benchmarks/development.py DATASET DEV --validation`) these are learni
 cases.
 
 Runs that are finished in W are not run again. The table goes to
-benchmarks/results/{selection,curves}_NAME.{json,md}.
+benchmarks/results/{selection,curves}_NAME.{json,md}, of curves also a plot.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from typing import Any
 
 from _machine import store, table, typed
 from development import write as write_dataset
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 import semiseg
 from semiseg.dataset.dataset import Dataset
+from semiseg.drawing.palette import COLOR_BLIND_SAFE
 from semiseg.runs.log import VALIDATION_PREFIX, read_metrics
 
 RESULTS = Path(__file__).parent / "results"
@@ -86,6 +89,21 @@ def curves(found: Mapping[str, Mapping[str, Curve]]) -> str:
     return table(("iteration", *steps), rows)
 
 
+def plot(found: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
+    """Dice against minutes of training, a line per run."""
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for color, (method, seeds) in zip(COLOR_BLIND_SAFE, found.items(), strict=False):
+        for number, scores in enumerate(seeds.values()):
+            dice, minutes = zip(*scores.values(), strict=True)
+            axis.plot(minutes, dice, marker="o", markersize=3, color=color, label="" if number else method)
+    axis.set(xlabel="minutes of training", ylabel="mean Dice, development cases")
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False, loc="lower right")
+    with rc_context({"svg.hashsalt": "semiseg", "svg.fonttype": "none"}):
+        figure.savefig(path, metadata={"Date": None})
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Train what is not there yet, one after the other, and write the table after each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -133,7 +151,9 @@ def write(args: argparse.Namespace, found: Mapping[str, Mapping[str, Curve]], *,
     }
     if development:
         title = f"Learning curves on development cases: {args.dataset.name}"
-        text = f"Mean Dice of the foreground, and minutes of training.\n\n{curves(found)}"
+        picture = f"![Dice of development cases against minutes of training](curves_{args.name}.svg)"
+        text = f"Mean Dice of the foreground, and minutes of training.\n\n{picture}\n\n{curves(found)}"
+        plot(found, RESULTS / f"curves_{args.name}.svg")
         store(RESULTS, f"curves_{args.name}", title, typed(), text, about)
     else:
         title = f"Best checkpoint on the test cases beside the last weights: {args.dataset.name}"
