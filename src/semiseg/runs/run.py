@@ -229,6 +229,8 @@ def differences(stored: Config, wanted: Config) -> list[str]:
         free.add("select")
     if wanted.train.iterations == "auto":  # likewise
         free.add("train.iterations")
+    if wanted.inference.largest_component == "plan":
+        free.add("inference.largest_component")
     if wanted.start.file is None:  # the run has what it began with
         free.add("start.file")
     before, after = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))

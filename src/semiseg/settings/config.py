@@ -8,7 +8,7 @@ method runs. The resolved configuration is written into every run folder.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -194,10 +194,17 @@ class InferenceConfig(_Section):
     """2D only: resize each slice to this size (nearest), predict it whole, and resize back."""
     fill_holes: bool | tuple[str, ...] = False
     """Fill the holes of every foreground class, or of the named ones, before anything is dropped."""
-    largest_component: bool | tuple[str, ...] = False
-    """Keep only the largest component of every foreground class, or of the named ones."""
+    largest_component: bool | tuple[str, ...] | Literal["plan"] = False
+    """Keep only the largest component of every foreground class, of the named ones, or (``plan``) of those
+    that the plan found to be one piece in every labeled scan."""
     minimum_mm3: float = Field(0.0, ge=0)
     """Drop components smaller than this volume."""
+
+    def of_plan(self, one_piece: tuple[str, ...]) -> Self:
+        """The same with the names of classes where it says ``plan``."""
+        if self.largest_component != "plan":
+            return self
+        return self.model_copy(update={"largest_component": one_piece})
 
 
 class PublishedConfig(_Section):
