@@ -193,7 +193,7 @@ def require_settings_fit(settings: InferenceConfig, patch: Sequence[int], classe
         )
     known = list(classes)
     for chosen in (settings.fill_holes, settings.largest_component):
-        for name in () if isinstance(chosen, bool) else chosen:
+        for name in () if isinstance(chosen, bool | str) else chosen:
             if name not in known:
                 raise unknown_name("class", name, known)
 
