@@ -1,14 +1,16 @@
 """Kill commands at random moments, two of them at a time in one folder, and count what becomes of them.
 
-``python -m benchmarks.kills --kills 20`` starts, for each of train, predict, evaluate, init, sweep and tune,
-two processes that write into the same folder, and kills one or both of them (SIGKILL), and so on until the
-kills are done. The moment is counted from the first change that they make in the folder, and lies between
-nothing and what the work takes from there to its end, each twentieth of it once: by a clock that starts with
-the process, a busy machine would be killed before its work or after it. What has ended well is set aside, so
-that there is always something to do. Then the command runs undisturbed. Counted is how each process ended
-(finished, refused because the folder was in use, killed, or anything else, with its last line), whether the
-undisturbed one ended well, which half-written files it left, and which files of an undisturbed result are
-not in its own. Counts are kept in benchmarks/results/kills.json, command by command, the page beside it.
+``python -m benchmarks.kills --kills 20`` starts, for each of train, predict, evaluate, init, sweep, tune and
+export, two processes that write into the same folder, and kills one or both of them (SIGKILL), and so on
+until the kills are done. The moment is counted from the first change that they make in the folder, and lies
+between nothing and what the work takes from there to its end, each twentieth of it once: by a clock that
+starts with the process, a busy machine would be killed before its work or after it. What has ended well is
+set aside, so that there is always something to do. Then the command runs undisturbed. Counted is how each
+process ended (finished, refused because the folder was in use, killed, or anything else, with its last line),
+whether the undisturbed one ended well, which half-written files it left, and which files of an undisturbed
+result are not in its own. ``export --overwrite`` has an earlier export to lose: its result is not set aside,
+and counted is how often it was not whole after a kill. Counts are kept in benchmarks/results/kills.json,
+command by command, the page beside it.
 """
 
 from __future__ import annotations
@@ -52,6 +54,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "init": ("init", "many", "-o", "made", "-j", "1"),
     "sweep": ("sweep", "spec.yaml", "-j", "1", "--devices", "cpu", "-o", "swept"),
     "tune": (*TUNE, "--trials", "2", *SMALL, "-o", "tuned", "--resume"),
+    "export": ("export", "trained", "-o", "left", "--to", "zip"),
+    "export --overwrite": ("export", "trained", "-o", "left", "--to", "zip", "--overwrite"),
 }
 OUTPUT = {
     "train": "run",
@@ -60,8 +64,11 @@ OUTPUT = {
     "init": "made",
     "sweep": "swept",
     "tune": "tuned",
+    "export": "left",
+    "export --overwrite": "left",
 }
 """Folders that they write into."""
+NEED_A_MODEL = ("predict", "export", "export --overwrite")
 
 
 def main() -> int:
@@ -94,13 +101,21 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
     kinds = sorted(
         {kind for row in rows.values() for kind in row["ended"]}, key=lambda kind: (len(kind), kind)
     )
-    head = ["command", *kinds, "then, undisturbed", "half-written files left", "files lost"]
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * len(kinds) + "---|---:|---:|"]
+    head = [
+        "command",
+        *kinds,
+        "earlier result gone",
+        "then, undisturbed",
+        "half-written files left",
+        "files lost",
+    ]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * len(kinds) + "---:|---|---:|---:|"]
     for name in filter(rows.__contains__, COMMANDS):
         row = rows[name]
         cells = [
             name,
             *(row["ended"].get(kind, 0) for kind in kinds),
+            row.get("gone", ""),
             row["then"],
             row["left"],
             len(row["lost"]) if "lost" in row else "-",  # of older rows it is not known
@@ -118,9 +133,10 @@ def torment(name: str, folder: Path, kills: int, seconds: float) -> dict[str, An
     first = time.monotonic()
     if outcome(process) != "finished":
         raise SystemExit(f"{name} does not end well undisturbed")
-    work, wanted = time.monotonic() - first, results(output)
-    set_aside(output, 0)
-    chance, counts, moments = random.Random(name), Counter[str](), list[float]()
+    work, wanted, keeps = time.monotonic() - first, results(output), name == "export --overwrite"
+    if not keeps:
+        set_aside(output, 0)
+    chance, counts, moments, gone = random.Random(name), Counter[str](), list[float](), 0
     parts = [(part + chance.random()) / kills for part in range(kills)]
     chance.shuffle(parts)
     while counts["killed"] < kills and time.monotonic() - began < seconds:
@@ -129,12 +145,14 @@ def torment(name: str, folder: Path, kills: int, seconds: float) -> dict[str, An
         counts.update(found)
         if "killed" in found:
             moments.append(round(part, 2))
-        if "finished" in found:
+        gone += keeps and not wanted <= results(output)
+        if "finished" in found and not keeps:
             set_aside(output, counts.total())
     last = outcome(start(name, folder))
     left = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if half_written(path)]
     lost = sorted(wanted - results(output))
     row = {"ended": dict(sorted(counts.items())), "moments": sorted(moments), "work_seconds": round(work, 1)}
+    row |= {"gone": gone} if keeps else {}
     return {**row, "then": last, "left": len(left), "where": left, "lost": lost}
 
 
@@ -180,7 +198,7 @@ def prepare(name: str, folder: Path) -> None:
     (folder / "many").mkdir()
     for copy in range(12):
         os.link(folder / "scans" / "scan_0_0000.nii.gz", folder / "many" / f"scan_{copy:02d}_0000.nii.gz")
-    if name == "predict" and outcome(start("train", folder, "--run", "trained")) != "finished":
+    if name in NEED_A_MODEL and outcome(start("train", folder, "--run", "trained")) != "finished":
         raise SystemExit("the model that predicts could not be trained")
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
-import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from semiseg.errors import UsageError, unknown_name
 from semiseg.machine.claim import contents, held
 from semiseg.machine.files import write_json, write_text
+from semiseg.machine.folders import restore, whole_folder
 
 if TYPE_CHECKING:
     from semiseg.delivery.document import Kind
@@ -97,6 +95,7 @@ def export(
     given = list(dict.fromkeys(run for each in given for run in members_of(each)))
     output = Path(output)
     with held(output, "-o", beside=True):
+        restore(output)
         _require_free(output, overwrite)
         from semiseg.delivery.source import read_sources
         from semiseg.prediction.model import Model
@@ -104,7 +103,7 @@ def export(
         sources = read_sources(given, allow_code)
         model = Model(tuple(source.member for source in sources), sources[0].settings)
         model = model.with_settings(**(overrides or {}))
-        with _made_whole(output) as folder:
+        with whole_folder(output) as folder:
             written = _WRITERS[to](folder, sources, model, wanted)
     made = {
         str(path.relative_to(output)): path.stat().st_size
@@ -248,23 +247,3 @@ def _require_free(output: Path, overwrite: bool) -> None:
 
 MARK = "MODEL.md"
 """What every export has, and other folders hardly ever."""
-
-
-@contextmanager
-def _made_whole(output: Path) -> Iterator[Path]:
-    """A folder beside ``output`` that takes its place when the block ends well, and goes away when not."""
-    for left in output.parent.glob(f".{output.name}.*.tmp"):  # of a process that was killed; we hold the lock
-        shutil.rmtree(left, ignore_errors=True)
-    made = output.with_name(f".{output.name}.{secrets.token_hex(4)}.tmp")
-    made.mkdir(parents=True)
-    try:
-        yield made
-        if output.is_dir():
-            old = output.with_name(f".{output.name}.{secrets.token_hex(4)}.tmp")
-            output.replace(old)
-            made.replace(output)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            made.replace(output)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
