@@ -158,7 +158,7 @@ def _onnx(folder: Path, sources: Sequence[Source], model: Model, wanted: _Wanted
 
     def one(path: Path, members: Sequence[Member]) -> dict[str, Any]:
         needed = cases is not None and wanted.precision == "int8"
-        windows = measured.windows(cases.unlabeled, model, members) if cases and needed else ()
+        windows = measured.windows(cases, model, members) if cases and needed else ()
         return write(path.with_suffix(".onnx"), members, wanted.precision, windows)
 
     def more(files: Sequence[Path]) -> dict[str, Any]:
@@ -181,13 +181,15 @@ def _torch(folder: Path, sources: Sequence[Source], model: Model, _: _Wanted) ->
 def _monai(folder: Path, sources: Sequence[Source], model: Model, _: _Wanted) -> dict[str, Any]:
     from semiseg.delivery import bundle
     from semiseg.delivery.card import card
+    from semiseg.delivery.document import document
 
     bundle.require_possible(model)
     mirror = model.mirrored(model.members[0])
+    described = bundle.metadata(document("monai", model, sources, [{}]))
     written = _weights(
-        folder, "monai", sources, model, lambda path, group: bundle.write(folder, group, mirror)
+        folder, "monai", sources, model, lambda path, group: bundle.write(folder, group, mirror, described)
     )
-    bundle.write_configs(folder, sources, written, card(written), model.plan)
+    bundle.write_configs(folder, described, written, card(written), model.plan)
     return written
 
 
