@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ def main() -> None:
     if (document.get("schema"), document.get("version")) != ("semiseg-model", 1):
         sys.exit(f"error: {given.model}/model.json is not of the kind semiseg-model, version 1")
     runs = [session(given.model, one) for one in document["networks"]]
-    image, affine, source = load(given.scan, len(document["channels"]), given.spacing)
-    write(given.labels, segment(image, affine, document, runs), source)
+    image, affine, like = load(given.scan, len(document["channels"]), given.spacing)
+    write(given.labels, segment(image, affine, document, runs), like)
 
 
 def session(folder: Path, network: dict[str, Any]) -> Any:
@@ -49,7 +50,7 @@ def session(folder: Path, network: dict[str, Any]) -> Any:
 
 
 def load(paths: Sequence[Path], channels: int, spacing: Sequence[float] | None) -> tuple[Array, Array, Any]:
-    """(C, *S), the affine (4, 4) to RAS+ mm, and what a writer needs of the first file."""
+    """(C, *S), the affine (4, 4) to RAS+ mm, and what labels are written like, see `write`."""
     found: list[tuple[Array, Array, Any]] = []
     for path in paths:
         if path.suffix.lower() in (".png", ".bmp", ".jpg", ".jpeg", ".webp", ".gif", ".pgm", ".ppm"):
@@ -57,8 +58,7 @@ def load(paths: Sequence[Path], channels: int, spacing: Sequence[float] | None) 
 
             picture = PIL.Image.open(path)
             array = np.asarray(picture.convert("RGB") if picture.mode in ("P", "RGBA") else picture)
-            affine = np.diag([*(spacing or (1.0, 1.0)), 1.0, 1.0])
-            found.append((np.atleast_3d(array), affine, PIL.Image.fromarray))
+            found.append((np.atleast_3d(array), np.diag([*(spacing or (1.0, 1.0)), 1.0, 1.0]), PIL.Image))
             continue
         file: Any = nib.load(path)
         array = np.asanyarray(file.dataobj)
@@ -231,15 +231,15 @@ def clean(labels: Array, document: dict[str, Any], voxel_mm3: float) -> Array:
     return out
 
 
-def write(path: Path, labels: Array, source: Any) -> None:
-    """Beside its place first, then renamed, so that no half file is ever there."""
-    made = path.with_name(f".unfinished_{path.name}")
-    try:
-        volume = callable(source) or nib.Nifti1Image(labels, source.affine, source.header, dtype=labels.dtype)
-        source(labels).save(made) if volume is True else volume.to_filename(made)
+def write(path: Path, labels: Array, like: Any) -> None:
+    """With the grid of the volume `like`, or as a picture by PIL.Image; whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        if hasattr(like, "affine"):
+            nib.Nifti1Image(labels, like.affine, like.header, dtype=labels.dtype).to_filename(made)
+        else:
+            like.fromarray(labels).save(made)
         made.replace(path)
-    finally:
-        made.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
