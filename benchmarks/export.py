@@ -150,7 +150,8 @@ def runner_alone(job: Job, python: Path, folder: Path) -> bool:
 
 
 LOAD = """
-import sys, monai, torch
+import os, sys, monai, torch
+os.chdir(sys.argv[1] + "/monai")
 where = {"bundle_dir": sys.argv[1], "source": "github", "device": "cpu"}
 network = monai.bundle.load("monai", workflow_type="inference", **where)
 script, described, _ = monai.bundle.load("monai", load_ts_module=True, **where)
@@ -159,7 +160,7 @@ x = torch.randn(2, image["num_channels"], *image["spatial_shape"])
 with torch.no_grad():
     print("verified: the same network" if torch.equal(network(x), script(x)) else "two networks")
 """
-"""As from a script in another folder; what is there is not looked for anywhere else."""
+"""In the folder of the bundle; what is there is not looked for anywhere else."""
 
 
 def bundle(job: Job, python: Path, folder: Path) -> tuple[float, dict[str, str]]:

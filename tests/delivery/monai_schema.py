@@ -7,7 +7,7 @@ from typing import Any
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": [
-        "schema", "version", "monai_version", "pytorch_version", "numpy_version", "optional_packages_version",
+        "schema", "version", "monai_version", "pytorch_version", "numpy_version",
         "required_packages_version", "task", "description", "authors", "copyright", "network_data_format",
     ],
     "properties": {
@@ -16,7 +16,7 @@ SCHEMA: dict[str, Any] = {
             "authors", "copyright", "intended_use", "data_source", "data_type", "name",
         )},
         **{name: {"type": "object", "additionalProperties": {"type": "string"}} for name in (
-            "changelog", "required_packages_version", "optional_packages_version",
+            "changelog", "required_packages_version",
         )},
         "network_data_format": {
             "type": "object",

@@ -264,8 +264,9 @@ def test_the_commands_of_monai_take_a_bundle(
     schema.write_text(json.dumps(SCHEMA))
     commands.verify_metadata(configs["metadata"], filepath=schema)
     where = {"bundle_dir": tmp_path, "source": "github", "device": "cpu"}
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(folder)
     network = commands.load("heart", workflow_type="inference", **where)
+    monkeypatch.undo()
     script, described, _ = commands.load("heart", load_ts_module=True, **where)
     assert described == json.loads((folder / "configs" / "metadata.json").read_text())
     made = tmp_path / "made.ts"

@@ -33,7 +33,7 @@ SCHEMA = (
 WHERE = (
     "$next((p for p in sys.path[1:] if os.path.isfile(os.path.join(p, 'models', 'model.ts'))), os.getcwd())"
 )
-"""MONAI puts the folder of a bundle on Python's path, second, when it reads one."""
+"""MONAI puts the folder of a bundle that it runs on Python's path; other commands look where they are."""
 
 
 def write(
@@ -150,7 +150,6 @@ def metadata(document: Mapping[str, Any]) -> dict[str, Any]:
         "pytorch_version": str(torch.__version__).partition("+")[0],
         "numpy_version": np.__version__,
         "required_packages_version": packages,
-        "optional_packages_version": {},
         "name": f"Segmentation of {classes}",
         "task": f"Segmentation of {classes}",
         "description": f"{document['dim']}D network with the preparation of its training, see docs/README.md",
@@ -186,7 +185,11 @@ def inference(document: Mapping[str, Any], plan: Plan, ending: str) -> dict[str,
         "output_dir": "$@bundle_root + '/labels'",
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         "data": f"$[{{'image': {files}}} for f in sorted(glob.glob(@dataset_dir + '{pattern}'))]",
-        "network_def": "$torch.jit.load(@bundle_root + '/models/model.ts', map_location='cpu')",
+        "network_def": {
+            "_target_": "torch.jit.load",
+            "f": "$@bundle_root + '/models/model.ts'",
+            "map_location": "cpu",
+        },
         "network": "$@network_def.to(@device)",
         "preprocessing": {"_target_": "Compose", "transforms": preprocessing(plan, ending, flat=flat)},
         "dataset": {"_target_": "Dataset", "data": "@data", "transform": "@preprocessing"},
