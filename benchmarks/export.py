@@ -254,14 +254,16 @@ def measure(job: Job, pythons: Mapping[str, Path], variants: Sequence[str]) -> d
     told = [json.loads(place.read_text()) for place in places if place.exists()]
     measured = {one["networks"][0]["precision"]: one["measured"] for one in told if "measured" in one}
     truths = [dice(voxels(job.output("32", case)), voxels(case.label)) for case in job.cases]
-    return {
-        "scans": len(job.cases),
-        "dice": float(np.mean(truths)),
-        "rows": rows,
-        "checks": checks,
-        "runner_alone_equal": runner_alone(job, pythons["onnx"], exports["onnx"]),
-        "int8_measured": measured.get("int8"),
-    }
+    found = {"scans": len(job.cases), "dice": float(np.mean(truths)), "rows": rows, "checks": checks}
+    if "onnx" in exports:
+        found["runner_alone_equal"] = runner_alone(job, pythons["onnx"], exports["onnx"])
+    return found | ({"int8_measured": measured["int8"]} if "int8" in measured else {})
+
+
+def beside(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured before of other variants stays."""
+    both = {key: {**earlier.get(key, {}), **now[key]} for key in ("rows", "checks")}
+    return {"int8_measured": None, **earlier, **now, **both}
 
 
 def weights(folder: Path | None) -> int | None:
@@ -330,7 +332,8 @@ def main() -> None:
         for name, run, data in trained:
             made = job(name, run, data, work / name.split(" (")[0].replace(" ", "_"), given.scans)
             measured = measure(made, pythons, given.variants)
-            found = measured_so_far(given.results) | {name: measured}  # of another process, too
+            found = measured_so_far(given.results)  # of another process, too
+            found[name] = beside(found.get(name, {}), measured)
             text = page(found)
             store(given.results, "export", "Exported models", COMMAND, text, {"kinds": found})
     text = page(found)
