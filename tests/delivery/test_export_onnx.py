@@ -24,7 +24,7 @@ from tests.trained import Thresholds, make_plan
 import semiseg
 from semiseg.cli import main
 from semiseg.delivery import run_onnx
-from semiseg.delivery.bundle import inference
+from semiseg.delivery.bundle import inference, require_possible
 from semiseg.delivery.graph import predictor, program
 from semiseg.errors import SemisegError, UsageError
 from semiseg.images.grid import Grid
@@ -90,6 +90,12 @@ CASES: dict[str, tuple[Plan, tuple[int, ...], np.ndarray, dict[str, Any]]] = {
     ),
     "CT": (make_plan(classes=3, channels=(CT,)), (18, 20, 17), np.diag([1, 1, 1.2, 1]), {}),
     "slices": (make_plan(dim=2, classes=3, axes=(2, 0, 1)), (21, 17, 5), OBLIQUE, {"fill_holes": True}),
+    "whole slices, resized": (
+        make_plan(dim=2, classes=3, axes=(2, 0, 1), patch=(24, 16)),
+        (21, 17, 5),
+        OBLIQUE,
+        {"slice_size": (24, 16)},
+    ),
     "flat": (
         make_plan(dim=2, classes=3, axes=(2, 0, 1), orientation="native", spacing=(None, 0.9, 0.9)),
         (33, 21),
@@ -295,6 +301,10 @@ def test_a_bundle_has_the_plan_as_transforms_of_monai(monai: None) -> None:
     for name, (plan, *_, settings) in CASES.items():
         model = Model((Member(plan, Thresholds(plan.dim)),)).with_settings(**settings)
         told = document("monai", model, [], [{"file": "models/model.ts"}])
+        if model.settings.slice_size is not None:
+            with pytest.raises(UsageError, match="cannot have inference"):
+                require_possible(model)
+            continue
         for ending in (".nii.gz", ".png") if name == "flat" else (".nii.gz",):
             parser = ConfigParser(inference(told, plan, ending))
             for key in ("preprocessing", "inferer", "postprocessing"):

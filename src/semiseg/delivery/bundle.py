@@ -90,6 +90,8 @@ def require_possible(model: Model) -> None:
         what = "networks that see different inputs (normalization, patch or mirrored axes)"
     elif settings.minimum_mm3:
         what = "inference.minimum_mm3"
+    elif settings.slice_size is not None:
+        what = "inference.slice_size"
     elif model.plan.regions and (settings.fill_holes or settings.largest_component):
         what = "post-processing of overlapping regions"
     if what:

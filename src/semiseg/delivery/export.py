@@ -205,9 +205,10 @@ def _weights(
     from semiseg.delivery.card import card
     from semiseg.delivery.document import document
 
-    if model.settings.slice_size is not None:
+    whole = model.settings.slice_size
+    if whole is not None and any(tuple(member.plan.patch) != whole for member in model.members):
         raise UsageError(
-            "inference.slice_size (whole slices, resized) is known to semiseg only",
+            f"inference.slice_size ({list(whole)}) is not the network's patch, which is what a graph takes",
             hint="--to zip keeps it; --set inference.slice_size=null exports windows of the patch instead",
             code="SLICE_SIZE",
         )
