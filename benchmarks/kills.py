@@ -9,8 +9,8 @@ set aside, so that there is always something to do. Then the command runs undist
 process ended (finished, refused because the folder was in use, killed, or anything else, with its last line),
 whether the undisturbed one ended well, which half-written files it left, and which files of an undisturbed
 result are not in its own. ``export --overwrite`` has an earlier export to lose: its result is not set aside,
-and counted is how often it was not whole after a kill. Counts are kept in benchmarks/results/kills.json,
-command by command, the page beside it.
+and counted is how often it was not whole after a kill. Exports are short beside their imports: copies of this
+process make them. Counts are kept in benchmarks/results/kills.json, command by command, the page beside it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks._machine import store
 from tests.bad_input.ground import make_ground
+
+import semiseg.delivery.zipped  # noqa: F401 for those that are copied
+from semiseg import cli
 
 HERE = Path(__file__).resolve().parents[1]
 RESULTS = HERE / "benchmarks" / "results"
@@ -69,6 +73,8 @@ OUTPUT = {
 }
 """Folders that they write into."""
 NEED_A_MODEL = ("predict", "export", "export --overwrite")
+COPIED = ("export", "export --overwrite")
+"""Whose work is short beside the imports: copies of this process do it, which has imported what they need."""
 
 
 def main() -> int:
@@ -167,7 +173,7 @@ def seen(output: Path) -> dict[Path, int]:
     return found
 
 
-def wait_for_change(output: Path, before: dict[Path, int], processes: list[subprocess.Popen[str]]) -> None:
+def wait_for_change(output: Path, before: dict[Path, int], processes: list[Process]) -> None:
     """Until something is written there, or nobody lives who could."""
     while seen(output) == before and any(process.poll() is None for process in processes):
         time.sleep(0.01)
@@ -223,10 +229,57 @@ def set_aside(output: Path, number: int) -> None:
         output.rename(output.with_name(f"{output.name}-{number}"))
 
 
-def start(name: str, folder: Path, *more: str) -> subprocess.Popen[str]:
+class Copy:
+    """A command in a copy of this process; what is asked of it is what is asked of a ``Popen``."""
+
+    def __init__(self, words: Sequence[str], folder: Path, home: Path) -> None:
+        self.returncode: int | None = None
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            os.environ["SEMISEG_HOME"] = str(home)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.dup2(self.errors.fileno(), 2)
+            os._exit(cli.main([*words]))
+
+    def poll(self) -> int | None:
+        """The exit code, once it has ended."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """At once."""
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        """Wait for its end: nothing, and what it said on stderr."""
+        until = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired("copy", timeout)
+            time.sleep(0.01)
+        self.errors.seek(0)
+        return "", self.errors.read()
+
+
+Process = subprocess.Popen[str] | Copy
+
+
+def start(name: str, folder: Path, *more: str) -> Process:
     """The command as a process of its own."""
+    words = [*COMMANDS[name], "--no-progress", *more]
+    if name in COPIED:
+        return Copy(words, folder, folder / "home")
     return subprocess.Popen(
-        [sys.executable, "-m", "semiseg", *COMMANDS[name], "--no-progress", *more],
+        [sys.executable, "-m", "semiseg", *words],
         cwd=folder,
         env=os.environ
         | {"OMP_NUM_THREADS": "1", "SEMISEG_HOME": str(folder / "home"), "PYTHONPATH": str(HERE / "src")},
@@ -236,7 +289,7 @@ def start(name: str, folder: Path, *more: str) -> subprocess.Popen[str]:
     )
 
 
-def outcome(process: subprocess.Popen[str]) -> str:
+def outcome(process: Process) -> str:
     """How a process ended, in a word or with its last line."""
     try:
         _, err = process.communicate(timeout=900)
