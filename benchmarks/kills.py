@@ -241,7 +241,11 @@ class Copy:
             os.environ["SEMISEG_HOME"] = str(home)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(self.errors.fileno(), 2)
-            os._exit(cli.main([*words]))
+            code = 1
+            try:
+                code = cli.main([*words])
+            finally:
+                os._exit(code)
 
     def poll(self) -> int | None:
         """The exit code, once it has ended."""
