@@ -96,8 +96,8 @@ def segment(image: Array, affine: Array, document: dict[str, Any], runs: list[An
         pairs = zip(turned, network["normalization"])
         x = np.stack([prepare(channel[box], how, stored, spacing, counted) for channel, how in pairs])
         whole = [1, 1, *np.divide(network["patch"], x.shape[2:])] if slices else []  # resized by picking
-        found = windows(run, ndimage.zoom(x, whole, order=0) if whole else x, network, document)
-        found = ndimage.zoom(found, np.divide(1, whole), order=0) if whole else found
+        found = windows(run, ndimage.zoom(x, whole, None, 0, "nearest") if whole else x, network, document)
+        found = ndimage.zoom(found, np.divide(1, whole), None, 0, "nearest") if whole else found
         total += found * np.float32(network["members"])
     total /= np.float32(sum(network["members"] for network in document["networks"]))
     scores = [resample(channel, cropped, ["linear"] * 3) for channel in total]
