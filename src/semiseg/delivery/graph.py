@@ -9,7 +9,7 @@ import copy
 import itertools
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -112,11 +112,11 @@ def program(members: Sequence[Member], mirror: Sequence[int] = ()) -> Any:
 
 def script(members: Sequence[Member], mirror: Sequence[int] = ()) -> Any:
     """TorchScript of the networks, for any number of windows; arguments and errors as of :func:`program`."""
-    module = predictor(members, mirror)
+    module, trace = predictor(members, mirror), cast(Any, torch.jit.trace)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # checks of the input are not recorded; TorchScript is old
-            made = torch.jit.trace(module, examples(members[0]), check_trace=False)
+            made = trace(module, examples(members[0]), check_trace=False)
             windows = [examples(members[0], count) for count in (1, EXAMPLES + 1)]
             worst = max(float((made(x) - module(x)).abs().max()) for x in windows)
     except Exception as error:  # somebody's network may do anything

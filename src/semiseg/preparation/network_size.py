@@ -261,9 +261,10 @@ def memory(
         strides, kernels, features = network.strides, network.kernels, network.features
     voxels, maps, size = float(math.prod(patch)), 0.0, 1
     blocks = _blocks(load.blocks, len(features))
-    for stride, width, count in zip(strides, features, blocks or [None] * len(features), strict=True):
+    kept = [1.0] * len(features) if blocks is None else [RESIDUAL[0] + RESIDUAL[1] * n for n in blocks]
+    for stride, width, factor in zip(strides, features, kept, strict=True):
         size *= math.prod(stride)
-        maps += voxels / size * width * (1.0 if count is None else RESIDUAL[0] + RESIDUAL[1] * count)
+        maps += voxels / size * width * factor
     image = voxels * (load.channels + 3 * load.classes) * 4
     per_patch = maps * BYTES[budget.device] + image
     weights = 16 * _parameters(features, strides, kernels, load.channels, blocks)
