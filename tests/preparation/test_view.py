@@ -214,7 +214,7 @@ def test_plans_are_made_for_the_network(tmp_path):
         config = resolve(flags=flags | {f"network.options.{key}": value for key, value in options.items()})
         return plan_for(dataset, dataset.split(), config, device="cpu", workers=0)
 
-    plain, shallow, deep = planned("unet"), planned("resenc", blocks=[1, 1]), planned("resenc", blocks=[6])
+    plain, shallow, deep = planned("unet"), planned("resenc", blocks=[2, 2]), planned("resenc", blocks=[6])
     assert planned("auto").memory_gb == plain.memory_gb
     assert plain.memory_gb["as planned"] < shallow.memory_gb["as planned"] < deep.memory_gb["as planned"]
     assert planned("unet").reasons["memory_gb"] == plain.reasons["memory_gb"]
