@@ -70,7 +70,7 @@ def _input(member: Member, settings: InferenceConfig) -> dict[str, Any]:
     channels = [channel.model_dump(mode="json") for channel in member.plan.channels]
     steps = settings.stride or [max(1, round(edge * (1 - settings.overlap))) for edge in member.plan.patch]
     return {
-        "patch": list(member.plan.patch),
+        "patch": list(settings.slice_size or member.plan.patch),
         "step": list(steps),
         "normalization": channels,
         "mirrored": list(member.mirrored),

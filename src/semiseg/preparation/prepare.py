@@ -112,6 +112,10 @@ def split_dataset(dataset: Dataset, config: Config) -> Split:
     return split
 
 
+SIZED = ("auto", "unet", "resenc")
+"""Networks whose memory the plan estimates; of others it says that it does not."""
+
+
 def plan_for(
     dataset: Dataset,
     split: Split,
@@ -142,8 +146,12 @@ def plan_for(
             workers=workers,
             cache=environment.read().cache,
             progress=progress,
+            blocks=networks.blocks(config.network.name, config.network.options),
             **wanted,
         )
+        if config.network.name not in SIZED:
+            told = f"{plan.reasons['memory_gb']}; of the default U-Net, not of {config.network.name}"
+            plan = plan.model_copy(update={"reasons": {**plan.reasons, "memory_gb": told}})
         if not split.held_out:
             return plan
         config = config.changed("data", fold=0, folds=None)
