@@ -3,13 +3,15 @@
 What the methods with a teacher have in common that is the moving average of its student.
 
 Two networks, of one architecture and different first weights or of two, that teach each other.
+
+A network that is trained with more around it than it is exported with.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -157,6 +159,17 @@ class Teacher(Method):
 def one_pass_pays(network: nn.Module, x: Tensor) -> bool:
     """Whether passes may share a batch: not where batch norm would see the others, and only a GPU gains."""
     return x.is_cuda and not any(m.training for m in network.modules() if isinstance(m, _BatchNorm))
+
+
+class WithMain(Method):
+    """``net`` has more around the network than it is exported with: what is exported is ``net.main``."""
+
+    predictor = "main"
+
+    @property
+    def main(self) -> nn.Module:
+        """The network for prediction."""
+        return cast(nn.Module, self.net.main)
 
 
 class Pair(Method):
