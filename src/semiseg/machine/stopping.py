@@ -6,6 +6,7 @@ as on Ctrl-C. Imports nothing heavy: the command line needs it before anything e
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -89,3 +90,27 @@ def _endings() -> list[signal.Signals]:
         return [signal.SIGTERM]
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     return [signal.SIGTERM] if ignored else [signal.SIGTERM, signal.SIGHUP]
+
+
+def stop_politely() -> None:
+    """In a worker: end as after Ctrl-C on SIGTERM and on the end of standard input.
+
+    Ctrl-C itself, and a closed terminal, are left to whoever started this process.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_wait_for_the_end_of_input, daemon=True, name="watch").start()
+
+
+def _wait_for_the_end_of_input() -> None:
+    while os.read(0, 1024):
+        pass
+    if sys.platform == "win32":
+        signal.raise_signal(signal.SIGTERM)
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)

@@ -16,15 +16,14 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from semiseg.errors import Interrupted, SemisegError, UsageError
+from semiseg.machine.stopping import stop_politely
 
 CORES, GB = 4, 4.0
 """What a worker on the CPU gets at least where there is more than one."""
@@ -255,7 +254,7 @@ def serve(work: Work, arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        _stop_politely()
+        stop_politely()
         if given.threads:
             _use_threads(given.threads)
         work(given.folder, given.name, given.device, given.threads)
@@ -273,30 +272,6 @@ def _use_threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
-
-
-def _stop_politely() -> None:
-    """End as after Ctrl-C on SIGTERM and on the end of standard input.
-
-    Ctrl-C itself, and a closed terminal, are left to whoever started this process.
-    """
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-    for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_wait_for_the_end_of_input, daemon=True, name="watch").start()
-
-
-def _wait_for_the_end_of_input() -> None:
-    while os.read(0, 1024):
-        pass
-    if sys.platform == "win32":
-        signal.raise_signal(signal.SIGTERM)
-    else:
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
 def birth(pid: int) -> str | None:
