@@ -169,7 +169,8 @@ class WithMain(Method):
     @property
     def main(self) -> nn.Module:
         """The network for prediction."""
-        return cast(nn.Module, self.net.main)
+        net: Any = self.net
+        return cast(nn.Module, net.main)
 
 
 class Pair(Method):
