@@ -46,9 +46,9 @@ def fold_count(dataset: Dataset, split: Split, wanted: int | None) -> int:
 
 def folded(dataset: Dataset, split: Split, folds: int) -> Dataset:
     """The dataset cut down to what tuning may see, with folds of its labeled cases."""
-    lists = ([case.id for case in cases] for cases in (split.labeled, split.unlabeled))
+    labeled, unlabeled = ([case.id for case in cases] for cases in (split.labeled, split.unlabeled))
     held_out = dealt(_groups(dataset, split), folds)
-    return cut_down(dataset, *lists, held_out, f"tuning, {folds} folds of {split.source}")
+    return cut_down(dataset, labeled, unlabeled, held_out, f"tuning, {folds} folds of {split.source}")
 
 
 def cut_down(
