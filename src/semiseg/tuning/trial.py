@@ -140,6 +140,7 @@ def run_trial(bench: Bench, job: TrialJob, report: Report) -> Scored:
             try:
                 _train(bench, job, number, reports)
                 reports.new()
+                bench.metric.read(job.fold(number))  # says now, not after all folds, that it is not defined
             except Pruned:
                 slim(job.fold(number))
                 raise
