@@ -222,7 +222,7 @@ class Driver:
         if entry.state != "dead":  # a worker that could still write has told why
             error = SemisegError(
                 f"its process {how}",
-                hint=f"see {self.ledger.job(entry.cell.id).log}",
+                hint=f"see the log {self.ledger.job(entry.cell.id).log}",
                 code="WORKER_DIED",
             )
             self._write(entry.died(error))
