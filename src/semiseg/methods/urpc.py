@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, NetFactory, SegOutput, Update
 from semiseg.errors import UsageError
-from semiseg.methods._bases import Ramped, WithMain
+from semiseg.methods._bases import Ramped, WithMain, fact
 from semiseg.methods.parts.branches import (
     Perturbation,
     all_logits,
@@ -27,7 +27,6 @@ from semiseg.methods.parts.branches import (
     feature_dropout,
     feature_noise,
 )
-from semiseg.methods.parts.ranks import fact
 
 _PERTURBATIONS: dict[str, Sequence[Perturbation]] = {
     "mixed": (partial(feature_dropout, rate=0.5), feature_drop, feature_noise),
