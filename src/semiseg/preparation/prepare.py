@@ -77,7 +77,7 @@ def with_departures(config: Config, dataset: Dataset, *, tell: bool = True) -> C
     That is what of the data the recipe was not written for, a method that it does not name, and settings that
     are not the recipe's. Each is warned of.
     """
-    told = departures(dataset, config.recipe, config.published)
+    told = departures(dataset, config.recipe, config.published) if config.published.data else []
     if config.protocol == "paper":
         if config.method.name not in named_methods(config.recipe):
             told.append(f"no published setting of {config.method.name} in recipe {config.recipe}")

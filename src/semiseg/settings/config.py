@@ -8,9 +8,12 @@ method runs. The resolved configuration is written into every run folder.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from semiseg.errors import UsageError, unknown_name
 
 
 def _as_text(value: Any) -> Any:
@@ -205,6 +208,36 @@ class InferenceConfig(_Section):
         if self.largest_component != "plan":
             return self
         return self.model_copy(update={"largest_component": one_piece})
+
+    def require_fit(self, patch: Sequence[int], classes: Iterable[str]) -> None:
+        """Refuse settings that no scan could be predicted with, before any is read.
+
+        Args:
+            patch: voxels per axis of the plan's patch, two or three numbers.
+            classes: names of the foreground classes.
+
+        Raises:
+            UsageError: a stride of other axes or wider than the patch, slices of a 3D plan, an unknown class.
+        """
+        wrong, steps, known = "", self.stride or (), list(classes)
+        if steps and len(steps) != len(patch):
+            wrong = f"stride {list(steps)} has {len(steps)} numbers, the plan's patch {len(patch)}"
+        elif any(step > edge for step, edge in zip(steps, patch, strict=False)):
+            wrong = f"stride {list(steps)} leaves gaps between windows of {list(patch)} voxels"
+        if wrong:
+            raise UsageError(
+                f"inference.{wrong}",
+                hint="give one number per axis, none above the patch; without it inference.overlap counts",
+                code="INFERENCE",
+            )
+        if self.slice_size and len(patch) != 2:
+            raise UsageError(
+                "inference.slice_size is for 2D plans; this plan is 3D", hint="leave it out", code="INFERENCE"
+            )
+        for chosen in (self.fill_holes, self.largest_component):
+            for name in () if isinstance(chosen, bool | str) else chosen:
+                if name not in known:
+                    raise unknown_name("class", name, known)
 
 
 class PublishedConfig(_Section):

@@ -17,8 +17,8 @@ from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.write_split import keep_folds
 from semiseg.errors import UsageError
 from semiseg.machine.claim import held
+from semiseg.machine.fabric import launched, repeatable
 from semiseg.machine.hardware import keep_freed_memory
-from semiseg.machine.processes import launched, repeatable
 from semiseg.preparation.plan import NetworkPlan, Plan
 from semiseg.preparation.prepare import (
     Prepared,
