@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from semiseg.dataset.case import Case, LabeledCase, PatientRule, plain
+from semiseg.dataset.case import Case, LabeledCase, plain
+from semiseg.dataset.patient import PatientRule
 from semiseg.dataset.problem import Problem, raise_if_any
 from semiseg.dataset.split_file import Fold, SplitFile
 from semiseg.errors import DataError, UsageError, some
