@@ -148,7 +148,7 @@ class Session:
             precision=self.precision.name,
             batch=self.sizes,
             options=self.options,
-            deviations=self.method.deviations,
+            deviations=self.method.departures(self.config.protocol),
             parameters=trained_parameters(self.method),
         )
         if self.length:
