@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from semiseg.machine.hardware import free_memory_gb
 from semiseg.preparation.forward import sample_foreground
+from semiseg.preparation.labels import IGNORE
 
 logger = logging.getLogger("semiseg.data")
 
@@ -110,6 +112,18 @@ def with_label(case: Resident, label: NDArray[Any]) -> Resident:
     place = label if case.on_disk else _read(label, (slice(None),) * label.ndim).to(case.device)
     classes = label if label.dtype == np.uint8 else (label & 255).astype(np.uint8)
     return replace(case, label=place, foreground=sample_foreground(classes))
+
+
+def without_label(case: Resident) -> Resident:
+    """The same scan as an unlabeled case."""
+    return replace(case, label=None, foreground=np.zeros((0, 3), np.int32))
+
+
+def is_hardly_labeled(case: Resident) -> bool:
+    """Whether most voxels were never judged, as where every tenth slice has a label."""
+    if case.label is None:
+        return False
+    return 2 * int((case.label == IGNORE).sum()) > math.prod(case.shape)
 
 
 def packed(label: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> NDArray[np.int16]:

@@ -26,7 +26,7 @@ from semiseg.machine.files import remove_leftovers
 from semiseg.machine.hardware import forget_peak_memory, native_precision, peak_memory
 from semiseg.networks import checkpoint
 from semiseg.preparation.prepare import Prepared
-from semiseg.preparation.resident import blank, make_resident, with_label
+from semiseg.preparation.resident import blank, is_hardly_labeled, make_resident, with_label, without_label
 from semiseg.preparation.store import StoredLabeledCase
 from semiseg.runs.events import Ended, Listener, Notice
 from semiseg.runs.folder import RunFolder, identity
@@ -209,6 +209,8 @@ class Session:
         if stage.pseudo is not None:
             taught = self.labeler.taught(stage) if self.labeler else blank(unlabeled)
             unlabeled = [with_label(case, taught[case.id]) for case in unlabeled if case.id in taught]
+        elif unlabeled:
+            unlabeled = [*unlabeled, *map(without_label, filter(is_hardly_labeled, labeled))]
         sizes = stage_sizes(stage, self.sizes, len(unlabeled))
         batches = Batches(
             labeled,
