@@ -147,8 +147,8 @@ class Head:
             yield from (targets == k for k in range(1, self.classes))
 
     def known(self, targets: Tensor) -> Tensor:
-        """Where something is known: (B, *S) bool."""
-        return (targets[:, 0] if self.regions else targets) != IGNORE
+        """Where all is known: (B, *S) bool."""
+        return (targets != IGNORE).all(1) if self.regions else targets != IGNORE
 
 
 @dataclass(frozen=True)

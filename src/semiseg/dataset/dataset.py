@@ -57,6 +57,7 @@ class Dataset:
         splits: the published lists, if any.
         colors: class name -> ``#rrggbb`` in which pictures of label maps show it.
         terminology: class or region -> its codes in DICOM results, see :mod:`semiseg.dataset.terminology`.
+        labeled_classes: case id -> the classes that its label is of, where these are not all.
         source: the public data set that it was made of, its form and where voxel sizes come from.
     """
 
@@ -77,6 +78,7 @@ class Dataset:
     terminology: dict[str, dict[str, Any]] = field(default_factory=dict)
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
     regions_class_order: tuple[int, ...] = ()
+    labeled_classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -111,6 +113,7 @@ class Dataset:
             terminology=dict(description.terminology),
             regions=dict(description.regions),
             regions_class_order=description.regions_class_order,
+            labeled_classes=dict(description.labeled_classes),
             source=source if isinstance(source := description.free.get("source"), Mapping) else {},
         )
 

@@ -26,7 +26,14 @@ from semiseg.machine.files import remove_leftovers
 from semiseg.machine.hardware import forget_peak_memory, native_precision, peak_memory
 from semiseg.networks import checkpoint
 from semiseg.preparation.prepare import Prepared
-from semiseg.preparation.resident import blank, is_hardly_labeled, make_resident, with_label, without_label
+from semiseg.preparation.resident import (
+    blank,
+    is_hardly_labeled,
+    make_resident,
+    partly_labeled,
+    with_label,
+    without_label,
+)
 from semiseg.preparation.store import StoredLabeledCase
 from semiseg.runs.events import Ended, Listener, Notice
 from semiseg.runs.folder import RunFolder, identity
@@ -195,6 +202,8 @@ class Session:
             memory_gb=config.data.memory_gb,
             processes=fabric.world_size if fabric.device.type == "cpu" else 1,
         )
+        dataset = prepared.dataset
+        self.cases = partly_labeled(self.cases, dataset.labeled_classes, list(dataset.regions))
         self.made_ahead = bool(method.targets) or fabric.device.type == "cuda" or self.cases[0].on_disk
         self.sizes = batch_sizes(config, prepared.plan, method, fabric.world_size)
         layouts = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -282,7 +291,10 @@ class Session:
         if not prepared.split.unlabeled:
             return None
         found = cadence(total, sum(self.sizes) // self.fabric.world_size, self.config.train.log_every)
-        labels = [thinned(case.label) for case in prepared.labeled if isinstance(case, StoredLabeledCase)]
+        whole = [case for case in prepared.labeled if case.id not in prepared.dataset.labeled_classes]
+        labels = [thinned(case.label) for case in whole if isinstance(case, StoredLabeledCase)]
+        if not labels:
+            return None
         first = self.batches.of(self.method.stages[0])
         return CollapseMonitor(
             first.drawn_alike((found.labeled, 2 * found.labeled)),
