@@ -53,8 +53,9 @@ def flow(
     assert check(made.folder).errors == []
     recipe = RECIPES.get(name, "default")
     flat = name in FLAT
+    deep = patch if network else 2 * patch  # a batch of one needs two voxels in the deepest map
     settings = SMALL | {"plan.features": [4, 8]} if network else dict(SMALL)
-    settings |= {"plan.patch": [2 * patch] * 2 if flat else [patch] * 3, "inference.stride": None}
+    settings |= {"plan.patch": [2 * patch] * 2 if flat else [patch, patch, deep], "inference.stride": None}
     if flat:
         settings["inference.slice_size"] = None
     if recipe == "default":
