@@ -19,7 +19,7 @@ from semiseg.batches.augment import Augmentation
 from semiseg.batches.augment.draws import Draws, seed_from
 from semiseg.batches.augment.plain import stack
 from semiseg.batches.targets import make_targets, require_known
-from semiseg.core import SHIFTED, Batch
+from semiseg.core import IGNORE, SHIFTED, Batch
 from semiseg.preparation.plan import Plan
 from semiseg.preparation.resident import Resident, unpacked
 
@@ -89,7 +89,8 @@ class Batches:
 
     def __call__(self, step: int) -> Batch:
         """The batch of an iteration, on the cases' device."""
-        x_l, y_l, shifts_l = self._samples(self.labeled, "labeled", step, self.sizes[0], self.labeled_views)
+        size = self.sizes[0]
+        x_l, y_l, shifts_l = self._samples(self.labeled, "labeled", step, size, self.labeled_views)
         x_u: dict[str, Tensor] = {}
         shifts_u: list[tuple[int, ...]] = []
         pseudo = None
@@ -107,7 +108,11 @@ class Batches:
             pseudo, confidence = unpacked(pseudo)
         taught = None if pseudo is None else head.targets(pseudo)
         first = x_l.pop(self.labeled_views[0])
-        return Batch(first, head.targets(y_l), x_u, targets, x_l, shifts, taught, confidence)
+        labels = head.targets(y_l)
+        for sample, number in enumerate(self._numbers(step, size)):
+            if unlabeled := self.labeled[number].case.unlabeled:
+                labels[sample, list(unlabeled)] = IGNORE
+        return Batch(first, labels, x_u, targets, x_l, shifts, taught, confidence)
 
     def drawn_alike(self, sizes: tuple[int, int]) -> Batches:
         """Other batches of the same cases, for comparing labeled with unlabeled ones.
@@ -128,9 +133,7 @@ class Batches:
     ) -> tuple[dict[str, Tensor], Tensor | None, list[tuple[int, ...]]]:
         """Views, labels, and how far the second crop of each sample is from the first, if it is a view."""
         augmentation = self.wide if SHIFTED in views else self.augmentation
-        share = size // self.world
-        first = step * size + self.rank * share
-        numbers = range(first, first + share)
+        numbers = self._numbers(step, size)
         foreground = self.plan.foreground if name in self.taught else 0.0
         samples = []
         starts = []  # of two crops
@@ -159,6 +162,12 @@ class Batches:
             shifts = [tuple(b - a for a, b in zip(*pair, strict=True)) for pair in starts]
         form = self.memory_format
         return {view: x.contiguous(memory_format=form) for view, x in seen.items()}, labels, shifts
+
+    def _numbers(self, step: int, size: int) -> range:
+        """Of the samples of this process in a stream."""
+        share = size // self.world
+        first = step * size + self.rank * share
+        return range(first, first + share)
 
     def _crops(self, images: Tensor, starts: Sequence[Sequence[int]]) -> Tensor:
         """(B, C, *patch), of each image the patch that begins there."""

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,8 @@ class Dataset:
         splits: the published lists, if any.
         colors: class name -> ``#rrggbb`` in which pictures of label maps show it.
         terminology: class or region -> its codes in DICOM results, see :mod:`semiseg.dataset.terminology`.
+        labeled_classes: case id -> the classes that its label is of, where these are not all.
+        source: the public data set that it was made of, its form and where voxel sizes come from.
     """
 
     root: Path
@@ -76,6 +78,8 @@ class Dataset:
     terminology: dict[str, dict[str, Any]] = field(default_factory=dict)
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
     regions_class_order: tuple[int, ...] = ()
+    labeled_classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: str | int | Path) -> Dataset:
@@ -109,6 +113,8 @@ class Dataset:
             terminology=dict(description.terminology),
             regions=dict(description.regions),
             regions_class_order=description.regions_class_order,
+            labeled_classes=dict(description.labeled_classes),
+            source=source if isinstance(source := description.free.get("source"), Mapping) else {},
         )
 
     def fold_count(self, wanted: int | None = None) -> int | None:

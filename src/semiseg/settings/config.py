@@ -250,6 +250,13 @@ class PublishedConfig(_Section):
     split: str | None = None
     sha256: str | None = None
     """Of the published list of training cases; of the test cases where all others train."""
+    forms: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """What is otherwise than published, or than honest practice, by the form of the data: ``raw``, ``h5`` (or
+    cut like it) or ``unknown``."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the method in the published form, where the recipe has others."""
+    departs: tuple[str, ...] = ()
+    """What else the method has otherwise than published."""
 
 
 class Config(_Section):
@@ -258,7 +265,7 @@ class Config(_Section):
     recipe: str = "default"
     protocol: Literal["strict", "paper"] = "strict"
     deviations: tuple[str, ...] = ()
-    """What this run does otherwise than honest practice or the paper; printed in every report."""
+    """What this run does otherwise than honest practice or the published form; printed in every report."""
     published: PublishedConfig = PublishedConfig()
     select: Literal["last", "best-val"] | None = None
     """The exported weights; None: ``best-val`` when there is a validation list, else ``last``."""
