@@ -18,8 +18,8 @@ from tests.factories import make_dataset
 from tests.studio.conftest import client_of
 
 from semiseg import images
+from semiseg.dataset.ledger import read_entries
 from semiseg.images.grid import Grid
-from semiseg.labeling.ledger import read_entries
 from semiseg.studio.desk import Desk
 
 

@@ -76,17 +76,23 @@ def test_a_round_trains_on_a_copy_of_the_lists_as_they_are(tmp_path: Path) -> No
     semiseg.predict(folder / "imagesUn", out, run, device="cpu", workers=0)
     web.post("/api/cases/un_00/accept", json={"run": "round-001", "version": 0})
     web.post("/api/cases/un_01/reject", json={"reason": "no"})
-    place, count = training_round(desk.labels, tmp_path / "with", accepted=True)
+    place = training_round(desk.labels, tmp_path / "round")
     split = semiseg.Dataset.open(place).split()
-    assert count == 3
     assert [case.id for case in split.labeled] == ["case_00", "case_01", "un_00"]
     assert [case.id for case in split.val] == ["case_02"]
     assert [case.id for case in split.unlabeled] == ["un_02"]
     assert split.test == ()
-    place, count = training_round(desk.labels, tmp_path / "without", accepted=False)
-    split = semiseg.Dataset.open(place).split()
-    assert count == 2
-    assert [case.id for case in split.unlabeled] == ["un_00", "un_02"]
+    assert split.weights == {}
+    assert semiseg.Dataset.open(place).split(accepted=0.5).weights == {"un_00": 0.5}
+    without = semiseg.Dataset.open(place).split(accepted=0)
+    assert [case.id for case in without.labeled] == ["case_00", "case_01"]
+    assert sorted(case.id for case in without.unlabeled) == ["un_00", "un_02"]
+    for weight, labels, words in ((1, 3, []), (0.5, 3, ["--set", "data.accepted=0.5"]), (0, 2, ["--set"])):
+        body = {"kind": "train", "device": "cpu", "iterations": 1, "accepted": weight}
+        job = web.post("/api/jobs", json=body).json()["job"]
+        assert job["labels"] == labels
+        assert set(words) <= set(desk.queue.get(job["id"])["words"])
+    assert web.post("/api/jobs", json={**body, "accepted": 1.5}).status_code == 400
     before = (place / "labelsTr" / "case_00.nii.gz").read_bytes()
     web.post("/api/cases/case_00/reject", json={"reason": "later"})
     assert (place / "labelsTr" / "case_00.nii.gz").read_bytes() == before

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from semiseg.dataset.ledger import user
 from semiseg.errors import UsageError, unknown_name
-from semiseg.labeling.ledger import user
 from semiseg.labeling.store import Labels
 from semiseg.machine import provenance
 from semiseg.machine.files import json_object, printable, write_json

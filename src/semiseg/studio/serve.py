@@ -15,9 +15,9 @@ from typing import Any
 
 from semiseg.dataset.dataset import locate
 from semiseg.dataset.description import FILE, read_description
+from semiseg.dataset.ledger import STUDIO
 from semiseg.dataset.problem import raise_if_any
 from semiseg.errors import UsageError, missing_extra
-from semiseg.labeling.ledger import STUDIO
 from semiseg.machine.claim import held
 from semiseg.machine.files import read_json, write_json
 from semiseg.studio.places import SOURCE
