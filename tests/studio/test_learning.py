@@ -99,10 +99,10 @@ def test_a_round_trains_on_a_copy_of_the_lists_as_they_are(tmp_path: Path) -> No
     assert semiseg.check(place, workers=1).ok
 
 
-def test_orders_are_command_lines(web: TestClient, desk: Desk, predicted: str) -> None:
+def test_orders_are_command_lines(web: TestClient, desk: Desk, folder: Path, predicted: str) -> None:
     body = {
         "kind": "train", "method": "supervised", "max_time": "1.5h", "device": "cpu", "start_from": predicted,
-        "settings": {"plan.patch": [8, 8, 8]},
+        "settings": {"plan.patch": [8, 8, 8]}, "calibrate": True,
     }  # fmt: skip
     job = web.post("/api/jobs", json=body).json()["job"]
     assert (job["state"], job["run"], job["labels"]) == ("queued", "round-002", 2)
@@ -110,6 +110,14 @@ def test_orders_are_command_lines(web: TestClient, desk: Desk, predicted: str) -
     assert words[:1] == ["train"]
     assert words[words.index("--max-time") + 1] == "90"
     assert words[words.index("--set") + 1] == "plan.patch=[8, 8, 8]"
+    assert "--calibrate" in words
+    for part, step in ((".", 9), ("calibration/fold-0", 2)):  # it is where the newest of its trainings is
+        events = folder / "studio" / "runs" / "round-002" / part / "events.jsonl"
+        events.parent.mkdir(parents=True, exist_ok=True)
+        events.write_text(json.dumps({"event": "stepped", "step": step, "total": 9}) + "\n")
+        told = web.get(f"/api/jobs/{job['id']}").json()
+        assert (told["step"], told["total"]) == (step, 9)
+    assert told["part"] == "calibration, fold 1"
     assert Path(words[words.index("--plan") + 1]).parent.name == predicted
     predict = web.post("/api/jobs", json={"kind": "predict", "run": predicted, "device": "cpu"}).json()["job"]
     assert (predict["step"], predict["total"]) == (3, 3)  # all are predicted already

@@ -47,10 +47,13 @@ class Orders:
         device: str = "auto",
         start_from: str | None = None,
         accepted: float = 1.0,
+        calibrate: bool = False,
         then_predict: bool = True,
         settings: dict[str, Any] | None = None,
     ) -> Job:
         """Train on all labels that there are now, on accepted predictions with the weight ``accepted``.
+
+        ``calibrate`` trains on folds of them, too, so that predictions come with an expected Dice.
 
         Raises:
             UsageError: unknown names, a time that is none, a run that does not exist.
@@ -74,6 +77,7 @@ class Orders:
         words += ["--run", str(self.places.runs / run), "--device", where]
         words += ["--iterations", str(iterations)] if iterations else []
         words += ["--max-time", f"{minutes:g}"] if minutes else []
+        words += ["--calibrate"] if calibrate else []
         words += [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
         if from_run is not None:
             words += ["--start-from", str(from_run), "--plan", str(from_run / "plan.json")]

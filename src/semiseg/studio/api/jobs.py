@@ -28,6 +28,7 @@ class Training(BaseModel):
     device: str = "auto"
     start_from: str | None = None
     accepted: Annotated[float, Field(ge=0, le=1)] = 1.0
+    calibrate: bool = False
     then_predict: bool = True
     settings: dict[str, Any] = {}
 
