@@ -104,6 +104,7 @@ def split_dataset(dataset: Dataset, config: Config) -> Split:
         config.train.seed,
         labeled_patients=data.labeled_patients,
         folds=None if data.folds == "auto" else data.folds,
+        accepted=data.accepted,
     )
     if not split.labeled:
         raise DataError(

@@ -103,7 +103,7 @@ class Run(Tabular):
         path = self.folder / "splits.json"
         found = _json(path)
         for name, ids in found.items():
-            of_ids = name not in ("source", "patients")
+            of_ids = name not in ("source", "patients", "weights")
             if of_ids and not (isinstance(ids, list) and all(isinstance(one, str) for one in ids)):
                 raise damaged(path, ValueError(f"{name!r} is not a list of cases"))
         return found

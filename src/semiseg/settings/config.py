@@ -70,6 +70,9 @@ class DataConfig(_Section):
     folds: Annotated[int, Field(ge=2)] | Literal["auto"] | None = None
     """Of a cross-validation of the labeled cases, which ``fold`` is one of; None where it is one of the lists
     that the split file publishes. ``auto``, which ``--fold`` means: published ones, else such a fold."""
+    accepted: float = Field(1.0, ge=0, le=1)
+    """How often cases are learned from whose label is an accepted prediction (``semiseg accept``), compared
+    with the others; 0 leaves their labels out."""
     memory_gb: float | None = Field(None, ge=0)
     """Memory that the prepared cases may take on the device (None: half of what is free); with more of them,
     each crop is read from disk."""

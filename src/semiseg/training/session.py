@@ -230,6 +230,7 @@ class Session:
             labeled_views=self.method.labeled_views,
             targets=self.method.targets,
             pseudo=stage.pseudo is not None and bool(sizes[1]),
+            weights=self.prepared.split.weights,
             seed=config.train.seed,
             rank=self.fabric.global_rank,
             world=self.fabric.world_size,
