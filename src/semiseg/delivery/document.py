@@ -107,9 +107,10 @@ def _structures(plan: Plan, values: Sequence[int]) -> dict[str, Any]:
 def prediction(settings: InferenceConfig, plan: Plan) -> dict[str, Any]:
     """Windows and post-processing, every choice spelled out."""
 
-    def names(chosen: bool | tuple[str, ...]) -> list[str]:
+    def names(chosen: bool | tuple[str, ...] | str) -> list[str]:
         return (list(plan.structures) if chosen else []) if isinstance(chosen, bool) else list(chosen)
 
+    settings = settings.of_plan(plan.one_piece)
     return {
         "overlap": settings.overlap,
         "spread": settings.stride is None,

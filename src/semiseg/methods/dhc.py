@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss
-from semiseg.methods._bases import TwoNetworks
-from semiseg.methods.parts.ranks import fact, mean_over_ranks
+from semiseg.methods._bases import TwoNetworks, fact, mean_over_ranks
 from semiseg.settings.options import Amount, Length, Positive, Share
 
 Absent = Literal["apart", "released"]
@@ -215,7 +214,8 @@ class DHC(TwoNetworks):
         self.floor = floor
         if absent == "released":
             self.deviates(
-                "dhc: classes that are not in a batch change the weights of the others, as released"
+                "dhc: classes that are not in a batch change the weights of the others, as released",
+                as_published=True,
             )
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:

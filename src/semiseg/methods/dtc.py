@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, Method, NetFactory, Update
 from semiseg.losses import dice_loss, distance_loss, task_consistency
-from semiseg.methods.parts.ranks import fact
+from semiseg.methods._bases import fact
 from semiseg.schedules import consistency_ramp
 from semiseg.settings.options import Amount, Length, Positive
 
@@ -65,7 +65,9 @@ class DTC(Method):
         self.targets = ("sdf",)
         if absent == "zeros":
             self.targets = ("sdf_published",)
-            self.deviates("dtc: a class that is not in a crop is boundary everywhere, as published")
+            self.deviates(
+                "dtc: a class that is not in a crop is boundary everywhere, as published", as_published=True
+            )
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """One forward on [x_l, x_u], one update."""

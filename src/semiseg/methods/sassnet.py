@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, Method, NetFactory, OptimizerFactory, Update
 from semiseg.losses import dice_loss, distance_loss
+from semiseg.methods._bases import fact
 from semiseg.methods.dtc import segment_and_measure, with_distance_head
 from semiseg.methods.parts.critic import Critic, only_judging, origin_loss, without_trace
-from semiseg.methods.parts.ranks import fact
 from semiseg.schedules import consistency_ramp
 from semiseg.settings.options import Amount, Length
 
@@ -89,7 +89,10 @@ class SASSNet(Method):
         self.targets = ("sdf",)
         if absent == "zeros":
             self.targets = ("sdf_published",)
-            self.deviates("sassnet: a class that is not in a crop is boundary everywhere, as published")
+            self.deviates(
+                "sassnet: a class that is not in a crop is boundary everywhere, as published",
+                as_published=True,
+            )
         if reuse_forward:
             self.deviates("sassnet: the critic learns from the network in train mode, before its step")
 

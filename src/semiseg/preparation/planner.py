@@ -142,7 +142,11 @@ def make_plan(
         fixed=spacing is not None,
     )
     whence = f"from {len(split.labeled)} labeled and {len(split.unlabeled)} unlabeled images, none of test"
-    choices = {"crop": crop, "channels": channels, **sizes}
+    pieces: Choice[tuple[str, ...]] = Choice(())
+    if not dataset.regions:
+        names, seen_in = found.one_piece(dict([*dataset.labels.items()][1:]))
+        pieces = Choice(names, f"one piece of much the same size in all {seen_in} labeled scans")
+    choices = {"crop": crop, "channels": channels, "one_piece": pieces, **sizes}
     values: dict[str, Any] = {
         "dataset": dataset.name,
         "dim": layout.dim,

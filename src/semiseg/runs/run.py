@@ -16,7 +16,7 @@ from semiseg.machine.files import read_json, write_text
 from semiseg.machine.provenance import other_version
 from semiseg.preparation.plan import Plan
 from semiseg.settings.changes import flat
-from semiseg.settings.config import Config, PublishedConfig
+from semiseg.settings.config import Config
 from semiseg.settings.resolve import read_yaml, validate
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from semiseg.prediction.record import PredictionReport
     from semiseg.runs.score import Score
 
+_OF_THE_RECIPE = ("deviations", "published.")
 FREE_IN_BETWEEN = {"max_time", "checkpoint_minutes", "log_every", "on_collapse"}
 """Settings of ``train`` that a resumed run may change."""
 
@@ -102,7 +103,7 @@ class Run(Tabular):
         path = self.folder / "splits.json"
         found = _json(path)
         for name, ids in found.items():
-            of_ids = name not in ("source", "patients")
+            of_ids = name not in ("source", "patients", "weights")
             if of_ids and not (isinstance(ids, list) and all(isinstance(one, str) for one in ids)):
                 raise damaged(path, ValueError(f"{name!r} is not a list of cases"))
         return found
@@ -215,15 +216,16 @@ def _load_zip(path: Path) -> Run:
 def differences(stored: Config, wanted: Config) -> list[str]:
     """Settings in which a resumed run would differ, leaving out those that may change in between."""
     free = {f"train.{name}" for name in FREE_IN_BETWEEN}
-    free |= {"deviations", *(f"published.{name}" for name in PublishedConfig.model_fields)}  # of the recipe
     if wanted.select is None:  # "whatever suits", which the stored run has decided
         free.add("select")
     if wanted.train.iterations == "auto":  # likewise
         free.add("train.iterations")
+    if wanted.inference.largest_component == "plan":
+        free.add("inference.largest_component")
     if wanted.start.file is None:  # the run has what it began with
         free.add("start.file")
     before, after = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
-    keys = sorted({*before, *after} - free)
+    keys = sorted(key for key in {*before, *after} - free if not key.startswith(_OF_THE_RECIPE))
     return [f"{k}: {before.get(k)} before, {after.get(k)} now" for k in keys if before.get(k) != after.get(k)]
 
 
