@@ -58,7 +58,11 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "What happens with 13 classes of very different size.",
         ("many_classes", "many_classes_batch_8"),
     ),
-    "planning": ("Plans", "How a plan compares with its neighbors.", ("plans",)),
+    "planning": (
+        "Plans",
+        "How a plan compares with its neighbors, and what its networks take.",
+        ("plans", "network_memory"),
+    ),
     "prediction": (
         "Prediction",
         "What the settings of prediction cost and gain, and which scans are reported as unusual.",
