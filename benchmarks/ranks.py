@@ -25,8 +25,8 @@ from _machine import store
 
 from semiseg import networks
 from semiseg.core import Batch, Clock
+from semiseg.machine.fabric import launched
 from semiseg.machine.hardware import keep_freed_memory
-from semiseg.machine.processes import launched
 from semiseg.methods.mean_teacher import MeanTeacher
 from semiseg.settings.config import OptimizerConfig
 from semiseg.training import update

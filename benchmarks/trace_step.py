@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks._machine import machine
 from benchmarks.speed import limits
 
+from semiseg.machine.fabric import launched, repeatable
 from semiseg.machine.hardware import keep_freed_memory
-from semiseg.machine.processes import launched, repeatable
 from semiseg.preparation.prepare import prepare
 from semiseg.settings.resolve import resolve
 from semiseg.training.loop import Loop

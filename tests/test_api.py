@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import semiseg
+from semiseg.preparation.prepare import prepare
 from semiseg.runs.events import Preparing
 from semiseg.settings.flags import configured
 from tests.factories import make_dataset
@@ -88,6 +89,24 @@ def test_a_flag_of_a_command_is_a_keyword_of_its_function(name: str) -> None:
     assert NAMED & set(flags) - not_here <= set(keywords)
     documented = re.findall(r"^ {4}(\w+): ", inspect.getdoc(COMMANDS[name]) or "", re.MULTILINE)
     assert set(keywords) <= set(documented)
+
+
+CHOICES = ("dataset", "config", "method", "network", "recipe", "labeled", "labeled_patients", "fold", "seed")
+CHOICES += ("iterations", "max_time", "start_from", "settings", "runs")
+
+
+@pytest.mark.parametrize("keyword", CHOICES)
+def test_a_keyword_has_one_type_and_default_in_all_functions_that_train_or_plan(keyword: str) -> None:
+    functions = (
+        semiseg.train,
+        semiseg.cross_validate,
+        semiseg.tune,
+        semiseg.plan,
+        semiseg.recommend,
+        prepare,
+    )
+    found = [inspect.signature(function).parameters.get(keyword) for function in [*functions, prepare]]
+    assert len({(str(told.annotation), told.default) for told in found if told is not None}) == 1
 
 
 def test_errors_are_ours_and_say_the_nearest_name(tmp_path: Path) -> None:

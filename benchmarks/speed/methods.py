@@ -35,8 +35,8 @@ from benchmarks.speed.setting import Setting  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from semiseg import methods  # noqa: E402
+from semiseg.machine.fabric import launched, repeatable  # noqa: E402
 from semiseg.machine.hardware import keep_freed_memory  # noqa: E402
-from semiseg.machine.processes import launched, repeatable  # noqa: E402
 from semiseg.preparation.prepare import prepare  # noqa: E402
 from semiseg.settings import environment  # noqa: E402
 from semiseg.settings.resolve import resolve  # noqa: E402

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 from tests.golden.replay import Answers, Vector
 
@@ -36,3 +38,16 @@ def two(kind: Callable[..., Method], v: Vector, **options: Any) -> tuple[Method,
     for update in updates:
         update.loss.backward()
     return method, updates
+
+
+def require_both(method: Method, updates: list[Update], v: Vector) -> None:
+    """The losses, weights and gradients of both networks are the vector's."""
+    assert [update.on for update in updates] == ["net", "net2"]
+    for i, (update, number) in enumerate(zip(updates, ["", "2"], strict=True), start=1):
+        logs = {name: value.item() for name, value in update.logs.items()}
+        assert logs[f"supervised{number}"] == pytest.approx(float(v[f"sup{i}"]), rel=1e-5)
+        assert logs[f"consistency{number}"] == pytest.approx(float(v[f"pse{i}"]), rel=1e-5)
+        assert logs[f"weight{number}"] == pytest.approx(float(v["weight"]), rel=1e-5)
+        gradient = getattr(method, update.on).logits[0].grad
+        np.testing.assert_allclose(gradient, v[f"grad{i}"], rtol=1e-3, atol=1e-8)
+    assert sum(update.loss.item() for update in updates) == pytest.approx(float(v["loss"]), rel=1e-5)

@@ -184,7 +184,7 @@ def test_the_loss_is_compared_under_the_same_dropout():
 
 
 def test_ranks_share_one_difference(monkeypatch):
-    monkeypatch.setattr("semiseg.methods.parts.ranks.sum_over_ranks", lambda x: x + torch.tensor([5.0, 1.0]))
+    monkeypatch.setattr("semiseg.methods._bases.sum_over_ranks", lambda x: x + torch.tensor([5.0, 1.0]))
     method, batch = make(0, 3, 2, feedback="loss_difference"), batches(2, 3)(0)
     alone = labeled_loss(method, batch)
     h = once(method, batch, 0.1)["feedback"]

@@ -11,7 +11,6 @@ from tests.trained import make_plan
 
 from semiseg import methods, networks, recipes
 from semiseg.batches import augment
-from semiseg.inference.predictor import require_settings_fit
 from semiseg.preparation.fingerprint import ChannelFacts, Fingerprint
 from semiseg.preparation.planner import choose_channels
 from semiseg.settings.changes import changes, other_forms
@@ -81,7 +80,7 @@ def test_every_setting_of_a_recipe_fits(request: pytest.FixtureRequest, recipe: 
     with nullcontext() if method in ("cross_teaching", "abd") else torch.device("meta"):
         trained, plan = built(config, config.plan.patch or (32, 32, 32))
     require_fit(plan.patch, *(getattr(trained, name) for name in (trained.predictor, *trained.trainable)))
-    require_settings_fit(config.inference, plan.patch, ["structure 1"])
+    config.inference.require_fit(plan.patch, ["structure 1"])
     augment.build(config.augment.name, plan, config.augment.options)
     labeled, unlabeled = batch_sizes(config, plan, trained, 1)
     assert labeled >= 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from semiseg.errors import SemisegError
-from semiseg.machine.stopping import alive, birth, start
+from semiseg.machine.worker import alive, birth, start
 from semiseg.studio.places import Places
 from semiseg.studio.queue import Queue
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from semiseg.drawing.table import terminal
-from semiseg.sweeping.executors.local import Local
+from semiseg.machine.worker import LocalWorkers
 from semiseg.sweeping.grid import Scoring, SweepCell
 from semiseg.sweeping.ledger import CellState
 from semiseg.sweeping.progress import Lines, SweepProgress, cell_table, result_table, summary_line, watching
@@ -81,7 +81,7 @@ def test_time_left_counts_what_an_interrupted_cell_has_done(tmp_path: Path):
     begun = waiting("b")
     (tmp_path / begun.cell.place).mkdir(parents=True)
     (tmp_path / begun.cell.place / "events.jsonl").write_text('{"step": 75}\n')
-    driver = Driver(tmp_path, {}, [done("a", 40), begun], Local(workers=1, devices="cpu"))
+    driver = Driver(tmp_path, {}, [done("a", 40), begun], LocalWorkers(workers=1, devices="cpu"))
     assert driver.board().seconds_left == pytest.approx(10)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.factories import make_dataset
 
+from semiseg.dataset.dataset import Dataset
 from semiseg.errors import UsageError
 from semiseg.methods.mean_teacher import MeanTeacher
 from semiseg.networks import checkpoint
@@ -121,6 +122,23 @@ def test_the_manifest_has_the_batch(data, tmp_path):
         name: train(data, tmp_path / name, {"method.name": name}).manifest["batch"] for name in ("bcp", "upc")
     }
     assert sizes == {"bcp": {"labeled": 2, "unlabeled": 2}, "upc": {"labeled": 1, "unlabeled": 1}}
+
+
+def test_the_manifest_has_the_weights_of_accepted_labels(tmp_path):
+    data = make_dataset(tmp_path, labeled=3)
+    told = [
+        {"case": case, "event": "label", "version": n, "source": source}
+        for case, n, source in (
+            ("case_00", 1, "accepted"),
+            ("case_01", 1, "accepted"),
+            ("case_01", 2, "drawn"),
+        )
+    ]
+    (data / "labels.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in told))
+    run = train(data, tmp_path / "run", {"data.accepted": 0.5})
+    assert run.manifest["weights"] == {"case_00": 0.5}
+    assert run.split["weights"] == {"case_00": 0.5}
+    assert run.manifest["split_sha256"] != Dataset.open(data).split().sha256()
 
 
 @pytest.mark.parametrize("channels", [1, 2])

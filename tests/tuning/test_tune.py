@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -19,20 +18,23 @@ from typing import Any
 
 import pytest
 import torch
+from tests import sweeps
 from tests.conftest import environment_of_ranks
 from tests.factories import make_dataset
 
 import semiseg
-from semiseg.dataset.case import PatientRule
 from semiseg.dataset.dataset import Dataset
+from semiseg.dataset.patient import PatientRule
 from semiseg.dataset.split import Split
 from semiseg.dataset.split_file import SplitFile
 from semiseg.errors import Interrupted, UsageError
+from semiseg.machine.worker import Worker, WorkerEnd
+from semiseg.runs.log import read_metrics
 from semiseg.settings.config import Config
 from semiseg.settings.resolve import resolve
 from semiseg.tuning.outline import Metric, fold_count, folded, outline
-from semiseg.tuning.trial import Bench, Pruned, TrialJob, run_trial
-from semiseg.tuning.trial_workers import DiedError, _Worker
+from semiseg.tuning.trial import Bench, Pruned, Reports, TrialJob, TrialRecord, run_trial, scored
+from semiseg.tuning.trial_workers import DiedError, Running, job_file, work
 
 pytest.importorskip("optuna")
 
@@ -163,23 +165,29 @@ def test_killed_and_resumed_tells_the_same(tuned: Any, data: Path, tmp_path: Pat
         tune(data, folder, resume=True, metric="HD95")
 
 
-def test_a_worker_that_is_killed_is_missed(data: Path, tmp_path: Path) -> None:
+def begun(shared: Bench, job: TrialJob) -> tuple[Worker, Running]:
+    """A worker at a trial."""
+    reports = Reports(shared, job, lambda place, score: False)
+    return Worker(job_file(shared, job, 1), "cpu"), Running(TrialRecord(0, "running", {}), job, reports)
+
+
+def test_a_worker_is_stopped_killed_and_gone_on_with(data: Path, tmp_path: Path) -> None:
     shared, job = bench(data, tmp_path / "t", prune=True)
-    worker = _Worker(shared, "cpu", 1)
-    heard: list[int] = []
-
-    def kill(place: int, score: float) -> bool:
-        heard.append(place)
-        os.kill(worker.process.pid, signal.SIGKILL)
-        return False
-
-    try:
-        with pytest.raises(DiedError, match="SIGKILL"):
-            worker(job, kill)
-    finally:
-        worker.close()
-    assert heard == [1]
-    assert not worker.process.is_alive()
+    worker, trial = begun(shared, job)
+    sweeps.wait_for(lambda: worker.ended or read_metrics(job.fold(0)))
+    worker.stop()  # as when its leader dies
+    with pytest.raises(Interrupted):
+        trial.outcome(worker.wait(), shared)
+    if not list(job.fold(1).glob("*")):
+        assert list(job.fold(0).glob("checkpoints/*.ckpt"))
+    worker, trial = begun(shared, job)
+    sweeps.wait_for(lambda: worker.ended or (job.fold(1) / "events.jsonl").is_file())
+    worker.kill()
+    with pytest.raises(DiedError, match="SIGKILL"):
+        trial.outcome(worker.wait(), shared)
+    run_trial(shared, job, lambda place, score: False)
+    other = TrialJob(job.config, job.folder.with_name("0001"))
+    assert scored(shared, job) == run_trial(shared, other, lambda place, score: False)
 
 
 @pytest.mark.usefixtures("no_nohup")
@@ -188,41 +196,43 @@ def test_a_worker_that_is_killed_is_missed(data: Path, tmp_path: Path) -> None:
     [(signal.SIGTERM, Interrupted), (signal.SIGHUP, Interrupted), (signal.SIGKILL, DiedError)],
 )
 def test_a_worker_that_a_scheduler_ends_while_it_starts_is_not_to_blame(
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    number: signal.Signals,
-    error: type[Exception],
+    data: Path, tmp_path: Path, number: signal.Signals, error: type[Exception]
 ) -> None:
     shared, job = bench(data, tmp_path / "t", prune=True)
-    worker = _Worker(shared, "cpu", 1)
-    start = _Worker._start
+    worker, trial = begun(shared, job)
+    worker.process.send_signal(number)
+    with pytest.raises(error):
+        trial.outcome(worker.wait(), shared)
 
-    def ended_at_once(self: _Worker) -> Any:
-        pipe = start(self)
-        os.kill(self.process.pid, number)
-        return pipe
 
-    monkeypatch.setattr(_Worker, "_start", ended_at_once)
-    try:
-        with pytest.raises(error):
-            worker(job, lambda place, score: False)
-    finally:
-        worker.close()
+def test_what_is_wrong_is_told_by_the_worker(data: Path, tmp_path: Path) -> None:
+    shared, job = bench(data, tmp_path / "t")
+    job = dataclasses.replace(job, config=job.config.changed("network", options={"up": "no_such"}))
+    trial = Running(TrialRecord(0, "running", {}), job, Reports(shared, job, lambda place, score: False))
+    file = job_file(shared, job)
+    with pytest.raises(semiseg.SemisegError, match="no_such") as error:
+        work(file.folder, file.name, "cpu")
+    with pytest.raises(semiseg.SemisegError, match="no_such") as told:
+        trial.outcome(WorkerEnd(file.name, "ended", error.value.exit_code), shared)
+    assert told.value.hint == error.value.hint
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_an_attempt_and_no_trial(tuned: Any, data: Path, tmp_path: Path) -> None:
-    killed: list[int] = []
+def test_a_killed_worker_costs_an_attempt_and_no_trial(
+    tuned: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Worker] = []
+    start = Worker.__init__
+
+    def note(self: Worker, *args: Any) -> None:
+        start(self, *args)
+        started.append(self)
+
+    monkeypatch.setattr(Worker, "__init__", note)
 
     def kill_one() -> None:
-        until = time.monotonic() + 120
-        while not killed and time.monotonic() < until:
-            if list(tmp_path.glob("t/trials/*/fold-0/events.jsonl")):
-                child = multiprocessing.active_children()[0]
-                os.kill(child.pid, signal.SIGKILL)
-                killed.append(child.pid)
-            time.sleep(0.01)
+        sweeps.wait_for(lambda: list(tmp_path.glob("t/trials/*/fold-0/events.jsonl")))
+        started[0].kill()
 
     thread = threading.Thread(target=kill_one)
     thread.start()
@@ -233,7 +243,8 @@ def test_a_killed_worker_costs_an_attempt_and_no_trial(tuned: Any, data: Path, t
     assert "SIGKILL" in next(entry.note for entry in found.entries if entry.state == "died")
     start = next(entry for entry in found.entries if entry.start and entry.state == "done")
     assert start.folds == tuned.entries[0].folds
-    assert not multiprocessing.active_children()
+    assert len(started) == 3
+    assert all(worker.ended for worker in started)
 
 
 def test_ctrl_c_saves_and_is_no_attempt(data: Path, tmp_path: Path) -> None:
@@ -259,7 +270,7 @@ def bench(data: Path, folder: Path, **options: Any) -> tuple[Bench, TrialJob]:
     folder.mkdir()
     planned.plan.save(folder / "plan.json")
     made = Bench(planned.dataset, folder / "plan.json", 2, Metric("Dice"), **options)
-    return made, TrialJob(0, planned.search.config, folder / "trials" / "0000")
+    return made, TrialJob(planned.search.config, folder / "trials" / "0000")
 
 
 def test_a_trial_that_falls_behind_is_stopped_and_its_weights_are_gone(data: Path, tmp_path: Path) -> None:
@@ -269,9 +280,14 @@ def test_a_trial_that_falls_behind_is_stopped_and_its_weights_are_gone(data: Pat
         heard.append(place)
         return place >= 3
 
+    shared, job = bench(data, tmp_path / "t")
     with pytest.raises(Pruned):
-        run_trial(*bench(data, tmp_path / "t"), report)
-    assert heard == [1, 2, 3]
+        run_trial(shared, job, report)
+    followed = Running(TrialRecord(0, "running", {}), job, Reports(shared, job, report))
+    followed.follow()  # what a worker at another process has written so far
+    assert heard == [1, 2, 3] * 2
+    with pytest.raises(Pruned):
+        followed.outcome(WorkerEnd("0000", "stopped", Interrupted.exit_code), shared)
     assert (tmp_path / "t" / "trials" / "0000" / "fold-0" / "metrics.csv").is_file()
     assert not list((tmp_path / "t").rglob("*.ckpt"))
     assert not (tmp_path / "t" / "trials" / "0000" / "fold-1").exists()
@@ -307,7 +323,7 @@ def of_patients(data: Path, *ids: str) -> tuple[Dataset, Split]:
         dataclasses.replace(case, id=name) for case, name in zip(opened.annotated, ids, strict=False)
     )
     lists = SplitFile("splits.json", patients=PatientRule("2", prefix=2))
-    return dataclasses.replace(opened, splits=lists), Split(cases, (), (), (), "splits.json")
+    return dataclasses.replace(opened, splits=lists, annotated=cases), Split(cases, (), (), (), "splits.json")
 
 
 def test_patients_stay_together(data: Path) -> None:

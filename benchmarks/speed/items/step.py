@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from semiseg import methods as our_methods
 from semiseg.core import Batch, Clock, Method
-from semiseg.machine.processes import launch, repeatable
+from semiseg.machine.fabric import launch, repeatable
 from semiseg.training.loop import Loop
 from semiseg.training.session import Session
 from semiseg.training.trained import StepMarks

@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from semiseg.cli.failures import exit_code_of, report
-from semiseg.cli.help import LINES, MESSAGES, Command, GroupedHelp, closing
+from semiseg.cli.help import LINES, MESSAGES, Command, GroupedHelp
 from semiseg.cli.output import Output, start_logging, stop_logging
 from semiseg.errors import Interrupted, unknown_name
 from semiseg.machine.stopping import ended_as_by_ctrl_c
@@ -70,7 +70,6 @@ def build(output: Output) -> TyperGroup:
         no_args_is_help=False,
         invoke_without_command=True,
         context_settings=CONTEXT,
-        epilog=closing(),
     )
 
     @app.callback(invoke_without_command=True)

@@ -117,6 +117,11 @@ class GroupedHelp(TyperGroup):
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(wide), line) for name, line in group.items()])
 
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Examples and the address of the documentation, which only this help has to look up."""
+        self.epilog = closing()
+        super().format_epilog(ctx, formatter)
+
 
 def closing() -> str:
     """The end of ``semiseg --help``: the shortest session, and where the documentation is."""

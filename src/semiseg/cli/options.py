@@ -29,8 +29,7 @@ def flag(names: str, text: str, panel: str | None = None, **more: Any) -> Any:
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 Dataset = Annotated[
-    str,
-    typer.Argument(metavar="DATASET", show_default=False, help="Dataset folder, or its name or number."),
+    str, typer.Argument(metavar="DATASET", show_default=False, help="Dataset folder, or its name or number.")
 ]
 Config = Annotated[
     Path | None,
@@ -58,10 +57,7 @@ Workers = Annotated[
 Seed = Annotated[
     int | None,
     flag(
-        "--seed N",
-        "Random seed; the same seed makes the same random choices.  [default: 0]",
-        METHOD,
-        min=0,
+        "--seed N", "Random seed; the same seed makes the same random choices.  [default: 0]", METHOD, min=0
     ),
 ]
 AllowCode = Annotated[

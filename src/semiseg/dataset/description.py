@@ -402,8 +402,9 @@ def _colors(raw: Mapping[str, Any], labels: Mapping[str, int], report: Report) -
 
 
 def _terminology(raw: Mapping[str, Any], names: Collection[str], report: Report) -> dict[str, dict[str, Any]]:
-    known = (*names, IGNORE_NAME) if names else ()
-    found, wrong = read_terms(raw.get("terminology") or {}, known)
+    if not raw.get("terminology"):
+        return {}
+    found, wrong = read_terms(raw["terminology"], (*names, IGNORE_NAME) if names else ())
     if wrong:
         report(_fault(f"terminology: {'; '.join(wrong[:5])}", EXAMPLE, "write it so, or take the key away"))
     return found

@@ -42,7 +42,7 @@ NO_DISTANCE = Empty(overlap=0.0, nsd=0.0, hd95=NAN, asd=NAN)
 
 @dataclass(frozen=True)
 class Convention:
-    """One way of counting.
+    """One way of counting; what an entry leaves out is as in ``semiseg``.
 
     Attributes:
         unit: ``mm`` uses the spacing; ``voxel`` takes every spacing as 1.
@@ -62,14 +62,14 @@ class Convention:
     """
 
     name: str
-    unit: Literal["mm", "voxel"]
-    hd95: Literal["pooled", "max", "max-rank"]
-    asd: Literal["directed", "symmetric"]
-    assd: Literal["pooled", "halves"]
     both_empty: Empty
     empty_prediction: Empty
     empty_reference: Empty
     source: str
+    unit: Literal["mm", "voxel"] = "mm"
+    hd95: Literal["pooled", "max", "max-rank"] = "pooled"
+    asd: Literal["directed", "symmetric"] = "directed"
+    assd: Literal["pooled", "halves"] = "pooled"
     distances: bool = True
     undefined_class: Literal["excluded", "nan"] = "excluded"
 
@@ -79,10 +79,6 @@ CONVENTIONS: dict[str, Convention] = {
     for c in (
         Convention(
             name="semiseg",
-            unit="mm",
-            hd95="pooled",
-            asd="directed",
-            assd="pooled",
             both_empty=EXCLUDED,
             empty_prediction=WORST,
             empty_reference=WORST,
@@ -91,8 +87,6 @@ CONVENTIONS: dict[str, Convention] = {
         Convention(
             name="uamt",
             unit="voxel",
-            hd95="pooled",
-            asd="directed",
             assd="halves",
             both_empty=ZEROS,
             empty_prediction=ZEROS,  # an empty prediction gets the best possible distance
@@ -102,8 +96,6 @@ CONVENTIONS: dict[str, Convention] = {
         Convention(
             name="ssl4mis",
             unit="voxel",
-            hd95="pooled",
-            asd="directed",
             assd="halves",
             both_empty=ZEROS,
             empty_prediction=ZEROS,  # an empty prediction gets HD95 0
@@ -112,10 +104,8 @@ CONVENTIONS: dict[str, Convention] = {
         ),
         Convention(
             name="pymic",
-            unit="mm",
             hd95="max-rank",
             asd="symmetric",
-            assd="pooled",
             both_empty=PERFECT,
             empty_prediction=Empty(overlap=0.0, nsd=0.0, hd95=100.0, asd=20.0),
             empty_reference=Empty(overlap=0.0, nsd=0.0, hd95=100.0, asd=20.0),
@@ -123,10 +113,7 @@ CONVENTIONS: dict[str, Convention] = {
         ),
         Convention(
             name="monai",
-            unit="mm",
             hd95="max",
-            asd="directed",
-            assd="pooled",
             both_empty=EXCLUDED,
             empty_prediction=Empty(overlap=0.0, nsd=0.0, hd95=INF, asd=INF),
             empty_reference=Empty(overlap=NAN, nsd=0.0, hd95=INF, asd=INF),
@@ -134,10 +121,7 @@ CONVENTIONS: dict[str, Convention] = {
         ),
         Convention(
             name="reloaded",
-            unit="mm",
             hd95="max",
-            asd="directed",
-            assd="pooled",
             both_empty=PERFECT,
             empty_prediction=WORST,
             empty_reference=WORST,
@@ -146,10 +130,6 @@ CONVENTIONS: dict[str, Convention] = {
         ),
         Convention(
             name="nnunet",
-            unit="mm",
-            hd95="pooled",
-            asd="directed",
-            assd="pooled",
             both_empty=EXCLUDED,
             empty_prediction=NO_DISTANCE,
             empty_reference=NO_DISTANCE,
@@ -160,10 +140,6 @@ CONVENTIONS: dict[str, Convention] = {
         ),
         Convention(
             name="brats",
-            unit="mm",
-            hd95="pooled",
-            asd="directed",
-            assd="pooled",
             both_empty=PERFECT,
             empty_prediction=Empty(overlap=0.0, nsd=0.0, hd95=373.13, asd=373.13),
             empty_reference=Empty(overlap=0.0, nsd=0.0, hd95=373.13, asd=373.13),

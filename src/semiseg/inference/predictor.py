@@ -1,7 +1,5 @@
 """From networks and a preprocessed image to class probabilities, for validation and prediction alike.
 
-Inference settings that contradict a plan, found before any scan is read.
-
 Slice by slice at a fixed size: the protocol of the published 2D test scripts.
 
 How sure a prediction is, voxel by voxel.
@@ -11,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from math import prod
@@ -168,42 +166,6 @@ def _check(networks: Sequence[nn.Module], image: Tensor, dim: int, config: Infer
         )
     if config.slice_size and dim != 2:
         raise UsageError("inference.slice_size is for 2D plans; this plan is 3D", hint="leave it out")
-
-
-def require_settings_fit(settings: InferenceConfig, patch: Sequence[int], classes: Iterable[str]) -> None:
-    """Refuse settings that no scan could be predicted with.
-
-    Args:
-        settings: the ``inference`` section.
-        patch: voxels per axis of the plan's patch, two or three numbers.
-        classes: names of the foreground classes.
-
-    Raises:
-        UsageError: a stride of other axes or wider than the patch, slices of a 3D plan, an unknown class.
-    """
-    stride = settings.stride
-    if stride is not None:
-        if len(stride) != len(patch):
-            _refuse(f"stride {list(stride)} has {len(stride)} numbers, the plan's patch {len(patch)}")
-        if any(step > edge for step, edge in zip(stride, patch, strict=True)):
-            _refuse(f"stride {list(stride)} leaves gaps between windows of {list(patch)} voxels")
-    if settings.slice_size and len(patch) != 2:
-        raise UsageError(
-            "inference.slice_size is for 2D plans; this plan is 3D", hint="leave it out", code="INFERENCE"
-        )
-    known = list(classes)
-    for chosen in (settings.fill_holes, settings.largest_component):
-        for name in () if isinstance(chosen, bool) else chosen:
-            if name not in known:
-                raise unknown_name("class", name, known)
-
-
-def _refuse(what: str) -> None:
-    raise UsageError(
-        f"inference.{what}",
-        hint="give one number per axis, none above the patch, or leave it out to use inference.overlap",
-        code="INFERENCE",
-    )
 
 
 def nearest_index(old: int, new: int) -> Tensor:

@@ -15,7 +15,6 @@ import errno
 import json
 import logging
 import os
-import socket
 import sys
 import threading
 import time
@@ -176,6 +175,8 @@ class Claim:
             return False
 
     def _sign(self, stream: BinaryIO) -> None:
+        import socket  # which a command that claims nothing would wait for
+
         about = {
             "process": os.getpid(),
             "host": socket.gethostname(),

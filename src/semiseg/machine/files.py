@@ -9,7 +9,6 @@ import contextlib
 import json
 import math
 import os
-import secrets
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -46,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def _beside(path: Path, ending: str) -> Iterator[BinaryIO]:
     """The temporary file of ``path``, marked as being written: see :func:`remove_leftovers`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp{ending}")
+    temporary = path.with_name(f".{os.urandom(8).hex()}.tmp{ending}")
     try:
         with temporary.open("x+b") as stream:
             _mark(stream)

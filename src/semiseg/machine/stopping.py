@@ -1,4 +1,4 @@
-"""How a process is started in the background, and asked to stop: Ctrl-C, SIGTERM and a closed terminal.
+"""How this process is asked to stop: Ctrl-C, SIGTERM and a closed terminal.
 
 A loop stops after the iteration at hand, and at once on a second Ctrl-C. What has no loop ends on all of them
 as on Ctrl-C. Imports nothing heavy: the command line needs it before anything else.
@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -94,70 +92,25 @@ def _endings() -> list[signal.Signals]:
     return [signal.SIGTERM] if ignored else [signal.SIGTERM, signal.SIGHUP]
 
 
-def how_it_ended(code: int | None, last: str = "") -> str:
-    """An exit status in words, such as ``was killed by SIGKILL``; ``last`` is what was printed last."""
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-        likely = ", most often because memory ran out" if name == "SIGKILL" else ""
-        return f"was killed by {name}{likely}"
-    return f"ended with exit code {code}" + (f": {last}" if last else "")
+def stop_politely() -> None:
+    """In a worker: end as after Ctrl-C on SIGTERM and on the end of standard input.
 
-
-def start(
-    command: Sequence[str], log: Path, *, stdout: Path | None = None, tied: bool = False
-) -> subprocess.Popen[bytes]:
-    """Start ``python COMMAND`` in a session of its own, so that Ctrl-C at the terminal does not reach it.
-
-    Args:
-        command: words after the interpreter, such as ``-m semiseg train …``.
-        log: what it prints is added here.
-        stdout: a file for its standard output alone.
-        tied: it gets a pipe as its input, which ends when this process does; otherwise it lives on.
+    Ctrl-C itself, and a closed terminal, are left to whoever started this process.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as errors, (stdout or log).open("ab" if stdout is None else "wb") as output:
-        return subprocess.Popen(
-            [sys.executable, *command],
-            stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,
-        )
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_wait_for_the_end_of_input, daemon=True, name="watch").start()
 
 
-def birth(pid: int) -> str | None:
-    """A word that no other process of this number has; None where there is no such process or no such word.
-
-    Reads ``/proc`` (Linux); elsewhere a process is told by its number alone.
-    """
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] in ("Z", "X") else f"{_boot()}-{fields[19]}"
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def alive(pid: int, born: str | None) -> bool:
-    """Whether the process of :func:`birth` ``born`` still runs."""
-    if born is not None:
-        return birth(pid) == born
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OSError):
-        return False
-    return True
-
-
-def ask_to_end(pid: int, born: str | None) -> None:
-    """Ask a process to save and end, as ``kill`` does."""
-    if alive(pid, born):
-        os.kill(pid, signal.SIGTERM)
+def _wait_for_the_end_of_input() -> None:
+    while os.read(0, 1024):
+        pass
+    if sys.platform == "win32":
+        signal.raise_signal(signal.SIGTERM)
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)

@@ -3,19 +3,24 @@
 What the methods with a teacher have in common that is the moving average of its student.
 
 Two networks, of one architecture and different first weights or of two, that teach each other.
+
+A network that is trained with more around it than it is exported with.
+
+Sums over all processes of a run, and what a method has to know of its network before the first batch.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from semiseg.core import Average, Batch, Clock, Method, NetFactory, Update
+from semiseg.errors import UsageError
 from semiseg.losses import dice_ce
 from semiseg.schedules import consistency_ramp, ema_update, warm_decay
 from semiseg.settings.options import Amount, Length, Share
@@ -159,6 +164,18 @@ def one_pass_pays(network: nn.Module, x: Tensor) -> bool:
     return x.is_cuda and not any(m.training for m in network.modules() if isinstance(m, _BatchNorm))
 
 
+class WithMain(Method):
+    """``net`` has more around the network than it is exported with: what is exported is ``net.main``."""
+
+    predictor = "main"
+
+    @property
+    def main(self) -> nn.Module:
+        """The network for prediction."""
+        net: Any = self.net
+        return cast(nn.Module, net.main)
+
+
 class Pair(Method):
     """``net`` and ``net2``, each with its own updates and its own optimizer."""
 
@@ -234,3 +251,31 @@ class TwoNetworks(Ramped, Pair):
             other: what the other one teaches, without gradient.
         """
         raise NotImplementedError  # abstract
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """The sum over all ranks, in place; the values themselves in a single process."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(values)
+    return values
+
+
+def mean_over_ranks(values: Tensor) -> Tensor:
+    """The mean over all ranks; the values themselves in a single process."""
+    both = sum_over_ranks(torch.stack([values, torch.ones_like(values)]))
+    return both[0] / both[1]
+
+
+def fact(network: nn.Module, name: str, method: str) -> int:
+    """``dim``, ``classes`` or ``in_channels``, as the network says.
+
+    Raises:
+        UsageError: it does not say it.
+    """
+    value = getattr(network, name, None)
+    if value is None:
+        raise UsageError(
+            f"{method} needs a network that says its {name}, and {type(network).__name__} does not",
+            hint=f"choose another network (`semiseg networks`), or give yours an attribute {name!r}",
+        )
+    return int(value)

@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import softmax_mse
-from semiseg.methods._bases import Ramped
+from semiseg.methods._bases import Ramped, WithMain
 from semiseg.methods.parts.branches import (
     Branches,
     Perturbation,
@@ -23,7 +23,7 @@ from semiseg.methods.parts.branches import (
 from semiseg.settings.options import Share
 
 
-class CCT(Ramped):
+class CCT(Ramped, WithMain):
     """Extra decoders must agree when their input is disturbed.
 
     ``L = mean_h 0.5 (CE + Dice)(p_h(x_l), y_l) + w(k) mean_a MSE(p_main(x_u), p_a(x_u))`` with h over all
@@ -50,8 +50,6 @@ class CCT(Ramped):
         dropout: rate of the dropout.
     """
 
-    predictor = "main"
-
     def __init__(
         self,
         make_net: NetFactory,
@@ -69,11 +67,6 @@ class CCT(Ramped):
         ]
         self.net = Branches(make_net(), [make_net() for _ in disturb], "cct", disturb)
         self.detach_main = detach_main
-
-    @property
-    def main(self) -> nn.Module:
-        """The network for prediction."""
-        return self.net.main
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """One forward of all decoders on [x_l, x_u], one update."""

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from semiseg.core import IGNORE, Batch, Clock, NetFactory
 from semiseg.errors import UsageError
-from semiseg.methods._bases import TwoNetworks
-from semiseg.methods.parts.ranks import fact, sum_over_ranks
+from semiseg.methods._bases import TwoNetworks, fact, sum_over_ranks
 from semiseg.settings.options import Count, Positive, Share
 
 

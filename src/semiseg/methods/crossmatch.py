@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from semiseg.core import Batch, Clock, Method, NetFactory, Update
+from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss
+from semiseg.methods._bases import WithMain
 from semiseg.methods.parts.branches import Streams, require_split
 from semiseg.methods.parts.cutmix import Taught, draw_boxes, integer, paste, uniform
 from semiseg.methods.parts.mixing import groups, half
@@ -18,7 +19,7 @@ from semiseg.methods.parts.prototypes import has_batch_norm
 from semiseg.settings.options import Amount, Length, Positive, Share
 
 
-class CrossMatch(Method):
+class CrossMatch(WithMain):
     """The weak view teaches disturbed features and strong views.
 
     ``L = 1/2 [L_x + a D(s1; q1) + a D(s2; q2) + d K]``, ``K = (1 - e) K_t + e K_s``, ``K_t = 1/4 [D(w'; q) +
@@ -62,7 +63,6 @@ class CrossMatch(Method):
 
     views = ("weak", "strong", "strong2")
     unlabeled_per_image = 2
-    predictor = "main"
 
     def __init__(
         self,
@@ -96,11 +96,6 @@ class CrossMatch(Method):
             )
         if boxes == "released":
             self.deviates("crossmatch: the axes of pasted boxes are swapped, as released", as_published=True)
-
-    @property
-    def main(self) -> nn.Module:
-        """The network for prediction."""
-        return self.net.main
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """The partner's classes, a pass of [x_l, weak], one of both strong views, each with its streams."""

@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 import torch
 
 from semiseg.core import Batch, Clock, NetFactory, OptimizerFactory, Update
-from semiseg.methods._bases import Ramped
+from semiseg.methods._bases import Ramped, fact
 from semiseg.methods.parts.critic import Critic, only_judging, origin_loss, without_trace
-from semiseg.methods.parts.ranks import fact
 from semiseg.methods.sassnet import adam_of_the_critic
 from semiseg.settings.options import Length
 

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss
-from semiseg.methods._bases import TwoNetworks
-from semiseg.methods.parts.ranks import fact, mean_over_ranks
+from semiseg.methods._bases import TwoNetworks, fact, mean_over_ranks
 from semiseg.settings.options import Amount, Length, Positive, Share
 
 Absent = Literal["apart", "released"]

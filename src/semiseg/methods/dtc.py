@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, Method, NetFactory, Update
 from semiseg.losses import dice_loss, distance_loss, task_consistency
-from semiseg.methods.parts.ranks import fact
+from semiseg.methods._bases import fact
 from semiseg.schedules import consistency_ramp
 from semiseg.settings.options import Amount, Length, Positive
 

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, Update
 from semiseg.errors import UsageError
 from semiseg.losses import dice_ce, masked_mean, softmax_mse
-from semiseg.methods._bases import Teacher
-from semiseg.methods.parts.ranks import sum_over_ranks
+from semiseg.methods._bases import Teacher, sum_over_ranks
 from semiseg.settings.options import Amount, Count, Positive, Share
 
 

@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_loss, mutual_consistency
 from semiseg.losses.agreement import Sharpening
-from semiseg.methods._bases import Ramped
+from semiseg.methods._bases import Ramped, WithMain
 from semiseg.methods.parts.branches import Branches, all_logits, different_decoders
 from semiseg.settings.options import Amount, Length, Positive
 
 DiceForm = Literal["la", "acdc", "acdc_released"]
 
 
-class MCNet(Ramped):
+class MCNet(Ramped, WithMain):
     """Decoders learn from each other's sharpened predictions.
 
     ``L = a sum_i Dice(p_i(x_l), y_l) + w(k) sum_{i != j} mean (p_i - q_j)^2`` with all scans in the second
@@ -55,8 +55,6 @@ class MCNet(Ramped):
         ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
     """
 
-    predictor = "main"
-
     def __init__(
         self,
         make_net: NetFactory,
@@ -80,11 +78,6 @@ class MCNet(Ramped):
             self.deviates("mc_net: predictions are sharpened over all classes together, unlike published")
         if dice == "acdc_released":
             self.deviates("mc_net: Dice without its factor 2, as released", as_published=True)
-
-    @property
-    def main(self) -> nn.Module:
-        """The network for prediction."""
-        return self.net.main
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """One forward of all decoders on [x_l, x_u], one update."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from semiseg.core import Batch, Clock, Gradient, Method, NetFactory, Stage, Update
 from semiseg.errors import UsageError
 from semiseg.losses import cross_entropy, dice_ce
-from semiseg.methods.parts.ranks import mean_over_ranks
+from semiseg.methods._bases import mean_over_ranks
 from semiseg.settings.options import Share
 
 Study = Generator[Update, None, Tensor]

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, Method, NetFactory, OptimizerFactory, Update
 from semiseg.losses import dice_loss, distance_loss
+from semiseg.methods._bases import fact
 from semiseg.methods.dtc import segment_and_measure, with_distance_head
 from semiseg.methods.parts.critic import Critic, only_judging, origin_loss, without_trace
-from semiseg.methods.parts.ranks import fact
 from semiseg.schedules import consistency_ramp
 from semiseg.settings.options import Amount, Length
 

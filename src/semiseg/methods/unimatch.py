@@ -7,10 +7,11 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from semiseg.core import IGNORE, Batch, Clock, Method, NetFactory, Update
+from semiseg.core import IGNORE, Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_ce, dice_loss
+from semiseg.methods._bases import WithMain
 from semiseg.methods.parts.branches import Streams, require_split
 from semiseg.methods.parts.cutmix import Taught, draw_boxes, paste
 from semiseg.methods.parts.mixing import groups, half
@@ -18,7 +19,7 @@ from semiseg.methods.parts.prototypes import has_batch_norm
 from semiseg.settings.options import Amount, Share
 
 
-class UniMatch(Method):
+class UniMatch(WithMain):
     """The weak view teaches strong views and dropped features.
 
     ``L = 1/2 [L_x + a D(p(s1), q1; c1 >= tau) + a D(p(s2), q2; c2 >= tau) + b D(p_drop(w), q; c >= tau)]``
@@ -60,7 +61,6 @@ class UniMatch(Method):
 
     views = ("weak", "strong", "strong2")
     unlabeled_per_image = 2
-    predictor = "main"
 
     def __init__(
         self,
@@ -82,11 +82,6 @@ class UniMatch(Method):
         self.tau, self.strong_weight, self.feature_weight = tau, strong_weight, feature_weight
         self.rates = (feature_dropout,) if feature_weight else ()
         self.cutmix, self.unlabeled_loss, self.pseudo_mode = cutmix, unlabeled_loss, pseudo_mode
-
-    @property
-    def main(self) -> nn.Module:
-        """The network for prediction."""
-        return self.net.main
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """The partner's classes, one pass of [x_l, weak], one of both strong views, one update."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, NetFactory, SegOutput, Update
 from semiseg.errors import UsageError
-from semiseg.methods._bases import Ramped
+from semiseg.methods._bases import Ramped, WithMain, fact
 from semiseg.methods.parts.branches import (
     Perturbation,
     all_logits,
@@ -27,7 +27,6 @@ from semiseg.methods.parts.branches import (
     feature_dropout,
     feature_noise,
 )
-from semiseg.methods.parts.ranks import fact
 
 _PERTURBATIONS: dict[str, Sequence[Perturbation]] = {
     "mixed": (partial(feature_dropout, rate=0.5), feature_drop, feature_noise),
@@ -36,7 +35,7 @@ _PERTURBATIONS: dict[str, Sequence[Perturbation]] = {
 """Coarsest first."""
 
 
-class URPC(Ramped):
+class URPC(Ramped, WithMain):
     """Predictions at four resolutions must agree.
 
     ``L = mean_s 0.5 (CE + Dice)(p_s(x_l), y_l) + w(k) mean_s C_s(x_u)`` with ``C_s = mean((m - p_s)^2
@@ -67,8 +66,6 @@ class URPC(Ramped):
             units of 150 in 2D, 400 in 3D).
     """
 
-    predictor = "main"
-
     def __init__(
         self,
         make_net: NetFactory,
@@ -79,11 +76,6 @@ class URPC(Ramped):
     ) -> None:
         super().__init__(**ramped)
         self.net = Pyramid(make_net(), scales, _PERTURBATIONS[perturbation], "urpc")
-
-    @property
-    def main(self) -> nn.Module:
-        """The network for prediction."""
-        return self.net.main
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """One forward on [x_l, x_u], one update."""

@@ -19,7 +19,7 @@ from semiseg.errors import UsageError, unknown_name
 from semiseg.images.grid import Grid
 from semiseg.inference.accumulate import Slab
 from semiseg.inference.copies import prediction_copy
-from semiseg.inference.predictor import AUTOCAST, predict_slabs, require_settings_fit
+from semiseg.inference.predictor import AUTOCAST, predict_slabs
 from semiseg.prediction.assembly import Assembly, Segmentation, Slabs, mean_slabs
 from semiseg.prediction.members import Member, digest, require_same, trusted
 from semiseg.preparation.forward import preprocess_image
@@ -72,10 +72,11 @@ class Model:
         if self.precision not in AUTOCAST:
             raise unknown_name("precision", self.precision, ["auto", *AUTOCAST])
         first, *others = self.members
+        object.__setattr__(self, "settings", self.settings.of_plan(first.plan.one_piece))
         for other in others:
             require_same(first, other)
         for member in self.members:
-            require_settings_fit(self.settings, member.plan.patch, member.plan.structures)
+            self.settings.require_fit(member.plan.patch, member.plan.structures)
 
     @classmethod
     def load(

@@ -77,7 +77,7 @@ def with_departures(config: Config, dataset: Dataset, *, tell: bool = True) -> C
     That is what of the data the recipe was not written for, a method that it does not name, options that are
     not those of the published form, and settings that are not the recipe's. Each is warned of.
     """
-    told = departures(dataset, config.recipe, config.published)
+    told = departures(dataset, config.recipe, config.published) if config.published.data else []
     if config.protocol == "paper":
         if config.method.name in named_methods(config.recipe):
             told += config.published.departs
@@ -104,6 +104,7 @@ def split_dataset(dataset: Dataset, config: Config) -> Split:
         config.train.seed,
         labeled_patients=data.labeled_patients,
         folds=None if data.folds == "auto" else data.folds,
+        accepted=data.accepted,
     )
     if not split.labeled:
         raise DataError(
@@ -112,6 +113,10 @@ def split_dataset(dataset: Dataset, config: Config) -> Split:
             code="NO_LABELED",
         )
     return split
+
+
+SIZED = ("auto", "unet", "resenc")
+"""Networks whose memory the plan estimates; of others it says that it does not."""
 
 
 def plan_for(
@@ -144,8 +149,12 @@ def plan_for(
             workers=workers,
             cache=environment.read().cache,
             progress=progress,
+            blocks=networks.blocks(config.network.name, config.network.options),
             **wanted,
         )
+        if config.network.name not in SIZED:
+            told = f"{plan.reasons['memory_gb']}; of the default U-Net, not of {config.network.name}"
+            plan = plan.model_copy(update={"reasons": {**plan.reasons, "memory_gb": told}})
         if not split.held_out:
             return plan
         config = config.changed("data", fold=0, folds=None)

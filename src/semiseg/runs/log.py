@@ -122,15 +122,16 @@ def _read(path: Path) -> tuple[list[dict[str, str]], int]:
         return [], 0
     lost, rows = 0, []
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        reader = csv.DictReader(file)
-        try:
-            for row in reader:
-                if _is_sound(row):
-                    rows.append(row)
-                else:
-                    lost += 1
-        except csv.Error:  # such as a line without an end
-            lost += 1
+        text = file.read()
+    reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))  # another may still write
+    try:
+        for row in reader:
+            if _is_sound(row):
+                rows.append(row)
+            else:
+                lost += 1
+    except csv.Error:  # such as a line without an end
+        lost += 1
     if lost:
         log.warning("%s: %d damaged lines are left out", path, lost)
     return rows, lost

@@ -8,9 +8,12 @@ method runs. The resolved configuration is written into every run folder.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from semiseg.errors import UsageError, unknown_name
 
 
 def _as_text(value: Any) -> Any:
@@ -67,6 +70,9 @@ class DataConfig(_Section):
     folds: Annotated[int, Field(ge=2)] | Literal["auto"] | None = None
     """Of a cross-validation of the labeled cases, which ``fold`` is one of; None where it is one of the lists
     that the split file publishes. ``auto``, which ``--fold`` means: published ones, else such a fold."""
+    accepted: float = Field(1.0, ge=0, le=1)
+    """How often cases are learned from whose label is an accepted prediction (``semiseg accept``), compared
+    with the others; 0 leaves their labels out."""
     memory_gb: float | None = Field(None, ge=0)
     """Memory that the prepared cases may take on the device (None: half of what is free); with more of them,
     each crop is read from disk."""
@@ -194,10 +200,47 @@ class InferenceConfig(_Section):
     """2D only: resize each slice to this size (nearest), predict it whole, and resize back."""
     fill_holes: bool | tuple[str, ...] = False
     """Fill the holes of every foreground class, or of the named ones, before anything is dropped."""
-    largest_component: bool | tuple[str, ...] = False
-    """Keep only the largest component of every foreground class, or of the named ones."""
+    largest_component: bool | tuple[str, ...] | Literal["plan"] = False
+    """Keep only the largest component of every foreground class, of the named ones, or (``plan``) of those
+    that the plan found to be one piece in every labeled scan."""
     minimum_mm3: float = Field(0.0, ge=0)
     """Drop components smaller than this volume."""
+
+    def of_plan(self, one_piece: tuple[str, ...]) -> Self:
+        """The same with the names of classes where it says ``plan``."""
+        if self.largest_component != "plan":
+            return self
+        return self.model_copy(update={"largest_component": one_piece})
+
+    def require_fit(self, patch: Sequence[int], classes: Iterable[str]) -> None:
+        """Refuse settings that no scan could be predicted with, before any is read.
+
+        Args:
+            patch: voxels per axis of the plan's patch, two or three numbers.
+            classes: names of the foreground classes.
+
+        Raises:
+            UsageError: a stride of other axes or wider than the patch, slices of a 3D plan, an unknown class.
+        """
+        wrong, steps, known = "", self.stride or (), list(classes)
+        if steps and len(steps) != len(patch):
+            wrong = f"stride {list(steps)} has {len(steps)} numbers, the plan's patch {len(patch)}"
+        elif any(step > edge for step, edge in zip(steps, patch, strict=False)):
+            wrong = f"stride {list(steps)} leaves gaps between windows of {list(patch)} voxels"
+        if wrong:
+            raise UsageError(
+                f"inference.{wrong}",
+                hint="give one number per axis, none above the patch; without it inference.overlap counts",
+                code="INFERENCE",
+            )
+        if self.slice_size and len(patch) != 2:
+            raise UsageError(
+                "inference.slice_size is for 2D plans; this plan is 3D", hint="leave it out", code="INFERENCE"
+            )
+        for chosen in (self.fill_holes, self.largest_component):
+            for name in () if isinstance(chosen, bool | str) else chosen:
+                if name not in known:
+                    raise unknown_name("class", name, known)
 
 
 class PublishedConfig(_Section):

@@ -8,7 +8,7 @@ from typing import Any
 
 from semiseg import methods
 from semiseg.labeling.store import Labels
-from semiseg.machine.stopping import start
+from semiseg.machine.worker import start
 from semiseg.studio.places import Places
 from semiseg.studio.queue import result_of
 

@@ -21,7 +21,7 @@ from typing import Any
 from semiseg.errors import UsageError, unknown_name
 from semiseg.machine import provenance
 from semiseg.machine.files import read_json, write_json
-from semiseg.machine.stopping import alive, ask_to_end, birth, start
+from semiseg.machine.worker import alive, ask_to_end, birth, start
 from semiseg.studio.places import Places
 
 log = logging.getLogger("semiseg.studio")

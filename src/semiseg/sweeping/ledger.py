@@ -22,6 +22,7 @@ from semiseg.errors import SemisegError, UsageError
 from semiseg.machine import provenance
 from semiseg.machine.claim import Claim, contents, taken
 from semiseg.machine.files import read_json, remove_leftovers, write_json
+from semiseg.machine.worker import WorkerJob
 from semiseg.runs.run import differences, load_run
 from semiseg.settings.resolve import validate
 from semiseg.sweeping.grid import SweepCell
@@ -81,13 +82,17 @@ class Ledger:
         self.folder = folder
         self.cells = folder / "cells"
 
+    def job(self, cell_id: str, threads: int = 0) -> WorkerJob:
+        """What a worker does that works at a cell."""
+        return WorkerJob("semiseg.sweeping.worker", self.cells.absolute(), cell_id, threads)
+
     def read(self, cell_id: str) -> CellState | None:
         """What is known of a cell.
 
         Raises:
             UsageError: its file is damaged.
         """
-        path = self.cells / f"{cell_id}.json"
+        path = self.job(cell_id).file
         try:
             return CellState.model_validate_json(path.read_bytes())
         except FileNotFoundError:
@@ -116,7 +121,7 @@ class Ledger:
 
     def write(self, entry: CellState) -> None:
         """Keep an entry; only whoever holds the cell's claim may."""
-        write_json(self.cells / f"{entry.cell.id}.json", entry.model_dump(mode="json"))
+        write_json(self.job(entry.cell.id).file, entry.model_dump(mode="json"))
 
     def claim(self, cell: SweepCell) -> Claim:
         """The right to write into the cell's run folder and its entry."""

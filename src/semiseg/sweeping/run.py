@@ -20,7 +20,8 @@ from semiseg.errors import Interrupted, PartialError, SemisegError
 from semiseg.machine.claim import LOCK, Claim, in_use
 from semiseg.machine.files import require_writable, write_text
 from semiseg.machine.stopping import StopRequest
-from semiseg.sweeping.executors import CellJob, Executor, WorkerEnd
+from semiseg.machine.worker import WorkerEnd
+from semiseg.sweeping.executors import Executor
 from semiseg.sweeping.grid import SweepCell, grid
 from semiseg.sweeping.ledger import CellState, Ledger, enroll, foreseen, snapshot, write_snapshot
 from semiseg.sweeping.progress import SweepProgress
@@ -187,7 +188,7 @@ class Driver:
         if self._started:
             self._tell()
             for ended in self.executor.ended(TICK):
-                del self._started[ended.cell]
+                del self._started[ended.name]
                 self._collect(ended)
         else:
             time.sleep(TICK)
@@ -201,17 +202,17 @@ class Driver:
         if self.ledger.is_taken(entry.cell):
             self._elsewhere.add(cell_id)
         elif entry.state == before or entry.state not in ("done", "failed"):  # else another driver was faster
-            self.executor.submit(CellJob(self.folder.absolute(), cell_id, self.executor.threads))
+            self.executor.submit(self.ledger.job(cell_id, self.executor.threads))
             self._started[cell_id] = time.monotonic()
             self._before[cell_id] = share_done(self.folder, entry.cell)
 
     def _collect(self, ended: WorkerEnd) -> None:
         """See what became of a cell whose worker has ended."""
-        entry = self._refresh(ended.cell)
+        entry = self._refresh(ended.name)
         if entry.state in ("done", "failed"):
             self._tell(force=True)
         elif self.ledger.is_taken(entry.cell):
-            self._elsewhere.add(ended.cell)
+            self._elsewhere.add(ended.name)
         else:
             self._give_up_or_retry(entry, ended.how)
 
@@ -221,7 +222,7 @@ class Driver:
         if entry.state != "dead":  # a worker that could still write has told why
             error = SemisegError(
                 f"its process {how}",
-                hint=f"see {self.folder / 'cells' / entry.cell.id}.log",
+                hint=f"see the log {self.ledger.job(entry.cell.id).log}",
                 code="WORKER_DIED",
             )
             self._write(entry.died(error))

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.sweeping.executors import CellJob, make_executor
+from semiseg.machine.worker import WorkerJob
+from semiseg.sweeping.executors import make_executor
 from semiseg.sweeping.progress import SweepProgress
 from semiseg.sweeping.run import Outcome, plan_sweep, run_sweep
 from semiseg.sweeping.spec import Spec, as_spec, read_spec
@@ -62,8 +63,8 @@ def sweep(
     )
 
 
-def _work_here(job: CellJob, device: str) -> None:
-    work(job.folder, job.cell, device=device)
+def _work_here(job: WorkerJob, device: str) -> None:
+    work(job.folder, job.name, device)
 
 
 def preview(

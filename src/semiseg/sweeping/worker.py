@@ -1,8 +1,6 @@
 """What happens where a cell is worked at: claim it, run it, write down how it ended.
 
-``python -m semiseg.sweeping.worker SWEEP CELL`` does so in a process of its own. It ends politely, with its
-training saved, on SIGTERM; with ``--watch`` also when its standard input is closed, which is what happens
-when whoever started it dies.
+``python -m semiseg.sweeping.worker SWEEP/cells CELL`` does so in a process of its own.
 
 One cell from wherever it was to its scores: train, predict the cases to be scored, compare.
 
@@ -11,18 +9,13 @@ How far the training of a cell is.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
-import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from semiseg.errors import (
@@ -36,6 +29,7 @@ from semiseg.errors import (
 )
 from semiseg.evaluation.evaluate import evaluate_folders
 from semiseg.evaluation.tables import write
+from semiseg.machine.worker import serve
 from semiseg.prediction.predict import predict
 from semiseg.runs.run import Run
 from semiseg.settings.config import Config
@@ -44,15 +38,16 @@ from semiseg.sweeping.grid import Scoring, SweepCell
 from semiseg.sweeping.ledger import CellState, Ledger, as_error_dict
 from semiseg.training.train import train
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-
-def work(folder: Path, cell_id: str, *, device: str = "auto", workers: int = 0) -> None:
+def work(cells: Path, cell_id: str, device: str = "auto", threads: int = 0) -> None:
     """Run a cell and write down how it ended; nothing where another process has it or has finished it.
+
+    Scans are prepared and scored by as many processes as there are ``threads``.
 
     Raises:
         Interrupted: stopped; the cell can be gone on with.
     """
+    folder = cells.parent
     ledger = Ledger(folder)
     entry = ledger.must_read(cell_id)
     with ledger.claim(entry.cell) as claim:
@@ -69,7 +64,7 @@ def work(folder: Path, cell_id: str, *, device: str = "auto", workers: int = 0) 
             trained = max(share_done(folder, entry.cell) - share, 0.0)
             ledger.write(entry.ended(state, time.monotonic() - began, trained, **more))
 
-        _guarded(entry, folder, end, device=device, workers=workers)
+        _guarded(entry, folder, end, device=device, workers=threads if threads > 1 else 0)
 
 
 def _guarded(entry: CellState, folder: Path, end: Callable[..., None], *, device: str, workers: int) -> None:
@@ -92,61 +87,6 @@ def is_passing(error: BaseException) -> bool:
     if isinstance(error, SemisegError) and error.code == "IN_USE":
         return True
     return isinstance(error, DeviceError | OSError) or is_out_of_memory(error)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run one cell in this process."""
-    parser = argparse.ArgumentParser(prog="python -m semiseg.sweeping.worker", description="Run a cell.")
-    parser.add_argument("sweep", type=Path)
-    parser.add_argument("cell")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--watch", action="store_true", help="stop when standard input is closed")
-    given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    stop_politely(watch=given.watch)
-    if given.threads:
-        use_threads(given.threads)
-    try:
-        work(given.sweep, given.cell, device=given.device, workers=given.threads if given.threads > 1 else 0)
-    except Interrupted as error:
-        return error.exit_code
-    except SemisegError as error:
-        sys.stderr.write(f"error: {error.message}\nhint: {error.hint}\n")
-        return error.exit_code
-    return 0
-
-
-def use_threads(count: int) -> None:
-    """Compute with so many threads, here and in processes that this one starts."""
-    os.environ.update(dict.fromkeys(THREADS, str(count)))
-    import torch
-
-    torch.set_num_threads(count)
-
-
-def stop_politely(*, watch: bool) -> None:
-    """End as after Ctrl-C on SIGTERM and, with ``watch``, on the end of standard input.
-
-    Ctrl-C itself is left to whoever started this process.
-    """
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if watch:
-        threading.Thread(target=_wait_for_the_end_of_input, daemon=True, name="watch").start()
-
-
-def _wait_for_the_end_of_input() -> None:
-    while os.read(0, 1024):
-        pass
-    if sys.platform == "win32":
-        signal.raise_signal(signal.SIGTERM)
-    else:
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
 METRICS = ("Dice", "HD95", "HD95Max", "ASD")
@@ -255,4 +195,4 @@ def shares_done(folder: Path, cells: Iterable[SweepCell]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve(work))

@@ -20,7 +20,6 @@ from semiseg.batches import augment
 from semiseg.batches.batches import Batches, Prefetch
 from semiseg.core import Batch, Clock, Method, Stage
 from semiseg.errors import DeviceError, Interrupted, UsageError, on_one_line
-from semiseg.inference.predictor import require_settings_fit
 from semiseg.machine import provenance
 from semiseg.machine.files import remove_leftovers
 from semiseg.machine.hardware import forget_peak_memory, native_precision, peak_memory
@@ -78,7 +77,7 @@ class Session:
 
     def __post_init__(self) -> None:
         config, plan, fabric = self.config, self.prepared.plan, self.fabric
-        require_settings_fit(config.inference, plan.patch, plan.structures)
+        config.inference.require_fit(plan.patch, plan.structures)
         self.notices = list(self.prepared.dataset.notices)
         if self.earlier and (changed := provenance.changed_since(self.earlier.get("software", {}))):
             self.notices.append(f"resumed with {changed}: what is trained may come out differently from here")
@@ -231,6 +230,7 @@ class Session:
             labeled_views=self.method.labeled_views,
             targets=self.method.targets,
             pseudo=stage.pseudo is not None and bool(sizes[1]),
+            weights=self.prepared.split.weights,
             seed=config.train.seed,
             rank=self.fabric.global_rank,
             world=self.fabric.world_size,

@@ -17,8 +17,8 @@ from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.write_split import keep_folds
 from semiseg.errors import UsageError
 from semiseg.machine.claim import held
+from semiseg.machine.fabric import launched, repeatable
 from semiseg.machine.hardware import keep_freed_memory
-from semiseg.machine.processes import launched, repeatable
 from semiseg.preparation.plan import NetworkPlan, Plan
 from semiseg.preparation.prepare import (
     Prepared,
@@ -98,7 +98,11 @@ def train_once(
                 progress=lambda what, done, count: tell_first(Preparing(what, done, count)),
             )
             prepared = _on_first_rank(fabric, prepare_here)
-            config = config.model_copy(update={"select": config.select or _selection(prepared)})
+            decided = {
+                "select": config.select or _selection(prepared),
+                "inference": config.inference.of_plan(prepared.plan.one_piece),
+            }
+            config = config.model_copy(update=decided)
             if stored is not None:
                 folder.require_same_data(stored, prepared)
             tell_first(Preparing("setting up networks and batches"))

@@ -9,6 +9,7 @@ A tuning folder::
       best.yaml          for ``semiseg train -c best.yaml`` or ``--recipe best.yaml``
       trials.svg         the scores in their order, and against each value
       summary.json       what the command reported
+      trials/0007.json, .log  with several workers: what a trial is, and what its process printed
       trials/0007/fold-2/     the run folder of a training, without its weights once it is scored
 
 :mod:`~semiseg.tuning.tune` puts the rest together: ``outline`` (cases, folds and plan), ``axes`` (what a

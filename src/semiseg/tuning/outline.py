@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg import methods
+from semiseg.dataset.case import Case, LabeledCase, plain
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.folds import by_patient, count_of, dealt
 from semiseg.dataset.split import Split
@@ -44,19 +45,32 @@ def fold_count(dataset: Dataset, split: Split, wanted: int | None) -> int:
 
 
 def folded(dataset: Dataset, split: Split, folds: int) -> Dataset:
-    """The dataset cut down to what tuning may see, with the folds as its published lists."""
-    unlabeled = tuple(case.id for case in split.unlabeled)
-    lists = []
-    for held in dealt(_groups(dataset, split), folds):
-        taught = tuple(case.id for case in split.labeled if case.id not in held)
-        lists.append(Fold(taught, unlabeled, tuple(held)))
+    """The dataset cut down to what tuning may see, with folds of its labeled cases."""
+    labeled, unlabeled = ([case.id for case in cases] for cases in (split.labeled, split.unlabeled))
+    held_out = dealt(_groups(dataset, split), folds)
+    return cut_down(dataset, labeled, unlabeled, held_out, f"tuning, {folds} folds of {split.source}")
+
+
+def cut_down(
+    dataset: Dataset,
+    labeled: Sequence[str],
+    unlabeled: Sequence[str],
+    held_out: Sequence[Sequence[str]],
+    source: str,
+) -> Dataset:
+    """The dataset with these cases alone, each fold holding out some of the labeled ones."""
+    cases: dict[str, Case] = {c.id: c for c in (*dataset.test, *dataset.annotated, *dataset.unannotated)}
+    folds = tuple(
+        Fold(tuple(name for name in labeled if name not in held), tuple(unlabeled), tuple(held))
+        for held in held_out
+    )
     return dataclasses.replace(
         dataset,
-        annotated=split.labeled,
-        unannotated=split.unlabeled,
+        annotated=tuple(case for name in labeled if isinstance(case := cases[name], LabeledCase)),
+        unannotated=tuple(plain(cases[name]) for name in unlabeled),
         test=(),
         notices=[],
-        splits=SplitFile(f"tuning, {folds} folds of {split.source}", tuple(lists), test=()),
+        splits=SplitFile(source, folds, test=()),
         split_faults=(),
     )
 

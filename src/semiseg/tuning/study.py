@@ -6,7 +6,6 @@ it, so it needs no database, and no lock that a network drive would not keep.
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,63 +86,56 @@ class Study:
         self.search, self.seed = search, seed
         self.space = {name: _distribution(axis) for name, axis in search.axes.items()}
         self.open: dict[int, Trial] = {}
-        self.lock = threading.Lock()
         self._agree(terms)
         self._recover()
 
     def next(self, most: int) -> TrialRecord | None:
         """The trial to train now; None when ``most`` of them are finished or under way."""
-        with self.lock:
-            while self._begun() < most or self._waiting():
-                trial = self._ask()
-                number = trial.number
-                entry = self.entry(number)
-                twin = self._twin(entry)
-                if twin is None:
-                    self.open[number] = trial
-                    return entry
-                trial.set_user_attr("folds", list(twin.folds))
-                trial.set_user_attr("repeats", twin.number)
-                self.optuna_study.tell(number, twin.score)
+        while self._begun() < most or self._waiting():
+            trial = self._ask()
+            number = trial.number
+            entry = self.entry(number)
+            twin = self._twin(entry)
+            if twin is None:
+                self.open[number] = trial
+                return entry
+            trial.set_user_attr("folds", list(twin.folds))
+            trial.set_user_attr("repeats", twin.number)
+            self.optuna_study.tell(number, twin.score)
         return None
 
     def report(self, number: int, place: int, score: float) -> bool:
         """Note a score on the way; whether the trial should be stopped there."""
-        with self.lock:
-            trial = self.open[number]
-            trial.report(score, place)
-            return bool(trial.should_prune())
+        trial = self.open[number]
+        trial.report(score, place)
+        return bool(trial.should_prune())
 
     def finish(self, number: int, scored: Scored) -> None:
         """Every fold of the trial is scored."""
-        with self.lock:
-            trial = self.open.pop(number)
-            trial.set_user_attr("folds", list(scored.folds))
-            trial.set_user_attr("deviations", list(scored.deviations))
-            self.optuna_study.tell(number, scored.mean)
+        trial = self.open.pop(number)
+        trial.set_user_attr("folds", list(scored.folds))
+        trial.set_user_attr("deviations", list(scored.deviations))
+        self.optuna_study.tell(number, scored.mean)
 
     def prune(self, number: int) -> None:
         """The trial was stopped early."""
-        with self.lock:
-            self.open.pop(number)
-            self.optuna_study.tell(number, state=_states().PRUNED)
+        self.open.pop(number)
+        self.optuna_study.tell(number, state=_states().PRUNED)
 
     def fail(self, number: int, note: str) -> None:
         """The trial cannot be trained; trying again would not help."""
-        with self.lock:
-            self.open.pop(number)
-            self._close(number, note, again=False)
+        self.open.pop(number)
+        self._close(number, note, again=False)
 
     def die(self, number: int, note: str, *, counts: bool = True) -> None:
         """The process of the trial is gone: mark it, and put it back in line."""
-        with self.lock:
-            self.open.pop(number, None)
-            entry = self.entry(number)
-            attempt = entry.attempt + counts
-            if attempt <= ATTEMPTS and entry.home not in [w.user_attrs.get("home") for w in self._waiting()]:
-                told = {"attempt": attempt, "home": entry.home, "start": entry.start}
-                self.optuna_study.enqueue_trial(dict(entry.values), user_attrs=told)
-            self._close(number, note, again=attempt <= ATTEMPTS)
+        self.open.pop(number, None)
+        entry = self.entry(number)
+        attempt = entry.attempt + counts
+        if attempt <= ATTEMPTS and entry.home not in [w.user_attrs.get("home") for w in self._waiting()]:
+            told = {"attempt": attempt, "home": entry.home, "start": entry.start}
+            self.optuna_study.enqueue_trial(dict(entry.values), user_attrs=told)
+        self._close(number, note, again=attempt <= ATTEMPTS)
 
     def _close(self, number: int, note: str, *, again: bool) -> None:
         self.optuna_study.set_user_attr(f"end of {number}", {"note": note, "again": again})

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from semiseg.dataset.dataset import Dataset
+from semiseg.machine.claim import held
 from semiseg.runs.events import Event, Stop, Validated
 from semiseg.runs.log import read_metrics
 from semiseg.runs.run import Run
 from semiseg.settings.config import Config
 from semiseg.training.train import train
-from semiseg.tuning.outline import Metric, fold_config
+from semiseg.tuning.outline import Metric, cut_down, fold_config
 
 
 @dataclass(frozen=True)
@@ -77,18 +78,39 @@ class Bench:
     prune: bool = True
     device: str = "cpu"
 
-    def on(self, device: str) -> Bench:
-        """The same on another device."""
-        return dataclasses.replace(self, device=device)
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON, for a worker: the dataset by its folder and the names of its cases."""
+        lists = self.dataset.splits
+        return {
+            "dataset": str(self.dataset.root.absolute()),
+            "labeled": [case.id for case in self.dataset.annotated],
+            "unlabeled": [case.id for case in self.dataset.unannotated],
+            "held_out": [list(fold.val) for fold in lists.folds] if lists else [],
+            "source": lists.source if lists else "",
+            "plan": str(self.plan.absolute()),
+            "metric": dataclasses.asdict(self.metric),
+            "prune": self.prune,
+        }
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any], device: str) -> Bench:
+        """The bench that :meth:`as_dict` tells of, on a device."""
+        opened = Dataset.open(told["dataset"])
+        dataset = cut_down(opened, told["labeled"], told["unlabeled"], told["held_out"], told["source"])
+        folds, metric = len(told["held_out"]), Metric(**told["metric"])
+        return cls(dataset, Path(told["plan"]), folds, metric, told["prune"], device)
 
 
 @dataclass(frozen=True)
 class TrialJob:
     """One trial to be trained."""
 
-    number: int
     config: Config
     folder: Path
+
+    def fold(self, number: int) -> Path:
+        """The run folder of a fold."""
+        return self.folder / f"fold-{number}"
 
 
 @dataclass(frozen=True)
@@ -112,32 +134,40 @@ def run_trial(bench: Bench, job: TrialJob, report: Report) -> Scored:
         Interrupted: Ctrl-C; the training at hand is saved.
         SemisegError: this setting cannot be trained.
     """
-    scores: list[float] = []
-    deviations: tuple[str, ...] = ()
-    total = int(job.config.train.iterations)
-    for fold in range(bench.folds):
-        folder = job.folder / f"fold-{fold}"
-        curve = Curve(folder, bench.metric.curve if bench.prune and fold == 0 else None, report)
-        try:
-            _train(bench, job, fold, folder, curve)
-            curve.replay()
-            scores.append(bench.metric.read(folder))
-            deviations = tuple(Run(folder).manifest["deviations"])
-            later = bench.folds > fold + 1
-            if bench.prune and later and report(total + 1 + fold, sum(scores) / len(scores)):
-                raise Pruned
-        except Pruned:
-            _slim(folder)
-            raise
-        _slim(folder)
-    return Scored(tuple(scores), deviations)
+    reports = Reports(bench, job, report)
+    with held(job.folder, "-o", patience=60.0):  # a worker whose leader was killed may still save there
+        for number in range(bench.folds):
+            try:
+                _train(bench, job, number, reports)
+                reports.new()
+                bench.metric.read(job.fold(number))  # says now, not after all folds, that it is not defined
+            except Pruned:
+                slim(job.fold(number))
+                raise
+            slim(job.fold(number))
+    return scored(bench, job)
 
 
-class Curve:
-    """Listener that hands each validation score on, also those from before an interruption."""
+def scored(bench: Bench, job: TrialJob) -> Scored:
+    """The scores of a trial whose folds are trained.
 
-    def __init__(self, folder: Path, column: str | None, report: Report) -> None:
-        self.folder, self.column, self.report = folder, column, report
+    Raises:
+        SemisegError: no held-out case of a fold defines the metric.
+    """
+    folds = [job.fold(number) for number in range(bench.folds)]
+    scores = tuple(bench.metric.read(folder) for folder in folds)
+    return Scored(scores, tuple(Run(folds[-1]).manifest["deviations"]))
+
+
+class Reports:
+    """Listener that hands on the scores of a trial on its way, also those from before an interruption.
+
+    They are read from the run folders: the validation scores of the first fold, then the mean of the folds
+    that are done.
+    """
+
+    def __init__(self, bench: Bench, job: TrialJob, report: Report) -> None:
+        self.bench, self.job, self.report = bench, job, report
         self.told: set[int] = set()
 
     def __call__(self, event: Event) -> None:
@@ -147,25 +177,44 @@ class Curve:
             Pruned: the answer was to stop.
         """
         if isinstance(event, Validated):
-            self.replay()
+            self.new()
 
-    def replay(self) -> None:
-        """The rows of the file that were not handed on yet."""
-        for row in read_metrics(self.folder) if self.column else ():
-            step = int(row["step"])
-            if row["event"] != "validated" or step in self.told or self.column not in row:
-                continue
-            self.told.add(step)
-            if self.report(step, float(row[self.column])):
-                raise Pruned
+    def new(self) -> None:
+        """Hand on the scores that were not handed on yet.
+
+        Raises:
+            Pruned: the answer was to stop.
+            SemisegError: no held-out case of a fold defines the metric.
+        """
+        for place, score in self._on_disk():
+            if place not in self.told:
+                self.told.add(place)
+                if self.report(place, score):
+                    raise Pruned
+
+    def _on_disk(self) -> Iterator[tuple[int, float]]:
+        column = self.bench.metric.curve
+        if not self.bench.prune:
+            return
+        for row in read_metrics(self.job.fold(0)) if column else ():
+            if row["event"] == "validated" and column in row:
+                yield int(row["step"]), float(row[column])
+        total, scores = int(self.job.config.train.iterations), []
+        for number in range(self.bench.folds - 1):
+            if not _is_done(self.job.fold(number)):
+                return
+            scores.append(self.bench.metric.read(self.job.fold(number)))
+            yield total + 1 + number, sum(scores) / len(scores)
 
 
-def _train(bench: Bench, job: TrialJob, fold: int, folder: Path, curve: Curve) -> None:
+def _train(bench: Bench, job: TrialJob, fold: int, reports: Reports) -> None:
+    folder = job.fold(fold)
     if _is_done(folder):
         return
     config = fold_config(job.config, fold)
     total = int(config.train.iterations)
-    checks = CHECKS if curve.column else 1
+    follows = fold == 0 and bench.prune and bench.metric.curve is not None
+    checks = CHECKS if follows else 1
     train(
         bench.dataset,
         config.changed("validation", every=max(total // checks, 1), patience=None),
@@ -174,7 +223,7 @@ def _train(bench: Bench, job: TrialJob, fold: int, folder: Path, curve: Curve) -
         device=bench.device,
         workers=0,  # the cases are in the store already
         resume=True,
-        listeners=[curve],
+        listeners=[reports] if follows else [],
     )
 
 
@@ -183,7 +232,7 @@ def _is_done(folder: Path) -> bool:
     return (folder / "manifest.json").is_file() and Run(folder).manifest["ended"] is not None
 
 
-def _slim(folder: Path) -> None:
+def slim(folder: Path) -> None:
     """Keep what explains a score; weights and predictions of many trials would fill the disk."""
     for name in ("checkpoints", "tb"):
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -1,197 +1,242 @@
-"""Trains the trials of a search: one after another in this process, or in several processes at a time.
+"""Trains the trials of a search: one after another in this process, or several at a time in workers.
 
-A worker process knows nothing of the study. It gets a trial, sends its scores on the way and is told whether
-to go on; the one process that writes the study does the rest.
+A worker knows nothing of the study: it trains the folds of the trial that ``trials/0007.json`` describes. The
+one process that writes the study follows the scores in the run folders, and stops what falls behind.
 """
 
 from __future__ import annotations
 
 import functools
-import multiprocessing
-import os
+import logging
 import signal
-import threading
+import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from multiprocessing.connection import Connection
-from multiprocessing.connection import wait as wait_for
-from typing import Any
-
-import torch
+from dataclasses import dataclass
+from pathlib import Path
 
 from semiseg.errors import Interrupted, SemisegError, unforeseen
-from semiseg.machine.stopping import StopRequest, how_it_ended
+from semiseg.machine.files import read_json, write_json
+from semiseg.machine.stopping import StopRequest
+from semiseg.machine.worker import LocalWorkers, WorkerEnd, WorkerJob, serve
+from semiseg.settings.resolve import validate
 from semiseg.tuning.study import Study
-from semiseg.tuning.trial import Bench, Pruned, Report, Scored, TrialJob, TrialRecord, run_trial
+from semiseg.tuning.trial import (
+    Bench,
+    Pruned,
+    Reports,
+    Scored,
+    TrialJob,
+    TrialRecord,
+    run_trial,
+    scored,
+    slim,
+)
 
-Player = Callable[[TrialJob, Report], Scored]
 NextJob = Callable[[], tuple[TrialRecord, TrialJob] | None]
 Tell = Callable[[TrialRecord], None]
-
 
 ASKED = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
 """What ends a process on request. A scheduler sends it to all of a job's processes at once, and a worker that
 cannot save yet ends by it before its leader has noticed: the trial is not to blame."""
+SECONDS = 0.1
+"""Between looks at the scores."""
 
 
 class DiedError(Exception):
     """The process of a trial is gone."""
 
 
-def work(study: Study, bench: Bench, next_job: NextJob, tell: Tell, *, workers: int, threads: int) -> None:
+def train_all(study: Study, bench: Bench, next_job: NextJob, tell: Tell, *, workers: int) -> None:
     """Train until there is no next trial.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the trainings at hand are saved and their trials put back in line.
         SemisegError: the start cannot be trained, and so nothing can.
     """
-    stop = StopRequest()
+    with StopRequest() as stop:
 
-    def next_unless_stopped() -> tuple[TrialRecord, TrialJob] | None:
-        return None if stop.raised else next_job()
+        def next_unless_stopped() -> tuple[TrialRecord, TrialJob] | None:
+            return None if stop.raised else next_job()
 
-    with stop:
         if workers == 1:
-            _keep_going(study, functools.partial(run_trial, bench), next_unless_stopped, tell)
+            while (next_one := next_unless_stopped()) is not None:
+                entry, job = next_one
+                report = functools.partial(study.report, entry.number)
+                _settle(study, entry, functools.partial(run_trial, bench, job, report), tell)
         else:
-            processes = [_Worker(bench, device, threads) for device in devices(bench.device, workers)]
-            _work_together(processes, study, next_unless_stopped, tell, stop)
+            places = LocalWorkers(workers=workers, devices=bench.device)
+            Together(study, bench, places, tell).run(next_unless_stopped, stop)
     if stop.raised:
         raise Interrupted("interrupted")
 
 
-def _work_together(
-    processes: list[_Worker], study: Study, next_job: NextJob, tell: Tell, stop: StopRequest
-) -> None:
-    with ThreadPoolExecutor(len(processes)) as pool:
-        going = [pool.submit(_keep_going, study, worker, next_job, tell) for worker in processes]
-        try:
-            while wait(going, timeout=0.1).not_done:
-                failed = any(one.done() and one.exception() for one in going)
-                if stop.raised or failed:
-                    stop.raised = True
-                    for worker in processes:
-                        worker.ask_to_stop()
-        finally:
-            for worker in processes:
-                worker.close()
-    errors = [error for one in going if (error := one.exception())]
-    for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):
-        raise error
-
-
-def devices(device: str, workers: int) -> list[str]:
-    """One device per worker: GPUs in turn, where there are several and none was named."""
-    if device != "cuda" or torch.cuda.device_count() < 2:
-        return [device] * workers
-    return [f"cuda:{number % torch.cuda.device_count()}" for number in range(workers)]
-
-
-def _keep_going(study: Study, player: Player, next_job: NextJob, tell: Tell) -> None:
-    while (next_one := next_job()) is not None:
-        entry, job = next_one
-        number = entry.number
-        try:
-            study.finish(number, player(job, functools.partial(study.report, number)))
-        except Pruned:
-            study.prune(number)
-        except DiedError as error:
-            study.die(number, str(error))
-        except (Interrupted, KeyboardInterrupt):
-            study.die(number, "interrupted", counts=False)
+def _settle(study: Study, entry: TrialRecord, outcome: Callable[[], Scored], tell: Tell) -> None:
+    """Write into the study what came of a trial: what ``outcome`` returns or raises."""
+    number = entry.number
+    try:
+        study.finish(number, outcome())
+    except Pruned:
+        study.prune(number)
+    except DiedError as error:
+        study.die(number, str(error))
+    except (Interrupted, KeyboardInterrupt):
+        study.die(number, "interrupted", counts=False)
+        raise
+    except Exception as error:  # one bad setting does not end the search
+        study.fail(number, (error if isinstance(error, SemisegError) else unforeseen(error)).message)
+        if entry.start:
             raise
-        except Exception as error:  # one bad setting does not end the search
-            study.fail(number, (error if isinstance(error, SemisegError) else unforeseen(error)).message)
-            if entry.start:
-                raise
-        tell(study.entry(number))
+    tell(study.entry(number))
 
 
-class _Worker:
-    """A process that trains; a :data:`Player`. It is started with the first trial, and anew when it died."""
+@dataclass
+class Running:
+    """A trial in its worker."""
 
-    def __init__(self, bench: Bench, device: str, threads: int) -> None:
-        self.arguments = (bench, device, threads)
-        self.process: Any = None
-        self.pipe: Connection | None = None
-        self.stopping = False
+    entry: TrialRecord
+    job: TrialJob
+    reports: Reports
+    pruned: bool = False
 
-    def __call__(self, job: TrialJob, report: Report) -> Scored:
-        pipe = self._start() if self.process is None or not self.process.is_alive() else self.pipe
+    def outcome(self, end: WorkerEnd, bench: Bench, *, killed: bool = False) -> Scored:
+        """What the trial came to.
+
+        Raises:
+            Pruned: its leader stopped it; the weights are gone then.
+            Interrupted: somebody stopped it; the training at hand is saved.
+            SemisegError: this setting cannot be trained.
+            DiedError: the process is gone.
+        """
+        if end.code == 0:
+            self.follow()
+        if self.pruned:
+            for fold in range(bench.folds):
+                slim(self.job.fold(fold))
+            raise Pruned
+        if end.code == 0:
+            return scored(bench, self.job)
+        if killed or end.code == Interrupted.exit_code or -end.code in ASKED:
+            raise Interrupted("interrupted")
+        error = read_json(worker_job(self.job.folder).file).get("error")
+        if error and end.code > 0:
+            raise SemisegError(error["message"], hint=error["hint"], code=error["code"])
+        raise DiedError(f"its process {end.how}")
+
+    def follow(self) -> None:
+        """Hand on the scores that have come since."""
         try:
-            if pipe is None:
-                raise EOFError
-            pipe.send(job)
-            while True:
-                kind, content = pipe.recv()
-                if kind == "report":
-                    pipe.send(report(*content))
-                elif kind == "done":
-                    return Scored(*content)
-                else:
-                    raise content
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            self.process.join()
-            if self.stopping or -(self.process.exitcode or 0) in ASKED:
-                raise Interrupted("interrupted") from None
-            raise DiedError(f"its process {how_it_ended(self.process.exitcode)}") from None
-
-    def ask_to_stop(self) -> None:
-        """Save the training at hand and end."""
-        if not self.stopping and self.process is not None and self.process.is_alive():
-            self.process.terminate()
-        self.stopping = True
-
-    def close(self) -> None:
-        """Nothing more will come."""
-        if self.pipe is not None:
-            self.pipe.close()
-        if self.process is not None:
-            self.process.join()
-
-    def _start(self) -> Connection:
-        if self.pipe is not None:
-            self.pipe.close()
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, *self.arguments), daemon=True)
-        self.process.start()
-        theirs.close()
-        return self.pipe
-
-
-def _serve(pipe: Connection, bench: Bench, device: str, threads: int) -> None:
-    """The worker process: train what comes until nothing comes any more."""
-    for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
-        signal.signal(number, signal.SIG_IGN)  # both are for the one that leads; it sends SIGTERM
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(threads)
-    bench = bench.on(device)
-
-    def report(place: int, score: float) -> bool:
-        pipe.send(("report", (place, score)))
-        return bool(pipe.recv())
-
-    while True:
-        try:
-            job = pipe.recv()
-        except EOFError:
+            self.reports.new()
+        except Pruned:
+            self.pruned = True
+        except SemisegError:  # a score that is none: the worker says so in a moment
             return
+
+
+class Together:
+    """Several trials at a time."""
+
+    def __init__(self, study: Study, bench: Bench, workers: LocalWorkers, tell: Tell) -> None:
+        self.study, self.bench, self.workers, self.tell = study, bench, workers, tell
+        self.running: dict[str, Running] = {}
+        self._killed = False
+
+    def run(self, next_job: NextJob, stop: StopRequest) -> None:
+        """Train until there is no next trial, or until somebody says stop.
+
+        Raises:
+            Interrupted: the workers were stopped from outside.
+            SemisegError: the start cannot be trained.
+        """
+        errors: list[Exception] = []
         try:
-            scored = run_trial(bench, job, report)
-            pipe.send(("done", (scored.folds, scored.deviations)))
-        except (SemisegError, Pruned) as error:
-            pipe.send(("failed", error))
-            if isinstance(error, Interrupted):
-                return
-        except Exception as error:
-            pipe.send(("failed", unforeseen(error)))
+            while not errors and not stop.raised and self._fill(next_job):
+                errors += self._collect()
+                self._follow()
+        except KeyboardInterrupt:
+            self._kill()
+        finally:
+            errors += self._end()
+        for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):
+            raise error
+
+    def _fill(self, next_job: NextJob) -> bool:
+        """Start trials in the free places; whether any is trained."""
+        while len(self.running) < self.workers.slots and (next_one := next_job()) is not None:
+            entry, job = next_one
+            work = job_file(self.bench, job, self.workers.threads)
+            reports = Reports(self.bench, job, functools.partial(self.study.report, entry.number))
+            self.running[work.name] = Running(entry, job, reports)
+            self.workers.submit(work)
+        return bool(self.running)
+
+    def _follow(self) -> None:
+        """Hand on the scores of all trials, and stop those that fall behind."""
+        for name, trial in self.running.items():
+            trial.follow()
+            if trial.pruned:
+                self.workers.running[name].stop()
+
+    def _collect(self) -> list[Exception]:
+        """Write down what came of the workers that have ended; what should end the search."""
+        errors: list[Exception] = []
+        for end in self.workers.ended(SECONDS):
+            trial = self.running.pop(end.name)
+            outcome = functools.partial(trial.outcome, end, self.bench, killed=self._killed)
+            try:
+                _settle(self.study, trial.entry, outcome, self.tell)
+            except Exception as error:
+                errors.append(error)
+        return errors
+
+    def _end(self) -> list[Exception]:
+        """Let workers save, or, at a second Ctrl-C, end them at once."""
+        errors: list[Exception] = []
+        for worker in self.workers.running.values():
+            worker.stop()
+        while self.running:
+            try:
+                errors += self._collect()
+            except KeyboardInterrupt:
+                self._kill()
+        return errors
+
+    def _kill(self) -> None:
+        self._killed = True
+        self.workers.kill()
 
 
-def _end_with_parent() -> None:
-    """A worker whose leader was killed would train for nobody."""
-    leader = multiprocessing.parent_process()
-    if leader is not None:
-        wait_for([leader.sentinel])
-        os._exit(1)
+def job_file(bench: Bench, job: TrialJob, threads: int = 0) -> WorkerJob:
+    """Write what a worker has to know of a trial."""
+    made = worker_job(job.folder, threads)
+    write_json(made.file, {**bench.as_dict(), "config": job.config.model_dump(mode="json")})
+    return made
+
+
+def worker_job(folder: Path, threads: int = 0) -> WorkerJob:
+    """What the worker of a trial does, whose runs lie in ``folder``."""
+    return WorkerJob("semiseg.tuning.trial_workers", folder.parent.absolute(), folder.name, threads)
+
+
+def work(trials: Path, name: str, device: str = "auto", threads: int = 0) -> None:
+    """Train what is left of a trial, in a process of its own; an error is written into its file.
+
+    Raises:
+        Interrupted: stopped; the training at hand is saved.
+        SemisegError: this setting cannot be trained.
+    """
+    file = worker_job(trials / name).file
+    content = read_json(file)
+    job = TrialJob(validate(content["config"]), trials / name)
+    try:
+        run_trial(Bench.of(content, device), job, lambda place, score: False)
+    except (Interrupted, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        logging.getLogger("semiseg.tune").error("%s failed", name, exc_info=True)
+        known = error if isinstance(error, SemisegError) else unforeseen(error)
+        write_json(file, {**content, "error": known.as_dict()})
+        raise known from error
+
+
+if __name__ == "__main__":
+    sys.exit(serve(work))

@@ -12,7 +12,6 @@ from typing import Any
 from semiseg.dataset.dataset import Dataset
 from semiseg.errors import Interrupted
 from semiseg.machine.claim import contents, held
-from semiseg.machine.hardware import cores
 from semiseg.preparation.prepare import prepare
 from semiseg.runs.folder import not_empty, remove, run_name
 from semiseg.settings.config import Config
@@ -20,7 +19,7 @@ from semiseg.settings.flags import Settings, of_keywords
 from semiseg.tuning.outline import Outline, fold_config, outline
 from semiseg.tuning.study import JOURNAL, Study, require_optuna
 from semiseg.tuning.trial import Bench, TrialJob, TrialRecord
-from semiseg.tuning.trial_workers import work
+from semiseg.tuning.trial_workers import train_all
 from semiseg.tuning.verdict import Tuned, judge
 from semiseg.tuning.write import in_a_line, plan_words
 
@@ -142,7 +141,7 @@ def tune(
         next_job = functools.partial(_next_job, study, planned, folder, trials, until)
         tell = functools.partial(_tell, study, planned, trials)
         try:
-            work(study, bench, next_job, tell, workers=workers, threads=max(cores() // workers, 1))
+            train_all(study, bench, next_job, tell, workers=workers)
         except (Interrupted, KeyboardInterrupt):
             _finish(planned, folder, study, force=force)
             raise Interrupted(
@@ -182,7 +181,7 @@ def _next_job(
     if entry is None:
         return None
     config = planned.search.config_of(entry.values)
-    return entry, TrialJob(entry.number, config, folder / "trials" / f"{entry.home:04d}")
+    return entry, TrialJob(config, folder / "trials" / f"{entry.home:04d}")
 
 
 def _tell(study: Study, planned: Outline, trials: int, entry: TrialRecord) -> None:

@@ -40,8 +40,7 @@ def run(
         ),
     ],
     output: Annotated[
-        Path | None,
-        flag("-o --output DIR", "Folder for tables (CSV, LaTeX, Markdown) and report.html."),
+        Path | None, flag("-o --output DIR", "Folder for tables (CSV, LaTeX, Markdown) and report.html.")
     ] = None,
     baseline: Annotated[
         str | None,

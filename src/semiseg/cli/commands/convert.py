@@ -9,6 +9,7 @@ import typer
 
 from semiseg.cli import options
 from semiseg.cli.commands.init import listed, told
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output, columns, counted
 from semiseg.errors import UsageError
 
@@ -35,43 +36,27 @@ def run(
         typer.Argument(metavar="DIR", show_default=False, help="Folder of the data set, as unpacked."),
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="Dataset folder to make.  [default: beside DIR]"),
+        Path | None, flag("-o --output DIR", "Dataset folder to make.  [default: beside DIR]")
     ] = None,
     split: Annotated[
-        str | None,
-        typer.Option(
-            "--split", metavar="NAME", help="Published split, or none, files or random.  [default: usual one]"
-        ),
+        str | None, flag("--split NAME", "Published split, or none, files or random.  [default: usual one]")
     ] = None,
     channels: Annotated[
-        str | None,
-        typer.Option("--channels", metavar="A,B", help="Channels to take, in this order; or all."),
+        str | None, flag("--channels A,B", "Channels to take, in this order; or all.")
     ] = None,
     task: Annotated[
-        str | None,
-        typer.Option("--task", metavar="NAME", help="Labels to take, where the data set has several kinds."),
+        str | None, flag("--task NAME", "Labels to take, where the data set has several kinds.")
     ] = None,
-    words: Annotated[
-        Words,
-        typer.Option("--with", metavar="WORD", help="Option of this data set; may be repeated."),
-    ] = None,
+    words: Annotated[Words, flag("--with WORD", "Option of this data set; may be repeated.")] = None,
     extra: Annotated[
-        str,
-        typer.Option(
-            "--extra", metavar="PART", help="Use of cases that are in no list: out, unlabeled or test."
-        ),
+        str, flag("--extra PART", "Use of cases that are in no list: out, unlabeled or test.")
     ] = "out",
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Leave out listed cases that are missing.")
+        bool, flag("--allow-missing", "Leave out listed cases that are missing.")
     ] = False,
-    link: Annotated[bool, typer.Option("--link", help="Hard-link files instead of copying them.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done; write nothing.")
-    ] = False,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="Random seed of --split random.")
-    ] = 0,
+    link: Annotated[bool, flag("--link", "Hard-link files instead of copying them.")] = False,
+    dry_run: Annotated[bool, flag("--dry-run", "Show what would be done; write nothing.")] = False,
+    seed: Annotated[int, flag("--seed N", "Random seed of --split random.", min=0)] = 0,
     workers: options.Workers = None,
 ) -> None:
     """Make a dataset folder of a public data set, raw or as h5, with its published split.

@@ -36,8 +36,7 @@ def run(
         flag("--dataset DATASET", "Dataset that names the classes.  [default: dataset.json beside REF]"),
     ] = None,
     output: Annotated[
-        Path | None,
-        flag("-o --output DIR", "Folder for summary.json and metrics.csv.  [default: PRED]"),
+        Path | None, flag("-o --output DIR", "Folder for summary.json and metrics.csv.  [default: PRED]")
     ] = None,
     convention: Annotated[
         str,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from semiseg.cli import options
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output, columns
 
 EXAMPLES = (
@@ -27,29 +28,13 @@ def run(
             help="Run folders, or a model.zip; several make an ensemble.",
         ),
     ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "-o", "--output", metavar="DIR", show_default=False, help="Folder to make for the export."
-        ),
-    ],
-    to: Annotated[
-        str, typer.Option("--to", metavar="KIND", help="Format: onnx, torch, monai or zip.")
-    ] = "onnx",
-    half: Annotated[
-        bool, typer.Option("--half", help="Store ONNX weights in 16 bits: half the size.")
-    ] = False,
-    int8: Annotated[
-        bool, typer.Option("--int8", help="Store ONNX weights in 8 bits: a third of the size.")
-    ] = False,
+    output: Annotated[Path, flag("-o --output DIR", "Folder to make for the export.", show_default=False)],
+    to: Annotated[str, flag("--to KIND", "Format: onnx, torch, monai or zip.")] = "onnx",
+    half: Annotated[bool, flag("--half", "Store ONNX weights in 16 bits: half the size.")] = False,
+    int8: Annotated[bool, flag("--int8", "Store ONNX weights in 8 bits: a third of the size.")] = False,
     data: Annotated[
         str | None,
-        typer.Option(
-            "--data",
-            metavar="DATASET",
-            show_default=False,
-            help="Dataset of the run; --int8 needs it, --half can use it.",
-        ),
+        flag("--data DATASET", "Dataset of the run; --int8 needs it, --half can use it.", show_default=False),
     ] = None,
     allow_code: options.AllowCode = None,
     config: options.Config = None,

@@ -30,8 +30,7 @@ def run(
     out: Output,
     dataset: options.Dataset,
     output: Annotated[
-        Path | None,
-        flag("-o --output FILE", "File to write the plan to.  [default: DATASET_plan.json]"),
+        Path | None, flag("-o --output FILE", "File to write the plan to.  [default: DATASET_plan.json]")
     ] = None,
     labeled: options.Labeled = None,
     labeled_patients: options.LabeledPatients = None,

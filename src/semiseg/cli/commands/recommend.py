@@ -22,8 +22,7 @@ def run(
     fold: options.Fold = None,
     seed: options.Seed = None,
     memory: Annotated[
-        float | None,
-        flag("--memory GB", "Memory that a run may use, in GB.  [default: what is free]"),
+        float | None, flag("--memory GB", "Memory that a run may use, in GB.  [default: what is free]")
     ] = None,
     minutes: Annotated[
         float | None, flag("--minutes MINUTES", "Minutes that a run may take.  [default: any]")

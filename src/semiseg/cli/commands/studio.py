@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output
 
 if TYPE_CHECKING:
@@ -28,32 +30,31 @@ def run(
             help="A dataset, or a folder of scans to make one of.",
         ),
     ],
-    port: Annotated[
-        int,
-        typer.Option("--port", metavar="N", min=0, max=65535, help="Port to serve on; 0 takes a free one."),
-    ] = 8765,
+    port: Annotated[int, flag("--port N", "Port to serve on; 0 takes a free one.", min=0, max=65535)] = 8765,
     host: Annotated[
         str,
-        typer.Option(
-            "--host",
-            metavar="ADDRESS",
-            help="Address to listen on; others than this machine's need --token, and have no TLS.",
+        flag(
+            "--host ADDRESS",
+            "Address to listen on; others than this machine's need --token, and have no TLS.",
         ),
     ] = "127.0.0.1",
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    browser: Annotated[bool, flag("--browser/--no-browser", "Open the page.")] = True,
     token: Annotated[
-        str | None,
+        str | None, flag("--token TEXT", "Token that every request must carry.", show_default=False)
+    ] = None,
+    blind: Annotated[bool, flag("--blind", "Hide the labels of test cases.")] = False,
+    classes: Annotated[
+        str, flag("--classes NAMES", "Classes to draw in scans without masks, such as liver,tumor.")
+    ] = "",
+    series: Annotated[
+        Path | None,
         typer.Option(
-            "--token", metavar="TEXT", show_default=False, help="Token that every request must carry."
+            "--series",
+            metavar="FOLDER",
+            show_default=False,
+            help="DICOM series that the scans were made of, if they are not beside the dataset.",
         ),
     ] = None,
-    blind: Annotated[bool, typer.Option("--blind", help="Hide the labels of test cases.")] = False,
-    classes: Annotated[
-        str,
-        typer.Option(
-            "--classes", metavar="NAMES", help="Classes to draw in scans without masks, such as liver,tumor."
-        ),
-    ] = "",
 ) -> None:
     """See scans, label, train and correct in a browser tab that this machine serves.
 
@@ -70,6 +71,7 @@ def run(
         token=token,
         blind=blind,
         classes=names,
+        series=series,
         ready=lambda address: _tell(out, address),
     )
 

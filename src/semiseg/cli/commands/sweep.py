@@ -27,8 +27,7 @@ EXAMPLES = (
 def run(
     out: Output,
     spec: Annotated[
-        Path,
-        typer.Argument(metavar="SPEC", show_default=False, help="YAML file, or a sweep folder."),
+        Path, typer.Argument(metavar="SPEC", show_default=False, help="YAML file, or a sweep folder.")
     ],
     runs: Annotated[
         Path | None, flag("--runs DIR", "Parent folder of the sweep folder.  [default: runs]")

@@ -89,8 +89,7 @@ def run(
     ] = 1,
     workers: options.Workers = None,
     dry_run: Annotated[
-        bool,
-        flag("--dry-run", "Show plan, cases and memory; try one iteration; write no run.", OUTPUT),
+        bool, flag("--dry-run", "Show plan, cases and memory; try one iteration; write no run.", OUTPUT)
     ] = False,
 ) -> None:
     """Train a model on a few labeled and many unlabeled scans, and write a run folder.

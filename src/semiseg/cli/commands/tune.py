@@ -30,8 +30,7 @@ def run(
         int, flag("--trials N", "Total number of trials, including earlier sessions.", LENGTH, min=2)
     ] = 30,
     minutes: Annotated[
-        float | None,
-        flag("--minutes MINUTES", "Start no new trial after this many minutes.", LENGTH, min=0),
+        float | None, flag("--minutes MINUTES", "Start no new trial after this many minutes.", LENGTH, min=0)
     ] = None,
     iterations: Annotated[
         int | None,
@@ -69,8 +68,7 @@ def run(
     settings: options.Set = None,
     plan: options.PlanFile = None,
     output: Annotated[
-        Path | None,
-        flag("-o --output DIR", "Tuning folder.  [default: a folder beside the runs]", OUTPUT),
+        Path | None, flag("-o --output DIR", "Tuning folder.  [default: a folder beside the runs]", OUTPUT)
     ] = None,
     resume: Annotated[
         bool, flag("--resume", "Resume an earlier search; start a new one if there is none.", LENGTH)
@@ -82,8 +80,7 @@ def run(
     no_pruning: Annotated[bool, flag("--no-pruning", "Train every trial to its end.", SEARCH)] = False,
     device: options.Device = None,
     workers: Annotated[
-        int,
-        flag("-j --workers N", "Number of trials at a time, each in its own process.", MACHINE, min=1),
+        int, flag("-j --workers N", "Number of trials at a time, each in its own process.", MACHINE, min=1)
     ] = 1,
     dry_run: Annotated[
         bool, flag("--dry-run", "Show what would be searched; train nothing.", OUTPUT)

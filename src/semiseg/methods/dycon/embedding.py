@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from semiseg.core import IGNORE, SegOutput
 from semiseg.errors import UsageError
+from semiseg.methods._bases import fact
 from semiseg.methods.parts.displacement import pooled
-from semiseg.methods.parts.ranks import fact
 
 EMBEDDINGS = "embeddings"
 """The name of the head in the answer of :class:`Projected`."""

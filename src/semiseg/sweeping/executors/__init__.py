@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from semiseg.errors import unknown_name
-from semiseg.sweeping.executors.process import CellJob, Executor, WorkerEnd
+from semiseg.machine.worker import LocalWorkers, WorkerJob
+from semiseg.sweeping.executors.place import Executor, Here
 
-__all__ = ["CellJob", "Executor", "WorkerEnd", "make_executor"]
+__all__ = ["Executor", "make_executor"]
 
 KINDS = ("local", "ray", "ray://HOST:PORT", "slurm")
 
@@ -19,7 +20,7 @@ KINDS = ("local", "ray", "ray://HOST:PORT", "slurm")
 def make_executor(
     on: str = "local",
     *,
-    work: Callable[[CellJob, str], None],
+    work: Callable[[WorkerJob, str], None],
     workers: int | None = None,
     devices: str = "auto",
     options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -41,6 +42,4 @@ def make_executor(
         return Slurm(workers=workers, devices=devices, options=options.get("slurm", {}))
     if on != "local":
         raise unknown_name("place", on, KINDS)
-    from semiseg.sweeping.executors.local import Here, Local
-
-    return Here(work, devices) if workers == 0 else Local(workers=workers, devices=devices)
+    return Here(work, devices) if workers == 0 else LocalWorkers(workers=workers, devices=devices)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from semiseg.errors import SemisegError, UsageError, missing_extra
-from semiseg.sweeping.executors.local import CORES
-from semiseg.sweeping.executors.process import CellJob, WorkerEnd, one_kind, run_here
+from semiseg.machine.worker import CORES, WorkerEnd, WorkerJob, run_here
+from semiseg.sweeping.executors.place import one_kind
 
 
 class Ray:
@@ -70,9 +70,9 @@ class Ray:
                 code="NO_CLUSTER",
             ) from None
 
-    def submit(self, job: CellJob) -> None:
+    def submit(self, job: WorkerJob) -> None:
         """Queue a task."""
-        self._tasks[self._task.remote(job, self._device)] = job.cell
+        self._tasks[self._task.remote(job, self._device)] = job.name
 
     def ended(self, seconds: float) -> list[WorkerEnd]:
         """The tasks that have ended since; wait so long for one."""

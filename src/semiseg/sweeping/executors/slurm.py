@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 
 from semiseg.errors import UsageError, missing_extra
-from semiseg.sweeping.executors.process import CellJob, WorkerEnd, one_kind, run_here
+from semiseg.machine.worker import WorkerEnd, WorkerJob, run_here
+from semiseg.sweeping.executors.place import one_kind
 
 SECONDS_BETWEEN_LOOKS = 2.0
 DEFAULTS = {"cpus_per_task": 4, "mem_gb": 16, "timeout_min": 24 * 60, "name": "semiseg"}
@@ -49,13 +50,13 @@ class Slurm:
         self.threads = int(given["cpus_per_task"])
         self.where = f"SLURM ({self._cluster or 'slurm'})"
 
-    def submit(self, job: CellJob) -> None:
+    def submit(self, job: WorkerJob) -> None:
         """Hand a job to the scheduler.
 
         Raises:
             UsageError: a parameter that submitit does not have.
         """
-        self._jobs[job.cell] = self._ready(job).submit(run_here, job, self._device)
+        self._jobs[job.name] = self._ready(job).submit(run_here, job, self._device)
 
     def ended(self, seconds: float) -> list[WorkerEnd]:
         """The jobs that have ended since; wait so long for one."""
@@ -81,10 +82,10 @@ class Slurm:
             job.cancel()
         self._jobs.clear()
 
-    def _ready(self, job: CellJob) -> Any:
+    def _ready(self, job: WorkerJob) -> Any:
         if self._executor is None:
             try:
-                self._executor = self._make(folder=job.folder / "slurm")
+                self._executor = self._make(folder=job.folder.parent / "slurm")
                 self._executor.update_parameters(**self._parameters)
             except (NameError, ValueError, TypeError, RuntimeError) as error:
                 raise UsageError(

@@ -1,4 +1,4 @@
-"""Processes and the device: Lightning Fabric as a toolbox, and torch set up for a repeatable, fast run."""
+"""Lightning Fabric as a toolbox: the ranks of a run and their device, and torch set up to be repeatable."""
 
 from __future__ import annotations
 
