@@ -3,12 +3,16 @@
     python benchmarks/active_learning.py DATASET --work FOLDER                 # all cells that are missing
     python benchmarks/active_learning.py DATASET --work FOLDER --minutes 50    # starts none after 50 minutes
     python benchmarks/active_learning.py                                       # the page again
+    python benchmarks/active_learning.py Dataset103_ACDC90 --work FOLDER --name active_learning_acdc \
+        --pool 70 --development 30 --first 400 --iterations 200 \
+        --strategies random foreground_random clasp_pe entropy mixed
 
 A pool of training cases plays the unlabeled scans; other training cases (the last of the order), which no
 strategy can choose, are what Dice is measured on, because the default strategy is chosen here: test cases
 stay closed. For each seed the first labels are drawn at random and are the same for all strategies; each
 round adds so many labels and trains on from the weights of the round before, for the same number of
 iterations. A cell that is done is kept in FOLDER and not done again, so a killed run goes on where it was.
+Scans of one patient are all in the pool or all held out; within the pool each scan is chosen for itself.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ from semiseg.evaluation.case import evaluate  # noqa: E402
 from semiseg.prediction.model import Model  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
-TITLE = "What to label next"
+NAME = "active_learning"
 STRATEGIES = ("random", "foreground_random", "clasp_pe", "entropy", "coreset", "mixed")
 START = "start"
 """Stands for the first round, which all strategies share."""
@@ -56,6 +60,11 @@ class Study:
         self.held_out = annotated[-options.development :]
         if len(annotated) < options.pool + options.development:
             raise SystemExit(f"{len(annotated)} labeled cases are too few: lower --pool or --development")
+        rule = opened.splits.patients if opened.splits else None
+        if rule is not None:
+            pool, held_out = ({rule.patient(c.id) for c in cases} for cases in (self.pool, self.held_out))
+            if pool & held_out:
+                raise SystemExit("scans of one patient on both sides: change --pool or --development")
         self.dataset = opened
         self.work = Path(options.work)
 
@@ -108,6 +117,7 @@ class Study:
             plan=self._run_of(before) / "plan.json" if before else None,
             start_from=self._run_of(before) if before else None,
             device=options.device,
+            settings=options.set,
             workers=0,
             resume=True,
         )
@@ -151,8 +161,7 @@ class Study:
     def _lists(self, chosen: Sequence[str]) -> Dataset:
         """The dataset with these labels; the rest of the pool is unlabeled, all others are in no list."""
         rest = tuple(case.id for case in self.pool if case.id not in set(chosen))
-        rule = self.dataset.splits.patients if self.dataset.splits else None
-        lists = SplitFile("active learning", (Fold(tuple(chosen), rest, ()),), (), rule)
+        lists = SplitFile("active learning", (Fold(tuple(chosen), rest, ()),), ())
         return replace(self.dataset, splits=lists, split_faults=())
 
     def _dice(self, model: Model) -> dict[str, Any]:
@@ -253,6 +262,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pool", type=int, default=80)
     parser.add_argument("--development", type=int, default=30)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no cell after so many")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the trainings")
+    parser.add_argument("--name", default=NAME, help="of the result")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(words)
@@ -265,7 +276,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Do what is missing, and write the page."""
     options = arguments(words)
     if options.dataset is None:
-        known = json.loads((options.results / "active_learning.json").read_text())
+        known = json.loads((options.results / f"{options.name}.json").read_text())
         rows, about, command = known["rows"], known["about"], known["command"]
     else:
         rows, command = Study(options).run(), typed()
@@ -274,8 +285,8 @@ def main(words: Sequence[str] | None = None) -> None:
     if rows:
         store(
             options.results,
-            "active_learning",
-            TITLE,
+            options.name,
+            f"What to label next: {about['dataset'].partition('_')[2] or about['dataset']}",
             command,
             page(rows, about),
             {"about": about, "rows": rows},

@@ -33,6 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks._machine import store  # noqa: E402
 from benchmarks.export_kinds import ITERATIONS, KINDS, prepared  # noqa: E402
+from tests.delivery.monai_schema import SCHEMA  # noqa: E402
 
 import semiseg  # noqa: E402
 from semiseg import images  # noqa: E402
@@ -148,32 +149,53 @@ def runner_alone(job: Job, python: Path, folder: Path) -> bool:
     return bool(np.array_equal(voxels(output), voxels(job.output("onnx", case))))
 
 
+LOAD = """
+import os, sys, monai, torch
+os.chdir(sys.argv[1] + "/monai")
+where = {"bundle_dir": sys.argv[1], "source": "github", "device": "cpu"}
+network = monai.bundle.load("monai", workflow_type="inference", **where)
+script, described, _ = monai.bundle.load("monai", load_ts_module=True, **where)
+image = described["network_data_format"]["inputs"]["image"]
+x = torch.randn(2, image["num_channels"], *image["spatial_shape"])
+with torch.no_grad():
+    print("verified: the same network" if torch.equal(network(x), script(x)) else "two networks")
+"""
+"""In the folder of the bundle; what is there is not looked for anywhere else."""
+
+
 def bundle(job: Job, python: Path, folder: Path) -> tuple[float, dict[str, str]]:
-    """CPU seconds per scan of the whole program, and what MONAI's two checks say."""
+    """CPU seconds per scan of the whole program, and what MONAI's own commands say of the bundle."""
     schema = job.work / "schema.json"
     schema.write_text(json.dumps(SCHEMA))
-    configs = ["--meta_file", folder / "configs/metadata.json"]
-    both = [*configs, "--config_file", folder / "configs/inference.json", "--bundle_root", folder]
-    checks = {
-        "verify_metadata": ["verify_metadata", *configs, "--filepath", schema],
-        "verify_net_in_out": ["verify_net_in_out", "network_def", *both, "--device", "cpu"],
-    }
-    said = {name: monai(python, words)[-200:] for name, words in checks.items()}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    files = ["--meta_file", folder / "configs/metadata.json"]
+    both = [*files, "--config_file", folder / "configs/inference.json"]
+    here = ["--bundle_root", folder]
     output = job.output("monai", job.cases[0]).parent
-    monai(python, ["run", *both, "--dataset_dir", job.scans, "--output_dir", output])
+    script = job.work / "made.ts"
+    module = [python, "-W", "ignore", "-m", "monai.bundle"]
+    checks = {
+        "verify_metadata": [*module, "verify_metadata", *files, "--filepath", schema],
+        "verify_net_in_out": [
+            *(*module, "verify_net_in_out", "network_def", *both, *here, "--device", "cpu"),
+        ],
+        "ckpt_export": [*module, "ckpt_export", "network_def", *both, *here, "--filepath", script],
+        "load": [python, "-W", "ignore", "-c", LOAD, folder.parent],
+    }
+    said = {name: monai(words)[-200:] for name, words in checks.items()}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    monai([*module, "run", *both, "--dataset_dir", job.scans, "--output_dir", output])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return seconds / len(job.cases), said
 
 
-def monai(python: Path, words: Sequence[Path | str]) -> str:
-    command = [python, "-W", "ignore", "-m", "monai.bundle", *words]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=ONE_THREAD, cwd="/")
+def monai(words: Sequence[Path | str]) -> str:
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, env=ONE_THREAD, cwd="/")
     if done.returncode:
-        raise SystemExit(f"{command}: {done.stderr[-3000:]}")
-    said = [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if "verified" in line]
-    return said[-1].partition(" - INFO - ")[2] if said else ""
+        raise SystemExit(f"{words}: {done.stderr[-3000:]}")
+    lines = f"{done.stdout}\n{done.stderr}".splitlines()
+    said = [line for line in lines if "verified" in line or "exported to file" in line]
+    return said[-1].rpartition(" - INFO - ")[2].partition(": /")[0] if said else "said nothing"
 
 
 def voxels(path: Path) -> Any:
@@ -232,65 +254,24 @@ def measure(job: Job, pythons: Mapping[str, Path], variants: Sequence[str]) -> d
     told = [json.loads(place.read_text()) for place in places if place.exists()]
     measured = {one["networks"][0]["precision"]: one["measured"] for one in told if "measured" in one}
     truths = [dice(voxels(job.output("32", case)), voxels(case.label)) for case in job.cases]
-    return {
-        "scans": len(job.cases),
-        "dice": float(np.mean(truths)),
-        "rows": rows,
-        "checks": checks,
-        "runner_alone_equal": runner_alone(job, pythons["onnx"], exports["onnx"]),
-        "int8_measured": measured.get("int8"),
-    }
+    found = {"scans": len(job.cases), "dice": float(np.mean(truths)), "rows": rows, "checks": checks}
+    if "onnx" in exports:
+        found["runner_alone_equal"] = runner_alone(job, pythons["onnx"], exports["onnx"])
+    return found | ({"int8_measured": measured["int8"]} if "int8" in measured else {})
+
+
+def beside(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured before of other variants stays."""
+    both = {key: {**earlier.get(key, {}), **now[key]} for key in ("rows", "checks")}
+    return {"int8_measured": None, **earlier, **now, **both}
 
 
 def weights(folder: Path | None) -> int | None:
     """Bytes of the file that holds the weights."""
     if folder is None:
         return None
-    found = [p for p in folder.rglob("*") if p.suffix in (".onnx", ".pt2", ".zip")]
+    found = [p for p in folder.rglob("*") if p.suffix in (".onnx", ".pt2", ".ts", ".zip")]
     return sum(p.stat().st_size for p in found)
-
-
-SCHEMA = {
-    "type": "object",
-    "required": [
-        "version", "monai_version", "pytorch_version", "numpy_version", "optional_packages_version",
-        "required_packages_version", "task", "description", "authors", "copyright", "network_data_format",
-    ],
-    "properties": {
-        **{name: {"type": "string"} for name in (
-            "version", "monai_version", "pytorch_version", "numpy_version", "task", "description", "authors",
-            "copyright", "intended_use", "data_source", "data_type",
-        )},
-        "changelog": {"type": "object", "additionalProperties": {"type": "string"}},
-        "network_data_format": {
-            "type": "object",
-            "required": ["inputs", "outputs"],
-            "additionalProperties": {"type": "object", "additionalProperties": {"$ref": "#/$defs/tensor"}},
-        },
-    },
-    "$defs": {
-        "tensor": {
-            "type": "object",
-            "required": [
-                "type", "format", "num_channels", "spatial_shape", "dtype", "value_range", "is_patch_data",
-                "channel_def",
-            ],
-            "properties": {
-                "type": {"enum": ["image", "series", "tuples", "probabilities"]},
-                "format": {"type": "string"},
-                "modality": {"type": "string"},
-                "num_channels": {"type": "integer", "minimum": 1},
-                "spatial_shape": {"type": "array", "items": {"type": ["integer", "string"]}, "maxItems": 3},
-                "dtype": {"type": "string"},
-                "value_range": {"type": "array", "items": {"type": "number"}, "maxItems": 2},
-                "is_patch_data": {"type": "boolean"},
-                "channel_def": {"type": "object", "additionalProperties": {"type": "string"}},
-            },
-        }
-    },
-}  # fmt: skip
-"""The mandatory keys and types of MONAI's bundle specification, written down from its text: the published
-schema is a download."""
 
 
 def page(found: Mapping[str, Any]) -> str:
@@ -351,7 +332,8 @@ def main() -> None:
         for name, run, data in trained:
             made = job(name, run, data, work / name.split(" (")[0].replace(" ", "_"), given.scans)
             measured = measure(made, pythons, given.variants)
-            found = measured_so_far(given.results) | {name: measured}  # of another process, too
+            found = measured_so_far(given.results)  # of another process, too
+            found[name] = beside(found.get(name, {}), measured)
             text = page(found)
             store(given.results, "export", "Exported models", COMMAND, text, {"kinds": found})
     text = page(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from xml.sax.saxutils import escape
 
 import gains
@@ -22,7 +23,7 @@ def drawings() -> dict[str, str]:
 
 
 def gap(ink: str, rule: str, point: str, high: str) -> str:
-    """Figure 1: mean Dice with few labels, with unlabeled scans, and with all labels."""
+    """Figure 1: Dice with few labels, with unlabeled scans, and with all labels; every test scan is a dot."""
     bounded = ((data, board, gains.all_labels(board)) for data, board in gains.boards())
     data, board, upper = next(found for found in bounded if found[2])
     names = (board["baseline"], gains.METHOD, upper["name"])
@@ -34,10 +35,9 @@ def gap(ink: str, rule: str, point: str, high: str) -> str:
         f"{some} labels + {rest} unlabeled, FixMatch",
         f"{every} labels, supervised",
     )
-    low = min(s["interval"]["low"] for s in scores)
-    top = max(s["interval"]["high"] for s in scores)
+    dots = [gains.case_scores(data, board, name) for name in names]
     edge = 0.005
-    start, stop = round(low - edge, 2), round(top + edge, 2)
+    start, stop = round(min(map(min, dots)) - edge, 2), round(max(map(max, dots)) + edge, 2)
     left, right, height, above = 24, 476, 52, 56
 
     def x(value: float) -> float:
@@ -45,26 +45,25 @@ def gap(ink: str, rule: str, point: str, high: str) -> str:
 
     parts, means = [], [score["mean"] for score in scores]
     bottom = above + 3 * height
-    for step in range(round((stop - start) / 0.01) + 1):
-        value = start + step * 0.01
+    step, digits = _ticks(stop - start)
+    for number in range(math.ceil(start / step - 1e-9), math.floor(stop / step + 1e-9) + 1):
+        value = number * step
         parts.append(_line(x(value), above, x(value), bottom, rule, 0.5, 0.4))
-        parts.append(_text(x(value), bottom + 16, f"{value:.2f}", rule, 11, "middle"))
+        parts.append(_text(x(value), bottom + 16, f"{value:.{digits}f}", rule, 11, "middle"))
     for row, (title, found) in enumerate(zip(titles, scores, strict=True)):
         y = above + height * row + 34
         color = high if row == 1 else point
-        interval = found["interval"]
+        mean = found["mean"]
         parts.append(_text(left, y - 17, title, ink, 13, "start"))
-        parts.append(_line(x(interval["low"]), y, x(interval["high"]), y, color, 2, 0.55))
-        parts.append(f"<circle cx='{x(found['mean']):.1f}' cy='{y:.1f}' r='6' fill='{color}'/>")
-        parts.append(
-            _text(x(interval["high"]) + 6, y + 5, f"{found['mean']:.3f}", ink, 13, "start", bold=True)
-        )
+        parts += [_dot(x(value), y, 3, rule, 0.55) for value in dots[row]]
+        parts.append(_dot(x(mean), y, 6, color))
+        parts.append(_text(x(mean), y - 10, f"{mean:.3f}", ink, 13, "middle", bold=True))
     share = (means[1] - means[0]) / (means[2] - means[0])
     parts.append(_line(x(means[0]), above - 8, x(means[2]), above - 8, ink, 1, 1))
     parts += [_line(x(m), above - 12, x(m), above - 4, ink, 1, 1) for m in (means[0], means[2])]
     parts.append(_text(left, 18, f"The gap that {rest} more labels close;", ink, 13, "start"))
     parts.append(_text(left, 36, f"unlabeled scans close {100 * share:.0f} % of it", ink, 13, "start"))
-    axis = f"mean Dice on {len(board['cases'])} test scans, with 95 % intervals over scans"
+    axis = f"Dice of each of {len(board['cases'])} test scans (small dots) and their mean"
     parts.append(_text(left, bottom + 34, axis, rule, 11, "start"))
     return _svg(
         500,
@@ -101,7 +100,7 @@ def forest(ink: str, rule: str, point: str, high: str) -> str:
             interval = test["interval"]
             parts.append(_text(left - 8, middle + 4, test["a"], ink, 12, "end"))
             parts.append(_line(x(interval["low"]), middle, x(interval["high"]), middle, color, 2, 0.6))
-            parts.append(f"<circle cx='{x(test['difference']):.1f}' cy='{middle:.1f}' r='4' fill='{color}'/>")
+            parts.append(_dot(x(test["difference"]), middle, 4, color))
         bottom = begin + row_height * len(tests) + 14
         step, digits = _ticks(top - low)
         for number in range(round(low / step) - 1, round(top / step) + 2):
@@ -132,6 +131,10 @@ def _line(x1: float, y1: float, x2: float, y2: float, color: str, width: float, 
         f"<line x1='{x1:.1f}' y1='{y1:.1f}' x2='{x2:.1f}' y2='{y2:.1f}' stroke='{color}' "
         f"stroke-width='{width}' stroke-opacity='{opacity}'/>"
     )
+
+
+def _dot(x: float, y: float, radius: int, color: str, opacity: float = 1) -> str:
+    return f"<circle cx='{x:.1f}' cy='{y:.1f}' r='{radius}' fill='{color}' fill-opacity='{opacity:g}'/>"
 
 
 def _text(x: float, y: float, text: str, color: str, size: int, anchor: str, *, bold: bool = False) -> str:

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+import zipfile
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -82,6 +86,17 @@ def all_labels(board: Board) -> dict[str, Any] | None:
 
 def score(board: Board, arm: str, metric: str = "Dice") -> dict[str, Any]:
     return next(s for s in board["summaries"] if (s["arm"], s["metric"], s["label"]) == (arm, metric, None))
+
+
+def case_scores(data: Data, board: Board, name: str) -> list[float]:
+    """Dice of each test scan, its mean over classes and runs, from the scores that are kept of each run."""
+    found = defaultdict(list)
+    with zipfile.ZipFile(RESULTS / "runs" / f"{data.table}.zip") as kept:
+        for run in arm(board, name)["runs"]:
+            text = kept.read(f"{run['folder']}/test/metrics.csv").decode()
+            for row in csv.DictReader(text.splitlines()):
+                found[row["case"]].append(float(row["Dice"]))
+    return [fmean(found[case]) for case in board["cases"]]
 
 
 def gain(board: Board, arm: str) -> dict[str, Any] | None:

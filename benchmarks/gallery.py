@@ -3,6 +3,7 @@
 RUN are run folders with `test` scores of the same cases; the first chooses the worst, the median and the best
 case. Each picture has one panel per run, in the order given, and goes to docs/assets/gallery/NAME_KIND.webp.
 
+    python benchmarks/gallery.py NAME --gain RUN...          the scan with the median gain of the second run
     python benchmarks/gallery.py NAME --entropy SCAN MAP     one scan beside its entropy map
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from PIL import Image
 import semiseg
 from semiseg import images
 from semiseg.comparison.report.examples import chosen, scene_of
+from semiseg.comparison.result import Arm
 from semiseg.drawing.overlay import AXIAL, Cut, best_cut, draw_cut, intensity_window, to_ras
 from semiseg.drawing.palette import colors
 
@@ -32,46 +35,65 @@ HEAD, FOOT = 0.3, 0.3
 """Inches above the panels for their titles, and below for the legend."""
 MM = 10
 """Length of the scale bar."""
-TITLES = {"fixmatch": "FixMatch", "supervised": "Supervised"}
+TITLES = {"fixmatch": "FixMatch", "supervised": "Supervised", "supervised, all labels": "All labels"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", help="of the dataset, in the names of the files")
     parser.add_argument("runs", nargs="*", type=Path)
+    parser.add_argument("--gain", action="store_true", help="the scan with the median gain of the second run")
     parser.add_argument("--entropy", nargs=2, type=Path, metavar=("SCAN", "MAP"))
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     if given.entropy:
         draw_entropy(*given.entropy, FOLDER / f"{given.name}_entropy.webp")
     if given.runs:
-        draw_cases(given.name, given.runs)
+        draw = draw_gain if given.gain else draw_cases
+        draw(given.name, arms_of(given.runs))
 
 
-def draw_cases(name: str, folders: list[Path]) -> None:
-    """One picture for each of the worst, the median and the best case."""
-    (group,) = semiseg.compare(folders).groups
-    arms = {arm.runs[0].folder.resolve(): arm for arm in group.arms}
-    shown = [arms[folder.resolve()] for folder in folders]
-    for arm in shown:
-        print(f"{arm.method}: mean Dice {group.summary(arm.name, 'Dice').mean:.3f}")
-    for kind, case, _ in chosen(shown[0], shown[0].runs[0], "Dice"):
-        scenes = [scene_of(arm.runs[0], case) for arm in shown]
-        values = list(scenes[0].labels.values())
-        reference, predictions = scenes[0].reference, [scene.prediction for scene in scenes]
-        cut = best_cut(AXIAL, [reference], predictions, values, scenes[0].spacing)
-        titles = []
-        for arm in shown:
-            (scores,) = arm.runs
-            dice = scores.scores["Dice"][scores.cases.index(case)].mean()
-            titles.append(f"{TITLES.get(arm.method, arm.method)}, Dice {dice:.3f}")
-        figure, axes = panels(cut, titles)
-        for axis, scene in zip(axes, scenes, strict=True):
-            window = intensity_window(scene.image)
-            draw_cut(axis, cut, scene.image, window, scene.prediction, reference, values)
-        legend(figure, list(scenes[0].labels))
-        save(figure, FOLDER / f"{name}_{kind}.webp")
-        print(f"{name}_{kind}.webp: {case}: {'; '.join(titles)}")
+def draw_cases(name: str, arms: Sequence[Arm]) -> None:
+    """One picture for each of the worst, the median and the best case of the first run."""
+    for kind, case, _ in chosen(arms[0], arms[0].runs[0], "Dice"):
+        draw_case(arms, case, FOLDER / f"{name}_{kind}.webp")
+
+
+def draw_gain(name: str, arms: Sequence[Arm]) -> None:
+    """One picture of the case with the median difference between the first two runs."""
+    first, second = (dice_of(arm) for arm in arms[:2])
+    order = sorted(first, key=lambda case: second[case] - first[case])
+    draw_case(arms, order[len(order) // 2], FOLDER / f"{name}_gain.webp")
+
+
+def arms_of(folders: Sequence[Path]) -> list[Arm]:
+    """Runs of the same test cases, as the groups of a comparison."""
+    arms = {
+        arm.runs[0].folder.resolve(): arm for group in semiseg.compare(folders).groups for arm in group.arms
+    }
+    return [arms[folder.resolve()] for folder in folders]
+
+
+def dice_of(arm: Arm) -> dict[str, float]:
+    """Case -> mean Dice of its classes."""
+    (run,) = arm.runs
+    return dict(zip(run.cases, run.scores["Dice"].mean(axis=1), strict=True))
+
+
+def draw_case(arms: Sequence[Arm], case: str, path: Path) -> None:
+    """One panel per run: the same slice of a scan, with reference and prediction."""
+    scenes = [scene_of(arm.runs[0], case) for arm in arms]
+    values = list(scenes[0].labels.values())
+    reference, predictions = scenes[0].reference, [scene.prediction for scene in scenes]
+    cut = best_cut(AXIAL, [reference], predictions, values, scenes[0].spacing)
+    titles = [f"{TITLES.get(arm.name, arm.name)}, Dice {dice_of(arm)[case]:.3f}" for arm in arms]
+    figure, axes = panels(cut, titles)
+    for axis, scene in zip(axes, scenes, strict=True):
+        window = intensity_window(scene.image)
+        draw_cut(axis, cut, scene.image, window, scene.prediction, reference, values)
+    legend(figure, list(scenes[0].labels))
+    save(figure, path)
+    print(f"{path.name}: {case}: {'; '.join(titles)}")
 
 
 def draw_entropy(scan: Path, source: Path, path: Path) -> None:

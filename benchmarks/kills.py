@@ -1,14 +1,16 @@
 """Kill commands at random moments, two of them at a time in one folder, and count what becomes of them.
 
-``python -m benchmarks.kills --kills 20`` starts, for each of train, predict, evaluate, init, sweep and tune,
-two processes that write into the same folder, and kills one or both of them (SIGKILL), and so on until the
-kills are done. The moment is counted from the first change that they make in the folder, and lies between
-nothing and what the work takes from there to its end, each twentieth of it once: by a clock that starts with
-the process, a busy machine would be killed before its work or after it. What has ended well is set aside, so
-that there is always something to do. Then the command runs undisturbed. Counted is how each process ended
-(finished, refused because the folder was in use, killed, or anything else, with its last line), whether the
-undisturbed one ended well, which half-written files it left, and which files of an undisturbed result are
-not in its own. Counts are kept in benchmarks/results/kills.json, command by command, the page beside it.
+``python -m benchmarks.kills --kills 20`` starts, for each of train, predict, evaluate, init, sweep, tune and
+export, two processes that write into the same folder, and kills one or both of them (SIGKILL), and so on
+until the kills are done. The moment is counted from the first change that they make in the folder, and lies
+between nothing and what the work takes from there to its end, each twentieth of it once: by a clock that
+starts with the process, a busy machine would be killed before its work or after it. What has ended well is
+set aside, so that there is always something to do. Then the command runs undisturbed. Counted is how each
+process ended (finished, refused because the folder was in use, killed, or anything else, with its last line),
+whether the undisturbed one ended well, which half-written files it left, and which files of an undisturbed
+result are not in its own. ``export --overwrite`` has an earlier export to lose: its result is not set aside,
+and counted is how often it was not whole after a kill. Exports are short beside their imports: copies of this
+process make them. Counts are kept in benchmarks/results/kills.json, command by command, the page beside it.
 """
 
 from __future__ import annotations
@@ -24,11 +26,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks._machine import store
 from tests.bad_input.ground import make_ground
+
+import semiseg.delivery.zipped  # noqa: F401 for those that are copied
+from semiseg import cli
 
 HERE = Path(__file__).resolve().parents[1]
 RESULTS = HERE / "benchmarks" / "results"
@@ -52,6 +58,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "init": ("init", "many", "-o", "made", "-j", "1"),
     "sweep": ("sweep", "spec.yaml", "-j", "1", "--devices", "cpu", "-o", "swept"),
     "tune": (*TUNE, "--trials", "2", *SMALL, "-o", "tuned", "--resume"),
+    "export": ("export", "trained", "-o", "left", "--to", "zip"),
+    "export --overwrite": ("export", "trained", "-o", "left", "--to", "zip", "--overwrite"),
 }
 OUTPUT = {
     "train": "run",
@@ -60,8 +68,13 @@ OUTPUT = {
     "init": "made",
     "sweep": "swept",
     "tune": "tuned",
+    "export": "left",
+    "export --overwrite": "left",
 }
 """Folders that they write into."""
+NEED_A_MODEL = ("predict", "export", "export --overwrite")
+COPIED = ("export", "export --overwrite")
+"""Whose work is short beside the imports: copies of this process do it, which has imported what they need."""
 
 
 def main() -> int:
@@ -94,13 +107,21 @@ def page(rows: dict[str, dict[str, Any]]) -> str:
     kinds = sorted(
         {kind for row in rows.values() for kind in row["ended"]}, key=lambda kind: (len(kind), kind)
     )
-    head = ["command", *kinds, "then, undisturbed", "half-written files left", "files lost"]
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * len(kinds) + "---|---:|---:|"]
+    head = [
+        "command",
+        *kinds,
+        "earlier result gone",
+        "then, undisturbed",
+        "half-written files left",
+        "files lost",
+    ]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * len(kinds) + "---:|---|---:|---:|"]
     for name in filter(rows.__contains__, COMMANDS):
         row = rows[name]
         cells = [
             name,
             *(row["ended"].get(kind, 0) for kind in kinds),
+            row.get("gone", ""),
             row["then"],
             row["left"],
             len(row["lost"]) if "lost" in row else "-",  # of older rows it is not known
@@ -118,9 +139,10 @@ def torment(name: str, folder: Path, kills: int, seconds: float) -> dict[str, An
     first = time.monotonic()
     if outcome(process) != "finished":
         raise SystemExit(f"{name} does not end well undisturbed")
-    work, wanted = time.monotonic() - first, results(output)
-    set_aside(output, 0)
-    chance, counts, moments = random.Random(name), Counter[str](), list[float]()
+    work, wanted, keeps = time.monotonic() - first, results(output), name == "export --overwrite"
+    if not keeps:
+        set_aside(output, 0)
+    chance, counts, moments, gone = random.Random(name), Counter[str](), list[float](), 0
     parts = [(part + chance.random()) / kills for part in range(kills)]
     chance.shuffle(parts)
     while counts["killed"] < kills and time.monotonic() - began < seconds:
@@ -129,12 +151,14 @@ def torment(name: str, folder: Path, kills: int, seconds: float) -> dict[str, An
         counts.update(found)
         if "killed" in found:
             moments.append(round(part, 2))
-        if "finished" in found:
+        gone += keeps and not wanted <= results(output)
+        if "finished" in found and not keeps:
             set_aside(output, counts.total())
     last = outcome(start(name, folder))
     left = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if half_written(path)]
     lost = sorted(wanted - results(output))
     row = {"ended": dict(sorted(counts.items())), "moments": sorted(moments), "work_seconds": round(work, 1)}
+    row |= {"gone": gone} if keeps else {}
     return {**row, "then": last, "left": len(left), "where": left, "lost": lost}
 
 
@@ -149,7 +173,7 @@ def seen(output: Path) -> dict[Path, int]:
     return found
 
 
-def wait_for_change(output: Path, before: dict[Path, int], processes: list[subprocess.Popen[str]]) -> None:
+def wait_for_change(output: Path, before: dict[Path, int], processes: list[Process]) -> None:
     """Until something is written there, or nobody lives who could."""
     while seen(output) == before and any(process.poll() is None for process in processes):
         time.sleep(0.01)
@@ -180,7 +204,7 @@ def prepare(name: str, folder: Path) -> None:
     (folder / "many").mkdir()
     for copy in range(12):
         os.link(folder / "scans" / "scan_0_0000.nii.gz", folder / "many" / f"scan_{copy:02d}_0000.nii.gz")
-    if name == "predict" and outcome(start("train", folder, "--run", "trained")) != "finished":
+    if name in NEED_A_MODEL and outcome(start("train", folder, "--run", "trained")) != "finished":
         raise SystemExit("the model that predicts could not be trained")
 
 
@@ -205,10 +229,61 @@ def set_aside(output: Path, number: int) -> None:
         output.rename(output.with_name(f"{output.name}-{number}"))
 
 
-def start(name: str, folder: Path, *more: str) -> subprocess.Popen[str]:
+class Copy:
+    """A command in a copy of this process; what is asked of it is what is asked of a ``Popen``."""
+
+    def __init__(self, words: Sequence[str], folder: Path, home: Path) -> None:
+        self.returncode: int | None = None
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            os.environ["SEMISEG_HOME"] = str(home)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.dup2(self.errors.fileno(), 2)
+            code = 1
+            try:
+                code = cli.main([*words])
+            finally:
+                os._exit(code)
+
+    def poll(self) -> int | None:
+        """The exit code, once it has ended."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """At once."""
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        """Wait for its end: nothing, and what it said on stderr."""
+        until = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired("copy", timeout)
+            time.sleep(0.01)
+        self.errors.seek(0)
+        return "", self.errors.read()
+
+
+Process = subprocess.Popen[str] | Copy
+
+
+def start(name: str, folder: Path, *more: str) -> Process:
     """The command as a process of its own."""
+    words = [*COMMANDS[name], "--no-progress", *more]
+    if name in COPIED:
+        return Copy(words, folder, folder / "home")
     return subprocess.Popen(
-        [sys.executable, "-m", "semiseg", *COMMANDS[name], "--no-progress", *more],
+        [sys.executable, "-m", "semiseg", *words],
         cwd=folder,
         env=os.environ
         | {"OMP_NUM_THREADS": "1", "SEMISEG_HOME": str(folder / "home"), "PYTHONPATH": str(HERE / "src")},
@@ -218,7 +293,7 @@ def start(name: str, folder: Path, *more: str) -> subprocess.Popen[str]:
     )
 
 
-def outcome(process: subprocess.Popen[str]) -> str:
+def outcome(process: Process) -> str:
     """How a process ended, in a word or with its last line."""
     try:
         _, err = process.communicate(timeout=900)

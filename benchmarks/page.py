@@ -36,6 +36,7 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Which methods help with 8 labeled scans of a small structure, and what a training step costs.",
         (
             "hippocampus",
+            "curves_hippocampus",
             "selection_hippocampus",
             "hippocampus_all_methods",
             "steps_hippocampus",
@@ -45,7 +46,7 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "acdc": (
         "Cardiac cine MRI, 2D",
         "Whether unlabeled slices help with three labeled patients, on the published split.",
-        ("acdc_published", "collapse"),
+        ("acdc_published", "curves_acdc", "collapse"),
     ),
     "demo": (
         "The demo",
@@ -66,7 +67,7 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "labeling": (
         "Labeling",
         "What a ranking of scans and an expected Dice are worth, and what the studio bears.",
-        ("active_learning", "expected_dice", "studio"),
+        ("active_learning", "active_learning_acdc", "expected_dice", "studio"),
     ),
     "speed": (
         "Cost and speed",

@@ -1,10 +1,12 @@
-"""Make a folder of scans to try semiseg with: `python examples/scans.py [--dicom]`.
+"""Make a folder of scans to try semiseg with: `python examples/scans.py [--dicom | --paper]`.
 
 The scans are synthetic phantoms; no patient is behind them. Written are:
 
 - SCANS: 12 scans, 4 of which have a mask beside them (with --dicom, a folder of DICOM slices per scan),
 - NEW_SCANS: 3 further scans,
 - REFERENCES: the masks of those three.
+
+With --paper it is one dataset instead, PhantomsForPaper, that of `examples/paper.yaml`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg import images
-from semiseg.demo.phantoms import SPACING_MM, make_phantom
+from semiseg.demo.phantoms import SPACING_MM, make_phantom, make_phantom_dataset
 from semiseg.images.grid import Grid
 
 LABELED, UNLABELED, NEW = 4, 8, 3
@@ -27,7 +29,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dicom", action="store_true", help="write scans as DICOM slices")
     parser.add_argument("-o", "--output", type=Path, default=Path(), help="where the three folders go")
+    parser.add_argument("--paper", action="store_true", help="make the dataset of examples/paper.yaml")
     given = parser.parse_args()
+    if given.paper:
+        make_phantom_dataset(given.output / "PhantomsForPaper", labeled=8, unlabeled=24, test=12)
+        return
     for number in range(LABELED + UNLABELED + NEW):
         phantom = make_phantom(np.random.default_rng([0, number]))
         name = f"patient{number + 1:02d}"

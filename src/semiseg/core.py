@@ -147,8 +147,8 @@ class Head:
             yield from (targets == k for k in range(1, self.classes))
 
     def known(self, targets: Tensor) -> Tensor:
-        """Where something is known: (B, *S) bool."""
-        return (targets[:, 0] if self.regions else targets) != IGNORE
+        """Where all is known: (B, *S) bool."""
+        return (targets != IGNORE).all(1) if self.regions else targets != IGNORE
 
 
 @dataclass(frozen=True)
@@ -292,11 +292,22 @@ class Method(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.deviations: list[str] = []
+        self.as_published: list[str] = []
 
-    def deviates(self, text: str) -> None:
-        """Say once that an option departs from the paper or from honest practice; the manifest keeps it."""
+    def deviates(self, text: str, *, as_published: bool = False) -> None:
+        """Say once that an option departs from the paper or from sound practice; the manifest keeps it.
+
+        With ``as_published`` it is a fault of the published form itself, which is no departure from that: a
+        run of ``protocol: paper`` warns of it, but does not list it.
+        """
         self.deviations.append(text)
+        if as_published:
+            self.as_published.append(text)
         log.warning(text)
+
+    def departures(self, protocol: str) -> list[str]:
+        """What a run of this protocol lists: under ``paper`` not the published form itself."""
+        return [text for text in self.deviations if protocol != "paper" or text not in self.as_published]
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """Yield losses in order. Code after a ``yield`` sees the stepped weights of that network."""

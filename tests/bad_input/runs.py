@@ -45,7 +45,7 @@ RUNS = [
         "no such model", ("next", "data", "-m", "modle"), 2, ["modle", "Did you mean model?"], word="NO_MODEL"
     ),
     Bad("nothing to compare", ("compare", "modle"), 2, ["modle", "Did you mean model?"], word="NOT_FOUND"),
-    Bad("run of a newer version", EXPORT, 2, ["written by 7.0.0", "shape"], newer, "RUN_VERSION"),
+    Bad("run of a newer version", EXPORT, 2, ["written by semiseg 7.0.0", "shape"], newer, "RUN_VERSION"),
     Bad("setting unknown in a run", EXPORT, 2, ["run: ", "shape"], unknown_setting, "BAD_RUN"),
     Bad(
         "export onto a file",

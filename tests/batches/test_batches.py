@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from semiseg.batches.augment import la
 from semiseg.batches.augment.plain import gather
 from semiseg.batches.batches import Batches, Stream
 from semiseg.core import Batch
+from semiseg.losses import dice_ce
 from semiseg.preparation.forward import sample_foreground
 from semiseg.preparation.resident import Resident, blank, make_resident, with_label
 
@@ -258,6 +260,44 @@ def test_streams_of_another_name_have_another_order():
     first, second = ([stream[i] for i in range(20)] for stream in streams)
     assert sorted(first) == sorted(second)
     assert first != second
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_the_loss_of_a_case_counts_as_much_as_its_weight(dim):
+    """Over four passes the mean loss is the weighted mean over the cases, for weights of fourths."""
+    shape, weights = (3, 6, 6) if dim == 2 else (6, 6, 6), {"la_1": 0.5, "la_3": 0.25}
+    fixed = {"shape": shape, "sizes": (1, 0), "views": ()}
+    batches = make(dim=dim, cases=(4, 0), weights=weights, **fixed)
+    head = torch.nn.Sequential(getattr(torch.nn, f"Conv{dim}d")(1, 2, 1))
+
+    def loss(batch: Batch) -> float:
+        return float(dice_ce(head(batch.x_l / 4), batch.y_l).detach())
+
+    samples = 3 if dim == 2 else 1
+    total = round(4 * samples * (1 + 0.5 + 1 + 0.25))
+    seen = [batches(k) for k in range(total)]
+    counts = Counter(int(batch.x_l.min()) for batch in seen)
+    assert counts == {0: 4 * samples, 1: 2 * samples, 2: 4 * samples, 3: samples}
+    each = dict.fromkeys(range(4), 0.0)
+    for number, stored in enumerate(batches.labeled.items[::samples]):
+        one = Batches([stored.case], [], batches.plan, batches.augmentation, (1, 0), views=())
+        each[number] = sum(loss(one(k)) for k in range(samples)) / samples
+    wanted = sum(weights.get(f"la_{n}", 1.0) * value for n, value in each.items()) / 2.75
+    assert len({round(value, 3) for value in each.values()}) == 4
+    assert sum(map(loss, seen)) / total == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_weighted_stream_is_a_pure_function_of_the_number():
+    stream = Stream(list(range(50)), 0, "labeled", [0.1, 0.3, 1, 0.7, 0.01] * 10)
+    forward = [stream[n] for n in range(1000)]
+    there = [int(n) for n in torch.randperm(1000, generator=torch.Generator().manual_seed(1))[:100]]
+    assert [stream[n] for n in there] == [forward[n] for n in there]
+    often = Counter(forward)
+    assert often[2] == pytest.approx(1000 * 1 / 21.1, abs=1)
+    assert often[1] == pytest.approx(1000 * 0.3 / 21.1, abs=1)
+    assert sum(often[k] for k in range(4, 50, 5)) == pytest.approx(1000 * 0.1 / 21.1, abs=2)
+    ones = [Stream(list(range(7)), 3, "labeled", given) for given in ([], [1.0] * 7)]
+    assert [ones[0][n] for n in range(30)] == [ones[1][n] for n in range(30)]
 
 
 @pytest.mark.parametrize("name", ["crop", "default"])

@@ -104,7 +104,9 @@ def test_sequences_are_channels_and_incomplete_cases_are_named(tmp_path: Path) -
             if (name, word) != ("BraTS19_3", "t2"):
                 scan(source / "HGG" / name / f"{name}_{word}.nii.gz", 10 * n + len(word))
         scan(source / "HGG" / name / f"{name}_seg.nii.gz", 10 * n, mask=True, values=(0, 1, 2, 4))
-    result = adopt(source, tmp_path / "out")
+    with pytest.raises(DataError, match=r"1 of 3 cases lack a channel: BraTS19_3 \(T2\)"):
+        adopt(source, tmp_path / "out")
+    result = adopt(source, tmp_path / "out", missing="out")
     dataset = Dataset.open(result.folder)
     assert dataset.channel_names == ("T1", "T1c", "T2", "FLAIR")
     assert ids(dataset.annotated) == ["BraTS19_1", "BraTS19_2"]

@@ -112,6 +112,8 @@ def test_unlabeled_scans_of_a_held_out_patient_are_left_out(tmp_path: Path) -> N
         ({"folds": 5}, "5 folds of 4 labeled cases"),
         ({"val": 1.5}, "share of 1.5"),
         ({"group": "case"}, "--group case is not a valid rule"),
+        ({"group": r"((?:\w+)*!)"}, "may take years to match"),
+        ({"group": "(a{99999999999999})"}, "--group (a{99999999999999}) is not a valid rule"),
         ({"group": "(patient)"}, "does not fit"),
         ({"group": 99}, "does not fit"),
     ],

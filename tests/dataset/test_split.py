@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from tests.factories import make_dataset
 
-from semiseg.dataset.case import Case, LabeledCase, PatientRule
+from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.dataset import Dataset
+from semiseg.dataset.patient import PatientRule
 from semiseg.dataset.split import Split
 from semiseg.errors import DataError, UsageError
 
@@ -129,7 +130,15 @@ def test_every_fault_of_the_lists_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "3", '{"order": "case_00"}', '{"folds": []}', '{"group_by_patient": -1}']
+    "text",
+    [
+        "{",
+        "3",
+        '{"order": "case_00"}',
+        '{"folds": []}',
+        '{"group_by_patient": -1}',
+        '{"group_by_patient": "((a+)+)"}',
+    ],
 )
 def test_broken_split_files_open_but_do_not_split(tmp_path: Path, text: str) -> None:
     folder = make_dataset(tmp_path, shape=TINY)

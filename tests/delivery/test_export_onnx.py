@@ -6,6 +6,7 @@ import json
 import runpy
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.delivery.ground import SECRETS, make_full_run
+from tests.delivery.monai_schema import SCHEMA
 from tests.factories import make_dataset
 from tests.trained import Thresholds, make_plan
 
@@ -23,8 +25,8 @@ import semiseg
 from semiseg.cli import main
 from semiseg.delivery import run_onnx
 from semiseg.delivery.bundle import inference
-from semiseg.delivery.graph import program
-from semiseg.errors import UsageError
+from semiseg.delivery.graph import predictor, program
+from semiseg.errors import SemisegError, UsageError
 from semiseg.images.grid import Grid
 from semiseg.prediction.members import Member
 from semiseg.prediction.model import Model
@@ -58,6 +60,7 @@ def regions(**other: Any) -> Plan:
     )
 
 
+FLAT = make_plan(dim=2, axes=(2, 0, 1))
 CASES: dict[str, tuple[Plan, tuple[int, ...], np.ndarray, dict[str, Any]]] = {
     "as it is": (make_plan(classes=3), (21, 17, 19), OBLIQUE, {}),
     "resampled, turned, two channels": (
@@ -88,6 +91,12 @@ CASES: dict[str, tuple[Plan, tuple[int, ...], np.ndarray, dict[str, Any]]] = {
     ),
     "CT": (make_plan(classes=3, channels=(CT,)), (18, 20, 17), np.diag([1, 1, 1.2, 1]), {}),
     "slices": (make_plan(dim=2, classes=3, axes=(2, 0, 1)), (21, 17, 5), OBLIQUE, {"fill_holes": True}),
+    "whole slices, resized": (
+        make_plan(dim=2, classes=3, axes=(2, 0, 1), patch=(24, 16)),
+        (21, 17, 5),
+        OBLIQUE,
+        {"slice_size": (24, 16)},
+    ),
     "flat": (
         make_plan(dim=2, classes=3, axes=(2, 0, 1), orientation="native", spacing=(None, 0.9, 0.9)),
         (33, 21),
@@ -201,10 +210,14 @@ def test_8_bits_are_calibrated_on_unlabeled_scans_and_measured(
     assert set(told["difference"]) == {"structure 1"}
     assert made.document["networks"][0]["precision"] == "int8"
     assert "Measured on 2 labeled cases" in (made.folder / "MODEL.md").read_text()
-    other = make_dataset(tmp_path, labeled=1, name="Dataset002_Other")
-    with pytest.raises(UsageError, match="has no case"):
-        semiseg.export(run, tmp_path / "other", int8=True, data=other)
-    assert not (tmp_path / "other").exists()
+    others = {
+        "has no case": make_dataset(tmp_path, labeled=1, name="Dataset002_Other"),
+        "the model wants": make_dataset(tmp_path, labeled=1, name="Dataset003_Two", channels=2),
+    }
+    for said, other in others.items():
+        with pytest.raises(SemisegError, match=said):
+            semiseg.export(run, tmp_path / "other", int8=True, data=other)
+        assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.slow
@@ -231,12 +244,46 @@ def test_a_pytorch_program_and_a_bundle_hold_the_mean_of_all_networks(
         wanted = member.network.eval()(x).logits.softmax(1)
     assert torch.allclose(found, wanted, atol=1e-4)
     bundle = semiseg.export(run, tmp_path / "bundle", to="monai", overrides={"mirror": True}).folder
-    loaded = torch.export.load(bundle / "models" / "model.pt2")
-    mirrored = torch.export.unflatten(loaded)(x)  # as its inference.json does
-    both = program([member], member.mirrored).module()(x)
+    script = torch.jit.load(bundle / "models" / "model.ts")
+    mirrored = script(x)
+    both = predictor([member], member.mirrored)(x)
     assert torch.allclose(mirrored, both, atol=1e-5)
     assert member.mirrored == () or not torch.allclose(mirrored, wanted, atol=1e-6)
+    stored = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    assert all(torch.equal(value, stored[key]) for key, value in script.state_dict().items())
     assert_no_names(bundle, data)
+    with zipfile.ZipFile(bundle / "models" / "model.ts") as archive:  # packed or not
+        texts = b"".join(archive.read(name) for name in archive.namelist())
+    assert [
+        place for place in (str(data.parent), str(Path(semiseg.__file__).parent)) if place.encode() in texts
+    ] == []
+
+
+def test_the_commands_of_monai_take_a_bundle(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, monai: None
+) -> None:
+    from monai import bundle as commands
+
+    pytest.importorskip("jsonschema")
+    folder = semiseg.export(trained[1], tmp_path / "heart", to="monai").folder
+    configs = {name: str(folder / "configs" / f"{name}.json") for name in ("metadata", "inference")}
+    schema = tmp_path / "schema.json"
+    schema.write_text(json.dumps(SCHEMA))
+    commands.verify_metadata(configs["metadata"], filepath=schema)
+    where = {"bundle_dir": tmp_path, "source": "github", "device": "cpu"}
+    monkeypatch.chdir(folder)
+    network = commands.load("heart", workflow_type="inference", **where)
+    monkeypatch.undo()
+    script, described, _ = commands.load("heart", load_ts_module=True, **where)
+    assert described == json.loads((folder / "configs" / "metadata.json").read_text())
+    made = tmp_path / "made.ts"
+    root = {"bundle_root": str(folder), "meta_file": configs["metadata"], "config_file": configs["inference"]}
+    commands.ckpt_export("network_def", filepath=str(made), **root)
+    commands.verify_net_in_out("network_def", device="cpu", **root)
+    x = torch.randn(2, 1, 16, 16, 16)
+    wanted = Model.load(trained[1], "cpu", precision="32").members[0].network.eval()(x).logits.softmax(1)
+    for one in (network, script, torch.jit.load(made)):
+        assert torch.allclose(one(x), wanted, atol=1e-4)
 
 
 def assert_no_names(folder: Path, data: Path) -> None:
@@ -254,7 +301,9 @@ def test_a_bundle_has_the_plan_as_transforms_of_monai(monai: None) -> None:
 
     for name, (plan, *_, settings) in CASES.items():
         model = Model((Member(plan, Thresholds(plan.dim)),)).with_settings(**settings)
-        told = document("monai", model, [], [{"file": "models/model.pt2"}])
+        told = document("monai", model, [], [{"file": "models/model.ts"}])
+        if model.settings.slice_size is not None:
+            continue  # refused
         for ending in (".nii.gz", ".png") if name == "flat" else (".nii.gz",):
             parser = ConfigParser(inference(told, plan, ending))
             for key in ("preprocessing", "inferer", "postprocessing"):
@@ -271,14 +320,17 @@ def test_a_bundle_has_the_plan_as_transforms_of_monai(monai: None) -> None:
         ({"overrides": {"slice_size": None, "stride": [99, 1, 1]}}, "leaves gaps"),
         ({"to": "monai", "overrides": {"minimum_mm3": 3.0}}, "cannot have inference.minimum_mm3"),
         ({"overrides": {"overlaps": 1}}, "overlaps"),
+        ({"plan": FLAT, "overrides": {"slice_size": [32, 32]}}, "is not the network's patch"),
+        ({"plan": FLAT, "to": "monai", "overrides": {"slice_size": [16, 16]}}, "cannot have inference"),
     ],
 )
 def test_what_cannot_be_exported_is_told_before_anything_is_written(
     options: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
-    run = make_full_run(tmp_path / "run")
+    run = make_full_run(tmp_path / "run", options.get("plan"))
+    given = {key: value for key, value in options.items() if key != "plan"}
     with pytest.raises(UsageError, match=said):
-        semiseg.export(run, tmp_path / "out", **options)
+        semiseg.export(run, tmp_path / "out", **given)
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 

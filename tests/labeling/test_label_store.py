@@ -13,10 +13,10 @@ from tests.factories import make_dataset
 import semiseg
 from semiseg import images
 from semiseg.dataset.case import case_header
+from semiseg.dataset.ledger import read_entries
 from semiseg.errors import SemisegError
 from semiseg.images.grid import Grid, Volume
 from semiseg.labeling import store as store_module
-from semiseg.labeling.ledger import read_entries
 from semiseg.labeling.store import Labels, Origin
 
 DRAWN = Origin("drawn", by="anna")

@@ -11,9 +11,9 @@ import pytest
 from tests.factories import make_dataset
 
 from semiseg.dataset.case import case_header
+from semiseg.dataset.ledger import Entry
 from semiseg.errors import SemisegError
 from semiseg.images.grid import Volume
-from semiseg.labeling.ledger import Entry
 from semiseg.labeling.reviews import lines, of_runs, preferences, reviewed
 from semiseg.labeling.store import Labels, Origin
 

@@ -9,6 +9,7 @@ from tests.factories import make_dataset
 
 from semiseg import methods
 from semiseg.dataset.dataset import Dataset
+from semiseg.errors import UsageError
 from semiseg.machine import hardware
 from semiseg.machine.hardware import Accelerator
 from semiseg.preparation.fingerprint import ChannelFacts, Fingerprint
@@ -203,6 +204,23 @@ def test_plans_are_made_for_the_method(tmp_path):
     assert one["as planned"] == one["one network"] == two["one network"]
     assert two["as planned"] == two["two networks"]
     assert planned(**{"method.name": "cps", "plan.networks": 1})["as planned"] == one["as planned"]
+
+
+def test_plans_are_made_for_the_network(tmp_path):
+    dataset = Dataset.open(make_dataset(tmp_path, shape=(32, 32, 32)))
+
+    def planned(name, **options):
+        flags = {"network.name": name, "plan.patch": (32, 32, 32), "plan.features": (16, 32)}
+        config = resolve(flags=flags | {f"network.options.{key}": value for key, value in options.items()})
+        return plan_for(dataset, dataset.split(), config, device="cpu", workers=0)
+
+    plain, shallow, deep = planned("unet"), planned("resenc", blocks=[2, 2]), planned("resenc", blocks=[6])
+    assert planned("auto").memory_gb == plain.memory_gb
+    assert plain.memory_gb["as planned"] < shallow.memory_gb["as planned"] < deep.memory_gb["as planned"]
+    assert planned("unet").reasons["memory_gb"] == plain.reasons["memory_gb"]
+    assert planned("unet3d").reasons["memory_gb"].endswith("of the default U-Net, not of unet3d")
+    with pytest.raises(UsageError, match="blocks"):
+        planned("resenc", blocks="many")
 
 
 @pytest.mark.parametrize("recipe", ["la", "acdc", "pancreas", "brats2019", "isles2022", "promise12"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 
 import pytest
@@ -12,6 +13,7 @@ from semiseg import methods, networks, recipes
 from semiseg.batches import augment
 from semiseg.preparation.fingerprint import ChannelFacts, Fingerprint
 from semiseg.preparation.planner import choose_channels
+from semiseg.settings.changes import changes, other_forms
 from semiseg.settings.config import BatchConfig, Config
 from semiseg.settings.resolve import load_recipe, resolve
 from semiseg.training.samples import batch_sizes
@@ -26,12 +28,19 @@ PROTOCOLS = {
     "isles2022": ("unet3d", (112, 112, 64), (4, 4), 0.01, "constant", 20000, 1.0, (16, 16, 4), "last"),
     "promise12": ("unet2d", (224, 224), (8, 8), 0.01, "poly", 30000, None, (224, 224), "best-val"),
 }
+RECIPES = {recipe: load_recipe(recipe) for recipe in recipes.names()}
 PAIRS = [
     (recipe, method)
-    for recipe in recipes.names()
-    for method in load_recipe(recipe)["methods"]
+    for recipe, content in RECIPES.items()
+    for method in content["methods"]
     if method in methods.names()
 ]
+PUBLISHED = [
+    (recipe, method)
+    for recipe, method in PAIRS
+    if RECIPES[recipe]["methods"][method].get("published", {}).get("options")
+]
+"""Pairs of which the published form has other options than the recipe."""
 
 
 def configured(recipe: str, method: str) -> Config:
@@ -65,7 +74,7 @@ def test_every_setting_of_a_recipe_fits(request: pytest.FixtureRequest, recipe: 
     kind = methods.find(method)
     if str(methods.all_options(kind, config.method.options).get("partner")).startswith("monai:"):
         request.getfixturevalue("monai")
-    own = load_recipe(recipe)["methods"][method].get("method", {}).get("options", {})
+    own = RECIPES[recipe]["methods"][method].get("method", {}).get("options", {})
     assert config.method.options.items() >= own.items()
     # MONAI's transformers look at numbers while they are built.
     with nullcontext() if method in ("cross_teaching", "abd") else torch.device("meta"):
@@ -76,6 +85,38 @@ def test_every_setting_of_a_recipe_fits(request: pytest.FixtureRequest, recipe: 
     labeled, unlabeled = batch_sizes(config, plan, trained, 1)
     assert labeled >= 1
     assert bool(unlabeled) == bool(trained.views)
+
+
+@pytest.mark.parametrize(("recipe", "method"), PUBLISHED, ids="-".join)
+def test_the_published_form_is_no_departure_and_any_other_is(recipe: str, method: str) -> None:
+    config = configured(recipe, method)
+    options = config.published.options
+    told = other_forms(config)
+    assert [text.split("=")[0] for text in told] == [f"published with {name}" for name in options]
+    chosen = {f"method.options.{name}": value for name, value in options.items()}
+    as_published = resolve(recipe=recipe, environment={}, flags={"method.name": method, **chosen})
+    assert other_forms(as_published) == []
+    assert changes(as_published) == ""
+    with torch.device("meta"):
+        ours, theirs = (built(each, config.plan.patch or ())[0] for each in (config, as_published))
+    assert set(theirs.departures("paper")) <= set(ours.departures("paper"))
+    assert theirs.departures("strict") == theirs.deviations
+
+
+def test_settings_of_published_figures_are_those_of_the_recipe_or_said() -> None:
+    """Rows that name a recipe: an option that no such row has is in the recipe's ``published``."""
+    found = 0
+    for recipe, method in PAIRS:
+        rows = [row for row in methods.published(method) if f"``{recipe}``" in row["why"]]
+        said = [dict(re.findall(r"(\w+)=(\w+)", row["setting"])) for row in rows]
+        overlay = RECIPES[recipe]["methods"][method]
+        for name in {name for row in said for name in row}:
+            values = {row[name] for row in said if name in row}
+            options = methods.all_options(methods.find(method), overlay.get("method", {}).get("options", {}))
+            published = overlay.get("published", {}).get("options", {})
+            assert {str(options[name]), str(published.get(name))} & values, (recipe, method, name)
+            found += 1
+    assert found >= 5
 
 
 @pytest.mark.parametrize(("method", "share"), [("supervised", (1, 0)), ("cps", (0.5, 0.5)), ("bcp", (1, 1))])

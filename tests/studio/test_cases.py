@@ -18,8 +18,8 @@ from tests.factories import make_dataset
 from tests.studio.conftest import client_of
 
 from semiseg import images
+from semiseg.dataset.ledger import read_entries
 from semiseg.images.grid import Grid
-from semiseg.labeling.ledger import read_entries
 from semiseg.studio.desk import Desk
 
 
@@ -259,3 +259,14 @@ def test_a_review_does_not_say_which_run_is_which(web: TestClient, folder: Path,
     rows = list(csv.DictReader(io.StringIO(web.get("/api/review.csv").text)))
     assert len({row["case"] for row in rows}) == 3
     assert [row["preferred"] for row in rows] == [rows[0]["left"], "", rows[2]["right"]]
+
+
+def test_each_channel_has_windows_of_its_own(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path, labeled=1, unlabeled=1, test=0, shape=(6, 7, 8), channels=2)
+    about = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(about | {"channel_names": {"0": "CT", "1": "T2"}}))
+    ct, t2 = client_of(Desk(folder)).get("/api/cases/un_00").json()["images"]
+    assert [window["name"] for window in ct["windows"]] == ["soft tissue", "lung", "bone", "brain", "liver"]
+    values = np.asarray(nib.load(folder / "imagesUn" / "un_00_0001.nii.gz").dataobj)
+    everything = next(window for window in t2["windows"] if window["name"] == "all")
+    assert (everything["low"], everything["high"]) == pytest.approx((values.min(), values.max()))

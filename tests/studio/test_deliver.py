@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from tests.studio.conftest import client_of
 from tests.trained import make_plan, make_run
 
 import semiseg
+from semiseg.errors import UsageError
 from semiseg.prediction.model import Model
 from semiseg.preparation.plan import ChannelPlan
 from semiseg.studio.archive import stream
 from semiseg.studio.desk import Desk
+from semiseg.studio.origin import SeriesFolder
 from semiseg.studio.serve import open_or_adopt
 
 pytest.importorskip("fastapi", reason='needs `pip install "semiseg[studio]"`')
@@ -38,7 +41,7 @@ def test_a_model_leaves_as_the_command_exports_it(web: TestClient, folder: Path,
     told = web.get("/api/deliver").json()
     assert told["runs"] == [predicted]
     assert {one["to"]: one["lacks"] for one in told["models"]}["zip"] is None
-    assert all("was not made of DICOM series" in one["lacks"] for one in told["dicom"])
+    assert all("nothing says which series" in one["lacks"] for one in told["dicom"])
     answer = web.get("/api/deliver/model.zip", params={"run": predicted})
     assert answer.headers["content-disposition"] == f'attachment; filename="{predicted}.zip"'
     (tmp_path / "model.zip").write_bytes(answer.content)
@@ -95,6 +98,35 @@ def test_predictions_leave_as_dicom_of_their_series(tmp_path: Path) -> None:
     ]
     assert places[0] == places[1]
     assert json.loads((root / "studio" / "source.json").read_text())["source"] == str(pile)
+
+
+def test_the_series_of_a_dataset_are_found_beside_it_or_where_they_are_said_to_be(tmp_path: Path) -> None:
+    pile, root = tmp_path / "scans", tmp_path / "data"
+    for k in range(2):
+        write_series(pile / "study" / f"patient{k}", volume((4, 8, 8), seed=k), orientation=OBLIQUE)
+    semiseg.init(pile, root)
+    desk = Desk(root)
+    assert (desk.series.path, desk.series.lacks) == (pile, None)
+    assert sorted(desk.series.cases) == ["patient0", "patient1"]
+    (tmp_path / "elsewhere").mkdir()
+    away = pile.rename(tmp_path / "elsewhere" / "scans")
+    write_series(pile / "study" / "patient0", volume((4, 8, 8), seed=5))  # another one with the same name
+    desk.close()
+    desk = Desk(root)
+    assert "--series FOLDER" in str(desk.series.lacks)
+    with pytest.raises(UsageError, match="does not hold the series of patient0"):
+        desk.series.name(pile)
+    desk.series.name(away)
+    desk.close()
+    assert Desk(root).series.path == away
+    shutil.move(shutil.make_archive(str(tmp_path / "packed"), "zip", away), tmp_path / "scans.zip")
+    assert SeriesFolder(Desk(root).places).path == away
+    (tmp_path / "of_zip").mkdir()
+    semiseg.init(tmp_path / "scans.zip", tmp_path / "of_zip" / "data")
+    other = Desk(tmp_path / "of_zip" / "data")
+    assert other.series.path is None
+    other.series.name(tmp_path / "scans.zip")
+    assert other.series.lacks is None
 
 
 def test_an_archive_is_whole_however_it_is_cut(tmp_path: Path) -> None:

@@ -76,27 +76,33 @@ def test_a_round_trains_on_a_copy_of_the_lists_as_they_are(tmp_path: Path) -> No
     semiseg.predict(folder / "imagesUn", out, run, device="cpu", workers=0)
     web.post("/api/cases/un_00/accept", json={"run": "round-001", "version": 0})
     web.post("/api/cases/un_01/reject", json={"reason": "no"})
-    place, count = training_round(desk.labels, tmp_path / "with", accepted=True)
+    place = training_round(desk.labels, tmp_path / "round")
     split = semiseg.Dataset.open(place).split()
-    assert count == 3
     assert [case.id for case in split.labeled] == ["case_00", "case_01", "un_00"]
     assert [case.id for case in split.val] == ["case_02"]
     assert [case.id for case in split.unlabeled] == ["un_02"]
     assert split.test == ()
-    place, count = training_round(desk.labels, tmp_path / "without", accepted=False)
-    split = semiseg.Dataset.open(place).split()
-    assert count == 2
-    assert [case.id for case in split.unlabeled] == ["un_00", "un_02"]
+    assert split.weights == {}
+    assert semiseg.Dataset.open(place).split(accepted=0.5).weights == {"un_00": 0.5}
+    without = semiseg.Dataset.open(place).split(accepted=0)
+    assert [case.id for case in without.labeled] == ["case_00", "case_01"]
+    assert sorted(case.id for case in without.unlabeled) == ["un_00", "un_02"]
+    for weight, labels, words in ((1, 3, []), (0.5, 3, ["--set", "data.accepted=0.5"]), (0, 2, ["--set"])):
+        body = {"kind": "train", "device": "cpu", "iterations": 1, "accepted": weight}
+        job = web.post("/api/jobs", json=body).json()["job"]
+        assert job["labels"] == labels
+        assert set(words) <= set(desk.queue.get(job["id"])["words"])
+    assert web.post("/api/jobs", json={**body, "accepted": 1.5}).status_code == 400
     before = (place / "labelsTr" / "case_00.nii.gz").read_bytes()
     web.post("/api/cases/case_00/reject", json={"reason": "later"})
     assert (place / "labelsTr" / "case_00.nii.gz").read_bytes() == before
     assert semiseg.check(place, workers=1).ok
 
 
-def test_orders_are_command_lines(web: TestClient, desk: Desk, predicted: str) -> None:
+def test_orders_are_command_lines(web: TestClient, desk: Desk, folder: Path, predicted: str) -> None:
     body = {
         "kind": "train", "method": "supervised", "max_time": "1.5h", "device": "cpu", "start_from": predicted,
-        "settings": {"plan.patch": [8, 8, 8]},
+        "settings": {"plan.patch": [8, 8, 8]}, "calibrate": True,
     }  # fmt: skip
     job = web.post("/api/jobs", json=body).json()["job"]
     assert (job["state"], job["run"], job["labels"]) == ("queued", "round-002", 2)
@@ -104,6 +110,14 @@ def test_orders_are_command_lines(web: TestClient, desk: Desk, predicted: str) -
     assert words[:1] == ["train"]
     assert words[words.index("--max-time") + 1] == "90"
     assert words[words.index("--set") + 1] == "plan.patch=[8, 8, 8]"
+    assert "--calibrate" in words
+    for part, step in ((".", 9), ("calibration/fold-0", 2)):  # it is where the newest of its trainings is
+        events = folder / "studio" / "runs" / "round-002" / part / "events.jsonl"
+        events.parent.mkdir(parents=True, exist_ok=True)
+        events.write_text(json.dumps({"event": "stepped", "step": step, "total": 9}) + "\n")
+        told = web.get(f"/api/jobs/{job['id']}").json()
+        assert (told["step"], told["total"]) == (step, 9)
+    assert told["part"] == "calibration, fold 1"
     assert Path(words[words.index("--plan") + 1]).parent.name == predicted
     predict = web.post("/api/jobs", json={"kind": "predict", "run": predicted, "device": "cpu"}).json()["job"]
     assert (predict["step"], predict["total"]) == (3, 3)  # all are predicted already

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from tests.trained import make_plan, make_run
 
 from semiseg import images
-from semiseg.labeling.ledger import read_entries
+from semiseg.dataset.ledger import read_entries
 from semiseg.studio.desk import Desk
 
 NO_MARK = {"X-Semiseg": ""}

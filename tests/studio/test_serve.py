@@ -45,8 +45,8 @@ def test_a_pile_of_scans_becomes_a_dataset_once(tmp_path: Path) -> None:
         base=0,
         origin=Origin("drawn"),
     )
-    folder, count = training_round(labels, tmp_path / "round", accepted=True)
-    assert (count, len(Dataset.open(folder).split().unlabeled)) == (1, 2)
+    split = Dataset.open(training_round(labels, tmp_path / "round")).split()
+    assert (len(split.labeled), len(split.unlabeled)) == (1, 2)
     assert open_or_adopt(pile) == made
     assert open_or_adopt(pile, ["liver", "tumor"]) == made
     with pytest.raises(SemisegError, match="has labels of the classes"):

@@ -72,10 +72,12 @@ def test_the_loop(tmp_path: Path) -> None:
         row = server.ask("api/cases?state=predicted&sort=rank")["cases"][0]
         assert (row["rank"], row["run"]) == (1, "round-001")
         server.ask(f"api/cases/{row['id']}/accept", {"run": "round-001", "version": 0})
-        server.ask("api/jobs", {**order, "start_from": "round-001", "then_predict": False})
+        server.ask("api/jobs", {**order, "start_from": "round-001", "then_predict": False, "accepted": 0.5})
         until(lambda: server.ask("api/jobs")["active"] == 0)
         newest = server.ask("api/runs")["runs"][0]
         assert (newest["labeled"], newest["finished"]) == (3, True)
         assert newest["start_from"] == "round-001"
+        manifest = json.loads((folder / "studio" / "runs" / "round-002" / "manifest.json").read_text())
+        assert manifest["weights"] == {row["id"]: 0.5}
     finally:
         server.end()

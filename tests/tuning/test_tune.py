@@ -23,8 +23,8 @@ from tests.conftest import environment_of_ranks
 from tests.factories import make_dataset
 
 import semiseg
-from semiseg.dataset.case import PatientRule
 from semiseg.dataset.dataset import Dataset
+from semiseg.dataset.patient import PatientRule
 from semiseg.dataset.split import Split
 from semiseg.dataset.split_file import SplitFile
 from semiseg.errors import Interrupted, UsageError

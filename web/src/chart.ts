@@ -30,7 +30,7 @@ export interface Chart {
   forecast?: Band | null;
 }
 
-const box = { width: 720, height: 260, left: 52, right: 52, top: 14, bottom: 40 };
+const room = { width: 720, height: 260, left: 52, right: 16, top: 14, bottom: 40 };
 
 /** About five round numbers within a range. */
 export function ticks(low: number, high: number, count = 5): number[] {
@@ -68,6 +68,7 @@ export function thinned(points: readonly (readonly [number, number])[], limit = 
 }
 
 export function chart(lines: readonly Line[], about: Chart): SVGSVGElement {
+  const box = { ...room, right: about.right ? room.left : room.right };
   const xs = range([...lines, ...bandLine(about.forecast)], 0, about.xRange);
   const sides = {
     left: range(lines.filter((l) => l.axis === "left"), 1, about.leftRange),
@@ -112,7 +113,7 @@ function text(x: number, y: number, content: string | number, anchor: string): S
 }
 
 function turned(x: number, content: string): SVGTextElement {
-  const y = (box.height - box.bottom + box.top) / 2;
+  const y = (room.height - room.bottom + room.top) / 2;
   return svg("text", { x, y, "text-anchor": "middle", transform: `rotate(-90 ${x} ${y})` }, content);
 }
 

@@ -32,8 +32,23 @@ function nodes(children: Child[]): (Node | string)[] {
     .map((c) => (typeof c === "number" ? String(c) : c));
 }
 
+/** New children; the focus goes to what has the same name as what had it, and what was unfolded stays so. */
 export function replace(parent: Element, ...children: (Child | Child[])[]): void {
+  const held = parent.contains(document.activeElement) ? (document.activeElement as HTMLElement) : null;
+  const unfolded = [...parent.querySelectorAll("details[open] > summary")].map(identity);
   parent.replaceChildren(...nodes(children.flat()));
+  for (const summary of parent.querySelectorAll("details > summary")) {
+    if (unfolded.includes(identity(summary))) (summary.parentElement as HTMLDetailsElement).open = true;
+  }
+  if (!held || document.activeElement === held) return;
+  const again = held.isConnected ? held : [...parent.querySelectorAll<HTMLElement>(held.tagName)].find((e) => identity(e) === identity(held));
+  again?.focus({ preventScroll: true });
+}
+
+/** By what an element is known when it is made anew: its name, or its words without numbers. */
+function identity(element: Element): string {
+  const { name } = (element as HTMLElement).dataset;
+  return name || element.id || (element.getAttribute("aria-label") ?? (element.textContent ?? "").replace(/[^\p{L}]+/gu, " ").trim());
 }
 
 /** An SVG element; attributes only. */

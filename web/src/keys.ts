@@ -24,7 +24,13 @@ export function bind(bindings: readonly Binding[] = []): void {
 function name(event: KeyboardEvent): string {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const shift = event.shiftKey && (event.key.length > 1 || /[a-z]/i.test(event.key)) ? "Shift+" : "";
-  return `${event.ctrlKey || event.metaKey ? "Ctrl+" : ""}${shift}${key}`;
+  const control = (event.ctrlKey && !event.altKey) || event.metaKey; // both together are AltGr, by which many keyboards have [ and ]
+  return `${control ? "Ctrl+" : ""}${shift}${key}`;
+}
+
+/** Alt with a letter, a digit or a named key belongs to the browser; with anything else it writes a sign. */
+function ofBrowser(event: KeyboardEvent): boolean {
+  return event.altKey && (event.key.length > 1 || /[a-z0-9]/i.test(event.key));
 }
 
 function typing(target: EventTarget | null): boolean {
@@ -39,7 +45,7 @@ export function listen(): void {
   document.addEventListener(
     "keydown",
     (event) => {
-      if (event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
+      if (ofBrowser(event) || event.isComposing || document.querySelector("dialog[open]")) return;
       const pressed = name(event);
       if (typing(event.target) && pressed !== "Ctrl+s") return;
       if (pressed === "?") {

@@ -128,6 +128,8 @@ async function start(): Promise<void> {
   }
   header();
   addEventListener("hashchange", () => void open());
+  // A file that misses its place is not opened instead of the studio.
+  for (const type of ["dragover", "drop"]) addEventListener(type, (event) => event.preventDefault());
   listen();
   await open();
 }

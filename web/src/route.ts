@@ -22,7 +22,16 @@ export type Page = (root: HTMLElement, shell: Shell, route: Route) => Promise<Le
 export function current(): Route {
   const [path = "", search = ""] = location.hash.replace(/^#\/?/, "").split("?", 2);
   const [page = "", ...rest] = path.split("/");
-  return { page: page || "cases", id: decodeURIComponent(rest.join("/")), query: new URLSearchParams(search) };
+  return { page: page || "cases", id: unquoted(rest.join("/")), query: new URLSearchParams(search) };
+}
+
+/** An address that was typed may not be a quoted one. */
+function unquoted(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 export function href(page: string, id = "", query?: URLSearchParams): string {

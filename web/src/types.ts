@@ -98,8 +98,9 @@ export interface CaseDetail extends CaseRow {
     /** Not a scan: a photograph, seen as it was taken. */
     picture: boolean;
     window: { low: number; high: number };
+    /** Presets. */
+    windows: { name: string; low: number; high: number }[];
   }[];
-  windows: { name: string; low: number; high: number }[];
   label_url: string | null;
   prediction_url: string | null;
   uncertainty_url: string | null;
@@ -137,6 +138,8 @@ export interface Job {
   step: number | null;
   total: number | null;
   seconds_left: number | null;
+  /** Of a training that is made of several. */
+  part: string | null;
   message: string | null;
   error: { code: string; message: string; hint: string } | null;
   can_stop: boolean;

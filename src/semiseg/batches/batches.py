@@ -7,21 +7,27 @@ pays, a thread makes the next batches while the method works on this one.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, NamedTuple, Self, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semiseg.batches.augment import Augmentation
 from semiseg.batches.augment.draws import Draws, seed_from
 from semiseg.batches.augment.plain import stack
 from semiseg.batches.targets import make_targets, require_known
-from semiseg.core import SHIFTED, Batch
+from semiseg.core import IGNORE, SHIFTED, Batch
 from semiseg.preparation.plan import Plan
 from semiseg.preparation.resident import Resident, unpacked
+
+GOLDEN = (5**0.5 - 1) / 2
+"""Its multiples, less their whole parts, lie evenly in [0, 1)."""
 
 
 class Item(NamedTuple):
@@ -38,6 +44,9 @@ class Batches:
     ``k * size`` and following; with several processes each takes its share of them, and every sample has
     its own random generator, so one process and many see the same samples.
 
+    A labeled case of weight w is drawn w times as often as one of weight 1. So its loss counts w times as
+    much, whatever the method computes of a batch.
+
     Args:
         labeled: cases with a label, at least one.
         unlabeled: cases without; the labeled images serve where there are none. With ``pseudo`` their labels
@@ -49,6 +58,7 @@ class Batches:
         labeled_views: further views of the labeled samples.
         targets: extra targets of the labeled samples, see :mod:`semiseg.batches.targets`.
         pseudo: hand on the labels of the unlabeled samples, which must have some.
+        weights: labeled case -> weight, in (0, 1]; 1 where it is not named.
         seed: of everything random here.
         rank: of this process, among ``world``.
         world: number of processes; both sizes must be multiples of it.
@@ -72,6 +82,7 @@ class Batches:
         labeled_views: Sequence[str] = (),
         targets: Sequence[str] = (),
         pseudo: bool = False,
+        weights: Mapping[str, float] | None = None,
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
@@ -83,13 +94,15 @@ class Batches:
         require_known(targets)
         self.targets = tuple(targets)
         self.taught = {"labeled", "unlabeled"} if pseudo else {"labeled"}
-        self.labeled = Stream(_items(labeled, plan), seed, "labeled")
+        items = _items(labeled, plan)
+        self.labeled = Stream(items, seed, "labeled", [(weights or {}).get(i.case.id, 1.0) for i in items])
         self.unlabeled = Stream(_items(unlabeled or labeled, plan), seed, "unlabeled")
         self.memory_format = torch.channels_last if plan.dim == 2 else torch.channels_last_3d
 
     def __call__(self, step: int) -> Batch:
         """The batch of an iteration, on the cases' device."""
-        x_l, y_l, shifts_l = self._samples(self.labeled, "labeled", step, self.sizes[0], self.labeled_views)
+        size = self.sizes[0]
+        x_l, y_l, shifts_l = self._samples(self.labeled, "labeled", step, size, self.labeled_views)
         x_u: dict[str, Tensor] = {}
         shifts_u: list[tuple[int, ...]] = []
         pseudo = None
@@ -107,7 +120,11 @@ class Batches:
             pseudo, confidence = unpacked(pseudo)
         taught = None if pseudo is None else head.targets(pseudo)
         first = x_l.pop(self.labeled_views[0])
-        return Batch(first, head.targets(y_l), x_u, targets, x_l, shifts, taught, confidence)
+        labels = head.targets(y_l)
+        for sample, number in enumerate(self._numbers(step, size)):
+            if unlabeled := self.labeled[number].case.unlabeled:
+                labels[sample, list(unlabeled)] = IGNORE
+        return Batch(first, labels, x_u, targets, x_l, shifts, taught, confidence)
 
     def drawn_alike(self, sizes: tuple[int, int]) -> Batches:
         """Other batches of the same cases, for comparing labeled with unlabeled ones.
@@ -128,9 +145,7 @@ class Batches:
     ) -> tuple[dict[str, Tensor], Tensor | None, list[tuple[int, ...]]]:
         """Views, labels, and how far the second crop of each sample is from the first, if it is a view."""
         augmentation = self.wide if SHIFTED in views else self.augmentation
-        share = size // self.world
-        first = step * size + self.rank * share
-        numbers = range(first, first + share)
+        numbers = self._numbers(step, size)
         foreground = self.plan.foreground if name in self.taught else 0.0
         samples = []
         starts = []  # of two crops
@@ -160,6 +175,12 @@ class Batches:
         form = self.memory_format
         return {view: x.contiguous(memory_format=form) for view, x in seen.items()}, labels, shifts
 
+    def _numbers(self, step: int, size: int) -> range:
+        """Of the samples of this process in a stream."""
+        share = size // self.world
+        first = step * size + self.rank * share
+        return range(first, first + share)
+
     def _crops(self, images: Tensor, starts: Sequence[Sequence[int]]) -> Tensor:
         """(B, C, *patch), of each image the patch that begins there."""
         boxes = [
@@ -179,20 +200,40 @@ T = TypeVar("T")
 
 
 class Stream(Generic[T]):
-    """Pass after pass over the items, each pass in a fresh order that depends only on (seed, name, pass)."""
+    """Pass after pass over the items, each pass in a fresh order that depends only on (seed, name, pass).
 
-    def __init__(self, items: Sequence[T], seed: int, name: str) -> None:
+    An item of weight w, in (0, 1], takes part in a share w of the passes, evenly: in every second one for
+    1/2. Before pass p it has been handed out ``floor(w p + a)`` times. The a, in [0, 1), differ from item to
+    item, so that passes are about equally long.
+    """
+
+    def __init__(self, items: Sequence[T], seed: int, name: str, weights: Sequence[float] = ()) -> None:
         self.items = items
         self._seed, self._name = seed, name
-        self._pass, self._order = -1, [0]
+        self._weights = np.array(weights) if weights else np.ones(len(items))
+        self._offsets = np.arange(len(items)) * GOLDEN % 1
+        self._first, self._order = 0, np.zeros(0, np.int64)  # of the pass at hand
 
     def __getitem__(self, n: int) -> T:
-        number, place = divmod(n, len(self.items))
-        if number != self._pass:
-            generator = torch.Generator().manual_seed(seed_from(self._seed, self._name, number))
-            order: list[int] = torch.randperm(len(self.items), generator=generator).tolist()
-            self._pass, self._order = number, order
-        return self.items[self._order[place]]
+        if not 0 <= n - self._first < len(self._order):
+            self._begin(self._pass_of(n))
+        return self.items[self._order[n - self._first]]
+
+    def _begin(self, number: int) -> None:
+        generator = torch.Generator().manual_seed(seed_from(self._seed, self._name, number))
+        before = self._handed_out(number)
+        there = np.flatnonzero(self._handed_out(number + 1) > before)
+        self._first = int(before.sum())
+        self._order = there[torch.randperm(len(there), generator=generator).numpy()]
+
+    def _pass_of(self, n: int) -> int:
+        """The pass in which number n is handed out: the last one before which no more than n were."""
+        last = int((n + len(self.items)) / self._weights.sum()) + 1
+        return bisect_right(range(last), n, key=lambda number: int(self._handed_out(number).sum())) - 1
+
+    def _handed_out(self, number: int) -> NDArray[np.int64]:
+        """How often each item was handed out before a pass."""
+        return np.floor(self._weights * number + self._offsets).astype(np.int64)
 
 
 class Prefetch:

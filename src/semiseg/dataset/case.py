@@ -1,15 +1,12 @@
 """A case: one scan, with or without a label. The type says which, so nothing can read a label by accident.
 
-Which patient a case belongs to, so that no patient is cut in two by a split.
-
 A case from its files: channels stacked, grids compared. The one door through which voxels come in.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,68 +44,6 @@ class LabeledCase(Case):
 def plain(case: Case) -> Case:
     """``case`` as a :class:`Case` that has no label field."""
     return case.without_label() if isinstance(case, LabeledCase) else case
-
-
-@dataclass(frozen=True)
-class PatientRule:
-    """Case id -> patient: the first ``prefix`` characters, the one group of ``pattern``, or ``table``.
-
-    A table names cases that belong together; every other case is its own. It may name repeated acquisitions,
-    which published lists of labeled cases cut, so that alone is allowed.
-    """
-
-    text: str
-    prefix: int = 0
-    pattern: re.Pattern[str] | None = None
-    table: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, given: object) -> PatientRule | str:
-        """From ``group_by_patient``: a number, a regular expression with one group, a sentence that says
-        "first N characters", or an object case -> patient. Returns what is wrong as a text when it is none.
-        """
-        if isinstance(given, dict):
-            fits = given and all(isinstance(name, str) and name for name in given.values())
-            return cls(f"{len(given)} cases by name", table=given) if fits else f"{str(given)[:60]}"
-        if isinstance(given, int) and not isinstance(given, bool):
-            return cls(str(given), prefix=given) if given > 0 else f"{given}"
-        if not isinstance(given, str):
-            return f"{given!r}"
-        sentence = re.search(r"first\s+(\d+)\s+characters", given, re.IGNORECASE)
-        if sentence and int(sentence[1]) > 0:
-            return cls(given, prefix=int(sentence[1]))
-        try:
-            pattern = re.compile(given)
-        except re.error as error:
-            return f"{given!r} ({error})"
-        return cls(given, pattern=pattern) if pattern.groups == 1 else f"{given!r}"
-
-    @property
-    def written(self) -> int | str | dict[str, str]:
-        """As it stands under ``group_by_patient``."""
-        return dict(self.table) or self.prefix or self.text
-
-    def patient(self, case: str) -> str | None:
-        """The patient of ``case``, or None when the rule does not fit its name."""
-        if self.table:
-            return self.table.get(case, case)
-        if self.pattern is None:
-            return case[: self.prefix] if len(case) >= self.prefix else None
-        match = self.pattern.match(case)
-        return match[1] if match else None
-
-
-_NAMES = r"((?:patient|subject|sub|pat|video)[-_]?[A-Za-z]*\d+)"
-"""``patient001_frame01``, ``sub-01_ses-2``: how names begin in ACDC, BIDS, CaDIS and their kin."""
-
-
-def rule_from_names(cases: Iterable[str]) -> PatientRule | None:
-    """The rule that names follow by themselves: each begins with a patient, who may have several cases."""
-    pattern = re.compile(f"(?i:{_NAMES})")
-    patients = [match and match[1] for match in map(pattern.match, cases)]
-    if not patients or None in patients or len(set(patients)) == len(patients):
-        return None
-    return PatientRule(pattern.pattern, pattern=pattern)
 
 
 Array = NDArray[Any]

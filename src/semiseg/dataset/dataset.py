@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.description import Description, read_description
 from semiseg.dataset.files import FolderContents, num_training, scan
 from semiseg.dataset.folds import CaseIds, fold_count, with_folds
+from semiseg.dataset.ledger import Ledger
 from semiseg.dataset.problem import Problem, raise_if_any
 from semiseg.dataset.split import Budget, Split, make_split
 from semiseg.dataset.split_file import SplitFile, read_split_file
@@ -57,6 +58,8 @@ class Dataset:
         splits: the published lists, if any.
         colors: class name -> ``#rrggbb`` in which pictures of label maps show it.
         terminology: class or region -> its codes in DICOM results, see :mod:`semiseg.dataset.terminology`.
+        labeled_classes: case id -> the classes that its label is of, where these are not all.
+        source: the public data set that it was made of, its form and where voxel sizes come from.
     """
 
     root: Path
@@ -76,6 +79,8 @@ class Dataset:
     terminology: dict[str, dict[str, Any]] = field(default_factory=dict)
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
     regions_class_order: tuple[int, ...] = ()
+    labeled_classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: str | int | Path) -> Dataset:
@@ -109,6 +114,8 @@ class Dataset:
             terminology=dict(description.terminology),
             regions=dict(description.regions),
             regions_class_order=description.regions_class_order,
+            labeled_classes=dict(description.labeled_classes),
+            source=source if isinstance(source := description.free.get("source"), Mapping) else {},
         )
 
     def fold_count(self, wanted: int | None = None) -> int | None:
@@ -145,6 +152,7 @@ class Dataset:
         *,
         labeled_patients: int | None = None,
         folds: int | None = None,
+        accepted: float = 1.0,
     ) -> Split:
         """The labeled, unlabeled, validation, test and held-out cases of a run.
 
@@ -158,6 +166,8 @@ class Dataset:
             labeled_patients: instead of ``labeled``: all cases of the first so many patients.
             folds: of a cross-validation, which ``fold`` is one of: those of the split file, or else as
                 :func:`semiseg.dataset.folds.with_folds` makes them. None: a published fold.
+            accepted: weight, in [0, 1], of labels that are accepted predictions, as ``labels.jsonl`` says. A
+                case of weight 0 is an unlabeled one.
 
         Raises:
             UsageError: a number that does not fit, or that cuts a patient in two (names the nearest that do).
@@ -168,7 +178,10 @@ class Dataset:
         test: dict[str, Case] = {c.id: c for c in self.test}
         budget = Budget(labeled, labeled_patients)
         file = (self if folds is None else self.with_folds(folds)).splits
-        split = make_split(training, test, file, budget=budget, fold=fold, folds=folds, seed=seed)
+        weights = dict.fromkeys(Ledger(self.root).accepted, accepted) if accepted < 1 else {}
+        split = make_split(
+            training, test, file, budget=budget, fold=fold, folds=folds, seed=seed, weights=weights
+        )
         used = (*split.labeled, *split.unlabeled, *split.val, *split.test, *split.held_out)
         listed = {c.id for c in used}
         unused = len({*training, *test} - listed)

@@ -43,6 +43,8 @@ class Description:
         num_training: the declared number of training cases, None when absent.
         mapping: case id -> files, when the folder is not to be scanned.
         colors: class name -> ``#rrggbb`` in which pictures of label maps show it.
+        labeled_classes: case id -> the classes that its label is of; cases that are not named have all. Where
+            some have not, each class is a region of its own.
         terminology: class or region -> ``category``, ``type`` and perhaps ``color`` of DICOM results.
         free: every other key, untouched.
     """
@@ -58,12 +60,13 @@ class Description:
     mapping: dict[str, Any] | None = None
     colors: dict[str, str] = field(default_factory=dict)
     terminology: dict[str, dict[str, Any]] = field(default_factory=dict)
+    labeled_classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     free: dict[str, Any] = field(default_factory=dict)
 
 
 _KNOWN = (
     *("channel_names", "labels", "regions_class_order", "file_ending", "label_map", "numTraining", "dataset"),
-    *("colors", "background", "terminology"),
+    *("colors", "background", "terminology", "labeled_classes"),
 )
 
 
@@ -95,7 +98,7 @@ def read_description(root: Path) -> tuple[Description, list[Problem]]:
             fix = "write null where no class is background, or take the key away"
             faults.append(_fault(got, '"background": null', fix))
         elif found.regions:
-            got = '"background": null beside regions'
+            got = '"background": null beside regions or labeled_classes'
             fix = "voxels of no region are background: take the key away"
             faults.append(_fault(got, "one of the two", fix))
         else:
@@ -112,6 +115,7 @@ def read_description(root: Path) -> tuple[Description, list[Problem]]:
         mapping=_mapping(raw, faults.append),
         colors=_colors(raw, labels, faults.append),
         terminology=_terminology(raw, found.regions or labels, faults.append),
+        labeled_classes=_labeled_classes(raw, found.regions, faults.append),
         free={key: value for key, value in raw.items() if key not in _KNOWN},
     )
     return description, faults
@@ -219,7 +223,8 @@ def _labels(raw: Mapping[str, Any], report: Report) -> _Labels:
             )
         )
     regions = {n: tuple(v) if isinstance(v, list) else (v,) for n, v in names.items()} if not wrong else {}
-    overlapping = any(len(members) > 1 for members in regions.values())
+    partly = bool(raw.get("labeled_classes"))
+    overlapping = partly or any(len(members) > 1 for members in regions.values())
     values = {n: v for n, v in names.items() if _is_value(v)}
     if overlapping:
         values, regions = _values_of_regions(values, regions)
@@ -229,8 +234,30 @@ def _labels(raw: Mapping[str, Any], report: Report) -> _Labels:
     labels = _Labels(dict(sorted(values.items(), key=lambda item: item[1])), ignore)
     if not overlapping:
         return labels
-    order = _painted(regions, raw.get("regions_class_order"), report)
+    given = raw.get("regions_class_order")
+    if partly and given is None and all(len(members) == 1 for members in regions.values()):
+        given = [members[0] for members in regions.values()]
+    order = _painted(regions, given, report)
     return _Labels() if order is None else replace(labels, regions=regions, order=order)
+
+
+def _labeled_classes(
+    raw: Mapping[str, Any], regions: Mapping[str, tuple[int, ...]], report: Report
+) -> dict[str, tuple[str, ...]]:
+    given = raw.get("labeled_classes")
+    if not given:
+        return {}
+    wanted = (
+        f'case -> classes of {", ".join(regions)}, such as {{"case_1": ["{next(iter(regions), "liver")}"]}}'
+    )
+    if not isinstance(given, dict) or not all(isinstance(names, list) and names for names in given.values()):
+        report(_fault(f"labeled_classes = {str(given)[:60]}", wanted, "write an object with lists of names"))
+        return {}
+    strange = {case: [name for name in names if name not in regions] for case, names in given.items()}
+    for case, names in strange.items():
+        if names and regions:
+            report(_fault(f"labeled_classes of {case}: {names}", wanted, "name classes of `labels`"))
+    return {case: tuple(names) for case, names in given.items()}
 
 
 def _is_value(value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from semiseg.dataset.case import PatientRule, rule_from_names
+from semiseg.dataset.patient import PatientRule, rule_from_names
 from semiseg.dataset.split import seeded_order
 from semiseg.dataset.split_file import Fold, SplitFile
 from semiseg.errors import UsageError, some

@@ -133,6 +133,8 @@ class Finding:
         lowest: the lowest value of each channel, NaN of one that cannot be read.
         flip: of a labeled CT, the array axes along which its label would fit better, and how much better (see
             :func:`semiseg.dataset.check.modality.best_flip`); None where that was not looked at.
+        shape: voxels per axis of a labeled case.
+        fit: how well its label fits the first channel (see :func:`semiseg.dataset.check.swapped.fit`).
     """
 
     case: Case
@@ -144,3 +146,5 @@ class Finding:
     dim: int = 0
     lowest: tuple[float, ...] = ()
     flip: tuple[tuple[int, ...], float] | None = None
+    shape: tuple[int, ...] = ()
+    fit: float | None = None

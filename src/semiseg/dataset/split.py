@@ -13,11 +13,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from semiseg.dataset.case import Case, LabeledCase, PatientRule, plain
+from semiseg.dataset.case import Case, LabeledCase, plain
+from semiseg.dataset.patient import PatientRule
 from semiseg.dataset.problem import Problem, raise_if_any
 from semiseg.dataset.split_file import Fold, SplitFile
 from semiseg.errors import DataError, UsageError, some
@@ -42,6 +43,8 @@ class Split:
     patients: Mapping[str, str] = field(default_factory=dict)
     """Case -> patient, where the split file says whose each case is."""
     held_out: tuple[LabeledCase, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Labeled case -> how often it is learned from, in (0, 1); cases that are not named have 1."""
 
     @property
     def kept_apart(self) -> tuple[Case, ...]:
@@ -51,16 +54,17 @@ class Split:
     def as_dict(self) -> dict[str, Any]:
         """Case ids per list, where the lists come from, and whose the cases are, if that is known."""
         told = {"patients": dict(self.patients)} if self.patients else {}
-        return {**self._ids(), "source": self.source, **told}
+        return {**self._lists(), "source": self.source, **told}
 
     def sha256(self) -> str:
-        """Hash of the lists of ids, in order."""
-        return hashlib.sha256(json.dumps(self._ids(), sort_keys=True).encode()).hexdigest()
+        """Hash of the lists of ids, in order, and of the weights."""
+        return hashlib.sha256(json.dumps(self._lists(), sort_keys=True).encode()).hexdigest()
 
-    def _ids(self) -> dict[str, list[str]]:
+    def _lists(self) -> dict[str, Any]:
         lists = {"labeled": self.labeled, "unlabeled": self.unlabeled, "val": self.val, "test": self.test}
         lists |= {"held_out": self.held_out} if self.held_out else {}
-        return {name: [case.id for case in cases] for name, cases in lists.items()}
+        weights = {"weights": dict(self.weights)} if self.weights else {}
+        return {**{name: [case.id for case in cases] for name, cases in lists.items()}, **weights}
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ def make_split(
     fold: int = 0,
     folds: int | None = None,
     seed: int = 0,
+    weights: Mapping[str, float] | None = None,
 ) -> Split:
     """Decide the lists.
 
@@ -91,6 +96,8 @@ def make_split(
         fold: index into the file's folds.
         folds: of a cross-validation, which ``fold`` is one of; None where it is one of the published folds.
         seed: used only without a published order.
+        weights: annotated case -> weight of its label, in [0, 1]; 1 where it is not named. A case of weight 0
+            is in no list of labels: it is unlabeled.
 
     Raises:
         UsageError: the budget or fold does not fit (every reason at once).
@@ -98,7 +105,9 @@ def make_split(
     """
     file = file or SplitFile("")
     found = file.folds if folds is None else file.cross_validation
-    draft, source = _draft(training, test, file, found, budget, fold, seed)
+    weights = weights or {}
+    without = {case for case, weight in weights.items() if weight == 0}
+    draft, source = _draft(training, test, file, found, budget, fold, seed, without)
     only_flags = all(problem.code in FLAG_CODES for problem in draft.problems)
     raise_if_any(draft.problems, f"split ({source})", UsageError if only_flags else DataError)
     known = {**test, **training}
@@ -110,6 +119,7 @@ def make_split(
         source=source,
         patients=_patients(draft, file),
         held_out=tuple(_labeled_only(known[case] for case in draft.held_out)),
+        weights={case: weights[case] for case in draft.labeled if weights.get(case, 1) < 1},
     )
 
 
@@ -139,6 +149,7 @@ def _draft(
     budget: Budget,
     fold: int,
     seed: int,
+    without: Collection[str] = (),
 ) -> tuple[Draft, str]:
     draft = Draft()
     lists = _fold(folds, fold, draft)
@@ -153,9 +164,11 @@ def _draft(
     else:
         free = (annotated & training.keys()) - {*draft.val, *draft.test}
         draft.order = seeded_order(free, seed, file.patients)
+    draft.drop_labels(without)
     named = {*draft.order, *draft.val, *draft.held_out, *draft.test}
     draft.others_listed = lists.unlabeled is not None
     draft.others = sorted(training.keys() - named) if lists.unlabeled is None else list(lists.unlabeled)
+    draft.others += [case for case in draft.dropped if case not in draft.others]
     if lists.held_out and file.patients is not None:  # their other scans are not learned from either
         kept = {file.patients.patient(case) for case in (*draft.held_out, *draft.val)}
         draft.others = [case for case in draft.others if file.patients.patient(case) not in kept]
@@ -205,7 +218,12 @@ def _choose(draft: Draft, budget: Budget, annotated: set[str], patients: Patient
         draft.labeled = [case for case in draft.order if case in annotated]
         if not draft.labeled:
             fix = "put the label of at least one case into labelsTr"
+            if draft.dropped:
+                fix = "draw one, or let accepted predictions count: --set data.accepted=0.5"
             listed = f" among those that are listed ({some(draft.order)})" if draft.order else ""
+            listed += (
+                f" but {len(draft.dropped)} of weight 0 ({some(draft.dropped)})" if draft.dropped else ""
+            )
             draft.report("NO_LABELED", f"no training case with a label{listed}", "at least one", fix)
 
 
@@ -244,6 +262,8 @@ class Draft:
     val: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
     held_out: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    """In a list of labels, but of weight 0."""
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -258,6 +278,12 @@ class Draft:
         """The lists of a split."""
         lists = {"labeled": self.labeled, "unlabeled": self.unlabeled, "val": self.val, "test": self.test}
         return lists | ({"held_out": self.held_out} if self.held_out else {})
+
+    def drop_labels(self, without: Collection[str]) -> None:
+        """Take cases out of all lists of labels."""
+        lists = (self.order, self.val, self.held_out)
+        self.dropped = [case for cases in lists for case in cases if case in without]
+        self.order, self.val, self.held_out = ([c for c in cases if c not in without] for cases in lists)
 
     def report(self, code: str, got: str, wanted: str, fix: str = "fix the split file") -> None:
         """Note a problem; all of them are told together."""

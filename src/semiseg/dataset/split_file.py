@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semiseg.dataset.case import PatientRule
+from semiseg.dataset.patient import PatientRule
 from semiseg.dataset.problem import Problem
 from semiseg.errors import nearest
 from semiseg.machine.files import read_json

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from semiseg.dataset.case import PatientRule
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.folds import (
     CaseIds,
@@ -21,6 +20,7 @@ from semiseg.dataset.folds import (
     share_of,
     with_folds,
 )
+from semiseg.dataset.patient import PatientRule
 from semiseg.dataset.problem import raise_if_any
 from semiseg.dataset.split_file import OURS, Fold, SplitFile
 from semiseg.errors import UsageError, some

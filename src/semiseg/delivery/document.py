@@ -70,7 +70,7 @@ def _input(member: Member, settings: InferenceConfig) -> dict[str, Any]:
     channels = [channel.model_dump(mode="json") for channel in member.plan.channels]
     steps = settings.stride or [max(1, round(edge * (1 - settings.overlap))) for edge in member.plan.patch]
     return {
-        "patch": list(member.plan.patch),
+        "patch": list(settings.slice_size or member.plan.patch),
         "step": list(steps),
         "normalization": channels,
         "mirrored": list(member.mirrored),
@@ -107,9 +107,10 @@ def _structures(plan: Plan, values: Sequence[int]) -> dict[str, Any]:
 def prediction(settings: InferenceConfig, plan: Plan) -> dict[str, Any]:
     """Windows and post-processing, every choice spelled out."""
 
-    def names(chosen: bool | tuple[str, ...]) -> list[str]:
+    def names(chosen: bool | tuple[str, ...] | str) -> list[str]:
         return (list(plan.structures) if chosen else []) if isinstance(chosen, bool) else list(chosen)
 
+    settings = settings.of_plan(plan.one_piece)
     return {
         "overlap": settings.overlap,
         "spread": settings.stride is None,

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
-import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from semiseg.errors import UsageError, unknown_name
 from semiseg.machine.claim import contents, held
 from semiseg.machine.files import write_json, write_text
+from semiseg.machine.folders import restore, whole_folder
 
 if TYPE_CHECKING:
     from semiseg.delivery.document import Kind
@@ -97,6 +95,7 @@ def export(
     given = list(dict.fromkeys(run for each in given for run in members_of(each)))
     output = Path(output)
     with held(output, "-o", beside=True):
+        restore(output)
         _require_free(output, overwrite)
         from semiseg.delivery.source import read_sources
         from semiseg.prediction.model import Model
@@ -104,7 +103,7 @@ def export(
         sources = read_sources(given, allow_code)
         model = Model(tuple(source.member for source in sources), sources[0].settings)
         model = model.with_settings(**(overrides or {}))
-        with _made_whole(output) as folder:
+        with whole_folder(output) as folder:
             written = _WRITERS[to](folder, sources, model, wanted)
     made = {
         str(path.relative_to(output)): path.stat().st_size
@@ -159,7 +158,7 @@ def _onnx(folder: Path, sources: Sequence[Source], model: Model, wanted: _Wanted
 
     def one(path: Path, members: Sequence[Member]) -> dict[str, Any]:
         needed = cases is not None and wanted.precision == "int8"
-        windows = measured.windows(cases.unlabeled, model, members) if cases and needed else ()
+        windows = measured.windows(cases, model, members) if cases and needed else ()
         return write(path.with_suffix(".onnx"), members, wanted.precision, windows)
 
     def more(files: Sequence[Path]) -> dict[str, Any]:
@@ -182,13 +181,15 @@ def _torch(folder: Path, sources: Sequence[Source], model: Model, _: _Wanted) ->
 def _monai(folder: Path, sources: Sequence[Source], model: Model, _: _Wanted) -> dict[str, Any]:
     from semiseg.delivery import bundle
     from semiseg.delivery.card import card
+    from semiseg.delivery.document import document
 
     bundle.require_possible(model)
     mirror = model.mirrored(model.members[0])
+    described = bundle.metadata(document("monai", model, sources, [{}]))
     written = _weights(
-        folder, "monai", sources, model, lambda path, group: bundle.write(folder, group, mirror)
+        folder, "monai", sources, model, lambda path, group: bundle.write(folder, group, mirror, described)
     )
-    bundle.write_configs(folder, sources, written, card(written), model.plan)
+    bundle.write_configs(folder, described, written, card(written), model.plan)
     return written
 
 
@@ -204,9 +205,10 @@ def _weights(
     from semiseg.delivery.card import card
     from semiseg.delivery.document import document
 
-    if model.settings.slice_size is not None:
+    whole = model.settings.slice_size
+    if whole is not None and any(tuple(member.plan.patch) != whole for member in model.members):
         raise UsageError(
-            "inference.slice_size (whole slices, resized) is known to semiseg only",
+            f"inference.slice_size ({list(whole)}) is not the network's patch, which is what a graph takes",
             hint="--to zip keeps it; --set inference.slice_size=null exports windows of the patch instead",
             code="SLICE_SIZE",
         )
@@ -248,23 +250,3 @@ def _require_free(output: Path, overwrite: bool) -> None:
 
 MARK = "MODEL.md"
 """What every export has, and other folders hardly ever."""
-
-
-@contextmanager
-def _made_whole(output: Path) -> Iterator[Path]:
-    """A folder beside ``output`` that takes its place when the block ends well, and goes away when not."""
-    for left in output.parent.glob(f".{output.name}.*.tmp"):  # of a process that was killed; we hold the lock
-        shutil.rmtree(left, ignore_errors=True)
-    made = output.with_name(f".{output.name}.{secrets.token_hex(4)}.tmp")
-    made.mkdir(parents=True)
-    try:
-        yield made
-        if output.is_dir():
-            old = output.with_name(f".{output.name}.{secrets.token_hex(4)}.tmp")
-            output.replace(old)
-            made.replace(output)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            made.replace(output)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)

@@ -1,11 +1,15 @@
-"""The networks of one input as a program of PyTorch's own operations, without this package."""
+"""The networks of one input as a program of PyTorch's own operations, without this package.
+
+As what ``torch.export`` makes, or as TorchScript, which MONAI's bundles have.
+"""
 
 from __future__ import annotations
 
 import copy
 import itertools
+import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -103,6 +107,21 @@ def program(members: Sequence[Member], mirror: Sequence[int] = ()) -> Any:
         for node in graph.graph.nodes:  # where the code lies on this machine
             node.meta.pop("stack_trace", None)
     made.example_inputs = None  # it would be stored
+    return made
+
+
+def script(members: Sequence[Member], mirror: Sequence[int] = ()) -> Any:
+    """TorchScript of the networks, for any number of windows; arguments and errors as of :func:`program`."""
+    module, trace = predictor(members, mirror), cast(Any, torch.jit.trace)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # checks of the input are not recorded; TorchScript is old
+            made = trace(module, examples(members[0]), check_trace=False)
+            windows = [examples(members[0], count) for count in (1, EXAMPLES + 1)]
+            worst = max(float((made(x) - module(x)).abs().max()) for x in windows)
+    except Exception as error:  # somebody's network may do anything
+        raise _failed(members, f"{type(error).__name__}{first_line(error)}") from None
+    require_same(members, worst)
     return made
 
 

@@ -23,6 +23,7 @@ from semiseg.delivery.onnx_model import open_session
 from semiseg.delivery.source import Source
 from semiseg.errors import UsageError
 from semiseg.evaluation.results import evaluate_pairs
+from semiseg.images.grid import Grid
 from semiseg.inference.window import pad_to, window_starts
 from semiseg.prediction.members import Member
 from semiseg.prediction.model import Model
@@ -46,23 +47,13 @@ class Cases:
 
     Raises:
         UsageError: a zip, which has no lists, or a dataset without a case of them.
+        DataError: a dataset of other channels.
     """
 
     def __init__(self, sources: Sequence[Source], data: str | Path) -> None:
         dataset = Dataset.open(data)
-        wanted, there = [c.name for c in sources[0].plan.channels], dataset.channel_names
-        if len(there) != len(wanted):
-            raise UsageError(
-                f"{dataset.root} has the channels {', '.join(there)}; the run has {', '.join(wanted)}",
-                hint="name the dataset of the run",
-                code="OTHER_DATASET",
-            )
-        if channel_numbers(dataset.root / "imagesTr", wanted) is not None:
-            raise UsageError(
-                f"{dataset.root} has its channels in another order than the run",
-                hint="name the dataset of the run",
-                code="OTHER_DATASET",
-            )
+        self._channels = [channel.name for channel in sources[0].plan.channels]
+        self._order = channel_numbers(dataset.root / "imagesTr", self._channels)
         self._known: dict[str, Case] = {c.id: c for c in (*dataset.annotated, *dataset.unannotated)}
         splits = [source.run.split for source in sources]
         lists = {key: [name for split in splits for name in split.get(key) or ()] for key in splits[0]}
@@ -74,6 +65,11 @@ class Cases:
                 hint="name the dataset of the run",
                 code="OTHER_DATASET",
             )
+
+    def image(self, case: Case) -> tuple[NDArray[Any], Grid]:
+        """(C, *S) with the channels in the order of the run, and where its voxels lie."""
+        image, grid, _ = load_case(case, len(self._channels))
+        return (image if self._order is None else image[list(self._order)]), grid
 
     @property
     def unlabeled(self) -> list[Case]:
@@ -90,14 +86,14 @@ class Cases:
         return ("validation" if name == "val" else name), cases
 
 
-def windows(cases: Sequence[Case], model: Model, members: Sequence[Member]) -> list[NDArray[np.float32]]:
-    """Windows (1, C, *patch) of some scans, spread over each, as the networks ``members`` see them."""
+def windows(cases: Cases, model: Model, members: Sequence[Member]) -> list[NDArray[np.float32]]:
+    """Windows (1, C, *patch) of some unlabeled scans, spread over each, as ``members`` see them."""
     plan, found = members[0].plan, []
     window = (1, *plan.patch) if plan.dim == 2 else plan.patch
     alone = replace(model, members=tuple(members), copies={})
-    for case in cases[:: max(1, len(cases) // SCANS)][:SCANS]:
-        image, grid, _ = load_case(case, len(plan.channels))
-        x, _ = pad_to(torch.from_numpy(alone.prepare(image, grid).inputs[0][1]), window)
+    scans = cases.unlabeled
+    for case in scans[:: max(1, len(scans) // SCANS)][:SCANS]:
+        x, _ = pad_to(torch.from_numpy(alone.prepare(*cases.image(case)).inputs[0][1]), window)
         starts = window_starts(x.shape[1:], window, 0.5, None)
         for start in starts[:: max(1, len(starts) // WINDOWS)][:WINDOWS]:
             cut = x[(slice(None), *(slice(s, s + w) for s, w in zip(start, window, strict=True)))]
@@ -143,18 +139,20 @@ def from_files(model: Model, files: Sequence[Path]) -> Model:
 def compared(model: Model, smaller: Model, cases: Cases) -> dict[str, Any]:
     """Mean Dice per class of the networks and of their smaller form, on the same cases."""
     on, chosen = cases.scored
-    before, after = (_dice(one, chosen) for one in (replace(model, precision="32", copies={}), smaller))
+    before, after = (
+        _dice(one, cases, chosen) for one in (replace(model, precision="32", copies={}), smaller)
+    )
     lost = {name: round(after[name] - before[name], 5) for name in before}
     return {"on": on, "cases": len(chosen), "dice": before, "dice_smaller": after, "difference": lost}
 
 
-def _dice(model: Model, cases: Sequence[LabeledCase]) -> Mapping[str, float]:
+def _dice(model: Model, cases: Cases, chosen: Sequence[LabeledCase]) -> Mapping[str, float]:
     values = np.array(file_values(model.plan))
     background = int(values[0])
 
     def pairs() -> Any:
-        for case in cases:
-            image, grid, _ = load_case(case.without_label(), len(model.plan.channels))
+        for case in chosen:
+            image, grid = cases.image(case.without_label())
             classes = to_classes(load_label(case, grid), model.plan, case=case.id)
             found, unknown = model.segment(image, grid).labels, classes == IGNORE
             truth = values[np.where(unknown, 0, classes)]

@@ -6,13 +6,13 @@ Needs onnxruntime, numpy, nibabel, scipy; pillow for pictures. The reference of 
 from __future__ import annotations
 
 import argparse
-import functools
 import hashlib
-import itertools
 import json
 import math
 import sys
-from collections.abc import Sequence
+import tempfile
+from functools import lru_cache, reduce
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ def main() -> None:
     if (document.get("schema"), document.get("version")) != ("semiseg-model", 1):
         sys.exit(f"error: {given.model}/model.json is not of the kind semiseg-model, version 1")
     runs = [session(given.model, one) for one in document["networks"]]
-    image, affine, source = load(given.scan, len(document["channels"]), given.spacing)
-    write(given.labels, segment(image, affine, document, runs), source)
+    image, affine, like = load(given.scan, len(document["channels"]), given.spacing)
+    write(given.labels, segment(image, affine, document, runs), like)
 
 
 def session(folder: Path, network: dict[str, Any]) -> Any:
@@ -48,8 +48,8 @@ def session(folder: Path, network: dict[str, Any]) -> Any:
     return lambda x: model.run(["probabilities"], {"image": x})[0]
 
 
-def load(paths: Sequence[Path], channels: int, spacing: Sequence[float] | None) -> tuple[Array, Array, Any]:
-    """(C, *S), the affine (4, 4) to RAS+ mm, and what a writer needs of the first file."""
+def load(paths: list[Path], channels: int, spacing: list[float] | None) -> tuple[Array, Array, Any]:
+    """(C, *S), the affine (4, 4) to RAS+ mm, and what labels are written like, see `write`."""
     found: list[tuple[Array, Array, Any]] = []
     for path in paths:
         if path.suffix.lower() in (".png", ".bmp", ".jpg", ".jpeg", ".webp", ".gif", ".pgm", ".ppm"):
@@ -57,12 +57,10 @@ def load(paths: Sequence[Path], channels: int, spacing: Sequence[float] | None) 
 
             picture = PIL.Image.open(path)
             array = np.asarray(picture.convert("RGB") if picture.mode in ("P", "RGBA") else picture)
-            affine = np.diag([*(spacing or (1.0, 1.0)), 1.0, 1.0])
-            found.append((np.atleast_3d(array), affine, PIL.Image.fromarray))
+            found.append((np.atleast_3d(array), np.diag([*(spacing or (1.0, 1.0)), 1.0, 1.0]), PIL.Image))
             continue
         file: Any = nib.load(path)
-        array = np.asanyarray(file.dataobj)
-        array = array.reshape(array.shape[:3] + tuple(n for n in array.shape[3:] if n > 1))
+        array = np.asanyarray(file.dataobj).reshape([*file.shape[:3], *(n for n in file.shape[3:] if n > 1)])
         colors = [array[name] for name in array.dtype.names or ()]
         array = np.stack(colors or [array], -1) if array.ndim < 4 else array
         unit = {"meter": 1000.0, "micron": 0.001}.get(file.header.get_xyzt_units()[0], 1.0)
@@ -80,7 +78,7 @@ def load(paths: Sequence[Path], channels: int, spacing: Sequence[float] | None) 
     return image, *found[0][1:]
 
 
-def segment(image: Array, affine: Array, document: dict[str, Any], runs: Sequence[Any]) -> Array:
+def segment(image: Array, affine: Array, document: dict[str, Any], runs: list[Any]) -> Array:
     """The label map (*S) of an image (C, *S); ``runs`` has a function for each of document["networks"]."""
     order, flip, spacing = lay_out(image.shape[1:], affine, document)
     turned = [channel.reshape((*channel.shape, 1)[:3]).transpose(order)[flip] for channel in image]
@@ -89,7 +87,7 @@ def segment(image: Array, affine: Array, document: dict[str, Any], runs: Sequenc
         counted = np.any([channel != 0 for channel in turned], axis=0)
         box = (ndimage.find_objects(counted.astype(np.uint8)) or [box])[0]
         counted = counted[box]
-    cropped, target = turned[0][box].shape, document["spacing"]
+    cropped, target, slices = turned[0][box].shape, document["spacing"], document["prediction"]["slice_size"]
     stored = [n if t is None else int(n * mm / t + 0.5) or 1 for n, mm, t in zip(cropped, spacing, target)]
     if math.prod(stored) > 2**31:
         sys.exit(f"error: {stored} voxels at the model's spacing; is the scan's own, {spacing} mm, right?")
@@ -97,7 +95,10 @@ def segment(image: Array, affine: Array, document: dict[str, Any], runs: Sequenc
     for network, run in zip(document["networks"], runs):
         pairs = zip(turned, network["normalization"])
         x = np.stack([prepare(channel[box], how, stored, spacing, counted) for channel, how in pairs])
-        total += windows(run, x, network, document) * np.float32(network["members"])
+        whole = [1, 1, *np.divide(network["patch"], x.shape[2:])] if slices else []  # resized by picking
+        found = windows(run, ndimage.zoom(x, whole, None, 0, "nearest") if whole else x, network, document)
+        found = ndimage.zoom(found, np.divide(1, whole), None, 0, "nearest") if whole else found
+        total += found * np.float32(network["members"])
     total /= np.float32(sum(network["members"] for network in document["networks"]))
     scores = [resample(channel, cropped, ["linear"] * 3) for channel in total]
     values = list(document["labels"].values())
@@ -110,7 +111,7 @@ def segment(image: Array, affine: Array, document: dict[str, Any], runs: Sequenc
     return clean(np.ascontiguousarray(labels), document, float(np.prod(spacing)))
 
 
-def lay_out(shape: Sequence[int], affine: Array, document: dict[str, Any]) -> tuple[Any, Any, list[float]]:
+def lay_out(shape: tuple[int, ...], affine: Array, document: dict[str, Any]) -> tuple[Any, Any, list[float]]:
     """Axis of the file for each axis that the network sees, how they are flipped, and mm along them."""
     mm = [*np.linalg.norm(affine[:3, : len(shape)], axis=0).tolist(), 1.0]
     if not np.isfinite(affine).all() or min(mm) <= 0:
@@ -148,17 +149,17 @@ def prepare(channel: Array, how: dict[str, Any], stored: Any, spacing: list[floa
     return np.asarray(np.clip(resample(x, stored, kernels), x.min(), x.max()))
 
 
-def resample(array: Array, shape: Sequence[int], kernels: Sequence[str]) -> Array:
+def resample(array: Array, shape: Any, kernels: list[str]) -> Array:
     """Separable resampling; the corners of both grids agree, and filters widen where voxels grow."""
-    for a in sorted(range(3), key=lambda axis: shape[axis] / array.shape[axis]):
-        if array.shape[a] != shape[a]:
-            rows = np.ascontiguousarray(np.moveaxis(array, a, 0), np.float32)
-            mixed = axis_weights(len(rows), shape[a], kernels[a]) @ rows.reshape(len(rows), -1)
-            array = np.moveaxis(mixed.reshape(-1, *rows.shape[1:]), 0, a)
+    grows = np.divide(shape, array.shape)
+    for a in sorted(np.flatnonzero(grows != 1), key=lambda axis: grows[axis]):
+        rows = np.ascontiguousarray(np.moveaxis(array, a, 0), np.float32)
+        mixed = axis_weights(len(rows), shape[a], kernels[a]) @ rows.reshape(len(rows), -1)
+        array = np.moveaxis(mixed.reshape(-1, *rows.shape[1:]), 0, a)
     return np.ascontiguousarray(array, np.float32)
 
 
-@functools.lru_cache
+@lru_cache
 def axis_weights(before: int, after: int, kernel: str) -> Any:
     """(after, before); each row sums to one, edges are repeated."""
     centers = (np.arange(after) + 0.5) * (before / after) - 0.5
@@ -190,16 +191,15 @@ def windows(run: Any, x: Array, network: dict[str, Any], document: dict[str, Any
         axes.append(spread if how["spread"] else [min(step * i, last) for i in range(count + 1)])
     weights = [np.exp(-0.5 * ((np.arange(p) - (p - 1) / 2) / (p / 8)) ** 2) for p in patch]
     weights = [np.ones(p) for p in patch] if how["weighting"] == "uniform" else weights
-    weight = functools.reduce(np.multiply.outer, weights).astype(np.float32)
+    weight = reduce(np.multiply.outer, weights).astype(np.float32)
     mirrored = [a + 2 for a in network["mirrored"] if how["mirror"]]
-    views = [v for n in range(len(mirrored) + 1) for v in itertools.combinations(mirrored, n)]
-    total = np.zeros((len(document["outputs"]), *x.shape[1:]), np.float32)
-    received = np.zeros(x.shape[1:], np.float32)
-    for start in itertools.product(*axes):
-        place = tuple(slice(s, s + p) for s, p in zip(start, patch))
-        cut = x[(slice(None), *place)].reshape(1, len(x), *patch[len(flat) :])
+    views = [v for n in range(len(mirrored) + 1) for v in combinations(mirrored, n)]
+    total, received = (np.zeros((n, *x.shape[1:]), np.float32) for n in (len(document["outputs"]), 1))
+    for start in product(*axes):
+        place = (slice(None), *(slice(s, s + p) for s, p in zip(start, patch)))
+        cut = x[place].reshape(1, len(x), *patch[len(flat) :])
         found = [np.flip(run(np.ascontiguousarray(np.flip(cut, view))), view) for view in views]
-        total[(slice(None), *place)] += np.mean(found, 0).reshape(-1, *patch) * weight
+        total[place] += np.mean(found, 0).reshape(-1, *patch) * weight
         received[place] += weight
     return np.asarray((total / received)[(slice(None), *inside)])
 
@@ -231,19 +231,19 @@ def clean(labels: Array, document: dict[str, Any], voxel_mm3: float) -> Array:
     return out
 
 
-def write(path: Path, labels: Array, source: Any) -> None:
-    """Beside its place first, then renamed, so that no half file is ever there."""
-    made = path.with_name(f".unfinished_{path.name}")
-    try:
-        volume = callable(source) or nib.Nifti1Image(labels, source.affine, source.header, dtype=labels.dtype)
-        source(labels).save(made) if volume is True else volume.to_filename(made)
+def write(path: Path, labels: Array, like: Any) -> None:
+    """With the grid of the volume `like`, or as a picture by PIL.Image; whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        if hasattr(like, "affine"):
+            nib.Nifti1Image(labels, like.affine, like.header, dtype=labels.dtype).to_filename(made)
+        else:
+            like.fromarray(labels).save(made)
         made.replace(path)
-    finally:
-        made.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
     try:
         main()
-    except Exception as error:  # a file may be anything
+    except (Exception, KeyboardInterrupt) as error:  # a file may be anything
         sys.exit(f"error: {type(error).__name__}: {error}")

@@ -6,8 +6,6 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from semiseg import images
 from semiseg.dataset.adopt.write import SOURCES
 from semiseg.errors import DataError
@@ -15,9 +13,6 @@ from semiseg.images.dicom import Series, find_series, read_series
 from semiseg.prediction.assembly import Segmentation
 from semiseg.prediction.model import Model
 from semiseg.prediction.results import FORMS, WRITERS, Finished, Wanted, forms, require_forms
-
-TOLERANCE = 1e-3
-"""mm and millimeters per voxel, in which the grids of a label map and of its series may differ."""
 
 
 def series_of_cases(dataset: Path) -> dict[str, tuple[str, str]]:
@@ -71,10 +66,12 @@ def write_as(labels: Path, series: Series, model: Model, folder: Path, to: str |
     wanted = Wanted(to=forms(to))
     require_forms(wanted, model)
     volume, found = read_series(series), images.read_label(labels)
-    apart = np.abs(volume.grid.affine - found.grid.affine)
-    if volume.grid.shape != found.grid.shape or apart.max() > TOLERANCE:
+    if not found.grid.matches(volume.grid):
+        sizes = [" x ".join(map(str, grid.shape)) for grid in (found.grid, volume.grid)]
+        apart = f"{sizes[0]} voxels, wanted {sizes[1]}"
+        apart = found.grid.unlike(volume.grid) if sizes[0] == sizes[1] else apart
         raise DataError(
-            f"{labels.name} does not lie on the grid of its DICOM series",
+            f"{labels.name} does not lie on the grid of its DICOM series: {apart}",
             hint="predict the series itself with --to dicom-seg",
             code="GRID",
         )

@@ -45,14 +45,14 @@ def pack(path: Path, sources: Sequence[Source], model: Model) -> dict[str, Any]:
     ]
     written = document("zip", model, sources, files)
     with atomic_file(path) as stream, zipfile.ZipFile(stream, "w") as archive:
-        _add(archive, "model.json", json.dumps(written, indent=1) + "\n")
-        _add(archive, "MODEL.md", card(written))
+        add(archive, "model.json", json.dumps(written, indent=1) + "\n")
+        add(archive, "MODEL.md", card(written))
         for folder, source, file, content in zip(folders, sources, files, checkpoints, strict=True):
-            _add(archive, f"{folder}plan.json", source.plan.model_dump_json(indent=1) + "\n")
-            _add(archive, f"{folder}config.yaml", yaml.safe_dump(source.config, sort_keys=False))
+            add(archive, f"{folder}plan.json", source.plan.model_dump_json(indent=1) + "\n")
+            add(archive, f"{folder}config.yaml", yaml.safe_dump(source.config, sort_keys=False))
             manifest = {**source.about, "checkpoints": {Path(CHECKPOINT).name: file["sha256"]}}
-            _add(archive, f"{folder}manifest.json", json.dumps(manifest, indent=1) + "\n")
-            _add(archive, folder + CHECKPOINT, content)
+            add(archive, f"{folder}manifest.json", json.dumps(manifest, indent=1) + "\n")
+            add(archive, folder + CHECKPOINT, content)
     return written
 
 
@@ -63,7 +63,8 @@ def _bytes(checkpoint: Mapping[str, Any]) -> bytes:
     return stream.getvalue()
 
 
-def _add(archive: zipfile.ZipFile, name: str, content: str | bytes) -> None:
+def add(archive: zipfile.ZipFile, name: str, content: str | bytes) -> None:
+    """Add a member of no date: texts are packed, bytes are not."""
     member = zipfile.ZipInfo(name, LONG_AGO)
     member.external_attr = 0o644 << 16
     member.compress_type = zipfile.ZIP_DEFLATED if isinstance(content, str) else zipfile.ZIP_STORED

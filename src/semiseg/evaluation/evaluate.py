@@ -49,6 +49,7 @@ class _Classes:
     reference_map: Mapping[int, int] = field(default_factory=dict)
     prediction_map: Mapping[int, int] = field(default_factory=dict)
     recoded: Recoded = field(default_factory=Recoded)
+    labeled_classes: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 def evaluate_folders(
@@ -90,7 +91,7 @@ def evaluate_folders(
     notices += _told_of_maps(classes, prediction)
     classes = _with_recoded(classes, settle_references(list(pairs.files.values()), workers))
     notices += classes.recoded.notices
-    count = replace(count, ignore=classes.ignore)
+    count = replace(count, ignore=classes.ignore, labeled_classes=classes.labeled_classes)
     outcomes = _run(pairs.files, classes, count, workers, progress)
     results = [o for o in outcomes.values() if isinstance(o, _Compared)]
     found = {str(v): v for v in sorted({v for o in results for v in o.values} - {0})}
@@ -137,7 +138,8 @@ def _classes(
         return _Classes(*_split(labels, None)), notices
     chosen, ignore = _split(labels or dataset.regions or dataset.labels, dataset.ignore_value)
     to_declared = dict(dataset.label_map)
-    return _Classes(chosen, ignore, to_declared, {**to_declared, **_undone(dataset)}), notices
+    found = _Classes(chosen, ignore, to_declared, {**to_declared, **_undone(dataset)})
+    return replace(found, labeled_classes=getattr(dataset, "labeled_classes", {})), notices
 
 
 def _with_recoded(classes: _Classes, recoded: Recoded) -> _Classes:

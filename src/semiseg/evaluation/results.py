@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -18,6 +18,7 @@ from semiseg.drawing.notebook import Tabular
 from semiseg.errors import DataError, PartialError, unknown_name
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import (
+    COUNTS,
     METRICS,
     ClassMetrics,
     Counts,
@@ -55,6 +56,8 @@ class Counting:
     nsd_tolerance_mm: float = 1.0
     ignore: int | None = None
     distances: bool = True
+    labeled_classes: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Case -> the classes that its reference is of, where these are not all."""
 
     def __post_init__(self) -> None:
         conventions.find(self.convention)
@@ -213,11 +216,13 @@ def evaluate_pairs(
     nsd_tolerance_mm: float = 1.0,
     ignore: int | None = None,
     distances: bool = True,
+    labeled_classes: Mapping[str, Collection[str]] | None = None,
 ) -> Evaluation:
     """Evaluate label maps in memory, as validation during training does.
 
     ``pairs`` are (case, prediction (*S), reference (*S), grid); of a generator one case is held at a time.
-    ``labels`` are those of :func:`semiseg.evaluation.case.evaluate`, as is the rest.
+    ``labels`` are those of :func:`semiseg.evaluation.case.evaluate`, as is the rest. ``labeled_classes`` are
+    the classes that a case's reference is of, where these are not all: the others have no score there.
 
     Returns:
         The evaluation; a case that cannot be compared is in ``failed`` and does not stop the others.
@@ -225,7 +230,7 @@ def evaluate_pairs(
     Raises:
         UsageError: unknown convention, or a negative tolerance.
     """
-    count = Counting(convention, nsd_tolerance_mm, ignore, distances)
+    count = Counting(convention, nsd_tolerance_mm, ignore, distances, labeled_classes or {})
     classes = foreground(labels, ignore)
     results: list[CaseScores] = []
     failed: dict[str, str] = {}
@@ -258,6 +263,8 @@ def compared(
     unit, ignore = getattr(grid, "unit", "mm"), count.ignore
     rule = (count.convention, count.nsd_tolerance_mm, ignore, count.distances, unit)
     metrics = evaluate(prediction, reference, grid.spacing, classes, *rule)
+    for name in set(metrics).difference(count.labeled_classes.get(case, metrics)):
+        metrics[name] = {metric: 0.0 if metric in COUNTS else math.nan for metric in metrics[name]}
     values = sorted({v for value in classes.values() for v in values_of(value)})
     ours, theirs = (~np.isin(labels, values) for labels in (prediction, reference))
     total = int(reference.size)

@@ -108,7 +108,23 @@ def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None =
     if path.suffix.lower() == ".hdr":
         raise broken(path, "is a two-file format", code="UNKNOWN_FORMAT", hint="write .nii.gz instead")
     array = writable(array)
-    header = header_of(array, grid, meta)
+    _save(path, header_of(array, grid, meta), array)
+
+
+def write_frames(path: Path, array: Array, first: Volume, *, like: Path) -> None:
+    """Write (columns, rows, slices, frames): each as ``first`` lies, in the times of another 4D file."""
+    array = writable(array)
+    header = header_of(array[..., 0], first.grid, first.meta)
+    with _opened(like) as film:
+        step = float(film.raw["pixdim"][4])
+        unit = int(film.raw["xyzt_units"]) & 0x38
+    header.set_data_shape(array.shape)
+    header["pixdim"][4] = step if np.isfinite(step) and step > 0 else 1.0
+    header["xyzt_units"] = int(header["xyzt_units"]) & 0x07 | unit
+    _save(path, header, array)
+
+
+def _save(path: Path, header: Any, array: Array) -> None:
     level = 6 if array.dtype.itemsize == 1 else 1  # label maps shrink a lot, floats hardly at all
     packer = zlib.compressobj(level, wbits=31) if path.name.lower().endswith(".gz") else None
     with atomic_file(path) as stream:

@@ -11,9 +11,9 @@ import numpy as np
 
 from semiseg.dataset.case import Case, LabeledCase, plain
 from semiseg.dataset.dataset import Dataset
+from semiseg.dataset.ledger import Ledger
 from semiseg.errors import DataError, UsageError
 from semiseg.labeling.facts import Facts
-from semiseg.labeling.ledger import Ledger
 from semiseg.labeling.strategies import NEED_MODEL, Choice, Pool, find
 from semiseg.prediction.model import Model
 from semiseg.prediction.scans import channel_numbers

@@ -17,10 +17,10 @@ from typing import Any
 
 from semiseg import images
 from semiseg.dataset.dataset import locate
+from semiseg.dataset.ledger import FILE as LEDGER
+from semiseg.dataset.ledger import STUDIO, Entry, read_entries
 from semiseg.errors import DataError
 from semiseg.evaluation.case import evaluate
-from semiseg.labeling.ledger import FILE as LEDGER
-from semiseg.labeling.ledger import STUDIO, Entry, read_entries
 from semiseg.labeling.store import Labels
 
 JUDGMENTS = "reviews.csv"

@@ -26,11 +26,11 @@ from semiseg.dataset.check import check_label
 from semiseg.dataset.check.case import value_counts
 from semiseg.dataset.dataset import Dataset, locate
 from semiseg.dataset.description import read_description
+from semiseg.dataset.ledger import STUDIO, Entry, Ledger, entry_of
 from semiseg.dataset.problem import Problem
 from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.images.grid import Grid, Volume, turned
 from semiseg.labeling import lists
-from semiseg.labeling.ledger import STUDIO, Entry, Ledger, entry_of
 from semiseg.machine.claim import held
 from semiseg.machine.files import remove_leftovers, replacing
 
@@ -45,7 +45,7 @@ class Origin:
     """Where a label comes from."""
 
     source: str
-    """See :data:`semiseg.labeling.ledger.LABELED`."""
+    """See :data:`semiseg.dataset.ledger.LABELED`."""
     by: str = ""
     run: str | None = None
     model: str | None = None

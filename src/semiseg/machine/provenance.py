@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.__about__ import __version__
+from semiseg.errors import UsageError
 from semiseg.machine import hardware as machine
+from semiseg.machine.files import json_object
 
 PACKAGES = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom", "monai", "lightning-fabric", "edt")
 
@@ -49,6 +51,27 @@ def changed_since(earlier: Mapping[str, str]) -> str:
         f"{name} {now[name][:10]} instead of {earlier[name][:10]}"
         for name in now
         if earlier.get(name, now[name]) != now[name]
+    )
+
+
+def other_version(path: Path, folder: Path, why: str) -> UsageError | None:
+    """The error for a part of a run that cannot be read because another version of semiseg wrote it.
+
+    Args:
+        path: what cannot be read: the run, or a checkpoint of it.
+        folder: of the run, whose ``manifest.json`` says who wrote it.
+        why: what is not known here.
+
+    Returns:
+        None where this version wrote it, or nobody says who did.
+    """
+    written = json_object(folder / "manifest.json").get("semiseg")
+    if written in (None, __version__):
+        return None
+    return UsageError(
+        f"{path} was written by semiseg {written}, and this is semiseg {__version__}: {why}",
+        hint="use it with the version that wrote it; `semiseg export` there, where the run is to leave",
+        code="RUN_VERSION",
     )
 
 

@@ -168,8 +168,9 @@ def require_regions(name: str) -> None:
     """
     if not _trains_regions(find(name)):
         raise UsageError(
-            f"method {name!r} cannot train regions, which dataset.json has",
-            hint=f"use {', '.join(names(regions=True))}, or give each class one value in dataset.json",
+            f"method {name!r} cannot train regions, which dataset.json has (or labeled_classes, for which "
+            "each class is one)",
+            hint=f"use {', '.join(names(regions=True))}, or give each class one value in all cases",
             code="METHOD_REGIONS",
         )
 

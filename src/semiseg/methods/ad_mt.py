@@ -86,7 +86,8 @@ class ADMT(Ramped):
         self.views = ("weak", "strong")
         if student_vote == "unmixed":
             self.deviates(
-                "ad_mt: the student votes on voxels of another image inside of pasted boxes, as released"
+                "ad_mt: the student votes on voxels of another image inside of pasted boxes, as released",
+                as_published=True,
             )
 
     @property

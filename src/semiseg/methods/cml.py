@@ -93,7 +93,7 @@ class CML(Pair):
         self.shared = shared
         if shared:
             self.trainable = ("net",)
-            self.deviates("cml: one network has both roles, as released in 2D")
+            self.deviates("cml: one network has both roles, as released in 2D", as_published=True)
         elif up is None:
             self.deviates(f"cml: both networks up-sample alike, as {type(first).__name__} has no choice")
         self.labeled_weight, self.unlabeled_weight = labeled_weight, unlabeled_weight

@@ -90,9 +90,12 @@ class CrossMatch(WithMain):
         self.cutmix, self.boxes = cutmix, boxes
         self.include_background, self.smooth = include_background, smooth
         if threshold == "released":
-            self.deviates("crossmatch: the threshold is multiplied by ln 2 after the first step, as released")
+            self.deviates(
+                "crossmatch: the threshold is multiplied by ln 2 after the first step, as released",
+                as_published=True,
+            )
         if boxes == "released":
-            self.deviates("crossmatch: the axes of pasted boxes are swapped, as released")
+            self.deviates("crossmatch: the axes of pasted boxes are swapped, as released", as_published=True)
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """The partner's classes, a pass of [x_l, weak], one of both strong views, each with its streams."""

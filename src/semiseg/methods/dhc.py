@@ -214,7 +214,8 @@ class DHC(TwoNetworks):
         self.floor = floor
         if absent == "released":
             self.deviates(
-                "dhc: classes that are not in a batch change the weights of the others, as released"
+                "dhc: classes that are not in a batch change the weights of the others, as released",
+                as_published=True,
             )
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:

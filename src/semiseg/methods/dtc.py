@@ -65,7 +65,9 @@ class DTC(Method):
         self.targets = ("sdf",)
         if absent == "zeros":
             self.targets = ("sdf_published",)
-            self.deviates("dtc: a class that is not in a crop is boundary everywhere, as published")
+            self.deviates(
+                "dtc: a class that is not in a crop is boundary everywhere, as published", as_published=True
+            )
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """One forward on [x_l, x_u], one update."""

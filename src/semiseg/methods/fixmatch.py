@@ -64,7 +64,9 @@ class FixMatch(Ramped):
         self.net = make_net()
         self.tau, self.form = tau, form
         if form == "released":
-            self.deviates("fixmatch: unsure voxels are taught to be background, as released")
+            self.deviates(
+                "fixmatch: unsure voxels are taught to be background, as released", as_published=True
+            )
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """One pass of the weak view, one of the strong view, one update."""

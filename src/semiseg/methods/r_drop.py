@@ -47,7 +47,10 @@ class RDrop(TwoNetworks):
         super().__init__(make_net, weight=weight, **two)
         self.softmax_axis = softmax_axis
         if softmax_axis == "width":
-            self.deviates("r_drop: rows of the image are compared, not class probabilities, as released")
+            self.deviates(
+                "r_drop: rows of the image are compared, not class probabilities, as released",
+                as_published=True,
+            )
 
     def lesson(self, logits: Tensor, other: Tensor) -> Tensor:
         """Half the sum of the divergences in both directions, averaged over all elements."""

@@ -89,7 +89,10 @@ class SASSNet(Method):
         self.targets = ("sdf",)
         if absent == "zeros":
             self.targets = ("sdf_published",)
-            self.deviates("sassnet: a class that is not in a crop is boundary everywhere, as published")
+            self.deviates(
+                "sassnet: a class that is not in a crop is boundary everywhere, as published",
+                as_published=True,
+            )
         if reuse_forward:
             self.deviates("sassnet: the critic learns from the network in train mode, before its step")
 

@@ -136,10 +136,14 @@ class TraCoCo(TwoNetworks):
         self.cut, self.clean, self.dice = cut, clean, dice
         if translation == "released":
             self.deviates(
-                "traco_co: crops are compared along their first axis, of clamped logits, as released"
+                "traco_co: crops are compared along their first axis, of clamped logits, as released",
+                as_published=True,
             )
         if negative == "released":
-            self.deviates("traco_co: with three classes and more the label is taught against, as released")
+            self.deviates(
+                "traco_co: with three classes and more the label is taught against, as released",
+                as_published=True,
+            )
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """Four passes of each network, then an update of each."""

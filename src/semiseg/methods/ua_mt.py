@@ -57,7 +57,10 @@ class UAMT(MeanTeacher):
         super().__init__(make_net, **teacher)
         self.passes, self.consistency_on, self.multiclass = passes, consistency_on, multiclass
         if multiclass == "released":
-            self.deviates("ua_mt: the released threshold and divisor are wrong for more than two classes")
+            self.deviates(
+                "ua_mt: the released threshold and divisor are wrong for more than two classes",
+                as_published=True,
+            )
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """One student forward on [x_l, x_u], 1 + T passes of the teacher, one update."""

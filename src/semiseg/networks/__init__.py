@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from semiseg.networks.registry import Factory, describe, names, require
+from semiseg.networks.registry import Factory, blocks, describe, names, require
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Factory", "build", "describe", "names", "require"]
+__all__ = ["Factory", "blocks", "build", "describe", "names", "require"]
 
 
 def build(

@@ -153,6 +153,21 @@ def build(
     return network(dim=dim, in_channels=in_channels, classes=classes, heads=heads, **given)
 
 
+def blocks(name: str, options: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Residual blocks of each stage of a network with a residual encoder; None of any other network.
+
+    Raises:
+        UsageError: an option that it does not have, or a value that it cannot be.
+    """
+    if name != "resenc":
+        return None
+    from semiseg.networks.resenc import BLOCKS, ResEnc
+    from semiseg.settings.options import checked
+
+    given = checked(f"network {name!r}", ResEnc, options)
+    return tuple(given.get("blocks", BLOCKS))
+
+
 def planned(plan: Any) -> dict[str, Any]:
     """What a plan says of a network's size; empty entries are left to the network's defaults."""
     found = {key: getattr(plan, key, None) for key in _PLANNED}

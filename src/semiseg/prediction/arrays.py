@@ -139,7 +139,7 @@ def segment(
         names=model.label_values,
         volumes=class_sizes(found.labels, model.structures, held.grid),
         unit=size_unit(held.grid),
-        notices=tuple(one.text for one in unlike(plan, array, held.grid)),
+        notices=tuple(one.text for one in (*unlike(plan, array, held.grid), *found.unlike)),
         _scene=(
             picture_of(array, plan),
             found.labels,

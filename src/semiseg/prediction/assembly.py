@@ -19,7 +19,11 @@ from semiseg.preparation.back import LabelRestorer, MapRestorer, restore_probabi
 from semiseg.preparation.geometry import Geometry
 from semiseg.preparation.labels import file_values
 from semiseg.preparation.plan import Plan
+from semiseg.preparation.seen import Unlike
 from semiseg.settings.config import InferenceConfig
+
+MUCH = 0.5
+"""Dropped voxels over those of the largest piece, above which a person should look."""
 
 
 class Segmentation(NamedTuple):
@@ -31,6 +35,8 @@ class Segmentation(NamedTuple):
     """(K, *S), where asked for."""
     entropy: NDArray[np.float32] | None = None
     """(*S) in [0, 1], 0 certain, where asked for."""
+    unlike: tuple[Unlike, ...] = ()
+    """Classes that were in one piece in the training labels and are not here."""
 
 
 class Assembly:
@@ -79,8 +85,9 @@ class Assembly:
         settings = self._settings
         background, *_ = values = file_values(self._plan)
         members = {name: [values[k] for k in places] for name, places in self._plan.structures.items()}
+        found = self._labels.result()
         labels = postprocess(
-            self._labels.result(),
+            found,
             {name: values[k] for name, k in self._plan.written.items()},
             regions=members if self._plan.regions else None,
             fill_holes=settings.fill_holes,
@@ -92,7 +99,25 @@ class Assembly:
         shares = None
         if self._shares is not None:
             shares = restore_probabilities(np.concatenate(self._shares, 1), self._geometry, self._plan)
-        return Segmentation(labels, shares, None if self._entropy is None else self._entropy.result())
+        entropy = None if self._entropy is None else self._entropy.result()
+        return Segmentation(labels, shares, entropy, self._in_pieces(found, labels, values))
+
+    def _in_pieces(
+        self, found: NDArray[Any], kept: NDArray[Any], values: Sequence[int]
+    ) -> tuple[Unlike, ...]:
+        """The classes of which much lay apart from the largest piece, and was dropped."""
+        told = []
+        for name in self._plan.one_piece if kept is not found else ():
+            value = values[self._plan.written[name]]
+            after = int(np.count_nonzero(kept == value))
+            apart = int(np.count_nonzero(found == value)) - after
+            if after and apart > MUCH * after:
+                text = (
+                    f"{name} is one piece in the training labels; here other pieces, {apart / after:.0%} of "
+                    "the largest, were dropped (--set inference.largest_component=false keeps them)"
+                )
+                told.append(Unlike("pieces", text, apart / after, (0.0, 0.0)))
+        return tuple(told)
 
 
 Slabs = Generator[Slab, None, None]

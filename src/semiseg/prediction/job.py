@@ -244,9 +244,8 @@ class PredictionJob:
             return inferred
 
         def work() -> CaseOutcome:
-            sizes = self._write(task, inferred)
+            sizes, found = self._write(task, inferred)
             written = {kind: str(path) for kind, path in task.outputs.files().items()}
-            found = [one.as_dict() for one in inferred.unlike]
             seconds, unit = _since(inferred.began), size_unit(inferred.grid)
             return CaseOutcome(task.scan.id, "done", seconds, written, sizes, found, unit)
 
@@ -271,17 +270,20 @@ class PredictionJob:
             code = "MEMORY" if full else "INTERNAL"
             return self._failed(name, began, SemisegError(text, hint=hint, code=code))
 
-    def _write(self, task: Task, inferred: Inferred) -> dict[str, float]:
-        """All files of one scan or none; the record says ``writing`` until the others are whole."""
+    def _write(self, task: Task, inferred: Inferred) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """All files of one scan or none; the record says ``writing`` until the others are whole.
+
+        Returns:
+            Class -> size, and in what the scan is unlike the training scans.
+        """
         outputs, grid, began = task.outputs, inferred.grid, inferred.began
-        scan = Finished(
-            task.scan.id, inferred.assembly.result(), grid, inferred.meta, self.model, inferred.picture
-        )
-        sizes = scan.sizes
+        found = inferred.assembly.result()
+        scan = Finished(task.scan.id, found, grid, inferred.meta, self.model, inferred.picture)
+        sizes, told = scan.sizes, [one.as_dict() for one in (*inferred.unlike, *found.unlike)]
         record = self._record(task, grid) | {
             "sizes": sizes,
             "unit": size_unit(grid),
-            "unlike": [one.as_dict() for one in inferred.unlike],
+            "unlike": told,
             **self._trust(inferred.doubt.result()),
         }
         try:
@@ -296,7 +298,7 @@ class PredictionJob:
             for path in (*outputs.files().values(), outputs.record):
                 path.unlink(missing_ok=True)
             raise
-        return sizes
+        return sizes, told
 
     def _record(self, task: Task, grid: Grid) -> dict[str, Any]:
         scan = task.scan

@@ -24,6 +24,7 @@ from semiseg.core import Average
 from semiseg.errors import SemisegError, UsageError, near_path, on_one_line
 from semiseg.inference.copies import TOLERANCE, prediction_copy
 from semiseg.machine.files import read_json
+from semiseg.machine.provenance import other_version
 from semiseg.networks import checkpoint
 from semiseg.prediction.packaged import ModelZip, is_zip
 from semiseg.preparation.plan import Plan, problems
@@ -160,9 +161,7 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
         network = _build(content, plan)
         _load_weights(network, predictor_weights(content))
     except ValidationError as error:
-        if any(one["type"] == "extra_forbidden" for one in error.errors()):
-            raise other_version(file, f"the plan has {problems(error)}") from None
-        raise _foreign(file, problems(error)) from None
+        raise _foreign(file, f"the plan has {problems(error)}") from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _foreign(file, f"{type(error).__name__}: {on_one_line(error)}") from None
     written = checkpoint.sha256(file)
@@ -349,26 +348,12 @@ def _settings(inference: Mapping[str, Any], file: Path) -> InferenceConfig:
     try:
         return validate({"inference": inference}).inference
     except UsageError as error:
-        raise other_version(file, error.message) from None
-
-
-def other_version(path: Path, why: str) -> UsageError:
-    """The error for a run or checkpoint whose settings this version does not know; says who wrote it."""
-    try:
-        folder = path if path.is_dir() else path.parent.parent
-        written = f"semiseg {read_json(folder / 'manifest.json')['semiseg']}"
-    except (OSError, ValueError, LookupError, TypeError):
-        written = "another version of semiseg"
-    return UsageError(
-        f"{path} was written by {written}, and this version does not know all of its settings: {why}",
-        hint="use it with the version that wrote it; `semiseg export` there, where the run is to leave",
-        code="RUN_VERSION",
-    )
+        raise _foreign(file, error.message) from None
 
 
 def _foreign(file: Path, why: str) -> UsageError:
-    return UsageError(
+    return other_version(file, file.parent.parent, why) or UsageError(
         f"checkpoint {file} cannot be used: {why}",
-        hint="it was not written by this version of semiseg; use another checkpoint of the run",
+        hint="this version of semiseg did not write it, or it is damaged; use another checkpoint of the run",
         code="BAD_CHECKPOINT",
     )

@@ -72,6 +72,7 @@ class Model:
         if self.precision not in AUTOCAST:
             raise unknown_name("precision", self.precision, ["auto", *AUTOCAST])
         first, *others = self.members
+        object.__setattr__(self, "settings", self.settings.of_plan(first.plan.one_piece))
         for other in others:
             require_same(first, other)
         for member in self.members:

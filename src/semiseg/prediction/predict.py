@@ -26,6 +26,7 @@ from semiseg.machine.claim import held
 from semiseg.machine.files import write_json
 from semiseg.prediction.job import PredictionJob, Ready, Task
 from semiseg.prediction.model import QUALITY, Model
+from semiseg.prediction.over_time import OverTime, join
 from semiseg.prediction.record import REPORT_NAME, CaseOutcome, PredictionReport, VolumeTable
 from semiseg.prediction.results import Wanted, forms
 from semiseg.prediction.scans import InputScan, find_scans
@@ -148,6 +149,8 @@ def predict(
         try:
             run_all(job, [t for t in tasks if t not in results], 1 if workers is None else workers, done)
             finished = True
+            for place in join([film for task in tasks if (film := _frame(task, results[task]))]):
+                log.info("all frames in one file: %s", place)
         finally:
             told = [results[task] for task in tasks if task in results]
             seconds = time.monotonic() - began
@@ -160,6 +163,14 @@ def predict(
                 table.write(report, list(model.structures))
             tell_unlike(report)
     return report
+
+
+def _frame(task: Task, result: CaseOutcome) -> tuple[OverTime, Path, Path] | None:
+    """What :func:`join` needs to know of a predicted frame; None of others."""
+    labels = task.outputs.files().get("labels")
+    if task.scan.over_time is None or labels is None or result.status == "failed":
+        return None
+    return task.scan.over_time, labels, task.scan.files[0]
 
 
 def tell_unlike(report: PredictionReport) -> None:

@@ -21,11 +21,12 @@ from semiseg.dataset.adopt.pairing import without_masks
 from semiseg.dataset.case import Case, load_case, stacked
 from semiseg.dataset.description import FILE, read_description
 from semiseg.errors import DataError, UsageError, some
-from semiseg.images import claims
+from semiseg.images import claims, nifti
 from semiseg.images.dicom import find_series
 from semiseg.images.grid import Grid
 from semiseg.machine.files import printable
 from semiseg.prediction.grouping import Group, group, same_names
+from semiseg.prediction.over_time import OverTime, frame_sources
 
 Loaded = tuple[NDArray[Any], Grid, dict[str, Any]]
 """(C, *S), where its voxels lie, and what a writer needs to give the file back as it came."""
@@ -53,6 +54,7 @@ class InputScan:
         load: reads it; raises DataError for a scan that cannot be used, such as one without all channels.
         shown: what reports name in place of many files.
         series: SeriesInstanceUID of each DICOM series it is made of.
+        over_time: of which 4D file it is a frame.
     """
 
     id: str
@@ -61,6 +63,7 @@ class InputScan:
     load: Callable[[], Loaded]
     shown: tuple[Path, ...] = ()
     series: tuple[str, ...] = ()
+    over_time: OverTime | None = None
 
 
 def find_scans(inputs: Path, channels: Sequence[str]) -> list[InputScan]:
@@ -93,7 +96,7 @@ def find_scans(inputs: Path, channels: Sequence[str]) -> list[InputScan]:
     if inputs.is_file() and images.ending_of(inputs) is not None:
         groups = [found for found in groups if any(e.source.path == inputs for e in found.entries)]
     root = folder.parent if folder.is_file() else folder
-    scans = [_scan(found, channels, root) for found in groups]
+    scans = [scan for found in groups for scan in _scans(found, channels, root)]
     broken = [*listing.broken, *((path, stem_of(path), _nowhere(path)) for path in listing.gone)]
     if not scans:
         raise broken[0][2] if broken else _nothing(folder)
@@ -202,6 +205,21 @@ def _nothing(path: Path) -> DataError:
         hint="give a folder (or zip) of images (.nii.gz, .nrrd, .mha, .png, ...) or of DICOM series",
         code="NO_SCANS",
     )
+
+
+def _scans(found: Group, channels: Sequence[str], root: Path) -> list[InputScan]:
+    """The scan of a group; the frames of a 4D file, where the model has one channel."""
+    source = found.entries[0].source
+    is_nifti = source.series is None and images.ending_of(source.path) in nifti.ENDINGS
+    count = look(source).frames if is_nifti and len(channels) == 1 and found.error is None else 1
+    if count == 1:
+        return [_scan(found, channels, root)]
+    frames = []
+    for name, time, frame in frame_sources(found.name, source, count):
+        entry = replace(found.entries[0], source=frame)
+        scan = _scan(Group(name, (entry,)), channels, root)
+        frames.append(replace(scan, over_time=time))
+    return frames
 
 
 def _scan(found: Group, channels: Sequence[str], root: Path) -> InputScan:

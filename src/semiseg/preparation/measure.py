@@ -17,6 +17,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from semiseg.dataset.case import Case, LabeledCase, case_header, load_case, load_label
 from semiseg.errors import DataError, SemisegError
@@ -29,7 +30,7 @@ from semiseg.preparation.workers import told
 
 log = logging.getLogger("semiseg.data")
 
-FORM = 4
+FORM = 5
 """Raised when what is measured changes."""
 
 SAMPLE = 10_000
@@ -60,6 +61,9 @@ class CaseFacts:
     run: tuple[float, ...] | None = None
     """Millimeters that a line along each axis stays inside a labeled structure on average (two thirds of a
     ball's diameter), of the class where it is shortest; None where no label was read or has any."""
+    pieces: tuple[tuple[int, float, float], ...] | None = None
+    """For each class in the label of a 3D scan: its value, the share of its voxels in its largest connected
+    piece, and its mm³; None where no label was read or there are regions."""
     looks: tuple[tuple[float, ...], ...] | None = None
     """Each channel's gray values, as :meth:`Look.as_row` gives them; None where the voxels were not read."""
 
@@ -73,8 +77,9 @@ class CaseFacts:
     def from_dict(cls, part: Mapping[str, Any]) -> Self:
         """What ``dataclasses.asdict`` made of it, also after a way through JSON."""
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in part.items()}
-        if values.get("looks") is not None:
-            values["looks"] = tuple(map(tuple, values["looks"]))
+        for rows in ("looks", "pieces"):
+            if values.get(rows) is not None:
+                values[rows] = tuple(map(tuple, values[rows]))
         return cls(**values)
 
 
@@ -168,7 +173,11 @@ def _measure(case: Case, ask: Ask) -> Measured:
     foreground = []
     if isinstance(case, LabeledCase):
         label = _declared(load_label(case, grid), ask)
-        facts = dataclasses.replace(facts, run=_run(label, grid.spacing, ask.regions))
+        facts = dataclasses.replace(
+            facts,
+            run=_run(label, grid.spacing, ask.regions),
+            pieces=None if ask.regions or label.ndim == 2 else _pieces(label, grid.spacing),
+        )
         if ask.ct:
             foreground = [sample(channel[label > 0]) for channel in image]
     return Measured(facts, body, foreground)
@@ -218,6 +227,16 @@ def _shortest_run(label: NDArray[np.uint16], spacing: Sequence[float]) -> tuple[
         begun += np.bincount(lines[0].ravel(), minlength=len(voxels))
         shortest.append(float((voxels[1:][there] / begun[1:][there]).min() * mm))
     return tuple(shortest)
+
+
+def _pieces(label: NDArray[np.uint16], spacing: Sequence[float]) -> tuple[tuple[int, float, float], ...]:
+    found = []
+    for value, box in enumerate(ndimage.find_objects(label), 1):
+        if box is not None:
+            numbered, _ = ndimage.label(label[box] == value, structure=np.ones((3, 3, 3)))
+            sizes = np.bincount(numbered.ravel())[1:]
+            found.append((value, float(sizes.max() / sizes.sum()), float(sizes.sum() * np.prod(spacing))))
+    return tuple(found)
 
 
 def _nonzero_share(image: NDArray[Any]) -> tuple[float, ...]:

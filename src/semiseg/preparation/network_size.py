@@ -22,6 +22,9 @@ SMALLEST_MAP = 4
 BYTES = {"cpu": 52, "cuda": 32}
 """Memory per voxel and feature of a stage, with everything a backward pass needs: float32 on the CPU,
 bfloat16 elsewhere. Measured on the default U-Net, with a fifth on top for passing gradients."""
+RESIDUAL = (0.6, 0.4)
+"""What a stage with a residual encoder keeps, beside one of the default U-Net: so much, and so much for each
+block. A block keeps four maps of its features, as two convolutions with their norms do anywhere."""
 BASE_GB = {"cpu": 0.5, "cuda": 0.7}
 """What the libraries take before the first patch."""
 ASSUMED_GB = 8.0
@@ -82,6 +85,8 @@ class Load:
     features: tuple[int, ...] | None = None
     networks: float = 2.0
     """That are trained at once; one that is not counts a part."""
+    blocks: tuple[int, ...] | None = None
+    """Residual blocks of each stage of the encoder, the last for all further ones; None for the U-Net."""
 
 
 def budget_for(device: str, dim: int) -> Budget:
@@ -255,12 +260,14 @@ def memory(
     else:
         strides, kernels, features = network.strides, network.kernels, network.features
     voxels, maps, size = float(math.prod(patch)), 0.0, 1
-    for stride, width in zip(strides, features, strict=True):
+    blocks = _blocks(load.blocks, len(features))
+    kept = [1.0] * len(features) if blocks is None else [RESIDUAL[0] + RESIDUAL[1] * n for n in blocks]
+    for stride, width, factor in zip(strides, features, kept, strict=True):
         size *= math.prod(stride)
-        maps += voxels / size * width
+        maps += voxels / size * width * factor
     image = voxels * (load.channels + 3 * load.classes) * 4
     per_patch = maps * BYTES[budget.device] + image
-    weights = 16 * _parameters(features, strides, kernels, load.channels)
+    weights = 16 * _parameters(features, strides, kernels, load.channels, blocks)
     one = (load.batch * per_patch + weights) / 1e9
     base = BASE_GB[budget.device]
     counts = {"one network": 1.0, "two networks": 2.0, "as planned": load.networks}
@@ -278,14 +285,28 @@ def _kernel(sizes: Sequence[float], mm: Sequence[float], before: Sequence[int]) 
     return tuple(3 if k == 3 or (n > 1 and m <= 2 * min(mm)) else 1 for n, m, k in rows)
 
 
+def _blocks(given: Sequence[int] | None, stages: int) -> list[int] | None:
+    return None if given is None else [given[min(i, len(given) - 1)] for i in range(stages)]
+
+
 def _parameters(
-    features: Sequence[int], strides: Sequence[Sequence[int]], kernels: Sequence[Sequence[int]], channels: int
+    features: Sequence[int],
+    strides: Sequence[Sequence[int]],
+    kernels: Sequence[Sequence[int]],
+    channels: int,
+    blocks: Sequence[int] | None,
 ) -> int:
-    """Weights of the default U-Net: two convolutions down and two up per stage, and the up-sampling."""
+    """Weights of the default U-Net: two convolutions down and two up per stage, and the up-sampling.
+
+    With residual blocks: two convolutions in each of them, a projection, and one convolution up.
+    """
     total, before = 0, channels
     for i, (width, stride, kernel) in enumerate(zip(features, strides, kernels, strict=True)):
-        total += math.prod(kernel) * width * (before + width)
+        size = math.prod(kernel) * width
+        total += size * (before + width) if blocks is None else size * (before + (2 * blocks[i] - 1) * width)
         if i:
-            total += math.prod(stride) * width * before + math.prod(kernels[i - 1]) * before * 3 * before
+            up, skip = 3 if blocks is None else 2, 0 if blocks is None else width
+            total += math.prod(stride) * width * before + math.prod(kernels[i - 1]) * before * up * before
+            total += skip * before
         before = width
     return total

@@ -119,6 +119,9 @@ class Plan(_Frozen):
     """Raw value in a file -> declared value, for files with 255 or 1/2/4 (``check --fix`` writes it)."""
     ignore_value: int | None = None
     """The declared value that masks the loss (nnU-Net's ``ignore``), not one of the classes."""
+    one_piece: tuple[str, ...] = ()
+    """Classes that are one connected piece in every labeled scan; ``inference.largest_component: plan`` keeps
+    the largest piece of each."""
     colors: dict[str, Color] = Field(default_factory=dict)
     """Class name -> ``#rrggbb`` in which predicted pictures show it; classes without one get usual colors."""
     terminology: dict[str, Term] = Field(default_factory=dict)
@@ -231,6 +234,7 @@ def explain(plan: Plan) -> list[str]:
         "dataset": plan.dataset or "(not named)",
         "labels": ", ".join(f"{name} = {value}" for name, value in plan.labels.items()),
         **({"regions": _painted(plan)} if plan.regions else {}),
+        **({"one_piece": ", ".join(plan.one_piece)} if plan.one_piece else {}),
         "dim": f"{plan.dim}D",
         "orientation": plan.orientation,
         "axes": f"{plan.axes}",

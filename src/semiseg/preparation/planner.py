@@ -71,6 +71,7 @@ def make_plan(
     batch: int | None = None,
     memory_gb: float | None = None,
     networks: float = 2.0,
+    blocks: tuple[int, ...] | None = None,
     device: str = "cpu",
     workers: int = 0,
     cache: Path | None = None,
@@ -89,6 +90,7 @@ def make_plan(
         batch: patches per iteration, labeled and unlabeled together.
         memory_gb: what training may take; default: most of the accelerator's memory, 8 where it is not known.
         networks: that are trained at once, such as 1.25 with a teacher.
+        blocks: of each stage of the network's encoder, where it is a residual one.
         device: ``cpu`` plans what two cores can train in minutes, anything else for an accelerator. It need
             not be in this machine.
         workers: processes for measuring; 0 works in this one.
@@ -103,7 +105,7 @@ def make_plan(
     """
     for name in overrides:
         if name not in OVERRIDES:
-            known = (*OVERRIDES, "dim", "spacing", "patch", "batch", "memory_gb", "networks")
+            known = (*OVERRIDES, "dim", "spacing", "patch", "batch", "memory_gb", "networks", "blocks")
             raise unknown_name("plan setting", name, known)
     asked = {name: value for name, value in overrides.items() if value is not None}
     network = asked_network(asked.pop("network", None), asked)
@@ -128,7 +130,7 @@ def make_plan(
     )
     channels = Choice(*choose_channels(found, asked.pop("channels", None)))
     outputs = len(dataset.regions or dataset.labels)
-    load = Load(len(dataset.channel_names), outputs, batch or 4, network.features, networks)
+    load = Load(len(dataset.channel_names), outputs, batch or 4, network.features, networks, blocks)
     layout, sizes = _choose_sizes(
         layout,
         network,
@@ -140,7 +142,11 @@ def make_plan(
         fixed=spacing is not None,
     )
     whence = f"from {len(split.labeled)} labeled and {len(split.unlabeled)} unlabeled images, none of test"
-    choices = {"crop": crop, "channels": channels, **sizes}
+    pieces: Choice[tuple[str, ...]] = Choice(())
+    if not dataset.regions:
+        names, seen_in = found.one_piece(dict([*dataset.labels.items()][1:]))
+        pieces = Choice(names, f"one piece of much the same size in all {seen_in} labeled scans")
+    choices = {"crop": crop, "channels": channels, "one_piece": pieces, **sizes}
     values: dict[str, Any] = {
         "dataset": dataset.name,
         "dim": layout.dim,

@@ -22,7 +22,7 @@ from semiseg.preparation.plan import Plan
 from semiseg.preparation.planner import make_plan
 from semiseg.preparation.store import StoredCase, build_store
 from semiseg.settings import environment
-from semiseg.settings.changes import changes
+from semiseg.settings.changes import changes, other_forms
 from semiseg.settings.config import Config
 from semiseg.settings.flags import Settings, of_keywords
 from semiseg.settings.resolve import named_methods
@@ -74,14 +74,16 @@ def with_fold_count(dataset: Dataset, config: Config) -> Config:
 def with_departures(config: Config, dataset: Dataset, *, tell: bool = True) -> Config:
     """The configuration with a deviation for each thing in which a published protocol is not followed.
 
-    That is what of the data the recipe was not written for, a method that it does not name, and settings that
-    are not the recipe's. Each is warned of.
+    That is what of the data the recipe was not written for, a method that it does not name, options that are
+    not those of the published form, and settings that are not the recipe's. Each is warned of.
     """
     told = departures(dataset, config.recipe, config.published) if config.published.data else []
     if config.protocol == "paper":
-        if config.method.name not in named_methods(config.recipe):
+        if config.method.name in named_methods(config.recipe):
+            told += config.published.departs
+        else:
             told.append(f"no published setting of {config.method.name} in recipe {config.recipe}")
-        told += filter(None, [changes(config)])
+        told += [*other_forms(config), *filter(None, [changes(config)])]
     for text in told:
         if tell and text not in config.deviations:  # which were told of already
             log.warning(text)
@@ -102,6 +104,7 @@ def split_dataset(dataset: Dataset, config: Config) -> Split:
         config.train.seed,
         labeled_patients=data.labeled_patients,
         folds=None if data.folds == "auto" else data.folds,
+        accepted=data.accepted,
     )
     if not split.labeled:
         raise DataError(
@@ -110,6 +113,10 @@ def split_dataset(dataset: Dataset, config: Config) -> Split:
             code="NO_LABELED",
         )
     return split
+
+
+SIZED = ("auto", "unet", "resenc")
+"""Networks whose memory the plan estimates; of others it says that it does not."""
 
 
 def plan_for(
@@ -142,8 +149,12 @@ def plan_for(
             workers=workers,
             cache=environment.read().cache,
             progress=progress,
+            blocks=networks.blocks(config.network.name, config.network.options),
             **wanted,
         )
+        if config.network.name not in SIZED:
+            told = f"{plan.reasons['memory_gb']}; of the default U-Net, not of {config.network.name}"
+            plan = plan.model_copy(update={"reasons": {**plan.reasons, "memory_gb": told}})
         if not split.held_out:
             return plan
         config = config.changed("data", fold=0, folds=None)

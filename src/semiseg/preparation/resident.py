@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import mmap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from semiseg.machine.hardware import free_memory_gb
 from semiseg.preparation.forward import sample_foreground
+from semiseg.preparation.labels import IGNORE
 
 logger = logging.getLogger("semiseg.data")
 
@@ -30,6 +32,7 @@ class Resident:
     """One preprocessed case: image (C, T0, T1, T2), label (T0, T1, T2) if it has one, see :func:`with_label`.
 
     ``foreground`` holds (N, 3) sampled positions of foreground voxels, empty for an unlabeled case.
+    ``unlabeled`` are the numbers of the regions that its label is not of.
     """
 
     id: str
@@ -37,6 +40,7 @@ class Resident:
     label: Tensor | NDArray[np.uint8] | NDArray[np.int16] | None
     foreground: NDArray[np.int32]
     device: torch.device
+    unlabeled: tuple[int, ...] = ()
 
     @property
     def on_disk(self) -> bool:
@@ -110,6 +114,32 @@ def with_label(case: Resident, label: NDArray[Any]) -> Resident:
     place = label if case.on_disk else _read(label, (slice(None),) * label.ndim).to(case.device)
     classes = label if label.dtype == np.uint8 else (label & 255).astype(np.uint8)
     return replace(case, label=place, foreground=sample_foreground(classes))
+
+
+def without_label(case: Resident) -> Resident:
+    """The same scan as an unlabeled case."""
+    return replace(case, label=None, foreground=np.zeros((0, 3), np.int32), unlabeled=())
+
+
+def partly_labeled(
+    cases: Sequence[Resident], labeled_classes: Mapping[str, Sequence[str]], regions: Sequence[str]
+) -> list[Resident]:
+    """The cases, with the regions that the labels of some are not of."""
+    return [
+        replace(
+            case, unlabeled=tuple(k for k, name in enumerate(regions) if name not in labeled_classes[case.id])
+        )
+        if case.id in labeled_classes and case.label is not None
+        else case
+        for case in cases
+    ]
+
+
+def is_hardly_labeled(case: Resident) -> bool:
+    """Whether most voxels were never judged, as where every tenth slice has a label, or some classes."""
+    if case.label is None or case.unlabeled:
+        return bool(case.unlabeled)
+    return 2 * int((case.label == IGNORE).sum()) > math.prod(case.shape)
 
 
 def packed(label: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> NDArray[np.int16]:

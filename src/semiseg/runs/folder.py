@@ -266,6 +266,7 @@ class RunFolder:
             "method_options": json.loads(json.dumps(dict(options or {}), default=_name)),
             "batch": {"labeled": batch[0], "unlabeled": batch[1]},
             "labeled": len(prepared.split.labeled),
+            "weights": dict(prepared.split.weights),
             "validation": len(prepared.split.val),
             "held_out": len(prepared.split.held_out),
             "selection": config.select if prepared.split.val else "last",

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from semiseg.__about__ import __version__
 from semiseg.drawing.notebook import Tabular
 from semiseg.errors import UsageError, near_path
 from semiseg.machine.files import read_json, write_text
+from semiseg.machine.provenance import other_version
 from semiseg.preparation.plan import Plan
 from semiseg.settings.changes import flat
-from semiseg.settings.config import Config, PublishedConfig
+from semiseg.settings.config import Config
 from semiseg.settings.resolve import read_yaml, validate
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from semiseg.prediction.record import PredictionReport
     from semiseg.runs.score import Score
 
+_OF_THE_RECIPE = ("deviations", "published.")
 FREE_IN_BETWEEN = {"max_time", "checkpoint_minutes", "log_every", "on_collapse"}
 """Settings of ``train`` that a resumed run may change."""
 
@@ -77,18 +78,9 @@ class Run(Tabular):
             raise self._unread(error) from None
 
     def _unread(self, error: UsageError) -> UsageError:
-        """The error for a file of the run's settings: its version is told where it is not this one."""
-        try:
-            written = str(self.manifest["semiseg"])
-        except (UsageError, KeyError):
-            written = ""
-        if written in ("", __version__):
-            return UsageError(f"{self.folder}: {error.message}", hint=_DAMAGED, code="BAD_RUN")
-        return UsageError(
-            f"{self.folder} was written by {written}, and this version is {__version__}: {error.message}",
-            hint="use it with the version that wrote it",
-            code="RUN_VERSION",
-        )
+        """The error for a file of the run's settings."""
+        other = other_version(self.folder, self.folder, error.message)
+        return other or UsageError(f"{self.folder}: {error.message}", hint=_DAMAGED, code="BAD_RUN")
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -111,7 +103,7 @@ class Run(Tabular):
         path = self.folder / "splits.json"
         found = _json(path)
         for name, ids in found.items():
-            of_ids = name not in ("source", "patients")
+            of_ids = name not in ("source", "patients", "weights")
             if of_ids and not (isinstance(ids, list) and all(isinstance(one, str) for one in ids)):
                 raise damaged(path, ValueError(f"{name!r} is not a list of cases"))
         return found
@@ -224,15 +216,16 @@ def _load_zip(path: Path) -> Run:
 def differences(stored: Config, wanted: Config) -> list[str]:
     """Settings in which a resumed run would differ, leaving out those that may change in between."""
     free = {f"train.{name}" for name in FREE_IN_BETWEEN}
-    free |= {"deviations", *(f"published.{name}" for name in PublishedConfig.model_fields)}  # of the recipe
     if wanted.select is None:  # "whatever suits", which the stored run has decided
         free.add("select")
     if wanted.train.iterations == "auto":  # likewise
         free.add("train.iterations")
+    if wanted.inference.largest_component == "plan":
+        free.add("inference.largest_component")
     if wanted.start.file is None:  # the run has what it began with
         free.add("start.file")
     before, after = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
-    keys = sorted({*before, *after} - free)
+    keys = sorted(key for key in {*before, *after} - free if not key.startswith(_OF_THE_RECIPE))
     return [f"{k}: {before.get(k)} before, {after.get(k)} now" for k in keys if before.get(k) != after.get(k)]
 
 

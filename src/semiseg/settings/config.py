@@ -9,7 +9,7 @@ method runs. The resolved configuration is written into every run folder.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -70,6 +70,9 @@ class DataConfig(_Section):
     folds: Annotated[int, Field(ge=2)] | Literal["auto"] | None = None
     """Of a cross-validation of the labeled cases, which ``fold`` is one of; None where it is one of the lists
     that the split file publishes. ``auto``, which ``--fold`` means: published ones, else such a fold."""
+    accepted: float = Field(1.0, ge=0, le=1)
+    """How often cases are learned from whose label is an accepted prediction (``semiseg accept``), compared
+    with the others; 0 leaves their labels out."""
     memory_gb: float | None = Field(None, ge=0)
     """Memory that the prepared cases may take on the device (None: half of what is free); with more of them,
     each crop is read from disk."""
@@ -197,10 +200,17 @@ class InferenceConfig(_Section):
     """2D only: resize each slice to this size (nearest), predict it whole, and resize back."""
     fill_holes: bool | tuple[str, ...] = False
     """Fill the holes of every foreground class, or of the named ones, before anything is dropped."""
-    largest_component: bool | tuple[str, ...] = False
-    """Keep only the largest component of every foreground class, or of the named ones."""
+    largest_component: bool | tuple[str, ...] | Literal["plan"] = False
+    """Keep only the largest component of every foreground class, of the named ones, or (``plan``) of those
+    that the plan found to be one piece in every labeled scan."""
     minimum_mm3: float = Field(0.0, ge=0)
     """Drop components smaller than this volume."""
+
+    def of_plan(self, one_piece: tuple[str, ...]) -> Self:
+        """The same with the names of classes where it says ``plan``."""
+        if self.largest_component != "plan":
+            return self
+        return self.model_copy(update={"largest_component": one_piece})
 
     def require_fit(self, patch: Sequence[int], classes: Iterable[str]) -> None:
         """Refuse settings that no scan could be predicted with, before any is read.
@@ -228,7 +238,7 @@ class InferenceConfig(_Section):
                 "inference.slice_size is for 2D plans; this plan is 3D", hint="leave it out", code="INFERENCE"
             )
         for chosen in (self.fill_holes, self.largest_component):
-            for name in () if isinstance(chosen, bool) else chosen:
+            for name in () if isinstance(chosen, bool | str) else chosen:
                 if name not in known:
                     raise unknown_name("class", name, known)
 
@@ -243,6 +253,13 @@ class PublishedConfig(_Section):
     split: str | None = None
     sha256: str | None = None
     """Of the published list of training cases; of the test cases where all others train."""
+    forms: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """What is otherwise than published, or than honest practice, by the form of the data: ``raw``, ``h5`` (or
+    cut like it) or ``unknown``."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the method in the published form, where the recipe has others."""
+    departs: tuple[str, ...] = ()
+    """What else the method has otherwise than published."""
 
 
 class Config(_Section):
@@ -251,7 +268,7 @@ class Config(_Section):
     recipe: str = "default"
     protocol: Literal["strict", "paper"] = "strict"
     deviations: tuple[str, ...] = ()
-    """What this run does otherwise than honest practice or the paper; printed in every report."""
+    """What this run does otherwise than honest practice or the published form; printed in every report."""
     published: PublishedConfig = PublishedConfig()
     select: Literal["last", "best-val"] | None = None
     """The exported weights; None: ``best-val`` when there is a validation list, else ``last``."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,12 @@ def load_recipe(name: str) -> Tree:
     path = recipes.FOLDER / f"{name}.yaml"
     if not path.is_file():
         raise unknown_name("recipe", name, recipes.names())
+    return deepcopy(_shipped(path))
+
+
+@cache
+def _shipped(path: Path) -> Tree:
+    """A recipe of the package, read once: a start asks for it several times."""
     return read_yaml(path)
 
 

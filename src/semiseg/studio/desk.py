@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from semiseg.dataset.ledger import user
 from semiseg.errors import UsageError, unknown_name
-from semiseg.labeling.ledger import user
 from semiseg.labeling.store import Labels
 from semiseg.machine import provenance
 from semiseg.machine.files import json_object, printable, write_json
 from semiseg.studio.advice import Advice
 from semiseg.studio.index import Index, Row
 from semiseg.studio.orders import Orders
+from semiseg.studio.origin import SeriesFolder
 from semiseg.studio.places import Places
 from semiseg.studio.queue import Queue
 from semiseg.studio.review import Reviews
@@ -53,6 +54,7 @@ class Desk:
         self.reviews = Reviews(self.places)
         self.marks = Marks()
         self.sessions = Sessions(self.places.studio / "sessions")
+        self.series = SeriesFolder(self.places)
 
     def row(self, name: str, user: str, client: str = "") -> Row:
         """The row of a case, with what is true for this annotator.

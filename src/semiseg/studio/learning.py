@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.dataset.ledger import read_entries
 from semiseg.errors import SemisegError
-from semiseg.labeling.ledger import read_entries
 from semiseg.labeling.reviews import of_runs
 from semiseg.runs.run import Run
 from semiseg.studio.places import Places

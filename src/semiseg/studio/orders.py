@@ -46,18 +46,21 @@ class Orders:
         iterations: int | None = None,
         device: str = "auto",
         start_from: str | None = None,
-        accepted: str = "use",
+        accepted: float = 1.0,
+        calibrate: bool = False,
         then_predict: bool = True,
         settings: dict[str, Any] | None = None,
     ) -> Job:
-        """Train on all labels that there are now.
+        """Train on all labels that there are now, on accepted predictions with the weight ``accepted``.
+
+        ``calibrate`` trains on folds of them, too, so that predictions come with an expected Dice.
 
         Raises:
             UsageError: unknown names, a time that is none, a run that does not exist.
             DataError: there is no label.
         """
         minutes = minutes_of(max_time)
-        settings = settings or {}
+        settings = {**(settings or {}), **({} if accepted == 1 else {"data.accepted": accepted})}
         if method is not None and ":" not in method and method not in methods.names():
             raise unknown_name("method", method, methods.names())
         name = configured(
@@ -65,18 +68,16 @@ class Orders:
         ).method.name
         from_run = self._run(start_from) if start_from else None
         where = resolved_device(device)
-        self.labels.dataset.split()  # says that there is no label before a folder is made
+        split = self.labels.dataset.split(accepted=accepted)  # tells of no label before a folder is made
+        labeled = len(split.labeled)
         folder = self.queue.reserve("train")
         run = self._next_run()
-        dataset, labeled = training_round(self.labels, self.places.rounds / run, accepted=accepted != "leave")
-        if not labeled:
-            raise DataError(
-                "no label to learn from", hint="draw one, or use accepted ones", code="NO_LABELED"
-            )
+        dataset = training_round(self.labels, self.places.rounds / run)
         words = ["train", str(dataset), "--method", name]
         words += ["--run", str(self.places.runs / run), "--device", where]
         words += ["--iterations", str(iterations)] if iterations else []
         words += ["--max-time", f"{minutes:g}"] if minutes else []
+        words += ["--calibrate"] if calibrate else []
         words += [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
         if from_run is not None:
             words += ["--start-from", str(from_run), "--plan", str(from_run / "plan.json")]

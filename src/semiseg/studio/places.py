@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from semiseg.labeling.ledger import STUDIO
+from semiseg.dataset.ledger import STUDIO
 
 SOURCE = "source.json"
 """Names the pile of scans that a dataset was made of by the studio."""

@@ -95,15 +95,24 @@ def _last_stepped(run: Path) -> dict[str, Any]:
 
 def _progress(job: Job, places: Places) -> dict[str, Any]:
     if job["kind"] == "train" and job.get("run"):
-        event = _last_stepped(places.runs / job["run"])
+        folder, part = _trained_now(places.runs / job["run"])
+        event = _last_stepped(folder)
         running = job["state"] == "running"
         left = event.get("seconds_left") if running else None
-        return {"step": event.get("step"), "total": event.get("total"), "seconds_left": left}
+        return {"step": event.get("step"), "total": event.get("total"), "seconds_left": left, "part": part}
     if job["kind"] == "predict":
         folder = places.predictions_of(job["run"])
         done = sum((folder / f"{name}.json").is_file() for name in job.get("cases", ()))
-        return {"step": done, "total": job.get("total"), "seconds_left": None}
-    return {"step": None, "total": None, "seconds_left": None}
+        return {"step": done, "total": job.get("total"), "seconds_left": None, "part": None}
+    return {"step": None, "total": None, "seconds_left": None, "part": None}
+
+
+def _trained_now(run: Path) -> tuple[Path, str | None]:
+    """The folder whose events are the newest: of the run, or of a fold that calibrates it; and its name."""
+    folds = sorted(run.glob("calibration/fold-*/events.jsonl"))
+    if not folds:
+        return run, None
+    return folds[-1].parent, f"calibration, fold {len(folds)}"
 
 
 def _message(job: Job, folder: Path) -> str:

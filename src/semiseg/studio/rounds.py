@@ -57,29 +57,25 @@ def snapshot(
     return folder
 
 
-def training_round(labels: Labels, folder: Path, *, accepted: bool) -> tuple[Path, int]:
-    """The dataset of a training on all labels that there are now, and their number.
+def training_round(labels: Labels, folder: Path) -> Path:
+    """The dataset of a training on all labels that there are now, with what is known of where they come from.
 
     Args:
         labels: of the dataset; its split file says who is held out for validation.
         folder: above the new dataset folder.
-        accepted: also learn from predictions that were taken as they were.
 
     Raises:
         DataError: there is no label to learn from.
     """
     bad, split = labels.ledger.bad, labels.dataset.split()
-    left_out: set[str] = set()
-    if not accepted:
-        found = ((case.id, labels.ledger.current(case.id)) for case in split.labeled)
-        left_out = {name for name, entry in found if entry and entry.source == "accepted"}
-    kept = [case for case in split.labeled if case.id not in left_out]
-    rest = [
-        case for case in labels.cases.values() if case.id not in {*bad, *(c.id for c in (*kept, *split.val))}
-    ]
-    target = folder / labels.dataset.name
-    snapshot(labels, target, labeled=kept, val=split.val, unlabeled=[plain(case) for case in rest])
-    return target, len(kept)
+    others = {*bad, *(case.id for case in (*split.labeled, *split.val))}
+    rest = [plain(case) for case in labels.cases.values() if case.id not in others]
+    target = snapshot(
+        labels, folder / labels.dataset.name, labeled=split.labeled, val=split.val, unlabeled=rest
+    )
+    if labels.ledger.path.is_file():
+        shutil.copyfile(labels.ledger.path, target / labels.ledger.path.name)
+    return target
 
 
 def unlabeled_scans(labels: Labels, names: Iterable[str] | None = None) -> list[Case]:

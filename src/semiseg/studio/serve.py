@@ -15,9 +15,9 @@ from typing import Any
 
 from semiseg.dataset.dataset import locate
 from semiseg.dataset.description import FILE, read_description
+from semiseg.dataset.ledger import STUDIO
 from semiseg.dataset.problem import raise_if_any
 from semiseg.errors import UsageError, missing_extra
-from semiseg.labeling.ledger import STUDIO
 from semiseg.machine.claim import held
 from semiseg.machine.files import read_json, write_json
 from semiseg.studio.places import SOURCE
@@ -52,6 +52,7 @@ def studio(
     token: str | None = None,
     blind: bool = False,
     classes: list[str] | None = None,
+    series: str | Path | None = None,
     ready: Callable[[Address], None] | None = None,
 ) -> None:
     """Serve a dataset to a browser tab to label, train and correct in. Returns when the server is stopped.
@@ -68,10 +69,13 @@ def studio(
         token: that every request must carry; made up where ``host`` needs one.
         blind: hide the labels of test cases, and which run made what in a review.
         classes: names of the classes to draw, for a pile of scans without masks.
+        series: the folder or zip of DICOM series that the dataset was made of, where predictions shall be
+            delivered as DICOM; one beside the dataset is found without.
         ready: called with the address once the server answers.
 
     Raises:
-        UsageError: no such folder, another studio on it, no free port, or the extra ``studio`` is missing.
+        UsageError: no such folder, another studio on it, no free port, series of other scans, or the extra
+            ``studio`` is missing.
         DataError: a dataset that cannot be opened, or no scan in the folder.
     """
     uvicorn = _uvicorn()
@@ -83,6 +87,8 @@ def studio(
     with held(root / STUDIO, "DATASET"), _listening(host, port) as sock:
         taken = int(sock.getsockname()[1])
         desk = Desk(root, blind=blind)
+        if series is not None:
+            desk.series.name(Path(series).expanduser())
         app = make_app(desk, host=host, port=taken, token=token)
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{taken}/" + (f"?token={token}" if token else "")

@@ -87,7 +87,8 @@ class _Part:
     def cells(self, seed: int) -> Iterator[SweepCell]:
         for fold in self.folds:
             for wanted, variant in self._wanted():
-                config, split = self._config(variant), self._split(wanted, fold, seed)
+                config = self._config(variant)
+                split = self._split(wanted, fold, seed, config.data.accepted if config else 1.0)
                 if config is not None and split is not None and split.labeled:
                     yield self._cell(variant, _chosen(config, wanted, fold, self._folds, seed), split)
 
@@ -132,8 +133,8 @@ class _Part:
                 self.problems += [f"{variant.title}: {problem}" for problem in found]
         return self._configs[variant.title]
 
-    def _split(self, wanted: Budget, fold: int, seed: int) -> Split | None:
-        key = (str(wanted), fold, seed)
+    def _split(self, wanted: Budget, fold: int, seed: int, accepted: float) -> Split | None:
+        key = (str(wanted), fold, seed, accepted)
         if key not in self._splits:
             self._splits[key] = None
             try:
@@ -143,6 +144,7 @@ class _Part:
                     seed,
                     labeled_patients=wanted.get("labeled_patients"),
                     folds=self._folds,
+                    accepted=accepted,
                 )
                 self._scoring(split)
                 self._splits[key] = split
@@ -154,7 +156,8 @@ class _Part:
         scoring = self._scoring(split)
         ids = {name: [case.id for case in getattr(split, name)] for name in ("labeled", "unlabeled", "val")}
         read = self.contents.of(labeled=ids["labeled"] + ids["val"], plain=ids["unlabeled"])
-        training = digest([settings_of(config), self.dataset.name, ids, read])
+        weights = [dict(split.weights)] if split.weights else []
+        training = digest([settings_of(config), self.dataset.name, ids, read, *weights])
         rules = scoring.model_dump(mode="json", exclude={"images", "labels"})
         scored = self.contents.of(labeled=list(scoring.cases), plain=[])
         return SweepCell(

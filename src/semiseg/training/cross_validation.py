@@ -226,7 +226,8 @@ def _with_folds_of_labels(
 
 def _of_labels(config: Config, fold: int, count: int) -> Config:
     """The same training on a fold of the labels, from weights that have not seen those that it holds out."""
-    data = DataConfig(fold=fold, folds=count, memory_gb=config.data.memory_gb)
+    kept = config.data.model_dump(include={"accepted", "memory_gb"})
+    data = DataConfig(fold=fold, folds=count, **kept)
     update = {"data": data, "select": "last", "plan": PlanConfig()}  # the plan is the run's
     return config.changed("start", file=None).model_copy(update=update)
 

@@ -25,7 +25,14 @@ from semiseg.machine.files import remove_leftovers
 from semiseg.machine.hardware import forget_peak_memory, native_precision, peak_memory
 from semiseg.networks import checkpoint
 from semiseg.preparation.prepare import Prepared
-from semiseg.preparation.resident import blank, make_resident, with_label
+from semiseg.preparation.resident import (
+    blank,
+    is_hardly_labeled,
+    make_resident,
+    partly_labeled,
+    with_label,
+    without_label,
+)
 from semiseg.preparation.store import StoredLabeledCase
 from semiseg.runs.events import Ended, Listener, Notice
 from semiseg.runs.folder import RunFolder, identity
@@ -147,7 +154,7 @@ class Session:
             precision=self.precision.name,
             batch=self.sizes,
             options=self.options,
-            deviations=self.method.deviations,
+            deviations=self.method.departures(self.config.protocol),
             parameters=trained_parameters(self.method),
         )
         if self.length:
@@ -194,6 +201,8 @@ class Session:
             memory_gb=config.data.memory_gb,
             processes=fabric.world_size if fabric.device.type == "cpu" else 1,
         )
+        dataset = prepared.dataset
+        self.cases = partly_labeled(self.cases, dataset.labeled_classes, list(dataset.regions))
         self.made_ahead = bool(method.targets) or fabric.device.type == "cuda" or self.cases[0].on_disk
         self.sizes = batch_sizes(config, prepared.plan, method, fabric.world_size)
         layouts = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -208,6 +217,8 @@ class Session:
         if stage.pseudo is not None:
             taught = self.labeler.taught(stage) if self.labeler else blank(unlabeled)
             unlabeled = [with_label(case, taught[case.id]) for case in unlabeled if case.id in taught]
+        elif unlabeled:
+            unlabeled = [*unlabeled, *map(without_label, filter(is_hardly_labeled, labeled))]
         sizes = stage_sizes(stage, self.sizes, len(unlabeled))
         batches = Batches(
             labeled,
@@ -219,6 +230,7 @@ class Session:
             labeled_views=self.method.labeled_views,
             targets=self.method.targets,
             pseudo=stage.pseudo is not None and bool(sizes[1]),
+            weights=self.prepared.split.weights,
             seed=config.train.seed,
             rank=self.fabric.global_rank,
             world=self.fabric.world_size,
@@ -279,7 +291,10 @@ class Session:
         if not prepared.split.unlabeled:
             return None
         found = cadence(total, sum(self.sizes) // self.fabric.world_size, self.config.train.log_every)
-        labels = [thinned(case.label) for case in prepared.labeled if isinstance(case, StoredLabeledCase)]
+        whole = [case for case in prepared.labeled if case.id not in prepared.dataset.labeled_classes]
+        labels = [thinned(case.label) for case in whole if isinstance(case, StoredLabeledCase)]
+        if not labels:
+            return None
         first = self.batches.of(self.method.stages[0])
         return CollapseMonitor(
             first.drawn_alike((found.labeled, 2 * found.labeled)),

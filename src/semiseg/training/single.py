@@ -98,7 +98,11 @@ def train_once(
                 progress=lambda what, done, count: tell_first(Preparing(what, done, count)),
             )
             prepared = _on_first_rank(fabric, prepare_here)
-            config = config.model_copy(update={"select": config.select or _selection(prepared)})
+            decided = {
+                "select": config.select or _selection(prepared),
+                "inference": config.inference.of_plan(prepared.plan.one_piece),
+            }
+            config = config.model_copy(update=decided)
             if stored is not None:
                 folder.require_same_data(stored, prepared)
             tell_first(Preparing("setting up networks and batches"))

@@ -47,6 +47,7 @@ class Validation:
         if cases is None and config.select == "best-val":
             self.source += ", which also chose the weights"
         self.doubts: dict[str, dict[str, float]] = {}
+        self.labeled_classes = prepared.dataset.labeled_classes
         self.labels = {n: k if len(k) > 1 else k[0] for n, k in prepared.plan.structures.items()}
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
@@ -84,7 +85,13 @@ class Validation:
         )
         pairs = (self._pair(model, case, folder) for case in self.cases)
         with eager():  # windows and slices come in other numbers than patches
-            return evaluate_pairs(pairs, self.labels, ignore=IGNORE, distances=folder is not None)
+            return evaluate_pairs(
+                pairs,
+                self.labels,
+                ignore=IGNORE,
+                distances=folder is not None,
+                labeled_classes=self.labeled_classes,
+            )
 
     def _pair(
         self, model: Model, case: LabeledCase, folder: Path | None

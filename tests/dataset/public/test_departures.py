@@ -41,9 +41,14 @@ def test_every_paper_recipe_names_its_data() -> None:
 @pytest.mark.parametrize(
     ("look", "name", "recipe", "found"),
     [
-        ("la_raw", "la", "la", ["split is not the published one"]),
-        ("brats_raw", "brats2019", "la", ["channel FLAIR, recipe la is for LGE", "split"]),
-        ("acdc_raw", "acdc", "pancreas", ["channel MRI, recipe pancreas is for CT", "3 classes", "split"]),
+        ("la_raw", "la", "la", ["scans are whole; the published", "split is not the published one"]),
+        ("la_h5", "la", "la", ["scans are cropped around the ground truth in plane, test", "split"]),
+        ("brats_raw", "brats2019", "la", ["channel FLAIR, recipe la is for LGE", "scans are whole", "split"]),
+        ("brats_h5", "brats2019", "brats2019", ["split"]),
+        (
+            *("acdc_raw", "acdc", "pancreas"),
+            ["channel MRI, recipe pancreas is for CT", "3 classes", "scans are whole", "split"],
+        ),
         ("isles", "isles2022", "isles2022", []),
     ],
 )
@@ -69,8 +74,9 @@ def test_the_published_split_is_recognized_by_its_order(tmp_path: Path, prefix: 
     def told(order: list[str]) -> list[str]:
         given = {"order": [prefix + name for name in order], "test": [prefix + name for name in split.test]}
         (folder / "splits.json").write_text(json.dumps(given))
-        return departures(Dataset.open(folder), "la", config("la").published)
+        return departures(Dataset.open(folder), "la", published)[1:]
 
+    published = config("la").published
     order = list(split.order)
     assert told(order) == []
     (text,) = told([order[1], order[0], *order[2:]])
@@ -81,6 +87,10 @@ def test_a_method_without_published_setting_is_said(tmp_path: Path) -> None:
     dataset = Dataset.open(make_dataset(tmp_path))
     found = with_departures(config("promise12", "urpc"), dataset).deviations
     assert "no published setting of urpc in recipe promise12" in found
+    assert sum("no published setting" in text for text in found) == 1
+    for recipe, method in (("promise12", "ict"), ("acdc", "upc"), ("la", "cps"), ("isles2022", "bcp")):
+        found = with_departures(config(recipe, method), dataset).deviations
+        assert any(text.startswith("no published setting on this data: ") for text in found)
     assert not any("no published" in text for text in with_departures(config("default"), dataset).deviations)
 
 
@@ -94,6 +104,20 @@ def test_settings_that_are_not_the_recipe_s_are_said(recipe: str) -> None:
     assert told.endswith("), optimizer.lr 0.5 (0.01)")
 
 
+def test_a_loss_that_is_not_the_published_one_is_said_and_the_published_one_is_not(tmp_path: Path) -> None:
+    dataset = Dataset.open(make_dataset(tmp_path))
+
+    def told(*settings: str) -> str:
+        asked = resolve(recipe="acdc", environment={}, settings=["method.name=bcp", *settings])
+        return " ".join(with_departures(asked, dataset).deviations)
+
+    assert "published with dice=acdc_legacy, here acdc" in told()
+    assert "dice" not in told("method.options.dice=acdc_legacy")
+    other = told("method.options.dice=la")
+    assert "published with dice=acdc_legacy, here la" in other
+    assert "set otherwise than in recipe acdc: method.options.dice la (acdc)" in other
+
+
 def test_the_manifest_lists_it(tmp_path: Path) -> None:
     folder = make_dataset(tmp_path, labeled=1, unlabeled=1, test=1)
     run = semiseg.train(
@@ -101,7 +125,8 @@ def test_the_manifest_lists_it(tmp_path: Path) -> None:
         method="supervised",
         recipe="brats2019",
         iterations=1,
-        settings={"plan.patch": [32, 32, 32], "inference.stride": None},
+        network="unet",
+        settings={"plan.features": [4, 8], "plan.patch": [8, 8, 8], "inference.stride": None},
         runs=tmp_path / "runs",
         device="cpu",
         workers=0,

@@ -212,11 +212,9 @@ function mark(desk: Desk): number {
 
 /** A label file that is dropped on the scan is taken in. */
 function drop(desk: Desk, stage: HTMLElement, signal: AbortSignal): void {
-  stage.addEventListener("dragover", (event) => event.preventDefault(), { signal });
   stage.addEventListener(
     "drop",
     (event) => {
-      event.preventDefault();
       const file = event.dataTransfer?.files[0];
       if (file) void attempt(() => importLabel(desk, file));
     },

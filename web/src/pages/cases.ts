@@ -62,7 +62,8 @@ export const casesPage: Page = async (root, shell, route) => {
 class CaseList {
   private readonly shell: Shell;
   private readonly view: View;
-  private readonly selected = new Set<string>();
+  /** By their ids; also those of other pages of the list. */
+  private readonly selected = new Map<string, CaseRow>();
   private readonly filters = h("div", { class: "filters" });
   private readonly rows = h("div", { class: "rows" });
   private readonly pager = h("nav", { class: "pager", "aria-label": "Pages of the list" });
@@ -160,7 +161,6 @@ class CaseList {
         "aria-pressed": String(view.state === state),
       });
     const groups = answer.groups.filter(Boolean);
-    const focused = document.activeElement === this.search;
     replace(
       this.filters,
       this.search,
@@ -173,25 +173,25 @@ class CaseList {
       groups.length > 1 &&
         select([["", "All groups"], ...groups.map((g) => [g, g] as const)], view.group, (group) => this.change({ group }), { "aria-label": "Group" }),
       h("span", { class: "grow" }),
-      this.selected.size > 0 ? this.acceptButton(answer.cases) : this.take,
+      this.selected.size > 0 ? this.acceptButton() : this.take,
       select(sorts, view.sort, (sort) => this.change({ sort, order: "asc" }), { "aria-label": "Sort by" }),
       button(view.order === "asc" ? "↑" : "↓", () => this.change({ order: view.order === "asc" ? "desc" : "asc" }), {
         "aria-label": view.order === "asc" ? "Ascending; turn around" : "Descending; turn around",
+        "data-name": "order",
       }),
       ...(["table", "grid"] as const).map((look) =>
         button(icon(look), () => this.look(look), { "aria-label": look === "table" ? "Table" : "Thumbnails", "aria-pressed": String(view.look === look) }),
       ),
     );
-    if (focused) this.search.focus();
   }
 
-  private acceptButton(cases: readonly CaseRow[]): HTMLElement {
+  private acceptButton(): HTMLElement {
     const label = `Accept ${this.selected.size} selected`;
-    return button(label, () => void attempt(() => this.accept(cases)), { class: "primary" });
+    return button(label, () => void attempt(() => this.accept()), { class: "primary" });
   }
 
-  private async accept(cases: readonly CaseRow[]): Promise<void> {
-    await acceptSelected(cases.filter((c) => this.selected.has(c.id)), this.shell.session.run);
+  private async accept(): Promise<void> {
+    if (!(await acceptSelected([...this.selected.values()], this.shell.session.run))) return;
     this.selected.clear();
     await this.load();
   }

@@ -129,9 +129,10 @@ function form(shell: Shell, recommended: Recommendation, runs: readonly RunRow[]
     iterations: "",
     device: "auto",
     start_from: recommended.start_from ?? "",
-    accepted: "use",
+    accepted: "1",
     then_predict: true,
   };
+  const calibrate = h("input", { type: "checkbox" });
   const summary = h("small", { class: "muted" });
   const describe = () =>
     (summary.textContent = values.method === recommended.method ? recommended.reason : (recommended.methods.find((m) => m.name === values.method)?.summary ?? ""));
@@ -148,7 +149,8 @@ function form(shell: Shell, recommended: Recommendation, runs: readonly RunRow[]
       iterations: iterations.value ? Number(iterations.value) : null,
       device: values.device,
       start_from: values.start_from || null,
-      accepted: values.accepted,
+      accepted: Number(values.accepted),
+      calibrate: calibrate.checked,
       then_predict: predict.checked,
     });
     started(job);
@@ -174,7 +176,8 @@ function form(shell: Shell, recommended: Recommendation, runs: readonly RunRow[]
     field("Iterations", iterations),
     device,
     runs.length > 0 && field("Begin from", select([["", "random weights"], ...runs.map((r) => [r.id, `weights of ${r.id}`] as const)], values.start_from, (v) => (values.start_from = v))),
-    session.counts.accepted > 0 && field("Accepted predictions", select([["use", "are labels"], ["leave", "are left out"]], "use", (v) => (values.accepted = v))),
+    session.counts.accepted > 0 && field("Accepted predictions", select([["1", "are labels as others"], ["0.5", "count half"], ["0.25", "count a quarter"], ["0", "are left out"]], values.accepted, (v) => (values.accepted = v))),
+    h("label", { class: "inline", title: "Trains on up to five folds of the labels as well, which takes up to six times as long" }, calibrate, "Expected Dice of predictions (up to six times as long)"),
     h("label", { class: "inline" }, predict, "Then predict every scan without a label"),
     start,
   );

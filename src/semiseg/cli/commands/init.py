@@ -22,6 +22,7 @@ EXAMPLES = (
     "semiseg init scans -o Dataset201_Heart --link",
     "semiseg init scans --label 1=atrium --channel 0=CT",
     "semiseg init scans --channels DWI,ADC,FLAIR --resample-to DWI",
+    "semiseg init scans --missing zero --some-slices",
 )
 
 Pairs = list[str] | None
@@ -53,6 +54,19 @@ def run(
         ),
     ] = None,
     spacing: Annotated[str | None, flag("--spacing X,Y,Z", "Voxel size in mm where files say none.")] = None,
+    missing: Annotated[
+        str,
+        flag(
+            "--missing HOW",
+            "Where cases lack a channel: refuse, zero (put zeros there), or out (leave these cases out).",
+        ),
+    ] = "refuse",
+    frames: Annotated[
+        bool, flag("--frames", "Take frames of 4D files beside 3D scans as unlabeled scans.")
+    ] = False,
+    some_slices: Annotated[
+        bool, flag("--some-slices", "Labels are of some slices only; ignore slices without a class.")
+    ] = False,
     workers: options.Workers = None,
 ) -> None:
     """Turn scans into a dataset: NIfTI, NRRD, MetaImage, HDF5, PNG, TIFF or DICOM, flat or nested.
@@ -68,6 +82,7 @@ def run(
         "channel_names": numbered("--channel", channel),
     }
     names |= {"max_classes": max_classes, "spacing": numbers("--spacing", spacing)}
+    names |= {"missing": missing, "frames": frames, "some_slices": some_slices}
     names |= {"resample_to": resample_to or "", "channels": listed(channels)}
     known = advice(source)
     try:

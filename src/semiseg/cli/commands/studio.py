@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,6 +46,15 @@ def run(
     classes: Annotated[
         str, flag("--classes NAMES", "Classes to draw in scans without masks, such as liver,tumor.")
     ] = "",
+    series: Annotated[
+        Path | None,
+        typer.Option(
+            "--series",
+            metavar="FOLDER",
+            show_default=False,
+            help="DICOM series that the scans were made of, if they are not beside the dataset.",
+        ),
+    ] = None,
 ) -> None:
     """See scans, label, train and correct in a browser tab that this machine serves.
 
@@ -61,6 +71,7 @@ def run(
         token=token,
         blind=blind,
         classes=names,
+        series=series,
         ready=lambda address: _tell(out, address),
     )
 

@@ -8,20 +8,21 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from semiseg.dataset.adopt.channels import AskedChannels
+from semiseg.dataset.adopt.channels import Asked
 from semiseg.dataset.adopt.decathlon import draft_decathlon, read_lists
 from semiseg.dataset.adopt.draft import Draft, classes
 from semiseg.dataset.adopt.finish import AdoptResult, finish, free_name, require_empty
 from semiseg.dataset.adopt.listing import list_source
 from semiseg.dataset.adopt.name_lists import take_lists
+from semiseg.dataset.adopt.partial import Missing
 from semiseg.dataset.adopt.pile import draft_pile
 from semiseg.dataset.adopt.write import Target, choose_ending, targets
 from semiseg.dataset.check.case import MOST_CLASSES
 from semiseg.dataset.description import FILE, read_description
 from semiseg.drawing.notebook import notebook_bar
-from semiseg.errors import DataError, UsageError
+from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.machine.claim import held
 from semiseg.machine.files import read_json
 
@@ -42,6 +43,9 @@ def adopt(
     channels: Sequence[str] = (),
     resample_to: str = "",
     spacing: Sequence[float] | None = None,
+    missing: Missing = "refuse",
+    frames: bool = False,
+    some_slices: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AdoptResult:
@@ -64,6 +68,12 @@ def adopt(
         resample_to: the channel whose grid the others are resampled onto, or ``label`` for that of the masks,
             where they lie on different ones. Linear, masks by the nearest voxel; nothing is registered.
         spacing: mm along the axes of scans whose files do not say it (HDF5, npz, pictures).
+        missing: what is done where some cases lack a channel: ``refuse``, ``zero`` puts zeros there, ``out``
+            leaves these cases out.
+        frames: take the frames of 4D files beside 3D scans (cine, perfusion) as unlabeled scans of the same
+            patient.
+        some_slices: labels are of some slices alone (every tenth): voxels of slices without a class are
+            ``ignore``, which no loss and no metric counts.
         workers: files read or written at a time.
         progress: called with (files done, files in all).
 
@@ -81,7 +91,10 @@ def adopt(
             stack.enter_context(held(goal, "-o", beside=True))
             require_empty(goal)
         names = (channel_names or {}, label_names or {})
-        rules = (max_classes, AskedChannels(tuple(channels), resample_to), _spacing(spacing or ()))
+        if missing not in get_args(Missing):
+            raise unknown_name("--missing", missing, get_args(Missing))
+        asked = Asked(tuple(channels), resample_to, missing, frames, some_slices)
+        rules = (max_classes, asked, _spacing(spacing or ()))
         return _adopt(root, goal, stack, names, rules, link=link, workers=workers, progress=progress)
 
 
@@ -90,7 +103,7 @@ def _adopt(
     goal: Path | None,
     stack: ExitStack,
     names: tuple[Mapping[int, str], Mapping[int, str]],
-    rules: tuple[int, AskedChannels, tuple[float, ...]],
+    rules: tuple[int, Asked, tuple[float, ...]],
     *,
     link: bool,
     workers: int | None,

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from semiseg.dataset.adopt.draft import Draft
 from semiseg.dataset.adopt.listing import FoundFile
@@ -25,11 +25,22 @@ _AIR = -500
 
 
 @dataclass(frozen=True)
-class AskedChannels:
-    """What a user says of channels: which ones and in which order, and the grid they are brought onto."""
+class Asked:
+    """What a user says of a pile.
+
+    Attributes:
+        keep: channels, in this order; all where none is named.
+        resample_to: the channel onto whose grid the others are brought.
+        missing: what is done with cases that lack a channel.
+        frames: take the frames of 4D files beside 3D scans as unlabeled scans.
+        some_slices: labels are of some slices alone.
+    """
 
     keep: tuple[str, ...] = ()
     resample_to: str = ""
+    missing: Literal["refuse", "zero", "out"] = "refuse"
+    frames: bool = False
+    some_slices: bool = False
 
 
 def chosen(keep: Sequence[str], names: Sequence[str]) -> list[int]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from semiseg.dataset.adopt.channels import AskedChannels, chosen
+from semiseg.dataset.adopt.channels import Asked, chosen
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
 from semiseg.dataset.adopt.grids import settle_grids
 from semiseg.dataset.adopt.looks import in_threads, look, look_for_labels
@@ -42,7 +42,7 @@ def draft_decathlon(
     content: Mapping[str, Any],
     workers: int | None,
     most_classes: int,
-    asked: AskedChannels,
+    asked: Asked,
 ) -> tuple[Draft, dict[str, frozenset[int]]]:
     """The cases that the lists name; 4D images become one channel per frame, those that are ``asked`` for.
 

@@ -139,14 +139,17 @@ def _documents(draft: Draft, ending: str) -> dict[str, str]:
     if counts["val"] and "val" not in splits:
         splits["val"] = [item.id for item in draft.items if item.part == "val"]
         draft.decisions.append(f"{counts['val']} cases of a validation folder are listed in splits.json")
-    rule = None if "source" in draft.said else patient_rule(draft)
+    known = "source" in draft.said or "group_by_patient" in splits
+    rule = None if known else patient_rule(draft)
     if rule is not None:
         splits["group_by_patient"] = rule
     if splits:
         documents["splits.json"] = json.dumps(splits, indent=1) + "\n"
     if counts["labeled"] + counts["val"] == 0:
         draft.notices.append(
-            "no mask was found: move each scan that gets one to imagesTr and put its mask into labelsTr"
+            "no case to train on: those with a mask are all test cases; --split none keeps what folders say"
+            if "source" in draft.said and counts["test"]
+            else "no mask was found: move each scan that gets one to imagesTr and put its mask into labelsTr"
         )
     return documents
 

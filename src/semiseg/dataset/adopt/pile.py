@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from semiseg.dataset.adopt.channels import AskedChannels, keep_channels, name_channels, settle_channels
+from semiseg.dataset.adopt.channels import Asked, keep_channels, name_channels, settle_channels
 from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
 from semiseg.dataset.adopt.grids import Sized, settle_grids
 from semiseg.dataset.adopt.listing import FoundFile, Listing, without_previews
@@ -22,6 +22,7 @@ from semiseg.dataset.adopt.looks import (
 )
 from semiseg.dataset.adopt.masks import Mask, settle_masks
 from semiseg.dataset.adopt.pairing import name_cases, pair
+from semiseg.dataset.adopt.partial import complete_channels, judge_slices, take_frames
 from semiseg.dataset.adopt.second_masks import is_map, without_second_masks
 from semiseg.errors import DataError
 from semiseg.images import array_files, ending_of
@@ -33,7 +34,7 @@ def draft_pile(
     workers: int | None,
     label_names: Mapping[int, str],
     most_classes: int,
-    asked: AskedChannels,
+    asked: Asked,
     spacing: tuple[float, ...] = (),
 ) -> tuple[Draft, dict[str, frozenset[int]]]:
     """Work out the cases of a pile.
@@ -46,7 +47,7 @@ def draft_pile(
             different grids.
         UsageError: channels that are not there.
     """
-    draft = Draft([], label_names=dict(label_names), notices=list(listing.notices))
+    draft = Draft([], label_names=listing.label_names | dict(label_names), notices=list(listing.notices))
     if listing.broken:
         raise listing.broken[0][2]
     entries, masks = _usable(listing.entries, draft, workers)
@@ -73,7 +74,7 @@ def draft_pile(
     labels = [entry for entry in labels if entry.shown in found]
     for entry in labels:
         entry.source = replace(entry.source, recode=draft.recode)
-    images = _without_series_over_time(images, draft)
+    images, films = _without_series_over_time(images, draft, asked)
     if not images:
         raise _no_scan(root, len(labels), draft)
     scans = [entry for entry, _ in images]
@@ -81,13 +82,17 @@ def draft_pile(
     draft.colors = any(seen.channels > 1 and has_colors(entry.source) for entry, seen in images)
     draft.channel_names = name_channels(order, scans, draft, root)
     images, order = keep_channels(asked.keep, images, order, draft)
-    draft.items = _items(images, labels, order, draft)
+    draft.items = _items(images, labels, order, draft, asked)
     folders = {entry.shown: entry.folders for entry in scans}
     dtypes = {entry.shown: seen.dtype for entry, seen in images}
     draft.items = without_second_masks(draft.items, folders, dtypes, draft, workers)
+    if films:
+        take_frames(films, name_cases([entry for entry, _ in films]), draft)
     settle_grids(draft, {entry.shown: seen.grid for entry, seen in entries}, asked.resample_to)
     _tell_parts(draft, {entry.shown: entry.part for entry in scans})
     values = {item.id: found[_shown(item.label, labels)] for item in draft.items if item.label}
+    if asked.some_slices:
+        judge_slices(draft, values, workers)
     return draft, values
 
 
@@ -203,36 +208,34 @@ def _labels_by_content(
 
 
 def _without_series_over_time(
-    images: list[tuple[FoundFile, Looks]], draft: Draft
-) -> list[tuple[FoundFile, Looks]]:
-    """4D files are channels when all scans are 4D and alike; beside 3D scans they are cine and left out."""
+    images: list[tuple[FoundFile, Looks]], draft: Draft, asked: Asked
+) -> tuple[list[tuple[FoundFile, Looks]], list[tuple[FoundFile, Looks]]]:
+    """Scans, and films (cine, perfusion). 4D files are channels when all scans are 4D and alike."""
     lengths = {seen.frames for _, seen in images}
-    if lengths == {1} or len(lengths) == 1:
-        return images
-    long = [entry.shown for entry, seen in images if seen.frames > 1]
-    draft.notices.append(f"left out {len(long)} 4D files, whose frames do not match: {some(long)}")
-    return [(entry, seen) for entry, seen in images if seen.frames == 1]
+    if len(lengths) == 1:
+        return images, []
+    films = [(entry, seen) for entry, seen in images if seen.frames > 1]
+    if not asked.frames:
+        draft.notices.append(
+            f"left out {len(films)} 4D files beside 3D scans: {some([entry.shown for entry, _ in films])}; "
+            "--frames makes their frames unlabeled scans"
+        )
+    return [(entry, seen) for entry, seen in images if seen.frames == 1], films if asked.frames else []
 
 
 def _items(
-    images: Sequence[tuple[FoundFile, Looks]], labels: Sequence[FoundFile], order: Sequence[str], draft: Draft
+    images: Sequence[tuple[FoundFile, Looks]],
+    labels: Sequence[FoundFile],
+    order: Sequence[str],
+    draft: Draft,
+    asked: Asked,
 ) -> list[Item]:
     names = name_cases([*(entry for entry, _ in images), *labels])
     cases: dict[str, dict[str | None, tuple[FoundFile, Looks]]] = defaultdict(dict)
     for entry, seen in images:
         cases[names[entry.shown]][entry.channel] = (entry, seen)
     wanted: list[str | None] = list(order) if len(order) > 1 else [None]
-    complete = {name: files for name, files in cases.items() if set(files) == set(wanted)}
-    partial = [name for name in cases if name not in complete]
-    if partial and not complete:
-        raise DataError(
-            f"no case has all channels {', '.join(str(word) for word in wanted)}; {len(partial)} have some: "
-            f"{some(partial)}",
-            hint="keep those that all have with --channels NAMES, or give the channels of a case one name",
-            code="MISSING_CHANNEL",
-        )
-    if partial:
-        draft.notices.append(f"left out {len(partial)} cases without all of {wanted}: {some(partial)}")
+    complete = complete_channels(cases, wanted, asked.missing, draft)
     firsts = {name: files[wanted[0]][0] for name, files in complete.items()}
     label_of = pair(firsts, {names[entry.shown]: entry for entry in labels}, draft)
     items = []

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from semiseg.dataset.adopt.draft import Draft, Item, Source, some
 from semiseg.dataset.adopt.looks import load, look, single_channel
-from semiseg.dataset.case import rule_from_names
 from semiseg.dataset.check.case import Voxels
 from semiseg.dataset.files import PHOTO_ENDINGS
+from semiseg.dataset.patient import rule_from_names
 from semiseg.images import ending_of, write
 from semiseg.images.grid import Grid, Volume
 from semiseg.images.picture import ENDINGS as PICTURES

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from semiseg.dataset.case import Case, LabeledCase, as_seen, case_header
 from semiseg.dataset.check.modality import best_flip, lowest
+from semiseg.dataset.check.swapped import fit, gray
 from semiseg.dataset.files import relative
 from semiseg.dataset.problem import Finding, Problem, Severity
 from semiseg.errors import DataError, some
@@ -40,7 +41,7 @@ class _Look:
     def __init__(self, case: Case, root: Path, *, is_ct: bool = False) -> None:
         self.finding = Finding(case)
         self.root = root
-        self.ct: Voxels | None = None
+        self.first: Voxels | None = None
         self.grids: list[tuple[Path, Grid]] = []
         self.label_grid: tuple[Path, Grid] | None = None
         self._is_ct = is_ct
@@ -59,7 +60,8 @@ class _Look:
             self._told_by_file(path, volume)
             if not self.grids:
                 self.finding.dim = len(volume.grid.shape)
-                self.ct = volume.array if self._is_ct else None
+                has_label = isinstance(self.finding.case, LabeledCase)
+                self.first = gray(volume) if has_label else None
             self.grids.append((path, volume.grid))
             numbers = non_finite(volume.array)
             if numbers:
@@ -103,9 +105,8 @@ class _Look:
         if not odd:
             self.finding.values, self.finding.mask = values, mask_digest(volume.array)
             self.finding.frame = frame_value(volume.array)
-            if self.ct is not None:
-                seen = turned(volume.array, volume.grid, self.grids[0][1])
-                self.finding.flip = best_flip(self.ct, (volume.array if seen is None else seen) != 0)
+            if self.first is not None:
+                self._on_image(self.first, volume)
         else:
             got = f"values such as {', '.join(f'{v:g}' for v in odd)}"
             fix = "resample labels with nearest neighbor, or export them as whole numbers"
@@ -113,6 +114,14 @@ class _Look:
                 got += f" (stored as integers times {slope:g})"
                 fix = "export the class numbers as integers, without a scale factor"
             self._report("NON_INTEGER_LABEL", path, got, "whole numbers", fix)
+
+    def _on_image(self, image: Voxels, label: Volume) -> None:
+        """How the label lies on the first channel."""
+        seen = turned(label.array, label.grid, self.grids[0][1])
+        array = label.array if seen is None else seen
+        self.finding.shape, self.finding.fit = array.shape, fit(image, array)
+        if self._is_ct:
+            self.finding.flip = best_flip(image, array != 0)
 
     def _open(self, path: Path, reader: Callable[[Path], Volume]) -> Volume | None:
         try:

@@ -17,7 +17,7 @@ _SHOWN = 10
 
 
 def departures(dataset: Dataset, recipe: str, published: PublishedConfig) -> list[str]:
-    """One sentence per channel, class or split in which ``dataset`` differs from the data of a recipe."""
+    """One sentence per channel, class, form or split in which a dataset differs from that of a recipe."""
     if published.data is None:
         return []
     found = _channels(dataset.channel_names, published.channels, recipe)
@@ -28,9 +28,17 @@ def departures(dataset: Dataset, recipe: str, published: PublishedConfig) -> lis
             f"{len(classes)} classes ({', '.join(classes)}), recipe {recipe} is for "
             f"{len(published.classes)} ({', '.join(published.classes)})"
         )
+    found += published.forms.get(_form(dataset), ())
     if published.split:
         found += _split(dataset, splits(published.data)[published.split], published)
     return found
+
+
+def _form(dataset: Dataset) -> str:
+    """``raw``, ``h5`` for files that the field passes on and for scans cut like these, ``unknown``."""
+    if dataset.source.get("form") != "raw":
+        return "h5" if str(dataset.source.get("form", "")).startswith("h5") else "unknown"
+    return "h5" if "roi_mm" in dataset.source else "raw"
 
 
 def _channels(there: Sequence[str], wanted: Sequence[str], recipe: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Any
 
-from semiseg.dataset.adopt.channels import AskedChannels
+from semiseg.dataset.adopt.channels import Asked
 from semiseg.dataset.adopt.decathlon import draft_decathlon, read_lists
 from semiseg.dataset.adopt.draft import Draft, classes
 from semiseg.dataset.check.case import MOST_CLASSES
@@ -49,7 +49,7 @@ def draft(tree: Tree, options: Options) -> Draft:
     """One task, with the names of its dataset.json; ``imagesTs`` are scans whose labels are not public."""
     name, content, base = _task(tree, options)
     root = tree.files[f"{base}dataset.json"].parent
-    made, values = draft_decathlon(root, content, options.workers, MOST_CLASSES, AskedChannels())
+    made, values = draft_decathlon(root, content, options.workers, MOST_CLASSES, Asked())
     labels, label_map = classes(values.values(), made.label_names, made)
     made.said = {
         "name": str(content.get("name") or name),

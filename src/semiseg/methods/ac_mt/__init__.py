@@ -101,13 +101,24 @@ class ACMT(Teacher):
         if by_prototype and self.passes < 2:
             raise UsageError("ac_mt: one pass has no spread", hint="take at least 2 passes")
         if sum_over_classes:
-            self.deviates("ac_mt: the loss is summed over classes, K times that of the other selections")
+            self.deviates(
+                "ac_mt: the loss is summed over classes, K times that of the other selections",
+                as_published=True,
+            )
         if by_uncertainty and update_bn:
-            self.deviates("ac_mt: noisy passes move the running statistics used for prediction")
+            self.deviates(
+                "ac_mt: noisy passes move the running statistics used for prediction", as_published=True
+            )
         if by_prototype and absent_class == "zero":
-            self.deviates("ac_mt: a class without voxels has a prototype at 0, which may be the nearest")
+            self.deviates(
+                "ac_mt: a class without voxels has a prototype at 0, which may be the nearest",
+                as_published=True,
+            )
         if by_prototype and entropy_term == "released":
-            self.deviates("ac_mt: the entropy term multiplies the mask of a scan by the entropy of another")
+            self.deviates(
+                "ac_mt: the entropy term multiplies the mask of a scan by the entropy of another",
+                as_published=True,
+            )
 
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """The teacher on x_u + noise, the student on [x_l, x_u], the selection's own passes, one update."""

@@ -128,9 +128,15 @@ class DyCON(Teacher):
         self.entropy_weighted, self.cross_weight = entropy_weighted, cross_weight
         self.threshold_ramp, self.column_max, self.double_softmax = threshold_ramp, column_max, double_softmax
         if column_max:
-            self.deviates("dycon: similarities are shifted by the maximum of their column, as released")
+            self.deviates(
+                "dycon: similarities are shifted by the maximum of their column, as released",
+                as_published=True,
+            )
         if double_softmax:
-            self.deviates("dycon: the plain consistency compares softmaxes of probabilities, as released")
+            self.deviates(
+                "dycon: the plain consistency compares softmaxes of probabilities, as released",
+                as_published=True,
+            )
 
     @property
     def plain_student(self) -> nn.Module:

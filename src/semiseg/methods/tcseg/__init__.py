@@ -127,7 +127,7 @@ class TCSeg(Teacher):
         self.map_weights = (0.375, 0.375) if balanced else (0.5, 0.25)
         self.box_axes = box_axes
         if box_axes == "released":
-            self.deviates("tcseg: random boxes have the sides of other axes, as released")
+            self.deviates("tcseg: random boxes have the sides of other axes, as released", as_published=True)
 
     @property
     def main(self) -> nn.Module:

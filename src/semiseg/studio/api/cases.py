@@ -119,7 +119,6 @@ def case(desk: TheDesk, user: User, name: str) -> Json:
     return {
         **row,
         "images": _images(desk, found, url),
-        "windows": _windows(desk, found),
         "label_url": f"{url}/label.nii?version={row['version']}" if labeled else None,
         "prediction_url": f"{url}/prediction.nii?run={run}" if run else None,
         "uncertainty_url": f"{url}/uncertainty.nii?run={run}"
@@ -208,6 +207,7 @@ def _images(desk: Desk, found: Case, url: str) -> list[dict[str, Any]]:
                 "rgb": header.channels >= 3 and len(found.images) == 1,
                 "picture": is_picture(found.images[channel], header.grid),
                 "window": {"low": low, "high": high},
+                "windows": _windows(desk, found, channel),
             }
         )
     return listed
@@ -218,15 +218,10 @@ def _big(found: Case) -> bool:
     return is_big(case_header(found).grid)
 
 
-def _windows(desk: Desk, found: Case) -> list[dict[str, Any]]:
-    """Presets of CT where a channel is named so; else percentiles."""
-    names = [name.casefold() for name in desk.labels.dataset.channel_names]
-    if any(name.startswith("ct") for name in names):
+def _windows(desk: Desk, found: Case, channel: int) -> list[dict[str, Any]]:
+    """Presets of CT for a channel that is named so, else percentiles of the channel."""
+    if desk.labels.dataset.channel_names[channel].casefold().startswith("ct"):
         return [{"name": name, "low": low, "high": high} for name, low, high in CT_WINDOWS]
-    low, high = sampled(desk, found, 0)
-    wide, narrow = sampled(desk, found, 0, (0.0, 100.0)), sampled(desk, found, 0, (5.0, 95.0))
-    return [
-        {"name": "usual", "low": low, "high": high},
-        {"name": "all", "low": wide[0], "high": wide[1]},
-        {"name": "strong", "low": narrow[0], "high": narrow[1]},
-    ]
+    percentiles = {"usual": (0.5, 99.5), "all": (0.0, 100.0), "strong": (5.0, 95.0)}
+    ranges = {name: sampled(desk, found, channel, both) for name, both in percentiles.items()}
+    return [{"name": name, "low": low, "high": high} for name, (low, high) in ranges.items()]

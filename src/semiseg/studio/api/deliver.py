@@ -13,7 +13,6 @@ from fastapi.responses import StreamingResponse
 from semiseg.delivery import series
 from semiseg.delivery.export import KINDS, export
 from semiseg.errors import DataError, UsageError, unknown_name
-from semiseg.machine.files import read_json
 from semiseg.prediction.model import Model
 from semiseg.prediction.results import forms
 from semiseg.studio.api.common import Json, TheDesk
@@ -35,7 +34,7 @@ def possible(desk: TheDesk) -> Json:
         "models": [
             {"to": kind, "lacks": _lacks(kind)} for kind in ("zip", *(k for k in KINDS if k != "zip"))
         ],
-        "dicom": [{"to": form, "lacks": _lacks(form) or _without_series(desk)} for form in DICOM],
+        "dicom": [{"to": form, "lacks": _lacks(form) or desk.series.lacks} for form in DICOM],
     }
 
 
@@ -64,13 +63,15 @@ def predictions(desk: TheDesk, run: str, to: str = "dicom-seg") -> Response:
         raise unknown_name("form", to, DICOM)
     forms(to)  # says which package is missing
     name = desk.run_named(run)
-    if lacks := _without_series(desk):
-        raise DataError(lacks, hint="semiseg predict -i DICOM -m RUN --to dicom-seg", code="NO_SERIES")
+    pile = desk.series.path
+    if pile is None:
+        told = desk.series.lacks or ""
+        raise DataError(told, hint="semiseg predict -i DICOM -m RUN --to dicom-seg", code="NO_SERIES")
     folder = desk.places.run(name)
     if folder is None:
         raise unknown_name("run", name, desk.places.run_names())
-    loaded, pile = Model.load(folder, "cpu", precision="32"), Path(_pile(desk) or "")
-    places, work = series.series_of_cases(desk.root), _work(desk)
+    loaded, work = Model.load(folder, "cpu", precision="32"), _work(desk)
+    places = desk.series.cases
 
     def members() -> Iterator[tuple[str, Path | str]]:
         failed = []
@@ -97,20 +98,6 @@ def _lacks(form: str) -> str | None:
             forms(form)
     except UsageError as error:
         return f"{error.message}: {error.hint}"
-    return None
-
-
-def _pile(desk: Desk) -> str | None:
-    """The folder of scans that the studio made this dataset of."""
-    try:
-        return str(read_json(desk.places.source)["source"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-
-
-def _without_series(desk: Desk) -> str | None:
-    if _pile(desk) is None or not series.series_of_cases(desk.root):
-        return "this dataset was not made of DICOM series by `semiseg studio SCANS`"
     return None
 
 

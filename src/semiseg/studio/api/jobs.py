@@ -27,7 +27,8 @@ class Training(BaseModel):
     iterations: Annotated[int | None, Field(ge=1)] = None
     device: str = "auto"
     start_from: str | None = None
-    accepted: Literal["use", "leave"] = "use"
+    accepted: Annotated[float, Field(ge=0, le=1)] = 1.0
+    calibrate: bool = False
     then_predict: bool = True
     settings: dict[str, Any] = {}
 

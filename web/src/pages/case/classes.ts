@@ -8,7 +8,6 @@ import type { Desk, DrawnClass } from "./desk.ts";
 export function classPanel(desk: Desk): HTMLElement {
   const panel = h("section", { class: "panel", "aria-label": "Classes" });
   desk.watch(() => {
-    const focused = panel.contains(document.activeElement) ? (document.activeElement as HTMLElement).dataset["name"] : null;
     const dice = desk.detail.dice;
     replace(
       panel,
@@ -16,7 +15,6 @@ export function classPanel(desk: Desk): HTMLElement {
       h("ul", { class: "classes" }, desk.classes.map((c) => line(desk, c))),
       dice && h("p", { class: "muted small" }, `Dice of ${dice.run} against the label: ${score(dice.mean)}`),
     );
-    if (focused) panel.querySelector<HTMLElement>(`[data-name="${focused}"]`)?.focus();
   });
   return panel;
 }

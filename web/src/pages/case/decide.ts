@@ -5,10 +5,10 @@ import { plural } from "../../format.ts";
 import { ask, choose, tell } from "../../notices.ts";
 import type { CaseRow, Saved } from "../../types.ts";
 
-/** Takes the predictions of several cases as labels; each by the run that predicted it. */
-export async function acceptSelected(rows: readonly CaseRow[], run: string | null): Promise<void> {
+/** Takes the predictions of several cases as labels; each by the run that predicted it. `false`: not after all. */
+export async function acceptSelected(rows: readonly CaseRow[], run: string | null): Promise<boolean> {
   const agreed = await choose("Accept predictions", `${plural(rows.length, "prediction")} become labels as they are. Have you looked at them?`, [["yes", "Accept"]]);
-  if (!agreed) return;
+  if (!agreed) return false;
   const runs = Map.groupBy(rows, (r) => r.run ?? run ?? "");
   const refused: string[] = [];
   let accepted = 0;
@@ -19,6 +19,7 @@ export async function acceptSelected(rows: readonly CaseRow[], run: string | nul
   }
   tell(`${plural(accepted, "prediction")} accepted.`);
   for (const line of refused.slice(0, 3)) tell(line, "error");
+  return true;
 }
 
 export function accept(id: string, run: string, version: number): Promise<Saved> {

@@ -61,13 +61,12 @@ function predictionUrl(desk: Desk): string {
 export function factsPanel(desk: Desk, does: Decisions): HTMLElement {
   const panel = h("section", { class: "panel", "aria-label": "Case" });
   desk.watch(() => {
-    const open = panel.querySelector("details")?.open ?? false;
-    replace(panel, ...content(desk, does, open));
+    replace(panel, ...content(desk, does));
   });
   return panel;
 }
 
-function content(desk: Desk, does: Decisions, open: boolean): (HTMLElement | false | null)[] {
+function content(desk: Desk, does: Decisions): (HTMLElement | false | null)[] {
   const { detail, pad } = desk;
   const locked = pad?.locked ?? null;
   const off = !pad || locked !== null;
@@ -83,7 +82,7 @@ function content(desk: Desk, does: Decisions, open: boolean): (HTMLElement | fal
         "div",
         { class: "row tight" },
         button("Accept", () => void attempt(() => does.accept()), { class: desk.changed || detail.state !== "predicted" ? "" : "primary", disabled: off || desk.changed, title: desk.changed ? "You have drawn; save that instead" : `The prediction is right: make it the label${desk.version ? " in the place of this one" : ""}` }),
-        button("Correct", () => void attempt(() => does.correct()), { disabled: off, title: "Take the prediction into the drawing and mend it" }),
+        button("Correct", () => void attempt(() => does.correct()), { disabled: off, title: "Take the prediction into the drawing and fix it" }),
       ),
     h(
       "div",
@@ -94,7 +93,7 @@ function content(desk: Desk, does: Decisions, open: boolean): (HTMLElement | fal
     ),
     slices(desk, off),
     about(desk),
-    history(desk, off, open),
+    history(desk, off),
   ];
 }
 
@@ -140,7 +139,7 @@ function about(desk: Desk): HTMLElement {
   return facts(rows);
 }
 
-function history(desk: Desk, off: boolean, open: boolean): HTMLElement {
+function history(desk: Desk, off: boolean): HTMLElement {
   const { versions } = desk.detail;
   const input = h("input", { type: "file", disabled: off, "aria-label": "Label file of another program" });
   input.addEventListener("change", () => {
@@ -159,7 +158,7 @@ function history(desk: Desk, off: boolean, open: boolean): HTMLElement {
   );
   return h(
     "details",
-    { open },
+    {},
     h("summary", {}, `Versions and import${versions.length ? ` (${versions.length})` : ""}`),
     h("ol", { class: "versions" }, lines),
     h("label", { class: "field" }, h("span", {}, "Label of another program"), input, h("small", {}, "NIfTI, NRRD, MHA or PNG on the grid of this scan; or drop it on the scan.")),

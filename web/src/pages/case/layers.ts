@@ -124,7 +124,6 @@ export class Layers {
   private show(): void {
     const { desk, panel } = this;
     if (panel.contains(document.activeElement) && (document.activeElement as HTMLInputElement).type === "range") return;
-    const focused = panel.contains(document.activeElement) ? (document.activeElement as HTMLElement).id : null;
     const outline = h("input", { type: "checkbox", checked: this.outline, id: "outlines" });
     outline.addEventListener("change", () => this.toggleOutlines());
     const runs = desk.detail.runs;
@@ -136,7 +135,6 @@ export class Layers {
       this.isOn("difference") && legend(),
       h("label", { class: "inline" }, outline, "Outlines (O)"),
     );
-    if (focused) panel.querySelector<HTMLElement>(`#${focused}`)?.focus();
   }
 
   private line(layer: Layer): HTMLElement {
@@ -176,8 +174,8 @@ export function windowPanel(desk: Desk, channel: (channel: number) => Promise<vo
   let shown = 0;
   const draw = () => {
     if (panel.contains(document.activeElement) && document.activeElement instanceof HTMLInputElement && document.activeElement.type === "number") return;
-    const { images, windows } = desk.detail;
-    const rgb = images[shown]?.rgb;
+    const { images } = desk.detail;
+    const { rgb, windows } = images[shown] ?? { rgb: false, windows: [] };
     const interpolation = h("input", { type: "checkbox", checked: smoothed });
     interpolation.addEventListener("change", () => {
       smoothed = interpolation.checked;
@@ -189,7 +187,7 @@ export function windowPanel(desk: Desk, channel: (channel: number) => Promise<vo
       images.length > 1 &&
         select(images.map((i) => [String(i.channel), i.name] as const), String(shown), (value) => {
           shown = Number(value);
-          void channel(shown);
+          void channel(shown).then(draw);
         }, { "aria-label": "Channel" }),
       !rgb && h("div", { class: "presets", role: "group", "aria-label": "Windows" }, windows.map((w) => button(w.name, () => set(w.low, w.high), { class: "preset", title: `${w.low} to ${w.high}` }))),
       !rgb && numbers(),

@@ -104,14 +104,12 @@ export class Commands {
 export function toolbar(desk: Desk, commands: Commands): HTMLElement {
   const bar = h("div", { class: "toolbar", role: "toolbar", "aria-label": "Drawing" });
   desk.watch(() => {
-    const focused = document.activeElement instanceof HTMLElement && bar.contains(document.activeElement) ? document.activeElement.dataset["name"] : null;
     const busy = document.activeElement;
     if (busy instanceof HTMLInputElement && busy.type !== "checkbox" && bar.contains(busy)) {
       refreshStates(bar, desk);
       return;
     }
     replace(bar, draw(desk, commands));
-    if (focused) bar.querySelector<HTMLElement>(`[data-name="${focused}"]`)?.focus();
   });
   return bar;
 }

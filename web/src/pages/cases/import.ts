@@ -6,22 +6,41 @@ import { plural } from "../../format.ts";
 import { attempt, choose, tell, words } from "../../notices.ts";
 import type { CasePage } from "../../types.ts";
 
-/** A button that asks for files, and `root` takes them where they are dropped. */
+/** Buttons that ask for files and for a folder of them; `root` takes both where they are dropped. */
 export function labelImport(root: HTMLElement, done: () => void): HTMLElement {
-  const take = (files: FileList | null | undefined) => {
-    if (files?.length) void attempt(() => importAll([...files])).then(done);
+  const take = (files: readonly File[]) => {
+    if (files.length) void attempt(() => importAll(files)).then(done);
   };
-  const input = h("input", { type: "file", multiple: true, hidden: true, "aria-label": "Label files" });
-  input.addEventListener("change", () => {
-    take(input.files);
-    input.value = "";
-  });
-  root.addEventListener("dragover", (event) => event.preventDefault());
-  root.addEventListener("drop", (event) => {
-    event.preventDefault();
-    take(event.dataTransfer?.files);
-  });
-  return h("span", {}, input, button("Take in labels …", () => input.click(), { title: "Label files of another program, named as their cases; or drop them on this page" }));
+  const input = (label: string, folder: boolean) => {
+    const box = h("input", { type: "file", multiple: true, webkitdirectory: folder, hidden: true, "aria-label": label });
+    box.addEventListener("change", () => {
+      take([...(box.files ?? [])].filter((file) => !file.name.startsWith(".")));
+      box.value = "";
+    });
+    return box;
+  };
+  const [files, folder] = [input("Label files", false), input("Folder of label files", true)];
+  root.addEventListener("drop", (event) => void attempt(async () => take(await dropped(event.dataTransfer))));
+  const about = "Labels of another program, in files that are named as their cases; or drop them on this page";
+  return h("span", { class: "row tight" }, files, folder, button("Take in labels …", () => files.click(), { title: about }), button("Folder …", () => folder.click(), { title: "Take in all label files of a folder" }));
+}
+
+/** The files that were dropped, and those in the folders that were. */
+async function dropped(transfer: DataTransfer | null): Promise<File[]> {
+  const entries = [...(transfer?.items ?? [])].map((item) => item.webkitGetAsEntry());
+  return (await Promise.all(entries.map((entry) => (entry ? within(entry) : [])))).flat();
+}
+
+async function within(entry: FileSystemEntry): Promise<File[]> {
+  if (entry.name.startsWith(".")) return [];
+  if (entry.isFile) return [await new Promise<File>((done, failed) => (entry as FileSystemFileEntry).file(done, failed))];
+  const reader = (entry as FileSystemDirectoryEntry).createReader();
+  const found: File[] = [];
+  for (;;) {
+    const some = await new Promise<FileSystemEntry[]>((done, failed) => reader.readEntries(done, failed));
+    if (!some.length) return found;
+    for (const one of some) found.push(...(await within(one)));
+  }
 }
 
 /** The id that a file is named after. */

@@ -6,7 +6,7 @@ import { href } from "../../route.ts";
 import type { CaseRow, CaseState } from "../../types.ts";
 
 export interface Choice {
-  selected: Set<string>;
+  selected: Map<string, CaseRow>;
   changed(): void;
   sort: string;
   order: string;
@@ -42,7 +42,7 @@ function check(row: CaseRow, choice: Choice): HTMLElement | null {
   if (row.state !== "predicted") return null;
   const box = h("input", { type: "checkbox", checked: choice.selected.has(row.id), "aria-label": `Select ${row.id}` });
   box.addEventListener("change", () => {
-    if (box.checked) choice.selected.add(row.id);
+    if (box.checked) choice.selected.set(row.id, row);
     else choice.selected.delete(row.id);
     choice.changed();
   });

@@ -30,9 +30,7 @@ export class JobView {
   }
 
   async update(job: Job, changed: () => void): Promise<void> {
-    const focused = this.head.contains(document.activeElement) ? document.activeElement?.textContent : null;
     replace(this.head, ...this.heading(job, changed));
-    if (focused) [...this.head.querySelectorAll("button")].find((b) => b.textContent === focused)?.focus();
     this.reading ??= this.read(job).finally(() => (this.reading = null));
     await this.reading;
   }
@@ -116,5 +114,5 @@ function words(job: Job): string {
   if (job.state !== "running") return job.message ?? "";
   const step = job.total ? `${job.step ?? 0} of ${job.total}` : "";
   const left = job.seconds_left === null ? "" : `about ${duration(job.seconds_left)} left`;
-  return [step, left].filter(Boolean).join(", ") || job.message || "Starts …";
+  return [job.part, step, left].filter(Boolean).join(", ") || job.message || "Starts …";
 }

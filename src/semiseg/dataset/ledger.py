@@ -95,6 +95,13 @@ class Ledger:
         return {case for case in self._entries if self.rejected(case)}
 
     @property
+    def accepted(self) -> set[str]:
+        """All cases whose label is a prediction that was taken as it was."""
+        self._refresh()
+        current = ((case, self.current(case)) for case in self._entries)
+        return {case for case, entry in current if entry is not None and entry.source == "accepted"}
+
+    @property
     def last(self) -> Entry | None:
         """The newest event of all: the only one that a crash can have left half done."""
         self._refresh()
