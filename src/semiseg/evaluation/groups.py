@@ -33,7 +33,7 @@ def groups_of(cases: Iterable[str], by: str, root: Path | None) -> dict[str, str
     Raises:
         UsageError: none of these.
     """
-    from semiseg.dataset.case import PatientRule, rule_from_names
+    from semiseg.dataset.patient import PatientRule, rule_from_names
 
     ids = list(cases)
     table = _told(root)

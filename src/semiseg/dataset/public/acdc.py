@@ -117,7 +117,8 @@ def _h5(tree: Tree) -> tuple[list[Item], list[str]]:
         whole[f"{match[1]}_frame{match[2]}".lower()] = tree.source(path)
     for match, path in tree.once(rf"{_CASE}_slice_(\d+)\.h5"):
         slices[f"{match[1]}_frame{match[2]}".lower()][int(match[3])] = path
-    notices, torn = [], []
+    notices: list[str] = []
+    torn: list[str] = []
     _as_phases(whole, slices, notices)
     only = {name: numbers for name, numbers in slices.items() if name not in whole}
     for name, numbers in only.items():
