@@ -74,7 +74,7 @@ def test_regions_are_left_alone(tmp_path):
     assert make_plan(opened, opened.split()).one_piece == ()
 
 
-def test_a_run_keeps_the_largest_piece_and_a_scan_with_more_is_told(tmp_path, monkeypatch):
+def test_a_run_keeps_the_largest_piece_and_a_scan_with_more_is_told(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     folder = dataset(tmp_path, [label(WHOLE, SMALL)] * 4).root
     tiny = {"plan.patch": [16, 16, 16], "plan.features": [4, 8]}
@@ -87,10 +87,11 @@ def test_a_run_keeps_the_largest_piece_and_a_scan_with_more_is_told(tmp_path, mo
     monkeypatch.setattr("semiseg.prediction.assembly.LabelRestorer.result", lambda self: found)
     report = semiseg.predict(folder / "imagesTs", "out", run.folder, device="cpu")
     record = json.loads((tmp_path / "out" / "ts_00.json").read_text())
-    (told,) = [one for one in record["unlike"] if one["kind"] == "pieces"]
-    assert told["value"] == pytest.approx(54 / 64)
-    assert "84% of the largest, were dropped" in told["text"]
-    assert len(report.unlike["pieces"]) == 2
+    assert record["dropped"] == {"structure 1": pytest.approx(54 / 64, abs=1e-3)}
+    assert record["unlike"] == []
+    assert [case.dropped for case in report.cases] == [record["dropped"]] * 2
+    assert "look at 2 of 2 scans, such as ts_00: structure 1 is one piece" in caplog.text
+    assert "84% of the largest, were dropped" in caplog.text
     np.testing.assert_array_equal(read(tmp_path / "out" / "ts_00.nii.gz").array, kept)
 
     everything = {"largest_component": False}

@@ -13,7 +13,7 @@ from semiseg.errors import UsageError
 from semiseg.images.grid import Grid
 from semiseg.images.memory import hold
 from semiseg.prediction.assembly import Assembly
-from semiseg.prediction.record import class_sizes, size_unit
+from semiseg.prediction.record import class_sizes, dropped_text, size_unit
 from semiseg.prediction.structures import palette_of, picture_of
 from semiseg.preparation.plan import Plan
 from semiseg.preparation.unlike import unlike
@@ -33,7 +33,8 @@ class Segmented:
         names: class -> value in ``labels``, background included.
         volumes: class or region -> mL, mm² of a picture, or pixels where no spacing is known.
         unit: of the volumes.
-        notices: in what the image is unlike the training scans, one sentence each.
+        notices: in what the image is unlike the training scans, and classes that were predicted in several
+            large pieces, one sentence each.
     """
 
     labels: Any
@@ -139,7 +140,10 @@ def segment(
         names=model.label_values,
         volumes=class_sizes(found.labels, model.structures, held.grid),
         unit=size_unit(held.grid),
-        notices=tuple(one.text for one in (*unlike(plan, array, held.grid), *found.unlike)),
+        notices=(
+            *(one.text for one in unlike(plan, array, held.grid)),
+            *(dropped_text(name, share) for name, share in found.dropped.items()),
+        ),
         _scene=(
             picture_of(array, plan),
             found.labels,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,6 @@ from semiseg.preparation.back import LabelRestorer, MapRestorer, restore_probabi
 from semiseg.preparation.geometry import Geometry
 from semiseg.preparation.labels import file_values
 from semiseg.preparation.plan import Plan
-from semiseg.preparation.seen import Unlike
 from semiseg.settings.config import InferenceConfig
 
 MUCH = 0.5
@@ -35,8 +35,9 @@ class Segmentation(NamedTuple):
     """(K, *S), where asked for."""
     entropy: NDArray[np.float32] | None = None
     """(*S) in [0, 1], 0 certain, where asked for."""
-    unlike: tuple[Unlike, ...] = ()
-    """Classes that were in one piece in the training labels and are not here."""
+    dropped: Mapping[str, float] = MappingProxyType({})
+    """Class that is one piece in the training labels -> dropped voxels apart from its largest piece, over those
+    of that piece; only where they are many."""
 
 
 class Assembly:
@@ -100,24 +101,17 @@ class Assembly:
         if self._shares is not None:
             shares = restore_probabilities(np.concatenate(self._shares, 1), self._geometry, self._plan)
         entropy = None if self._entropy is None else self._entropy.result()
-        return Segmentation(labels, shares, entropy, self._in_pieces(found, labels, values))
+        return Segmentation(labels, shares, entropy, self._dropped(found, labels, values))
 
-    def _in_pieces(
-        self, found: NDArray[Any], kept: NDArray[Any], values: Sequence[int]
-    ) -> tuple[Unlike, ...]:
-        """The classes of which much lay apart from the largest piece, and was dropped."""
-        told = []
+    def _dropped(self, found: NDArray[Any], kept: NDArray[Any], values: Sequence[int]) -> dict[str, float]:
+        shares = {}
         for name in self._plan.one_piece if kept is not found else ():
             value = values[self._plan.written[name]]
             after = int(np.count_nonzero(kept == value))
             apart = int(np.count_nonzero(found == value)) - after
-            if after and apart > MUCH * after:
-                text = (
-                    f"{name} is one piece in the training labels; here other pieces, {apart / after:.0%} of "
-                    "the largest, were dropped (--set inference.largest_component=false keeps them)"
-                )
-                told.append(Unlike("pieces", text, apart / after, (0.0, 0.0)))
-        return tuple(told)
+            if apart > MUCH * after:
+                shares[name] = round(apart / after, 3)
+        return shares
 
 
 Slabs = Generator[Slab, None, None]

@@ -187,6 +187,7 @@ class PredictionJob:
                     record.get("sizes") or {},
                     unlike_in(record),
                     str(record.get("unit") or ""),
+                    dropped=record.get("dropped") or {},
                 )
         if foreign:
             raise UsageError(
@@ -244,10 +245,11 @@ class PredictionJob:
             return inferred
 
         def work() -> CaseOutcome:
-            sizes, found = self._write(task, inferred)
+            sizes, dropped = self._write(task, inferred)
             written = {kind: str(path) for kind, path in task.outputs.files().items()}
+            found = [one.as_dict() for one in inferred.unlike]
             seconds, unit = _since(inferred.began), size_unit(inferred.grid)
-            return CaseOutcome(task.scan.id, "done", seconds, written, sizes, found, unit)
+            return CaseOutcome(task.scan.id, "done", seconds, written, sizes, found, unit, dropped=dropped)
 
         return self._guarded(task, inferred.began, work)
 
@@ -270,20 +272,21 @@ class PredictionJob:
             code = "MEMORY" if full else "INTERNAL"
             return self._failed(name, began, SemisegError(text, hint=hint, code=code))
 
-    def _write(self, task: Task, inferred: Inferred) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    def _write(self, task: Task, inferred: Inferred) -> tuple[dict[str, float], dict[str, float]]:
         """All files of one scan or none; the record says ``writing`` until the others are whole.
 
         Returns:
-            Class -> size, and in what the scan is unlike the training scans.
+            Class -> size, and class -> what was dropped of it, as :class:`CaseOutcome` has them.
         """
         outputs, grid, began = task.outputs, inferred.grid, inferred.began
         found = inferred.assembly.result()
         scan = Finished(task.scan.id, found, grid, inferred.meta, self.model, inferred.picture)
-        sizes, told = scan.sizes, [one.as_dict() for one in (*inferred.unlike, *found.unlike)]
+        sizes, dropped = scan.sizes, dict(found.dropped)
         record = self._record(task, grid) | {
             "sizes": sizes,
             "unit": size_unit(grid),
-            "unlike": told,
+            "unlike": [one.as_dict() for one in inferred.unlike],
+            **({"dropped": dropped} if dropped else {}),
             **self._trust(inferred.doubt.result()),
         }
         try:
@@ -298,7 +301,7 @@ class PredictionJob:
             for path in (*outputs.files().values(), outputs.record):
                 path.unlink(missing_ok=True)
             raise
-        return sizes, told
+        return sizes, dropped
 
     def _record(self, task: Task, grid: Grid) -> dict[str, Any]:
         scan = task.scan

@@ -27,7 +27,7 @@ from semiseg.machine.files import write_json
 from semiseg.prediction.job import PredictionJob, Ready, Task
 from semiseg.prediction.model import QUALITY, Model
 from semiseg.prediction.over_time import OverTime, join
-from semiseg.prediction.record import REPORT_NAME, CaseOutcome, PredictionReport, VolumeTable
+from semiseg.prediction.record import REPORT_NAME, CaseOutcome, PredictionReport, VolumeTable, dropped_text
 from semiseg.prediction.results import Wanted, forms
 from semiseg.prediction.scans import InputScan, find_scans
 from semiseg.prediction.structures import read_terminology
@@ -162,6 +162,7 @@ def predict(
             if table is not None:
                 table.write(report, list(model.structures))
             tell_unlike(report)
+            tell_dropped(report)
     return report
 
 
@@ -184,6 +185,15 @@ def tell_unlike(report: PredictionReport) -> None:
         else:
             count = f"{len(cases)} of {len(report.cases)} scans"
             log.warning("%s unlike the training scans in %s, such as %s", count, kind, told)
+
+
+def tell_dropped(report: PredictionReport) -> None:
+    """A line where much of a class of one piece was dropped, with how many scans and an example."""
+    if cases := [case for case in report.cases if case.dropped]:
+        text = dropped_text(*next(iter(cases[0].dropped.items())))
+        log.warning(
+            "look at %d of %d scans, such as %s: %s", len(cases), len(report.cases), cases[0].id, text
+        )
 
 
 def tell_neutral(model: Model, wanted: Wanted) -> None:

@@ -55,6 +55,8 @@ class CaseOutcome:
     """Of the sizes: ``mL``, ``mm2`` or ``px``."""
     error: dict[str, Any] | None = None
     """``code``, ``message``, ``hint`` and ``details`` of a failure."""
+    dropped: dict[str, float] = field(default_factory=dict)
+    """Class of one piece -> dropped voxels apart from its largest piece, over those of that piece; if many."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,14 @@ class PredictionReport(Tabular):
             "files": [file for case in self.cases for file in case.outputs.values()],
             "cases": [asdict(case) for case in self.cases],
         }
+
+
+def dropped_text(name: str, share: float) -> str:
+    """What is said of a class of which much was dropped."""
+    return (
+        f"{name} is one piece in the training labels; here other pieces, {share:.0%} of the largest, were "
+        "dropped (--set inference.largest_component=false keeps them)"
+    )
 
 
 def versions() -> dict[str, str]:

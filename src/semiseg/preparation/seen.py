@@ -43,7 +43,7 @@ QUANTILE_SDS = 3.29
 
 AXES = {2: ("rows", "columns"), 3: ("R", "A", "S")}
 
-Kind = Literal["slices", "size", "spacing", "gray values", "appearance", "pieces"]
+Kind = Literal["slices", "size", "spacing", "gray values", "appearance"]
 
 
 @dataclass(frozen=True)
