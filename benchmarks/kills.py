@@ -152,8 +152,9 @@ def torment(name: str, folder: Path, kills: int, seconds: float) -> dict[str, An
         if "killed" in found:
             moments.append(round(part, 2))
         gone += keeps and not wanted <= results(output)
-        if "finished" in found and not keeps:
-            set_aside(output, counts.total())
+        done = {"finished", "refused (done already)"} & set(found) or results(output) >= wanted
+        if done and not keeps:
+            set_aside(output, counts.total())  # also of one that was killed after its last file
     last = outcome(start(name, folder))
     left = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if half_written(path)]
     lost = sorted(wanted - results(output))

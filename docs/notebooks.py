@@ -68,6 +68,18 @@ def execute(made: Any, folder: Path) -> None:
     NotebookClient(
         made, timeout=None, km=kernel, record_timing=False, resources={"metadata": {"path": folder}}
     ).execute()
+    for cell in made.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [shown for output in cell.outputs if (shown := readable(output))]
+
+
+def readable(output: Any) -> Any:
+    """An output as readers see it: no log lines beside the bar, no text where there is a page or picture."""
+    if output.output_type == "stream":
+        return None if output.name == "stderr" else output
+    if len(output.get("data", {})) > 1:
+        output.data.pop("text/plain", None)
+    return output
 
 
 if __name__ == "__main__":

@@ -180,7 +180,7 @@ class PseudoLabels:
         "volume_prior",
         "none",
     ] = "mean_confidence"
-    """By which value scans are left out, see :mod:`semiseg.methods.parts.reliability`."""
+    """By which value scans are left out, see :mod:`semiseg.training.reliable_scans`."""
     keep: float = 0.9
     """Share of the scans that stay, at least four of them."""
     voxels: Literal["quantile", "fixed", "none"] = "quantile"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.factories import make_dataset
 
 import semiseg
 from semiseg.comparison.compare import compare
+from semiseg.comparison.read import read_run
 from semiseg.runs.run import Run
 
 FLAGS = {
@@ -61,6 +63,23 @@ def test_real_runs_are_compared(runs: Path) -> None:
     assert [table.title.split(",")[0] for table in found.tables()] == ["Dataset001_Tiny", "Cost"]
 
 
+def test_a_plan_that_was_changed_is_told_and_the_trained_one_compared(
+    runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = next(runs.rglob("labeled-2*"))
+    copy = Path(shutil.copytree(folder, tmp_path / folder.name))
+    trained = Run(folder).plan
+    trained.model_copy(update={"batch": 7, "reasons": {"batch": "other words"}}).save(copy / "plan.json")
+    assert read_run(copy).plan["batch"] == 7  # what no prediction depends on is told of by nobody
+    assert not caplog.records
+    trained.model_copy(update={"spacing": (9.0, 9.0, 9.0)}).save(copy / "plan.json")
+    assert read_run(copy).plan["spacing"] == list(trained.spacing)
+    assert "plan.json was changed after the training (spacing: (9.0, 9.0, 9.0) there" in caplog.text
+    shutil.rmtree(copy / "checkpoints")
+    assert read_run(copy).plan["spacing"] == [9.0, 9.0, 9.0]
+    assert "plan.json was changed after the training, and is used: " in caplog.text
+
+
 def test_the_factory_of_these_tests_writes_what_a_run_writes(runs: Path) -> None:
     real = Run(next(runs.rglob("labeled-2*"))).manifest
     assert set(manifest()) <= set(real)
@@ -68,8 +87,6 @@ def test_the_factory_of_these_tests_writes_what_a_run_writes(runs: Path) -> None
 
 
 def test_a_run_that_was_not_scored_is_missing_until_it_is(runs: Path, tmp_path: Path) -> None:
-    import shutil
-
     copy = tmp_path / "runs"
     shutil.copytree(runs, copy)
     (victim,) = copy.glob("*/mean_teacher*/*")

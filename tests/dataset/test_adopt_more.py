@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -16,7 +17,8 @@ from semiseg.dataset.adopt.names import clean_id, folder_part, folder_role, take
 from semiseg.dataset.check import check
 from semiseg.dataset.dataset import Dataset
 from semiseg.errors import DataError, UsageError
-from semiseg.images import read
+from semiseg.images import read, write
+from semiseg.images.grid import Grid
 
 
 def decathlon(root: Path, *, named: str = "{}.nii.gz") -> Path:
@@ -41,6 +43,45 @@ def decathlon(root: Path, *, named: str = "{}.nii.gz") -> Path:
     }
     (folder / "dataset.json").write_text(json.dumps(described))
     return folder
+
+
+def pile(root: Path, ending: str, names: Sequence[str] = ("a", "b", "c")) -> Path:
+    folder = root / "pile"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    shape = (12, 11, 10) if ending in (".nii.gz", ".nrrd", ".mha") else (40, 30)
+    for name in names:
+        voxels = rng.integers(0, 200, shape, np.uint8)
+        write(folder / f"{name}{ending}", voxels, Grid(shape, np.eye(4)))
+    return folder
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha", ".png", ".tif"])
+@pytest.mark.parametrize("link", [False, True])
+def test_a_cut_scan_is_not_copied(tmp_path: Path, ending: str, link: bool) -> None:
+    """What its header shows is left out with a word; what shows among the voxels ends it."""
+    folder, goal = pile(tmp_path, ending), tmp_path / "Dataset007_Cut"
+    path = folder / f"b{ending}"
+    path.write_bytes(path.read_bytes()[:-200])
+    if ending in (".mha", ".png"):  # whose headers, or readers of headers, know where the file ends
+        notices = adopt(folder, goal, link=link).notices
+        assert any(f"left out {path.name}" in notice for notice in notices)
+        assert {case.id for case in Dataset.open(goal).unannotated} == {"a", "c"}
+        return
+    with pytest.raises(DataError, match=path.name):
+        adopt(folder, goal, link=link)
+    assert not goal.exists()
+
+
+def test_every_damaged_scan_is_named_at_once(tmp_path: Path) -> None:
+    folder = pile(tmp_path, ".nii.gz", "abcde")
+    for name in "de":  # the first ones are read before
+        raw = bytearray((folder / f"{name}.nii.gz").read_bytes())
+        raw[-6] ^= 1  # in the checksum
+        (folder / f"{name}.nii.gz").write_bytes(raw)
+    with pytest.raises(DataError, match="2 files cannot be used") as caught:
+        adopt(folder, tmp_path / "Dataset007_Cut")
+    assert [Path(file).name for file in caught.value.details["files"]] == ["d.nii.gz", "e.nii.gz"]
 
 
 def test_decathlon_images_are_split_into_channels(tmp_path: Path) -> None:

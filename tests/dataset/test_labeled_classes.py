@@ -39,6 +39,8 @@ def test_each_class_is_a_region_of_its_own(tmp_path: Path) -> None:
     assert dataset.labeled_classes == {"case_00": (names[0],)}
     with pytest.raises(DataError, match="labeled_classes of case_00: \\['live'\\]"):
         Dataset.open(said(folder, {"case_00": ["live"]}))
+    with pytest.raises(DataError, match="labeled_classes of case_0,"):
+        Dataset.open(said(folder, {"case_0": names[:1]}))
 
 
 def test_other_classes_of_such_a_case_teach_nothing() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from semiseg.methods.parts.reliability import entropy_map, least_certain, most_reliable, round_change
+from semiseg.training.reliable_scans import entropy_map, least_certain, most_reliable, round_change
 
 
 def test_change_between_rounds(golden):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -116,6 +117,16 @@ def test_a_label_whose_axes_are_turned_is_turned_back(folder: Path) -> None:
     assert np.argwhere(images.read_label(folder / "labelsTr" / "un_00.nii.gz").array).tolist() == [[1, 2, 3]]
 
 
+def test_what_a_killed_save_half_wrote_goes_with_the_next_start(folder: Path) -> None:
+    labels = Labels(folder)
+    labels.save("un_00", ball(labels, "un_00"), base=0, origin=DRAWN)
+    left = folder / "studio" / "labels" / "un_00" / f".{'0a' * 8}.tmp.gz"
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    Labels(folder)
+    assert not left.exists()
+
+
 STEPS = ("candidate kept", "listed in the ledger", "images moved")
 
 
@@ -142,6 +153,7 @@ def test_a_kill_in_the_middle_of_a_save_loses_nothing(
         monkeypatch.setattr(store_module.lists, "add", kill)
     with pytest.raises(Kill):
         labels.save(name, new, base=base, origin=DRAWN)
+    assert not list((folder / "studio" / "labels").glob(".*"))
     monkeypatch.undo()
     again = Labels(folder)
     happened = step != STEPS[0]

@@ -32,6 +32,15 @@ def cases(tmp_path):
     return made
 
 
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "1 NaN"), (-np.inf, "1 infinite"), (1e30, "1 huge")])
+def test_voxels_that_training_refuses_are_not_planned_with(tmp_path, value, what):
+    image = np.ones((4, 5, 6), np.float32)
+    image[1, 2, 3] = value
+    with pytest.raises(DataError, match=f"channel 'MRI' holds {what} of 120 voxels") as caught:
+        fingerprint([Case("a", (save(tmp_path / "a_0000.nii.gz", image),))], ["MRI"])
+    assert "a" in caught.value.message
+
+
 def test_grids_and_orientation(cases):
     found = fingerprint(cases, ["MRI"])
     assert [case.spacing for case in found.cases] == [(1, 1, 2), (1, 1, 3), (1, 1, 4), (1, 1, 5)]

@@ -21,6 +21,7 @@ from semiseg import images
 from semiseg.dataset.ledger import read_entries
 from semiseg.images.grid import Grid
 from semiseg.studio.desk import Desk
+from semiseg.studio.index import selected
 
 
 def volume(content: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -259,6 +260,16 @@ def test_a_review_does_not_say_which_run_is_which(web: TestClient, folder: Path,
     rows = list(csv.DictReader(io.StringIO(web.get("/api/review.csv").text)))
     assert len({row["case"] for row in rows}) == 3
     assert [row["preferred"] for row in rows] == [rows[0]["left"], "", rows[2]["right"]]
+
+
+def test_names_are_sorted_as_people_count_and_found_without_accents() -> None:
+    names = ["scan 10", "scan 2", "Zorn", "Özil", "Müller", "nachher"]
+    rows = [{"id": name, "group": "", "state": "unlabeled"} for name in names]
+    ordered = ["Müller", "nachher", "Özil", "scan 2", "scan 10", "Zorn"]
+    assert [row["id"] for row in selected(rows)] == ordered
+    assert [row["id"] for row in selected(rows, order="desc")] == ordered[::-1]
+    for search in ("muller", "MÜLLER", "Mu\u0308ller"):
+        assert [row["id"] for row in selected(rows, search=search)] == ["Müller"]
 
 
 def test_each_channel_has_windows_of_its_own(tmp_path: Path) -> None:

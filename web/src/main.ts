@@ -8,7 +8,7 @@ import { get, setUser } from "./api.ts";
 import { button, h, replace } from "./dom.ts";
 import { icon } from "./icons.ts";
 import { listen, showKeys } from "./keys.ts";
-import { ask, failure, toasts } from "./notices.ts";
+import { ask, clearErrors, failure, toasts } from "./notices.ts";
 import { about } from "./pages/about.ts";
 import { casesPage } from "./pages/cases.ts";
 import { results } from "./pages/results.ts";
@@ -87,6 +87,7 @@ async function open(): Promise<void> {
   }
   const address = location.hash;
   shown = address;
+  clearErrors();
   await leave?.();
   leave = null;
   if (address !== location.hash) return;

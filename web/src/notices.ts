@@ -6,8 +6,13 @@ import { button, h, type Child } from "./dom.ts";
 /** Screen readers read aloud what appears here. */
 export const toasts = h("div", { class: "toasts", role: "status", "aria-live": "polite" });
 
+/** Takes away what went wrong on the page before: what has been there for a while was read. */
+export function clearErrors(): void {
+  for (const note of toasts.querySelectorAll<HTMLElement>(".error")) if (performance.now() - Number(note.dataset["told"]) > 5000) note.remove();
+}
+
 export function tell(text: string, kind: "info" | "error" = "info"): void {
-  const note = h("div", { class: `toast ${kind}` }, h("span", {}, text));
+  const note = h("div", { class: `toast ${kind}`, "data-told": performance.now() }, h("span", {}, text));
   note.append(button("×", () => note.remove(), { class: "quiet", "aria-label": "Dismiss" }));
   toasts.append(note);
   while (toasts.childElementCount > 3) toasts.firstElementChild?.remove();
@@ -15,13 +20,16 @@ export function tell(text: string, kind: "info" | "error" = "info"): void {
 }
 
 export function words(error: unknown): string {
-  if (error instanceof ApiError) return error.hint ? `${error.message} ${sentence(error.hint)}` : error.message;
+  if (error instanceof ApiError) return error.hint ? `${ended(error.message)} ${sentence(error.hint)}` : error.message;
   return error instanceof Error ? error.message : String(error);
 }
 
 function sentence(text: string): string {
-  const start = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.?!`]$/.test(start) ? start : `${start}.`;
+  return ended(text.charAt(0).toUpperCase() + text.slice(1));
+}
+
+function ended(text: string): string {
+  return /[.?!`]$/.test(text) ? text : `${text}.`;
 }
 
 /** Runs `work`; tells what went wrong, and answers whether it went well. */

@@ -6,6 +6,7 @@ From what a user names (run folders, their parents, sweeps) to runs with scores 
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import os
 import shlex
@@ -21,10 +22,13 @@ from semiseg.errors import SemisegError, UsageError, near_path
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import METRICS
 from semiseg.machine.files import read_json
-from semiseg.prediction.members import ENSEMBLE, members_of
+from semiseg.prediction.members import ENSEMBLE, members_of, trained_plan
+from semiseg.preparation.plan import Plan
 from semiseg.runs.log import read_metrics
 from semiseg.runs.run import Run, load_run
 from semiseg.runs.score import to_score
+
+log = logging.getLogger("semiseg.compare")
 
 SOURCES: tuple[Source, ...] = ("test", "held-out", "validation")
 
@@ -96,7 +100,7 @@ def _scored(run: Run, source: Source, place: Path, told: Told) -> RunScores:
         nsd_tolerance_mm=float(summary["nsd_tolerance_mm"]),
         unit=str(summary.get("unit") or conventions.find(summary["convention"]).unit),
         config=config.model_dump(mode="json"),
-        plan=run.plan.model_dump(mode="json"),
+        plan=_plan(run).model_dump(mode="json"),
         manifest=manifest,
         split=run.split,
         curve=curve,
@@ -108,6 +112,20 @@ def _scored(run: Run, source: Source, place: Path, told: Told) -> RunScores:
         bound=told.bound,
         notices=_notices(summary),
     )
+
+
+def _plan(run: Run) -> Plan:
+    """The plan of the training; the checkpoint has it where ``plan.json`` was changed since."""
+    plan = run.plan
+    if run.manifest.get("plan_sha256", plan.sha256()) == plan.sha256():
+        return plan
+    try:
+        return trained_plan(run.folder)
+    except SemisegError as error:
+        log.warning(
+            "%s was changed after the training, and is used: %s", run.folder / "plan.json", error.message
+        )
+        return plan
 
 
 def _summary(path: Path) -> dict[str, Any]:

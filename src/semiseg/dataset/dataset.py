@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.dataset.case import Case, LabeledCase
-from semiseg.dataset.description import Description, read_description
+from semiseg.dataset.description import FILE, Description, read_description
 from semiseg.dataset.files import FolderContents, num_training, scan
 from semiseg.dataset.folds import CaseIds, fold_count, with_folds
 from semiseg.dataset.ledger import Ledger
 from semiseg.dataset.problem import Problem, raise_if_any
 from semiseg.dataset.split import Budget, Split, make_split
 from semiseg.dataset.split_file import SplitFile, read_split_file
-from semiseg.errors import DataError, UsageError, nearest
+from semiseg.errors import DataError, UsageError, nearest, some
 
 __all__ = [
     "Case",
@@ -94,7 +94,7 @@ class Dataset:
         description, faults = read_description(root)
         raise_if_any(faults, str(root))
         found = scan(root, description)
-        raise_if_any(found.problems, str(root))
+        raise_if_any([*found.problems, *_strangers(description, found)], str(root))
         splits, split_faults = read_split_file(root)
         return cls(
             root=root,
@@ -193,6 +193,14 @@ class Dataset:
 def _published_order(annotated: Sequence[LabeledCase], splits: SplitFile | None) -> tuple[LabeledCase, ...]:
     place = {name: index for index, name in enumerate((splits.order if splits else None) or ())}
     return tuple(sorted(annotated, key=lambda case: (place.get(case.id, len(place)), case.id)))
+
+
+def _strangers(description: Description, found: FolderContents) -> list[Problem]:
+    """Cases that ``labeled_classes`` names and that are not there: a slip would teach all classes."""
+    there = {case.id for case in (*found.annotated, *found.unannotated, *found.test)}
+    strange = sorted(set(description.labeled_classes) - there)
+    got, fix = f"labeled_classes of {some(strange)}", "write the names of cases as their files have them"
+    return [Problem("DATASET_JSON", got, "cases of this dataset", fix, file=FILE)] if strange else []
 
 
 def _notices(description: Description, found: FolderContents) -> list[str]:

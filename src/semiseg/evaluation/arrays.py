@@ -33,6 +33,7 @@ def evaluate(
     distances: bool = True,
     allow_missing: bool = False,
     cases: Collection[str] | None = None,
+    group: str | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -52,6 +53,8 @@ def evaluate(
         distances: False skips the surface metrics.
         allow_missing: for folders: cases without a prediction do not fail.
         cases: for folders: ids of the cases to compare.
+        group: also score by group: ``patient``, a key of ``cases`` in dataset.json (``center``), a number of
+            leading characters of case names, or a regular expression with one group.
         workers: for folders: threads.
         progress: for folders: called with (cases done, all cases) after each case.
 
@@ -76,9 +79,12 @@ def evaluate(
             distances=distances,
             allow_missing=allow_missing,
             cases=cases,
+            group=group,
             workers=workers,
             progress=progress,
         )
+    if group is not None:
+        raise UsageError("groups are of folders", hint="leave out group", code="CONTRADICTION")
     if any(paths):
         raise UsageError(
             f"got a {type(reference).__name__} and a {type(prediction).__name__}",

@@ -13,6 +13,7 @@ from semiseg.drawing.notebook import notebook_bar
 from semiseg.errors import DataError, SemisegError
 from semiseg.evaluation.case import Value, values_of
 from semiseg.evaluation.files import Recoded, declared_values, pair_files, settle_references
+from semiseg.evaluation.groups import groups_of
 from semiseg.evaluation.results import (
     CaseScores,
     Counting,
@@ -63,6 +64,7 @@ def evaluate_folders(
     distances: bool = True,
     allow_missing: bool = False,
     cases: Collection[str] | None = None,
+    group: str | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -87,6 +89,7 @@ def evaluate_folders(
     reference, prediction = Path(reference), Path(prediction)
     pairs = pair_files(reference, prediction, ending_of)
     pairs = pairs if cases is None else pairs.only(cases)
+    groups = {} if group is None else groups_of(pairs.files, group, _root(dataset, reference))
     classes, notices = _classes(dataset, labels, reference)
     notices += _told_of_maps(classes, prediction)
     classes = _with_recoded(classes, settle_references(list(pairs.files.values()), workers))
@@ -117,7 +120,20 @@ def evaluate_folders(
             *_extra(pairs.extra),
         ),
         spacing_unit=unit,
+        groups=groups,
     )
+
+
+def _root(dataset: Labeling | str | Path | None, reference: Path) -> Path | None:
+    """The folder of the dataset, as far as it is known."""
+    from semiseg.dataset.dataset import locate
+
+    if isinstance(dataset, str | Path):
+        return Path(dataset).parent if Path(dataset).is_file() else locate(dataset)
+    if dataset is not None:
+        return getattr(dataset, "root", None)
+    folder = reference if reference.is_dir() else reference.parent
+    return folder.parent if (folder.parent / "dataset.json").is_file() else None
 
 
 def _classes(

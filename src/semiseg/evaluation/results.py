@@ -93,6 +93,7 @@ class Evaluation(Tabular):
         extra: cases with a prediction and no reference; they are reported, not failed.
         notices: what a reader of the numbers should know.
         spacing_unit: ``px`` where no file of any case says how large its pixels are.
+        groups: case -> patient, video or center, where scores by group are asked for.
     """
 
     cases: tuple[CaseScores, ...]
@@ -104,6 +105,7 @@ class Evaluation(Tabular):
     extra: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     spacing_unit: str = "mm"
+    groups: Mapping[str, str] = field(default_factory=dict)
 
     shown_by = "semiseg.evaluation.tables"
 

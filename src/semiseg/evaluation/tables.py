@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from semiseg.drawing.table import Table, TableCell, csv_rows, heads, terminal
 from semiseg.drawing.table import Value as Shown
 from semiseg.errors import UsageError
-from semiseg.evaluation import conventions
+from semiseg.evaluation import conventions, groups
 from semiseg.evaluation.case import COUNTS, METRICS, ClassMetrics, Counts, Scale, Value
 from semiseg.evaluation.results import (
     AGGREGATION,
@@ -57,6 +57,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "counted": {keys[label]: {m: s.counted for m, s in row.items()} for label, row in stats.items()},
         "empties": {keys[label]: evaluation.empties(label) for label in evaluation.labels},
         "dataset_level": _dataset_level(evaluation),
+        **({"groups": _by_group(evaluation, keys)} if evaluation.groups else {}),
         "labels": dict(evaluation.labels),
         "cases": len(evaluation.cases),
         "convention": evaluation.convention,
@@ -84,8 +85,14 @@ def metrics_csv(evaluation: Evaluation) -> str:
 
 
 def tables_of(evaluation: Evaluation) -> list[Table]:
-    """What a notebook shows: mean ± SD for each class."""
-    return [table(evaluation)]
+    """What a notebook shows: mean ± SD for each class, and the means of groups."""
+    return [table(evaluation), *([group_table(evaluation)] if evaluation.groups else [])]
+
+
+def group_table(evaluation: Evaluation) -> Table:
+    """The means of each group, in the columns of :func:`table`."""
+    present = {metric for case in evaluation.cases for row in case.metrics.values() for metric in row}
+    return groups.table(evaluation, [metric for metric in _columns(evaluation) if metric in present])
 
 
 def records_of(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -179,6 +186,18 @@ def _dataset_level(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def _by_group(evaluation: Evaluation, keys: Mapping[str, str]) -> dict[str, Any]:
+    """Cases of each group, and the means over them per class."""
+    means = groups.group_means(evaluation)
+    return {
+        group: {
+            "cases": cases,
+            "mean": {keys[label]: _with_iou(row) for label, row in means[group].items()},
+        }
+        for group, cases in groups.members(evaluation).items()
+    }
+
+
 def _with_iou(row: ClassMetrics) -> ClassMetrics:
     """Add nnU-Net's name of the Jaccard index."""
     return {**row, "IoU": row["Jaccard"]} if "Jaccard" in row else row
@@ -227,6 +246,9 @@ def read_evaluation(folder: Path) -> Evaluation:
             extra=tuple(content["extra"]),
             notices=tuple(content["notices"]),
             spacing_unit=content["spacing_unit"],
+            groups={
+                case: group for group, found in content.get("groups", {}).items() for case in found["cases"]
+            },
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else str(error)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import secrets
 import shutil
 import threading
 from collections.abc import Iterator
@@ -33,6 +32,7 @@ from semiseg.images.grid import Grid, Volume, turned
 from semiseg.labeling import lists
 from semiseg.machine.claim import held
 from semiseg.machine.files import remove_leftovers, replacing
+from semiseg.machine.scratch import Scratch
 
 log = logging.getLogger("semiseg.labeling")
 
@@ -205,16 +205,12 @@ class Labels:
 
     @contextmanager
     def _candidate(self, case: Case, array: NDArray[Any]) -> Iterator[Path]:
-        """The label as a file in the dataset's format, which the block may move away."""
-        folder = self.root / STUDIO / "labels" / f".{secrets.token_hex(8)}"
-        folder.mkdir(parents=True)
-        path = folder / f"{case.id}{self.description.file_ending}"
+        """The label as a file in the dataset's format, in a folder that goes with this process."""
         first = images.read_header(case.images[0])
-        try:
+        with Scratch() as folder:
+            path = folder / f"{case.id}{self.description.file_ending}"
             images.write(path, array, first.grid)
             yield path
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _keep_current(self, case: Case) -> None:
         """A copy of the label that counts, and a line for one that came with the dataset."""
@@ -254,7 +250,8 @@ class Labels:
         last, ending = self.ledger.last, self.description.file_ending
         if last is None or not ending:
             return
-        remove_leftovers(self.root / "labelsTr")
+        for folder in (self.root / "labelsTr", *(self.root / STUDIO / "labels").glob("*/")):
+            remove_leftovers(folder)
         label = self.root / "labelsTr" / f"{last.case}{ending}"
         if last.event == "label" and last.source not in ("dataset", "outside"):
             self._finish_save(last, label)

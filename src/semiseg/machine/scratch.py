@@ -1,4 +1,4 @@
-"""Temporary folders for scans that had to be unpacked; those of processes that were killed are removed.
+"""Temporary folders, as for scans that had to be unpacked; those of processes that were killed are removed.
 
 A folder lives as long as its object. Beside it lies a lock that the system frees when the process dies, in
 whatever way: who starts next, and finds a folder that nobody has locked, removes it.
@@ -18,7 +18,7 @@ from semiseg.machine.claim import Claim
 
 log = logging.getLogger("semiseg.scratch")
 
-PREFIX = "semiseg-dicom-"
+PREFIX = "semiseg-scratch-"
 LOCK = ".lock"
 
 _OWN: set[Path] = set()
@@ -58,7 +58,7 @@ def sweep() -> None:
         with contextlib.suppress(OSError), Claim(_lock_of(folder)) as claim:
             if claim.mine:
                 shutil.rmtree(folder, ignore_errors=True)
-                log.debug("removed what a process that is gone had unpacked")
+                log.debug("removed what a process that is gone had left")
 
 
 def _left(place: Path) -> list[Path]:

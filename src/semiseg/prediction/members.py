@@ -167,7 +167,8 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
     written = checkpoint.sha256(file)
     if _recorded(file) not in (None, written):
         log.warning("%s is not the file that its run wrote: manifest.json has another hash", file)
-    _tell_changed_plan(file, plan)
+    if changed := changed_plan(file, plan):
+        log.warning(changed)
     source = {
         "file": str(file),
         "sha256": written,
@@ -237,22 +238,34 @@ UNSEEN = ("dataset", "batch", "foreground", "memory_gb", "reasons", "version", "
 """Keys of a plan that no prediction depends on."""
 
 
-def _tell_changed_plan(file: Path, plan: Plan) -> None:
-    """A line where ``plan.json`` of the run is not the plan that the network was trained with."""
+def changed_plan(file: Path, plan: Plan) -> str:
+    """A sentence where ``plan.json`` of the run is not ``plan``, which the network was trained with."""
     beside = file.parent.parent / "plan.json"
     if file.parent.name != "checkpoints" or not beside.is_file():
-        return
+        return ""
     try:
         theirs = Plan.load(beside).model_dump(exclude=set(UNSEEN))
     except UsageError as error:
-        log.warning("%s; used is the plan in %s", error.message, file)
-        return
+        return f"{error.message}; used is the plan in {file}"
     mine = plan.model_dump(exclude=set(UNSEEN))
-    if wrong := [key for key in mine if mine[key] != theirs[key]]:
-        log.warning(
-            "%s was changed after the training (%s: %s there, %s in training); used is the plan in %s",
-            *(beside, wrong[0], theirs[wrong[0]], mine[wrong[0]], file),
-        )
+    wrong = next((key for key in mine if mine[key] != theirs[key]), None)
+    if wrong is None:
+        return ""
+    values = f"{wrong}: {theirs[wrong]} there, {mine[wrong]} in training"
+    return f"{beside} was changed after the training ({values}); used is the plan in {file}"
+
+
+def trained_plan(folder: Path) -> Plan:
+    """The plan that a run was trained with: that of its checkpoint, told where ``plan.json`` is another.
+
+    Raises:
+        UsageError: no checkpoint that can be read.
+    """
+    file = checkpoint_file(folder)
+    plan = Plan.model_validate_json(read_checkpoint(file)["plan"])
+    if changed := changed_plan(file, plan):
+        log.warning(changed)
+    return plan
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:

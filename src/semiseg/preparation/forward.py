@@ -77,7 +77,7 @@ def preprocess_image(image: NDArray[Any], grid: Grid, plan: Plan) -> tuple[Image
     out = np.empty((len(image), *geometry.shape), np.float32)
     kernels = kernels_for(geometry.source_spacing, geometry.cropped_shape, geometry.shape, "cubic")
     for c, (channel, how) in enumerate(zip(turned, plan.channels, strict=True)):
-        _require_finite(channel, how.name)
+        require_finite(channel, how.name)
         clean = normalize(geometry.crop(channel), how, inside)
         if geometry.resampled:  # a cubic filter overshoots at edges; values the scan lacks are cut off
             low, high = clean.min(), clean.max()
@@ -136,7 +136,12 @@ def _require_room(geometry: Geometry, channels: int) -> None:
         )
 
 
-def _require_finite(channel: NDArray[Any], name: str) -> None:
+def require_finite(channel: NDArray[Any], name: str) -> None:
+    """See that every voxel is a number.
+
+    Raises:
+        DataError: some are not, or larger than any scanner measures.
+    """
     if channel.dtype.kind == "f" and (bad := non_finite(channel)):
         raise DataError(
             f"channel {name!r} holds {bad}, wanted finite values",

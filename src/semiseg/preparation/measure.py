@@ -23,7 +23,7 @@ from semiseg.dataset.case import Case, LabeledCase, case_header, load_case, load
 from semiseg.errors import DataError, SemisegError
 from semiseg.images.grid import Grid
 from semiseg.machine.files import atomic_file
-from semiseg.preparation.forward import scheme_for
+from semiseg.preparation.forward import require_finite, scheme_for
 from semiseg.preparation.geometry import orientation
 from semiseg.preparation.unlike import looks
 from semiseg.preparation.workers import told
@@ -167,6 +167,8 @@ def _measure(case: Case, ask: Ask) -> Measured:
             hint="fix channel_names in dataset.json, or the files of this case",
             code="CHANNELS",
         )
+    for channel, name in zip(image, ask.channels, strict=True):
+        require_finite(channel, name)
     body = [sample(channel[channel > channel.mean(dtype=np.float64)]) for channel in image]
     rows = tuple(look.as_row() for look in looks(image, grid))
     facts = dataclasses.replace(facts, nonzero=_nonzero_share(image), looks=rows)

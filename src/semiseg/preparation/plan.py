@@ -9,6 +9,8 @@ A plan in words: every choice on a line of its own, with its reason.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Generic, Literal, Self, TypeVar
@@ -187,6 +189,11 @@ class Plan(_Frozen):
         if not self.regions:
             return Head(len(self.labels))
         return Head(len(self.labels), tuple(self.structures.values()), tuple(self.written.values()))
+
+    def sha256(self) -> str:
+        """Hash of everything but the reasons, which may be worded anew."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"reasons"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Write as indented JSON."""

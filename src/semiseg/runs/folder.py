@@ -262,6 +262,7 @@ class RunFolder:
             **provenance.environment(),
             "dataset": prepared.dataset.name,
             **identity(prepared),
+            "plan_sha256": prepared.plan.sha256(),
             "method": config.method.name,
             "method_options": json.loads(json.dumps(dict(options or {}), default=_name)),
             "batch": {"labeled": batch[0], "unlabeled": batch[1]},

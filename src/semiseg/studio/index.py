@@ -7,7 +7,9 @@ per state of a file, and remembered in ``studio/headers.json``.
 from __future__ import annotations
 
 import logging
+import re
 import threading
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -240,18 +242,18 @@ def selected(
         rows: all of them.
         state: one or several of :data:`STATES`, separated by commas; empty for all.
         group: of the cases; empty for all.
-        search: part of the id or the group, in any case.
+        search: part of the id or the group, in any case, with or without accents.
         sort: one of :data:`SORTS`.
         order: ``asc`` or ``desc``.
     """
     states = set(filter(None, state.split(",")))
-    needle = search.casefold()
+    needle = _bare(search)
     found = [
         row
         for row in rows
         if (not states or row["state"] in states)
         and (not group or row["group"] == group)
-        and (not needle or needle in row["id"].casefold() or needle in row["group"].casefold())
+        and (not needle or needle in _bare(row["id"]) or needle in _bare(row["group"]))
     ]
     keyed = [(_sort_key(row, sort), row) for row in found]
     known = sorted(
@@ -260,7 +262,14 @@ def selected(
     return [row for _, row in known] + [row for key, row in keyed if key is None]
 
 
+def _bare(text: str) -> str:
+    """Letters without case and accents: ``Müller`` is found by ``muller``, and stands beside it."""
+    return "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+
+
 def _sort_key(row: Row, sort: str) -> Any:
+    if sort in ("id", "group"):  # as people count: 2 before 10
+        return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", _bare(row[sort]))]
     if sort == "size":
         shape = row["shape"]
         return None if shape is None else _product(shape)

@@ -30,13 +30,21 @@ from semiseg.inference.accumulate import Slab
 from semiseg.inference.postprocess import postprocess
 from semiseg.machine.files import json_object, read_json, write_json
 from semiseg.machine.stopping import Stopped, StopRequest
-from semiseg.methods.parts import reliability
 from semiseg.prediction.model import Model, PreparedScan
 from semiseg.preparation.cache import image_key
 from semiseg.preparation.prepare import Prepared
 from semiseg.preparation.store import StoredCase
 from semiseg.settings.config import Config
-from semiseg.training.reliable_scans import Tell, choose, finite, place_of, write_array
+from semiseg.training.reliable_scans import (
+    Tell,
+    choose,
+    entropy_map,
+    finite,
+    fold_disagreement,
+    histogram,
+    place_of,
+    write_array,
+)
 from semiseg.training.trained import eager
 from semiseg.training.update import any_rank
 
@@ -132,7 +140,7 @@ class PseudoLabeler:
             minimum_mm3=settings.minimum_mm3,
             spacing=case.geometry.spacing,
         )
-        counts = reliability.histogram(labels, confidence, head.classes)
+        counts = histogram(labels, confidence, head.classes)
         write_array(place / f"{case.id}.label.npy", labels)
         write_array(place / f"{case.id}.confidence.npy", confidence)
         images.write(place / f"{case.id}.nii.gz", found.labels, case.geometry.source, {})
@@ -145,7 +153,7 @@ class PseudoLabeler:
         }
         if stage.pseudo and stage.pseudo.scans == "fold_disagreement" and len(model.members) > 1:
             alone = [self._alone(case, network) for network in model.networks]
-            facts["disagreement"] = finite(reliability.fold_disagreement(alone))
+            facts["disagreement"] = finite(fold_disagreement(alone))
         write_json(record, facts)
 
     def _alone(self, case: StoredCase, network: nn.Module) -> NDArray[np.uint8]:
@@ -169,7 +177,7 @@ class _Seen:
         """Take the next rows."""
         p = slab.probabilities
         labels, confidence = self._head.decide(p), self._head.confidence(p)
-        entropy = reliability.entropy_map(torch.cat([p, 1 - p]) if self._head.regions else p)
+        entropy = entropy_map(torch.cat([p, 1 - p]) if self._head.regions else p)
         self.entropy_sum += float(entropy.double().sum())
         self._parts.append((_bytes(labels), _bytes((255 * confidence).round()), entropy.cpu().numpy()))
 

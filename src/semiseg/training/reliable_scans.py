@@ -1,26 +1,35 @@
-"""Which predicted scans and voxels a stage learns from, and the record of the choice."""
+"""Which predicted scans and voxels a stage learns from: values, thresholds, the choice and its record.
+
+Lower values are more reliable, unless a function says otherwise. Confidences are stored as bytes, 255 for 1,
+and counted in histograms, so that nothing has to be read twice.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from semiseg.core import IGNORE, PseudoLabels, Stage
 from semiseg.machine.files import atomic_file, json_object, write_json
-from semiseg.methods.parts import reliability
 from semiseg.preparation.prepare import Prepared
 from semiseg.preparation.resident import packed
 from semiseg.preparation.store import StoredLabeledCase
 
+Labels = NDArray[Any]
+Counts = NDArray[np.int64]
 Tell = Callable[[str], None]
 """A line for the user."""
 
+LEVELS = 256
+"""Values of a stored confidence."""
 RARE = 0.5
 """A class of which less than this share of its labeled volume is kept is told."""
 
@@ -39,8 +48,8 @@ class Predicted:
         return self.rounds[-1]
 
     @property
-    def counts(self) -> dict[str, NDArray[np.int64]]:
-        """Case -> (K, 256), see :func:`semiseg.methods.parts.reliability.histogram`."""
+    def counts(self) -> dict[str, Counts]:
+        """Case -> (K, 256), see :func:`histogram`."""
         return {case: np.asarray(told["counts"], np.int64) for case, told in self.facts.items()}
 
 
@@ -85,7 +94,7 @@ def _values(
     prepared: Prepared,
     found: Predicted,
     wanted: PseudoLabels,
-    labeled: Mapping[str, NDArray[np.int64]],
+    labeled: Mapping[str, Counts],
 ) -> tuple[str, dict[str, float]]:
     """What the scans are chosen by, and its value for each.
 
@@ -100,23 +109,22 @@ def _values(
         return by, _far_from_usual(prepared, found.counts, labeled)
     if by == "round_change" and len(found.rounds) > 1:
         return by, {
-            case: reliability.round_change(*(np.load(p / f"{case}.label.npy") for p in found.rounds))
-            for case in facts
+            case: round_change(*(np.load(p / f"{case}.label.npy") for p in found.rounds)) for case in facts
         }
-    doubts = {case: reliability.doubt(counts) for case, counts in found.counts.items()}
+    doubts = {case: doubt(counts) for case, counts in found.counts.items()}
     return ("none" if by == "none" else "mean_confidence"), doubts
 
 
 def _far_from_usual(
-    prepared: Prepared, counts: Mapping[str, NDArray[np.int64]], labeled: Mapping[str, NDArray[np.int64]]
+    prepared: Prepared, counts: Mapping[str, Counts], labeled: Mapping[str, Counts]
 ) -> dict[str, float]:
     """The volume prior of each scan, in mm3: the voxels of a 2D plan differ from scan to scan."""
     mm3 = {case.id: math.prod(case.geometry.spacing) for case in (*prepared.labeled, *prepared.unlabeled)}
     usual = np.array([voxels * mm3[case] for case, voxels in labeled.items()])
-    return {case: reliability.volume_prior(found.sum(1) * mm3[case], usual) for case, found in counts.items()}
+    return {case: volume_prior(found.sum(1) * mm3[case], usual) for case, found in counts.items()}
 
 
-def _labeled_voxels(prepared: Prepared) -> dict[str, NDArray[np.int64]]:
+def _labeled_voxels(prepared: Prepared) -> dict[str, Counts]:
     """Labeled case -> (K,) voxels of each class."""
     classes = len(prepared.plan.labels)
     return {
@@ -130,15 +138,15 @@ def _kept(by: str, values: list[float], keep: float) -> list[int]:
     if by == "none":
         return list(range(len(values)))
     if by == "entropy_sum":
-        return reliability.least_certain(values, 100 * (1 - keep))
-    return reliability.most_reliable(values, keep)
+        return least_certain(values, 100 * (1 - keep))
+    return most_reliable(values, keep)
 
 
 def _volumes(
     names: Sequence[str],
-    counts: list[NDArray[np.int64]],
+    counts: list[Counts],
     levels: list[int],
-    labeled: list[NDArray[np.int64]],
+    labeled: list[Counts],
 ) -> dict[str, dict[str, float]]:
     """Per class: predicted and kept voxels of a scan, and those of a labeled one."""
     whole, usual = np.mean(counts, axis=0), np.mean(labeled, axis=0)
@@ -152,10 +160,10 @@ def _volumes(
     }
 
 
-def _levels(wanted: PseudoLabels, counts: NDArray[np.int64]) -> list[int]:
+def _levels(wanted: PseudoLabels, counts: Counts) -> list[int]:
     if wanted.voxels == "quantile":
-        return reliability.thresholds(counts, wanted.quantile, wanted.threshold)
-    return [reliability.stored(wanted.threshold) if wanted.voxels == "fixed" else 0] * len(counts)
+        return thresholds(counts, wanted.quantile, wanted.threshold)
+    return [stored(wanted.threshold) if wanted.voxels == "fixed" else 0] * len(counts)
 
 
 def place_of(folder: Path, stage: Stage) -> Path:
@@ -176,3 +184,119 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
     """Whole or not at all."""
     with atomic_file(path) as stream:
         np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def round_change(first: Labels, second: Labels, *later: Labels) -> float:
+    """The share of foreground that changes from one round to the next, averaged over the steps.
+
+    ``mean_i |y_i != y_(i+1)| / |y_(i+1) > 0|``, infinite where a later round has no foreground (Huang et al.
+    2022, the winner of FLARE22, doi:10.1007/978-3-031-23911-3_16).
+
+    Args:
+        first: (*S) classes of the earliest round.
+        second: of the next one.
+        later: of the rounds after it.
+    """
+    rounds = (first, second, *later)
+    steps = []
+    for before, after in pairwise(rounds):
+        foreground = np.count_nonzero(after)
+        steps.append(np.count_nonzero(before != after) / foreground if foreground else math.inf)
+    return float(np.mean(steps))
+
+
+def entropy_map(probabilities: Tensor) -> Tensor:
+    """``-sum_c p_c ln(p_c + 1e-8)`` of (K, *S), or (B, K, *S) over the second axis: one of the axes less."""
+    axis = 0 if probabilities.ndim == 4 else 1
+    return -(probabilities * (probabilities + 1e-8).log()).sum(axis)
+
+
+def histogram(labels: Labels, confidence: NDArray[np.uint8], classes: int) -> Counts:
+    """(K, 256): voxels by predicted class and stored confidence."""
+    both = labels.astype(np.int64) * LEVELS + confidence
+    return np.bincount(both.reshape(-1), minlength=classes * LEVELS).reshape(classes, LEVELS)
+
+
+def doubt(counts: Counts) -> float:
+    """1 minus the mean confidence over the predicted foreground; infinite without any.
+
+    Args:
+        counts: (K, 256), see :func:`histogram`.
+    """
+    foreground = counts[1:].sum(0)
+    voxels = foreground.sum()
+    if not voxels:
+        return math.inf
+    return 1.0 - float(foreground @ np.arange(LEVELS)) / (int(voxels) * (LEVELS - 1))
+
+
+def most_reliable(values: Sequence[float], keep: float, least: int = 4) -> list[int]:
+    """Places of the ``keep`` share with the lowest values (of equals the first), at least ``least``,
+    ascending.
+    """
+    count = max(round(keep * len(values)), min(len(values), least))
+    order = np.argsort(np.asarray(values, float), kind="stable")
+    return sorted(int(i) for i in order[:count])
+
+
+def fold_disagreement(answers: Sequence[Labels]) -> float:
+    """1 minus the mean Dice of foreground classes between every two of several label maps of a scan.
+
+    Of a pair the classes that one of them has; infinite where none has any.
+    """
+    found = []
+    for one, other in combinations(answers, 2):
+        for k in np.union1d(one, other):
+            if k:
+                a, b = one == k, other == k
+                found.append(2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
+    return 1.0 - float(np.mean(found)) if found else math.inf
+
+
+def volume_prior(volumes: NDArray[Any], labeled: NDArray[Any]) -> float:
+    """How far the volume of any foreground class is from that of a usual labeled scan.
+
+    ``max_c |ln(V_c / median V_c)|``, the median over the labeled scans that have the class: ln 2 where one is
+    twice or half as large. Infinite where a class is missing that every labeled scan has; one that some of
+    them lack may be missing.
+
+    Args:
+        volumes: (K,) of the predicted classes, in any unit.
+        labeled: (N, K), of the labeled scans in the same unit.
+    """
+    worst = 0.0
+    for volume, usual in zip(volumes[1:], labeled.T[1:], strict=True):
+        if volume and usual.any():
+            worst = max(worst, abs(math.log(float(volume) / float(np.median(usual[usual > 0])))))
+        elif usual.all():
+            return math.inf
+    return worst
+
+
+def least_certain(values: Sequence[float], percentile: float = 15.0) -> list[int]:
+    """Places whose summed entropy is at or above a percentile: the most certain scans are left out as
+    teaching nothing (nnFilterMatch, Yang 2025, arXiv:2509.19746). The opposite sense of the others.
+    """
+    return [int(i) for i in np.flatnonzero(np.asarray(values) >= np.percentile(values, percentile))]
+
+
+def thresholds(counts: Counts, quantile: float, largest: float) -> list[int]:
+    """For each class the stored confidence from which voxels stay.
+
+    The highest that leaves out at most ``quantile`` of the voxels predicted as the class, and none above
+    ``largest``: with one threshold for all, small structures would be wiped out.
+
+    Args:
+        counts: (K, 256) over all scans, see :func:`histogram`.
+        quantile: in [0, 1].
+        largest: confidence in [0, 1].
+    """
+    below = np.cumsum(counts, 1) - counts  # voxels with a lower confidence
+    allowed = below <= quantile * counts.sum(1, keepdims=True)
+    highest = LEVELS - 1 - np.argmax(allowed[:, ::-1], 1)
+    return [min(int(level), stored(largest)) for level in highest]
+
+
+def stored(confidence: float) -> int:
+    """A confidence in [0, 1] as a byte."""
+    return round(confidence * (LEVELS - 1))

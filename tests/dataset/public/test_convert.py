@@ -125,6 +125,16 @@ def test_acdc_of_h5_volumes_or_slices(tmp_path: Path, whole: bool) -> None:
     assert (grid.shape, grid.unit) == ((14, 16, 5), "px")
 
 
+def test_acdc_copies_that_keep_the_numbers_of_frames(tmp_path: Path) -> None:
+    names = ["patient099_frame01", "patient099_frame09", "patient090_frame04", "patient090_frame11"]
+    for whole in (True, False):
+        source = lookalikes.acdc_h5(tmp_path / f"source{whole}", names, whole=whole)
+        result = convert("acdc", source, tmp_path / f"out{whole}", allow_missing=True)
+        assert result.splits["order"] == ["patient099_frame01", "patient099_frame02"]
+        assert any("frames of 1 patients have their numbers in the cine" in text for text in result.notices)
+        assert any("patient090: no number says" in text for text in result.notices)
+
+
 def test_missing_cases_are_named(tmp_path: Path) -> None:
     source = lookalikes.la_h5(tmp_path / "source")
     with pytest.raises(DataError, match="95 cases of the split ua-mt") as caught:

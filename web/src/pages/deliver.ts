@@ -2,6 +2,7 @@
 
 import { query, request } from "../api.ts";
 import { button, h, select } from "../dom.ts";
+import { plural } from "../format.ts";
 import { attempt } from "../notices.ts";
 import type { RunRow } from "../types.ts";
 
@@ -36,9 +37,9 @@ export function takeAway({ runs, models, dicom }: Deliverable, rows: readonly Ru
     h(
       "ul",
       { class: "plain" },
-      labels > 0 && link(`All ${labels} labels (ZIP of NIfTI)`, query("/api/export.zip", { what: "labels" })),
+      labels > 0 && link(`All ${plural(labels, "label")} (ZIP of NIfTI)`, query("/api/export.zip", { what: "labels" })),
       predicted.flatMap((r) => [
-        link(`${r.predicted} predictions of ${r.id} (ZIP of NIfTI)`, query("/api/export.zip", { what: "predictions", run: r.id })),
+        link(`${plural(r.predicted, "prediction")} of ${r.id} (ZIP of NIfTI)`, query("/api/export.zip", { what: "predictions", run: r.id })),
         ...ready.map((form) => link(`Predictions of ${r.id} (ZIP of ${NAMES[form.to]})`, query("/api/deliver/predictions.zip", { run: r.id, to: form.to }))),
       ]),
       predicted.length > 0 && dicom.filter((form) => form.lacks !== null).map(lacking),

@@ -19,6 +19,7 @@ EXAMPLES = (
     "semiseg evaluate Dataset104_Heart/labelsTs predictions",
     "semiseg evaluate labels predictions --dataset Dataset104_Heart -o scores",
     "semiseg evaluate labels predictions --convention uamt",
+    "semiseg evaluate labels predictions --group patient",
 )
 
 
@@ -51,6 +52,14 @@ def run(
     allow_missing: Annotated[
         bool, flag("--allow-missing", "Accept references without a prediction.")
     ] = False,
+    group: Annotated[
+        str | None,
+        flag(
+            "--group RULE",
+            "Also score by group: patient, a key of cases in dataset.json (center), a number of leading "
+            "characters, or a regular expression with one group.",
+        ),
+    ] = None,
     overwrite: options.Overwrite = False,
     workers: options.Workers = None,
 ) -> None:
@@ -59,8 +68,9 @@ def run(
     Distances are in mm unless a published convention says otherwise. Writes summary.json and metrics.csv;
     exit 5 when some cases could not be compared.
     """
+    from semiseg.drawing.table import terminal
     from semiseg.evaluation.evaluate import evaluate_folders
-    from semiseg.evaluation.tables import rich_table, summary, write
+    from semiseg.evaluation.tables import group_table, rich_table, summary, write
 
     folder = output or (prediction if prediction.is_dir() else prediction.parent)
     with held(folder, "-o"):
@@ -75,6 +85,7 @@ def run(
                 nsd_tolerance_mm=tolerance,
                 distances=distances,
                 allow_missing=allow_missing,
+                group=group,
                 workers=options.workers(workers),
                 progress=tick,
             )
@@ -90,6 +101,8 @@ def run(
         out.result(report, rich_table(evaluation))
     else:
         out.text(rich_table(evaluation))
+    if evaluation.groups:
+        out.text(terminal(group_table(evaluation)))
     for line in (*_notices(evaluation.notices), f"written: {', '.join(map(str, files))}"):
         out.text(line)
     if problem is None:

@@ -16,7 +16,7 @@ from semiseg.dataset.adopt.draft import Draft, classes
 from semiseg.dataset.adopt.finish import AdoptResult, finish, free_name, require_empty
 from semiseg.dataset.adopt.listing import list_source
 from semiseg.dataset.adopt.name_lists import take_lists
-from semiseg.dataset.adopt.partial import Missing
+from semiseg.dataset.adopt.partial import Missing, judge_slices
 from semiseg.dataset.adopt.pile import draft_pile
 from semiseg.dataset.adopt.write import Target, choose_ending, targets
 from semiseg.dataset.check.case import MOST_CLASSES
@@ -123,6 +123,8 @@ def _adopt(
             raise _nothing(root, listing.notices)
         draft, values = draft_pile(root, listing, workers, label_names, max_classes, asked, spacing)
         take_lists(draft, root)
+    if asked.some_slices:
+        judge_slices(draft, values, workers)
     draft.label_names |= dict(label_names)
     _rename_channels(draft, channel_names)
     said = {} if label_names or channel_names else _said(root, draft)

@@ -18,6 +18,7 @@ from semiseg.images.grid import Volume
 
 Missing = Literal["refuse", "zero", "out"]
 _FILM = re.compile(r"[_-]?(4d|cine|dyn|dynamic|perf|perfusion)$", re.IGNORECASE)
+_AXES = 3
 UNJUDGED = -1
 """In label files: voxels that nobody judged. They become the class ``ignore``."""
 
@@ -96,7 +97,7 @@ class SomeSlices:
 
 def judge_slices(draft: Draft, values: dict[str, frozenset[int]], workers: int | None) -> None:
     """Take empty slices of labels for unlabeled ones, in cases where some lie between labeled ones."""
-    labels = [(item, item.label) for item in draft.items if item.label is not None]
+    labels = [(item, item.label) for item in draft.items if item.label and item.label.recode is None]
     axes = in_threads(lambda pair: _gappy_axis(load(pair[1], label=True).array), labels, workers)
     found = 0
     for (item, label), axis in zip(labels, axes, strict=True):
@@ -110,12 +111,12 @@ def judge_slices(draft: Draft, values: dict[str, frozenset[int]], workers: int |
 
 
 def _gappy_axis(array: NDArray[np.generic]) -> int | None:
-    """The axis along which most empty slices lie between others; None where there are none."""
-    gaps = []
-    for axis in range(array.ndim):
+    """The axis along which most empty slices lie between others; None where there are none, and in 2D."""
+    gaps = [0]
+    for axis in range(array.ndim if array.ndim == _AXES else 0):
         full = np.flatnonzero((array != 0).any(axis=_others(axis, array.ndim)))
         gaps.append(int(full[-1] - full[0] + 1 - len(full)) if len(full) else 0)
-    return int(np.argmax(gaps)) if max(gaps) else None
+    return int(np.argmax(gaps)) - 1 if max(gaps) else None
 
 
 def _others(axis: int, axes: int) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from semiseg.dataset.adopt.looks import (
 )
 from semiseg.dataset.adopt.masks import Mask, settle_masks
 from semiseg.dataset.adopt.pairing import name_cases, pair
-from semiseg.dataset.adopt.partial import complete_channels, judge_slices, take_frames
+from semiseg.dataset.adopt.partial import complete_channels, take_frames
 from semiseg.dataset.adopt.second_masks import is_map, without_second_masks
 from semiseg.errors import DataError
 from semiseg.images import array_files, ending_of
@@ -91,8 +91,6 @@ def draft_pile(
     settle_grids(draft, {entry.shown: seen.grid for entry, seen in entries}, asked.resample_to)
     _tell_parts(draft, {entry.shown: entry.part for entry in scans})
     values = {item.id: found[_shown(item.label, labels)] for item in draft.items if item.label}
-    if asked.some_slices:
-        judge_slices(draft, values, workers)
     return draft, values
 
 

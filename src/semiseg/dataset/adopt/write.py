@@ -25,13 +25,16 @@ from semiseg.dataset.adopt.looks import load, look, single_channel
 from semiseg.dataset.check.case import Voxels
 from semiseg.dataset.files import PHOTO_ENDINGS
 from semiseg.dataset.patient import rule_from_names
-from semiseg.images import ending_of, write
+from semiseg.errors import DataError
+from semiseg.images import ending_of, read, write
 from semiseg.images.grid import Grid, Volume
 from semiseg.images.picture import ENDINGS as PICTURES
 from semiseg.machine.files import printable
 
 _KEPT = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
 """Endings of single files that can be copied as they are."""
+_PROVEN = (".nii.gz", ".nrrd", ".mha", ".png", ".tif", ".tiff")
+"""Those whose voxels may be under a checksum, or packed so that damage shows."""
 _FOLDERS = {"train": "Tr", "val": "Tr", "unlabeled": "Un", "test": "Ts"}
 
 
@@ -146,14 +149,20 @@ def build(
             (work / folder).mkdir(parents=True)
         with ThreadPoolExecutor(None if workers is None else max(1, workers)) as pool:
             jobs = [pool.submit(_make, file, work, colors, link) for file in files]
+            faults = []
             try:
                 for done, job in enumerate(as_completed(jobs), start=1):
-                    copied += job.result()
+                    try:
+                        copied += job.result()
+                    except DataError as error:
+                        faults.append(error)
                     if progress:
                         progress(done, len(jobs))
             finally:
                 for job in jobs:
                     job.cancel()
+        if faults:
+            raise _together(faults)
         _write_documents(work, documents, pictures or {})
         if target.is_dir():
             target.rmdir()  # empty, as was checked; Windows cannot rename onto it
@@ -163,6 +172,18 @@ def build(
     if not copied:
         return []
     return [f"{copied} files are copies: this place cannot have hard links to theirs (another disk?)"]
+
+
+def _together(faults: Sequence[DataError]) -> DataError:
+    """One error for all files that cannot be used."""
+    if len(faults) == 1:
+        return faults[0]
+    return DataError(
+        f"{len(faults)} files cannot be used: {some([fault.message for fault in faults], 3)}",
+        hint="copy them again from their source, or leave their cases out",
+        code="UNREADABLE",
+        details={"files": sorted(str(fault.details.get("file", "")) for fault in faults)},
+    )
 
 
 def _write_documents(
@@ -178,6 +199,8 @@ def _make(file: Target, root: Path, colors: bool, link: bool) -> bool:
     """Write one file; True where it was to be a link and had to be a copy."""
     place = root / file.place
     if _can_copy(file, colors):
+        if ending_of(file.place) in _PROVEN:
+            read(file.source.path)  # to its end: what is damaged is told here, and not when it is trained on
         if link:
             with suppress(OSError):
                 os.link(file.source.path.resolve(), place)

@@ -117,7 +117,9 @@ def _h5(tree: Tree) -> tuple[list[Item], list[str]]:
         whole[f"{match[1]}_frame{match[2]}".lower()] = tree.source(path)
     for match, path in tree.once(rf"{_CASE}_slice_(\d+)\.h5"):
         slices[f"{match[1]}_frame{match[2]}".lower()][int(match[3])] = path
-    notices, torn = [], []
+    notices: list[str] = []
+    torn: list[str] = []
+    _as_phases(whole, slices, notices)
     only = {name: numbers for name, numbers in slices.items() if name not in whole}
     for name, numbers in only.items():
         if in_order(numbers):
@@ -134,3 +136,38 @@ def _h5(tree: Tree) -> tuple[list[Item], list[str]]:
         for name, source in sorted(whole.items())
     ]
     return items, notices
+
+
+def _as_phases(whole: dict[str, Source], slices: dict[str, dict[int, str]], notices: list[str]) -> None:
+    """Call end systole ``frame02`` where copies keep the numbers of frames in the cine.
+
+    End diastole is the first frame of all patients of the release but one, whose files say which is which
+    only in ``Info.cfg``.
+    """
+    frames: dict[str, set[str]] = defaultdict(set)
+    for name in {*whole, *slices}:
+        patient, _, frame = name.partition("_frame")
+        frames[patient].add(frame)
+    renamed = 0
+    for patient, numbers in frames.items():
+        other = numbers - {"01"}
+        if "01" in numbers and len(other) == 1 and other != {"02"}:
+            (old,) = other
+            was, now = f"{patient}_frame{old}", f"{patient}_frame02"
+            if was in whole:
+                whole[now] = whole.pop(was)
+            if was in slices:
+                slices[now] = slices.pop(was)
+            renamed += 1
+    unclear = sorted(
+        patient for patient, numbers in frames.items() if len(numbers) == 2 and "01" not in numbers
+    )
+    if renamed:
+        notices.append(
+            f"frames of {renamed} patients have their numbers in the cine: the one that is not 01 is frame02"
+        )
+    if unclear:
+        notices.append(
+            f"frames of {some(unclear)}: no number says which is end diastole, but Info.cfg of the release; "
+            "name them frame01 and frame02"
+        )

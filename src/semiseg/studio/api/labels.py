@@ -106,7 +106,7 @@ async def take_in(
     if ending is None:
         raise DataError(
             f"{name}: {file.filename!r} is not a known image format",
-            hint=f"known: {', '.join(images.ENDINGS)}",
+            hint="take NIfTI, NRRD, MetaImage, TIFF or PNG",
             code="BAD_LABEL",
         )
     with desk.upload(ending) as path:
@@ -210,7 +210,7 @@ def read_upload(name: str, case: Case, path: Path) -> Volume:
     except DataError as error:
         if error.code == "BAD_LABEL":
             raise
-        text = error.message.replace(str(path), "the upload")
+        text = error.message.replace(f"{path}: ", "the file ").replace(str(path), "the file")
         raise DataError(f"{name}: {text}", hint=error.hint, code="BAD_LABEL") from None
     return from_volume(volume, grid, rows_first=rows_first)
 

@@ -95,9 +95,24 @@ def doctor(desk: TheDesk) -> Json:
 
     found = examine()
     facts = {key: value for key, value in found.items() if key not in ("problems", "packages", "extras")}
-    rows = [{"name": name, "value": str(value), "status": "ok"} for name, value in flat(facts).items()]
+    told = {name: text for name, value in flat(facts).items() if (text := _in_words(name, value))}
+    rows = [{"name": _name(name), "value": text, "status": "ok"} for name, text in told.items()]
     rows += [{"name": "problem", "value": text, "status": "error"} for text in found["problems"]]
     return {"rows": rows, "text": "\n".join(f"{row['name']}: {row['value']}" for row in rows)}
+
+
+def _name(key: str) -> str:
+    """``memory_gb.free`` -> ``memory free``."""
+    return key.replace("_gb", "").replace(".", " ").replace("_", " ")
+
+
+def _in_words(name: str, value: object) -> str:
+    """A fact as people write it; nothing where it says nothing."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return "" if value is None else f"{value}{' GB' * ('_gb' in name)}"
 
 
 def _exported(desk: Desk, what: str, run: str | None) -> dict[str, Path]:

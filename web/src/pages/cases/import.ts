@@ -6,7 +6,7 @@ import { plural } from "../../format.ts";
 import { attempt, choose, tell, words } from "../../notices.ts";
 import type { CasePage } from "../../types.ts";
 
-/** Buttons that ask for files and for a folder of them; `root` takes both where they are dropped. */
+/** A button that asks for files or a folder of them; `root` takes both where they are dropped. */
 export function labelImport(root: HTMLElement, done: () => void): HTMLElement {
   const take = (files: readonly File[]) => {
     if (files.length) void attempt(() => importAll(files)).then(done);
@@ -21,14 +21,18 @@ export function labelImport(root: HTMLElement, done: () => void): HTMLElement {
   };
   const [files, folder] = [input("Label files", false), input("Folder of label files", true)];
   root.addEventListener("drop", (event) => void attempt(async () => take(await dropped(event.dataTransfer))));
-  const about = "Labels of another program, in files that are named as their cases; or drop them on this page";
-  return h("span", { class: "row tight" }, files, folder, button("Take in labels …", () => files.click(), { title: about }), button("Folder …", () => folder.click(), { title: "Take in all label files of a folder" }));
+  const ask = async () => {
+    const text = "Labels of another program, in files that are named as their cases. They can be dropped on this page, too.";
+    const chosen = await choose("Take in labels", text, [["files", "Choose files"], ["folder", "Choose a folder"]]);
+    if (chosen) (chosen === "files" ? files : folder).click();
+  };
+  return h("span", {}, files, folder, button("Take in labels …", () => void ask()));
 }
 
 /** The files that were dropped, and those in the folders that were. */
 async function dropped(transfer: DataTransfer | null): Promise<File[]> {
-  const entries = [...(transfer?.items ?? [])].map((item) => item.webkitGetAsEntry());
-  return (await Promise.all(entries.map((entry) => (entry ? within(entry) : [])))).flat();
+  const found = [...(transfer?.items ?? [])].map((item) => item.webkitGetAsEntry() ?? item.getAsFile() ?? []);
+  return (await Promise.all(found.map((one) => (one instanceof FileSystemEntry ? within(one) : one)))).flat();
 }
 
 async function within(entry: FileSystemEntry): Promise<File[]> {

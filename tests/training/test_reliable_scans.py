@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semiseg.methods.parts.reliability import (
+from semiseg.training.reliable_scans import (
     doubt,
     fold_disagreement,
     histogram,
