@@ -143,6 +143,13 @@ DESCRIPTIONS = [
         ["[0, 2]"],
     ),
     Broken(
+        "class without a name",
+        lambda f: describe(f, labels={"background": 0, " ": 1}),
+        "DATASET_JSON",
+        ["class name ' '"],
+        ["class name ' '"],
+    ),
+    Broken(
         "class twice",
         lambda f: (f / "dataset.json").write_text('{"labels": {"a": 1, "a": 2}}'),
         "DATASET_JSON",

@@ -69,9 +69,12 @@ def test_a_plan_that_was_changed_is_told_and_the_trained_one_compared(
     folder = next(runs.rglob("labeled-2*"))
     copy = Path(shutil.copytree(folder, tmp_path / folder.name))
     trained = Run(folder).plan
-    trained.model_copy(update={"batch": 7, "reasons": {"batch": "other words"}}).save(copy / "plan.json")
-    assert read_run(copy).plan["batch"] == 7  # what no prediction depends on is told of by nobody
+    trained.model_copy(update={"reasons": {"batch": "other words"}}).save(copy / "plan.json")
+    assert read_run(copy).plan["batch"] == trained.batch
     assert not caplog.records
+    trained.model_copy(update={"batch": 7}).save(copy / "plan.json")
+    assert read_run(copy).plan["batch"] == trained.batch
+    assert "plan.json was changed after the training (batch: 7 there" in caplog.text
     trained.model_copy(update={"spacing": (9.0, 9.0, 9.0)}).save(copy / "plan.json")
     assert read_run(copy).plan["spacing"] == list(trained.spacing)
     assert "plan.json was changed after the training (spacing: (9.0, 9.0, 9.0) there" in caplog.text

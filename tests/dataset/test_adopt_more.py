@@ -73,6 +73,18 @@ def test_a_cut_scan_is_not_copied(tmp_path: Path, ending: str, link: bool) -> No
     assert not goal.exists()
 
 
+def test_why_no_scan_can_be_used_is_told_beside_good_masks(tmp_path: Path) -> None:
+    mask, grid = np.eye(9, dtype=np.uint8)[..., None], Grid((9, 9, 1), np.eye(4))
+    for part in ("imgs", "masks"):
+        write(tmp_path / "pile" / part / "a.nii", mask, grid)
+    image = tmp_path / "pile" / "imgs" / "a.nii"
+    raw = bytearray(image.read_bytes())
+    raw[280:328] = bytes(48)  # the sform, which counts
+    image.write_bytes(raw)
+    with pytest.raises(DataError, match=r"only 1 masks: left out imgs/a\.nii: no usable geometry"):
+        adopt(tmp_path / "pile", tmp_path / "Dataset007_Cut")
+
+
 def test_every_damaged_scan_is_named_at_once(tmp_path: Path) -> None:
     folder = pile(tmp_path, ".nii.gz", "abcde")
     for name in "de":  # the first ones are read before

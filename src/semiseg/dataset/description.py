@@ -209,7 +209,7 @@ def _labels(raw: Mapping[str, Any], report: Report) -> _Labels:
         report(_decathlon("labels"))
         return _Labels()
     names = {n: v[0] if isinstance(v, list) and len(v) == 1 else v for n, v in names.items()}
-    hidden = [name for name in names if not name.isprintable()]
+    hidden = [name for name in names if not name.isprintable() or not name.strip()]
     if hidden:
         report(_fault(f"the class name {hidden[0]!r}", "letters that can be seen", "rename the class"))
         return _Labels()

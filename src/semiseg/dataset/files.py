@@ -160,13 +160,13 @@ class _Folders:
         missing = sorted(set(wanted) - set(got))
         code, fix = "EXTRA_FILE", "remove the extra channel files, or name the channels in channel_names"
         if missing:
-            files = ", ".join(f"{name}_{i:04d}{self.ending}" for i in missing)
+            files = some([f"{name}_{i:04d}{self.ending}" for i in missing])
             code, fix = "MISSING_CHANNEL", f"add {files}, or take the case out of {folder}"
         self.result.problems.append(
             Problem(
                 code,
-                f"channels {[f'{i:04d}' for i in got]}",
-                f"{[f'{i:04d}' for i in wanted]} as channel_names says",
+                f"channels {some([f'{i:04d}' for i in got])}",
+                f"{some([f'{i:04d}' for i in wanted])} as channel_names says",
                 fix,
                 case=name,
                 file=f"{folder}/{name}_*{self.ending}",

@@ -238,16 +238,22 @@ UNSEEN = ("dataset", "batch", "foreground", "memory_gb", "reasons", "version", "
 """Keys of a plan that no prediction depends on."""
 
 
-def changed_plan(file: Path, plan: Plan) -> str:
-    """A sentence where ``plan.json`` of the run is not ``plan``, which the network was trained with."""
+def changed_plan(file: Path, plan: Plan, free: Collection[str] = UNSEEN) -> str:
+    """A sentence where ``plan.json`` of the run is not ``plan``, which the network was trained with.
+
+    Args:
+        file: the checkpoint.
+        plan: that it holds.
+        free: keys that may differ.
+    """
     beside = file.parent.parent / "plan.json"
     if file.parent.name != "checkpoints" or not beside.is_file():
         return ""
     try:
-        theirs = Plan.load(beside).model_dump(exclude=set(UNSEEN))
+        theirs = Plan.load(beside).model_dump(exclude=set(free))
     except UsageError as error:
         return f"{error.message}; used is the plan in {file}"
-    mine = plan.model_dump(exclude=set(UNSEEN))
+    mine = plan.model_dump(exclude=set(free))
     wrong = next((key for key in mine if mine[key] != theirs[key]), None)
     if wrong is None:
         return ""
@@ -263,7 +269,7 @@ def trained_plan(folder: Path) -> Plan:
     """
     file = checkpoint_file(folder)
     plan = Plan.model_validate_json(read_checkpoint(file)["plan"])
-    if changed := changed_plan(file, plan):
+    if changed := changed_plan(file, plan, free=("reasons",)):
         log.warning(changed)
     return plan
 

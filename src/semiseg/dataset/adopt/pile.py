@@ -110,15 +110,16 @@ def _tell_parts(draft: Draft, said: Mapping[str, Part]) -> None:
 def _no_scan(root: Path, masks: int, draft: Draft) -> DataError:
     """The error where only masks are left, or nothing that can be read."""
     left_out = [notice for notice in draft.notices if notice.startswith("left out ")]
-    if masks or not left_out:
+    if not left_out:
         return DataError(
             f"no scan found in {root}, only {masks} masks",
             hint="give the folder that holds both scans and masks",
             code="NO_IMAGES",
         )
+    beside = f", only {masks} masks" if masks else ""
     more = f" (and {len(left_out) - 1} more)" if left_out[1:] else ""
     return DataError(
-        f"no scan in {root} can be used: {left_out[0]}{more}",
+        f"no scan in {root} can be used{beside}: {left_out[0]}{more}",
         hint="fix what is said about the files, or give another folder",
         code="NO_IMAGES",
         details={"left_out": left_out},
