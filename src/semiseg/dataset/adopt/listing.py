@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from semiseg.dataset.adopt.draft import Part, Source, some
@@ -22,7 +22,7 @@ from semiseg.images import ending_of, picture
 from semiseg.images.archive import Unpacked
 from semiseg.images.dicom import Series, series_in
 from semiseg.images.dicom_slices import is_dicom
-from semiseg.images.dicom_structures import Drawn, StructureSet, read_structure_set, value_table
+from semiseg.images.dicom_structures import StructureSet, read_structure_set
 from semiseg.machine.files import printable
 
 _QUIET = (
@@ -83,7 +83,6 @@ class Listing:
         unread: masks by their names or folders, of formats that are not read.
         broken: zips and folders of DICOM files that cannot be read: the path, its name, and why.
         structures: RT structure sets, and the path of each that people know.
-        label_names: value -> structure, as the sets' outlines are drawn.
     """
 
     entries: list[FoundFile] = field(default_factory=list)
@@ -92,7 +91,6 @@ class Listing:
     unread: list[str] = field(default_factory=list)
     broken: list[tuple[Path, str, DataError]] = field(default_factory=list)
     structures: list[tuple[StructureSet, str]] = field(default_factory=list)
-    label_names: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,6 @@ def list_source(source: Path, *, only: Sequence[Path] | None = None) -> Listing:
     for path in zips:
         _list_zip(place, path, listing)
     _decide_roles(listing.entries)
-    _add_structures(listing)
     listing.entries.sort(key=lambda entry: entry.shown)
     return listing
 
@@ -268,31 +265,6 @@ def _add_dicom(place: _Place, files: list[Path], listing: Listing, *, alone: boo
         else:
             for part in tops.values():
                 _add_dicom(place, part, listing, alone=False)
-
-
-def _add_structures(listing: Listing) -> None:
-    """Each RT structure set as the mask of the series that it names, with one value per structure in all."""
-    series = {e.source.series.uid: e for e in listing.entries if e.source.series is not None}
-    here = [(each, shown) for each, shown in listing.structures if each.series in series]
-    lost = [shown for each, shown in listing.structures if each.series not in series]
-    table = value_table([each for each, _ in here])
-    listing.label_names = {value: name for name, value in table.items()}
-    lacking = []
-    for each, shown in here:
-        scan = series[each.series]
-        source = replace(
-            scan.source, path=each.path, shown=shown, steps=(Drawn(each.path, tuple(table.items())),)
-        )
-        listing.entries.append(replace(scan, source=source, shown=shown, role="label", channel=None))
-        if absent := [name for name in table if name not in each.names]:
-            lacking.append(f"{shown} ({', '.join(absent)})")
-    for names, text in (
-        ([shown for _, shown in here], "{} RT structure sets are drawn as masks of their series"),
-        (lost, "left out {} RT structure sets whose series is not here"),
-        (lacking, "{} RT structure sets lack structures that others have, which are background there"),
-    ):
-        if names:
-            listing.notices.append(f"{text.format(len(names))}: {some(names)}")
 
 
 def _dicom_entries(place: _Place, found: list[Series], *, alone: bool) -> list[FoundFile]:

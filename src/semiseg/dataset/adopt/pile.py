@@ -24,6 +24,7 @@ from semiseg.dataset.adopt.masks import Mask, settle_masks
 from semiseg.dataset.adopt.pairing import name_cases, pair
 from semiseg.dataset.adopt.partial import complete_channels, take_frames
 from semiseg.dataset.adopt.second_masks import is_map, without_second_masks
+from semiseg.dataset.adopt.structures import draw_structures
 from semiseg.errors import DataError
 from semiseg.images import array_files, ending_of
 
@@ -47,7 +48,8 @@ def draft_pile(
             different grids.
         UsageError: channels that are not there.
     """
-    draft = Draft([], label_names=listing.label_names | dict(label_names), notices=list(listing.notices))
+    structures = draw_structures(listing)
+    draft = Draft([], label_names=structures | dict(label_names), notices=list(listing.notices))
     if listing.broken:
         raise listing.broken[0][2]
     entries, masks = _usable(listing.entries, draft, workers)
