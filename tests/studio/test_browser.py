@@ -63,6 +63,29 @@ def test_the_list_filters_sorts_and_leads_to_cases(page: Watched) -> None:
     assert page.wrong == []
 
 
+def test_the_keyboard_keeps_its_place_in_a_list_that_is_drawn_anew(page: Watched) -> None:
+    page.go("cases")
+    page.page.locator(".cases tbody tr").nth(6).wait_for()
+    page.page.get_by_role("button", name="predicted").focus()
+    page.press("Enter")
+    page.page.locator(".cases tbody tr:nth-child(5)").wait_for(state="detached")
+    page.page.locator(".filter[aria-pressed=true]", has_text="predicted").wait_for()
+    assert "predicted" in page.page.evaluate("document.activeElement.textContent")
+
+
+def test_a_narrow_window_and_a_file_that_misses_its_place(page: Watched) -> None:
+    before = page.page.viewport_size
+    page.page.set_viewport_size({"width": 420, "height": 700})
+    for name in ("cases", "training", "about"):
+        page.go(name)
+        page.page.locator(".page").wait_for()
+        assert page.page.evaluate("document.documentElement.scrollWidth") <= 420
+    page.page.set_viewport_size(before)
+    drop = "new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: new DataTransfer()})"
+    assert not page.page.evaluate(f"document.querySelector('header').dispatchEvent({drop})")  # not opened
+    assert page.wrong == []
+
+
 def test_what_is_drawn_is_saved_where_it_was_drawn(page: Watched, studio: Studio) -> None:
     page.case("un_01")
     gray = np.asarray(nib.load(studio.folder / "imagesUn" / "un_01_0000.nii.gz").dataobj)

@@ -256,7 +256,13 @@ def test_a_photograph_is_seen_and_labeled_the_right_way_round(tmp_path: Path) ->
         page.case("one")
         page.press("f")
         page.stroke((0.88, 0.75), (0.96, 0.75), (0.96, 0.9), (0.88, 0.9))
-        page.press("Control+s")
+        page.press("t")
+        page.page.get_by_label("Lowest gray value").fill("100")
+        page.page.get_by_label("Highest gray value").fill("130")  # of green; the rest is brighter
+        page.stroke((0.6, 0.95), (0.9, 0.95))
+        page.press("?")
+        assert "Coronal" not in page.page.get_by_role("dialog").inner_text()
+        page.press("Escape", "Control+s")
         page.told("Saved as version 1")
         assert page.wrong == []
     made = next(tmp_path.glob("Dataset*"))

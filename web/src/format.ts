@@ -32,8 +32,10 @@ export function when(iso: string | null | undefined): string {
   return `${time.toLocaleDateString("en-CA")} ${clock}`;
 }
 
+/** Voxels and their size; of a photograph, whose file has rows first, width by height alone. */
 export function size(shape: number[] | null, spacing: number[] | null, unit: string): [string, string] {
   if (!shape) return ["…", ""];
+  if (unit === "px" && shape.length === 2) return [`${[...shape].reverse().join(" × ")} px`, ""];
   return [shape.join(" × "), spacing ? `${spacing.map((s) => number(s)).join(" × ")} ${unit}` : ""];
 }
 

@@ -181,11 +181,11 @@ async function agreement(desk: Desk): Promise<void> {
 /** Voxel, gray value and class at the crosshair. */
 function where(desk: Desk, place: HTMLElement): void {
   const voxel = desk.viewer.crosshair;
-  const gray = desk.viewer.grayAt()?.(...voxel);
+  const gray = desk.viewer.grayAt()(...voxel);
   const value = desk.pad?.volume.at(...voxel) ?? 0;
   const name = desk.classes[value - 1]?.name;
   const at = desk.preview || desk.box ? `${desk.viewer.world.map((mm) => Math.round(mm)).join(", ")} mm` : desk.viewer.counted.join(", ");
-  place.textContent = [at, gray === undefined ? null : `gray ${number(gray)}`, name].filter(Boolean).join(" · ");
+  place.textContent = [at, Number.isFinite(gray) && `gray ${number(gray)}`, name].filter(Boolean).join(" · ");
 }
 
 /** Tells the server every 20 s who draws here, and the user who else does. */
@@ -224,25 +224,29 @@ function drop(desk: Desk, stage: HTMLElement, signal: AbortSignal): void {
 
 function shortcuts(desk: Desk, commands: Commands, layers: Layers, does: Decisions, go: (by: 1 | -1) => Promise<boolean>): Binding[] {
   const again = true;
-  const digits = desk.classes.slice(0, 9).map((c, i) => ({ keys: [String(c.number)], text: "Class to draw with", run: () => pickClass(desk, c.number), listed: i ? false : `1 … ${Math.min(9, desk.classes.length)}` }) as Binding);
+  const last = Math.min(9, desk.classes.length);
+  const slices: Binding[] = [
+    { keys: ["k"], text: "Copy the class from the slice before", run: () => commands.copy(-1) },
+    { keys: ["Shift+k"], text: "Copy the class from the slice after", run: () => commands.copy(1) },
+    { keys: ["i"], text: "Interpolate between drawn slices", run: () => commands.interpolate() },
+    { keys: ["ArrowUp", "ArrowDown"], text: "Next slice, slice before; or the wheel", repeats: again, run: (e) => commands.step(e.key === "ArrowUp" ? 1 : -1) },
+    ...layouts.map(([layout, key, text]) => ({ keys: [key], text, run: () => commands.layout(layout) })),
+  ];
+  const digits = desk.classes.slice(0, 9).map((c, i) => ({ keys: [String(c.number)], text: "Class to draw with", run: () => pickClass(desk, c.number), listed: i ? false : last > 1 ? `1 … ${last}` : "1" }) as Binding);
   return [
     ...tools.map(([tool, key, text, about]) => ({ keys: [key], text: `${text}: ${about.charAt(0).toLowerCase()}${about.slice(1)}`, run: () => commands.choose(tool) })),
     ...digits,
     { keys: ["[", "]"], text: "Smaller, larger brush", repeats: again, run: (e) => commands.size(e.key === "[" ? -1 : 1) },
     { keys: ["Ctrl+z"], text: "Undo", repeats: again, run: () => commands.undo() },
     { keys: ["Ctrl+Shift+z", "Ctrl+y"], text: "Redo", repeats: again, run: () => commands.redo() },
-    { keys: ["k"], text: "Copy the class from the slice before", run: () => commands.copy(-1) },
-    { keys: ["Shift+k"], text: "Copy the class from the slice after", run: () => commands.copy(1) },
-    { keys: ["i"], text: "Interpolate between drawn slices", run: () => commands.interpolate() },
     { keys: ["m"], text: "Smooth the class", run: () => commands.smooth() },
     { keys: ["Ctrl+s"], text: "Save", run: () => void attempt(() => does.save(false)) },
-    { keys: ["ArrowUp", "ArrowDown"], text: "Next slice, slice before; or the wheel", repeats: again, run: (e) => commands.step(e.key === "ArrowUp" ? 1 : -1) },
+    ...(desk.viewer.flat ? [] : slices),
     { keys: ["Shift+ArrowLeft", "Shift+ArrowRight", "Shift+ArrowUp", "Shift+ArrowDown"], text: "Move the crosshair within the slice", listed: "Shift ← → ↑ ↓", repeats: again, run: (e) => commands.nudge(e.key) },
     { keys: ["."], text: "Draw at the crosshair with the chosen tool", repeats: again, run: () => desk.pad?.touch() },
     { keys: ["+", "="], text: "Larger; or Ctrl and the wheel", listed: "+", repeats: again, run: () => desk.viewer.zoom(1.2) },
     { keys: ["-"], text: "Smaller", repeats: again, run: () => desk.viewer.zoom(1 / 1.2) },
     { keys: ["0"], text: "Fit into the window", run: () => desk.viewer.zoom(0) },
-    ...layouts.map(([layout, key, text]) => ({ keys: [key], text, run: () => commands.layout(layout) })),
     ...layers.keys.map(({ key, text, name }) => ({ keys: [key], text: `${text} on and off`, run: () => layers.toggle(name) })),
     { keys: ["o"], text: "Outlines or areas", run: () => layers.toggleOutlines() },
     { keys: ["n", "b"], text: "Next case, case before", run: (e) => void go(e.key === "n" ? 1 : -1) },

@@ -151,13 +151,19 @@ export class Viewer {
     return { dims: this.dims, start: a + b + c, step: this.image.img2RASstep!.slice(0, 3) as Triple };
   }
 
-  /** Gray value of a voxel, in the units of the file; `null` for color pictures. */
-  grayAt(): ((x: number, y: number, z: number) => number) | null {
+  /** Gray value of a voxel, in the units of the file; of colors their brightness (ITU-R BT.601). */
+  grayAt(): (x: number, y: number, z: number) => number {
     const { image, order } = this;
     const { datatypeCode, scl_slope, scl_inter } = image.hdr!;
-    if (datatypeCode === 128 || datatypeCode === 2304) return null;
     const slope = scl_slope || 1;
     const values = image.img!;
+    if (datatypeCode === 128 || datatypeCode === 2304) {
+      const colors = datatypeCode === 128 ? 3 : 4;
+      return (x, y, z) => {
+        const at = colors * (order.start + x * order.step[0] + y * order.step[1] + z * order.step[2]);
+        return 0.299 * (values[at] as number) + 0.587 * (values[at + 1] as number) + 0.114 * (values[at + 2] as number);
+      };
+    }
     return (x, y, z) => (values[order.start + x * order.step[0] + y * order.step[1] + z * order.step[2]] as number) * slope + scl_inter;
   }
 

@@ -187,8 +187,8 @@ function rangeBox(desk: Desk): HTMLElement {
     return input;
   };
   const around = () => {
-    const gray = desk.viewer.grayAt()?.(...desk.viewer.crosshair);
-    if (gray === undefined) return;
+    const gray = desk.viewer.grayAt()(...desk.viewer.crosshair);
+    if (!Number.isFinite(gray)) return;
     const { low, high } = desk.viewer.window;
     const reach = (high - low) * 0.12;
     [settings.low, settings.high] = [gray - reach, gray + reach];
