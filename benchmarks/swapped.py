@@ -3,8 +3,8 @@
 ``python -m benchmarks.swapped DATASET [DATASET ...]`` tries, on every two labeled cases of one size, the
 labels as they are and exchanged. Where few cases have one size, ``--centered N`` adds pairs of any size, the
 label of one laid on the middle of the other scan. A pair is found when the labels fit so much better
-exchanged that ``check`` would tell; right labels are suspected when that is so of labels that nobody exchanged. Kept in
-benchmarks/results/swapped.json, the page beside it.
+exchanged that ``check`` would tell; right labels are suspected when that is so of labels that nobody
+exchanged. Kept in benchmarks/results/swapped.json, the page beside it.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def other_forms(config: Config) -> list[str]:
 
 def _other(config: Config, name: str) -> bool:
     """Whether an option is not as published; one that is not given has its default, which is not."""
-    return config.method.options.get(name) != config.published.options[name]
+    return bool(config.method.options.get(name) != config.published.options[name])
 
 
 def _typed(value: Any) -> str:

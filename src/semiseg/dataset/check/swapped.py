@@ -144,11 +144,11 @@ def _exchanged(findings: Sequence[Finding], known: Sequence[Finding]) -> list[Pr
     fits = np.nan_to_num(np.array([[fit(image, label) for label in labels] for image in images]), nan=-9.0)
     _, best = linear_sum_assignment(fits, maximize=True)
     problems = []
-    for circle in _circles(best):
+    for circle in _circles(best.tolist()):
         own, other = fits.diagonal()[circle], fits[circle, best[circle]]
         suspects = [findings[number] for number in circle]
         if len(circle) > 1 and is_better(own, other, min(map(_voxels, suspects))):
-            rest = [finding.fit for finding in known if finding not in suspects]
+            rest = [one.fit for one in known if one not in suspects and one.fit is not None]
             if (np.median(rest) if len(rest) > 2 else other.min()) > FOLLOWS:
                 problems.append(_problem(suspects, own, other))
     return problems
