@@ -36,7 +36,7 @@ class Segmentation(NamedTuple):
     entropy: NDArray[np.float32] | None = None
     """(*S) in [0, 1], 0 certain, where asked for."""
     dropped: Mapping[str, float] = MappingProxyType({})
-    """Class that is one piece in the training labels -> dropped voxels apart from its largest piece, over those
+    """Class of one piece in the training labels -> dropped voxels apart from its largest piece, over those
     of that piece; only where they are many."""
 
 

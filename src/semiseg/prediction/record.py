@@ -56,7 +56,7 @@ class CaseOutcome:
     error: dict[str, Any] | None = None
     """``code``, ``message``, ``hint`` and ``details`` of a failure."""
     dropped: dict[str, float] = field(default_factory=dict)
-    """Class of one piece -> dropped voxels apart from its largest piece, over those of that piece; if many."""
+    """Class of one piece -> dropped voxels apart from its largest piece, over its own; if many."""
 
 
 @dataclass(frozen=True)
