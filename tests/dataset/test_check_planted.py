@@ -72,6 +72,7 @@ def same_mask(folder: Path, other: Path) -> None:
 
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+LOGIN = "\n<!DOCTYPE html>\n<html><title>Sign in</title>" + 99 * "<p>"
 
 
 def to_nothing(path: Path) -> None:
@@ -112,6 +113,7 @@ PLANTED: list[tuple[str, str, str, Callable[[Path], object]]] = [
     ("INVERTED_LABEL", "warning", "", lambda f: save(label(f), 1 - load(label(f)))),
     ("MISSING_FILE", "error", "imagesTr/case_00_0000", lambda f: to_nothing(image(f))),
     ("MISSING_FILE", "error", "imagesTr/case_00_0000", lambda f: image(f).write_text(LFS)),
+    ("MISSING_FILE", "error", "imagesTr/case_00_0000", lambda f: image(f).write_text(LOGIN)),
     ("EMPTY_LABEL", "warning", "labelsTr/case_00", lambda f: save(label(f), np.zeros(SHAPE, np.uint8))),
     ("NOT_3D", "error", "case_00_0000.nii.gz", lambda f: save(image(f), np.random.rand(*SHAPE, 2))),
     ("MIXED_DIMENSIONS", "error", "", lambda f: save(image(f, "un_00", "imagesUn"), np.random.rand(8, 9))),

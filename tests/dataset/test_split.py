@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
 from tests.factories import make_dataset
 
 from semiseg.dataset.case import Case, LabeledCase
+from semiseg.dataset.check import check
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.patient import PatientRule
 from semiseg.dataset.split import Split
@@ -146,6 +148,22 @@ def test_broken_split_files_open_but_do_not_split(tmp_path: Path, text: str) -> 
     opened = Dataset.open(folder)
     with pytest.raises(DataError, match=r"splits\.json"):
         opened.split()
+
+
+@pytest.mark.parametrize("image", ["NFC", "NFD"])
+def test_letters_that_are_composed_otherwise_are_the_same_name(tmp_path: Path, image: str) -> None:
+    """``ü`` is one letter to Linux and two to older Macs: in labels and lists it means the same scan."""
+    folder = make_dataset(tmp_path, shape=TINY, unlabeled=1)
+    forms = {"NFC", "NFD"}
+    (other,) = forms - {image}
+    scan, label = (unicodedata.normalize(form, "Müller") for form in (image, other))
+    (folder / "imagesTr" / "case_00_0000.nii.gz").rename(folder / "imagesTr" / f"{scan}_0000.nii.gz")
+    (folder / "labelsTr" / "case_00.nii.gz").rename(folder / "labelsTr" / f"{label}.nii.gz")
+    lists = {"order": ["case_01", label], "group_by_patient": {label: "M"}}
+    (folder / "splits.json").write_text(json.dumps(lists))
+    assert not check(folder, workers=1).errors
+    found = Dataset.open(folder).split()
+    assert scan in [case.id for case in found.labeled]
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ class Dataset:
         raise_if_any(faults, str(root))
         found = scan(root, description)
         raise_if_any([*found.problems, *_strangers(description, found)], str(root))
-        splits, split_faults = read_split_file(root)
+        splits, split_faults = read_split_file(root, found.ids)
         return cls(
             root=root,
             name=root.resolve().name,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import unicodedata
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,11 @@ class FolderContents:
     problems: list[Problem] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
+    @property
+    def ids(self) -> list[str]:
+        """Of all cases."""
+        return [case.id for case in (*self.annotated, *self.unannotated, *self.test)]
+
 
 def scan(root: Path, description: Description) -> FolderContents:
     """List the cases of the dataset at ``root``. Every problem is collected, none is raised."""
@@ -51,6 +58,7 @@ def scan(root: Path, description: Description) -> FolderContents:
         training, labels = folders.images("imagesTr"), folders.labels("labelsTr")
     extra, test = folders.images("imagesUn"), folders.images("imagesTs")
     test_labels = folders.labels("labelsTs")
+    labels, test_labels = respelled(labels, training), respelled(test_labels, test)
     cases = [_case(i, training[i], labels.get(i)) for i in sorted(training)]
     result.in_training_folder = len(cases)
     result.annotated = [c for c in cases if isinstance(c, LabeledCase)]
@@ -66,6 +74,27 @@ def scan(root: Path, description: Description) -> FolderContents:
     result.problems += _orphans("labelsTs", test_labels, test, {}, root)
     result.problems += _in_two_folders({"imagesTr": training, "imagesUn": extra, "imagesTs": test})
     return result
+
+
+def respelled(given: Any, known: Iterable[str]) -> Any:
+    """``given`` with its names as in ``known``, where only the way differs in which letters are composed.
+
+    Args:
+        given: a name; or a list or object that holds names, at any depth and also as keys.
+        known: the ids of cases. File systems of different makers write one name in two ways.
+    """
+    known = set(known)
+    names = {unicodedata.normalize("NFC", name): name for name in known}
+
+    def spelled(value: Any) -> Any:
+        if isinstance(value, str):
+            same = value.isascii() or value in known
+            return value if same else names.get(unicodedata.normalize("NFC", value), value)
+        if isinstance(value, list):
+            return [spelled(item) for item in value]
+        return {spelled(k): spelled(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    return spelled(given)
 
 
 def num_training(description: Description, found: FolderContents) -> Problem | None:
@@ -139,7 +168,8 @@ class _Folders:
     def _stranger(self, path: Path) -> None:
         if path.is_file() and ending_of(path):
             fix = "convert it, or run `semiseg init` on this folder, which converts all to one ending"
-            self._problem("MIXED_ENDINGS", path, f"ending {ending_of(path)}", self.ending, fix)
+            ending = path.name[-len(ending_of(path) or "") :]
+            self._problem("MIXED_ENDINGS", path, f"ending {ending}", self.ending, fix)
             return
         kind = "a folder" if path.is_dir() else "a file that is not an image"
         problem = Problem(

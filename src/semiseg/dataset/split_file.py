@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semiseg.dataset.files import respelled
 from semiseg.dataset.patient import PatientRule
 from semiseg.dataset.problem import Problem
 from semiseg.errors import nearest
@@ -60,8 +61,13 @@ class SplitFile:
         return self.folds[0].labeled
 
 
-def read_split_file(root: Path) -> tuple[SplitFile | None, list[Problem]]:
-    """The split file of the dataset at ``root``, if there is one, and everything wrong with it."""
+def read_split_file(root: Path, known: Iterable[str] = ()) -> tuple[SplitFile | None, list[Problem]]:
+    """The split file of the dataset at ``root``, if there is one, and everything wrong with it.
+
+    Args:
+        root: the dataset folder.
+        known: ids of its cases, whose spelling counts (see :func:`semiseg.dataset.files.respelled`).
+    """
     path = _find(root)
     if path is None:
         return None, []
@@ -80,6 +86,7 @@ def read_split_file(root: Path) -> tuple[SplitFile | None, list[Problem]]:
     if not isinstance(raw, dict):
         report(f"a JSON {type(raw).__name__}", 'an object such as {"order": ["case_1", "case_2"]}')
         return None, faults
+    raw = respelled(raw, known)
     return _parse(raw, path.name if path.parent == root else str(path), report), faults
 
 

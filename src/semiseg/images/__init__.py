@@ -211,6 +211,9 @@ def ending_by_content(path: Path) -> str | None:
         raise broken(
             path, "is a pointer of Git LFS or git-annex, not the file", code="MISSING_FILE", hint=hint
         )
+    if start.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        hint = "download it again, signed in where the site asks for it"
+        raise broken(path, "is a web page, not the file", code="MISSING_FILE", hint=hint)
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return ".webp"
     if start[344:347] == b"n+1" or start[4:7] == b"n+2":

@@ -169,7 +169,7 @@ def check(
         report.problems += too_few(found)
         count = num_training(description, found)
         report.problems += [count] if count else []
-    splits, split_faults = read_split_file(root)
+    splits, split_faults = read_split_file(root, found.ids)
     report.problems += split_faults
     if splits is not None and not split_faults and description.file_ending:
         # too_few has told of a folder without any label
