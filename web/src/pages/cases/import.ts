@@ -19,7 +19,7 @@ export function labelImport(root: HTMLElement, done: () => void): HTMLElement {
     });
     return box;
   };
-  const [files, folder] = [input("Label files", false), input("Folder of label files", true)];
+  const [files, folder] = [input("Label files", false), input("Folder with labels", true)];
   root.addEventListener("drop", (event) => void attempt(async () => take(await dropped(event.dataTransfer))));
   const ask = async () => {
     const text = "Labels of another program, in files that are named as their cases. They can be dropped on this page, too.";
