@@ -122,7 +122,7 @@ def gray(volume: Volume) -> Voxels:
 
 def swapped_problems(findings: Sequence[Finding]) -> list[Problem]:
     """Cases of one size whose labels fit better when they are exchanged, in pairs or in a circle."""
-    groups = defaultdict(list)
+    groups: dict[tuple[int, ...], list[Finding]] = defaultdict(list)
     for finding in findings:
         errors = any(problem.severity == "error" for problem in finding.problems)
         if finding.fit is not None and finding.fit == finding.fit and not errors:
@@ -148,7 +148,7 @@ def _exchanged(findings: Sequence[Finding], known: Sequence[Finding]) -> list[Pr
         own, other = fits.diagonal()[circle], fits[circle, best[circle]]
         suspects = [findings[number] for number in circle]
         if len(circle) > 1 and is_better(own, other, min(map(_voxels, suspects))):
-            rest = [finding.fit for finding in known if finding not in suspects]
+            rest = [finding.fit or 0.0 for finding in known if finding not in suspects]
             if (np.median(rest) if len(rest) > 2 else other.min()) > FOLLOWS:
                 problems.append(_problem(suspects, own, other))
     return problems
