@@ -63,7 +63,7 @@ def measured(folder: Path, centered: int) -> list[dict[str, Any]]:
     """A row for each kind of pairs of a data set."""
     cases = [case for case in Dataset.open(folder).annotated if isinstance(case, LabeledCase)]
     rule = rule_from_names(case.id for case in cases)
-    groups = defaultdict(list)
+    groups: dict[tuple[int, ...], list[LabeledCase]] = defaultdict(list)
     for case in cases:
         groups[read_header(case.images[0]).grid.shape].append(case)
     pairs = [pair for group in groups.values() for pair in combinations(group, 2)]

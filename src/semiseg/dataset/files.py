@@ -83,12 +83,12 @@ def respelled(given: Any, known: Iterable[str]) -> Any:
         given: a name; or a list or object that holds names, at any depth and also as keys.
         known: the ids of cases. File systems of different makers write one name in two ways.
     """
-    known = set(known)
-    names = {unicodedata.normalize("NFC", name): name for name in known}
+    ids = set(known)
+    names = {unicodedata.normalize("NFC", name): name for name in ids}
 
     def spelled(value: Any) -> Any:
         if isinstance(value, str):
-            same = value.isascii() or value in known
+            same = value.isascii() or value in ids
             return value if same else names.get(unicodedata.normalize("NFC", value), value)
         if isinstance(value, list):
             return [spelled(item) for item in value]

@@ -122,7 +122,7 @@ def gray(volume: Volume) -> Voxels:
 
 def swapped_problems(findings: Sequence[Finding]) -> list[Problem]:
     """Cases of one size whose labels fit better when they are exchanged, in pairs or in a circle."""
-    groups = defaultdict(list)
+    groups: dict[tuple[int, ...], list[Finding]] = defaultdict(list)
     for finding in findings:
         errors = any(problem.severity == "error" for problem in finding.problems)
         if finding.fit is not None and finding.fit == finding.fit and not errors:
