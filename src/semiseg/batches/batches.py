@@ -208,7 +208,7 @@ class Stream(Generic[T]):
     def __getitem__(self, n: int) -> T:
         if not 0 <= n - self._first < len(self._order):
             self._begin(self._pass_of(n))
-        return self.items[self._order[n - self._first]]
+        return self.items[int(self._order[n - self._first])]
 
     def _begin(self, number: int) -> None:
         generator = torch.Generator().manual_seed(seed_from(self._seed, self._name, number))
