@@ -68,7 +68,7 @@ def tutorial(name: str, **parameters: object) -> str:
     Path(name).write_text(text, "utf-8")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        runpy.run_path(name, run_name="__main__")
+        runpy.run_path(name)
     return printed.getvalue()
 
 

@@ -13,6 +13,7 @@ from tests.factories import make_dataset
 import semiseg
 from semiseg.dataset.dataset import Dataset
 from semiseg.images import read
+from semiseg.prediction.model import Model
 from semiseg.preparation.planner import make_plan
 from semiseg.settings.resolve import validate
 
@@ -79,7 +80,8 @@ def test_a_run_keeps_the_largest_piece_and_a_scan_with_more_is_told(tmp_path, mo
     folder = dataset(tmp_path, [label(WHOLE, SMALL)] * 4).root
     tiny = {"plan.patch": [16, 16, 16], "plan.features": [4, 8]}
     run = semiseg.train(folder, iterations=1, settings=tiny, run="run", device="cpu")
-    assert run.config.inference.largest_component == ("structure 1", "structure 2")
+    assert run.config.inference.largest_component == "plan"  # the same for runs with other labels
+    assert Model.load(run.folder).settings.largest_component == ("structure 1", "structure 2")
     semiseg.train(folder, iterations=1, settings=tiny, run="run", device="cpu", resume=True)
 
     found = label((1, 1, 4), (1, 8, 3), (1, 12, 3))

@@ -220,7 +220,9 @@ def differences(stored: Config, wanted: Config) -> list[str]:
         free.add("select")
     if wanted.train.iterations == "auto":  # likewise
         free.add("train.iterations")
-    if wanted.inference.largest_component == "plan":
+    if (
+        wanted.inference.largest_component == "plan"
+    ):  # of the recipe; runs of earlier versions keep everything
         free.add("inference.largest_component")
     if wanted.start.file is None:  # the run has what it began with
         free.add("start.file")

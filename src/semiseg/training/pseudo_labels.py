@@ -130,7 +130,7 @@ class PseudoLabeler:
         scan = PreparedScan(((model.members, np.array(case.image)),), case.geometry)
         found = model.infer(scan, also=seen.add).result()
         labels, confidence = seen.maps()
-        settings = self.config.inference
+        settings = model.settings
         labels = postprocess(
             labels,
             plan.written,

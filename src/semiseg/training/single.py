@@ -98,11 +98,7 @@ def train_once(
                 progress=lambda what, done, count: tell_first(Preparing(what, done, count)),
             )
             prepared = _on_first_rank(fabric, prepare_here)
-            decided = {
-                "select": config.select or _selection(prepared),
-                "inference": config.inference.of_plan(prepared.plan.one_piece),
-            }
-            config = config.model_copy(update=decided)
+            config = config.model_copy(update={"select": config.select or _selection(prepared)})
             if stored is not None:
                 folder.require_same_data(stored, prepared)
             tell_first(Preparing("setting up networks and batches"))
