@@ -71,7 +71,7 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "labeling": (
         "Labeling",
         "What a ranking of scans and an expected Dice are worth, and what the studio bears.",
-        ("active_learning", "active_learning_acdc", "expected_dice", "studio"),
+        ("active_learning", "active_learning_acdc", "expected_dice", "monai_client", "studio"),
     ),
     "speed": (
         "Cost and speed",
