@@ -95,6 +95,7 @@ class Batches:
         self.targets = tuple(targets)
         self.taught = {"labeled", "unlabeled"} if pseudo else {"labeled"}
         items = _items(labeled, plan)
+        self.some_unlabeled = any(case.unlabeled for case in labeled)
         self.labeled = Stream(items, seed, "labeled", [(weights or {}).get(i.case.id, 1.0) for i in items])
         self.unlabeled = Stream(_items(unlabeled or labeled, plan), seed, "unlabeled")
         self.memory_format = torch.channels_last if plan.dim == 2 else torch.channels_last_3d
@@ -121,9 +122,9 @@ class Batches:
         taught = None if pseudo is None else head.targets(pseudo)
         first = x_l.pop(self.labeled_views[0])
         labels = head.targets(y_l)
-        for sample, number in enumerate(self._numbers(step, size)):
-            if unlabeled := self.labeled[number].case.unlabeled:
-                labels[sample, list(unlabeled)] = IGNORE
+        if self.some_unlabeled:
+            for sample, number in enumerate(self._numbers(step, size)):
+                labels[sample, list(self.labeled[number].case.unlabeled)] = IGNORE
         return Batch(first, labels, x_u, targets, x_l, shifts, taught, confidence)
 
     def drawn_alike(self, sizes: tuple[int, int]) -> Batches:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from semiseg.errors import unknown_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Connectivity = Literal["faces", "edges", "corners"]
 """What connects two voxels: 6, 18 or 26 neighbors in 3D; 4, 8 or 8 in 2D."""
@@ -76,7 +77,6 @@ def clean(
     np.copyto(part, background, where=~keep[numbered])
 
 
-@torch.no_grad()
 def largest_components(labels: Tensor, classes: int, connectivity: Connectivity = "corners") -> Tensor:
     """Keep the largest component of each foreground class in each sample; what is dropped becomes 0.
 
@@ -88,6 +88,8 @@ def largest_components(labels: Tensor, classes: int, connectivity: Connectivity 
     Returns:
         A new tensor of the same shape, type and device. The components are found on the CPU.
     """
+    import torch  # late: processes that measure scans count components without it
+
     cleaned = labels.to(torch.uint8).to("cpu", copy=True).contiguous()  # the small type travels
     for sample in cleaned.numpy():
         for value in range(1, classes):

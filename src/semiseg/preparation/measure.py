@@ -22,6 +22,7 @@ from scipy import ndimage
 from semiseg.dataset.case import Case, LabeledCase, case_header, load_case, load_label
 from semiseg.errors import DataError, SemisegError
 from semiseg.images.grid import Grid
+from semiseg.inference.postprocess import components
 from semiseg.machine.files import atomic_file
 from semiseg.preparation.forward import require_finite, scheme_for
 from semiseg.preparation.geometry import orientation
@@ -235,7 +236,7 @@ def _pieces(label: NDArray[np.uint16], spacing: Sequence[float]) -> tuple[tuple[
     found = []
     for value, box in enumerate(ndimage.find_objects(label), 1):
         if box is not None:
-            numbered, _ = ndimage.label(label[box] == value, structure=np.ones((3, 3, 3)))
+            numbered, _ = components(label[box] == value)
             sizes = np.bincount(numbered.ravel())[1:]
             found.append((value, float(sizes.max() / sizes.sum()), float(sizes.sum() * np.prod(spacing))))
     return tuple(found)
