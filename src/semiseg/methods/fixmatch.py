@@ -17,6 +17,7 @@ from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.errors import UsageError
 from semiseg.losses import confidence, confident_pseudo_label, dice_ce
 from semiseg.methods._bases import Ramped
+from semiseg.methods.parts.cutmix import draw_boxes, paste
 from semiseg.settings.options import Share
 
 
@@ -43,9 +44,14 @@ class FixMatch(Ramped):
     too. Labeled scans have one view here, which stands for both. Its moving average was never used and is
     left out. A step costs two passes of the whole batch, and regions cannot be trained.
 
+    With ``cutmix`` a box of another unlabeled sample of the batch is pasted into a strong view, and its
+    pseudo-labels with it (French et al., BMVC 2020, arXiv:1906.01916); with one unlabeled sample per batch
+    nothing is pasted.
+
     Args:
         make_net: returns a fresh network.
         tau: confidence from which a voxel counts.
+        cutmix: chance of a box in a strong view of the masked form.
         form: ``masked``, or ``released``, see above.
     """
 
@@ -57,12 +63,13 @@ class FixMatch(Ramped):
         make_net: NetFactory,
         *,
         tau: Share = 0.8,
+        cutmix: Share = 0.0,
         form: Literal["masked", "released"] = "masked",
         **ramped: Any,
     ) -> None:
         super().__init__(**ramped)
         self.net = make_net()
-        self.tau, self.form = tau, form
+        self.tau, self.cutmix, self.form = tau, cutmix, form
         if form == "released":
             self.deviates(
                 "fixmatch: unsure voxels are taught to be background, as released", as_published=True
@@ -76,8 +83,11 @@ class FixMatch(Ramped):
         """The student's forward on [x_l, x_strong], taught by one on x_weak without gradient."""
         with torch.no_grad():
             taught = self.net(batch.x_u["weak"]).logits
-        n = len(batch.x_l)
-        logits = self.net(torch.cat([batch.x_l, batch.x_u["strong"]])).logits
+        n, strong = len(batch.x_l), batch.x_u["strong"]
+        if self.cutmix:
+            boxes = draw_boxes(len(strong), strong.shape[2:], chance=self.cutmix, device=strong.device)
+            strong, taught = (paste(x, x.roll(1, 0), boxes) for x in (strong, taught))
+        logits = self.net(torch.cat([batch.x_l, strong])).logits
         consistency = confident_pseudo_label(
             logits[n:], taught, threshold=self.tau, activation=self.activation
         )
