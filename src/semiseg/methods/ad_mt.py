@@ -57,6 +57,8 @@ class ADMT(Ramped):
         predict_with: the exported network: the student, or the first teacher.
     """
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

@@ -50,6 +50,8 @@ class CCT(Ramped, WithMain):
         dropout: rate of the dropout.
     """
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

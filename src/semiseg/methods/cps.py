@@ -27,6 +27,8 @@ class CPS(TwoNetworks):
     from the network's own.
     """
 
+    partial = True
+
     def lesson(self, logits: Tensor, other: Tensor) -> Tensor:
         """Cross-entropy to the other network's classes."""
         return cross_entropy(logits, other.argmax(1))

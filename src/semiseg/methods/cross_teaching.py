@@ -41,6 +41,8 @@ class CrossTeaching(TwoNetworks):
         partner_options: options of the partner, such as ``{feature_size: 48}``.
     """
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

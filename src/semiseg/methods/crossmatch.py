@@ -61,6 +61,7 @@ class CrossMatch(WithMain):
         boxes: ``fitted``, or ``released``, see above.
     """
 
+    partial = True
     views = ("weak", "strong", "strong2")
     unlabeled_per_image = 2
 

@@ -43,6 +43,7 @@ class DAN(Ramped):
         critic_width: channels of the critic's first layer.
     """
 
+    partial = True
     trainable = ("net", "critic")
     optimizers: ClassVar[Mapping[str, OptimizerFactory]] = {"critic": adam_of_the_critic}
 

@@ -35,6 +35,8 @@ class EntropyMin(Ramped):
         make_net: returns a fresh network.
     """
 
+    partial = True
+
     def __init__(self, make_net: NetFactory, **ramped: Any) -> None:
         super().__init__(**ramped)
         self.net = make_net()

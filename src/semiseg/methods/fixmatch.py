@@ -57,6 +57,7 @@ class FixMatch(Ramped):
 
     views = ("weak", "strong")
     regions = True
+    partial = True
 
     def __init__(
         self,

@@ -51,6 +51,8 @@ class ICT(Teacher):
         include_background: count class 0 in the Dice term.
     """
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

@@ -55,6 +55,8 @@ class MCNet(Ramped, WithMain):
         ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
     """
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

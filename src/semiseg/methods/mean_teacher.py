@@ -45,6 +45,7 @@ class MeanTeacher(Teacher):
     """
 
     regions = True
+    partial = True
 
     def __init__(
         self,

@@ -36,6 +36,8 @@ class RDrop(TwoNetworks):
         softmax_axis: of the divergence, ``classes``, or ``width`` (released).
     """
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

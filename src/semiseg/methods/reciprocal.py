@@ -58,6 +58,7 @@ class Reciprocal(Method):
         UsageError: ``pretrain_share`` of 1, which leaves the student nothing.
     """
 
+    partial = True
     trainable = ("student", "teacher")
 
     def __init__(

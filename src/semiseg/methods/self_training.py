@@ -74,6 +74,7 @@ class SelfTraining(Method):
     """
 
     regions = True
+    partial = True
 
     def __init__(
         self,

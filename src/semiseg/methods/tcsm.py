@@ -67,6 +67,8 @@ class TCSM(MeanTeacher):
         include_background: count class 0 in the Dice term of ``dice_ce``.
     """
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

@@ -107,6 +107,7 @@ class TraCoCo(TwoNetworks):
         ramp: length of the sigmoid ramp of w(k), in iterations; None is a twentieth of the run.
     """
 
+    partial = True
     views = ("weak", SHIFTED)
     labeled_views = (SHIFTED,)
 

@@ -45,6 +45,8 @@ class UAMT(MeanTeacher):
         multiclass: ``corrected`` or ``released``, see above; the same for two classes.
     """
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

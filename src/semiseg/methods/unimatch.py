@@ -59,6 +59,7 @@ class UniMatch(WithMain):
         pseudo_mode: ``train``, or ``eval``: the weak view gets a pass of its own, too.
     """
 
+    partial = True
     views = ("weak", "strong", "strong2")
     unlabeled_per_image = 2
 

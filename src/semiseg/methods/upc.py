@@ -45,6 +45,8 @@ class UPC(Teacher):
         detach_weight: no gradient through ``exp(-KL)`` (published: it has one).
     """
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

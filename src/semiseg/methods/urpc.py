@@ -66,6 +66,8 @@ class URPC(Ramped, WithMain):
             units of 150 in 2D, 400 in 3D).
     """
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

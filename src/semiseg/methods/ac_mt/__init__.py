@@ -72,6 +72,8 @@ class ACMT(Teacher):
         UsageError: fewer than two passes of ``prototype``.
     """
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,
