@@ -251,7 +251,9 @@ def test_pancreas_labels_are_laid_on_their_scans(tmp_path: Path) -> None:
 
 def test_an_odd_pancreas_label_is_named(tmp_path: Path) -> None:
     source = lookalikes.pancreas_raw(tmp_path / "source", odd=[18])
-    with pytest.raises(DataError, match=r"4 labels lie y .* 1 otherwise: PANCREAS_0018 none"):
+    with pytest.raises(
+        DataError, match=r"4 labels fit .* flipped along y, 1 otherwise: PANCREAS_0018 as stored"
+    ):
         convert("pancreas-ct", source, tmp_path / "out", allow_missing=True)
     each = convert("pancreas-ct", source, tmp_path / "out", allow_missing=True, options=["flip=each"])
     assert each.dataset["cases"]["PANCREAS_0018"]["flip"] == "none"
@@ -368,7 +370,7 @@ def test_the_pancreas_that_is_there_three_times(tmp_path: Path, split: str, grou
     """A published list that cuts a patient can be trained on; the rest of the patient stays together."""
     source = tmp_path / "source"
     for number in (2, 25, 70, 57, 18):
-        mask = lookalikes.ball((12, 11, 13), number)
+        mask = lookalikes.ball((20, 20, 18), 2 if number in (25, 70) else number, 0.7)
         lookalikes.save_h5(
             source / "Pancreas_h5" / f"image{number:04d}_norm.h5",
             lookalikes.scan_of(mask, 0, 1, number),
@@ -377,7 +379,9 @@ def test_the_pancreas_that_is_there_three_times(tmp_path: Path, split: str, grou
     result = convert("pancreas-ct", source, tmp_path / "out", split=split, allow_missing=True)
     assert set(result.splits["group_by_patient"]) == grouped
     assert any("scores of that case are too good" in text for text in result.notices) == (len(grouped) == 2)
-    assert check(tmp_path / "out").errors == []
+    report = check(tmp_path / "out")
+    assert report.errors == []
+    assert "DUPLICATE_MASK" in {problem.code for problem in report.problems}
     assert Dataset.open(tmp_path / "out").split().labeled
 
 

@@ -289,16 +289,17 @@ def _group(draft: Draft) -> None:
             draft.splits["group_by_patient"] = draft.group_rule
         return
     table: dict[str, Any] = {}
-    cut = {}
+    cut: list[str] = []
     for name, parts in groups.items():
         if len(parts) > 1:
-            cut[name] = "; ".join(f"{part}: {some(ids)}" for part, ids in sorted(parts.items()))
+            cut.append("; ".join(f"{part}: {some(ids)}" for part, ids in sorted(parts.items())))
+            told = draft.splits.setdefault("published", {}).setdefault("same_patient", [])
+            told.append(sorted(id for ids in parts.values() for id in ids))
         for part, ids in parts.items():
             table |= {id: f"{name} ({part})" if len(parts) > 1 else name for id in ids if len(ids) > 1}
     if table:
         draft.splits["group_by_patient"] = dict(sorted(table.items()))
-    for text in cut.values():
-        draft.splits.setdefault("published", {}).setdefault("same_patient", []).append(text)
+    for text in cut:
         draft.notices.append(
             f"the split holds out a scan of a patient whose other scan it trains on ({text}): kept as listed; "
             "scores of that case are too good"
