@@ -295,8 +295,8 @@ class Method(nn.Module):
     :attr:`activation`. A class says so for itself, not for those that are derived from it."""
     partial: ClassVar[bool] = False
     """Whether it can train on labels of some classes: it looks at :attr:`Batch.y_l` through the losses of
-    :mod:`semiseg.losses` alone, which take a voxel that may be of several classes. A class says so for itself,
-    not for those that are derived from it."""
+    :mod:`semiseg.losses` alone, which take a voxel that may be of several classes. A class says so for
+    itself, not for those that are derived from it."""
     activation: Literal["softmax", "sigmoid"] = "softmax"
     """What makes probabilities of its networks' logits; ``sigmoid`` where the channels are regions."""
 

@@ -125,8 +125,11 @@ class Dataset:
 
     @property
     def label_form(self) -> Literal["classes", "partial", "regions"]:
-        """What a method must be able to train on: one class per voxel; the same, but the labels of some cases
-        are of some classes; or regions, which overlap."""
+        """What a method must be able to train on.
+
+        One class per voxel; the same, but the labels of some cases are of some classes; or regions, which
+        overlap.
+        """
         return "regions" if self.regions else "partial" if self.labeled_classes else "classes"
 
     def fold_count(self, wanted: int | None = None) -> int | None:

@@ -2,9 +2,9 @@
 
 Cross-entropy with weights of the classes.
 
-Targets may leave open which of several classes a voxel is of, where a label is of some classes alone: (B, K, *S)
-bool, the candidates. Their probabilities are summed, as one class that stands for all of them: the marginal loss
-(Shi et al. 2021, arXiv:2007.03868; Fidon et al. 2021, arXiv:2107.03846).
+Targets may leave open which of several classes a voxel is of, where a label is of some classes alone:
+(B, K, *S) bool, the candidates. Their probabilities are summed, as one class that stands for all of them: the
+marginal loss (Shi et al. 2021, arXiv:2007.03868; Fidon et al. 2021, arXiv:2107.03846).
 """
 
 from __future__ import annotations

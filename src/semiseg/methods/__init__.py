@@ -179,8 +179,8 @@ def require_form(name: str, form: str) -> None:
             code="METHOD_REGIONS",
         )
     raise UsageError(
-        f"method {name!r} cannot train on labels of some classes, which labeled_classes in dataset.json names: "
-        "it mixes labels, or computes more of them than a loss",
+        f"method {name!r} cannot train on labels of some classes, which labeled_classes in dataset.json "
+        "names: it mixes labels, or computes more of them than a loss",
         hint=f"use {', '.join(names(form))}; or take the cases that have all classes",
         code="METHOD_PARTIAL",
     )

@@ -208,8 +208,8 @@ def twins(
     """Cases whose masks are equal after cropping though their images are not: one acquisition twice.
 
     With few labels such a pair puts a labeled scan among the unlabeled ones, or a training scan into the test
-    list. Only labels of labeled cases are compared: no other case has one. Published lists that do so are kept,
-    which is told.
+    list. Only labels of labeled cases are compared: no other case has one. Published lists that do so are
+    kept, which is told.
     """
     same: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:

@@ -113,8 +113,8 @@ def _place(made: Draft, options: Options, lists: dict[str, Path]) -> None:
     place(made, ABOUT, options, lists=lists, case_of=_case, withdrawn=gone)
     if len(gone) < len(WITHDRAWN):
         made.notices.append(
-            f"{' and '.join(n for n in WITHDRAWN if n not in gone)}: the scan of {REPEATED[0]} again, cropped "
-            "otherwise, and withdrawn since; kept as published"
+            f"{' and '.join(n for n in WITHDRAWN if n not in gone)}: the scan of {REPEATED[0]} again, "
+            "cropped otherwise, and withdrawn since; kept as published"
         )
 
 

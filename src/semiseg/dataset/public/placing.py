@@ -301,6 +301,6 @@ def _group(draft: Draft) -> None:
         draft.splits["group_by_patient"] = dict(sorted(table.items()))
     for text in cut:
         draft.notices.append(
-            f"the split holds out a scan of a patient whose other scan it trains on ({text}): kept as listed; "
-            "scores of that case are too good"
+            f"the split holds out a scan of a patient whose other scan it trains on ({text}): kept as "
+            "listed; scores of that case are too good"
         )
