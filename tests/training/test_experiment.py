@@ -299,3 +299,14 @@ def test_time_for_validation_is_kept_free(tmp_path):
     folder = with_validation(make_dataset(tmp_path, unlabeled=1, test=0))
     run = train(folder, tmp_path / "run", {"train.iterations": "auto", "train.max_time": 0.05})
     assert run.manifest["length"]["other_seconds"] > 0
+
+
+@pytest.mark.parametrize(("dim", "iterations"), [(2, 2), (3, 1)])
+def test_the_length_that_nobody_names_is_that_of_the_plan(data, tmp_path, monkeypatch, dim, iterations):
+    monkeypatch.setitem(single.AUTO_ITERATIONS, "cpu", {2: 2, 3: 1})
+    flags = {"train.iterations": "auto", "plan.dim": dim, "plan.patch": (16,) * dim}
+    run = train(data, tmp_path / "run", flags)
+    assert run.plan.dim == dim
+    assert run.config.train.iterations == iterations
+    resumed = train(data, tmp_path / "run", flags, resume=True)
+    assert resumed.config.train.iterations == iterations

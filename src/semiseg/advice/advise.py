@@ -205,7 +205,7 @@ def measure(
         batch=plan.batch,
         plan_gb=(plan.memory_gb["one network"], plan.memory_gb["two networks"]),
         device=device,
-        iterations=AUTO_ITERATIONS[kind] if wanted == "auto" else wanted,
+        iterations=AUTO_ITERATIONS[kind][plan.dim] if wanted == "auto" else wanted,
         step_seconds=None if rate is None else multiply_adds(plan) / rate,
         memory_gb=memory_gb,
         minutes=minutes,

@@ -98,7 +98,8 @@ def train_once(
                 progress=lambda what, done, count: tell_first(Preparing(what, done, count)),
             )
             prepared = _on_first_rank(fabric, prepare_here)
-            config = config.model_copy(update={"select": config.select or _selection(prepared)})
+            auto_length = stored is None and wanted.train.iterations == "auto"
+            config = _with_prepared(config, prepared, fabric.device.type if auto_length else None)
             if stored is not None:
                 folder.require_same_data(stored, prepared)
             tell_first(Preparing("setting up networks and batches"))
@@ -107,7 +108,7 @@ def train_once(
             if dry_run:
                 session.try_once()
                 return Run(folder.path)
-            if stored is None and wanted.train.iterations == "auto":
+            if auto_length:
                 session = _planned(session, tell_first)
             if stored is None and fabric.global_rank == 0:  # only now, when nothing can be wrong any more
                 folder.make()
@@ -146,11 +147,23 @@ def require_names(config: Config) -> None:
 
 
 def resolved(config: Config, device_type: str) -> Config:
-    """The configuration with every ``auto`` that does not depend on the data replaced by what it means."""
+    """The configuration with every ``auto`` that does not depend on the data replaced by what it means.
+
+    Whether a plan is in 2D is not known before the scans are read: the length is that of 3D until then.
+    """
     config = with_network(config, NetworkPlan().name)
     if config.train.iterations != "auto":
         return config
-    return config.changed("train", iterations=AUTO_ITERATIONS[device_type])
+    return config.changed("train", iterations=AUTO_ITERATIONS[device_type][3])
+
+
+def _with_prepared(config: Config, prepared: Prepared, device_type: str | None) -> Config:
+    """The weights to keep, and with a device the length of a training there, as plan and split have it."""
+    if device_type is not None:
+        config = config.changed("train", iterations=AUTO_ITERATIONS[device_type][prepared.plan.dim])
+    return config.model_copy(
+        update={"select": config.select or ("best-val" if prepared.split.val else "last")}
+    )
 
 
 @contextmanager
@@ -195,10 +208,6 @@ def _start(folder: RunFolder, origin: Origin | None, prepared: Prepared, config:
         return Start.load(folder.checkpoints / START)
     require_unseen(Path(config.start.file), prepared.split)
     return start_of(origin, factory(config, prepared.plan), prepared.plan)
-
-
-def _selection(prepared: Prepared) -> str:
-    return "best-val" if prepared.split.val else "last"
 
 
 def _on_first_rank(fabric: Fabric, prepare_here: functools.partial[Prepared]) -> Prepared:
