@@ -163,6 +163,15 @@ def test_every_recognized_ending_is_described() -> None:
     assert [ending for ending in ENDINGS if f"`{ending}`" not in text] == []
 
 
+def test_methods_that_take_labels_of_some_classes_are_named() -> None:
+    from semiseg import methods
+
+    text = (ROOT / "docs" / "own-data.md").read_text("utf-8")
+    named = re.search(r"These methods take such labels.*?: (.*?)\.\n\n", text, re.S)
+    assert named
+    assert re.findall(r"`(\w+)`", named[1]) == methods.names("partial")
+
+
 def test_the_page_of_bad_data_names_tests_that_exist() -> None:
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs" / "bad-data.md").read_text("utf-8"))
     assert len(named) > 80

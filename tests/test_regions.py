@@ -167,10 +167,10 @@ def test_the_mean_teacher_compares_sigmoids():
 @pytest.mark.parametrize("name", methods.names())
 def test_which_methods_train_regions(name):
     if name in ("fixmatch", "mean_teacher", "self_training", "supervised"):
-        methods.require_regions(name)
+        methods.require_form(name, "regions")
     else:
         with pytest.raises(UsageError, match=f"'{name}' cannot train regions"):
-            methods.require_regions(name)
+            methods.require_form(name, "regions")
 
 
 @pytest.mark.parametrize("spacing", [None, 2.0])

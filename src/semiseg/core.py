@@ -57,7 +57,8 @@ class Batch(NamedTuple):
     """(Bl, C, *S) labeled images."""
     y_l: Tensor
     """(Bl, *S) int64 classes, :data:`IGNORE` where nothing is known. Of regions (see :class:`Head`)
-    (Bl, K, *S) uint8: 0, 1 or :data:`IGNORE`."""
+    (Bl, K, *S) uint8: 0, 1 or :data:`IGNORE`. Where the labels of some cases are of some classes alone
+    (Bl, K, *S) bool: the classes that a voxel may be of, see :meth:`Head.candidates`."""
     x_u: Mapping[str, Tensor]
     """View name -> (Bu, C, *S); the views of one sample are voxel-aligned, all but :data:`SHIFTED`."""
     targets: Mapping[str, Tensor] = {}
@@ -134,6 +135,12 @@ class Head:
             table[list(members), channel] = 1
         table[IGNORE] = IGNORE
         return table[classes.long()].movedim(-1, 1)
+
+    def candidates(self, classes: Tensor) -> Tensor:
+        """The classes that each voxel of (B, *S) may be of: (B, K, *S) bool, all where nothing is known."""
+        every = torch.arange(self.classes, device=classes.device)
+        here = classes.unsqueeze(1) == every.view(-1, *[1] * (classes.ndim - 1))
+        return here | (classes == IGNORE).unsqueeze(1)
 
     def structures(self, targets: Tensor) -> Iterator[Tensor]:
         """Where each region, or each class but background, is: (B, *S) bool, one after another.
@@ -286,6 +293,10 @@ class Method(nn.Module):
     regions: ClassVar[bool] = False
     """Whether it can train regions: its losses take the targets of a :class:`Head` of them, and look at
     :attr:`activation`. A class says so for itself, not for those that are derived from it."""
+    partial: ClassVar[bool] = False
+    """Whether it can train on labels of some classes: it looks at :attr:`Batch.y_l` through the losses of
+    :mod:`semiseg.losses` alone, which take a voxel that may be of several classes. A class says so for itself,
+    not for those that are derived from it."""
     activation: Literal["softmax", "sigmoid"] = "softmax"
     """What makes probabilities of its networks' logits; ``sigmoid`` where the channels are regions."""
 

@@ -83,6 +83,13 @@ def test_words_of_a_sequence_that_may_be_names_stay(tmp_path: Path) -> None:
     assert [case.id for case in (*dataset.annotated, *dataset.unannotated)] == ["CT_02_left", "CT_01_left"]
 
 
+def test_a_sequence_in_the_name_of_some_scans_names_no_channel(tmp_path: Path) -> None:
+    result = adopt(
+        pile(tmp_path / "pile", "c1", "c1_seg", "c2", "c2_seg", "t1", "t1_seg"), tmp_path / "Dataset"
+    )
+    assert result.dataset["channel_names"] == {"0": "image"}
+
+
 def test_contrast_makes_t1_another_channel(tmp_path: Path) -> None:
     names = [f"{who}/{what}" for who in ("Anna", "Bernd") for what in ("T1 ax", "T1 post Gd ax", "label")]
     dataset = Dataset.open(adopt(pile(tmp_path / "pile", *names), tmp_path / "Dataset").folder)

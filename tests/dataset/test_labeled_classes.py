@@ -30,39 +30,57 @@ def said(folder: Path, classes: dict[str, list[str]]) -> Path:
     return folder
 
 
-def test_each_class_is_a_region_of_its_own(tmp_path: Path) -> None:
+def test_classes_stay_classes(tmp_path: Path) -> None:
     folder = make_dataset(tmp_path, classes=3, labeled=2, unlabeled=1, test=0)
     names = [name for name, value in Dataset.open(folder).labels.items() if value]
     dataset = Dataset.open(said(folder, {"case_00": names[:1]}))
-    assert dataset.regions == {names[0]: (1,), names[1]: (2,)}
-    assert dataset.regions_class_order == (1, 2)
+    assert (dataset.regions, dataset.label_form) == ({}, "partial")
     assert dataset.labeled_classes == {"case_00": (names[0],)}
+    assert dataset.channels == {names[0]: 1, names[1]: 2}
     with pytest.raises(DataError, match="labeled_classes of case_00: \\['live'\\]"):
         Dataset.open(said(folder, {"case_00": ["live"]}))
     with pytest.raises(DataError, match="labeled_classes of case_0,"):
         Dataset.open(said(folder, {"case_0": names[:1]}))
 
 
-def test_other_classes_of_such_a_case_teach_nothing() -> None:
-    plan = make_plan(classes=3, patch=(4, 4, 4), regions={"a": (1,), "b": (2,)}, regions_class_order=(1, 2))
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_other_classes_of_such_a_case_teach_nothing(overlapping: bool) -> None:
+    regions = {"regions": {"a": (1,), "b": (2,)}, "regions_class_order": (1, 2)} if overlapping else {}
+    plan = make_plan(classes=3, patch=(4, 4, 4), **regions)
     label = torch.ones(4, 4, 4, dtype=torch.uint8)
+    label[2:] = 0
     cases = [
         Resident(name, torch.zeros(1, 4, 4, 4), label, np.zeros((0, 3), np.int32), torch.device("cpu"))
         for name in ("half", "whole")
     ]
-    half, whole = partly_labeled(cases, {"half": ("b",)}, ["a", "b"])
-    assert (half.unlabeled, whole.unlabeled) == ((0,), ())
+    channels = {"a": 0, "b": 1} if overlapping else {"a": 1, "b": 2}
+    half, whole = partly_labeled(cases, {"half": ("b",)}, channels)
+    assert (half.unlabeled, whole.unlabeled) == ((channels["a"],), ())
     assert (is_hardly_labeled(half), is_hardly_labeled(whole)) == (True, False)
-    for case, wanted in ((half, {IGNORE}), (whole, {1})):
-        batches = Batches([case], [], plan, augment.build("none", plan, {}), (2, 0), views=())
-        batch = batches(0)
-        assert set(batch.y_l[:, 0].unique().tolist()) == wanted
-        assert set(batch.y_l[:, 1].unique().tolist()) == {0}
-        logits = torch.zeros(2, 2, 4, 4, 4, requires_grad=True)
-        dice_ce(logits, batch.y_l).backward()
+    for case in (half, whole):
+        batches = Batches([case, whole], [], plan, augment.build("none", plan, {}), (4, 0), views=())
+        logits = torch.zeros(4, plan.classes, 4, 4, 4, requires_grad=True)
+        dice_ce(logits, batches(0).y_l).backward()
         assert logits.grad is not None
-        assert bool(logits.grad[:, 0].any()) == (case is whole)
-        assert bool(logits.grad[:, 1].any())
+        taught = logits.grad[:, channels["a"]].flatten(1).any(1).tolist()
+        assert logits.grad[:, channels["b"]].flatten(1).any(1).all()
+        if overlapping:
+            assert taught == [batches.labeled[k].case is whole for k in range(4)]
+        alike = batches.drawn_alike((2, 0))
+        assert not any(item.case.unlabeled for item in alike.labeled.items)
+        assert alike(0).y_l.dtype != torch.bool
+
+
+def test_a_voxel_of_such_a_case_may_be_of_either_class() -> None:
+    plan = make_plan(classes=4, patch=(4, 4, 4))
+    label = torch.arange(4, dtype=torch.uint8).repeat_interleave(16).reshape(4, 4, 4)
+    label[0, 0, 0] = IGNORE
+    case = Resident("half", torch.zeros(1, 4, 4, 4), label, np.zeros((0, 3), np.int32), torch.device("cpu"))
+    cases = partly_labeled([case], {"half": ("a",)}, {"a": 1, "b": 2, "c": 3})
+    (y,) = Batches(cases, [], plan, augment.build("none", plan, {}), (1, 0), views=())(0).y_l
+    either = [True, False, True, True]
+    assert y[:, 0, 0, 0].tolist() == [True] * 4
+    assert [y[:, i, 1, 1].tolist() for i in range(4)] == [either, [False, True, False, False], either, either]
 
 
 def test_other_classes_of_such_a_case_have_no_score() -> None:
@@ -86,7 +104,7 @@ def test_a_run_on_such_cases(tmp_path: Path) -> None:
     said(folder, {"case_00": names[:1], "ts_00": names[1:]})
     common = {"network": "unet", "device": "cpu", "workers": 0, "iterations": 2}
     settings = {"plan.features": [4, 8], "plan.patch": [8, 8, 8]}
-    with pytest.raises(UsageError, match=r"mcf.*regions"):
+    with pytest.raises(UsageError, match=r"mcf.*labels of some classes"):
         semiseg.train(folder, method="mcf", run=tmp_path / "no", settings=settings, **common)
     run = semiseg.train(folder, method="mean_teacher", run=tmp_path / "run", settings=settings, **common)
     assert run.finished

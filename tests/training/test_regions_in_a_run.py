@@ -156,7 +156,7 @@ def test_check_and_advice_take_regions(data):
     report = check(data)
     assert report.ok, report.as_text()
     ranking = recommend(data, device="cpu").ranking
-    assert {choice.method for choice in ranking} == set(methods.names(regions=True))
+    assert {choice.method for choice in ranking} == set(methods.names("regions"))
 
 
 def test_init_keeps_what_is_said_of_regions(data, tmp_path):

@@ -151,7 +151,7 @@ def recommend(
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     found = measure(opened, config, device=device, memory_gb=memory_gb, minutes=minutes, workers=workers)
     named = opened.root if isinstance(dataset, Dataset) else dataset
-    able = methods.names(regions=True) if opened.regions else None
+    able = None if opened.label_form == "classes" else methods.names(opened.label_form)
     advice = Advice(found, tuple(rank(found, able)), (str(named), *_typed(repeated, settings)))
     if advice.tight:  # see that smaller patches can be planned at all
         config = config.changed("plan", memory_gb=found.memory_gb)

@@ -119,12 +119,13 @@ class Batches:
         confidence: Tensor | None = None
         if pseudo is not None and pseudo.dtype == torch.int16:
             pseudo, confidence = unpacked(pseudo)
-        taught = None if pseudo is None else head.targets(pseudo)
+        form = head.candidates if self.some_unlabeled and not head.regions else head.targets
+        taught = None if pseudo is None else form(pseudo)
         first = x_l.pop(self.labeled_views[0])
-        labels = head.targets(y_l)
+        labels = form(y_l)
         if self.some_unlabeled:
             for sample, number in enumerate(self._numbers(step, size)):
-                labels[sample, list(self.labeled[number].case.unlabeled)] = IGNORE
+                _leave_open(labels[sample], self.labeled[number].case.unlabeled)
         return Batch(first, labels, x_u, targets, x_l, shifts, taught, confidence)
 
     def drawn_alike(self, sizes: tuple[int, int]) -> Batches:
@@ -137,7 +138,9 @@ class Batches:
         other.sizes, other.views, other.targets, other.labeled_views = sizes, ("weak",), (), ("weak",)
         other.taught = {"labeled"}
         other.seed, other.rank, other.world = seed_from(self.seed, "drawn alike"), 0, 1
-        other.labeled = Stream(self.labeled.items, other.seed, "labeled")
+        whole = [item for item in self.labeled.items if not item.case.unlabeled]
+        other.some_unlabeled = self.some_unlabeled and not whole
+        other.labeled = Stream(whole or self.labeled.items, other.seed, "labeled")
         other.unlabeled = Stream(self.unlabeled.items, other.seed, "unlabeled")
         return other
 
@@ -189,6 +192,18 @@ class Batches:
             for start in starts
         ]
         return torch.stack([image[(slice(None), *box)] for image, box in zip(images, boxes, strict=True)])
+
+
+def _leave_open(labels: Tensor, channels: Sequence[int]) -> None:
+    """What nobody labeled in a sample, in place.
+
+    Its regions are unknown. Of classes, a voxel of the background or of such a class may be any of these.
+    """
+    if labels.dtype != torch.bool:
+        labels[list(channels)] = IGNORE
+    elif channels:
+        either = [0, *channels]
+        labels[either] |= labels[either].any(0)
 
 
 def _items(cases: Sequence[Resident], plan: Plan) -> list[Item]:

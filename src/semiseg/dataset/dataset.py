@@ -15,7 +15,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.description import FILE, Description, read_description
@@ -117,6 +117,18 @@ class Dataset:
             labeled_classes=dict(description.labeled_classes),
             source=source if isinstance(source := description.free.get("source"), Mapping) else {},
         )
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Region, or class but background -> its channel in the output of a network."""
+        return {name: k for k, name in enumerate(self.regions or self.labels) if self.regions or k}
+
+    @property
+    def label_form(self) -> Literal["classes", "partial", "regions"]:
+        """What a method must be able to train on: one class per voxel; the same, but the labels of some cases
+        are of some classes; or regions, which overlap.
+        """
+        return "regions" if self.regions else "partial" if self.labeled_classes else "classes"
 
     def fold_count(self, wanted: int | None = None) -> int | None:
         """The number of folds: those of the split file's cross-validation, or as many as can be made.

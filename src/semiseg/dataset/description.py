@@ -43,8 +43,7 @@ class Description:
         num_training: the declared number of training cases, None when absent.
         mapping: case id -> files, when the folder is not to be scanned.
         colors: class name -> ``#rrggbb`` in which pictures of label maps show it.
-        labeled_classes: case id -> the classes that its label is of; cases that are not named have all. Where
-            some have not, each class is a region of its own.
+        labeled_classes: case id -> the classes that its label is of; cases that are not named have all.
         terminology: class or region -> ``category``, ``type`` and perhaps ``color`` of DICOM results.
         free: every other key, untouched.
     """
@@ -97,9 +96,9 @@ def read_description(root: Path) -> tuple[Description, list[Problem]]:
             got = f"background = {raw['background']!r}"
             fix = "write null where no class is background, or take the key away"
             faults.append(_fault(got, '"background": null', fix))
-        elif found.regions:
+        elif found.regions or raw.get("labeled_classes"):
             got = '"background": null beside regions or labeled_classes'
-            fix = "voxels of no region are background: take the key away"
+            fix = "voxels of no region, or of a class that nobody labeled, are background: take the key away"
             faults.append(_fault(got, "one of the two", fix))
         else:
             labels, ignore, label_map = _without_background(labels, ignore, label_map)
@@ -115,7 +114,7 @@ def read_description(root: Path) -> tuple[Description, list[Problem]]:
         mapping=_mapping(raw, faults.append),
         colors=_colors(raw, labels, faults.append),
         terminology=_terminology(raw, found.regions or labels, faults.append),
-        labeled_classes=_labeled_classes(raw, found.regions, faults.append),
+        labeled_classes=_labeled_classes(raw, found.regions or _foreground(found.labels), faults.append),
         free={key: value for key, value in raw.items() if key not in _KNOWN},
     )
     return description, faults
@@ -223,8 +222,7 @@ def _labels(raw: Mapping[str, Any], report: Report) -> _Labels:
             )
         )
     regions = {n: tuple(v) if isinstance(v, list) else (v,) for n, v in names.items()} if not wrong else {}
-    partly = bool(raw.get("labeled_classes"))
-    overlapping = partly or any(len(members) > 1 for members in regions.values())
+    overlapping = any(len(members) > 1 for members in regions.values())
     values = {n: v for n, v in names.items() if _is_value(v)}
     if overlapping:
         values, regions = _values_of_regions(values, regions)
@@ -234,28 +232,27 @@ def _labels(raw: Mapping[str, Any], report: Report) -> _Labels:
     labels = _Labels(dict(sorted(values.items(), key=lambda item: item[1])), ignore)
     if not overlapping:
         return labels
-    given = raw.get("regions_class_order")
-    if partly and given is None and all(len(members) == 1 for members in regions.values()):
-        given = [members[0] for members in regions.values()]
-    order = _painted(regions, given, report)
+    order = _painted(regions, raw.get("regions_class_order"), report)
     return _Labels() if order is None else replace(labels, regions=regions, order=order)
 
 
+def _foreground(labels: Mapping[str, int]) -> list[str]:
+    return [name for name, value in labels.items() if value]
+
+
 def _labeled_classes(
-    raw: Mapping[str, Any], regions: Mapping[str, tuple[int, ...]], report: Report
+    raw: Mapping[str, Any], known: Collection[str], report: Report
 ) -> dict[str, tuple[str, ...]]:
     given = raw.get("labeled_classes")
     if not given:
         return {}
-    wanted = (
-        f'case -> classes of {", ".join(regions)}, such as {{"case_1": ["{next(iter(regions), "liver")}"]}}'
-    )
+    wanted = f'case -> classes of {", ".join(known)}, such as {{"case_1": ["{next(iter(known), "liver")}"]}}'
     if not isinstance(given, dict) or not all(isinstance(names, list) and names for names in given.values()):
         report(_fault(f"labeled_classes = {str(given)[:60]}", wanted, "write an object with lists of names"))
         return {}
-    strange = {case: [name for name in names if name not in regions] for case, names in given.items()}
+    strange = {case: [name for name in names if name not in known] for case, names in given.items()}
     for case, names in strange.items():
-        if names and regions:
+        if names and known:
             report(_fault(f"labeled_classes of {case}: {names}", wanted, "name classes of `labels`"))
     return {case: tuple(names) for case, names in given.items()}
 

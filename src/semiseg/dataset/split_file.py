@@ -46,6 +46,7 @@ class SplitFile:
         patients: the rule that keeps a patient's cases together.
         published: whether the file lists ``folds`` itself, instead of one order.
         cross_validation: folds that hold out each labeled case once; for runs that name one of them.
+        cut: the cases of each patient whom published lists train on and hold out, as ``convert`` found them.
     """
 
     source: str
@@ -54,6 +55,7 @@ class SplitFile:
     patients: PatientRule | None = None
     published: bool = False
     cross_validation: tuple[Fold, ...] = ()
+    cut: tuple[frozenset[str], ...] = ()
 
     @property
     def order(self) -> tuple[str, ...] | None:
@@ -119,7 +121,13 @@ def _parse(raw: Mapping[str, Any], source: str, report: Report) -> SplitFile:
     parts = _folds(raw["cross_validation"], "cross_validation", report) if "cross_validation" in raw else ()
     if parts and not all(fold.held_out for fold in parts):
         report("a fold of cross_validation without held_out", "cases that the fold is scored on")
-    return SplitFile(source, folds, _ids(raw, ("test",), report), patients, "folds" in raw, parts)
+    test, cut = _ids(raw, ("test",), report), _cut(raw.get("published"))
+    return SplitFile(source, folds, test, patients, "folds" in raw, parts, cut)
+
+
+def _cut(published: Any) -> tuple[frozenset[str], ...]:
+    told = published.get("same_patient") if isinstance(published, dict) else None
+    return tuple(frozenset(map(str, ids)) for ids in told or () if isinstance(ids, list))
 
 
 def _unknown(raw: Mapping[str, Any], report: Report) -> None:

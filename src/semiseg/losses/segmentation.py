@@ -1,6 +1,10 @@
 """Soft Dice and its sum with cross-entropy: the supervised loss of every method here.
 
 Cross-entropy with weights of the classes.
+
+Targets may leave open which of several classes a voxel is of, where a label is of some classes alone: (B, K, *S)
+bool, the candidates. Their probabilities are summed, as one class that stands for all of them: the marginal loss
+(Shi et al. 2021, arXiv:2007.03868; Fidon et al. 2021, arXiv:2107.03846).
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ def dice_loss(
     Args:
         probabilities: (B, K, *S) in [0, 1].
         target: (B, *S) int64 in [0, K), or (B, K, *S) 0 and 1 of regions, :data:`IGNORE` where nothing is
-            known.
+            known; or (B, K, *S) bool, the candidates.
         include_background: count class 0. ``False`` with K = 2 is the left-atrium loss.
         squared: squares in the denominator; ``False`` is ``sum(p) + sum(y)``.
         weights: one factor per counted class; the divisor stays the number of classes, as published.
@@ -63,6 +67,8 @@ def dice_loss_per_class(
 ) -> Tensor:
     """(K,), one ratio for each class; arguments as in :func:`dice_loss`."""
     probabilities = probabilities.float()
+    if target.dtype == torch.bool:
+        probabilities, target = _merged(probabilities, target)
     mask = target != IGNORE
     truth = target.where(mask, 0)
     if not _of_regions(target, probabilities):
@@ -86,18 +92,21 @@ def dice_ce(
 
     Args:
         logits: (B, K, *S).
-        target: (B, *S) int64 in [0, K), or :data:`IGNORE`; or (B, K, *S) 0, 1 or :data:`IGNORE` of regions.
-            With every voxel ignored the loss is 0.
+        target: (B, *S) int64 in [0, K), or :data:`IGNORE`; or (B, K, *S) 0, 1 or :data:`IGNORE` of regions,
+            or bool, the candidates. With every voxel ignored the loss is 0.
         include_background: passed to :func:`dice_loss`; regions have none.
         voxels: (B, *S), a factor for each voxel in every sum; None is 1.
     """
-    if _of_regions(target, logits):
+    if target.dtype == torch.bool:
+        log_p, target = _merged(logits.float().log_softmax(1), target, logarithms=True)
+    elif _of_regions(target, logits):
         mask = target != IGNORE
         truth = target.where(mask, 0).float()
         binary = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
         dice = dice_loss(logits.float().sigmoid(), target, voxels=voxels)
         return 0.5 * (_mean(binary, mask, None if voxels is None else voxels.unsqueeze(1)) + dice)
-    log_p = logits.float().log_softmax(1)
+    else:
+        log_p = logits.float().log_softmax(1)
     dice = dice_loss(log_p.exp(), target, include_background=include_background, voxels=voxels)
     if voxels is None:
         known = (target != IGNORE).sum().clamp_min(1)
@@ -115,6 +124,27 @@ def _mean(values: Tensor, mask: Tensor, weights: Tensor | None) -> Tensor:
     return (values * counted).sum() / torch.where(total > 0, total, 1.0)
 
 
+def _merged(values: Tensor, candidates: Tensor, *, logarithms: bool = False) -> tuple[Tensor, Tensor]:
+    """Probabilities with those of all candidates in the first one, and that one as the class of a voxel.
+
+    Args:
+        values: (B, K, *S), probabilities.
+        candidates: (B, K, *S) bool.
+        logarithms: the values are those of probabilities.
+
+    Returns:
+        values of the same form; (B, *S) int64 classes, :data:`IGNORE` where all are candidates.
+    """
+    first = candidates.to(torch.uint8).argmax(1)
+    if logarithms:
+        together = values.masked_fill(~candidates, -torch.inf).logsumexp(1)
+    else:
+        together = (values * candidates).sum(1)
+    rest = values.masked_fill(candidates, -torch.inf if logarithms else 0.0)
+    merged = rest.scatter(1, first.unsqueeze(1), together.unsqueeze(1))
+    return merged, first.masked_fill(candidates.all(1), IGNORE)
+
+
 def _of_regions(target: Tensor, scores: Tensor) -> bool:
     return target.ndim == scores.ndim
 
@@ -126,7 +156,7 @@ def cross_entropy(
 
     Args:
         logits: (B, K, *S).
-        target: (B, *S) int64 in [0, K), or :data:`IGNORE`.
+        target: (B, *S) int64 in [0, K), or :data:`IGNORE`; or (B, K, *S) bool, the candidates.
         weights: one factor per class; None is 1 for each.
 
     Raises:
@@ -139,6 +169,8 @@ def cross_entropy(
             hint="give one weight per class, background first",
         )
     log_p = logits.float().log_softmax(1)
+    if target.dtype == torch.bool:
+        log_p, target = _merged(log_p, target, logarithms=True)
     given = [1.0] * classes if weights is None else weights
     factors = torch.as_tensor(given, dtype=log_p.dtype, device=log_p.device)
     total = F.nll_loss(log_p, target, factors, ignore_index=IGNORE, reduction="sum")

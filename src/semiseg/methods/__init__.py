@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Facts", "Paper", "check_options", "describe", "description", "find", "measured", "memory", "names",
-    "published", "require_regions",
+    "published", "require_form",
 ]  # fmt: skip
 
 FOLDER = Path(__file__).parent
@@ -25,12 +25,16 @@ SHARED = "parts"
 """The folder of what several methods share; it is no method."""
 
 
-def names(*, regions: bool = False) -> list[str]:
-    """The methods that come with semiseg, or those of them that can train regions."""
+def names(form: str = "classes") -> list[str]:
+    """The methods that come with semiseg, of them those that can train on a form of labels.
+
+    Args:
+        form: ``classes``, ``partial`` or ``regions``; see :attr:`semiseg.dataset.dataset.Dataset.label_form`.
+    """
     files = [path.stem for path in FOLDER.glob("*.py")]
     folders = [path.parent.name for path in FOLDER.glob("*/__init__.py")]
     found = sorted(name for name in files + folders if not name.startswith("_") and name != SHARED)
-    return [name for name in found if _trains_regions(find(name))] if regions else found
+    return found if form == "classes" else [name for name in found if _trains(find(name), form)]
 
 
 def source_of(name: str) -> Path:
@@ -159,23 +163,30 @@ def check_options(method: type[Method], options: dict[str, object]) -> dict[str,
     return checked(f"method {method.__name__}", method, options)
 
 
-def require_regions(name: str) -> None:
-    """Refuse a method that cannot train regions.
+def require_form(name: str, form: str) -> None:
+    """Refuse a method that cannot train on a form of labels.
 
     Raises:
         UsageError: names those that can.
     """
-    if not _trains_regions(find(name)):
+    if form == "classes" or _trains(find(name), form):
+        return
+    if form == "regions":
         raise UsageError(
-            f"method {name!r} cannot train regions, which dataset.json has (or labeled_classes, for which "
-            "each class is one)",
-            hint=f"use {', '.join(names(regions=True))}, or give each class one value in all cases",
+            f"method {name!r} cannot train regions, which dataset.json has",
+            hint=f"use {', '.join(names(form))}, or give each class one value",
             code="METHOD_REGIONS",
         )
+    raise UsageError(
+        f"method {name!r} cannot train on labels of some classes, which labeled_classes in dataset.json names: "
+        "it mixes labels, or computes more of them than a loss",
+        hint=f"use {', '.join(names(form))}; or take the cases that have all classes",
+        code="METHOD_PARTIAL",
+    )
 
 
-def _trains_regions(method: type[Method]) -> bool:
-    return bool(vars(method).get("regions", False))
+def _trains(method: type[Method], form: str) -> bool:
+    return bool(vars(method).get(form, False))
 
 
 def all_options(method: type[Method], options: dict[str, object]) -> dict[str, object]:

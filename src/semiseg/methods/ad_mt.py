@@ -64,6 +64,8 @@ class ADMT(Ramped):
         work=1.8,
     )
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

@@ -57,6 +57,8 @@ class CCT(Ramped, WithMain):
         work=2.9,
     )
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

@@ -33,6 +33,8 @@ class CPS(TwoNetworks):
         work=2.0,
     )
 
+    partial = True
+
     def lesson(self, logits: Tensor, other: Tensor) -> Tensor:
         """Cross-entropy to the other network's classes."""
         return cross_entropy(logits, other.argmax(1))

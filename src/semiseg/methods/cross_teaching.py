@@ -54,6 +54,8 @@ class CrossTeaching(TwoNetworks):
         work=2.0,
     )
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

@@ -71,6 +71,7 @@ class CrossMatch(WithMain):
     )
 
     views = facts.views
+    partial = True
     unlabeled_per_image = 2
 
     def __init__(

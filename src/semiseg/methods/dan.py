@@ -50,6 +50,7 @@ class DAN(Ramped):
         work=1.3,
     )
 
+    partial = True
     trainable = ("net", "critic")
     optimizers: ClassVar[Mapping[str, OptimizerFactory]] = {"critic": adam_of_the_critic}
 

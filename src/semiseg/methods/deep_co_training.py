@@ -44,6 +44,8 @@ class DeepCoTraining(Ramped):
         work=1.5,
     )
 
+    partial = True
+
     def __init__(self, make_net: NetFactory, **ramped: Unpack[RampedOptions]) -> None:
         super().__init__(**ramped)
         self.net = make_net()

@@ -43,6 +43,8 @@ class EntropyMin(Ramped):
         work=1.0,
     )
 
+    partial = True
+
     def __init__(self, make_net: NetFactory, **ramped: Unpack[RampedOptions]) -> None:
         super().__init__(**ramped)
         self.net = make_net()

@@ -58,6 +58,7 @@ class FixMatch(Ramped):
 
     views = facts.views
     regions = True
+    partial = True
 
     def __init__(
         self,

@@ -59,6 +59,8 @@ class ICT(Teacher):
         work=0.9,
     )
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

@@ -64,6 +64,8 @@ class MCNet(Ramped, WithMain):
         work=2.2,
     )
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

@@ -59,6 +59,7 @@ class MeanTeacher(Teacher):
     )
 
     regions = True
+    partial = True
 
     def __init__(
         self,

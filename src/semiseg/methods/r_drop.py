@@ -42,6 +42,8 @@ class RDrop(TwoNetworks):
         work=2.0,
     )
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

@@ -66,6 +66,7 @@ class Reciprocal(Method):
         work=2.0,
     )
 
+    partial = True
     trainable = ("student", "teacher")
 
     def __init__(

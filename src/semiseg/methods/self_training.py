@@ -80,6 +80,7 @@ class SelfTraining(Method):
     )
 
     regions = True
+    partial = True
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class Supervised(Method):
 
     views = facts.views
     regions = True
+    partial = True
 
     def __init__(self, make_net: NetFactory, *, include_background: bool = True) -> None:
         super().__init__()

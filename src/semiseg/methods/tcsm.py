@@ -74,6 +74,8 @@ class TCSM(MeanTeacher):
         work=1.3,
     )
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

@@ -118,6 +118,7 @@ class TraCoCo(TwoNetworks):
         work=6.7,
     )
 
+    partial = True
     views = ("weak", SHIFTED)
     labeled_views = (SHIFTED,)
 

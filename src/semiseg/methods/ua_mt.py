@@ -52,6 +52,8 @@ class UAMT(MeanTeacher):
         work=2.5,
     )
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

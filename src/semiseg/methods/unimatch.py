@@ -67,6 +67,7 @@ class UniMatch(WithMain):
     )
 
     views = facts.views
+    partial = True
     unlabeled_per_image = 2
 
     def __init__(

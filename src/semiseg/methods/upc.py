@@ -60,6 +60,8 @@ class UPC(Teacher):
         work=1.3,
     )
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

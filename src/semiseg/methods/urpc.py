@@ -75,6 +75,8 @@ class URPC(Ramped, WithMain):
         work=1.0,
     )
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,

@@ -32,7 +32,7 @@ class Resident:
     """One preprocessed case: image (C, T0, T1, T2), label (T0, T1, T2) if it has one, see :func:`with_label`.
 
     ``foreground`` holds (N, 3) sampled positions of foreground voxels, empty for an unlabeled case.
-    ``unlabeled`` are the numbers of the regions that its label is not of.
+    ``unlabeled`` are the channels (of classes or regions) that its label is not of.
     """
 
     id: str
@@ -122,12 +122,12 @@ def without_label(case: Resident) -> Resident:
 
 
 def partly_labeled(
-    cases: Sequence[Resident], labeled_classes: Mapping[str, Sequence[str]], regions: Sequence[str]
+    cases: Sequence[Resident], labeled_classes: Mapping[str, Sequence[str]], channels: Mapping[str, int]
 ) -> list[Resident]:
-    """The cases, with the regions that the labels of some are not of."""
+    """The cases, with the channels (of classes or regions, by name) that the labels of some are not of."""
     return [
         replace(
-            case, unlabeled=tuple(k for k, name in enumerate(regions) if name not in labeled_classes[case.id])
+            case, unlabeled=tuple(k for name, k in channels.items() if name not in labeled_classes[case.id])
         )
         if case.id in labeled_classes and case.label is not None
         else case

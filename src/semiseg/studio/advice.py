@@ -40,7 +40,7 @@ class Advice:
         """
         ready = self._ask()
         method, reason = self._known
-        able = set(methods.names(regions=True) if self.labels.dataset.regions else methods.names())
+        able = set(methods.names(self.labels.dataset.label_form))
         listed = [{"name": name, "summary": methods.description(name).summary} for name in sorted(able)]
         return {
             "method": method if method in able else FALLBACK,

@@ -125,8 +125,7 @@ class _Part:
         if variant.title not in self._configs:
             self._configs[variant.title] = None
             try:
-                if self.dataset.regions:
-                    methods.require_regions(variant.method)
+                methods.require_form(variant.method, self.dataset.label_form)
                 self._configs[variant.title] = config_of(self.spec, self.data, variant)
             except SemisegError as error:
                 found = error.details.get("problems") or [error.message]

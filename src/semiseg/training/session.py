@@ -202,7 +202,7 @@ class Session:
             processes=fabric.world_size if fabric.device.type == "cpu" else 1,
         )
         dataset = prepared.dataset
-        self.cases = partly_labeled(self.cases, dataset.labeled_classes, list(dataset.regions))
+        self.cases = partly_labeled(self.cases, dataset.labeled_classes, dataset.channels)
         self.made_ahead = bool(method.targets) or fabric.device.type == "cuda" or self.cases[0].on_disk
         self.sizes = batch_sizes(config, prepared.plan, method, fabric.world_size)
         layouts = {2: torch.channels_last, 3: torch.channels_last_3d}

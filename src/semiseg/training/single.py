@@ -73,8 +73,7 @@ def train_once(
         config = with_departures(resolved(config, fabric.device.type), opened, tell=fabric.global_rank == 0)
         require_names(config)
         opened = _with_folds(opened, config, keep=fabric.global_rank == 0 and not dry_run)
-        if opened.regions:
-            methods.require_regions(config.method.name)
+        methods.require_form(config.method.name, opened.label_form)
         folder = RunFolder(place, opened.name, config, exact=exact)
         with nullcontext() if dry_run else _held(fabric, folder):
             tell_first = functools.partial(_tell, fabric, listeners, set())

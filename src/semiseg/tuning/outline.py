@@ -243,8 +243,7 @@ def outline(
     device = str(select_device(device))
     kind = device.partition(":")[0]
     workers = cores() if workers is None else workers
-    if dataset.regions:
-        methods.require_regions(config.method.name)
+    methods.require_form(config.method.name, dataset.label_form)
     split = split_dataset(dataset, config)
     count = fold_count(dataset, split, folds)
     made = plan_for(dataset, split, config, device=device, workers=workers, file=plan)

@@ -251,7 +251,9 @@ def test_pancreas_labels_are_laid_on_their_scans(tmp_path: Path) -> None:
 
 def test_an_odd_pancreas_label_is_named(tmp_path: Path) -> None:
     source = lookalikes.pancreas_raw(tmp_path / "source", odd=[18])
-    with pytest.raises(DataError, match=r"4 labels lie y .* 1 otherwise: PANCREAS_0018 none"):
+    with pytest.raises(
+        DataError, match=r"4 labels fit .* flipped along y, 1 otherwise: PANCREAS_0018 as stored"
+    ):
         convert("pancreas-ct", source, tmp_path / "out", allow_missing=True)
     each = convert("pancreas-ct", source, tmp_path / "out", allow_missing=True, options=["flip=each"])
     assert each.dataset["cases"]["PANCREAS_0018"]["flip"] == "none"
@@ -335,6 +337,52 @@ def test_cadis_mislabeled_frames(tmp_path: Path) -> None:
     assert any("1 frames are known to be mislabeled" in text for text in result.notices)
     clean = convert("cadis", source, tmp_path / "b", allow_missing=True, options=["clean"])
     assert clean.counts["test"] == result.counts["test"] - 1 == 1
+
+
+def test_cadis_corrected_labels(tmp_path: Path) -> None:
+    source = lookalikes.cadis(tmp_path / "source")
+    with pytest.raises(UsageError, match="wants a folder relabelled"):
+        convert("cadis", source, tmp_path / "a", allow_missing=True, options=["relabeled"])
+    for kind in ("Labels", "Images"):
+        folder = source / "segmentation" / "Video10" / kind
+        folder.parent.mkdir(exist_ok=True)
+        (source / "segmentation" / "Video01" / kind).rename(folder)
+        (folder / "Video1_frame000090.png").rename(folder / "Video10_frame019630.png")
+    lookalikes.save_picture(source / "relabelled" / "Video10_frame019630.png", np.full((54, 96), 3, np.uint8))
+    left = convert("cadis", source, tmp_path / "b", allow_missing=True)
+    assert any("1 frames have labels that RViMLab flagged as doubtful" in text for text in left.notices)
+    assert any("1 labels of the folder relabelled are left out" in text for text in left.notices)
+    taken = convert("cadis", source, tmp_path / "c", allow_missing=True, options=["relabeled"])
+    assert not any("doubtful" in text for text in taken.notices)
+    label = read_label(taken.folder / "labelsTr" / "Video10_frame019630.png").array
+    assert set(np.unique(label)) == {3}
+
+
+@pytest.mark.parametrize(
+    ("split", "grouped"),
+    [
+        ("mcf-1", {"PANCREAS_0025", "PANCREAS_0070"}),
+        ("mc-net", {"PANCREAS_0002", "PANCREAS_0070"}),
+        ("mcf-3", {"PANCREAS_0002", "PANCREAS_0025", "PANCREAS_0070"}),
+    ],
+)
+def test_the_pancreas_that_is_there_three_times(tmp_path: Path, split: str, grouped: set[str]) -> None:
+    """A published list that cuts a patient can be trained on; the rest of the patient stays together."""
+    source = tmp_path / "source"
+    for number in (2, 25, 70, 57, 18):
+        mask = lookalikes.ball((20, 20, 18), 2 if number in (25, 70) else number, 0.7)
+        lookalikes.save_h5(
+            source / "Pancreas_h5" / f"image{number:04d}_norm.h5",
+            lookalikes.scan_of(mask, 0, 1, number),
+            mask,
+        )
+    result = convert("pancreas-ct", source, tmp_path / "out", split=split, allow_missing=True)
+    assert set(result.splits["group_by_patient"]) == grouped
+    assert any("scores of that case are too good" in text for text in result.notices) == (len(grouped) == 2)
+    report = check(tmp_path / "out")
+    assert report.errors == []
+    assert "DUPLICATE_MASK" in {problem.code for problem in report.problems}
+    assert Dataset.open(tmp_path / "out").split().labeled
 
 
 def test_decathlon_test_scans_may_be_unlabeled_ones(tmp_path: Path) -> None:

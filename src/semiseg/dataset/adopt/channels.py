@@ -169,9 +169,10 @@ def settle_channels(images: Sequence[FoundFile], labels: Sequence[FoundFile]) ->
     for entry in images:
         per_case[(*entry.folders, entry.part, entry.key)].add(entry.channel)
     if all(len(channels) == 1 for channels in per_case.values()):
+        everywhere = {entry.channel for entry in images} == set(order)
         for entry in images:
             entry.channel = None
-        return order if len(order) == 1 and order[0] in MODALITIES else []
+        return order if everywhere and len(order) == 1 and order[0] in MODALITIES else []
     return order
 
 

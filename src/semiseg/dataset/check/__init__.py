@@ -182,7 +182,7 @@ def check(
     findings = _examine_all(cases, description.channel_names, root, workers, progress)
     report.problems += [problem for finding in findings for problem in finding.problems]
     role = roles(found, splits)
-    report.problems += duplicates(findings, role) + twins(findings, role) + mixed_dimensions(findings)
+    report.problems += duplicates(findings, role) + twins(findings, role, splits) + mixed_dimensions(findings)
     report.problems += modality_problems(findings, description.channel_names) + flip_problems(findings)
     report.problems += swapped_problems(findings)
     report.channels = description.channel_names

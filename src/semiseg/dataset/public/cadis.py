@@ -9,6 +9,7 @@ from semiseg.dataset.adopt.name_lists import plain_id
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
 from semiseg.dataset.public.published import lists
+from semiseg.errors import UsageError
 
 ABOUT = About(
     name="cadis",
@@ -24,7 +25,10 @@ ABOUT = About(
         "3": "25 classes: anatomy, instruments and their handles",
         "all": "a dataset of each, with the same frames on disk",
     },
-    options={"clean": "leave out the 179 frames that were found to be mislabeled"},
+    options={
+        "clean": "leave out the 179 frames that were found to be mislabeled",
+        "relabeled": "take the 40 corrected labels of the folder relabelled of RViMLab's repository",
+    },
 )
 _ANATOMY = ("pupil", "surgical tape", "hand", "eye retractors", "iris", "skin", "cornea")
 _TOOLS = (
@@ -74,6 +78,12 @@ def draft(tree: Tree, options: Options) -> Draft:
         (int(match[1]), int(match[2])): path
         for match, path in tree.once(r"Video\d+/Labels/Video(\d+)_frame(\d+)\.png")
     }
+    corrected = {
+        (int(match[1]), int(match[2])): path
+        for match, path in tree.once(r"relabelled/Video(\d+)_frame(\d+)\.png")
+    }
+    if "relabeled" in options.words:
+        labels |= _required(corrected)
     items = []
     for match, path in tree.once(r"Video\d+/Images/Video(\d+)_frame(\d+)\.png"):
         video, label = f"Video{int(match[1]):02d}", labels.get((int(match[1]), int(match[2])))
@@ -90,10 +100,14 @@ def draft(tree: Tree, options: Options) -> Draft:
         raise nothing_of(ABOUT, tree, ("Video01/Images/Video1_frame000090.png",))
     task = options.task or "2"
     names, label_map = classes(task)
-    bad = {_case(name).lower() for name in lists("cadis")["mislabeled"].ids}
-    found = [item for item in items if item.id.lower() in bad]
+    new = {f"video{video:02d}_frame{frame:06d}" for video, frame in corrected}
+    done = new if "relabeled" in options.words else set()
+    found, doubtful = (
+        [item for item in items if item.id.lower() in _listed(name) - done]
+        for name in ("mislabeled", "doubtful")
+    )
     if "clean" in options.words:
-        items = [item for item in items if item.id.lower() not in bad]
+        items = [item for item in items if item not in found]
     made = drafted(
         ABOUT, items, ["R", "G", "B"], names, form="raw", label_map=label_map, background=None, task=task
     )
@@ -105,8 +119,30 @@ def draft(tree: Tree, options: Options) -> Draft:
         made.decisions.append(f"{len(found)} mislabeled frames are left out, as asked")
     elif found:
         made.notices.append(f"{len(found)} frames are known to be mislabeled; --with clean leaves them out")
+    if doubtful:
+        made.notices.append(f"{len(doubtful)} frames have labels that RViMLab flagged as doubtful; they stay")
+    if done:
+        made.decisions.append(f"{len(done)} labels are those of the folder relabelled, as asked")
+    elif new:
+        made.notices.append(
+            f"{len(new)} labels of the folder relabelled are left out; --with relabeled takes them"
+        )
     place(made, ABOUT, replace(options, task=task), lists=lists_beside(tree), case_of=_case)
     return made
+
+
+def _listed(name: str) -> set[str]:
+    return {_case(each).lower() for each in lists("cadis")[name].ids}
+
+
+def _required(corrected: dict[tuple[int, int], str]) -> dict[tuple[int, int], str]:
+    if not corrected:
+        raise UsageError(
+            "--with relabeled wants a folder relabelled, with Video8_frame007860.png and others",
+            hint="copy it from RViMLab's MICCAI2021_Cataract_semantic_segmentation to beside segmentation",
+            code="NO_SOURCE",
+        )
+    return corrected
 
 
 def _case(listed: str) -> str:

@@ -57,8 +57,7 @@ def draft(tree: Tree, options: Options) -> Draft:
         )
     if {item.id for item in items} >= set(TWINS):
         made.notices.append(
-            f"{TWINS[0]} and {TWINS[1]} are one acquisition (equal masks): kept as published, in one group; "
-            "folds 1 and 3 of MCF train on one and test on the other"
+            f"{TWINS[0]} and {TWINS[1]} are one acquisition (equal masks): both are kept, as published"
         )
     place(made, ABOUT, options, lists=lists_beside(tree))
     return made

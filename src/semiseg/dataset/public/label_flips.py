@@ -91,14 +91,18 @@ def lay(pairs: Mapping[str, tuple[Source, Source]], flip: str, workers: int | No
     usual, count = Counter(one.name for one in best.values()).most_common(1)[0]
     odd = [name for name, one in best.items() if one.name != usual]
     if odd and flip == "auto":
-        told = ", ".join(f"{name} {best[name].name}" for name in odd[:5])
+        told = ", ".join(f"{name} {_said(best[name].name)}" for name in odd[:5])
         raise DataError(
-            f"{count} labels lie {usual} on their scans, {len(odd)} otherwise: {told}",
+            f"{count} labels fit their scans {_said(usual)}, {len(odd)} otherwise: {told}",
             hint="look at these; --with flip=each takes each label's own way",
             code="LABEL_FLIP",
             details={"odd": odd, "usual": usual},
         )
     return best
+
+
+def _said(way: str) -> str:
+    return "as stored" if way == "none" else f"flipped along {way}"
 
 
 def _tried(image: Source, label: Source, ways: tuple[str, ...]) -> Laid:

@@ -31,7 +31,8 @@ ABOUT = About(
     },
 )
 WITHDRAWN = ("PANCREAS_0025", "PANCREAS_0070")
-"""Repeats of earlier patients, which the release of today does not have."""
+"""Two more crops of the scan of PANCREAS_0002, which the release of today does not have."""
+REPEATED = ("PANCREAS_0002", *WITHDRAWN)
 _OVERLAYS = 3
 _H5 = r"(?:image(\d{4})(?:_norm)?|PANCREAS_(\d{4})|(\d{4}))\.h5"
 
@@ -107,11 +108,13 @@ def _tell(made: Draft, laid: dict[str, Laid], flip: str, options: Options) -> No
 
 def _place(made: Draft, options: Options, lists: dict[str, Path]) -> None:
     gone = [name for name in WITHDRAWN if name not in {item.id for item in made.items}]
+    repeated = "_".join(REPEATED)
+    made.items = [replace(item, group=repeated) if item.id in REPEATED else item for item in made.items]
     place(made, ABOUT, options, lists=lists, case_of=_case, withdrawn=gone)
     if len(gone) < len(WITHDRAWN):
         made.notices.append(
-            f"{' and '.join(n for n in WITHDRAWN if n not in gone)}: repeats of earlier patients, withdrawn "
-            "since; kept as published"
+            f"{' and '.join(n for n in WITHDRAWN if n not in gone)}: the scan of {REPEATED[0]} again, cropped "
+            "otherwise, and withdrawn since; kept as published"
         )
 
 

@@ -274,13 +274,33 @@ def _compare(draft: Draft, split: Published, lists: Mapping[str, Path], ids: _Id
 
 
 def _group(draft: Draft) -> None:
-    """Say whose the cases are, where some have several."""
-    groups = defaultdict(list)
+    """Say whose the cases are, where some have several.
+
+    A list may train on one scan of a group and hold out another: it is kept, which is told, and the two are
+    groups of their own, so that it can be trained on.
+    """
+    groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for item in draft.items:
         if item.group:
-            groups[item.group].append(item.id)
-    if draft.group_rule and any(len(ids) > 1 for ids in groups.values()):
-        draft.splits["group_by_patient"] = draft.group_rule
-    elif any(len(ids) > 1 for ids in groups.values()):
-        table: dict[str, Any] = {id: name for name, ids in groups.items() if len(ids) > 1 for id in ids}
+            held_out = item.part if item.part in ("val", "test") else "train"
+            groups[item.group][held_out].append(item.id)
+    if draft.group_rule:
+        if any(sum(map(len, parts.values())) > 1 for parts in groups.values()):
+            draft.splits["group_by_patient"] = draft.group_rule
+        return
+    table: dict[str, Any] = {}
+    cut: list[str] = []
+    for name, parts in groups.items():
+        if len(parts) > 1:
+            cut.append("; ".join(f"{part}: {some(ids)}" for part, ids in sorted(parts.items())))
+            told = draft.splits.setdefault("published", {}).setdefault("same_patient", [])
+            told.append(sorted(id for ids in parts.values() for id in ids))
+        for part, ids in parts.items():
+            table |= {id: f"{name} ({part})" if len(parts) > 1 else name for id in ids if len(ids) > 1}
+    if table:
         draft.splits["group_by_patient"] = dict(sorted(table.items()))
+    for text in cut:
+        draft.notices.append(
+            f"the split holds out a scan of a patient whose other scan it trains on ({text}): kept as listed; "
+            "scores of that case are too good"
+        )

@@ -81,6 +81,8 @@ class ACMT(Teacher):
         work=1.2,
     )
 
+    partial = True
+
     def __init__(
         self,
         make_net: NetFactory,
