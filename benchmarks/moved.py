@@ -19,7 +19,7 @@ from benchmarks._machine import store, table
 
 from semiseg.dataset.case import LabeledCase
 from semiseg.dataset.check.edges import gray
-from semiseg.dataset.check.moved import BETTER, FARTHEST, LOOKED_AT, Fits, best_move, moved_fits
+from semiseg.dataset.check.moved import FARTHEST, LOOKED_AT, Fits, best_move, is_elsewhere, moved_fits
 from semiseg.dataset.dataset import Dataset
 from semiseg.images import read, read_label
 
@@ -75,7 +75,7 @@ def measured(folder: Path, groups: int) -> dict[str, Any]:
 def best_other(mean: Fits) -> float:
     """The best mean fit at two or more voxels from the middle."""
     away = np.max(np.abs(np.indices(mean.shape) - FARTHEST), axis=0) > 1
-    return float(mean[away].max())
+    return float(mean[away].max() - mean[(FARTHEST,) * mean.ndim])
 
 
 def told(mean: Fits, by: int) -> float:
@@ -86,7 +86,7 @@ def told(mean: Fits, by: int) -> float:
         for axis in range(mean.ndim)
         for sign in (-1, 1)
     ]
-    return float(np.mean([-mean[tuple(side)] >= BETTER for side in sides]))
+    return float(np.mean([is_elsewhere(mean[tuple(side)], mean.max()) for side in sides]))
 
 
 if __name__ == "__main__":

@@ -247,6 +247,15 @@ def test_what_values_below_0_mean_has_to_be_said(
         assert not [problem for problem in check(found).problems if problem.severity == "error"]
 
 
+def test_minus_1_is_ignored_only_beside_a_background(tmp_path: Path) -> None:
+    mask = Image.fromarray(np.where(HALVES > 0, 1, -1).astype(np.int32))
+    piled = pair(tmp_path / "pile", mask, mask, ending=".tif")
+    with pytest.raises(DataError, match=r"values below 0 \(-1\)"):
+        adopt(piled, tmp_path / "Dataset")
+    found = adopt(piled, tmp_path / "Dataset", label_names={-1: "background"}).folder
+    assert Dataset.open(found).label_map == {-1: 0}
+
+
 def test_masks_that_cannot_be_read_make_no_unlabeled_dataset(tmp_path: Path) -> None:
     piled = pair(tmp_path / "pile", Image.fromarray(HALVES), ending=".tga")
     with pytest.raises(DataError, match=r"1 masks are of formats that are not read \(masks/p0.tga\)"):

@@ -297,7 +297,6 @@ def prepare(
     Raises:
         UsageError: as of :func:`plan_dataset`.
         DataError: no labeled case, cases that cannot be read, one scan under two names.
-        DeviceError: patches, batch or network are far larger than the memory.
     """
     config = of_keywords(locals())
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from semiseg import methods, networks
-from semiseg.errors import DeviceError
+from semiseg.errors import UsageError
 from semiseg.machine.hardware import accelerator, total_memory_gb
 from semiseg.preparation.network_size import Load, budget_for, memory
 from semiseg.preparation.plan import Plan
@@ -26,7 +26,7 @@ def require_memory(plan: Plan, config: Config, device: str) -> None:
         device: ``cpu`` and accelerators of this machine are looked at; of others nothing is known.
 
     Raises:
-        DeviceError: training needs several times the memory that is there.
+        UsageError: training needs several times the memory that is there.
     """
     card = None if device.startswith("cpu") else accelerator(device)
     there = total_memory_gb() if device.startswith("cpu") else card and card.memory_gb
@@ -36,11 +36,11 @@ def require_memory(plan: Plan, config: Config, device: str) -> None:
         return
     patch, features = ("x".join(map(str, sizes)) for sizes in (plan.patch, plan.network.features))
     where = f"{card.name} has" if card else "this machine has"
-    raise DeviceError(
+    raise UsageError(
         f"training on {batch} patches of {patch} voxels with features {features} needs about "
         f"{need:,.0f} GB of memory, {where} {there:g}",
         hint="lower plan.patch, plan.batch or plan.features; left out, the planner fits them to the memory",
-        code="OUT_OF_MEMORY",
+        code="PLAN_MEMORY",
         details={"needed_gb": need, "memory_gb": there},
     )
 
@@ -61,4 +61,7 @@ def needed_gb(plan: Plan, config: Config, device: str, batch: int) -> float:
     blocks = networks.blocks(config.network.name, config.network.options)
     load = Load(channels, classes, batch, plan.network.features, trained, blocks)
     spacing = [mm or 1.0 for mm in plan.spacing[3 - plan.dim :]]
-    return memory(plan.patch, spacing, budget_for(device, plan.dim), load, plan.network)["as planned"]
+    network = plan.network
+    whole = len(network.strides) == len(network.kernels) == len(network.features)  # not so if written by hand
+    given = network if whole else None
+    return memory(plan.patch, spacing, budget_for(device, plan.dim), load, given)["as planned"]

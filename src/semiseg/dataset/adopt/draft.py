@@ -156,10 +156,10 @@ def classes(
         ``labels`` for dataset.json (background 0, consecutive, maybe ``ignore``) and ``label_map``.
 
     Raises:
-        DataError: values below 0 that nobody named.
+        DataError: values below 0 that nobody named; -1, too, where nothing is 0 and it may be the background.
     """
     found = set().union(*values) | set(names)
-    void = _unjudged(found - {0}, names)
+    void = _unjudged(found, names)
     empty = {value for value, name in names.items() if value and name.lower() == "background"}
     raw = sorted(found - {0} - void - empty)
     _require_named(raw, names)
@@ -199,12 +199,13 @@ def _require_named(raw: list[int], names: Mapping[int, str]) -> None:
 
 
 def _unjudged(found: set[int], names: Mapping[int, str]) -> set[int]:
-    """What is named so; else -1, and 255 when the other values count 1, 2, ... without a gap."""
+    """What is named so; else -1 beside 0, and 255 when the other values count 1, 2, ... without a gap."""
+    other = {UNJUDGED} - set(names) if 0 in found else set()
     named = {value for value, name in names.items() if value and name.lower() == IGNORE_NAME}
     if named:
-        return named | {value for value in found if value == UNJUDGED and value not in names}
-    void = {value for value in found if value == UNJUDGED and value not in names}
-    rest = found - void - {_VOID}
+        return named | found & other
+    void = found & other
+    rest = found - void - {0, _VOID}
     if _VOID in found and _VOID not in names and rest and rest == set(range(1, len(rest) + 1)):
         void.add(_VOID)
     return void if len(void) < 2 else {UNJUDGED}
