@@ -24,7 +24,7 @@ from semiseg.dataset.dataset import Dataset
 from semiseg.images import read, read_label
 
 RESULTS = Path(__file__).resolve().parent / "results"
-MOVES = (1, 2, 3, 4, 8)
+MOVES = (2, 4, 8, 12, 16)
 """Voxels along one axis, there and back."""
 
 
