@@ -50,6 +50,7 @@ EVALUATIONS = [
         2,
         ["a file and a folder"],
     ),
+    Bad("references twice", ("evaluate", "labels", "labels"), 2, ["labels is given as reference and as"]),
     Bad("no common case", EVALUATE, 3, ["case_00", "other_0"], other_names, "NO_COMMON_CASES"),
     Bad(
         "dataset instead of labels",
