@@ -10,7 +10,7 @@ import torch
 from tests.factories import make_dataset
 
 from semiseg.dataset.dataset import Dataset
-from semiseg.errors import UsageError
+from semiseg.errors import DeviceError, UsageError
 from semiseg.methods.mean_teacher import MeanTeacher
 from semiseg.networks import checkpoint
 from semiseg.runs.run import Run, load_run
@@ -265,6 +265,17 @@ def test_an_option_that_is_wrong_is_told_before_any_scan_is_opened(data, tmp_pat
         with pytest.raises(UsageError, match=says):
             train(data, run.folder, wrong, overwrite=True)
     assert equal(before, weights(run))
+
+
+@pytest.mark.parametrize("place", ["training.single.Session", "training.loop.Loop.run"])
+def test_out_of_memory_is_one_line_from_python_too(place, data, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
+
+    monkeypatch.setattr(f"semiseg.{place}", full)
+    with pytest.raises(DeviceError, match=r"^out of main memory (before the first|at) iteration") as caught:
+        train(data, tmp_path / "run")
+    assert "plan.patch" in caught.value.hint
 
 
 def test_a_run_that_ran_out_of_time_has_a_model_and_trains_on(data, tmp_path):
