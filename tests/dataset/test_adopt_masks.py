@@ -207,7 +207,7 @@ SHADES = np.kron(np.arange(6, dtype=np.uint8) * 20, np.ones((64, 8), np.uint8))
     ("masks", "said"),
     [
         ((HALVES, HALVES * np.uint8(127)), "1, 2 in 1 and 127, 254 in 1"),
-        ((HALVES.astype(np.int32) - 1,) * 2, "value -1 fills 80% of the masks"),
+        ((HALVES.astype(np.int32) - 1,) * 2, "if it is the background, add --label -1=background"),
         ((SHADES,), "5 values up to 100 (20, 40, 60, 80, 100)"),
     ],
 )
