@@ -26,7 +26,7 @@ from semiseg.cli import main
 from semiseg.cli.help import COMMANDS
 from semiseg.dataset.public.convert import datasets
 from semiseg.methods import _page
-from semiseg.methods._families import by_family
+from semiseg.methods._facts import by_family
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

@@ -9,6 +9,7 @@ import torch
 
 from semiseg.core import Batch, Clock, Method, NetFactory, Update
 from semiseg.losses import dice_ce
+from semiseg.methods import Facts, Paper
 from semiseg.schedules import consistency_ramp
 from semiseg.settings.options import Amount, Share
 
@@ -17,10 +18,6 @@ class AgreeingTeacher(Method):
     """A teacher teaches only where it is confident.
 
     ``L = 0.5 (CE + Dice)(net(x_l), y_l) + w(k) mean over {max q >= t} of |p - q|^2``, p of net, q of teacher.
-
-    Paper: Mean Teacher, Tarvainen & Valpola, NIPS 2017, arXiv:1703.01780.
-    Networks: 2 (1 trained). Views: weak. Work: 1.2.
-    Family: Mean teachers.
 
     An example: the threshold is the only difference to a plain mean teacher.
 
@@ -31,7 +28,14 @@ class AgreeingTeacher(Method):
         decay: of the teacher's moving average.
     """
 
-    views = ("weak",)
+    facts = Facts(
+        title="Agreeing Teacher",
+        family="Mean teachers",
+        papers=(Paper("Mean Teacher", "Tarvainen & Valpola", "NIPS", 2017, "arXiv:1703.01780"),),
+        networks=2,
+        trained=1,
+        work=1.2,
+    )
 
     def __init__(
         self, make_net: NetFactory, *, weight: Amount = 0.1, threshold: Share = 0.7, decay: Share = 0.99

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ast
+import errno
 import subprocess
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 
 import pytest
 
 import semiseg
-from semiseg.errors import SemisegError, UsageError
+from semiseg.errors import SemisegError, UsageError, where_to_move
 
 SOURCE = Path(semiseg.__file__).parent
 KINDS = {"SemisegError", "UsageError", "DataError", "DeviceError", "PartialError"}
@@ -33,6 +35,27 @@ def test_every_error_has_a_fix() -> None:
     files = sorted(SOURCE.rglob("*.py"))
     assert sum(path.read_text("utf-8").count("Error(") for path in files) > 100
     assert [place for path in files for place in without_hint(path)] == []
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("home/cache/ab.npy", "set SEMISEG_HOME to another folder"),
+        ("/dev/shm/x", "work in one process: -j 0"),
+        ("temporary/x", "set TMPDIR to another folder"),
+        ("elsewhere/x", "another place with -o, --runs or --run"),
+        (None, "`-j 0` needs no /dev/shm"),
+    ],
+)
+def test_where_no_room_is_left_the_setting_that_moves_the_files_is_named(
+    place: str | None, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEMISEG_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    for number in (errno.ENOSPC, errno.EACCES):
+        told = where_to_move(OSError(number, "no", place and str(tmp_path / place)))
+        assert says in told or (place is None and "SEMISEG_HOME" in told)
+    assert not where_to_move(OSError(errno.EIO, "no", str(tmp_path)))
 
 
 def test_a_traceback_ends_with_the_fix() -> None:

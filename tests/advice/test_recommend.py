@@ -316,6 +316,12 @@ def test_budgets_that_are_none_are_refused(wrong, tmp_path):
         semiseg.recommend(make_dataset(tmp_path), device="cpu", **wrong)
 
 
+def test_sizes_that_were_asked_for_and_do_not_fit_are_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"with plan\.patch as given, one network alone needs") as caught:
+        semiseg.recommend(make_dataset(tmp_path), device="cpu", settings={"plan.patch": (4096, 4096, 4096)})
+    assert "leave out plan.patch" in caught.value.hint
+
+
 def test_memory_that_no_patch_fits_is_said(tmp_path):
     with pytest.raises(UsageError, match="smallest patch"):
         semiseg.recommend(make_dataset(tmp_path), device="cpu", memory_gb=0.01)

@@ -50,6 +50,7 @@ EVALUATIONS = [
         2,
         ["a file and a folder"],
     ),
+    Bad("references twice", ("evaluate", "labels", "labels"), 2, ["labels is given as reference and as"]),
     Bad("no common case", EVALUATE, 3, ["case_00", "other_0"], other_names, "NO_COMMON_CASES"),
     Bad(
         "dataset instead of labels",
@@ -75,6 +76,14 @@ EVALUATIONS = [
         lambda f: (f / "predictions" / "summary.json").write_text("{}"),
         "EXISTS",
     ),
+    Bad(
+        "scores onto a run",
+        (*EVALUATE, "-o", "model", "--overwrite"),
+        2,
+        ["model is a run", "-o model/test"],
+        lambda f: (f / "model" / "config.yaml").write_text("recipe: default\n"),
+        "EXISTS",
+    ),
     Bad("scores below a file", (*EVALUATE, "-o", "data/dataset.json/out"), 2, ["dataset.json"]),
 ]
 PARTIAL_EVALUATIONS = [
@@ -90,6 +99,7 @@ PARTIAL_EVALUATIONS = [
     Bad("prediction unreadable", EVALUATE, 5, ["case_00"], unreadable_prediction),
     Bad("prediction of probabilities", EVALUATE, 5, ["case_00", "0.3"], fractional),
 ]
+SPEC = "datasets: [data]\nmethods: [supervised]\nlabeled: [2]\niterations: 2\n"
 FLAGS = [
     Bad("unknown command", ("trian", "data"), 2, ["'trian'", "'train'"], word="UNKNOWN_COMMAND"),
     Bad("unknown flag", (*TRAIN, "--lableed", "2"), 2, ["'--lableed'", "'--labeled'"], word="USAGE"),
@@ -123,6 +133,15 @@ FLAGS = [
         ["dataset.json"],
     ),
     Bad("unknown recipe shown", ("recipes", "defualt"), 2, ["'defualt'", "'default'"], word="UNKNOWN_RECIPE"),
+    Bad(
+        "sweep onto a dataset",
+        ("sweep", "spec.yaml", "-o", "data", "-j", "0", "--devices", "cpu"),
+        2,
+        ["data is not empty", "a sweep"],
+        lambda f: (f / "spec.yaml").write_text(SPEC),
+        "RUN_EXISTS",
+    ),
+    Bad("sweep of a run", ("sweep", "model"), 2, ["model is no sweep folder"]),
     Bad("init of nothing", ("init", "nowhere"), 2, ["nowhere"]),
     Bad("init of a file", ("init", "data/dataset.json"), 3, ["dataset.json"]),
     Bad("init of an empty folder", ("init", "empty"), 3, ["empty"], lambda f: (f / "empty").mkdir()),

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.bad_input.ground import TRAIN, Bad
+from tests.trained import make_plan
+
+from semiseg.preparation.plan import NetworkPlan
 
 WITH_FILE = (*TRAIN, "-c", "mine.yaml")
 
@@ -106,6 +109,7 @@ FILES = [
     Bad("method a list", WITH_FILE, 2, ["method"], config("method: [a, b]")),
     Bad("folder as config", (*TRAIN, "-c", "data"), 2, ["data"], None, "CONFIG_UNREADABLE"),
 ]
+HUGE = ["4096x4096x4096 voxels", "GB of memory, this machine has"]
 SETTINGS = [
     setting("no equals", "optimizer.lr", ["key=value", "'optimizer.lr'"], "USAGE"),
     setting("--set without key", "=3", ["key=value"], "USAGE"),
@@ -170,11 +174,19 @@ SETTINGS = [
     setting("labeled too many", "data.labeled=9", ["9", "1 to 3"], "LABELED"),
     setting("labeled patients unknown", "data.labeled_patients=1", ["group_by_patient"], "LABELED"),
     setting("fold out of range", "data.fold=3", ["fold 3", "only fold"], "FOLD"),
+    setting("patch larger than any memory", "plan.patch=[4096,4096,4096]", HUGE, "PLAN_MEMORY"),
+    setting(
+        "batch larger than any memory", "batch.labeled=9000000", ["9000000 patches", "GB"], "PLAN_MEMORY"
+    ),
     setting("batch shares", "batch.labeled=0", ["batch.labeled"]),
 ]
 
 
 DIVISOR = ("--network", "vnet", "--set", "plan.patch=[13,13,13]")
+
+
+def huge_plan(folder: Path) -> None:
+    make_plan(classes=3, patch=(4096, 4096, 4096), network=NetworkPlan()).save(folder / "huge.json")
 
 
 def run_there(folder: Path) -> None:
@@ -223,6 +235,14 @@ TRAINING = [
     Bad("--recipe no file", (*TRAIN, "--recipe", "no.yaml"), 2, ["no.yaml"], word="CONFIG_UNREADABLE"),
     Bad("no plan file", (*TRAIN, "--plan", "no.json"), 2, ["no.json"], word="PLAN_UNREADABLE"),
     Bad("plan file broken", (*TRAIN, "--plan", "data/splits.json"), 2, ["splits.json"]),
+    Bad(
+        "plan file larger than any memory",
+        (*TRAIN, "--plan", "huge.json"),
+        2,
+        HUGE,
+        huge_plan,
+        "PLAN_MEMORY",
+    ),
     Bad("plan file of other data", (*TRAIN, "--plan", "other.json"), 2, ["other.json"]),
     Bad(
         "run there",

@@ -217,6 +217,13 @@ VOXELS = [
         "fractional label", half_labels, "NON_INTEGER_LABEL", ["0.5", "nearest neighbor"], ["case_00", "0.5"]
     ),
     Broken(
+        "label below 0",
+        lambda f: save(label(f), np.where(load(label(f)) > 0, -2, 0).astype(np.int16)),
+        "LABEL_VALUES",
+        ["-2", "no class is below 0", '"label_map": {"-2": 0}'],
+        ["case_00", "-2"],
+    ),
+    Broken(
         "label 255",
         lambda f: change(label(f), (0, 0, 0), 255),
         "LABEL_VALUES",

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from semiseg import methods
-from semiseg.methods._families import FAMILIES
+from semiseg.methods._facts import FAMILIES
 
 
 def test_the_list_has_all(cli):

@@ -207,7 +207,7 @@ SHADES = np.kron(np.arange(6, dtype=np.uint8) * 20, np.ones((64, 8), np.uint8))
     ("masks", "said"),
     [
         ((HALVES, HALVES * np.uint8(127)), "1, 2 in 1 and 127, 254 in 1"),
-        ((HALVES.astype(np.int32) - 1,) * 2, "value -1 fills 80% of the masks"),
+        ((HALVES.astype(np.int32) - 1,) * 2, "if it is the background, add --label -1=background"),
         ((SHADES,), "5 values up to 100 (20, 40, 60, 80, 100)"),
     ],
 )
@@ -216,6 +216,44 @@ def test_numbers_that_may_mean_something_else_are_told(
 ) -> None:
     piled = pair(tmp_path / "pile", *map(Image.fromarray, masks), ending=".tif")
     assert said in " ".join(adopt(piled, tmp_path / "Dataset").notices)
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "label_map"),
+    [
+        ({}, {}, {}),  # refused
+        ({-2: "background"}, {"background": 0, "foreground": 1}, {-2: 0}),
+        ({-2: "ignore"}, {"background": 0, "foreground": 1, "ignore": 2}, {-2: 2}),
+        ({-2: "air"}, {"background": 0, "air": 1, "structure 2": 2}, {-2: 1, 1: 2}),
+        ({-2: "ignore", 1: "background", 0: "none"}, None, {}),
+    ],
+)
+def test_what_values_below_0_mean_has_to_be_said(
+    tmp_path: Path, names: dict[int, str], labels: dict[str, int] | None, label_map: dict[int, int]
+) -> None:
+    halves = HALVES.astype(np.int32)
+    mask = np.where(halves == 2, -2, halves)
+    piled = pair(tmp_path / "pile", *map(Image.fromarray, (mask, mask)), ending=".tif")
+    if not names:
+        with pytest.raises(DataError, match=r"values below 0 \(-2\)") as caught:
+            adopt(piled, tmp_path / "Dataset")
+        assert "--label -2=ignore" in caught.value.hint
+        return
+    found = adopt(piled, tmp_path / "Dataset", label_names=names).folder
+    if labels is not None:
+        dataset = Dataset.open(found)
+        known = {**dataset.labels, **({"ignore": dataset.ignore_value} if dataset.ignore_value else {})}
+        assert (known, dataset.label_map) == (labels, label_map)
+        assert not [problem for problem in check(found).problems if problem.severity == "error"]
+
+
+def test_minus_1_is_ignored_only_beside_a_background(tmp_path: Path) -> None:
+    mask = Image.fromarray(np.where(HALVES > 0, 1, -1).astype(np.int32))
+    piled = pair(tmp_path / "pile", mask, mask, ending=".tif")
+    with pytest.raises(DataError, match=r"values below 0 \(-1\)"):
+        adopt(piled, tmp_path / "Dataset")
+    found = adopt(piled, tmp_path / "Dataset", label_names={-1: "background"}).folder
+    assert Dataset.open(found).label_map == {-1: 0}
 
 
 def test_masks_that_cannot_be_read_make_no_unlabeled_dataset(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from tests.factories import make_dataset
 from tests.images.damage import image, label, save
 
 from semiseg.dataset.check import check
-from semiseg.dataset.check.swapped import fit, swapped_problems
+from semiseg.dataset.check.edges import fit
+from semiseg.dataset.check.swapped import swapped_problems
 from semiseg.dataset.problem import Finding, Problem
 
 SHAPE = (20, 18, 16)

@@ -36,6 +36,12 @@ def test_a_voxelwise_network_gives_the_full_softmax_whatever_the_windows(
     torch.testing.assert_close(found, network(image[None]).softmax(1)[0], atol=1e-5, rtol=1e-5)
 
 
+def test_an_overlap_that_takes_days_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"takes 1,030,301 windows of 4x4x4") as caught:
+        sliding_window(conv(3, 3), torch.zeros(2, 104, 104, 104), (4, 4, 4), overlap=0.99)
+    assert "inference.overlap" in caught.value.hint
+
+
 def test_stride_equal_to_patch_on_a_multiple_is_tiling() -> None:
     network, image = conv(3, 3), torch.randn(2, 8, 12, 4)
     found = sliding_window(network, image, (4, 6, 4), stride=(4, 6, 4), weighting="uniform", batch=3)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Unpack, get_origin, get_type_hints
 
 import pytest
 import torch
@@ -13,8 +14,10 @@ from torch import nn
 from semiseg import methods
 from semiseg.core import Method
 from semiseg.errors import UsageError
-from semiseg.methods._catalog import NUMBERS, when
+from semiseg.methods import _bases, bcp, cross_teaching, mean_teacher
+from semiseg.methods._catalog import NUMBERS, docstring_and_facts, when
 from semiseg.methods._catalog import read as read_source
+from semiseg.methods._facts import Facts, Paper
 from semiseg.settings import options as option_values
 from tests.methods.tiny import TinyNet, batches, loop_for, make
 
@@ -75,13 +78,13 @@ def test_networks_are_as_counted(name):
         network = getattr(method, attribute)
         if any(p.requires_grad for p in network.parameters()):
             trained |= networks(network)
-    assert (described.networks, described.trained) == (len(networks(method)), len(trained))
+    assert (described.facts.networks, described.facts.trained) == (len(networks(method)), len(trained))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_views_and_targets_are_as_asked_for(name):
     method, described = make(name, 2, 3), methods.description(name)
-    assert described.default_views == tuple(method.views)
+    assert described.facts.views == tuple(method.views)
     assert set(method.targets) <= set(described.targets)
 
 
@@ -97,7 +100,7 @@ def test_work_is_as_measured(name):
         loop.iterate_once()
     if not work:
         pytest.skip("its passes are of parts of a network; the work is that of the published parts")
-    assert described.work == pytest.approx(sum(work) / SUPERVISED, abs=0.05 + 1e-9)
+    assert described.facts.work == pytest.approx(sum(work) / SUPERVISED, abs=0.05 + 1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -123,10 +126,6 @@ class Twin(Method):
 
     ``L = a`` with b.
 
-    Paper: Twin, Doe et al., CONF 2020, arXiv:2001.00001.
-    Networks: 2 (2 trained), and a critic. Views: weak, strong. Work: 2.0.
-    Family: Adversarial.
-
     More.
 
     Args:
@@ -138,6 +137,16 @@ class Twin(Method):
         UsageError: never.
     """
 
+    facts = Facts(
+        title="Twin",
+        family="Adversarial",
+        papers=(Paper("Twin", "Doe et al.", "CONF", 2020, "arXiv:2001.00001"),),
+        networks=2,
+        trained=2,
+        beside="a critic",
+        views=("weak", "strong"),
+        work=2.0,
+    )
     targets = ("sdf",)
 
     def __init__(self, make_net, *, weight: Amount = 0.1):
@@ -158,10 +167,13 @@ def described(tmp_path):
 def test_the_form_is_read(described):
     twin = described(GOOD)
     assert twin.problems() == []
-    assert (twin.networks, twin.trained, twin.more, twin.work) == (2, 2, ", and a critic", 2.0)
-    assert twin.family == "Adversarial"
-    assert twin.paper == "Twin, Doe et al., CONF 2020, arXiv:2001.00001"
-    assert twin.default_views == ("weak", "strong")
+    paper = Paper("Twin", "Doe et al.", "CONF", 2020, "arXiv:2001.00001")
+    assert twin.facts == Facts(
+        "Twin", "Adversarial", (paper,), 2, 2, "a critic", ("weak", "strong"), work=2.0
+    )
+    assert twin.facts.paper == "Twin, Doe et al., CONF 2020, arXiv:2001.00001"
+    assert twin.facts.counted == "2 (2 trained), with a critic"
+    assert twin.facts.memory == 2.5
     assert twin.targets == ("sdf", "sdf_published")
     assert twin.prose == ("More.",)
     (option,) = twin.options
@@ -174,15 +186,12 @@ def test_the_form_is_read(described):
     [
         ("Two agree.", "Two agree", "period"),
         ("``L = a``", "L = a", "formula"),
-        (" Work: 2.0.", "", "Work: 1.2"),
-        ("Work: 2.0.", "Work: 2.", "Work: 1.2"),
-        ("Networks: 2 (2 trained)", "Networks: 2", "Networks: 2 (1 trained)"),
-        ("    Networks:", "\n    Networks:", "one paragraph"),
+        ("        work=2.0,", "        works=2.0,", "facts = Facts("),
+        ("networks=2", "networks=count()", "facts = Facts("),
+        ("    facts = ", "    fact = ", "facts = Facts("),
         ("arXiv:2001.00001", "online", "doi:"),
-        ("CONF 2020, ", "", "year"),
         ("Two agree.", f"Two {'and two ' * 8}agree.", "60 characters"),
-        ("Family: Adversarial.", "Family: Enemies.", "Adversarial, Views and mixing"),
-        ("    Family: Adversarial.\n", "", "Family: NAME."),
+        ('family="Adversarial"', 'family="Enemies"', "Adversarial, Views and mixing"),
         ("        weight: of", "        wait: of", "none on weight"),
     ],
 )
@@ -226,3 +235,33 @@ def test_options_that_are_passed_on_are_checked():
         methods.check_options(kind, {"student_veiw": "strong"})
     with pytest.raises(UsageError, match=r"weight: input should be.*; student_view: .*'weak' or 'strong'"):
         methods.check_options(kind, {"weight": -1, "student_view": "other"})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_list_and_the_page_tell_the_same_facts(name):
+    assert docstring_and_facts(methods.source_of(name))[1] == methods.find(name).facts
+    assert methods.description(name).facts == methods.find(name).facts
+
+
+@pytest.mark.parametrize(
+    ("options", "base", "left_out"),
+    [
+        (_bases.RampedOptions, _bases.Ramped, set()),
+        (_bases.TeacherOptions, _bases.Teacher, set()),
+        (_bases.TwoOptions, _bases.TwoNetworks, set()),
+        (mean_teacher.MeanTeacherOptions, mean_teacher.MeanTeacher, set()),
+        (cross_teaching.CrossTeachingOptions, cross_teaching.CrossTeaching, set()),
+        (bcp.BCPOptions, bcp.BCP, {"dice", "predict_with"}),
+    ],
+)
+def test_options_in_a_signature_are_those_of_the_base(options, base, left_out):
+    declared = {name: option.type for name, option in option_values.declared(base).items()}
+    told = get_type_hints(options, include_extras=True)
+    assert told == {name: kind for name, kind in declared.items() if name not in left_out}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_is_in_the_signature(name):
+    for parameter in inspect.signature(methods.find(name).__init__, eval_str=True).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            assert get_origin(parameter.annotation) is Unpack

@@ -12,7 +12,6 @@ from semiseg.core import Batch, Clock
 from semiseg.errors import UsageError
 from semiseg.losses import dice_ce
 from semiseg.methods.fixmatch import FixMatch, complementary, concentration, released_pseudo_label
-from semiseg.methods.parts.cutmix import draw_boxes
 from tests.golden.replay import Answers
 from tests.methods.tiny import TinyNet, batches
 
@@ -104,36 +103,7 @@ def test_each_view_has_its_own_pass(form, sizes):
     assert torch.equal(seen[1][-3:], batch.x_u["strong"])
 
 
-@few
-@given(seeds, classes, dims)
-def test_boxes_bring_their_pseudo_labels_along(seed, k, dim):
-    method, batch = answering(seed, k, dim, "masked", tau=0.0, cutmix=1.0)
-    seen = []
-    method.net.register_forward_hook(lambda _, x, __: seen.append(x[0]))
-    torch.manual_seed(seed)
-    (update,) = method.step(batch, Clock(10, 10))
-    torch.manual_seed(seed)
-    boxes = draw_boxes(3, [4] * dim, chance=1.0)
-    weak, strong = method.net.logits
-    x = batch.x_u["strong"]
-    assert torch.equal(seen[1][2:], torch.where(boxes[:, None], x.roll(1, 0), x))
-    pseudo = torch.where(boxes, weak.argmax(1).roll(1, 0), weak.argmax(1))
-    expected = torch.nn.functional.cross_entropy(strong[2:], pseudo)
-    torch.testing.assert_close(update.logs["consistency"], expected.detach())
-
-
-def test_one_sample_has_nobody_to_paste_from():
-    method = FixMatch(lambda: TinyNet(2, 3), cutmix=1.0)
-    batch, seen = batches(2, 3)(0), []
-    batch = batch._replace(x_u={name: x[:1] for name, x in batch.x_u.items()})
-    method.net.register_forward_hook(lambda _, x, __: seen.append(x[0]))
-    list(method.step(batch, Clock(0, 10)))
-    assert torch.equal(seen[1][-1:], batch.x_u["strong"])
-
-
-@pytest.mark.parametrize(
-    "options", [{"tau": 1.5}, {"cutmix": 2.0}, {"weight": -1.0}, {"form": "ssl4mis"}, {"decay": 0.9}]
-)
+@pytest.mark.parametrize("options", [{"tau": 1.5}, {"weight": -1.0}, {"form": "ssl4mis"}, {"decay": 0.9}])
 def test_wrong_options(options):
     with pytest.raises(UsageError):
         methods.check_options(methods.find("fixmatch"), options)

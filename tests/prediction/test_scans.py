@@ -280,6 +280,18 @@ def test_zips_of_nifti_and_frames_of_4d_files(tmp_path: Path) -> None:
         find_scans(tmp_path / "in", ["a1", "a2", "a3", "a4"])[0].load()
 
 
+def test_values_of_a_vector_are_no_frames(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).normal(size=(4, 5, 6, 1, 2)).astype(np.float32)
+    nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "v.nii.gz")
+    nib.save(nib.Nifti1Image(array[..., 0, :], np.eye(4)), tmp_path / "t.nii.gz")
+    scans = {scan.id: scan for scan in find_scans(tmp_path, ONE)}
+    assert sorted(scans) == ["t_t000", "t_t001", "v"]
+    with pytest.raises(DataError, match="v: 2 values per voxel, the model wants one channel"):
+        scans["v"].load()
+    (scan,) = find_scans(tmp_path / "v.nii.gz", TWO)
+    assert scan.load()[0].shape == (2, 4, 5, 6)
+
+
 def test_series_in_a_zip_have_the_names_of_their_folders(tmp_path: Path) -> None:
     uids = [made.write_series(tmp_path / "in" / who, made.volume()) for who in ("Anna", "Bernd", "Clara")]
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:

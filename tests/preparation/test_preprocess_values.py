@@ -40,6 +40,8 @@ def test_label_map_is_applied_first_and_undone_last():
         ({2: 1, 4: 1}, (0, 1, 2, 3)),  # merged: nothing to undo
         ({2: 1}, (0, 1, 2, 3)),  # would give two classes the value 2
         ({300: 3}, (0, 1, 2, 300)),
+        ({255: 0, 4: 3}, (0, 1, 2, 4)),  # what counts as background comes back as 0
+        ({-2: 3}, (0, 1, 2, 3)),  # nothing is written below 0
     ],
 )
 def test_what_a_prediction_writes(label_map, values):

@@ -12,7 +12,7 @@ from tests.factories import make_dataset
 from tests.training.test_experiment import SMALL
 
 import semiseg
-from semiseg.errors import Interrupted, UsageError
+from semiseg.errors import Interrupted, SemisegError, UsageError
 from semiseg.evaluation.tables import read_evaluation
 from semiseg.prediction.model import Model
 from semiseg.runs.events import Begun
@@ -73,6 +73,24 @@ def test_all_folds_interrupted_gone_on_with_scored_and_predicting(data: Path, tm
     comparison = semiseg.compare([made.folder])
     (group,) = comparison.groups
     assert (group.source, len(group.cases), len(group.arms[0].runs)) == ("held-out", 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "given"),
+    [
+        ({"method.options": {"wieght": 1}}, GIVEN),
+        ({"augment.name": "defualt"}, GIVEN),
+        ({}, {"device": "cuda:9"}),
+    ],
+)
+def test_what_is_refused_leaves_no_folds(
+    flags: dict[str, Any], given: dict[str, Any], tmp_path: Path
+) -> None:
+    data = make_dataset(tmp_path, labeled=4, unlabeled=1, test=1, shape=(10, 9, 8))
+    before = (data / "splits.json").read_text()
+    with pytest.raises(SemisegError):
+        semiseg.cross_validate(data, config(**flags), runs=tmp_path / "runs", **given)
+    assert (data / "splits.json").read_text() == before
 
 
 def test_a_fold_is_planned_like_the_others_on_gray_values_of_its_own(data: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from tests.factories import make_dataset
 
 from semiseg.dataset.dataset import Dataset
-from semiseg.errors import UsageError
+from semiseg.errors import DeviceError, UsageError
 from semiseg.methods.mean_teacher import MeanTeacher
 from semiseg.networks import checkpoint
 from semiseg.runs.run import Run, load_run
@@ -267,6 +267,17 @@ def test_an_option_that_is_wrong_is_told_before_any_scan_is_opened(data, tmp_pat
     assert equal(before, weights(run))
 
 
+@pytest.mark.parametrize("place", ["training.single.Session", "training.loop.Loop.run"])
+def test_out_of_memory_is_one_line_from_python_too(place, data, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
+
+    monkeypatch.setattr(f"semiseg.{place}", full)
+    with pytest.raises(DeviceError, match=r"^out of main memory (before the first|at) iteration") as caught:
+        train(data, tmp_path / "run")
+    assert "plan.patch" in caught.value.hint
+
+
 def test_a_run_that_ran_out_of_time_has_a_model_and_trains_on(data, tmp_path):
     whole = train(data, tmp_path / "whole")
     short = train(data, tmp_path / "short", {"train.max_time": 1e-9})
@@ -299,3 +310,14 @@ def test_time_for_validation_is_kept_free(tmp_path):
     folder = with_validation(make_dataset(tmp_path, unlabeled=1, test=0))
     run = train(folder, tmp_path / "run", {"train.iterations": "auto", "train.max_time": 0.05})
     assert run.manifest["length"]["other_seconds"] > 0
+
+
+@pytest.mark.parametrize(("dim", "iterations"), [(2, 2), (3, 1)])
+def test_the_length_that_nobody_names_is_that_of_the_plan(data, tmp_path, monkeypatch, dim, iterations):
+    monkeypatch.setitem(single.AUTO_ITERATIONS, "cpu", {2: 2, 3: 1})
+    flags = {"train.iterations": "auto", "plan.dim": dim, "plan.patch": (16,) * dim}
+    run = train(data, tmp_path / "run", flags)
+    assert run.plan.dim == dim
+    assert run.config.train.iterations == iterations
+    resumed = train(data, tmp_path / "run", flags, resume=True)
+    assert resumed.config.train.iterations == iterations

@@ -118,12 +118,12 @@ def test_a_sweep_of_the_same_cells_shares_a_folder(ground: Path, capsys: pytest.
 
 
 def test_init_removes_what_a_killed_one_left(ground: Path) -> None:
-    left = ground / ".again.4711.partial"
+    left = ground / ".again.00004711.tmp"
     (left / "imagesTr").mkdir(parents=True)
-    (ground / ".others.4711.partial").mkdir()
+    (ground / ".others.00004711.tmp").mkdir()
     assert main(["init", "scans", "-o", "again"]) == 0
     assert not left.exists()
-    assert (ground / ".others.4711.partial").is_dir()
+    assert (ground / ".others.00004711.tmp").is_dir()
 
 
 @contextmanager

@@ -155,8 +155,23 @@ def recommend(
     advice = Advice(found, tuple(rank(found, able)), (str(named), *_typed(repeated, settings)))
     if advice.tight:  # see that smaller patches can be planned at all
         config = config.changed("plan", memory_gb=found.memory_gb)
-        plan_for(opened, split_dataset(opened, config), config, device=device, workers=workers)
+        plan = plan_for(opened, split_dataset(opened, config), config, device=device, workers=workers)
+        _require_room(plan.memory_gb["one network"], found.memory_gb, config)
     return advice
+
+
+def _require_room(need: float, have: float | None, config: Config) -> None:
+    """Refuse sizes that were asked for, which the planner takes as they are, where nothing fits them."""
+    asked = [
+        f"plan.{name}" for name in ("patch", "batch", "features") if getattr(config.plan, name) is not None
+    ]
+    if asked and have is not None and need > have:
+        raise UsageError(
+            f"with {' and '.join(asked)} as given, one network alone needs {need:,.4g} GB of memory, and "
+            f"{have:g} may be used",
+            hint=f"leave out {' and '.join(asked)}: sizes are then planned that fit",
+            code="PLAN_MEMORY",
+        )
 
 
 def _typed(flags: Mapping[str, Any], settings: Settings) -> Iterator[str]:
@@ -205,7 +220,7 @@ def measure(
         batch=plan.batch,
         plan_gb=(plan.memory_gb["one network"], plan.memory_gb["two networks"]),
         device=device,
-        iterations=AUTO_ITERATIONS[kind] if wanted == "auto" else wanted,
+        iterations=AUTO_ITERATIONS[kind][plan.dim] if wanted == "auto" else wanted,
         step_seconds=None if rate is None else multiply_adds(plan) / rate,
         memory_gb=memory_gb,
         minutes=minutes,

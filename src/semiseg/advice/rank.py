@@ -81,7 +81,7 @@ def _choice(name: str, situation: Situation, reasons: list[Reason]) -> Choice:
         method=name,
         score=sum(reason.points for reason in reasons),
         reasons=tuple(sorted(reasons, key=lambda reason: -abs(reason.points))),
-        work=about.work,
+        work=about.facts.work,
         memory_gb=situation.needs_gb(about),
         minutes=situation.needs_minutes(about),
         iterations=situation.affordable(about),

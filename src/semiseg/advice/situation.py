@@ -64,12 +64,12 @@ class Situation:
     def needs_gb(self, method: Description) -> float:
         """Memory for training with a method, by the number of its networks."""
         one = self.plan_gb[1] - self.plan_gb[0]
-        return round(self.plan_gb[0] + (method.memory - 1) * one, 2)
+        return round(self.plan_gb[0] + (method.facts.memory - 1) * one, 2)
 
     def needs_minutes(self, method: Description) -> float | None:
         """Minutes of a whole run with a method, by the work of its steps."""
         whole = self.minutes_supervised
-        return None if whole is None else whole * (method.work or 1.0)
+        return None if whole is None else whole * (method.facts.work or 1.0)
 
     def affordable(self, method: Description) -> int:
         """Iterations that fit the time: all of them, or fewer."""

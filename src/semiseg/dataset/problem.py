@@ -134,7 +134,7 @@ class Finding:
         flip: of a labeled CT, the array axes along which its label would fit better, and how much better (see
             :func:`semiseg.dataset.check.modality.best_flip`); None where that was not looked at.
         shape: voxels per axis of a labeled case.
-        fit: how well its label fits the first channel (see :func:`semiseg.dataset.check.swapped.fit`).
+        fit: how well its label fits the first channel (see :func:`semiseg.dataset.check.edges.fit`).
     """
 
     case: Case

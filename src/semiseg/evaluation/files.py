@@ -67,6 +67,12 @@ def pair_files(reference: Path, prediction: Path, ending_of: EndingOf) -> Pairs:
     for path in (reference, prediction):
         if not path.exists():
             raise UsageError(f"{path} does not exist", hint="give two folders or two files", code="NOT_FOUND")
+    if reference.resolve() == prediction.resolve():
+        raise UsageError(
+            f"{reference} is given as reference and as prediction",
+            hint="the predictions are what `semiseg predict` wrote",
+            code="CONTRADICTION",
+        )
     if reference.is_file() and prediction.is_file():
         ending = ending_of(reference)
         case = reference.name[: -len(ending)] if ending else reference.name

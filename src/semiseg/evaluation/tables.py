@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,9 +143,10 @@ def write(evaluation: Evaluation, folder: str | Path) -> tuple[Path, Path]:
     """Write ``summary.json`` and ``metrics.csv`` into ``folder``, each whole or not at all.
 
     Raises:
-        UsageError: the folder cannot be written.
+        UsageError: the folder cannot be written, or is a run, whose ``metrics.csv`` is another file.
     """
     folder = Path(folder)
+    require_no_run(folder)
     text = json.dumps(summary(evaluation), indent=2, allow_nan=False) + "\n"
     paths = folder / "summary.json", folder / "metrics.csv"
     try:
@@ -158,6 +160,20 @@ def write(evaluation: Evaluation, folder: str | Path) -> tuple[Path, Path]:
             code="NOT_WRITABLE",
         ) from error
     return paths
+
+
+def require_no_run(folder: Path) -> None:
+    """Refuse scores in the place of the log of a training.
+
+    Raises:
+        UsageError: the folder is a run.
+    """
+    if (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir():
+        raise UsageError(
+            f"{folder} is a run, whose metrics.csv is the log of its training",
+            hint=f"write scores below it: -o {shlex.quote(str(folder / 'test'))}",
+            code="EXISTS",
+        )
 
 
 def _all_stats(evaluation: Evaluation) -> dict[str, dict[str, Stats]]:

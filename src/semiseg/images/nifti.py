@@ -72,6 +72,13 @@ def read_header(path: Path) -> Header:
         return _describe(file)
 
 
+def has_vectors(path: Path) -> bool:
+    """Whether the file holds several values per voxel, (x, y, z, 1, n), and not frames, (x, y, z, n)."""
+    with _opened(path) as file:
+        axes = [int(n) for n in file.raw["dim"]]
+    return axes[0] > 4 and axes[4] == 1 and axes[5] > 1
+
+
 def read(path: Path) -> Volume:
     """Voxels with scl_slope and scl_inter applied, and what ``write`` needs to give the file back.
 

@@ -24,6 +24,8 @@ Weighting = Literal["gaussian", "uniform"]
 Predict = Callable[[Tensor], Tensor]
 """(B, C, *patch) -> (B, K, *patch)."""
 
+MOST_WINDOWS = 1_000_000
+"""Of one scan. More take days, and are a slip in the overlap."""
 SHARE_FOR_IMAGE = 0.25
 """An image is moved to the GPU as a whole if it takes at most this share of the free memory there."""
 
@@ -104,6 +106,7 @@ def slabs(
     stride = (1, *stride) if planar and stride is not None else stride
     axes = _axis_starts(padded.shape[1:], window, overlap, stride)
     total = Accumulator(_grid(tuple(padded.shape[1:]), window, axes, weighting, batch), device)
+    _require_few(axes, size, window)
     todo = list(itertools.product(*axes))
     done = 0
     while done < len(todo):
@@ -234,6 +237,17 @@ def _check(size: Sequence[int], patch: Sequence[int], stride: Sequence[int] | No
         raise UsageError(
             "sliding window: " + "; ".join(problems),
             hint="give one number per axis, none above the patch",
+            code="WINDOW",
+        )
+
+
+def _require_few(axes: Sequence[Sequence[int]], size: Sequence[int], window: Sequence[int]) -> None:
+    count = math.prod(map(len, axes))
+    if count > MOST_WINDOWS:
+        scan, patch = ("x".join(map(str, edges)) for edges in (size, window))
+        raise UsageError(
+            f"a scan of {scan} voxels takes {count:,} windows of {patch}, wanted {MOST_WINDOWS:,} at most",
+            hint="lower inference.overlap, or widen inference.stride",
             code="WINDOW",
         )
 

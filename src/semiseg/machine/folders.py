@@ -15,9 +15,10 @@ def whole_folder(place: Path) -> Iterator[Path]:
     """Give an empty folder beside ``place``, which takes its place when the block ends well.
 
     An earlier folder stays there until then. The caller holds ``place``, by
-    :func:`semiseg.machine.claim.held`, and has called :func:`restore`.
+    :func:`semiseg.machine.claim.held`. What a killed holder left is removed first.
     """
     place = place.resolve()  # of a link, what it points to
+    restore(place)
     made = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
     made.mkdir(parents=True)
     try:

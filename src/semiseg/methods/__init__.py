@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semiseg.errors import UsageError, unknown_name
-from semiseg.methods._catalog import Description, docstring_of, head, measured, published, read
-from semiseg.methods._families import title, year
+from semiseg.methods._catalog import Description, docstring_and_facts, head, measured, published, read
+from semiseg.methods._facts import Facts, Paper
 
 if TYPE_CHECKING:
     from semiseg.core import Method
 
 __all__ = [
-    "check_options", "describe", "description", "find", "measured", "memory", "names", "published",
-    "require_form",
+    "Facts", "Paper", "check_options", "describe", "description", "find", "measured", "memory", "names",
+    "published", "require_form",
 ]  # fmt: skip
 
 FOLDER = Path(__file__).parent
@@ -49,19 +49,18 @@ def describe() -> list[dict[str, str]]:
     Keys: ``name``, ``title``, ``family``, ``year``, ``summary``, ``paper``, ``networks``, ``views`` and
     ``work``.
     """
-    known = [head(name, docstring_of(source_of(name))) for name in names()]
-    papers = [(method.name, method.paper) for method in known]
+    known = [head(name, *docstring_and_facts(source_of(name))) for name in names()]
     return [
         {
             "name": method.name,
-            "title": title(method.name, method.paper, papers),
-            "family": method.family,
-            "year": year(method.paper),
+            "title": method.facts.title,
+            "family": method.facts.family,
+            "year": method.facts.year,
             "summary": method.summary,
-            "paper": method.paper,
-            "networks": method.counted,
-            "views": method.views,
-            "work": "" if method.work is None else str(method.work),
+            "paper": method.facts.paper,
+            "networks": method.facts.counted,
+            "views": method.facts.seen,
+            "work": "" if method.facts.work is None else str(method.facts.work),
         }
         for method in known
     ]
@@ -95,17 +94,17 @@ def description(name: str) -> Description:
 
 
 def memory(name: str) -> float:
-    """What training with a method holds, in trained networks; see :attr:`Description.memory`.
+    """What training with a method holds, in trained networks; see :attr:`Facts.memory`.
 
     Raises:
         UsageError: no such method; a class from elsewhere that has no docstring to read counts as two.
     """
     try:
-        return description(name).memory
+        return description(name).facts.memory
     except UsageError:
         if ":" not in name:
             raise
-    return Description(name).memory
+    return Facts().memory
 
 
 def find(name: str) -> type[Method]:

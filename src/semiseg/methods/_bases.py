@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypedDict, Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,15 @@ from semiseg.errors import UsageError
 from semiseg.losses import dice_ce
 from semiseg.schedules import consistency_ramp, ema_update, warm_decay
 from semiseg.settings.options import Amount, Length, Share
+
+
+class RampedOptions(TypedDict, total=False):
+    """Options of :class:`Ramped`, in the signatures of methods that pass them on."""
+
+    weight: Amount
+    ramp: Length | None
+    ramp_unit: Length
+    include_background: bool
 
 
 class Ramped(Method):
@@ -75,6 +84,20 @@ class Ramped(Method):
 TOGETHER = 4
 """Inputs that share a pass at most. Without a gradient a pass keeps two or three maps where the student keeps
 all of its layers, so that four times the samples take about what the student does."""
+
+
+class TeacherOptions(TypedDict, total=False):
+    """Options of :class:`Teacher`, in the signatures of methods that pass them on."""
+
+    weight: Amount
+    decay: Share
+    ramp: Length | None
+    ramp_unit: Length
+    noise: Amount
+    student_view: Literal["weak", "strong"]
+    teacher_mode: Literal["train", "eval"]
+    predict_with: Literal["student", "teacher"]
+    include_background: bool
 
 
 class Teacher(Method):
@@ -194,6 +217,12 @@ class Pair(Method):
         return Average([self.net, self.net2])
 
 
+class TwoOptions(RampedOptions, total=False):
+    """Options of :class:`TwoNetworks`, in the signatures of methods that pass them on."""
+
+    predict_with: Literal["first", "second", "average"]
+
+
 class TwoNetworks(Ramped, Pair):
     """Two networks, each with its own supervised term.
 
@@ -215,7 +244,7 @@ class TwoNetworks(Ramped, Pair):
         make_partner: Callable[[], nn.Module] | None = None,
         *,
         predict_with: Literal["first", "second", "average"] = "first",
-        **ramped: Any,
+        **ramped: Unpack[RampedOptions],
     ) -> None:
         super().__init__(**ramped)
         self.take(make_net(), (make_partner or make_net)(), predict_with)

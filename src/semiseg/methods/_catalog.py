@@ -1,8 +1,8 @@
 """What a method says of itself, read from its source text: nothing is imported, torch least of all.
 
-The class docstring has a form: summary line, formula paragraph, ``Paper:``, then one line
-``Networks: 2 (1 trained). Views: weak. Work: 1.2.``, one ``Family: Mean teachers.``, prose, ``Args:``. The
-pages of the documentation and ``semiseg methods NAME`` are made of it.
+A class has its facts (:class:`~semiseg.methods._facts.Facts`) below its docstring, which has a form: summary
+line, formula paragraph, prose, ``Args:``. The pages of the documentation and ``semiseg methods NAME`` are
+made of both.
 
 A class in a source file, read without importing it: which one, its constructor, its targets.
 
@@ -19,29 +19,62 @@ import functools
 import inspect
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from semiseg.methods._families import FAMILIES
+from semiseg.methods._facts import Facts, Paper
 
 
 def find_class(path: Path, name: str = "") -> ast.ClassDef | None:
-    """The class called ``name``, else the one whose docstring has ``Paper:``, else the last."""
+    """The class called ``name``, else the one that has facts, else the last."""
     classes = [node for node in _parse(path).body if isinstance(node, ast.ClassDef)]
     if name:
         classes = [node for node in classes if node.name == name]
-    described = [node for node in classes if "Paper: " in (ast.get_docstring(node) or "")]
+    described = [node for node in classes if _facts(node)]
     return next(iter([*described, *reversed(classes)]), None)
 
 
-_DOCSTRING = re.compile(r'^class \w+(?:\([^)]*\))?:\s*\n\s+r?"""(.*?)"""', re.MULTILINE | re.DOTALL)
+_HEAD = re.compile(
+    r'^class \w+(?:\([^)]*\))?:\s*\n\s+r?"""((?:(?!""").)*)"""\s+facts = (Facts\((?:[^\n]*\)|.*?\n {4}\)))\n',
+    re.MULTILINE | re.DOTALL,
+)
 
 
-def docstring_of(path: Path) -> str:
-    """The docstring of the class of :func:`find_class`, from the text: parsing all methods takes 0.2 s."""
-    found = [inspect.cleandoc(text) for text in _DOCSTRING.findall(path.read_text(encoding="utf-8"))]
-    return next(iter([*(text for text in found if "Paper: " in text), *reversed(found)]), "")
+def docstring_and_facts(path: Path) -> tuple[str, Facts]:
+    """Of the class that has facts, from the text: parsing all methods takes 0.2 s."""
+    found = _HEAD.search(path.read_text(encoding="utf-8"))
+    if found is None:
+        return "", Facts()
+    return inspect.cleandoc(found[1]), _built(ast.parse(found[2], mode="eval").body)
+
+
+def _facts(node: ast.ClassDef) -> Facts | None:
+    """What a class declares; None where it declares nothing, or no literals."""
+    for item in node.body:
+        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value and "facts" in _assigned(item):
+            try:
+                made = _built(item.value)
+            except (TypeError, ValueError):
+                return None
+            return made if isinstance(made, Facts) else None
+    return None
+
+
+def _built(node: ast.expr) -> Any:
+    """The value of an expression of literals, facts and papers; no code runs.
+
+    Raises:
+        ValueError: something else stands there.
+        TypeError: facts or papers with other fields.
+    """
+    match node:
+        case ast.Call(func=ast.Name(id="Facts" | "Paper" as kind)):
+            named = {each.arg: _built(each.value) for each in node.keywords if each.arg}
+            return {"Facts": Facts, "Paper": Paper}[kind](*map(_built, node.args), **named)
+        case ast.Tuple():
+            return tuple(map(_built, node.elts))
+    return ast.literal_eval(node)
 
 
 def keyword_only(node: ast.ClassDef, path: Path) -> Iterator[tuple[str, str, Any]]:
@@ -69,6 +102,13 @@ def lineage(node: ast.ClassDef, path: Path) -> Iterator[ast.ClassDef]:
     base = _base(node, path) if not own or own[0].args.kwarg else None
     if base:
         yield from lineage(*base)
+
+
+def _ancestors(node: ast.ClassDef, path: Path) -> Iterator[ast.ClassDef]:
+    """The class and the bases beside it, where options are described that it has as they have them."""
+    yield node
+    if base := _base(node, path):
+        yield from _ancestors(*base)
 
 
 def targets(node: ast.ClassDef) -> tuple[str, ...]:
@@ -130,26 +170,8 @@ def _value(default: ast.expr | None) -> Any:
         return ast.unparse(default)
 
 
-FACTS = re.compile(
-    r"Paper: (?P<paper>.+?)\.? "
-    r"Networks: (?P<networks>\d+) \((?P<trained>\d+) trained\)(?P<more>[^.]*)\. "
-    r"Views: (?P<views>.+?)\. "
-    r"Work: (?P<work>\d+\.\d)\."
-    r"(?: Family: (?P<family>.+?)\.)?"
-)
-SOURCE = re.compile(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d+/\S*[^\s.,;)]|https://\S*[^\s.,;)]")
-
-
 WIDEST_SUMMARY = 60
 """Characters: the list of all methods has a line each."""
-
-FROZEN = 0.25
-"""Memory of a network that is not trained, as a share of one that is: weights without gradient and moments,
-and no activations."""
-CRITIC = 0.25
-"""The same of what a docstring names beside its networks, such as a critic."""
-VIEW = 0.25
-"""The same of each further view of the unlabeled images."""
 
 
 @dataclass(frozen=True)
@@ -166,48 +188,19 @@ class Option:
 
 @dataclass(frozen=True)
 class Description:
-    """A method as its docstring and its signature tell it; what they do not tell is empty."""
+    """A method as its facts, its docstring and its signature tell it; what they do not tell is empty."""
 
     name: str
+    facts: Facts = field(default_factory=Facts)
     summary: str = ""
     formula: str = ""
     """The paragraph, with its double backticks."""
-    paper: str = ""
-    networks: int | None = None
-    trained: int | None = None
-    more: str = ""
-    """What is said of further networks, such as a critic."""
-    views: str = ""
-    family: str = ""
-    """One of :data:`~semiseg.methods._families.FAMILIES`."""
-    work: float | None = None
-    """Cost of a step in steps of supervised training, each with the batch that a plan gives it."""
     targets: tuple[str, ...] = ()
     prose: tuple[str, ...] = ()
     options: tuple[Option, ...] = ()
 
-    @property
-    def counted(self) -> str:
-        """``2 (1 trained)``."""
-        return "" if self.networks is None else f"{self.networks} ({self.trained} trained){self.more}"
-
-    @property
-    def memory(self) -> float:
-        """What a training step holds, in trained networks: 1.25 with a teacher, 2 where nothing is said."""
-        if self.networks is None or self.trained is None:
-            return 2.0
-        views = max(len(self.default_views) - 1, 0)
-        idle = FROZEN * (self.networks - self.trained) + CRITIC * bool(self.more) + VIEW * views
-        return self.trained + idle
-
-    @property
-    def default_views(self) -> tuple[str, ...]:
-        """The views that the defaults ask for: what stands outside the parentheses."""
-        named = re.sub(r"\(.*?\)", "", self.views)
-        return tuple(name for name in re.findall(r"\w+", named) if name not in ("and", "none"))
-
     def problems(self) -> list[str]:
-        """Where the docstring does not have the form; empty if it does."""
+        """Where the docstring does not have the form, and facts that are missing; empty if there is none."""
         wrong = []
         if not self.summary.endswith("."):
             wrong.append("the docstring begins with one line that ends in a period")
@@ -215,55 +208,37 @@ class Description:
             wrong.append(f"the first line has {WIDEST_SUMMARY} characters at most; say more below")
         if not self.formula.startswith("``"):
             wrong.append("the second paragraph is the formula, in ``double backticks``")
-        if self.networks is None:
-            wrong.append(
-                "one paragraph is `Paper: NAME, AUTHORS, VENUE YEAR, arXiv:... or doi:....`, then on its own "
-                "line `Networks: 2 (1 trained). Views: weak. Work: 1.2.`"
-            )
-        elif self.family not in FAMILIES:
-            wrong.append(f"the line below says `Family: NAME.`, one of {', '.join(FAMILIES)}")
-        elif not (SOURCE.search(self.paper) and re.search(r"\b(19|20)\d\d\b", SOURCE.sub("", self.paper))):
-            wrong.append("`Paper:` has a year, and one of arXiv:..., doi:... and https://...")
+        wrong += self.facts.problems()
         silent = [option.name for option in self.options if not option.description]
         if silent:
             wrong.append(f"`Args:` has a line on each option; none on {', '.join(silent)}")
         return wrong
 
 
-def head(name: str, docstring: str) -> Description:
-    """What a method's docstring says above its ``Args:``."""
+def head(name: str, docstring: str, facts: Facts) -> Description:
+    """What a method's facts and its docstring above ``Args:`` say."""
     text, _, _ = docstring.partition("\nArgs:\n")
     summary, *paragraphs = [part.strip() for part in re.split(r"\n\s*\n", text)]
     formula = paragraphs.pop(0) if paragraphs and paragraphs[0].startswith("``") else ""
-    facts: dict[str, str] = {}
-    for paragraph in paragraphs:
-        if paragraph.startswith("Paper: ") and (match := FACTS.fullmatch(one_line(paragraph))):
-            facts = match.groupdict()
     return Description(
         name,
+        facts,
         summary=one_line(summary),
         formula=one_line(formula),
-        paper=facts.get("paper", ""),
-        networks=int(facts["networks"]) if facts else None,
-        trained=int(facts["trained"]) if facts else None,
-        more=facts.get("more", ""),
-        views=facts.get("views", ""),
-        family=facts.get("family") or "",
-        work=float(facts["work"]) if facts else None,
-        prose=tuple(part for part in paragraphs if not part.startswith(("Paper: ", "Raises:"))),
+        prose=tuple(part for part in paragraphs if not part.startswith("Raises:")),
     )
 
 
 def read(path: Path, name: str, class_name: str = "") -> Description:
-    """The method of a source file: the class called ``class_name``, else the one with ``Paper:``."""
+    """The method of a source file: the class called ``class_name``, else the one that has facts."""
     node = find_class(path, class_name)
     if node is None:
         return Description(name)
     described: dict[str, str] = {}
-    for kind in lineage(node, path):
+    for kind in _ancestors(node, path):
         described = _arguments(kind) | described
     return replace(
-        head(name, ast.get_docstring(node) or ""),
+        head(name, ast.get_docstring(node) or "", _facts(node) or Facts()),
         targets=targets(node),
         options=tuple(
             Option(argument, kind, default, described.get(argument, ""))

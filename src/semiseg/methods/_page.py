@@ -10,7 +10,7 @@ import yaml
 
 from semiseg import methods, recipes
 from semiseg.methods._catalog import METRICS, Row, typed, when, words
-from semiseg.methods._families import FAMILIES, by_family, year
+from semiseg.methods._facts import FAMILIES, by_family
 
 TARGETS = {
     "sdf": "signed distances of the labeled scans",
@@ -38,21 +38,21 @@ def content(name: str) -> dict[str, Any]:
     recipe = yaml.safe_load((recipes.FOLDER / "default.yaml").read_text(encoding="utf-8"))
     overlay = recipe.get("methods", {}).get(name) or {}
     changed = overlay.get("method", {}).get("options", {})
-    entry = next((entry for entry in methods.describe() if entry["name"] == name), {})
+    told = method.facts
     return {
         "name": name,
-        "title": entry.get("title", name),
-        "family": method.family,
-        "year": year(method.paper),
+        "title": told.title or name,
+        "family": told.family,
+        "year": told.year,
         "summary": method.summary,
         "formula": method.formula,
-        "paper": method.paper,
-        "links": [_address(match) for match in LINK.finditer(method.paper)],
-        "networks": method.networks,
-        "trained": method.trained,
-        "counted": method.counted,
-        "views": method.views,
-        "work": method.work,
+        "paper": told.paper,
+        "links": [_address(match) for match in LINK.finditer(told.paper)],
+        "networks": told.networks or None,
+        "trained": told.trained if told.networks else None,
+        "counted": told.counted,
+        "views": told.seen,
+        "work": told.work,
         "targets": list(method.targets),
         "prose": list(method.prose),
         "options": [

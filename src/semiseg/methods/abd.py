@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_loss
-from semiseg.methods.cross_teaching import CrossTeaching
+from semiseg.methods._facts import Facts, Paper
+from semiseg.methods.cross_teaching import CrossTeaching, CrossTeachingOptions
 from semiseg.methods.parts.displacement import displaced, grid_of, replace_sure, replace_unsure
 from semiseg.settings.options import Amount, Length, Share
 
@@ -23,10 +24,6 @@ class ABD(CrossTeaching):
     and x_2 the strong view, in S of the labeled scans, in D of the unlabeled ones. In x^R the least sure
     patch of each view is replaced by a sure and similar one of the other view. In x^I the surest one is
     replaced by the least sure one, with its labels.
-
-    Paper: ABD, Chi, Pang, Zhang & Liu, CVPR 2024, arXiv:2405.00378.
-    Networks: 2 (2 trained). Views: weak, strong. Work: 6.0.
-    Family: Several networks.
 
     Cross teaching of two networks on two views, once more after unsure patches were replaced by sure
     ones.
@@ -54,7 +51,17 @@ class ABD(CrossTeaching):
         top: of how many of the surest patches the one that is most like is taken.
     """
 
-    views = ("weak", "strong")
+    facts = Facts(
+        title="ABD",
+        family="Several networks",
+        papers=(Paper("ABD", "Chi, Pang, Zhang & Liu", "CVPR", 2024, "arXiv:2405.00378"),),
+        networks=2,
+        trained=2,
+        views=("weak", "strong"),
+        work=6.0,
+    )
+
+    views = facts.views
     labeled_views = ("strong",)
 
     def __init__(
@@ -65,7 +72,7 @@ class ABD(CrossTeaching):
         displaced_until: Share = 2 / 3,
         grid: Length = 4,
         top: Length = 4,
-        **cross_teaching: Any,
+        **cross_teaching: Unpack[CrossTeachingOptions],
     ) -> None:
         super().__init__(make_net, **cross_teaching)
         self.displaced_weight, self.displaced_until = displaced_weight, displaced_until

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.methods._bases import Pair
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.abd import crossed
-from semiseg.methods.bcp import BCP, Pasted, RegionDice, Source, paste
+from semiseg.methods.bcp import BCP, BCPOptions, Pasted, RegionDice, Source, paste
 from semiseg.methods.parts.displacement import displaced, grid_of, replace_unsure
 from semiseg.methods.parts.mixing import draw_mask
 from semiseg.settings.options import Length
@@ -23,10 +24,6 @@ class ABDBCP(BCP, Pair):
     ``L_i = BCP(x_i) + D(p_i(x_i), argmax p_j(x_j)) + D(p_i(x^R), argmax p_j(x^R))`` with i = 1, 2 and
     j = 3 - i. D is the Dice loss. x_1 is the weak and x_2 the strong view of both kinds of pasted images.
     In x^R the least sure patch of each view is replaced by a sure one of the other.
-
-    Paper: ABD, Chi, Pang, Zhang & Liu, CVPR 2024, arXiv:2405.00378.
-    Networks: 3 (2 trained). Views: weak, strong. Work: 6.7.
-    Family: Views and mixing.
 
     BCP of two networks on two views that teach each other, once more on images of moved patches.
 
@@ -49,6 +46,16 @@ class ABDBCP(BCP, Pair):
             their probabilities, which takes as long as both.
     """
 
+    facts = Facts(
+        title="ABD BCP",
+        family="Views and mixing",
+        papers=(Paper("ABD", "Chi, Pang, Zhang & Liu", "CVPR", 2024, "arXiv:2405.00378"),),
+        networks=3,
+        trained=2,
+        views=("weak", "strong"),
+        work=6.7,
+    )
+
     labeled_views = ("strong",)
 
     def __init__(
@@ -59,7 +66,7 @@ class ABDBCP(BCP, Pair):
         grid: Length = 4,
         top: Length = 4,
         predict_with: Literal["first", "second", "average"] = "first",
-        **bcp: Any,
+        **bcp: Unpack[BCPOptions],
     ) -> None:
         super().__init__(make_net, dice=dice, **bcp)
         self.take(self.net, make_net(), predict_with)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss
 from semiseg.methods._bases import Ramped
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.cutmix import Taught, draw_beta_boxes, paste
 from semiseg.methods.parts.prototypes import has_batch_norm
 from semiseg.schedules import ema_update
@@ -25,10 +26,6 @@ class ADMT(Ramped):
     ``m = o p1 + (1 - o) p2``, ``o = e^(-H(p1)) / (e^(-H(p1)) + e^(-H(p2)))``, p1, p2 the teachers on the weak
     view and H their entropy in bits; v is the strong view in turns of the first teacher, the cut-mixed weak
     view in those of the second.
-
-    Paper: AD-MT, Zhao, Wang, Wang, Yu, Yuan & Zhou, ECCV 2024, arXiv:2311.17325.
-    Networks: 3 (1 trained). Views: weak, strong. Work: 1.8.
-    Family: Mean teachers.
 
     Two teachers of one student: in turns of random length one is averaged, and says how the student sees.
 
@@ -57,6 +54,16 @@ class ADMT(Ramped):
         predict_with: the exported network: the student, or the first teacher.
     """
 
+    facts = Facts(
+        title="AD-MT",
+        family="Mean teachers",
+        papers=(Paper("AD-MT", "Zhao, Wang, Wang, Yu, Yuan & Zhou", "ECCV", 2024, "arXiv:2311.17325"),),
+        networks=3,
+        trained=1,
+        views=("weak", "strong"),
+        work=1.8,
+    )
+
     partial = True
 
     def __init__(
@@ -72,9 +79,11 @@ class ADMT(Ramped):
         teachers: Literal["random", "student"] = "random",
         student_vote: Literal["aligned", "unmixed"] = "aligned",
         predict_with: Literal["student", "teacher"] = "student",
-        **ramped: Any,
+        ramp: Length | None = None,
+        ramp_unit: Length = 1,
+        include_background: bool = True,
     ) -> None:
-        super().__init__(weight=weight, **ramped)
+        super().__init__(weight=weight, ramp=ramp, ramp_unit=ramp_unit, include_background=include_background)
         self.net = make_net()
         self.teacher = make_net().requires_grad_(False)
         self.teacher2 = make_net().requires_grad_(False)

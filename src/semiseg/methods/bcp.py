@@ -6,7 +6,7 @@ Dice and cross-entropy over a part of the image, and their sum for an image past
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, Stage, Update
 from semiseg.inference.postprocess import Connectivity, largest_components
 from semiseg.methods._bases import Teacher, one_pass_pays
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.mixing import Region, draw_mask, groups, half
 from semiseg.schedules import ema_update
 from semiseg.settings.options import Amount, Share
@@ -40,6 +41,20 @@ class Pasted(NamedTuple):
     patch: Source
 
 
+class BCPOptions(TypedDict, total=False):
+    """Options of :class:`BCP` in the signatures of methods that pass them on: all but Dice and predictor."""
+
+    alpha: Amount
+    beta: Share
+    region: Region
+    largest_component: bool
+    connectivity: Connectivity
+    pretrain_share: Share
+    decay: Share
+    average: Literal["all", "parameters"]
+    teacher_mode: Literal["train", "eval"]
+
+
 class BCP(Teacher):
     """Paste boxes between labeled and unlabeled scans.
 
@@ -47,10 +62,6 @@ class BCP(Teacher):
     ``mix(z; h, q; v, w) = 0.5 [v (Dice + CE)(z, h) on M + w (Dice + CE)(z, q) on 1-M]``, S the student, and
     M 0 in a random box. a and b are labeled, a' and b' unlabeled. q is the largest component of what the
     teacher predicts.
-
-    Paper: BCP, Bai, Chen, Li, Shen & Wang, CVPR 2023, arXiv:2305.00673.
-    Networks: 2 (1 trained). Views: weak. Work: 1.3.
-    Family: Views and mixing.
 
     A box of each unlabeled image is pasted into a labeled one and the other way round, labels likewise.
 
@@ -83,6 +94,15 @@ class BCP(Teacher):
         teacher_mode: as in ``mean_teacher``.
         predict_with: the exported network (published: the student).
     """
+
+    facts = Facts(
+        title="BCP",
+        family="Views and mixing",
+        papers=(Paper("BCP", "Bai, Chen, Li, Shen & Wang", "CVPR", 2023, "arXiv:2305.00673"),),
+        networks=2,
+        trained=1,
+        work=1.3,
+    )
 
     samples_per_image = 2
 

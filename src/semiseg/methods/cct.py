@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import softmax_mse
-from semiseg.methods._bases import Ramped, WithMain
+from semiseg.methods._bases import Ramped, RampedOptions, WithMain
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.branches import (
     Branches,
     Perturbation,
@@ -28,10 +29,6 @@ class CCT(Ramped, WithMain):
 
     ``L = mean_h 0.5 (CE + Dice)(p_h(x_l), y_l) + w(k) mean_a MSE(p_main(x_u), p_a(x_u))`` with h over all
     four decoders, a over the three that see disturbed maps, and p the softmax.
-
-    Paper: CCT, Ouali, Hudelot & Tami, CVPR 2020, arXiv:2003.09005.
-    Networks: 1 (1 trained) and three decoders. Views: weak. Work: 2.9.
-    Family: Several heads or decoders.
 
     One encoder and four decoders, three of which see its maps disturbed, each in its own way.
 
@@ -50,6 +47,16 @@ class CCT(Ramped, WithMain):
         dropout: rate of the dropout.
     """
 
+    facts = Facts(
+        title="CCT",
+        family="Several heads or decoders",
+        papers=(Paper("CCT", "Ouali, Hudelot & Tami", "CVPR", 2020, "arXiv:2003.09005"),),
+        networks=1,
+        trained=1,
+        beside="three decoders",
+        work=2.9,
+    )
+
     partial = True
 
     def __init__(
@@ -59,7 +66,7 @@ class CCT(Ramped, WithMain):
         detach_main: bool = False,
         noise: Share = 0.3,
         dropout: Share = 0.3,
-        **ramped: Any,
+        **ramped: Unpack[RampedOptions],
     ) -> None:
         super().__init__(**ramped)
         disturb: list[Perturbation] = [

@@ -15,6 +15,7 @@ from semiseg.core import Batch, Clock, NetFactory, SegOutput, Stage, Update
 from semiseg.errors import UsageError
 from semiseg.inference.postprocess import Connectivity, largest_components
 from semiseg.methods._bases import Pair
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.bcp import dice_ce_everywhere
 from semiseg.methods.parts.mixing import draw_mask, groups, half
 from semiseg.settings.options import Amount, Share
@@ -32,10 +33,6 @@ class CML(Pair):
     and j = 3 - i, with ``x_l = a M + b (1-M)``, y_l likewise, ``x_u = a' M' + b' (1-M')``,
     ``Y_i = q_j(a') M' + q_i(b') (1-M')``, ``S = 0.5 (CE + Dice)`` and ``D(f, g) = 1 + mean cos(f, g)``;
     M is 0 in a random box, f the deepest features, q the largest component of what a network predicts.
-
-    Paper: CML, Wu, Wei, Chen, Ren, He & Pu, ACM MM 2024, https://github.com/SongwuJob/CML.
-    Networks: 2 (2 trained). Views: weak. Work: 2.7.
-    Family: Several networks.
 
     Two networks with different features; outside of a pasted box each learns from the other one.
 
@@ -67,6 +64,17 @@ class CML(Pair):
         predict_with: the exported network: the ``first``, the ``second``, or the ``average`` of their
             probabilities, which takes twice as long.
     """
+
+    facts = Facts(
+        title="CML",
+        family="Several networks",
+        papers=(
+            Paper("CML", "Wu, Wei, Chen, Ren, He & Pu", "ACM MM", 2024, "https://github.com/SongwuJob/CML"),
+        ),
+        networks=2,
+        trained=2,
+        work=2.7,
+    )
 
     samples_per_image = 2
 

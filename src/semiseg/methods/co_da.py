@@ -7,7 +7,7 @@ Pseudo-labels that count only where they are as confident as can be expected of 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from semiseg.core import IGNORE, Batch, Clock, NetFactory
 from semiseg.errors import UsageError
-from semiseg.methods._bases import TwoNetworks, fact, sum_over_ranks
+from semiseg.methods._bases import RampedOptions, TwoNetworks, fact, sum_over_ranks
+from semiseg.methods._facts import Facts, Paper
 from semiseg.settings.options import Count, Positive, Share
 
 
@@ -25,10 +26,6 @@ class CoDA(TwoNetworks):
     ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) mean_M CE(p_i(x_u), argmax q_j)``, ``q = r p / sum(r p)`` by
     voxel and ``r_c = A_c / B_c``: A and B are the class shares that the network predicts on labeled and on
     unlabeled scans. ``M = [max q >= mean of max q over the voxels of the same pseudo-label]``.
-
-    Paper: Co-DA, Wang et al., Bioengineering 2023, doi:10.3390/bioengineering10070869.
-    Networks: 2 (2 trained). Views: weak. Work: 2.0.
-    Family: Several networks.
 
     Two networks that teach each other with pseudo-labels aligned by class and filtered by confidence.
 
@@ -62,6 +59,15 @@ class CoDA(TwoNetworks):
         UsageError: ``max_ratio`` below 1, or a network that does not say how many classes it has.
     """
 
+    facts = Facts(
+        title="Co-DA",
+        family="Several networks",
+        papers=(Paper("Co-DA", "Wang et al.", "Bioengineering", 2023, "doi:10.3390/bioengineering10070869"),),
+        networks=2,
+        trained=2,
+        work=2.0,
+    )
+
     def __init__(
         self,
         make_net: NetFactory,
@@ -77,9 +83,9 @@ class CoDA(TwoNetworks):
         target: Literal["hard", "soft"] = "hard",
         divide_by: Literal["kept", "all"] = "kept",
         predict_with: Literal["first", "second", "average"] = "average",
-        **two: Any,
+        **ramped: Unpack[RampedOptions],
     ) -> None:
-        super().__init__(make_net, predict_with=predict_with, **two)
+        super().__init__(make_net, predict_with=predict_with, **ramped)
         if max_ratio < 1:
             raise UsageError(f"max_ratio={max_ratio} is below 1", hint="1 is no alignment, 10 the default")
         self.alignment, self.shares, self.max_ratio, self.hold_off = alignment, shares, max_ratio, hold_off

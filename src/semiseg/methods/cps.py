@@ -6,16 +6,13 @@ from torch import Tensor
 
 from semiseg.losses import cross_entropy
 from semiseg.methods._bases import TwoNetworks
+from semiseg.methods._facts import Facts, Paper
 
 
 class CPS(TwoNetworks):
     """Two networks learn from each other's hard predictions.
 
     ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) CE(p_i(x_u), argmax p_j(x_u))`` for i = 1, 2 and j = 3 - i.
-
-    Paper: CPS, Chen et al., CVPR 2021, arXiv:2106.01226.
-    Networks: 2 (2 trained). Views: weak. Work: 2.0.
-    Family: Several networks.
 
     Two networks learn from labels and from each other's hard predictions on unlabeled scans.
 
@@ -26,6 +23,15 @@ class CPS(TwoNetworks):
     ramp, and CutMix. The 3D script draws the two networks from different distributions; here both are drawn
     from the network's own.
     """
+
+    facts = Facts(
+        title="CPS",
+        family="Several networks",
+        papers=(Paper("CPS", "Chen et al.", "CVPR", 2021, "arXiv:2106.01226"),),
+        networks=2,
+        trained=2,
+        work=2.0,
+    )
 
     partial = True
 

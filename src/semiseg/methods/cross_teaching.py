@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor
 
 from semiseg.core import NetFactory
 from semiseg.losses import dice_loss
-from semiseg.methods._bases import TwoNetworks
+from semiseg.methods._bases import TwoNetworks, TwoOptions
+from semiseg.methods._facts import Facts, Paper
+
+
+class CrossTeachingOptions(TwoOptions, total=False):
+    """Options of :class:`CrossTeaching`, in the signatures of methods that pass them on."""
+
+    partner: str
+    partner_options: Mapping[str, Any] | None
 
 
 class CrossTeaching(TwoNetworks):
@@ -18,10 +26,6 @@ class CrossTeaching(TwoNetworks):
 
     ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) Dice(p_i(x_u), argmax p_j(x_u))`` for i = 1, 2 and
     j = 3 - i; Dice is that of all classes over the batch.
-
-    Paper: CTCT, Luo, Hu, Song, Wang & Zhang, MIDL 2022, arXiv:2112.04894.
-    Networks: 2 (2 trained). Views: weak. Work: 2.0.
-    Family: Several networks.
 
     A network and a transformer learn from labels and from each other's classes on unlabeled scans.
 
@@ -41,6 +45,15 @@ class CrossTeaching(TwoNetworks):
         partner_options: options of the partner, such as ``{feature_size: 48}``.
     """
 
+    facts = Facts(
+        title="Cross teaching",
+        family="Several networks",
+        papers=(Paper("CTCT", "Luo, Hu, Song, Wang & Zhang", "MIDL", 2022, "arXiv:2112.04894"),),
+        networks=2,
+        trained=2,
+        work=2.0,
+    )
+
     partial = True
 
     def __init__(
@@ -49,7 +62,7 @@ class CrossTeaching(TwoNetworks):
         *,
         partner: str = "monai:SwinUNETR",
         partner_options: Mapping[str, Any] | None = None,
-        **two: Any,
+        **two: Unpack[TwoOptions],
     ) -> None:
         super().__init__(make_net, partial(make_net, network=partner, **(partner_options or {})), **two)
         name = type(self).__module__.rpartition(".")[2]

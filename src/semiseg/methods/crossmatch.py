@@ -12,6 +12,7 @@ from torch import Tensor
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss
 from semiseg.methods._bases import WithMain
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.branches import Streams, require_split
 from semiseg.methods.parts.cutmix import Taught, draw_boxes, integer, paste, uniform
 from semiseg.methods.parts.mixing import groups, half
@@ -27,10 +28,6 @@ class CrossMatch(WithMain):
     + D)(x_l, y_l)``, D the Dice loss of sure voxels. ' marks weakly and '' strongly disturbed features. w is
     the weak view, s1 and s2 are the cut-mixed strong ones. q are the classes of w; q1, q2, q2' and q2'' are
     mixed with the partner's.
-
-    Paper: CrossMatch, Zhao, Wang & Ding, IEEE JBHI 2024, doi:10.1109/JBHI.2024.3463711.
-    Networks: 1 (1 trained). Views: weak, strong, strong2. Work: 3.7.
-    Family: Views and mixing.
 
     The weak view teaches all disturbed feature streams, and each of its own the same one of a strong
     view.
@@ -61,8 +58,20 @@ class CrossMatch(WithMain):
         boxes: ``fitted``, or ``released``, see above.
     """
 
+    facts = Facts(
+        title="CrossMatch",
+        family="Views and mixing",
+        papers=(
+            Paper("CrossMatch", "Zhao, Wang & Ding", "IEEE JBHI", 2024, "doi:10.1109/JBHI.2024.3463711"),
+        ),
+        networks=1,
+        trained=1,
+        views=("weak", "strong", "strong2"),
+        work=3.7,
+    )
+
+    views = facts.views
     partial = True
-    views = ("weak", "strong", "strong2")
     unlabeled_per_image = 2
 
     def __init__(

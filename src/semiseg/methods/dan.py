@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 
 from semiseg.core import Batch, Clock, NetFactory, OptimizerFactory, Update
-from semiseg.methods._bases import Ramped, fact
+from semiseg.methods._bases import Ramped, RampedOptions, fact
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.critic import Critic, only_judging, origin_loss, without_trace
 from semiseg.methods.sassnet import adam_of_the_critic
 from semiseg.settings.options import Length
@@ -19,10 +20,6 @@ class DAN(Ramped):
 
     ``L = 0.5 (CE + Dice)(p(x_l), y_l) + w(k) CE(critic(p(x_u), x_u), labeled)``, then the critic learns
     ``CE(critic(p(x), x), labeled or not)`` on all scans; p is the softmax.
-
-    Paper: DAN, Zhang et al., MICCAI 2017, doi:10.1007/978-3-319-66179-7_47.
-    Networks: 1 (1 trained) and a critic. Views: weak. Work: 1.3.
-    Family: Adversarial.
 
     A network, and a critic that tells from image and prediction which scans have labels.
 
@@ -43,6 +40,16 @@ class DAN(Ramped):
         critic_width: channels of the critic's first layer.
     """
 
+    facts = Facts(
+        title="DAN",
+        family="Adversarial",
+        papers=(Paper("DAN", "Zhang et al.", "MICCAI", 2017, "doi:10.1007/978-3-319-66179-7_47"),),
+        networks=1,
+        trained=1,
+        beside="a critic",
+        work=1.3,
+    )
+
     partial = True
     trainable = ("net", "critic")
     optimizers: ClassVar[Mapping[str, OptimizerFactory]] = {"critic": adam_of_the_critic}
@@ -52,7 +59,7 @@ class DAN(Ramped):
         make_net: NetFactory,
         *,
         critic_width: Length = 64,
-        **ramped: Any,
+        **ramped: Unpack[RampedOptions],
     ) -> None:
         super().__init__(**ramped)
         self.net = make_net()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import softmax_mse
-from semiseg.methods._bases import Ramped
+from semiseg.methods._bases import Ramped, RampedOptions
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.transforms import Symmetry, turns
 
 
@@ -20,10 +21,6 @@ class DeepCoTraining(Ramped):
     ``L = 0.5 (CE + Dice)(p(x_l), y_l) + w(k) 0.5 [MSE(sg p', turn p) + MSE(p', sg turn p)]`` with p the
     softmax on x_u, p' that on turn(x_u), and sg no gradient. The whole batch has one turn, by 0, 90, 180 or
     270 degrees.
-
-    Paper: Deep Co-Training, Qiao et al., ECCV 2018, arXiv:1803.05984.
-    Networks: 1 (1 trained). Views: weak. Work: 1.5.
-    Family: Views and mixing.
 
     One network, asked about the unlabeled scans twice: as they are, and after a quarter turn or more.
 
@@ -38,9 +35,18 @@ class DeepCoTraining(Ramped):
         make_net: returns a fresh network.
     """
 
+    facts = Facts(
+        title="Deep Co-Training",
+        family="Views and mixing",
+        papers=(Paper("Deep Co-Training", "Qiao et al.", "ECCV", 2018, "arXiv:1803.05984"),),
+        networks=1,
+        trained=1,
+        work=1.5,
+    )
+
     partial = True
 
-    def __init__(self, make_net: NetFactory, **ramped: Any) -> None:
+    def __init__(self, make_net: NetFactory, **ramped: Unpack[RampedOptions]) -> None:
         super().__init__(**ramped)
         self.net = make_net()
 

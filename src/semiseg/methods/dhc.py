@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss
 from semiseg.methods._bases import TwoNetworks, fact, mean_over_ranks
+from semiseg.methods._facts import Facts, Paper
 from semiseg.settings.options import Amount, Length, Positive, Share
 
 Absent = Literal["apart", "released"]
@@ -154,10 +155,6 @@ class DHC(TwoNetworks):
     by w. w_1 is larger for classes whose Dice on labels is low or falls, w_2 for those that are rare in what
     is predicted.
 
-    Paper: DHC, Wang & Li, MICCAI 2023, arXiv:2307.11960.
-    Networks: 2 (2 trained). Views: weak. Work: 2.0.
-    Family: Several networks.
-
     Two networks teach each other, one with weights for hard classes, the other with weights for rare
     ones.
 
@@ -192,6 +189,15 @@ class DHC(TwoNetworks):
         predict_with: the exported network: the ``first``, the ``second``, or the ``average`` of their
             probabilities (published), which takes as long as both.
     """
+
+    facts = Facts(
+        title="DHC",
+        family="Several networks",
+        papers=(Paper("DHC", "Wang & Li", "MICCAI", 2023, "arXiv:2307.11960"),),
+        networks=2,
+        trained=2,
+        work=2.0,
+    )
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from semiseg.core import Batch, Clock, Method, NetFactory, Update
 from semiseg.losses import dice_loss, distance_loss, task_consistency
 from semiseg.methods._bases import fact
+from semiseg.methods._facts import Facts, Paper
 from semiseg.schedules import consistency_ramp
 from semiseg.settings.options import Amount, Length, Positive
 
@@ -21,10 +22,6 @@ class DTC(Method):
     ``L = Dice(p(x_l), y_l) + b MSE(z(x_l), g) + w(k) mean (sigmoid(-1500 z) - p)^2`` with all scans in the
     last term. p is the softmax of the foreground classes, and z the tanh of a second head with a channel for
     each of them. g is the normalized signed distance to y_l, negative inside.
-
-    Paper: DTC, Luo et al., AAAI 2021, arXiv:2009.04448.
-    Networks: 1 (1 trained). Views: weak. Work: 1.0.
-    Family: Several heads or decoders.
 
     One network with two heads, classes and signed distances, that must agree on all scans.
 
@@ -46,6 +43,15 @@ class DTC(Method):
             units of 150).
         ramp_unit: the ramp moves in stairs of this many iterations (150 in the code).
     """
+
+    facts = Facts(
+        title="DTC",
+        family="Several heads or decoders",
+        papers=(Paper("DTC", "Luo et al.", "AAAI", 2021, "arXiv:2009.04448"),),
+        networks=1,
+        trained=1,
+        work=1.0,
+    )
 
     def __init__(
         self,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Unpack
 
 import torch
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import entropy_loss
-from semiseg.methods._bases import Ramped
+from semiseg.methods._bases import Ramped, RampedOptions
+from semiseg.methods._facts import Facts, Paper
 
 
 class EntropyMin(Ramped):
@@ -17,11 +18,6 @@ class EntropyMin(Ramped):
 
     ``L = 0.5 (CE + Dice)(p(x_l), y_l) + w(k) H`` with H the mean over all voxels of [x_l, x_u] of
     ``-sum_c p_c ln(p_c + 1e-6) / ln K``, which lies in [0, 1].
-
-    Paper: Entropy Minimization, Grandvalet & Bengio, NIPS 2004, for segmentation ADVENT, Vu et al.,
-    CVPR 2019, arXiv:1811.12833.
-    Networks: 1 (1 trained). Views: weak. Work: 1.0.
-    Family: Baselines.
 
     One network whose predictions are made sharp on all scans, whatever they say.
 
@@ -35,9 +31,21 @@ class EntropyMin(Ramped):
         make_net: returns a fresh network.
     """
 
+    facts = Facts(
+        title="Entropy Minimization",
+        family="Baselines",
+        papers=(
+            Paper("Entropy Minimization", "Grandvalet & Bengio", "NIPS", 2004, ""),
+            Paper("ADVENT", "Vu et al.", "CVPR", 2019, "arXiv:1811.12833", role="for segmentation"),
+        ),
+        networks=1,
+        trained=1,
+        work=1.0,
+    )
+
     partial = True
 
-    def __init__(self, make_net: NetFactory, **ramped: Any) -> None:
+    def __init__(self, make_net: NetFactory, **ramped: Unpack[RampedOptions]) -> None:
         super().__init__(**ramped)
         self.net = make_net()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +16,8 @@ from torch import Tensor
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.errors import UsageError
 from semiseg.losses import confidence, confident_pseudo_label, dice_ce
-from semiseg.methods._bases import Ramped
-from semiseg.methods.parts.cutmix import draw_boxes, paste
+from semiseg.methods._bases import Ramped, RampedOptions
+from semiseg.methods._facts import Facts, Paper
 from semiseg.settings.options import Share
 
 
@@ -26,10 +26,6 @@ class FixMatch(Ramped):
 
     ``L = 0.5 (CE + Dice)(p(x_l), y_l) + w(k) mean [max q >= tau] CE(p(x_strong), argmax q)`` with
     ``q = p(x_weak)`` without gradient, and the mean over all voxels, sure or not.
-
-    Paper: FixMatch, Sohn et al., NeurIPS 2020, arXiv:2001.07685.
-    Networks: 1 (1 trained). Views: weak, strong. Work: 1.2.
-    Family: Views and mixing.
 
     One network that takes its sure classes of the weak view for labels of the strong view.
 
@@ -44,18 +40,23 @@ class FixMatch(Ramped):
     too. Labeled scans have one view here, which stands for both. Its moving average was never used and is
     left out. A step costs two passes of the whole batch, and regions cannot be trained.
 
-    With ``cutmix`` a box of another unlabeled sample of the batch is pasted into a strong view, and its
-    pseudo-labels with it (French et al., BMVC 2020, arXiv:1906.01916); with one unlabeled sample per batch
-    nothing is pasted.
-
     Args:
         make_net: returns a fresh network.
         tau: confidence from which a voxel counts.
-        cutmix: chance of a box in a strong view of the masked form.
         form: ``masked``, or ``released``, see above.
     """
 
-    views = ("weak", "strong")
+    facts = Facts(
+        title="FixMatch",
+        family="Views and mixing",
+        papers=(Paper("FixMatch", "Sohn et al.", "NeurIPS", 2020, "arXiv:2001.07685"),),
+        networks=1,
+        trained=1,
+        views=("weak", "strong"),
+        work=1.2,
+    )
+
+    views = facts.views
     regions = True
     partial = True
 
@@ -64,13 +65,12 @@ class FixMatch(Ramped):
         make_net: NetFactory,
         *,
         tau: Share = 0.8,
-        cutmix: Share = 0.0,
         form: Literal["masked", "released"] = "masked",
-        **ramped: Any,
+        **ramped: Unpack[RampedOptions],
     ) -> None:
         super().__init__(**ramped)
         self.net = make_net()
-        self.tau, self.cutmix, self.form = tau, cutmix, form
+        self.tau, self.form = tau, form
         if form == "released":
             self.deviates(
                 "fixmatch: unsure voxels are taught to be background, as released", as_published=True
@@ -84,11 +84,8 @@ class FixMatch(Ramped):
         """The student's forward on [x_l, x_strong], taught by one on x_weak without gradient."""
         with torch.no_grad():
             taught = self.net(batch.x_u["weak"]).logits
-        n, strong = len(batch.x_l), batch.x_u["strong"]
-        if self.cutmix:
-            boxes = draw_boxes(len(strong), strong.shape[2:], chance=self.cutmix, device=strong.device)
-            strong, taught = (paste(x, x.roll(1, 0), boxes) for x in (strong, taught))
-        logits = self.net(torch.cat([batch.x_l, strong])).logits
+        n = len(batch.x_l)
+        logits = self.net(torch.cat([batch.x_l, batch.x_u["strong"]])).logits
         consistency = confident_pseudo_label(
             logits[n:], taught, threshold=self.tau, activation=self.activation
         )

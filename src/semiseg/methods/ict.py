@@ -14,6 +14,7 @@ from torch import Tensor
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_ce
 from semiseg.methods._bases import Teacher
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.mixing import beta_factors, mixup
 from semiseg.settings.options import Amount, Length, Positive, Share
 
@@ -23,11 +24,6 @@ class ICT(Teacher):
 
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) MSE(softmax student(mix(u0, u1)), mix(q0, q1))`` with
     ``q = softmax teacher(u)`` and ``mix(a, b) = (1 - f) a + f b``, one ``f ~ Beta(alpha, alpha)`` per pair.
-
-    Paper: ICT, Verma et al., IJCAI 2019, arXiv:1903.03825, for segmentation Basak et al., ISBI 2022,
-    arXiv:2202.00677.
-    Networks: 2 (1 trained). Views: weak. Work: 0.9.
-    Family: Mean teachers.
 
     A Mean Teacher that is disturbed by mixing pairs of unlabeled scans instead of by noise.
 
@@ -50,6 +46,18 @@ class ICT(Teacher):
         predict_with: the exported network (published: the student).
         include_background: count class 0 in the Dice term.
     """
+
+    facts = Facts(
+        title="ICT",
+        family="Mean teachers",
+        papers=(
+            Paper("ICT", "Verma et al.", "IJCAI", 2019, "arXiv:1903.03825"),
+            Paper("", "Basak et al.", "ISBI", 2022, "arXiv:2202.00677", role="for segmentation"),
+        ),
+        networks=2,
+        trained=1,
+        work=0.9,
+    )
 
     partial = True
 

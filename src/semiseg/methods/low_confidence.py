@@ -8,7 +8,7 @@ Features drawn to the prototype of their class.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, Update
 from semiseg.errors import UsageError
 from semiseg.losses import dice_ce, masked_mean, softmax_mse
-from semiseg.methods._bases import Teacher, sum_over_ranks
+from semiseg.methods._bases import Teacher, TeacherOptions, sum_over_ranks
+from semiseg.methods._facts import Facts, Paper
 from semiseg.settings.options import Amount, Count, Positive, Share
 
 
@@ -27,10 +28,6 @@ class LowConfidence(Teacher):
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) [mean_A (p - q)^2 + eta mean_A separation(f, mu)]`` with
     p and q the softmax of student and teacher on x_u, ``A = [max p < tau]``, f the features of the student,
     mu the prototypes: moving averages of the teacher's features of labeled voxels, by class.
-
-    Paper: LCC, Gao & Yu, ISBP 2023, doi:10.1109/ISBP57705.2023.10061306.
-    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so). Work: 1.3.
-    Family: Mean teachers.
 
     A Mean Teacher on unsure voxels only, whose features are also drawn to the prototype of their class.
 
@@ -54,6 +51,16 @@ class LowConfidence(Teacher):
         predict_with: the exported network.
     """
 
+    facts = Facts(
+        title="Low confidence",
+        family="Mean teachers",
+        papers=(Paper("LCC", "Gao & Yu", "ISBP", 2023, "doi:10.1109/ISBP57705.2023.10061306"),),
+        networks=2,
+        trained=1,
+        views_if="strong, if ``student_view`` says so",
+        work=1.3,
+    )
+
     def __init__(
         self,
         make_net: NetFactory,
@@ -65,7 +72,7 @@ class LowConfidence(Teacher):
         temperature: Positive = 0.1,
         momentum: Share = 0.99,
         max_voxels: Count = 4096,
-        **teacher: Any,
+        **teacher: Unpack[TeacherOptions],
     ) -> None:
         super().__init__(make_net, **teacher)
         self.separation_weight, self.separation, self.temperature = separation_weight, separation, temperature

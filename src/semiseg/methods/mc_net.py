@@ -12,6 +12,7 @@ from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_loss, mutual_consistency
 from semiseg.losses.agreement import Sharpening
 from semiseg.methods._bases import Ramped, WithMain
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.branches import Branches, all_logits, different_decoders
 from semiseg.settings.options import Amount, Length, Positive
 
@@ -23,11 +24,6 @@ class MCNet(Ramped, WithMain):
 
     ``L = a sum_i Dice(p_i(x_l), y_l) + w(k) sum_{i != j} mean (p_i - q_j)^2`` with all scans in the second
     term, p_i the softmax of decoder i and ``q = p^(1/T) / (p^(1/T) + (1 - p)^(1/T))`` its sharpened form.
-
-    Paper: MC-Net, Wu et al., MICCAI 2021, doi:10.1007/978-3-030-87196-3_28; MC-Net+, Medical Image Analysis
-    2022, doi:10.1016/j.media.2022.102530.
-    Networks: 1 (1 trained) and a decoder. Views: weak. Work: 2.2.
-    Family: Several heads or decoders.
 
     One encoder and two or three decoders; each learns from the sharpened predictions of the others.
 
@@ -54,6 +50,19 @@ class MCNet(Ramped, WithMain):
             150 of 15,000 in 3D, the whole run in 2D).
         ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
     """
+
+    facts = Facts(
+        title="MC-Net",
+        family="Several heads or decoders",
+        papers=(
+            Paper("MC-Net", "Wu et al.", "MICCAI", 2021, "doi:10.1007/978-3-030-87196-3_28"),
+            Paper("MC-Net+", "", "Medical Image Analysis", 2022, "doi:10.1016/j.media.2022.102530"),
+        ),
+        networks=1,
+        trained=1,
+        beside="a decoder",
+        work=2.2,
+    )
 
     partial = True
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss, dice_loss_per_class, sharpen
 from semiseg.methods._bases import TwoNetworks
+from semiseg.methods._facts import Facts, Paper
 from semiseg.settings.options import Amount, Length, Positive
 
 
@@ -23,10 +24,6 @@ class MCF(TwoNetworks):
     ``R_i = sum(m |p_i - y_l|^2) / (2 sum(m))``. m are the labeled voxels where the two predict different
     classes. ``q_c = p_c^(1/T) / sum_j p_j^(1/T)`` is of the winner, whose Dice loss on the labeled scans is
     lower.
-
-    Paper: MCF, Wang, Xiao, Bi, Li & Gao, CVPR 2023, https://github.com/WYC-321/MCF.
-    Networks: 2 (2 trained). Views: weak. Work: 2.0.
-    Family: Several networks.
 
     Two different networks, corrected where they disagree; the better one teaches the other.
 
@@ -57,6 +54,15 @@ class MCF(TwoNetworks):
         predict_with: the exported network: the ``first``, the ``second``, or the ``average`` of their
             probabilities (published), which takes as long as both.
     """
+
+    facts = Facts(
+        title="MCF",
+        family="Several networks",
+        papers=(Paper("MCF", "Wang, Xiao, Bi, Li & Gao", "CVPR", 2023, "https://github.com/WYC-321/MCF"),),
+        networks=2,
+        trained=2,
+        work=2.0,
+    )
 
     def __init__(
         self,

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import torch
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_ce, softmax_kl, softmax_mse
-from semiseg.methods._bases import Teacher
+from semiseg.methods._bases import Teacher, TeacherOptions
+from semiseg.methods._facts import Facts, Paper
 from semiseg.settings.options import Count
+
+
+class MeanTeacherOptions(TeacherOptions, total=False):
+    """Options of :class:`MeanTeacher`, in the signatures of methods that pass them on."""
+
+    hold_off: Count
+    consistency: Literal["mse", "kl"]
 
 
 class MeanTeacher(Teacher):
@@ -18,10 +26,6 @@ class MeanTeacher(Teacher):
 
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) MSE(softmax student(x_u), softmax teacher(x_u + noise))``,
     then ``teacher <- a teacher + (1 - a) student`` with ``a = min(1 - 1/(k+1), decay)``.
-
-    Paper: Mean Teacher, Tarvainen & Valpola, NIPS 2017, arXiv:1703.01780.
-    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so). Work: 1.2.
-    Family: Mean teachers.
 
     A student trained by gradient; its moving average, the teacher, supplies targets on unlabeled scans.
 
@@ -44,6 +48,16 @@ class MeanTeacher(Teacher):
             student.
     """
 
+    facts = Facts(
+        title="Mean Teacher",
+        family="Mean teachers",
+        papers=(Paper("Mean Teacher", "Tarvainen & Valpola", "NIPS", 2017, "arXiv:1703.01780"),),
+        networks=2,
+        trained=1,
+        views_if="strong, if ``student_view`` says so",
+        work=1.2,
+    )
+
     regions = True
     partial = True
 
@@ -53,7 +67,7 @@ class MeanTeacher(Teacher):
         *,
         hold_off: Count = 0,
         consistency: Literal["mse", "kl"] = "mse",
-        **teacher: Any,
+        **teacher: Unpack[TeacherOptions],
     ) -> None:
         super().__init__(make_net, **teacher)
         self.hold_off = hold_off

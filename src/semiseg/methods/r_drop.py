@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 
 from semiseg.core import NetFactory
 from semiseg.losses import softmax_kl
 from semiseg.methods._bases import TwoNetworks
-from semiseg.settings.options import Amount
+from semiseg.methods._facts import Facts, Paper
+from semiseg.settings.options import Amount, Length
 
 
 class RDrop(TwoNetworks):
@@ -17,10 +18,6 @@ class RDrop(TwoNetworks):
 
     ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) 0.5 (KL(p_1 || p_2) + KL(p_2 || p_1))(x_u)`` for i = 1, 2.
     KL is averaged over voxels and classes; each network has its own gradient of the term that they share.
-
-    Paper: R-Drop, Wu et al., NeurIPS 2021, arXiv:2106.14448.
-    Networks: 2 (2 trained). Views: weak. Work: 2.0.
-    Family: Several networks.
 
     Two networks whose class probabilities on unlabeled scans must be the same, by divergence.
 
@@ -36,6 +33,15 @@ class RDrop(TwoNetworks):
         softmax_axis: of the divergence, ``classes``, or ``width`` (released).
     """
 
+    facts = Facts(
+        title="R-Drop",
+        family="Several networks",
+        papers=(Paper("R-Drop", "Wu et al.", "NeurIPS", 2021, "arXiv:2106.14448"),),
+        networks=2,
+        trained=2,
+        work=2.0,
+    )
+
     partial = True
 
     def __init__(
@@ -44,9 +50,19 @@ class RDrop(TwoNetworks):
         *,
         weight: Amount = 4.0,
         softmax_axis: Literal["classes", "width"] = "classes",
-        **two: Any,
+        ramp: Length | None = None,
+        ramp_unit: Length = 1,
+        include_background: bool = True,
+        predict_with: Literal["first", "second", "average"] = "first",
     ) -> None:
-        super().__init__(make_net, weight=weight, **two)
+        super().__init__(
+            make_net,
+            predict_with=predict_with,
+            weight=weight,
+            ramp=ramp,
+            ramp_unit=ramp_unit,
+            include_background=include_background,
+        )
         self.softmax_axis = softmax_axis
         if softmax_axis == "width":
             self.deviates(

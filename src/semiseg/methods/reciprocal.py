@@ -12,6 +12,7 @@ from semiseg.core import Batch, Clock, Gradient, Method, NetFactory, Stage, Upda
 from semiseg.errors import UsageError
 from semiseg.losses import cross_entropy, dice_ce
 from semiseg.methods._bases import mean_over_ranks
+from semiseg.methods._facts import Facts, Paper
 from semiseg.settings.options import Share
 
 Study = Generator[Update, None, Tensor]
@@ -24,11 +25,6 @@ class Reciprocal(Method):
     ``L_S = CE(S(x_u), y')`` with ``y' = argmax T(x_u)``, then ``L_T = h CE(T(x_u), y') + CE(T(x_l), y_l)``.
     The feedback ``h = lr <grad L_S, grad CE(S'(x_l), y_l)>``, S' the student after its step, is how much that
     step has lowered the student's loss on labels: h > 0 makes the teacher surer of y', h < 0 less sure.
-
-    Paper: Reciprocal Learning, Zeng et al., MICCAI 2021, for the journal Medical Physics 2023,
-    doi:10.1002/mp.15923.
-    Networks: 2 (2 trained). Views: weak. Work: 2.0.
-    Family: Several networks.
 
     A student that learns from pseudo-labels alone; its teacher learns from labels and from its success.
 
@@ -57,6 +53,18 @@ class Reciprocal(Method):
     Raises:
         UsageError: ``pretrain_share`` of 1, which leaves the student nothing.
     """
+
+    facts = Facts(
+        title="Reciprocal Learning",
+        family="Several networks",
+        papers=(
+            Paper("Reciprocal Learning", "Zeng et al.", "MICCAI", 2021, ""),
+            Paper("", "", "Medical Physics", 2023, "doi:10.1002/mp.15923", role="for the journal"),
+        ),
+        networks=2,
+        trained=2,
+        work=2.0,
+    )
 
     partial = True
     trainable = ("student", "teacher")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from semiseg.core import Batch, Clock, Method, NetFactory, OptimizerFactory, Update
 from semiseg.losses import dice_loss, distance_loss
 from semiseg.methods._bases import fact
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.dtc import segment_and_measure, with_distance_head
 from semiseg.methods.parts.critic import Critic, only_judging, origin_loss, without_trace
 from semiseg.schedules import consistency_ramp
@@ -31,10 +32,6 @@ class SASSNet(Method):
     learns ``CE(critic(z(x), x), labeled or not)`` on all scans; p is the softmax of the foreground classes,
     and z the tanh of a second head with a channel for each of them. g is the normalized signed distance to
     y_l.
-
-    Paper: SASSNet, Li, Zhang & He, MICCAI 2020, arXiv:2007.10732.
-    Networks: 1 (1 trained) and a critic. Views: weak. Work: 1.3.
-    Family: Adversarial.
 
     A network that also measures distances, and a critic that tells from these which scans have labels.
 
@@ -62,6 +59,16 @@ class SASSNet(Method):
             units of 150).
         ramp_unit: the ramp moves in stairs of this many iterations (150 in the code).
     """
+
+    facts = Facts(
+        title="SASSNet",
+        family="Adversarial",
+        papers=(Paper("SASSNet", "Li, Zhang & He", "MICCAI", 2020, "arXiv:2007.10732"),),
+        networks=1,
+        trained=1,
+        beside="a critic",
+        work=1.3,
+    )
 
     trainable = ("net", "critic")
     optimizers: ClassVar[Mapping[str, OptimizerFactory]] = {"critic": adam_of_the_critic}

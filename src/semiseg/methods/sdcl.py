@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,8 @@ from torch import Tensor
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, Update
 from semiseg.losses import masked_mean
 from semiseg.methods._bases import Pair
-from semiseg.methods.bcp import BCP, Pasted, Source, paste
+from semiseg.methods._facts import Facts, Paper
+from semiseg.methods.bcp import BCP, BCPOptions, Pasted, RegionDice, Source, paste
 from semiseg.methods.parts.mixing import draw_mask
 from semiseg.settings.options import Amount
 
@@ -30,10 +31,6 @@ class SDCL(BCP, Pair):
     ``L_i = BCP_i + sum_x [a mean_D w |p_i - t|^2 / K + b mean_W w CE(p_i, 1/K)]`` for the students i = 1, 2
     over both kinds x of pasted images. t are their labels with the weight w (1, or that of the teacher's). D
     are the voxels where the two students predict different classes, W those of D where student i is wrong.
-
-    Paper: SDCL, Song & Wang, MICCAI 2024, arXiv:2409.16728.
-    Networks: 3 (2 trained). Views: weak. Work: 2.3.
-    Family: Views and mixing.
 
     BCP with two different students; where they disagree they review the labels and forget what is wrong.
 
@@ -62,6 +59,15 @@ class SDCL(BCP, Pair):
             probabilities, which takes as long as both.
     """
 
+    facts = Facts(
+        title="SDCL",
+        family="Views and mixing",
+        papers=(Paper("SDCL", "Song & Wang", "MICCAI", 2024, "arXiv:2409.16728"),),
+        networks=3,
+        trained=2,
+        work=2.3,
+    )
+
     def __init__(
         self,
         make_net: NetFactory,
@@ -71,10 +77,11 @@ class SDCL(BCP, Pair):
         review_weight: Amount = 0.5,
         rectify_weight: Amount = 0.05,
         review_on: Literal["all", "correct"] = "all",
+        dice: RegionDice = "la",
         predict_with: Literal["first", "second", "average"] = "average",
-        **bcp: Any,
+        **bcp: Unpack[BCPOptions],
     ) -> None:
-        super().__init__(make_net, **bcp)
+        super().__init__(make_net, dice=dice, **bcp)
         self.take(self.net, make_net(network=partner, **(partner_options or {})), predict_with)
         self.review_weight, self.rectify_weight, self.review_on = review_weight, rectify_weight, review_on
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from semiseg.core import Batch, Clock, Method, NetFactory, PseudoLabels, Stage, Update
 from semiseg.errors import UsageError
 from semiseg.losses import dice_ce
+from semiseg.methods._facts import Facts, Paper
 from semiseg.settings.options import Amount, Count, Length, Share
 
 
@@ -20,10 +21,6 @@ class SelfTraining(Method):
     ``L = 0.5 (CE + Dice)(net([x_l, x_u]), [y_l, q])`` over known voxels, q what the network of the round
     before says of the whole scan: nothing where it is unsure, and only scans of which it is sure on the
     whole.
-
-    Paper: Noisy Student, Xie, Luong, Hovy & Le, CVPR 2020, arXiv:1911.04252.
-    Networks: 1 (1 trained). Views: weak. Work: 1.0.
-    Family: Baselines.
 
     A supervised network labels all unlabeled scans; a new one learns from labels and those; in rounds.
 
@@ -72,6 +69,15 @@ class SelfTraining(Method):
         student_view: view of the unlabeled scans; ``strong`` is more noise.
         include_background: count class 0 in the Dice term.
     """
+
+    facts = Facts(
+        title="Self training",
+        family="Baselines",
+        papers=(Paper("Noisy Student", "Xie, Luong, Hovy & Le", "CVPR", 2020, "arXiv:1911.04252"),),
+        networks=1,
+        trained=1,
+        work=1.0,
+    )
 
     regions = True
     partial = True

@@ -8,16 +8,13 @@ from collections.abc import Iterator
 
 from semiseg.core import Batch, Clock, Method, NetFactory, Update
 from semiseg.losses import dice_ce
+from semiseg.methods._facts import Facts, Paper
 
 
 class Supervised(Method):
     """Learn from the labeled scans alone.
 
     ``L = 0.5 (CE + Dice)(net(x_l), y_l)``
-
-    Paper: V-Net, Milletari et al., 3DV 2016, arXiv:1606.04797.
-    Networks: 1 (1 trained). Views: none. Work: 1.0.
-    Family: Baselines.
 
     Cross-entropy plus Dice on labeled scans, nothing else.
 
@@ -31,7 +28,17 @@ class Supervised(Method):
         include_background: count class 0 in the Dice term.
     """
 
-    views = ()
+    facts = Facts(
+        title="Supervised",
+        family="Baselines",
+        papers=(Paper("V-Net", "Milletari et al.", "3DV", 2016, "arXiv:1606.04797"),),
+        networks=1,
+        trained=1,
+        views=(),
+        work=1.0,
+    )
+
+    views = facts.views
     regions = True
     partial = True
 

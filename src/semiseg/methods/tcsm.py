@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,9 +12,10 @@ from torch import Tensor
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.errors import UsageError
 from semiseg.losses import cross_entropy, dice_ce
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.mean_teacher import MeanTeacher
 from semiseg.methods.parts.transforms import Chain, Transform, draw_symmetries, draw_zoom
-from semiseg.settings.options import Amount, Length, Share
+from semiseg.settings.options import Amount, Count, Length, Share
 
 ROLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "teacher_transformed": (("plain",), ("moved",)),
@@ -31,10 +32,6 @@ class TCSM(MeanTeacher):
     ``L = CE(student(x_l), y_l) + w(k) mean(v (softmax student(x) - softmax T^-1(teacher(T(x + noise))))^2)``
     on labeled and unlabeled x, with T drawn for each sample: one of the grid's symmetries, then a scaling by
     [0.9, 1.1] about the center; v is 0 where T moved the border out of sight.
-
-    Paper: TCSM, Li et al., IEEE TNNLS 2021, arXiv:1903.00348.
-    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so). Work: 1.3.
-    Family: Mean teachers.
 
     A Mean Teacher that must answer alike for a scan and for the same scan turned, flipped and scaled.
 
@@ -67,6 +64,16 @@ class TCSM(MeanTeacher):
         include_background: count class 0 in the Dice term of ``dice_ce``.
     """
 
+    facts = Facts(
+        title="TCSM",
+        family="Mean teachers",
+        papers=(Paper("TCSM", "Li et al.", "IEEE TNNLS", 2021, "arXiv:1903.00348"),),
+        networks=2,
+        trained=1,
+        views_if="strong, if ``student_view`` says so",
+        work=1.3,
+    )
+
     partial = True
 
     def __init__(
@@ -86,9 +93,28 @@ class TCSM(MeanTeacher):
         decay: Share = 0.999,
         ramp: Length | None = 6000,
         ramp_unit: Length = 10,
-        **teacher: Any,
+        hold_off: Count = 0,
+        consistency: Literal["mse", "kl"] = "mse",
+        noise: Amount = 0.1,
+        student_view: Literal["weak", "strong"] = "weak",
+        teacher_mode: Literal["train", "eval"] = "train",
+        predict_with: Literal["student", "teacher"] = "student",
+        include_background: bool = True,
     ) -> None:
-        super().__init__(make_net, weight=weight, decay=decay, ramp=ramp, ramp_unit=ramp_unit, **teacher)
+        super().__init__(
+            make_net,
+            hold_off=hold_off,
+            consistency=consistency,
+            weight=weight,
+            decay=decay,
+            ramp=ramp,
+            ramp_unit=ramp_unit,
+            noise=noise,
+            student_view=student_view,
+            teacher_mode=teacher_mode,
+            predict_with=predict_with,
+            include_background=include_background,
+        )
         if class_weights is not None and supervised != "ce":
             raise UsageError(
                 "class_weights are those of the cross-entropy alone, and supervised is dice_ce",

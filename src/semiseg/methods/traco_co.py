@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from semiseg.inference.postprocess import largest_components
 from semiseg.losses import dice_loss, regional_cross_entropy
 from semiseg.losses.agreement import softmax_kl
 from semiseg.methods._bases import TwoNetworks
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.mixing import draw_columns, overlap
 from semiseg.schedules import consistency_ramp
 from semiseg.settings.options import Amount, Length, Share
@@ -70,10 +71,6 @@ class TraCoCo(TwoNetworks):
     q_c (-log(1 - p_c))`` with q = max p_j at the class y. All inputs but those of p_j have uniform noise,
     and the second network CutMix.
 
-    Paper: TraCoCo, Liu, Tian, Wang, Chen, Liu, Belagiannis & Carneiro, 2022, arXiv:2203.14523.
-    Networks: 2 (2 trained). Views: weak, shifted. Work: 6.7.
-    Family: Several networks.
-
     Co-training in which the prediction for a voxel must not depend on what else the crop shows.
 
     The crops overlap by half an edge at least, on either side of one another; the published second one lies
@@ -107,6 +104,20 @@ class TraCoCo(TwoNetworks):
         ramp: length of the sigmoid ramp of w(k), in iterations; None is a twentieth of the run.
     """
 
+    facts = Facts(
+        title="TraCoCo",
+        family="Several networks",
+        papers=(
+            Paper(
+                "TraCoCo", "Liu, Tian, Wang, Chen, Liu, Belagiannis & Carneiro", "", 2022, "arXiv:2203.14523"
+            ),
+        ),
+        networks=2,
+        trained=2,
+        views=("weak", "shifted"),
+        work=6.7,
+    )
+
     partial = True
     views = ("weak", SHIFTED)
     labeled_views = (SHIFTED,)
@@ -127,9 +138,18 @@ class TraCoCo(TwoNetworks):
         clean: bool = False,
         dice: bool = False,
         ramp: Length | None = None,
-        **two: Any,
+        ramp_unit: Length = 1,
+        include_background: bool = True,
+        predict_with: Literal["first", "second", "average"] = "first",
     ) -> None:
-        super().__init__(make_net, weight=weight, ramp=ramp, **two)
+        super().__init__(
+            make_net,
+            predict_with=predict_with,
+            weight=weight,
+            ramp=ramp,
+            ramp_unit=ramp_unit,
+            include_background=include_background,
+        )
         self.threshold, self.noise, self.clamp = threshold, noise, clamp
         self.translation_weight, self.entropy_weight = translation_weight, entropy_weight
         self.translation: Form = translation

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_ce, entropy_map, masked_mean
-from semiseg.methods.mean_teacher import MeanTeacher
+from semiseg.methods._facts import Facts, Paper
+from semiseg.methods.mean_teacher import MeanTeacher, MeanTeacherOptions
 from semiseg.schedules import sigmoid_rampup
 from semiseg.settings.options import Length
 
@@ -22,10 +23,6 @@ class UAMT(MeanTeacher):
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) sum(m D) / (K sum(m))`` with D the squared difference of
     the two softmax maps and ``m = [U < H(k)]``. U is the entropy of the mean of T passes of the teacher, and
     ``H(k) = (0.75 + 0.25 ramp(k)) ln K``: in the end every voxel counts.
-
-    Paper: UA-MT, Yu et al., MICCAI 2019, arXiv:1907.07034.
-    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so). Work: 2.5.
-    Family: Mean teachers.
 
     A Mean Teacher whose consistency counts only where T noisy passes of the teacher agree.
 
@@ -45,6 +42,16 @@ class UAMT(MeanTeacher):
         multiclass: ``corrected`` or ``released``, see above; the same for two classes.
     """
 
+    facts = Facts(
+        title="UA-MT",
+        family="Mean teachers",
+        papers=(Paper("UA-MT", "Yu et al.", "MICCAI", 2019, "arXiv:1907.07034"),),
+        networks=2,
+        trained=1,
+        views_if="strong, if ``student_view`` says so",
+        work=2.5,
+    )
+
     partial = True
 
     def __init__(
@@ -54,7 +61,7 @@ class UAMT(MeanTeacher):
         passes: Length = 8,
         consistency_on: Literal["unlabeled", "all"] = "unlabeled",
         multiclass: Literal["corrected", "released"] = "corrected",
-        **teacher: Any,
+        **teacher: Unpack[MeanTeacherOptions],
     ) -> None:
         super().__init__(make_net, **teacher)
         self.passes, self.consistency_on, self.multiclass = passes, consistency_on, multiclass

@@ -12,6 +12,7 @@ from torch import Tensor
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_ce, dice_loss
 from semiseg.methods._bases import WithMain
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.branches import Streams, require_split
 from semiseg.methods.parts.cutmix import Taught, draw_boxes, paste
 from semiseg.methods.parts.mixing import groups, half
@@ -26,10 +27,6 @@ class UniMatch(WithMain):
     with ``L_x = 0.5 (CE + Dice)(p(x_l), y_l)`` and D the Dice loss of sure voxels. q and c are class and
     confidence of the weak view w, without gradient. In the strong views s1 and s2 a box of another sample
     was pasted; inside it q1, c1, q2 and c2 are of that sample.
-
-    Paper: UniMatch, Yang, Qi, Feng, Zhang & Shi, CVPR 2023, arXiv:2208.09910.
-    Networks: 1 (1 trained). Views: weak, strong, strong2. Work: 2.7.
-    Family: Views and mixing.
 
     Sure classes of the weak view teach two cut-mixed strong views, and a stream with channels dropped.
 
@@ -59,8 +56,18 @@ class UniMatch(WithMain):
         pseudo_mode: ``train``, or ``eval``: the weak view gets a pass of its own, too.
     """
 
+    facts = Facts(
+        title="UniMatch",
+        family="Views and mixing",
+        papers=(Paper("UniMatch", "Yang, Qi, Feng, Zhang & Shi", "CVPR", 2023, "arXiv:2208.09910"),),
+        networks=1,
+        trained=1,
+        views=("weak", "strong", "strong2"),
+        work=2.7,
+    )
+
+    views = facts.views
     partial = True
-    views = ("weak", "strong", "strong2")
     unlabeled_per_image = 2
 
     def __init__(

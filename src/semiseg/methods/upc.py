@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import confident_pseudo_label, dice_ce, rectified_pseudo_label
 from semiseg.methods._bases import Teacher
+from semiseg.methods._facts import Facts, Paper
 from semiseg.schedules import ema_update, warm_decay
 from semiseg.settings.options import Amount, Length, Share
 
@@ -20,10 +21,6 @@ class UPC(Teacher):
     ``L = 0.5 (CE + Dice)(student(x_l + noise), y_l) + w(k) [mean(CE(p, argmax q) exp(-KL)) + mean(KL)]`` with
     ``p = softmax student(x + noise)``, ``q = softmax teacher(x)``, ``KL = KL(q || p)`` per voxel, over all
     scans, labeled ones included. No threshold, one pass of the teacher.
-
-    Paper: UPC, Lu et al., Biomedical Signal Processing and Control 2023, doi:10.1016/j.bspc.2022.104203.
-    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so). Work: 1.3.
-    Family: Mean teachers.
 
     Pseudo-labels of a mean teacher, weighted voxel by voxel by how well the student agrees with it.
 
@@ -45,6 +42,24 @@ class UPC(Teacher):
         detach_weight: no gradient through ``exp(-KL)`` (published: it has one).
     """
 
+    facts = Facts(
+        title="UPC",
+        family="Mean teachers",
+        papers=(
+            Paper(
+                "UPC",
+                "Lu et al.",
+                "Biomedical Signal Processing and Control",
+                2023,
+                "doi:10.1016/j.bspc.2022.104203",
+            ),
+        ),
+        networks=2,
+        trained=1,
+        views_if="strong, if ``student_view`` says so",
+        work=1.3,
+    )
+
     partial = True
 
     def __init__(
@@ -59,9 +74,24 @@ class UPC(Teacher):
         pseudo_label: Literal["rectified", "threshold"] = "rectified",
         threshold: Share = 0.9,
         detach_weight: bool = False,
-        **teacher: Any,
+        ramp_unit: Length = 1,
+        student_view: Literal["weak", "strong"] = "weak",
+        teacher_mode: Literal["train", "eval"] = "train",
+        predict_with: Literal["student", "teacher"] = "student",
+        include_background: bool = True,
     ) -> None:
-        super().__init__(make_net, weight=weight, decay=decay, ramp=ramp, noise=noise, **teacher)
+        super().__init__(
+            make_net,
+            weight=weight,
+            decay=decay,
+            ramp=ramp,
+            ramp_unit=ramp_unit,
+            noise=noise,
+            student_view=student_view,
+            teacher_mode=teacher_mode,
+            predict_with=predict_with,
+            include_background=include_background,
+        )
         self.warm_up, self.detach_weight = warm_up, detach_weight
         self.pseudo_label, self.threshold = pseudo_label, threshold
         if pseudo_label == "threshold":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, NetFactory, SegOutput, Update
 from semiseg.errors import UsageError
-from semiseg.methods._bases import Ramped, WithMain, fact
+from semiseg.methods._bases import Ramped, RampedOptions, WithMain, fact
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.branches import (
     Perturbation,
     all_logits,
@@ -42,11 +43,6 @@ class URPC(Ramped, WithMain):
     exp(-D_s)) / mean(exp(-D_s)) + mean(D_s)``, where m is the mean of the softmax p_s of all scales s at
     full resolution. ``D_s = KL(m || p_s)`` per voxel stands for the uncertainty.
 
-    Paper: URPC, Luo et al., Medical Image Analysis 2022, doi:10.1016/j.media.2022.102517; first MICCAI 2021,
-    arXiv:2012.07042.
-    Networks: 1 (1 trained) with three more heads. Views: weak. Work: 1.0.
-    Family: Several heads or decoders.
-
     One network that predicts from four resolutions of its decoder, which are drawn to their mean.
 
     Voxels where a scale is far from the mean count less, and one pass is enough to find them. The gradient
@@ -66,6 +62,19 @@ class URPC(Ramped, WithMain):
             units of 150 in 2D, 400 in 3D).
     """
 
+    facts = Facts(
+        title="URPC",
+        family="Several heads or decoders",
+        papers=(
+            Paper("URPC", "Luo et al.", "Medical Image Analysis", 2022, "doi:10.1016/j.media.2022.102517"),
+            Paper("", "", "MICCAI", 2021, "arXiv:2012.07042", role="first"),
+        ),
+        networks=1,
+        trained=1,
+        beside="three more heads",
+        work=1.0,
+    )
+
     partial = True
 
     def __init__(
@@ -74,7 +83,7 @@ class URPC(Ramped, WithMain):
         *,
         scales: Literal[2, 3, 4] = 4,
         perturbation: Literal["mixed", "dropout"] = "mixed",
-        **ramped: Any,
+        **ramped: Unpack[RampedOptions],
     ) -> None:
         super().__init__(**ramped)
         self.net = Pyramid(make_net(), scales, _PERTURBATIONS[perturbation], "urpc")

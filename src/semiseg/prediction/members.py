@@ -217,6 +217,7 @@ def checkpoint_file(path: Path) -> Path:
                     log.warning("%s has not finished: using its last state", path)
                 return folder / name
     runs = sorted(p.parent.parent for p in path.glob("**/checkpoints/*.ckpt"))
+    runs += [path / "model.zip"] if (path / "model.zip").is_file() else []
     raise UsageError(
         f"{path} holds no checkpoint ({', '.join(PREFERRED)})",
         hint=f"did you mean {runs[0]}?" if runs else "give a run folder that `semiseg train` has written",

@@ -214,6 +214,13 @@ def _scans(found: Group, channels: Sequence[str], root: Path) -> list[InputScan]
     count = look(source).frames if is_nifti and len(channels) == 1 and found.error is None else 1
     if count == 1:
         return [_scan(found, channels, root)]
+    if nifti.has_vectors(source.path):
+        error = DataError(
+            f"{found.name}: {count} values per voxel, the model wants one channel ({channels[0]})",
+            hint="split it into one file per channel, and give the one of that channel",
+            code="CHANNELS",
+        )
+        return [unusable(found.name, _files(source), error)]
     frames = []
     for name, time, frame in frame_sources(found.name, source, count):
         entry = replace(found.entries[0], source=frame)

@@ -44,16 +44,16 @@ def file_values(plan: Plan) -> tuple[int, ...]:
     """The value that each class gets in a prediction: the user's own, as it was before ``label_map``.
 
     Where several raw values mean one class, or two classes would get the same value, nothing can be undone
-    and the declared values are used.
+    and the declared values are used. Nothing is written below 0, and what is mapped to the background comes
+    back as 0.
     """
     raw: dict[int, list[int]] = {}
     for value, declared in plan.label_map.items():
         raw.setdefault(declared, []).append(value)
-    declared_values = tuple(plan.labels.values())
-    back = tuple(raw[v][0] if len(raw.get(v, ())) == 1 else v for v in declared_values)
-    if (
-        plan.label_map.get(0) and 0 not in raw
-    ):  # files hold no background: 0 is a class, and it needs another value
+    declared_values, raised = tuple(plan.labels.values()), plan.label_map.get(0)
+    alone = {v: of[0] for v, of in raw.items() if len(of) == 1 and of[0] >= 0 and (v or raised)}
+    back = tuple(alone.get(v, v) for v in declared_values)
+    if raised and 0 not in raw:  # files hold no background: 0 is a class, and it needs another value
         back = (max(*back, *plan.label_map) + 1, *back[1:])
     return back if len(set(back)) == len(back) else declared_values
 

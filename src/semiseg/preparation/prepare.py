@@ -21,6 +21,7 @@ from semiseg.machine.hardware import cores, select_device
 from semiseg.preparation.plan import Plan
 from semiseg.preparation.planner import make_plan
 from semiseg.preparation.store import StoredCase, build_store
+from semiseg.preparation.too_large import SIZED, require_memory
 from semiseg.settings import environment
 from semiseg.settings.changes import changes, other_forms
 from semiseg.settings.config import Config
@@ -113,10 +114,6 @@ def split_dataset(dataset: Dataset, config: Config) -> Split:
             code="NO_LABELED",
         )
     return split
-
-
-SIZED = ("auto", "unet", "resenc")
-"""Networks whose memory the plan estimates; of others it says that it does not."""
 
 
 def plan_for(
@@ -308,6 +305,7 @@ def prepare(
     if not isinstance(plan, Plan):
         tick = partial(progress, "reading scans") if progress else None
         plan = plan_for(opened, split, config, device=device, workers=workers, file=plan, progress=tick)
+    require_memory(plan, config, device)
     tick = partial(progress, "preparing scans") if progress else None
     place = environment.read().cache if cache is None else Path(cache)
     stored = build_store((*split.labeled, *split.unlabeled), plan, place, workers=workers, progress=tick)

@@ -406,7 +406,7 @@ def budget(data: DataConfig) -> str:
 def papers(method: str, network: str) -> dict[str, str]:
     """The papers of a method, of a network and of semiseg, those that are known."""
     try:
-        paper = methods.description(method).paper
+        paper = methods.description(method).facts.paper
     except UsageError:  # from elsewhere, and its source cannot be read
         paper = ""
     architecture = {entry["name"]: entry["paper"] for entry in networks.describe()}.get(network, "")

@@ -29,7 +29,7 @@ OVER = ("done", "failed")
 def work_of(method: str) -> float:
     """Cost of a step in supervised steps, as far as the method's docstring tells."""
     try:
-        return methods.description(method).work or 1.0
+        return methods.description(method).facts.work or 1.0
     except SemisegError:
         return 1.0
 

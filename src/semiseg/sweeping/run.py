@@ -17,16 +17,20 @@ from typing import Any
 import yaml
 
 from semiseg.errors import Interrupted, PartialError, SemisegError
-from semiseg.machine.claim import LOCK, Claim, in_use
+from semiseg.machine.claim import LOCK, Claim, contents, in_use
 from semiseg.machine.files import require_writable, write_text
 from semiseg.machine.stopping import StopRequest
 from semiseg.machine.worker import WorkerEnd
+from semiseg.runs.folder import not_empty
 from semiseg.sweeping.executors import Executor
 from semiseg.sweeping.grid import SweepCell, grid
 from semiseg.sweeping.ledger import CellState, Ledger, enroll, foreseen, snapshot, write_snapshot
 from semiseg.sweeping.progress import SweepProgress
 from semiseg.sweeping.spec import Spec
 from semiseg.sweeping.worker import share_done, shares_done
+
+MARKS = ("cells", "spec.yaml", "sweep.json")
+"""What a sweep leaves in its folder, beside the runs."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def run_sweep(
     """
     cells = list(grid(spec, where))
     require_writable(folder, "--runs or -o")
+    _require_sweep(folder)
     with _shared(folder, cells):
         executor = make_executor()
         try:
@@ -102,6 +107,17 @@ def run_sweep(
             raise
         board = driver.run(retry_failed=retry_failed)
         return Outcome(folder, board, snapshot(driver.spec, board.entries), driver.interrupted)
+
+
+def _require_sweep(folder: Path) -> None:
+    """Refuse a folder with files of something else; runs that lie where the sweep puts them are taken over.
+
+    Raises:
+        UsageError: it is no sweep.
+    """
+    there = contents(folder)
+    if not any(entry.name in MARKS for entry in there) and any(entry.is_file() for entry in there):
+        raise not_empty(folder, "-o FOLDER", ours=False, kind="a sweep")
 
 
 @contextmanager

@@ -131,6 +131,10 @@ def read_spec(path: Path) -> Spec:
         UsageError: not there, not YAML, or keys and values that do not fit; all of them at once.
     """
     file = path / "spec.yaml" if path.is_dir() else path
+    if path.is_dir() and not file.exists():
+        raise UsageError(
+            f"{path} is no sweep folder: it has no spec.yaml", hint=HINT, code="CONFIG_UNREADABLE"
+        )
     try:
         tree = read_yaml(file)
     except UsageError as error:

@@ -75,8 +75,9 @@ def _guarded(entry: CellState, folder: Path, end: Callable[..., None], *, device
         end("waiting")
         raise Interrupted(f"{entry.cell.title}: stopped") from None
     except Exception as error:
-        logging.getLogger("semiseg.sweep").error("%s failed", entry.cell.title, exc_info=True)
         known = error if isinstance(error, SemisegError) else unforeseen(error)
+        log = logging.getLogger("semiseg.sweep")
+        log.error("%s failed: %s", entry.cell.title, known.message, exc_info=known is not error)
         end("dead" if is_passing(error) else "failed", error=as_error_dict(known))
     else:
         end("done", result=result)

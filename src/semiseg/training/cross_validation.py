@@ -25,9 +25,8 @@ from semiseg.evaluation.results import Evaluation
 from semiseg.evaluation.tables import joined, read_evaluation, write
 from semiseg.machine.claim import contents, held
 from semiseg.machine.files import write_json
-from semiseg.machine.hardware import cores
+from semiseg.machine.hardware import cores, select_device
 from semiseg.machine.stopping import StopRequest
-from semiseg.networks.registry import require
 from semiseg.prediction.doubt import FEWEST, FILE, Calibration, Known
 from semiseg.prediction.members import ENSEMBLE
 from semiseg.preparation.plan import NetworkPlan, Plan
@@ -39,7 +38,7 @@ from semiseg.runs.score import Score, of_evaluation
 from semiseg.settings.config import Config, DataConfig, PlanConfig
 from semiseg.settings.flags import Settings, of_keywords
 from semiseg.settings.resolve import with_network
-from semiseg.training.single import Where, train_once
+from semiseg.training.single import Where, require_names, train_once
 
 log = logging.getLogger("semiseg.train")
 
@@ -115,10 +114,9 @@ def cross_validate(
     config = of_keywords(locals())
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     config = with_network(config, Plan.load(Path(plan)).network.name if plan else NetworkPlan().name)
-    require(config.network.name)
+    require_names(config, opened)
+    select_device(device)
     folds = _folds(opened, config)
-    if isinstance(folds[0].data.folds, int):
-        opened = keep_folds(opened, folds[0].data.folds)
     folder = Path(run) if run is not None else Path(runs) / opened.name / cross_validation_name(folds[0])
     places = [
         RunFolder(folder / f"fold-{number}", opened.name, one, exact=True)
@@ -128,6 +126,8 @@ def cross_validate(
     ]
     with held(folder, "--runs or --run"):
         _make_room(folder, places, resume=resume, overwrite=overwrite)
+        if isinstance(folds[0].data.folds, int):  # only now, when nothing can be wrong any more
+            opened = keep_folds(opened, folds[0].data.folds)
         where = Where(device, 1, cores() if workers is None else workers, tuple(listeners))
         going_on = {"resume": resume, "overwrite": overwrite}
 

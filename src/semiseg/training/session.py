@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from semiseg import methods
 from semiseg.batches import augment
 from semiseg.batches.batches import Batches, Prefetch
 from semiseg.core import Batch, Clock, Method, Stage
-from semiseg.errors import DeviceError, Interrupted, UsageError, on_one_line
+from semiseg.errors import DeviceError, Interrupted, UsageError, is_out_of_memory, on_one_line
 from semiseg.machine import provenance
 from semiseg.machine.files import remove_leftovers
 from semiseg.machine.hardware import forget_peak_memory, native_precision, peak_memory
@@ -318,17 +318,9 @@ class Session:
         }
 
     def _guarded(self, loop: Loop) -> Ended:
-        try:
-            with self._source(loop.total) as batches:
-                loop.batches = StepMarks(batches) if self.graphs else batches
-                return loop.run()
-        except torch.cuda.OutOfMemoryError as error:
-            raise DeviceError(
-                f"out of memory on {self.fabric.device} at iteration {loop.step}",
-                hint="lower one of: plan.patch, batch.labeled and batch.unlabeled, plan.features; or trade "
-                "time for memory by --set network.checkpointing=true",
-                code="OUT_OF_MEMORY",
-            ) from error
+        with told_out_of_memory(self.fabric.device, loop), self._source(loop.total) as batches:
+            loop.batches = StepMarks(batches) if self.graphs else batches
+            return loop.run()
 
     def _source(self, total: int) -> AbstractContextManager[Callable[[int], Batch]]:
         """The batches, made ahead where that pays."""
@@ -407,6 +399,28 @@ class Session:
         if step == content["step"]:
             return f"exported: iteration {step}, the last healthy check"
         return f"exported: iteration {content['step']}; the last healthy check, iteration {step}: {healthy}"
+
+
+@contextmanager
+def told_out_of_memory(device: torch.device, loop: Loop | None = None) -> Iterator[None]:
+    """What torch and the system say when memory runs out, as one line with what can be lowered.
+
+    Raises:
+        DeviceError: out of memory within the block.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        where = "out of main memory" if device.type == "cpu" else f"out of memory on {device}"
+        when = f"at iteration {loop.step}" if loop else "before the first iteration"
+        raise DeviceError(
+            f"{where} {when}",
+            hint="lower one of: plan.patch, batch.labeled and batch.unlabeled, plan.features; or trade "
+            "time for memory by --set network.checkpointing=true",
+            code="OUT_OF_MEMORY",
+        ) from error
 
 
 def restore(loop: Loop, path: Path) -> None:

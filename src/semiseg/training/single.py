@@ -34,7 +34,7 @@ from semiseg.runs.run import Run
 from semiseg.settings.config import AUTO_ITERATIONS, Config
 from semiseg.settings.resolve import with_network
 from semiseg.training.length import planned_for
-from semiseg.training.session import Session
+from semiseg.training.session import Session, told_out_of_memory
 from semiseg.training.start_from import START, Origin, Start, read_origin, require_unseen, start_of
 from semiseg.training.trained import factory
 
@@ -71,9 +71,8 @@ def train_once(
         network_name = NetworkPlan().name if plan is None else _planned_network(Path(plan), opened)
         wanted = config = with_fold_count(opened, with_network(config, network_name))
         config = with_departures(resolved(config, fabric.device.type), opened, tell=fabric.global_rank == 0)
-        require_names(config)
+        require_names(config, opened)
         opened = _with_folds(opened, config, keep=fabric.global_rank == 0 and not dry_run)
-        methods.require_form(config.method.name, opened.label_form)
         folder = RunFolder(place, opened.name, config, exact=exact)
         with nullcontext() if dry_run else _held(fabric, folder):
             tell_first = functools.partial(_tell, fabric, listeners, set())
@@ -97,17 +96,19 @@ def train_once(
                 progress=lambda what, done, count: tell_first(Preparing(what, done, count)),
             )
             prepared = _on_first_rank(fabric, prepare_here)
-            config = config.model_copy(update={"select": config.select or _selection(prepared)})
+            auto_length = stored is None and wanted.train.iterations == "auto"
+            config = _with_prepared(config, prepared, fabric.device.type if auto_length else None)
             if stored is not None:
                 folder.require_same_data(stored, prepared)
             tell_first(Preparing("setting up networks and batches"))
             start = _start(folder, origin, prepared, config)
-            session = Session(fabric, prepared, config, stored.known if stored else None, start=start)
-            if dry_run:
-                session.try_once()
-                return Run(folder.path)
-            if stored is None and wanted.train.iterations == "auto":
-                session = _planned(session, tell_first)
+            with told_out_of_memory(fabric.device):
+                session = Session(fabric, prepared, config, stored.known if stored else None, start=start)
+                if dry_run:
+                    session.try_once()
+                    return Run(folder.path)
+                if auto_length:
+                    session = _planned(session, tell_first)
             if stored is None and fabric.global_rank == 0:  # only now, when nothing can be wrong any more
                 folder.make()
             return session.run(folder, listeners)
@@ -129,12 +130,13 @@ def _with_folds(dataset: Dataset, config: Config, *, keep: bool) -> Dataset:
     return keep_folds(dataset, config.data.folds) if keep else folded
 
 
-def require_names(config: Config) -> None:
+def require_names(config: Config, dataset: Dataset) -> None:
     """Refuse what no method, network or augmentation is called, before any scan is opened.
 
     Raises:
-        UsageError: an unknown name, an option that it does not have (with the nearest), or a network (also a
-            method's ``partner``) of MONAI where MONAI is not installed.
+        UsageError: an unknown name, an option that it does not have (with the nearest), a network (also a
+            method's ``partner``) of MONAI where MONAI is not installed, or labels in a form that the
+            method cannot learn.
     """
     method = methods.find(config.method.name)
     options = methods.check_options(method, config.method.options)
@@ -142,14 +144,27 @@ def require_names(config: Config) -> None:
     named = methods.all_options(method, options).get("partner", "")
     for name in (config.network.name, *([named] if isinstance(named, str) and named else [])):
         networks.require(name)
+    methods.require_form(config.method.name, dataset.label_form)
 
 
 def resolved(config: Config, device_type: str) -> Config:
-    """The configuration with every ``auto`` that does not depend on the data replaced by what it means."""
+    """The configuration with every ``auto`` that does not depend on the data replaced by what it means.
+
+    Whether a plan is in 2D is not known before the scans are read: the length is that of 3D until then.
+    """
     config = with_network(config, NetworkPlan().name)
     if config.train.iterations != "auto":
         return config
-    return config.changed("train", iterations=AUTO_ITERATIONS[device_type])
+    return config.changed("train", iterations=AUTO_ITERATIONS[device_type][3])
+
+
+def _with_prepared(config: Config, prepared: Prepared, device_type: str | None) -> Config:
+    """The weights to keep, and with a device the length of a training there, as plan and split have it."""
+    if device_type is not None:
+        config = config.changed("train", iterations=AUTO_ITERATIONS[device_type][prepared.plan.dim])
+    return config.model_copy(
+        update={"select": config.select or ("best-val" if prepared.split.val else "last")}
+    )
 
 
 @contextmanager
@@ -194,10 +209,6 @@ def _start(folder: RunFolder, origin: Origin | None, prepared: Prepared, config:
         return Start.load(folder.checkpoints / START)
     require_unseen(Path(config.start.file), prepared.split)
     return start_of(origin, factory(config, prepared.plan), prepared.plan)
-
-
-def _selection(prepared: Prepared) -> str:
-    return "best-val" if prepared.split.val else "last"
 
 
 def _on_first_rank(fabric: Fabric, prepare_here: functools.partial[Prepared]) -> Prepared:

@@ -232,8 +232,9 @@ def work(trials: Path, name: str, device: str = "auto", threads: int = 0) -> Non
     except (Interrupted, KeyboardInterrupt):
         raise
     except Exception as error:
-        logging.getLogger("semiseg.tune").error("%s failed", name, exc_info=True)
         known = error if isinstance(error, SemisegError) else unforeseen(error)
+        log = logging.getLogger("semiseg.tune")
+        log.error("%s failed: %s", name, known.message, exc_info=known is not error)
         write_json(file, {**content, "error": known.as_dict()})
         raise known from error
 

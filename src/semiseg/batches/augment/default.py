@@ -42,14 +42,20 @@ _SIDED_WORDS = frozenset(
 """Words, and short forms such as LV (left ventricle), whose mirror image is another class."""
 
 
+_CHANGES = {2: (45.0, 0.4), 3: (15.0, 0.2)}
+"""Largest angle in degrees and change of size. Those of 2D were chosen on development patients of ACDC:
+FixMatch has a Dice of 0.821 with them, and 0.792 with those of 3D."""
+
+
 class Default(Crop):
     """Random rotation, scaling and mirroring of a crop with a margin, in one interpolation per batch.
 
     Args:
         plan: patch, dimension and spacing.
-        rotate: largest angle in degrees about each axis; through-plane angles are left out where slices are
-            more than three times thicker than pixels.
-        scale: sizes are multiplied by up to ``1 + scale`` or divided by as much.
+        rotate: largest angle in degrees about each axis; None is 45 in 2D and 15 in 3D. Through-plane angles
+            are left out where slices are more than three times thicker than pixels.
+        scale: sizes are multiplied by up to ``1 + scale`` or divided by as much; None is 0.4 in 2D and 0.2 in
+            3D.
         warp_chance: share of samples that are rotated and scaled.
         mirror: ``auto`` mirrors left-right where the axes are anatomical and no class name has a side in
             it; or the patch axes to mirror.
@@ -63,14 +69,17 @@ class Default(Crop):
         self,
         plan: Plan,
         *,
-        rotate: Amount = 15.0,
-        scale: Share = 0.2,
+        rotate: Amount | None = None,
+        scale: Share | None = None,
         warp_chance: Share = 0.7,
         mirror: Literal["auto"] | tuple[int, ...] = "auto",
         labeled: Literal["weak", "strong"] = "weak",
     ) -> None:
         super().__init__(plan)
-        self.rotate, self.scale, self.warp_chance = math.radians(rotate), scale, warp_chance
+        degrees, size = _CHANGES[plan.dim]
+        self.rotate = math.radians(degrees if rotate is None else rotate)
+        self.scale = size if scale is None else scale
+        self.warp_chance = warp_chance
         self.labeled = labeled
         self.mirrored = sided_axes(plan) if mirror == "auto" else _axes(mirror, plan.dim)
         spacing = [s or 1.0 for s in plan.spacing][-self.dim :]

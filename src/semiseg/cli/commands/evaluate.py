@@ -70,9 +70,10 @@ def run(
     """
     from semiseg.drawing.table import terminal
     from semiseg.evaluation.evaluate import evaluate_folders
-    from semiseg.evaluation.tables import group_table, rich_table, summary, write
+    from semiseg.evaluation.tables import group_table, require_no_run, rich_table, summary, write
 
     folder = output or (prediction if prediction.is_dir() else prediction.parent)
+    require_no_run(folder)
     with held(folder, "-o"):
         if not overwrite:
             options.refuse_existing(folder / "summary.json", folder / "metrics.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,7 +107,7 @@ def numbered(flag: str, pairs: Pairs) -> dict[int, str]:
     named = {}
     for pair in pairs or ():
         number, equals, name = pair.partition("=")
-        if not (equals and name.strip() and number.strip().isdigit()):
+        if not (equals and name.strip() and re.fullmatch(r"\s*-?[0-9]+\s*", number)):
             raise UsageError(f"{flag} wants NUMBER=NAME, got {pair!r}", hint=f"for example {flag} 1=atrium")
         named[int(number)] = name.strip()
     return named

@@ -21,7 +21,7 @@ from semiseg.cli.output import Output, columns
 from semiseg.drawing.table import Table, TableCell, heads, terminal
 from semiseg.errors import UsageError, unknown_name
 from semiseg.methods import _page
-from semiseg.methods._families import FAMILIES, SORTS, by_family
+from semiseg.methods._facts import FAMILIES, SORTS, by_family
 
 EXAMPLES = (
     "semiseg methods",
@@ -52,9 +52,9 @@ def run(
         return
     if cite:
         from semiseg.methods import description
-        from semiseg.methods._families import bibtex
+        from semiseg.methods._facts import bibtex
 
-        entry = bibtex(name, description(name).paper)
+        entry = bibtex(name, description(name).facts.papers)
         out.result({"name": name, "bibtex": entry}, entry)
         return
     from semiseg.methods._page import content

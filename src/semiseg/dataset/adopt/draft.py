@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.dataset.description import IGNORE_NAME
+from semiseg.errors import DataError
 from semiseg.errors import some as some  # the rooms of data sets take it from here
 from semiseg.images.archive import Unpacked
 from semiseg.images.dicom import Series
@@ -139,6 +141,8 @@ class Draft:
     notices: list[str] = field(default_factory=list)
 
 
+UNJUDGED = -1
+"""In label files: voxels that nobody judged. They become the class ``ignore``."""
 _VOID = 255
 """Marks pixels that nobody judged, in data sets whose classes are numbered 0, 1, 2, ..."""
 
@@ -150,10 +154,15 @@ def classes(
 
     Returns:
         ``labels`` for dataset.json (background 0, consecutive, maybe ``ignore``) and ``label_map``.
+
+    Raises:
+        DataError: values below 0 that nobody named; -1, too, where nothing is 0 and it may be the background.
     """
     found = set().union(*values) | set(names)
-    void = _unjudged(found - {0}, names)
-    raw = sorted(found - {0} - void)
+    void = _unjudged(found, names)
+    empty = {value for value, name in names.items() if value and name.lower() == "background"}
+    raw = sorted(found - {0} - void - empty)
+    _require_named(raw, names)
     if not raw:
         draft.notices.append("no mask with a class in it: rename the class 'foreground' in dataset.json")
         return {"background": 0, "foreground": 1}, {}
@@ -163,7 +172,8 @@ def classes(
         name = names.get(value, usual)
         labels[name if name not in labels else f"{name} {value}"] = number
     label_map = {value: number for number, value in enumerate(raw, start=1) if value != number}
-    for value in void:
+    label_map |= dict.fromkeys(sorted(empty), 0)
+    for value in sorted(void):
         labels["ignore"] = len(raw) + 1
         if value != len(raw) + 1:
             label_map[value] = len(raw) + 1
@@ -175,10 +185,27 @@ def classes(
     return labels, label_map
 
 
+def _require_named(raw: list[int], names: Mapping[int, str]) -> None:
+    """No format and no other tool has classes below 0: what they mean has to be said."""
+    odd = [value for value in raw if value < 0 and value not in names]
+    if odd:
+        raise DataError(
+            f"the masks hold values below 0 ({some([str(value) for value in odd])}): no class numbers",
+            hint=f"say what they are: --label {odd[0]}=background, --label {odd[0]}=ignore for voxels that "
+            f"nobody judged, or --label {odd[0]}=NAME for a class",
+            code="NEGATIVE_LABELS",
+            details={"values": odd[:500]},
+        )
+
+
 def _unjudged(found: set[int], names: Mapping[int, str]) -> set[int]:
-    """-1, and 255 when the other values count 1, 2, ... without a gap."""
-    void = {value for value in found if value == -1 and value not in names}
-    rest = found - void - {_VOID}
+    """What is named so; else -1 beside 0, and 255 when the other values count 1, 2, ... without a gap."""
+    other = {UNJUDGED} - set(names) if 0 in found else set()
+    named = {value for value, name in names.items() if value and name.lower() == IGNORE_NAME}
+    if named:
+        return named | found & other
+    void = found & other
+    rest = found - void - {0, _VOID}
     if _VOID in found and _VOID not in names and rest and rest == set(range(1, len(rest) + 1)):
         void.add(_VOID)
-    return void if len(void) < 2 else {-1}
+    return void if len(void) < 2 else {UNJUDGED}

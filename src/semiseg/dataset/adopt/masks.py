@@ -144,7 +144,7 @@ def _tell_unjudged(counts: Mapping[int, int], draft: Draft) -> None:
         ):
             draft.notices.append(
                 f"value {value} fills {counts[value] / total:.0%} of the masks: right if few voxels were "
-                "annotated; if it is the background, export the masks again with 0 there"
+                f"annotated; if it is the background, add --label {value}=background"
             )
 
 

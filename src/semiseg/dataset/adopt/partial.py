@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.dataset.adopt.draft import Draft, Item, Source, some
+from semiseg.dataset.adopt.draft import UNJUDGED, Draft, Item, Source, some
 from semiseg.dataset.adopt.listing import FoundFile
 from semiseg.dataset.adopt.looks import Looks, in_threads, load
 from semiseg.errors import DataError
@@ -19,8 +19,6 @@ from semiseg.images.grid import Volume
 Missing = Literal["refuse", "zero", "out"]
 _FILM = re.compile(r"[_-]?(4d|cine|dyn|dynamic|perf|perfusion)$", re.IGNORECASE)
 _AXES = 3
-UNJUDGED = -1
-"""In label files: voxels that nobody judged. They become the class ``ignore``."""
 
 Files = dict[str | None, tuple[FoundFile, Looks]]
 """Channel word -> file of one case."""

@@ -1,4 +1,4 @@
-"""Writing the dataset folder: built beside its place under a hidden name, then moved there in one step.
+"""Writing the files of a dataset folder, which is there whole or not at all.
 
 Several scans of one patient: said in ``splits.json``, so that no split cuts the patient in two.
 """
@@ -30,6 +30,7 @@ from semiseg.images import ending_of, read, write
 from semiseg.images.grid import Grid, Volume
 from semiseg.images.picture import ENDINGS as PICTURES
 from semiseg.machine.files import printable
+from semiseg.machine.folders import whole_folder
 
 _KEPT = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
 """Endings of single files that can be copied as they are."""
@@ -118,15 +119,6 @@ def sources_csv(files: Sequence[Target], channels: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def place_beside(target: Path) -> Path:
-    """Where a folder is built that becomes ``target``, which the caller holds; what killed ones left goes."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.iterdir():
-        if left.name.startswith(f".{target.name}.") and left.name.endswith(".partial"):
-            shutil.rmtree(left, ignore_errors=True)
-    return target.with_name(f".{target.name}.{os.getpid()}.partial")
-
-
 def build(
     target: Path,
     files: Sequence[Target],
@@ -143,8 +135,7 @@ def build(
         what a user should be told.
     """
     copied = 0
-    work = place_beside(target)
-    try:
+    with whole_folder(target) as work:
         for folder in {"imagesTr", "labelsTr", "imagesUn", *(str(file.place.parent) for file in files)}:
             (work / folder).mkdir(parents=True)
         with ThreadPoolExecutor(None if workers is None else max(1, workers)) as pool:
@@ -164,11 +155,6 @@ def build(
         if faults:
             raise _together(faults)
         _write_documents(work, documents, pictures or {})
-        if target.is_dir():
-            target.rmdir()  # empty, as was checked; Windows cannot rename onto it
-        work.rename(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     if not copied:
         return []
     return [f"{copied} files are copies: this place cannot have hard links to theirs (another disk?)"]

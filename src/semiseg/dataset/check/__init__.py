@@ -24,6 +24,7 @@ from semiseg.dataset.check.all_cases import (
 )
 from semiseg.dataset.check.case import examine, examine_label
 from semiseg.dataset.check.modality import flip_problems, modality_problems
+from semiseg.dataset.check.moved import moved_problems
 from semiseg.dataset.check.swapped import swapped_problems
 from semiseg.dataset.dataset import locate
 from semiseg.dataset.description import Description, read_description
@@ -184,7 +185,7 @@ def check(
     role = roles(found, splits)
     report.problems += duplicates(findings, role) + twins(findings, role, splits) + mixed_dimensions(findings)
     report.problems += modality_problems(findings, description.channel_names) + flip_problems(findings)
-    report.problems += swapped_problems(findings)
+    report.problems += swapped_problems(findings) + moved_problems(findings)
     report.channels = description.channel_names
     if description.labels:
         proposal = propose_label_map(findings, description)

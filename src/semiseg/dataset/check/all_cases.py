@@ -76,7 +76,7 @@ def _of_case(
             ", ".join(str(v - raised) for v in sorted(allowed) if v >= raised) + " (labels of dataset.json)"
         )
         got = f"values and voxels {{{histogram(values)}}}"
-        fix = _BLURRED if two_ends(values) else _fix(proposal)
+        fix = _BLURRED if two_ends(values) else _fix(proposal, min(mapped))
         return [Problem("LABEL_VALUES", got, wanted, fix, case.id, file)]
     if not mapped - {0, description.ignore_value}:
         fix = "fine if nothing is to be found in this scan; if it was never annotated, remove the label file"
@@ -116,10 +116,15 @@ _BLURRED = (
 )
 
 
-def _fix(proposal: Mapping[int, int]) -> str:
+def _fix(proposal: Mapping[int, int], lowest: int) -> str:
     if proposal:
         text = json.dumps({str(k): v for k, v in proposal.items()})
         return f'`semiseg check --fix` adds "label_map": {text} to dataset.json'
+    if lowest < 0:
+        return (
+            f'no class is below 0: map it with "label_map": {{"{lowest}": 0}} to the background, or to the '
+            "value of a class or of ignore"
+        )
     return 'declare the value under "labels" of dataset.json, or map it with "label_map": {"VALUE": CLASS}'
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.dataset.case import Case, LabeledCase, as_seen, case_header
+from semiseg.dataset.check.edges import fit, gray
 from semiseg.dataset.check.modality import best_flip, lowest
-from semiseg.dataset.check.swapped import fit, gray
 from semiseg.dataset.files import relative
 from semiseg.dataset.problem import Finding, Problem, Severity
 from semiseg.errors import DataError, some

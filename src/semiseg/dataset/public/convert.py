@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -14,12 +13,13 @@ from semiseg.dataset import public
 from semiseg.dataset.adopt.draft import Draft, Item, Source, some
 from semiseg.dataset.adopt.finish import AdoptResult, finish, free_name, require_empty
 from semiseg.dataset.adopt.looks import in_threads, look
-from semiseg.dataset.adopt.write import Target, choose_ending, place_beside, targets
+from semiseg.dataset.adopt.write import Target, choose_ending, targets
 from semiseg.dataset.public.base import Extra, Options, Tree
 from semiseg.dataset.public.published import splits
 from semiseg.errors import DataError, UsageError, unknown_name
 from semiseg.images import array_files, ending_of
 from semiseg.machine.claim import held
+from semiseg.machine.folders import whole_folder
 
 _ARRAYS = array_files.ENDINGS
 _OTHER_VOLUMES = (".nrrd", ".mha")
@@ -209,10 +209,9 @@ def _all_tasks(
     progress: Callable[[int, int], None] | None,
 ) -> AdoptResult:
     """A dataset per task in one folder; their images are the same files on disk, where it has hard links."""
-    work = place_beside(goal)
     made: dict[Path, Path] = {}
     results = {}
-    try:
+    with nullcontext(goal) if dry_run else whole_folder(goal) as work:
         for name, draft in each.items():
             ending = _ending(draft)
             files = [_from_first(file, made) for file in targets(draft, ending)]
@@ -228,12 +227,6 @@ def _all_tasks(
                 progress=progress,
             )
             made |= {file.source.path: place / file.place for file in files if not dry_run and not made}
-        if not dry_run:
-            if goal.is_dir():
-                goal.rmdir()
-            work.rename(goal)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     last = next(reversed(results.values()))
     decisions = [f"task{name}: {text}" for name, result in results.items() for text in result.decisions]
     notices = list(dict.fromkeys(text for result in results.values() for text in result.notices))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, SegOutput, Update
 from semiseg.errors import UsageError
 from semiseg.losses import dice_ce, entropy_map, masked_mean, softmax_mse
-from semiseg.methods._bases import TOGETHER, Teacher, one_pass_pays
+from semiseg.methods._bases import TOGETHER, Teacher, TeacherOptions, one_pass_pays
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.ac_mt.confident_learning import label_issues
 from semiseg.methods.parts.prototypes import Spread, frozen_running_statistics, nearest_class, upsampled
 from semiseg.schedules import sigmoid_rampup
@@ -32,10 +33,6 @@ class ACMT(Teacher):
     ``confident_learning``: the student's class is a label issue to the teacher's probabilities (S-Err).
 
     ``theta(k)`` goes from ``threshold_start`` to ``threshold_end`` along the ramp.
-
-    Paper: AC-MT, Xu et al., Medical Image Analysis 2023, doi:10.1016/j.media.2023.102880.
-    Networks: 2 (1 trained). Views: weak (and strong, if ``student_view`` says so). Work: 1.2.
-    Family: Mean teachers.
 
     A Mean Teacher whose consistency counts only on ambiguous voxels, found in one of four ways.
 
@@ -72,6 +69,18 @@ class ACMT(Teacher):
         UsageError: fewer than two passes of ``prototype``.
     """
 
+    facts = Facts(
+        title="AC-MT",
+        family="Mean teachers",
+        papers=(
+            Paper("AC-MT", "Xu et al.", "Medical Image Analysis", 2023, "doi:10.1016/j.media.2023.102880"),
+        ),
+        networks=2,
+        trained=1,
+        views_if="strong, if ``student_view`` says so",
+        work=1.2,
+    )
+
     partial = True
 
     def __init__(
@@ -90,7 +99,7 @@ class ACMT(Teacher):
         filter_by: Literal["both", "prune_by_class", "prune_by_noise_rate"] = "both",
         sum_over_classes: bool = False,
         update_bn: bool = False,
-        **teacher: Any,
+        **teacher: Unpack[TeacherOptions],
     ) -> None:
         super().__init__(make_net, **teacher)
         by_uncertainty, by_prototype = selection == "uncertainty", selection == "prototype"

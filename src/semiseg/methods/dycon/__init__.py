@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from semiseg.core import Batch, Clock, NetFactory, SegOutput, Update
 from semiseg.losses import dice_ce, entropy_map, softmax_mse
 from semiseg.methods._bases import Teacher
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.dycon.contrast import fecl, fecl_paper
 from semiseg.methods.dycon.embedding import (
     EMBEDDINGS,
@@ -37,11 +38,6 @@ class DyCON(Teacher):
     q the softmax of student and teacher, and z and t their embeddings. w(k) is on unlabeled scans, and UnCL
     on all scans: ``mean [sum (p - q)^2 / (e^(B H_p) + e^(B H_q)) + B (H_p + H_q)]``, H the entropy. B falls
     from ``beta_max`` to ``beta_min``: unsure voxels hardly count at first, and all alike in the end.
-
-    Paper: DyCON, Assefa et al., CVPR 2025, arXiv:2504.04566.
-    Networks: 2 (1 trained), each with a projection. Views: weak (and strong, if ``student_view`` says so).
-    Work: 1.3.
-    Family: Mean teachers.
 
     A Mean Teacher with two more losses: consistency by entropy, and contrast of patches at the
     bottleneck.
@@ -88,6 +84,17 @@ class DyCON(Teacher):
         include_background: count class 0 in the Dice term.
     """
 
+    facts = Facts(
+        title="DyCON",
+        family="Mean teachers",
+        papers=(Paper("DyCON", "Assefa et al.", "CVPR", 2025, "arXiv:2504.04566"),),
+        networks=2,
+        trained=1,
+        beside="a projection each",
+        views_if="strong, if ``student_view`` says so",
+        work=1.3,
+    )
+
     def __init__(
         self,
         make_net: NetFactory,
@@ -111,14 +118,24 @@ class DyCON(Teacher):
         ramp: Length | None = 30000,
         ramp_unit: Length = 150,
         include_background: bool = False,
-        **teacher: Any,
+        weight: Amount = 0.1,
+        decay: Share = 0.99,
+        noise: Amount = 0.1,
+        student_view: Literal["weak", "strong"] = "weak",
+        teacher_mode: Literal["train", "eval"] = "train",
+        predict_with: Literal["student", "teacher"] = "student",
     ) -> None:
         super().__init__(
             lambda: Projected(make_net(), "dycon"),
+            weight=weight,
+            decay=decay,
             ramp=ramp,
             ramp_unit=ramp_unit,
+            noise=noise,
+            student_view=student_view,
+            teacher_mode=teacher_mode,
+            predict_with=predict_with,
             include_background=include_background,
-            **teacher,
         )
         self.predictor = "plain_student" if self.predictor == "net" else "plain_teacher"
         self.fecl_weight, self.uncl_weight = fecl_weight, uncl_weight

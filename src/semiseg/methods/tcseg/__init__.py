@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from semiseg.core import Average, Batch, Clock, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss, regional_cross_entropy
 from semiseg.methods._bases import Teacher
+from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.branches import (
     Branches,
     all_features,
@@ -49,10 +50,6 @@ class TCSeg(Teacher):
     p_2|^2 / 4] + CE(p(x~), y~)``, with S half the sum of cross-entropy and Dice, the mean of both decoders.
     m_i are the cosines to prototypes of decoder i. C is the cross-entropy to the other decoder where it is
     sure and all agree. In the images x~ a box was exchanged between labeled and unlabeled ones.
-
-    Paper: TCSeg, Li & Qin, ICML 2026, arXiv:2605.25561.
-    Networks: 2 (1 trained), each with a further decoder. Views: weak. Work: 3.7.
-    Family: Several heads or decoders.
 
     Two decoders teach each other where they, their features and a teacher agree, and where boxes were
     put.
@@ -93,6 +90,16 @@ class TCSeg(Teacher):
         predict_with: the exported network, with its first decoder (published: the ``student``); or ``both``
             decoders of the student, the mean of their probabilities, which takes as long as two networks.
     """
+
+    facts = Facts(
+        title="TCSeg",
+        family="Several heads or decoders",
+        papers=(Paper("TCSeg", "Li & Qin", "ICML", 2026, "arXiv:2605.25561"),),
+        networks=2,
+        trained=1,
+        beside="a further decoder each",
+        work=3.7,
+    )
 
     def __init__(
         self,
