@@ -29,7 +29,7 @@ def require_memory(plan: Plan, config: Config, device: str) -> None:
         UsageError: training needs several times the memory that is there.
     """
     card = None if device.startswith("cpu") else accelerator(device)
-    there = total_memory_gb() if device.startswith("cpu") else card and card.memory_gb
+    there = card.memory_gb if card else total_memory_gb() if device.startswith("cpu") else None
     batch = samples(plan, config)
     need = needed_gb(plan, config, device, batch)
     if there is None or need <= FAR * there:
