@@ -32,7 +32,7 @@ def main() -> int:
     """Keep the figures of each data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("datasets", nargs="+", type=Path)
-    parser.add_argument("--groups", type=int, default=5, help="of each data set, at most")
+    parser.add_argument("--groups", type=int, default=3, help="of each data set, at most")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
     rows = [measured(folder, given.groups) for folder in given.datasets]

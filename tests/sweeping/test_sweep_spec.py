@@ -115,6 +115,12 @@ def test_test_cases_without_a_label_cannot_be_scored(tmp_path: Path):
     assert found == ["Dataset001_Tiny has no test case with a label; `score: validation`?"]
 
 
+@pytest.mark.parametrize("name", ["../elsewhere", "/tmp/x", "..", "a\x1b[2J"])
+def test_a_name_leads_to_no_other_folder(name, tmp_path: Path):
+    with pytest.raises(UsageError, match="name: wanted the name of one folder"):
+        as_spec(tiny_spec(tmp_path) | {"name": name})
+
+
 @pytest.mark.parametrize("text", ["a: [", "- a", "", "a: 1\na: 2"])
 def test_not_a_specification(text, tmp_path: Path):
     (tmp_path / "spec.yaml").write_text(text)

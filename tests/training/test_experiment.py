@@ -273,7 +273,7 @@ def test_out_of_memory_is_one_line_from_python_too(place, data, tmp_path, monkey
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
 
     monkeypatch.setattr(f"semiseg.{place}", full)
-    with pytest.raises(DeviceError, match=r"^out of main memory (before the first|at) iteration") as caught:
+    with pytest.raises(DeviceError, match=r"^out of memory on cpu (before the first|at) iteration") as caught:
         train(data, tmp_path / "run")
     assert "plan.patch" in caught.value.hint
 

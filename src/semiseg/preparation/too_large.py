@@ -29,15 +29,16 @@ def require_memory(plan: Plan, config: Config, device: str) -> None:
         UsageError: training needs several times the memory that is there.
     """
     card = None if device.startswith("cpu") else accelerator(device)
-    there = total_memory_gb() if device.startswith("cpu") else card.memory_gb if card else None
+    there = card.memory_gb if card else total_memory_gb() if device.startswith("cpu") else None
     batch = samples(plan, config)
     need = needed_gb(plan, config, device, batch)
     if there is None or need <= FAR * there:
         return
-    patch, features = ("x".join(map(str, sizes)) for sizes in (plan.patch, plan.network.features))
+    name, patch = config.network.name, "x".join(map(str, plan.patch))
+    network = f"features {'x'.join(map(str, plan.network.features))}" if name in SIZED else f"network {name}"
     where = f"{card.name} has" if card else "this machine has"
     raise UsageError(
-        f"training on {batch} patches of {patch} voxels with features {features} needs about "
+        f"training on {batch} patches of {patch} voxels with {network} needs about "
         f"{need:,.0f} GB of memory, {where} {there:g}",
         hint="lower plan.patch, plan.batch or plan.features; left out, the planner fits them to the memory",
         code="PLAN_MEMORY",

@@ -10,7 +10,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from semiseg import methods, networks
 from semiseg.errors import SemisegError, UsageError
@@ -31,6 +39,13 @@ def _short(key: str) -> BeforeValidator:
         return {key: str(value)} if isinstance(value, str | int) and not isinstance(value, bool) else value
 
     return BeforeValidator(expand)
+
+
+def _one_folder(name: str) -> str:
+    """A name that leads nowhere else: specifications come from others, too."""
+    if name in (".", "..") or set(name) & set("/\\") or not name.isprintable():
+        raise ValueError("wanted the name of one folder")
+    return name
 
 
 def _several(value: Any) -> Any:
@@ -94,7 +109,7 @@ class Data(_Settings):
 class Spec(_Settings):
     """A whole sweep."""
 
-    name: str = ""
+    name: Annotated[str, AfterValidator(_one_folder)] = ""
     """Of the sweep folder; by default that of the file."""
     datasets: Annotated[
         tuple[Annotated[Data, _short("dataset")], ...], BeforeValidator(_several), Field(min_length=1)

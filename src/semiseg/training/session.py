@@ -413,10 +413,9 @@ def told_out_of_memory(device: torch.device, loop: Loop | None = None) -> Iterat
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        where = "out of main memory" if device.type == "cpu" else f"out of memory on {device}"
         when = f"at iteration {loop.step}" if loop else "before the first iteration"
         raise DeviceError(
-            f"{where} {when}",
+            f"out of memory on {device} {when}",
             hint="lower one of: plan.patch, batch.labeled and batch.unlabeled, plan.features; or trade "
             "time for memory by --set network.checkpointing=true",
             code="OUT_OF_MEMORY",

@@ -95,13 +95,15 @@ def _at_each_place(spectrum: NDArray[Any], shape: Sequence[int]) -> Fits:
 
 def moved_problems(findings: Sequence[Finding]) -> list[Problem]:
     """One problem where the labels of a dataset fit better when all are moved by the same voxels."""
-    known = [
-        finding
-        for finding in findings
-        if finding.fit is not None
-        and finding.fit == finding.fit
-        and all(problem.severity != "error" for problem in finding.problems)
-    ]
+    known = _distinct(
+        [
+            finding
+            for finding in findings
+            if finding.fit is not None
+            and finding.fit == finding.fit
+            and all(problem.severity != "error" for problem in finding.problems)
+        ]
+    )
     places = np.linspace(0, len(known) - 1, min(LOOKED_AT, len(known))).astype(int)
     chosen = [known[place] for place in places]
     if len(chosen) < FEWEST_CASES or len({len(finding.shape) for finding in chosen}) > 1:
@@ -121,6 +123,19 @@ def moved_problems(findings: Sequence[Finding]) -> list[Problem]:
             severity="warning",
         )
     ]
+
+
+def _distinct(findings: Sequence[Finding]) -> list[Finding]:
+    """Those that are no copies, of a scan or of a label: copies say the same once more."""
+    scans: set[str | None] = set()
+    masks: set[str | None] = set()
+    kept = []
+    for finding in findings:
+        if finding.digest not in scans and (finding.mask is None or finding.mask not in masks):
+            kept.append(finding)
+        scans.add(finding.digest)
+        masks.add(finding.mask)
+    return kept
 
 
 def best_move(each: Sequence[Fits]) -> tuple[tuple[int, ...], float]:
