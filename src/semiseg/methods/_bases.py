@@ -26,13 +26,18 @@ from semiseg.schedules import consistency_ramp, ema_update, warm_decay
 from semiseg.settings.options import Amount, Length, Share
 
 
-class RampedOptions(TypedDict, total=False):
+class CommonOptions(TypedDict, total=False):
+    """Options of :class:`Ramped` that no method has other defaults for."""
+
+    ramp_unit: Length
+    include_background: bool
+
+
+class RampedOptions(CommonOptions, total=False):
     """Options of :class:`Ramped`, in the signatures of methods that pass them on."""
 
     weight: Amount
     ramp: Length | None
-    ramp_unit: Length
-    include_background: bool
 
 
 class Ramped(Method):
@@ -86,7 +91,15 @@ TOGETHER = 4
 all of its layers, so that four times the samples take about what the student does."""
 
 
-class TeacherOptions(TypedDict, total=False):
+class TeacherRoles(TypedDict, total=False):
+    """Options of :class:`Teacher` that no method has other defaults for."""
+
+    student_view: Literal["weak", "strong"]
+    teacher_mode: Literal["train", "eval"]
+    predict_with: Literal["student", "teacher"]
+
+
+class TeacherOptions(TeacherRoles, total=False):
     """Options of :class:`Teacher`, in the signatures of methods that pass them on."""
 
     weight: Amount
@@ -94,9 +107,6 @@ class TeacherOptions(TypedDict, total=False):
     ramp: Length | None
     ramp_unit: Length
     noise: Amount
-    student_view: Literal["weak", "strong"]
-    teacher_mode: Literal["train", "eval"]
-    predict_with: Literal["student", "teacher"]
     include_background: bool
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Unpack
 
 from torch import Tensor
 
 from semiseg.core import NetFactory
 from semiseg.losses import softmax_kl
-from semiseg.methods._bases import TwoNetworks
+from semiseg.methods._bases import CommonOptions, TwoNetworks
 from semiseg.methods._facts import Facts, Paper
 from semiseg.settings.options import Amount, Length
 
@@ -51,18 +51,10 @@ class RDrop(TwoNetworks):
         weight: Amount = 4.0,
         softmax_axis: Literal["classes", "width"] = "classes",
         ramp: Length | None = None,
-        ramp_unit: Length = 1,
-        include_background: bool = True,
         predict_with: Literal["first", "second", "average"] = "first",
+        **ramped: Unpack[CommonOptions],
     ) -> None:
-        super().__init__(
-            make_net,
-            predict_with=predict_with,
-            weight=weight,
-            ramp=ramp,
-            ramp_unit=ramp_unit,
-            include_background=include_background,
-        )
+        super().__init__(make_net, predict_with=predict_with, weight=weight, ramp=ramp, **ramped)
         self.softmax_axis = softmax_axis
         if softmax_axis == "width":
             self.deviates(

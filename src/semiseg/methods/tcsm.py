@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.errors import UsageError
 from semiseg.losses import cross_entropy, dice_ce
+from semiseg.methods._bases import TeacherRoles
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.mean_teacher import MeanTeacher
 from semiseg.methods.parts.transforms import Chain, Transform, draw_symmetries, draw_zoom
@@ -96,10 +97,8 @@ class TCSM(MeanTeacher):
         hold_off: Count = 0,
         consistency: Literal["mse", "kl"] = "mse",
         noise: Amount = 0.1,
-        student_view: Literal["weak", "strong"] = "weak",
-        teacher_mode: Literal["train", "eval"] = "train",
-        predict_with: Literal["student", "teacher"] = "student",
         include_background: bool = True,
+        **roles: Unpack[TeacherRoles],
     ) -> None:
         super().__init__(
             make_net,
@@ -110,10 +109,8 @@ class TCSM(MeanTeacher):
             ramp=ramp,
             ramp_unit=ramp_unit,
             noise=noise,
-            student_view=student_view,
-            teacher_mode=teacher_mode,
-            predict_with=predict_with,
             include_background=include_background,
+            **roles,
         )
         if class_weights is not None and supervised != "ce":
             raise UsageError(

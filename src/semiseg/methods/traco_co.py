@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from semiseg.core import SHIFTED, Batch, Clock, NetFactory, Update
 from semiseg.inference.postprocess import largest_components
 from semiseg.losses import dice_loss, regional_cross_entropy
 from semiseg.losses.agreement import softmax_kl
-from semiseg.methods._bases import TwoNetworks
+from semiseg.methods._bases import CommonOptions, TwoNetworks
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.mixing import draw_columns, overlap
 from semiseg.schedules import consistency_ramp
@@ -138,18 +138,10 @@ class TraCoCo(TwoNetworks):
         clean: bool = False,
         dice: bool = False,
         ramp: Length | None = None,
-        ramp_unit: Length = 1,
-        include_background: bool = True,
         predict_with: Literal["first", "second", "average"] = "first",
+        **ramped: Unpack[CommonOptions],
     ) -> None:
-        super().__init__(
-            make_net,
-            predict_with=predict_with,
-            weight=weight,
-            ramp=ramp,
-            ramp_unit=ramp_unit,
-            include_background=include_background,
-        )
+        super().__init__(make_net, predict_with=predict_with, weight=weight, ramp=ramp, **ramped)
         self.threshold, self.noise, self.clamp = threshold, noise, clamp
         self.translation_weight, self.entropy_weight = translation_weight, entropy_weight
         self.translation: Form = translation

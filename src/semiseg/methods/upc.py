@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import confident_pseudo_label, dice_ce, rectified_pseudo_label
-from semiseg.methods._bases import Teacher
+from semiseg.methods._bases import Teacher, TeacherRoles
 from semiseg.methods._facts import Facts, Paper
 from semiseg.schedules import ema_update, warm_decay
 from semiseg.settings.options import Amount, Length, Share
@@ -75,10 +75,8 @@ class UPC(Teacher):
         threshold: Share = 0.9,
         detach_weight: bool = False,
         ramp_unit: Length = 1,
-        student_view: Literal["weak", "strong"] = "weak",
-        teacher_mode: Literal["train", "eval"] = "train",
-        predict_with: Literal["student", "teacher"] = "student",
         include_background: bool = True,
+        **roles: Unpack[TeacherRoles],
     ) -> None:
         super().__init__(
             make_net,
@@ -87,10 +85,8 @@ class UPC(Teacher):
             ramp=ramp,
             ramp_unit=ramp_unit,
             noise=noise,
-            student_view=student_view,
-            teacher_mode=teacher_mode,
-            predict_with=predict_with,
             include_background=include_background,
+            **roles,
         )
         self.warm_up, self.detach_weight = warm_up, detach_weight
         self.pseudo_label, self.threshold = pseudo_label, threshold

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Literal, cast
+from typing import Literal, Unpack, cast
 
 import torch
 from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, NetFactory, SegOutput, Update
 from semiseg.losses import dice_ce, entropy_map, softmax_mse
-from semiseg.methods._bases import Teacher
+from semiseg.methods._bases import Teacher, TeacherRoles
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.dycon.contrast import fecl, fecl_paper
 from semiseg.methods.dycon.embedding import (
@@ -121,9 +121,7 @@ class DyCON(Teacher):
         weight: Amount = 0.1,
         decay: Share = 0.99,
         noise: Amount = 0.1,
-        student_view: Literal["weak", "strong"] = "weak",
-        teacher_mode: Literal["train", "eval"] = "train",
-        predict_with: Literal["student", "teacher"] = "student",
+        **roles: Unpack[TeacherRoles],
     ) -> None:
         super().__init__(
             lambda: Projected(make_net(), "dycon"),
@@ -132,10 +130,8 @@ class DyCON(Teacher):
             ramp=ramp,
             ramp_unit=ramp_unit,
             noise=noise,
-            student_view=student_view,
-            teacher_mode=teacher_mode,
-            predict_with=predict_with,
             include_background=include_background,
+            **roles,
         )
         self.predictor = "plain_student" if self.predictor == "net" else "plain_teacher"
         self.fecl_weight, self.uncl_weight = fecl_weight, uncl_weight
