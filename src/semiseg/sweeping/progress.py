@@ -27,7 +27,7 @@ OVER = ("done", "failed")
 
 @functools.cache
 def work_of(method: str) -> float:
-    """Cost of a step in supervised steps, as far as the method's docstring tells."""
+    """Cost of a step in supervised steps, as far as the method tells it."""
     try:
         return methods.description(method).facts.work or 1.0
     except SemisegError:
