@@ -119,7 +119,14 @@ BESIDE = 0.25
 """The same of what is trained beside the networks, such as a critic."""
 VIEW = 0.25
 """The same of each further view of the unlabeled images."""
-SOURCE = re.compile(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d+/\S+|https://\S+")
+SOURCE = re.compile(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d+/\S*[^\s.,;)]|https://\S*[^\s.,;)]")
+"""Where a paper is found, also in the middle of a text."""
+
+
+def address(source: str) -> str:
+    """The URL of an ``arXiv:...``, a ``doi:...`` or a URL."""
+    return re.sub("^doi:", "https://doi.org/", re.sub("^arXiv:", "https://arxiv.org/abs/", source))
+
 
 FIRST = ("supervised", "mean_teacher")
 """Lead their families: they are where to begin."""

@@ -10,16 +10,12 @@ import yaml
 
 from semiseg import methods, recipes
 from semiseg.methods._catalog import METRICS, Row, typed, when, words
-from semiseg.methods._facts import FAMILIES, by_family
+from semiseg.methods._facts import FAMILIES, SOURCE, address, by_family
 
 TARGETS = {
     "sdf": "signed distances of the labeled scans",
     "sdf_published": "signed distances of the labeled scans, 0 where a class is absent",
 }
-LINK = re.compile(
-    r"arXiv:(?P<arxiv>\d{4}\.\d{4,5})|doi:(?P<doi>10\.\d+/\S*[^\s.,;)])|(?P<web>https://\S*[^\s.,;)])"
-)
-WHERE = {"arxiv": "https://arxiv.org/abs/", "doi": "https://doi.org/", "web": ""}
 DAGGER = "†"
 CHECKED = f"Dice and Jaccard in percent. {DAGGER} not checked against the source."
 FIGURES = ("Dice", "Jaccard", "HD95", "ASD")
@@ -47,7 +43,7 @@ def content(name: str) -> dict[str, Any]:
         "summary": method.summary,
         "formula": method.formula,
         "paper": told.paper,
-        "links": [_address(match) for match in LINK.finditer(told.paper)],
+        "links": [address(paper.source) for paper in told.papers if paper.source],
         "networks": told.networks or None,
         "trained": told.trained if told.networks else None,
         "counted": told.counted,
@@ -236,15 +232,10 @@ def _labels(row: Row) -> str:
 def _cited(text: str) -> str:
     """Markdown of our docstrings: single backticks, papers as links."""
     text = re.sub(r":\w+:`~?(.+?)`", r"`\1`", text).replace("``", "`") if "```" not in text else text
-    return LINK.sub(lambda match: f"[{match[0]}]({_address(match)})", text)
+    return SOURCE.sub(lambda match: f"[{match[0]}]({address(match[0])})", text)
 
 
 def _linked(text: str, name: str) -> str:
     """The names of other methods as links to their pages."""
     others = "|".join(other for other in methods.names() if other != name)
     return re.sub(rf"(?<!\[)`({others})`", r"[`\1`](\1.md)", text)
-
-
-def _address(match: re.Match[str]) -> str:
-    kind = match.lastgroup or ""
-    return WHERE[kind] + match[kind]

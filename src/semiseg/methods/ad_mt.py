@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import cross_entropy, dice_loss
-from semiseg.methods._bases import Ramped
+from semiseg.methods._bases import CommonOptions, Ramped
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.cutmix import Taught, draw_beta_boxes, paste
 from semiseg.methods.parts.prototypes import has_batch_norm
@@ -80,10 +80,9 @@ class ADMT(Ramped):
         student_vote: Literal["aligned", "unmixed"] = "aligned",
         predict_with: Literal["student", "teacher"] = "student",
         ramp: Length | None = None,
-        ramp_unit: Length = 1,
-        include_background: bool = True,
+        **ramped: Unpack[CommonOptions],
     ) -> None:
-        super().__init__(weight=weight, ramp=ramp, ramp_unit=ramp_unit, include_background=include_background)
+        super().__init__(weight=weight, ramp=ramp, **ramped)
         self.net = make_net()
         self.teacher = make_net().requires_grad_(False)
         self.teacher2 = make_net().requires_grad_(False)
