@@ -1,6 +1,4 @@
-"""Soft Dice and its sum with cross-entropy: the supervised loss of every method here.
-
-Cross-entropy with weights of the classes.
+"""Soft Dice, cross-entropy and their sum, the supervised loss of most methods; losses of distance maps.
 
 Targets may leave open which of several classes a voxel is of, where a label is of some classes alone:
 (B, K, *S) bool, the candidates. Their probabilities are summed, as one class that stands for all of them: the

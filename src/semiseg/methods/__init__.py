@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semiseg.errors import UsageError, unknown_name
-from semiseg.methods._catalog import Description, docstring_and_facts, head, measured, published, read
+from semiseg.methods._catalog import Description, measured, published, read, read_head
 from semiseg.methods._facts import Facts, Paper
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ def describe() -> list[dict[str, str]]:
     Keys: ``name``, ``title``, ``family``, ``year``, ``summary``, ``paper``, ``networks``, ``views`` and
     ``work``.
     """
-    known = [head(name, *docstring_and_facts(source_of(name))) for name in names()]
     return [
         {
             "name": method.name,
@@ -62,7 +61,7 @@ def describe() -> list[dict[str, str]]:
             "views": method.facts.seen,
             "work": "" if method.facts.work is None else str(method.facts.work),
         }
-        for method in known
+        for method in (read_head(source_of(name), name) for name in names())
     ]
 
 
@@ -151,10 +150,7 @@ def check_options(method: type[Method], options: dict[str, object]) -> dict[str,
         UsageError: an option that the method does not have (with the nearest name), or a value that does not
             fit.
     """
-    from semiseg.settings.options import (  # need pydantic, which the list of methods does not
-        checked,
-        declared,
-    )
+    from semiseg.settings.options import checked, declared  # pydantic, which a list of methods does without
 
     known = list(declared(method))
     for option in options:

@@ -1,7 +1,4 @@
-"""BCP: labeled and unlabeled images pasted into one another, with their labels.
-
-Dice and cross-entropy over a part of the image, and their sum for an image pasted together from two.
-"""
+"""BCP: labeled and unlabeled images pasted into one another, with their labels, and its losses by region."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from torch import Tensor, nn
 
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, Stage, Update
 from semiseg.inference.postprocess import Connectivity, largest_components
-from semiseg.methods._bases import Teacher, one_pass_pays
+from semiseg.methods._bases import Teacher, numbered, one_pass_pays
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.mixing import Region, draw_mask, groups, half
 from semiseg.schedules import ema_update
@@ -63,8 +60,6 @@ class BCP(Teacher):
     M 0 in a random box. a and b are labeled, a' and b' unlabeled. q is the largest component of what the
     teacher predicts.
 
-    A box of each unlabeled image is pasted into a labeled one and the other way round, labels likewise.
-
     Two stages. ``pretrain`` trains the student on labeled images pasted into one another, at a constant
     learning rate. ``selftrain`` goes on from its best weights on the validation list (without one, from its
     last), in student and teacher, with the loss above; the teacher is the student's moving average without
@@ -80,7 +75,6 @@ class BCP(Teacher):
     The codes for the left atrium and the pancreas choose their checkpoints by the test list; we never do.
 
     Args:
-        make_net: returns a fresh network.
         alpha: weight of the voxels whose label is the teacher's.
         beta: sides of the box relative to the image's, rounded down.
         region: ``box``, or the ablations ``boxes`` (a small one in each cell of a grid) and ``strip``.
@@ -149,7 +143,7 @@ class BCP(Teacher):
             loss = dice_ce_everywhere(logits, torch.where(mask, y_a, y_b))
         else:
             loss = mixed_dice_ce(logits, y_a, y_b, mask, dice=self.dice)
-        return Update(loss, on=on, logs={f"supervised{on.removeprefix('net')}": loss.detach()})
+        return Update(loss, on=on, logs=numbered(on, {"supervised": loss}))
 
     def selftrain(self, batch: Batch, mask: Tensor) -> Update:
         """Unlabeled images in labeled ones, and labeled ones in unlabeled ones."""
@@ -160,7 +154,7 @@ class BCP(Teacher):
             for z, pasted in zip(self.answers(self.net, images), images, strict=True)
         )
         found = torch.cat([unlabeled_a.y, unlabeled_b.y]).ne(0).float().mean()
-        logs = {"inward": inward.detach(), "outward": outward.detach(), "pseudo_foreground": found}
+        logs = {"inward": inward, "outward": outward, "pseudo_foreground": found}
         return Update(inward + outward, logs=logs)
 
     def sources(self, x_l: Tensor, y_l: Tensor, x_u: Tensor) -> list[Source]:

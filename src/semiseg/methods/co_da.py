@@ -1,9 +1,4 @@
-"""Co-Distribution Alignment: pseudo-labels with the class shares of labeled scans, and above expectation.
-
-Predictions on unlabeled scans, moved to the class shares of those on labeled ones.
-
-Pseudo-labels that count only where they are as confident as can be expected of their class.
-"""
+"""Co-Distribution Alignment: pseudo-labels with the class shares of labeled scans, and above expectation."""
 
 from __future__ import annotations
 
@@ -26,8 +21,6 @@ class CoDA(TwoNetworks):
     ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) mean_M CE(p_i(x_u), argmax q_j)``, ``q = r p / sum(r p)`` by
     voxel and ``r_c = A_c / B_c``: A and B are the class shares that the network predicts on labeled and on
     unlabeled scans. ``M = [max q >= mean of max q over the voxels of the same pseudo-label]``.
-
-    Two networks that teach each other with pseudo-labels aligned by class and filtered by confidence.
 
     There is no public code, and only the abstract was at hand. It fixes three things. Two networks of
     different first weights supervise each other. Predictions are aligned by class to those on labeled data.

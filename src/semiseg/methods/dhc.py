@@ -155,9 +155,6 @@ class DHC(TwoNetworks):
     by w. w_1 is larger for classes whose Dice on labels is low or falls, w_2 for those that are rare in what
     is predicted.
 
-    Two networks teach each other, one with weights for hard classes, the other with weights for rare
-    ones.
-
     For many classes of very different size. The two kinds of weights also keep the two networks apart. Both
     lie in [0, K] and are updated before the losses of a step. w_1 comes from what the first network says of
     labeled scans, w_2 from the classes that the second one sees in unlabeled ones. The Dice term is
@@ -176,7 +173,6 @@ class DHC(TwoNetworks):
     nor the prediction have is scored as one percent in them.
 
     Args:
-        make_net: returns a fresh network.
         weight: l_max, the weight of the cross term at the end of the ramp, which is ``exp(-5 (1 - t)^2)``
             over its length.
         momentum: of w_2.

@@ -1,7 +1,4 @@
-"""FixMatch: what the network is sure of on a weakly changed scan it must say on a strongly changed one.
-
-Terms of the released FixMatch for segmentation: which class a voxel surely is not.
-"""
+"""FixMatch: what the network is sure of on a weakly changed scan it must say on a strongly changed one."""
 
 from __future__ import annotations
 
@@ -27,8 +24,6 @@ class FixMatch(Ramped):
     ``L = 0.5 (CE + Dice)(p(x_l), y_l) + w(k) mean [max q >= tau] CE(p(x_strong), argmax q)`` with
     ``q = p(x_weak)`` without gradient, and the mean over all voxels, sure or not.
 
-    One network that takes its sure classes of the weak view for labels of the strong view.
-
     The paper is about classification, with a threshold of 0.95 and a constant weight of 1; here tau is 0.8
     and the weight that of SSL4MIS. A strong view has other intensities on the same voxels. The weak view has
     a pass of its own, in train mode.
@@ -41,7 +36,6 @@ class FixMatch(Ramped):
     left out. A step costs two passes of the whole batch, and regions cannot be trained.
 
     Args:
-        make_net: returns a fresh network.
         tau: confidence from which a voxel counts.
         form: ``masked``, or ``released``, see above.
     """

@@ -25,8 +25,6 @@ class MCF(TwoNetworks):
     classes. ``q_c = p_c^(1/T) / sum_j p_j^(1/T)`` is of the winner, whose Dice loss on the labeled scans is
     lower.
 
-    Two different networks, corrected where they disagree; the better one teaches the other.
-
     The first network is the run's, the second the ``partner``. The published pair is a V-Net and ``resvnet``,
     whose step costs 1.8 times that of the V-Net. Nothing else but dropout makes the two differ: both see the
     same images. Every side of the patch must fit both.
@@ -41,7 +39,6 @@ class MCF(TwoNetworks):
     of the two. A network that never wins teaches nothing.
 
     Args:
-        make_net: returns a fresh network.
         partner: the second network, by name.
         partner_options: options of the partner.
         weight: w_max, the weight of the unlabeled term at the end of the ramp.

@@ -71,8 +71,6 @@ class TraCoCo(TwoNetworks):
     q_c (-log(1 - p_c))`` with q = max p_j at the class y. All inputs but those of p_j have uniform noise,
     and the second network CutMix.
 
-    Co-training in which the prediction for a voxel must not depend on what else the crop shows.
-
     The crops overlap by half an edge at least, on either side of one another; the published second one lies
     before the first in every axis. CutMix has boxes of full depth and takes labeled scans as partners, too,
     with their pseudo-labels. Noise is relative to the range of gray values of the patch.

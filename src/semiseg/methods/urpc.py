@@ -1,9 +1,4 @@
-"""Uncertainty Rectified Pyramid Consistency: all resolutions of the decoder should predict the same.
-
-Predictions at several resolutions, for training only: what is exported is the network alone.
-
-How far predictions of several scales are from their mean, where they are about sure of it.
-"""
+"""Uncertainty Rectified Pyramid Consistency: all resolutions of the decoder should predict the same."""
 
 from __future__ import annotations
 
@@ -42,8 +37,6 @@ class URPC(Ramped, WithMain):
     ``L = mean_s 0.5 (CE + Dice)(p_s(x_l), y_l) + w(k) mean_s C_s(x_u)`` with ``C_s = mean((m - p_s)^2
     exp(-D_s)) / mean(exp(-D_s)) + mean(D_s)``, where m is the mean of the softmax p_s of all scales s at
     full resolution. ``D_s = KL(m || p_s)`` per voxel stands for the uncertainty.
-
-    One network that predicts from four resolutions of its decoder, which are drawn to their mean.
 
     Voxels where a scale is far from the mean count less, and one pass is enough to find them. The gradient
     flows through all of it. What the heads of the coarser resolutions see is disturbed in training; the way

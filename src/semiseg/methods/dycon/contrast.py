@@ -3,9 +3,7 @@
 Assefa et al., CVPR 2025, arXiv:2504.04566. Let ``s_ij = z_i . z_j / T`` for two patches of one scan, and
 ``N_i = sum e^(s_ij)`` over the patches of other classes. The loss of a pair of one class is ``-log S_ij``
 with ``S_ij = e^(s_ij) / (e^(s_ij) + N_i)``: the softplus of ``log N_i - s_ij``, which needs no exponential
-that could overflow and no shift against it.
-
-Losses over all pairs of patches of a scan, a few rows of the matrix of pairs at a time.
+that could overflow and no shift against it. A few rows of the matrix of pairs are computed at a time.
 """
 
 from __future__ import annotations

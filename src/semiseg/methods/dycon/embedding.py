@@ -1,7 +1,4 @@
-"""A head that turns the bottleneck of a network into embeddings, and the network that carries it.
-
-Patches: the voxels that share one position of a coarse feature map.
-"""
+"""Embeddings of a network's bottleneck by a further head; patches, the voxels that share a position of it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Further decoders on the encoder of a network, for training only: what is exported is the network alone.
-
-Disturbances of feature maps (Ouali et al. 2020, arXiv:2003.09005, as in SSL4MIS).
-"""
+"""Further decoders and disturbed feature maps (Ouali et al. 2020, arXiv:2003.09005), for training only."""
 
 from __future__ import annotations
 

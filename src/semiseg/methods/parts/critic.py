@@ -1,7 +1,4 @@
-"""Critics: networks that tell what a map and its image come from.
-
-Losses of a critic that tells samples of labeled scans from samples of unlabeled ones.
-"""
+"""A critic, which tells samples of labeled scans from samples of unlabeled ones; its optimizer and loss."""
 
 from __future__ import annotations
 
@@ -71,6 +68,12 @@ class Critic(nn.Module):
             return x.flatten(2).mean(2)
         pool = F.adaptive_avg_pool2d if x.ndim == 4 else F.adaptive_avg_pool3d
         return pool(x, self.cells)
+
+
+def adam(critic: nn.Module) -> torch.optim.Optimizer:
+    """Adam at the published rate, which stays the same to the end of the run."""
+    groups = [{"params": list(critic.parameters()), "scheduled": False}]
+    return torch.optim.Adam(groups, lr=1e-4, betas=(0.9, 0.99))
 
 
 def at_least_two(x: Tensor) -> Tensor:

@@ -1,7 +1,4 @@
-"""Which class has the nearest mean feature: a second opinion on every voxel, drawn from its own scan.
-
-Batch norm during passes that only look.
-"""
+"""Which class has the nearest mean feature in the same scan; batch norm in passes that do not train."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""What transformation consistency is built of: changes of geometry, drawn per sample, that can be undone.
-
-Quarter turns and flips: the symmetries of a grid, undone exactly.
-
-Scaling about the center on a fixed grid, and back.
-"""
+"""Changes of geometry, drawn per sample, that can be undone: quarter turns, flips, scaling."""
 
 from __future__ import annotations
 

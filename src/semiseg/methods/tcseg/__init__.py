@@ -51,9 +51,6 @@ class TCSeg(Teacher):
     m_i are the cosines to prototypes of decoder i. C is the cross-entropy to the other decoder where it is
     sure and all agree. In the images x~ a box was exchanged between labeled and unlabeled ones.
 
-    Two decoders teach each other where they, their features and a teacher agree, and where boxes were
-    put.
-
     A prototype is the mean of the features of the voxels of a class that are confident, in the image itself.
     All agree where the two decoders, their maps, the teacher's two maps, and prediction and map of the
     decoder that teaches are apart by little. In every other iteration the box lies about the largest region
@@ -160,8 +157,7 @@ class TCSeg(Teacher):
         n, x_u = len(batch.x_l), batch.x_u["weak"]
         said = self.say(self.net, torch.cat([batch.x_l, x_u]))
         with torch.no_grad():
-            self.teacher.train(self.training and self.teacher_mode == "train")
-            taught = self.say(self.teacher, x_u)
+            taught = self.say(self.ready(), x_u)
         own = Said(*([part[n:] for part in parts] for parts in said))
         supervised = torch.stack([self.supervised(z[:n], batch.y_l) for z in said.logits]).mean()
         agree = self.agreement(own, taught)
