@@ -156,15 +156,9 @@ def note_twin(trained: Run, scratch: Run) -> None:
             "no validation list: what the file gained is not known; evaluate both runs (%s)", scratch.folder
         )
         return
-    spread = f", SE {found['standard_error']:.3f}" if found["standard_error"] is not None else ""
-    log.info(
-        "starting from a file: validation Dice %.3f, from scratch %.3f: %+.3f (%d cases%s, one seed)",
-        found["dice"],
-        found["dice_from_scratch"],
-        found["gain"],
-        found["cases"],
-        spread,
-    )
+    spread = "" if found["standard_error"] is None else f", SE {found['standard_error']:.3f}"
+    text = "starting from a file: validation Dice %.3f, from scratch %.3f: %+.3f (%d cases%s, one seed)"
+    log.info(text, *(found[key] for key in ("dice", "dice_from_scratch", "gain", "cases")), spread)
 
 
 def gain(trained: Run, scratch: Run) -> dict[str, Any]:
