@@ -129,11 +129,10 @@ def find(name: str) -> type[Method]:
         ) from None
     found = [
         value
-        for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, Method) and value.__module__ == module.__name__
+        for key, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, Method)
+        if (key == class_name if colon else value.__module__ == module.__name__)
     ]
-    if colon:
-        found = [value for value in found if value.__name__ == class_name]
     if len(found) != 1:
         raise UsageError(
             f"{module_name} has {len(found)} methods called {class_name or 'something'}, wanted exactly one",
@@ -155,7 +154,7 @@ def check_options(method: type[Method], options: dict[str, object]) -> dict[str,
     known = list(declared(method))
     for option in options:
         if option not in known:
-            raise unknown_name(f"option of method {method.__name__}", option, known)
+            raise unknown_name("option of method", option, known, of=method.__name__)
     return checked(f"method {method.__name__}", method, options)
 
 
