@@ -1,4 +1,4 @@
-"""AD-MT: two teachers, averaged in turns and shown different students, vote; conflicts are fought out."""
+"""AD-MT: two teachers, averages of one student in turns, vote on the classes that it learns."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class ADMT(Ramped):
     def fought(
         self, vote: Taught, conflict: Tensor, student: Taught, mix: tuple[Tensor, Tensor] | None
     ) -> Taught:
-        """The vote after the student had its say, mixed like the images."""
+        """The classes of the vote, with the student's where it overrules them, mixed like the images."""
         if mix is None:
             return overruled(vote, conflict, student)
         boxes, order = mix

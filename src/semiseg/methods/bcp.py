@@ -245,13 +245,7 @@ def region_dice(probabilities: Tensor, target: Tensor, region: Tensor, *, form: 
 
 
 def region_cross_entropy(logits: Tensor, target: Tensor, region: Tensor) -> Tensor:
-    """``sum(M (-log p_y)) / sum(M)`` over the region M, in float32; 0 where it is empty.
-
-    Args:
-        logits: (B, K, *S).
-        target: (B, *S) int64 in [0, K), or :data:`IGNORE`.
-        region: (*S) or (B, *S) bool.
-    """
+    """``sum(M (-log p_y)) / sum(M)`` over the region M, in float32, 0 where it is empty; see region_dice."""
     counted = region & (target != IGNORE)
     loss = F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction="none")
     return (loss * counted).sum() / counted.sum().clamp_min(1)
@@ -271,9 +265,9 @@ def mixed_dice_ce(
 
     Args:
         logits: (B, K, *S), of the pasted images.
-        host: (B, *S) int64, the labels that count where the mask is True.
+        host: (B, *S) int64, the labels that count where the mask, (*S) or (B, *S) bool, is True.
         patch: (B, *S) int64, those that count where it is False.
-        mask: (*S) or (B, *S) bool.
+        mask: M.
         host_weight: v.
         patch_weight: w; with 0 the voxels of the patch get exactly no gradient.
         dice: see :func:`region_dice`.

@@ -163,13 +163,8 @@ class CML(Pair):
 def exchange(first: Tensor, second: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """What each network is to learn from pasted images: inside the box from itself, else from the other.
 
-    Args:
-        first: (B, *S) int64, the first network's labels of the images before they are pasted.
-        second: those of the second one.
-        mask: (*S) bool, False in the box.
-
-    Returns:
-        (n, *S) for the first network and for the second, n half of B, rounded up.
+    Of the labels (B, *S) that each gives the images before they are pasted. The mask (*S) is False in the
+    box. (n, *S) for each, n half of B, rounded up.
     """
     n = half(len(first))
     (p_a, p_b), (q_a, q_b) = groups(first, n), groups(second, n)
@@ -198,14 +193,8 @@ def require_levels(network: nn.Module) -> None:
 def feature_discrepancy(features: Tensor, others: Tensor) -> Tensor:
     """``1 + mean cos(f, g)`` over samples and positions, in float32 (Wu et al., CML, ACM MM 2024).
 
-    For features that are never negative, such as those of a ReLU, it cannot fall below 1.
-
-    Args:
-        features: f, (B, D, *S); a position without length counts as a right angle.
-        others: g, of the same shape; gets no gradient.
-
-    Returns:
-        A scalar in [0, 2]; 2 where both point the same way.
+    A scalar in [0, 2], 2 where both features (B, D, *S) point the same way; a position without length counts
+    as a right angle, and g gets no gradient. For features of a ReLU it cannot fall below 1.
     """
     with torch.autocast(features.device.type, enabled=False):
         cosine: Tensor = (_direction(features.float()) * _direction(others.detach().float())).sum(1)

@@ -177,14 +177,7 @@ class CrossMatch(WithMain):
 def swapped_box(
     size: Sequence[int], share: float, ratio: float, starts: Sequence[int] | None = None
 ) -> tuple[slice, ...]:
-    """The released box: sides of a cuboid in voxels, laid on the axes in reverse order and cut off there.
-
-    Args:
-        size: (X, Y, Z).
-        share: of the voxels.
-        ratio: of the sides.
-        starts: x, y, z; drawn if None.
-    """
+    """The released box: sides of a cuboid in voxels, laid on the axes in reverse order and cut off there."""
     volume = share * math.prod(size)
     edges = [int(v ** (1 / 3)) for v in (volume / ratio, volume * ratio, volume)]
     if starts is None:

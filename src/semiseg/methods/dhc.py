@@ -72,12 +72,7 @@ class DistributionWeights(nn.Module):
 
     @torch.no_grad()
     def update(self, labels: Tensor, predicted: Tensor) -> Tensor:
-        """Take in a step and return the new weights.
-
-        Args:
-            labels: of the labeled patches, classes or :data:`IGNORE`.
-            predicted: classes of the unlabeled patches.
-        """
+        """Take in labels and the classes predicted of the unlabeled patches, and return the new weights."""
         classes = len(self.counts)
         found = mean_over_ranks(torch.stack([class_counts(x, classes) for x in (labels, predicted)]))
         self.counts += found[0]
@@ -123,12 +118,7 @@ class DifficultyWeights(nn.Module):
 
     @torch.no_grad()
     def update(self, labels: Tensor, predicted: Tensor) -> Tensor:
-        """Take in the labeled patches of a step and return the new weights.
-
-        Args:
-            labels: (B, *S), classes or :data:`IGNORE`.
-            predicted: (B, *S), classes.
-        """
+        """Take in labels and predicted classes (B, *S) of the labeled patches, and return the new weights."""
         classes = len(self.last)
         known = predicted.where(labels != IGNORE, -1)
         right = labels.where(labels == known, -1)

@@ -145,13 +145,7 @@ class Prototypes(nn.Module):
     def update(self, features: Tensor, target: Tensor, guess: Tensor, classes: int) -> None:
         """Learn from the voxels of each class that are guessed right, or from all of it if none is.
 
-        Over the voxels of all ranks.
-
-        Args:
-            features: (B, D, *S).
-            target: (B, *S) int64 in [0, K), or :data:`semiseg.core.IGNORE`.
-            guess: (B, *S) int64, predicted classes.
-            classes: K.
+        Over all ranks: of features (B, D, *S), the labels and the predicted classes (B, *S).
         """
         if not self.mean.numel():
             self.mean = features.new_zeros((classes, features.shape[1]), dtype=torch.float32)

@@ -29,14 +29,7 @@ def translation_consistency(pairs: Sequence[Pair], *, form: Form = "classes") ->
     """The mean over images of ``KL(p' || p)``, averaged over the overlap; both sides get a gradient.
 
     The release clamps the logits to [1e-6, 1] and takes the distributions along the first spatial axis
-    instead of the classes. It averages over all elements and sums over images.
-
-    Args:
-        pairs: of each image whose crops overlap.
-        form: ``classes``, or ``released``.
-
-    Returns:
-        A scalar, at least 0 up to rounding; 0 without a pair.
+    instead of the classes. It averages over all elements and sums over images. 0 without a pair.
     """
     if not pairs:
         return torch.zeros(())

@@ -15,14 +15,7 @@ from semiseg.losses import entropy_map, softmax_mse
 from semiseg.methods._bases import Teacher, TeacherRoles
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.dycon.contrast import fecl, fecl_paper
-from semiseg.methods.dycon.embedding import (
-    EMBEDDINGS,
-    Projected,
-    directions,
-    draw,
-    patch_labels,
-    shares,
-)
+from semiseg.methods.dycon.embedding import EMBEDDINGS, Projected, directions, draw, patch_labels, shares
 from semiseg.methods.parts.displacement import pooled
 from semiseg.schedules import geometric, sigmoid_rampup
 from semiseg.settings.options import Amount, Length, Positive, Share

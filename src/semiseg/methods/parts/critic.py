@@ -116,11 +116,7 @@ def origin_loss(logits: Tensor, labeled: int) -> Tensor:
 
     For the critic that is the truth; a network that wants to fool it asks for all of them (the form of the
     generator's loss that does not saturate, Goodfellow et al. 2014, arXiv:1406.2661). The plain mean over
-    samples, also where there are more of one kind.
-
-    Args:
-        logits: (B, 2), channel 1 for labeled.
-        labeled: how many samples, from the first on; the others are to be called unlabeled.
+    samples, also where there are more of one kind; of logits (B, 2), channel 1 is for labeled.
     """
     truth = (torch.arange(len(logits), device=logits.device) < labeled).long()
     return F.cross_entropy(logits.float(), truth)

@@ -51,13 +51,7 @@ class Chain(Transform):
 
 
 def by_group(x: Tensor, keys: Sequence[Key], move: Callable[[Tensor, Key], Tensor]) -> Tensor:
-    """``move(samples, key)`` once for all samples that share a key; the samples' order stays.
-
-    Args:
-        x: (B, ...).
-        keys: one per sample.
-        move: gets (n, ...) and gives as many samples.
-    """
+    """``move(samples, key)`` once for all samples (n, ...) of x that share a key; their order stays."""
     groups: dict[Key, list[int]] = {}
     for i, key in enumerate(keys):
         groups.setdefault(key, []).append(i)

@@ -165,10 +165,9 @@ class TCSeg(Teacher):
         consistency = lessons.sum() + self.consistency(said)
         logs = {"lesson": lessons.sum(), "agree": torch.stack(agree).float().mean()}
         if t.step > self.mix_after:
-            mixed = self.mixed(batch, taught, self.boxes(own, taught, t))
-            yield self.total(supervised + mixed, consistency, t, mixed=mixed, **logs)
-        else:
-            yield self.total(supervised, consistency, t, **logs)
+            logs["mixed"] = self.mixed(batch, taught, self.boxes(own, taught, t))
+            supervised = supervised + logs["mixed"]
+        yield self.total(supervised, consistency, t, on="net", **logs)
 
     def say(self, network: nn.Module, x: Tensor) -> Said:
         """Logits, probabilities and prototype maps of both decoders."""
