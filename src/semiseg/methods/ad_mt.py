@@ -42,7 +42,6 @@ class ADMT(Ramped):
 
     Args:
         make_net: returns a fresh network, with other first weights each time.
-        weight: w_max, the weight of the second term at the end of the ramp.
         tau: confidence from which a voxel counts (0.95 on ACDC).
         unlabeled_loss: ``ce``, the mean over sure voxels; or ``dice`` of these, as on ACDC.
         longest_turn: iterations; published are those of half a pass over the unlabeled scans: 19 on the left

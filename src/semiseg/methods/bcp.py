@@ -83,10 +83,7 @@ class BCP(Teacher):
         connectivity: of the cleaning (published: ``corners``; on the pancreas ``edges``).
         pretrain_share: of the run that ``pretrain`` takes (published: 2000 of 17000 iterations on the left
             atrium, 10000 of 40000 on ACDC); 0 leaves it out.
-        decay: EMA decay.
         average: ``all``, or ``parameters`` without batch-norm statistics (published on the left atrium).
-        teacher_mode: as in ``mean_teacher``.
-        predict_with: the exported network (published: the student).
     """
 
     facts = Facts(

@@ -32,13 +32,11 @@ class DTC(Ramped):
 
     Args:
         make_net: returns a fresh network with the heads asked for.
-        weight: w_max, the weight of the last term at the end of the ramp.
         distance_weight: b.
         steepness: of the sigmoid, 1500 above.
         absent: distance to a class that is not in the crop: ``ones``, or ``zeros`` (published).
         ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, as published (40
             units of 150).
-        ramp_unit: the ramp moves in stairs of this many iterations (150 in the code).
     """
 
     facts = Facts(

@@ -28,16 +28,9 @@ class ICT(Teacher):
     share the middle one, and a single scan is mixed with itself.
 
     Args:
-        weight: w_max, the consistency weight at the end of the ramp.
-        decay: EMA decay.
-        ramp: as in ``mean_teacher``.
-        ramp_unit: as in ``mean_teacher``.
         alpha: of the Beta distribution; below 1 most mixtures are close to one of the two.
         pairing: ``halves`` of the batch (the segmentation codes), or ``shuffle``: every scan with a random
             one (the classification paper).
-        teacher_mode: as in ``mean_teacher``.
-        predict_with: the exported network (published: the student).
-        include_background: count class 0 in the Dice term.
     """
 
     facts = Facts(

@@ -41,7 +41,6 @@ class LowConfidence(Teacher):
         momentum: of the prototypes.
         max_voxels: voxels per scan in the separation, drawn at random; 0 is no limit.
         noise: of the teacher's unlabeled input, clipped at twice its size.
-        predict_with: the exported network.
     """
 
     facts = Facts(

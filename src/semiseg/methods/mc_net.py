@@ -46,7 +46,6 @@ class MCNet(Ramped, WithMain):
             ``acdc_released``, that without the factor 2.
         ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run (published: 40 units of
             150 of 15,000 in 3D, the whole run in 2D).
-        ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
     """
 
     facts = Facts(

@@ -39,7 +39,6 @@ class MeanTeacher(Teacher):
         consistency: ``mse`` (published) or ``kl`` (per voxel).
         ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, which is what the
             published values (40 or 200 units of 150) amount to.
-        ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
         teacher_mode: ``train`` (published): dropout and batch statistics in the teacher; or ``eval``.
         predict_with: the exported network. The paper evaluates the teacher, the segmentation codes the
             student.

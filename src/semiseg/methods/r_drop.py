@@ -26,7 +26,6 @@ class RDrop(TwoNetworks):
     normalized rows of each class map. ``softmax_axis="width"`` is that form.
 
     Args:
-        weight: w_max, the weight of the divergence at the end of the ramp.
         softmax_axis: of the divergence, ``classes``, or ``width`` (released).
     """
 

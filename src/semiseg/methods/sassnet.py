@@ -47,7 +47,6 @@ class SASSNet(Ramped):
         absent: distance to a class that is not in the crop: ``ones``, or ``zeros`` (published).
         ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, as published (40
             units of 150).
-        ramp_unit: the ramp moves in stairs of this many iterations (150 in the code).
     """
 
     facts = Facts(

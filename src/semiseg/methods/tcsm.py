@@ -43,7 +43,6 @@ class TCSM(MeanTeacher):
     is bicubic in 2D and trilinear in 3D.
 
     Args:
-        weight: w_max, the consistency weight at the end of the ramp.
         supervised: ``ce`` (published), or ``dice_ce`` to compare with the other methods.
         class_weights: of the cross-entropy, background first (skin lesions: 1.93 and 8.06).
         consistency_on: ``all`` scans, the paper's form, or ``unlabeled``, that of the launch script.
@@ -55,7 +54,6 @@ class TCSM(MeanTeacher):
             the mean.
         forwards: one student pass for all scans (``joint``), or as published one for the consistency and
             then one for the labels (``separate``); they differ in batch statistics.
-        decay: EMA decay.
         ramp: as in ``mean_teacher``; published 600 units of 10.
         noise: of the input that is transformed, clipped at twice its size (published: negligible).
         predict_with: the exported network (published: the better one on the test images).

@@ -29,8 +29,6 @@ class UPC(Teacher):
     of 0.9 is in the recipe ``la`` only.
 
     Args:
-        weight: w_max, the weight at the end of the ramp.
-        decay: EMA decay.
         warm_up: raise the decay as ``1 - 1/(k+1)`` up to its value; without it the teacher hardly moves.
         ramp: length of the ramp of w(k) in iterations (published: 6000, the run); None is the whole run.
         noise: of the *student's* input, clipped at twice its size.

@@ -257,7 +257,7 @@ class RunFolder:
             "selection": config.select if prepared.split.val else "last",
             "protocol": config.protocol,
             "deviations": list(dict.fromkeys([*config.deviations, *deviations])),
-            "cite": papers(config.method.name, _network(config, prepared)),
+            "cite": papers(config.method.name, config.network.name),
             "precision": precision,
             "parameters": parameters,
             "started": provenance.now(),
@@ -349,11 +349,6 @@ class _LogFile(logging.FileHandler):
 def identity(prepared: Prepared) -> dict[str, str]:
     """What tells the data of one run from those of another."""
     return dict(zip(IDENTITY, (prepared.split.sha256(), prepared.data_hash()), strict=True))
-
-
-def _network(config: Config, prepared: Prepared) -> str:
-    """The name of the network that is trained; ``auto`` is the plan's."""
-    return prepared.plan.network.name if config.network.name == "auto" else config.network.name
 
 
 def _name(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,8 +109,9 @@ def train_once(
                 if dry_run:
                     session.try_once()
                     return Run(folder.path)
-                if auto_length:
-                    session = _planned(session, tell_first)
+                if auto_length and config.train.max_time is not None:
+                    tell_first(Preparing("timing a few iterations"))
+                    session = planned_for(config.train.max_time, session)
             if stored is None and fabric.global_rank == 0:  # only now, when nothing can be wrong any more
                 folder.make()
             return session.run(folder, listeners)
@@ -173,14 +174,6 @@ def _tell(fabric: Fabric, listeners: Sequence[Listener], failed: set[int], event
     """What is done before there is a loop; rank 0 alone tells it."""
     if fabric.global_rank == 0:
         tell(listeners, event, failed)
-
-
-def _planned(session: Session, tell_first: Callable[[Preparing], None]) -> Session:
-    """The session with the length that its time allows, where it has one."""
-    if session.config.train.max_time is None:
-        return session
-    tell_first(Preparing("timing a few iterations"))
-    return planned_for(session.config.train.max_time, session)
 
 
 def _start(folder: RunFolder, origin: Origin | None, prepared: Prepared, config: Config) -> Start | None:

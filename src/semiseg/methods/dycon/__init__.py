@@ -68,7 +68,6 @@ class DyCON(Teacher):
         double_softmax: a second softmax on both sides of the plain consistency, as released.
         ramp: as in ``mean_teacher``; the published one does not end within the published run.
         noise: of the teacher's input, all scans, clipped at twice its size.
-        include_background: count class 0 in the Dice term.
     """
 
     facts = Facts(

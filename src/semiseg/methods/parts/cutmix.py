@@ -56,8 +56,8 @@ def draw_boxes(
     """A box for each of ``count`` samples, from torch's CPU generator (Yun et al. 2019, arXiv:1905.04899).
 
     As UniMatch has it (Yang et al. 2023, arXiv:2208.09910): the share of the image's voxels is drawn once
-    within ``area``, then place and ``ratio``, of the first side to the second relative to the image's, until
-    the box fits. In 3D the box has a share of the third axis too.
+    within ``area``, then ratio and place until the box fits. ``ratio`` bounds that of the first side to the
+    second, relative to the image's. In 3D the box has a share of the third axis too.
 
     Returns:
         (count, *S) bool, True inside; a sample has a box with the probability ``chance``.

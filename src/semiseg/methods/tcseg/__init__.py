@@ -69,18 +69,14 @@ class TCSeg(Teacher):
 
     Args:
         make_net: returns a fresh network, which must be split into encoder and decoder.
-        weight: w_max.
         high: probability from which a class is confident.
         low: probability below which a class is excluded; the background is confident from ``1 - low``.
         tolerance: largest difference of predictions that agree; of maps it is twice that.
         mix_after: iterations before boxes are exchanged.
         balanced: the same weight for both decoders' distance to their maps.
         box_axes: of random boxes, see above.
-        decay: EMA decay.
-        teacher_mode: as in ``mean_teacher``.
         ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run (published: 40 units of
             150 of 20,000).
-        ramp_unit: the ramp moves in stairs of this many iterations (published: 150).
         average: EMA of ``parameters``, or of ``all`` of the state.
         keep_center: regions are dilated by an element that has its middle, so that none is dilated away, as
             every seventh is on average.
