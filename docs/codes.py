@@ -67,7 +67,8 @@ def _told(call: ast.Call) -> Iterator[tuple[str, int, str, str]]:
     named = _text(keywords.get("code"))
     if kind == "unknown_name" and texts and texts[0].strip("…"):
         name = re.sub(r"[^A-Z]+", "_", texts[0].upper().replace("…", "")).strip("_")
-        yield f"UNKNOWN_{name}", 2, f"unknown {texts[0]} '…'. Did you mean '…'?", ""
+        of = " …" if "of" in keywords else ""
+        yield f"UNKNOWN_{name}", 2, f"unknown {texts[0]}{of} '…'. Did you mean '…'?", ""
         return
     if kind not in EXITS and not named:
         named = next((text for text in texts if CODE.fullmatch(text)), "") if kind in REPORTS else ""

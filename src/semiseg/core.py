@@ -2,8 +2,6 @@
 
 Symbols, used everywhere: B batch (Bl labeled, Bu unlabeled), C input channels, K classes with background,
 D feature channels, ``*S`` the spatial axes (two or three of them).
-
-Several networks that predict as one.
 """
 
 from __future__ import annotations
@@ -252,13 +250,16 @@ class Update:
     on: str = "net"
     """Which of :attr:`Method.trainable` is stepped."""
     logs: Mapping[str, Tensor] = field(default_factory=dict)
-    """Detached scalars to log; the engine reads them only when it prints."""
+    """Scalars to log, which are detached here; the engine reads them only when it prints."""
     counts: bool = True
     """Whether it is part of the run's ``loss``. A critic's is not: in a fair game it stays where it is."""
     gradient: Gradient | None = None
     """Where to leave the gradient."""
     step: bool = True
     """``False``: the gradient is only looked at, and the weights stay."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "logs", {name: value.detach() for name, value in self.logs.items()})
 
 
 class Method(nn.Module):

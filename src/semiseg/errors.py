@@ -1,7 +1,4 @@
-"""What a user is told when something is wrong: one line of cause, one line of fix, one exit code.
-
-An exception that nobody foresaw as an error with one line of cause; whether memory ran out.
-"""
+"""What a user is told when something is wrong: one line of cause, one line of fix, one exit code."""
 
 from __future__ import annotations
 
@@ -45,13 +42,8 @@ class SemisegError(Exception):
 
     def as_dict(self) -> dict[str, Any]:
         """The ``--json`` form of interfaces: ``{"ok": false, "code": …, "message": …, …}``."""
-        return {
-            "ok": False,
-            "code": self.code,
-            "message": self.message,
-            "hint": self.hint,
-            "details": self.details,
-        }
+        told = {name: getattr(self, name) for name in ("code", "message", "hint", "details")}
+        return {"ok": False, **told}
 
 
 class UsageError(SemisegError):
@@ -102,13 +94,16 @@ def deprecated(function: Callable[_Given, _Made], instead: str) -> Callable[_Giv
     return call
 
 
-def unknown_name(kind: str, got: str, known: Iterable[str], *, hint: str = "", see: str = "") -> UsageError:
+def unknown_name(
+    kind: str, got: str, known: Iterable[str], *, of: str = "", hint: str = "", see: str = ""
+) -> UsageError:
     """The error for a name that does not exist: the nearest one, and what else there is.
 
     Args:
-        kind: what the name is of, such as ``method``.
+        kind: what the name is of, such as ``method``; the code is made of it.
         got: what was given.
         known: every name that exists.
+        of: whose name it is, after ``kind``.
         hint: says how to fix it instead of naming names.
         see: the command that lists the names, where they are too many for a line; the hint then has the
             three nearest and this.
@@ -118,7 +113,7 @@ def unknown_name(kind: str, got: str, known: Iterable[str], *, hint: str = "", s
     guess = f" Did you mean {near[0]!r}?" if near else ""
     others = f"nearest: {', '.join(near)}; see {see}" if near else f"see {see}"
     return UsageError(
-        f"unknown {kind} {got!r}.{guess}",
+        f"unknown {kind}{of and f' {of}'} {got!r}.{guess}",
         hint=hint or (others if see else f"known: {', '.join(names)}"),
         code=f"UNKNOWN_{kind.upper().replace(' ', '_')}",
         details={"got": got, "known": names},
@@ -177,9 +172,7 @@ def missing_extra(extra: str, package: str, wanted_by: str) -> UsageError:
     )
 
 
-_OUT_OF_MEMORY = re.compile(
-    r"out of memory|not enough memory|can't allocate memory|cannot allocate memory", re.I
-)
+_OUT_OF_MEMORY = re.compile(r"out of memory|not enough memory|can('|no)t allocate memory", re.I)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,7 +1,4 @@
-"""Ramps and learning-rate factors: pure functions of the iteration, with nothing to save or restore.
-
-Exponential moving averages of weights (Tarvainen & Valpola 2017, arXiv:1703.01780).
-"""
+"""Ramps and learning-rate factors, pure functions of the iteration; the moving average of weights."""
 
 from __future__ import annotations
 
@@ -79,7 +76,7 @@ def warm_decay(step: int, decay: float) -> float:
 
 @torch.no_grad()
 def ema_update(average: nn.Module, source: nn.Module, decay: float, *, buffers: bool = False) -> None:
-    """``average <- decay * average + (1 - decay) * source`` in place.
+    """``average <- decay * average + (1 - decay) * source`` in place (Tarvainen & Valpola, arXiv:1703.01780).
 
     Buffers (batch-norm statistics) stay the average network's own, as in most published medical codes, unless
     ``buffers`` is true; counters always do.

@@ -164,7 +164,7 @@ SETTINGS = [
         "augmentation option value",
         "augment.options.rotation=round",
         ["rotation"],
-        "UNKNOWN_OPTION_OF_AUGMENTATION_DEFAULT",
+        "UNKNOWN_OPTION_OF_AUGMENTATION",
     ),
     setting("augmentation option type", "augment.options.rotate=round", ["rotate", "round"], "OPTION_VALUE"),
     setting("memory far too small", "plan.memory_gb=0.000001", ["memory"], ""),

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from tests.conftest import REPOSITORY
 
-from semiseg.machine import scratch
-from semiseg.machine.scratch import PREFIX, Scratch, sweep
+from semiseg.machine import folders as scratch
+from semiseg.machine.folders import PREFIX, Scratch, sweep
 
 UNPACKS = """
 import sys, time
-from semiseg.machine.scratch import Scratch
+from semiseg.machine.folders import Scratch
 held = Scratch()
 (held.path / "patient.dcm").write_bytes(b"secret")
 print(held.path, flush=True)

@@ -16,8 +16,9 @@ from semiseg import methods
 from semiseg.core import Batch, Clock, SegOutput
 from semiseg.errors import UsageError
 from semiseg.losses import entropy_map, masked_mean, softmax_mse
-from semiseg.methods import ac_mt
-from semiseg.methods.ac_mt import ACMT, looks
+from semiseg.methods import _bases, ac_mt
+from semiseg.methods._bases import passes_of
+from semiseg.methods.ac_mt import ACMT
 from semiseg.methods.parts.prototypes import Spread, nearest_class, scan_prototypes
 from semiseg.networks import checkpoint
 from semiseg.settings.options import checked
@@ -178,7 +179,7 @@ def test_labeled_scans_and_the_teacher_get_no_gradient_of_the_consistency(select
     def zero(z: torch.Tensor, y: torch.Tensor, **_: object) -> torch.Tensor:
         return z.sum() * 0
 
-    monkeypatch.setattr(ac_mt, "dice_ce", zero)
+    monkeypatch.setattr(_bases, "dice_ce", zero)
     z = random(0, 5, 3, 6, 6, scale=2)
     method = ACMT(lambda: WithLevels(z), selection=selection, passes=2)
     method.teacher = WithLevels(random(1, 3, 3, 6, 6, scale=2), frozen=True)
@@ -249,12 +250,12 @@ def test_the_loss_may_be_summed_over_classes():
 def test_passes_in_one_batch_are_the_same_without_batch_norm(monkeypatch):
     torch.manual_seed(0)
     net, inputs = Pointwise(2, 3), [torch.randn(n, 1, 4, 4) for n in (2, 1, 3, 2, 2)]
-    monkeypatch.setattr(ac_mt, "one_pass_pays", lambda network, x: False)
-    separate = [out.logits for out in looks(net, inputs)]
+    monkeypatch.setattr(_bases, "one_pass_pays", lambda network, x: False)
+    separate = [out.logits for out in passes_of(net, inputs)]
     asked = []
     net.register_forward_hook(lambda _, x, __: asked.append(len(x[0])))
-    monkeypatch.setattr(ac_mt, "one_pass_pays", lambda network, x: True)
-    for one, other in zip(looks(net, inputs), separate, strict=True):
+    monkeypatch.setattr(_bases, "one_pass_pays", lambda network, x: True)
+    for one, other in zip(passes_of(net, inputs), separate, strict=True):
         torch.testing.assert_close(one.logits, other)
     assert asked == [8, 2]
 

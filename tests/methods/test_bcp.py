@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from semiseg import methods
-from semiseg.core import IGNORE, Batch, Clock
+from semiseg.core import IGNORE, Batch, Clock, SegOutput
 from semiseg.errors import UsageError
 from semiseg.methods.bcp import BCP, mixed_dice_ce, region_cross_entropy, region_dice
 from semiseg.methods.parts.mixing import draw_mask, groups, scaled
@@ -214,8 +214,7 @@ class Sign(nn.Module):
     """Class 1 where the image is positive."""
 
     def forward(self, x):
-        self.logits = torch.cat([-x, x], 1)
-        return self
+        return SegOutput(torch.cat([-x, x], 1))
 
 
 # --- 4: the teacher -------------------------------------------------------------------------------

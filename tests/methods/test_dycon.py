@@ -76,7 +76,7 @@ def test_fecl_reaches_only_the_scans_that_it_is_applied_to(labels: str) -> None:
     method = make("dycon", 2, 3, fecl_labels=labels)
     batch = batches(2, 3)(0)
     n, x = len(batch.x_l), torch.cat([batch.x_l, batch.x_u["weak"]])
-    student, taught = method.net(x), method.ask_all(x)
+    student, taught = method.net(x), method.answer(method.perturb(x))
     embeddings = student.heads[EMBEDDINGS]
     gradient = torch.autograd.grad(method.contrast(student, taught, batch.y_l, T), embeddings)[0]
     reached = gradient.abs().flatten(1).sum(1) > 0

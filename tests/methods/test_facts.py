@@ -15,7 +15,7 @@ from semiseg import methods
 from semiseg.core import Method
 from semiseg.errors import UsageError
 from semiseg.methods import _bases, bcp, cross_teaching, mean_teacher
-from semiseg.methods._catalog import NUMBERS, docstring_and_facts, when
+from semiseg.methods._catalog import NUMBERS, when
 from semiseg.methods._catalog import read as read_source
 from semiseg.methods._facts import Facts, Paper
 from semiseg.settings import options as option_values
@@ -237,9 +237,23 @@ def test_options_that_are_passed_on_are_checked():
         methods.check_options(kind, {"weight": -1, "student_view": "other"})
 
 
+def test_a_method_that_a_package_offers_from_one_of_its_modules_is_found(tmp_path, monkeypatch):
+    (tmp_path / "their_package").mkdir()
+    (tmp_path / "their_package" / "__init__.py").write_text("from semiseg.methods.cps import CPS as Ours\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert methods.find("their_package:Ours") is methods.find("cps")
+    with pytest.raises(UsageError, match="has 0 methods called CPS"):
+        methods.find("their_package:CPS")
+
+
+def test_the_code_of_an_unknown_option_does_not_depend_on_the_method():
+    with pytest.raises(UsageError, match="option of method CPS 'wait'") as caught:
+        methods.check_options(methods.find("cps"), {"wait": 1})
+    assert caught.value.code == "UNKNOWN_OPTION_OF_METHOD"
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_the_list_and_the_page_tell_the_same_facts(name):
-    assert docstring_and_facts(methods.source_of(name))[1] == methods.find(name).facts
+def test_facts_are_read_as_they_are_declared(name):
     assert methods.description(name).facts == methods.find(name).facts
 
 

@@ -206,12 +206,12 @@ def test_cross_entropy_is_that_of_torch(seed, k, dim, weighted):
 def test_the_supervised_loss_is_an_option():
     batch = batches(2, 3)(0)
     z = torch.randn(2, 3, 12, 12)
-    ce = make(0, 3, 2).supervise(z, batch.y_l)
-    weighted = make(0, 3, 2, class_weights=(1.0, 2.0, 3.0)).supervise(z, batch.y_l)
-    both = make(0, 3, 2, supervised="dice_ce").supervise(z, batch.y_l)
+    ce = make(0, 3, 2).supervised(z, batch.y_l)
+    weighted = make(0, 3, 2, class_weights=(1.0, 2.0, 3.0)).supervised(z, batch.y_l)
+    both = make(0, 3, 2, supervised="dice_ce").supervised(z, batch.y_l)
     assert len({round(loss.item(), 5) for loss in (ce, weighted, both)}) == 3
     assert ce.item() == pytest.approx(F.cross_entropy(z, batch.y_l).item())
-    assert math.isfinite(make(0, 3, 2, class_weights=(0.0, 0.0, 0.0)).supervise(z, batch.y_l).item())
+    assert math.isfinite(make(0, 3, 2, class_weights=(0.0, 0.0, 0.0)).supervised(z, batch.y_l).item())
 
 
 def test_wrong_options():

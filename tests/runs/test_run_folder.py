@@ -18,7 +18,7 @@ import semiseg
 from semiseg.errors import UsageError
 from semiseg.networks import checkpoint
 from semiseg.runs.events import Ended
-from semiseg.runs.folder import StoredRun
+from semiseg.runs.folder import RunFolder, StoredRun
 from semiseg.runs.run import Run, load_run
 from semiseg.settings.resolve import resolve
 from semiseg.training import train as experiment
@@ -146,6 +146,11 @@ def test_resume_clears_half_written_checkpoints(data, run):
     os.utime(torn, (0, 0))
     train(data, run.folder, resume=True)
     assert not torn.exists()
+
+
+def test_half_written_predictions_of_held_out_cases_are_cleared_too(tmp_path):
+    place = RunFolder(tmp_path, "Dataset", resolve(environment={}), exact=True)
+    assert tmp_path / "held_out" in place.filled
 
 
 def test_a_resumed_run_keeps_its_precision(data, run):

@@ -14,6 +14,7 @@ from semiseg.errors import DeviceError, UsageError
 from semiseg.methods.mean_teacher import MeanTeacher
 from semiseg.networks import checkpoint
 from semiseg.runs.run import Run, load_run
+from semiseg.settings.config import AUTO_ITERATIONS
 from semiseg.settings.options import declared
 from semiseg.settings.resolve import resolve
 from semiseg.training import length, single
@@ -314,10 +315,19 @@ def test_time_for_validation_is_kept_free(tmp_path):
 
 @pytest.mark.parametrize(("dim", "iterations"), [(2, 2), (3, 1)])
 def test_the_length_that_nobody_names_is_that_of_the_plan(data, tmp_path, monkeypatch, dim, iterations):
-    monkeypatch.setitem(single.AUTO_ITERATIONS, "cpu", {2: 2, 3: 1})
+    monkeypatch.setitem(AUTO_ITERATIONS, "cpu", {2: 2, 3: 1})
     flags = {"train.iterations": "auto", "plan.dim": dim, "plan.patch": (16,) * dim}
     run = train(data, tmp_path / "run", flags)
     assert run.plan.dim == dim
     assert run.config.train.iterations == iterations
     resumed = train(data, tmp_path / "run", flags, resume=True)
     assert resumed.config.train.iterations == iterations
+
+
+def test_no_length_is_told_before_the_plan_says_which_one_it_is(data, tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(AUTO_ITERATIONS, "cpu", {2: 2, 3: 1})
+    flags = {"train.iterations": "auto", "plan.dim": 2, "plan.patch": (16, 16), "plan.spacing": None}
+    run = train(data, tmp_path / "run", {"plan.features": None, **flags}, recipe="acdc")
+    assert run.config.train.iterations == 2
+    assert any("train.iterations auto (30000)" in text for text in run.manifest["deviations"])
+    assert "train.iterations 1 " not in caplog.text

@@ -30,7 +30,7 @@ from semiseg.dataset.split_file import SplitFile
 from semiseg.errors import Interrupted, UsageError
 from semiseg.machine.worker import Worker, WorkerEnd
 from semiseg.runs.log import read_metrics
-from semiseg.settings.config import Config
+from semiseg.settings.config import AUTO_ITERATIONS, Config
 from semiseg.settings.resolve import resolve
 from semiseg.tuning.outline import Metric, fold_count, folded, outline
 from semiseg.tuning.trial import Bench, Pruned, Reports, TrialJob, TrialRecord, run_trial, scored
@@ -359,6 +359,16 @@ def test_two_processes_do_not_work_in_one_folder(tuned: Any, data: Path) -> None
         with pytest.raises(UsageError, match="in use by"):
             tune(data, tuned.folder, trials=3, resume=True)
         holder.communicate()
+
+
+@pytest.mark.parametrize(("dim", "iterations"), [(2, 2), (3, 1)])
+def test_a_length_that_nobody_names_is_that_of_the_plan(
+    data: Path, monkeypatch: pytest.MonkeyPatch, dim: int, iterations: int
+) -> None:
+    monkeypatch.setitem(AUTO_ITERATIONS, "cpu", {2: 2, 3: 1})
+    flags = {**SETTINGS, "plan.dim": dim, "plan.patch": (8,) * dim}
+    config = resolve(flags={"method.name": "supervised", **flags}, environment={})
+    assert outline(Dataset.open(data), config, device="cpu").iterations == iterations
 
 
 def test_a_fold_knows_no_other_labels(data: Path) -> None:

@@ -1,7 +1,6 @@
-"""Batches: a pure function of (seed, iteration).
+"""Batches as a pure function of (seed, iteration), so that nothing has to be rewound or saved.
 
-Endless streams of cases, as pure functions of a number: nothing to rewind, nothing to save. Where it
-pays, a thread makes the next batches while the method works on this one.
+Where it pays, a thread makes the next batch while the method works on this one.
 """
 
 from __future__ import annotations
@@ -260,9 +259,8 @@ class Prefetch:
     threads of the training need every core.
 
     A call gives the batch of its iteration, and leaves the thread making the next one. The batches are a pure
-    function of the iteration, so nothing changes but the time it takes: a call out of order only finds that
-    the wrong batch was made. All batches are made by the one thread, never two at a time. What goes wrong in
-    it is raised by the call for that iteration.
+    function of the iteration, so a call out of order takes longer, and nothing else. All batches are made by
+    the one thread, never two at a time. What goes wrong in it is raised by the call for that iteration.
 
     On CUDA the thread works on a stream of its own, so that its copies and transforms run beside the
     training, not between its kernels. The caller's stream waits for a batch, the caller itself does not.

@@ -1,12 +1,8 @@
 """Extra training targets by name, computed from the labels of a batch after augmentation.
 
 ``sdf`` is the signed distance to each foreground class, in [-1, 1]; ``sdf_published`` is the form of the
-published codes for a class that is not in the crop. See :mod:`semiseg.batches.targets`.
-
-Signed distance maps: how far each voxel is from a class, negative inside of it.
-
-The target of DTC (Luo et al. 2021, arXiv:2009.04448) and SASSNet (Li et al. 2020, arXiv:2007.10732), as
-their codes compute it.
+published codes for a class that is not in the crop. It is the target of DTC (Luo et al. 2021,
+arXiv:2009.04448) and SASSNet (Li et al. 2020, arXiv:2007.10732), as their codes compute it.
 """
 
 from __future__ import annotations
@@ -108,15 +104,11 @@ def require_known(names: Sequence[str]) -> None:
 
 
 def make_targets(names: Sequence[str], labels: Tensor, classes: int) -> dict[str, Tensor]:
-    """Targets of a batch, on the device of the labels.
+    """Targets of a batch by their names in :data:`TARGETS`, on the device of the labels.
 
     Args:
-        names: keys of :data:`TARGETS`.
+        names: see :func:`require_known`.
         labels: (Bl, *S) whole numbers in [0, K), :data:`semiseg.core.IGNORE` where nothing is known.
         classes: K.
-
-    Raises:
-        UsageError: a name that is not known.
     """
-    require_known(names)
     return {name: TARGETS[name](labels, classes) for name in names}

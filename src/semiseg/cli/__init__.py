@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from semiseg.cli.app import run
 
     if argv is None:  # the process is ours
-        from semiseg.machine.scratch import sweep
+        from semiseg.machine.folders import sweep
 
         secure()
         sweep()

@@ -14,7 +14,7 @@ from typing import IO, BinaryIO
 
 from semiseg.errors import DataError
 from semiseg.images.claims import broken, readable_bytes
-from semiseg.machine.scratch import Scratch
+from semiseg.machine.folders import Scratch
 
 MAX_MEMBERS = 200_000
 MAX_PLAUSIBLE_RATIO = 100

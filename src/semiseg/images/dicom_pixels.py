@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from semiseg.images.claims import broken
 from semiseg.images.dicom_slices import Slice, quiet
-from semiseg.machine.scratch import Scratch
+from semiseg.machine.folders import Scratch
 
 _PIXEL_TAGS = [
     "PixelData", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",

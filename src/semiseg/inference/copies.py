@@ -184,9 +184,8 @@ def _absorb(conv: Any, norm: Any) -> None:
     """Give the convolution the scale and shift of the norm, computed in float64."""
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     scale = scale if norm.weight is None else scale * norm.weight.double()
-    bias = (
-        -norm.running_mean.double() if conv.bias is None else conv.bias.double() - norm.running_mean.double()
-    )
+    mean = norm.running_mean.double()
+    bias = -mean if conv.bias is None else conv.bias.double() - mean
     shift = bias * scale if norm.bias is None else bias * scale + norm.bias.double()
     out_axis = 1 if conv.transposed else 0
     along = scale.reshape([-1 if axis == out_axis else 1 for axis in range(conv.weight.ndim)])

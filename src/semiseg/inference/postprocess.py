@@ -35,9 +35,7 @@ def components(
 
         numbered, count = ndimage.label(mask, structure=ndimage.generate_binary_structure(mask.ndim, order))
         return numbered, int(count)
-    numbers = mask.view(
-        np.uint8
-    )  # for bool, cc3d 4.1.1 takes a shortcut that is wrong in flat and thin arrays
+    numbers = mask.view(np.uint8)  # for bool, cc3d 4.1.1 takes a shortcut that is wrong in flat, thin arrays
     result = cc3d.connected_components(numbers, connectivity=_NEIGHBORS[mask.ndim, order], return_N=True)
     return result[0], int(result[1])
 
@@ -51,15 +49,10 @@ def clean(
     background: int = 0,
     connectivity: Connectivity = "corners",
 ) -> None:
-    """Drop components of one class, in place, looking only at the box that it fills.
+    """Drop components of the class ``value`` in labels (*S), in place, looking only at the box that it fills.
 
-    Args:
-        labels: (*S) integers.
-        value: of the class.
-        largest: keep only the largest component; of equals the one met first in raster order.
-        minimum: voxels that a component must have.
-        background: the value of what is dropped.
-        connectivity: see :data:`Connectivity`.
+    All but the ``largest``, of equals the one met first in raster order; all with less than ``minimum``
+    voxels. What is dropped gets the value ``background``.
     """
     box = _box(labels == value)
     if box is None:
@@ -121,11 +114,6 @@ def fill(labels: Labels, values: Sequence[int], background: int = 0) -> None:
 
     A hole has no way out through faces; a diagonal gap does not open it. Of classes around one another the
     inner one gets the hole. Other classes in a hole stay: the blood in a ring of muscle is none.
-
-    Args:
-        labels: (*S) integers.
-        values: of the classes whose holes are filled.
-        background: the value that holes have.
     """
     from scipy import ndimage
 

@@ -1,9 +1,4 @@
-"""From networks and a preprocessed image to class probabilities, for validation and prediction alike.
-
-Slice by slice at a fixed size: the protocol of the published 2D test scripts.
-
-How sure a prediction is, voxel by voxel.
-"""
+"""From networks and a preprocessed image to class probabilities, and how sure they are, voxel by voxel."""
 
 from __future__ import annotations
 
@@ -12,7 +7,6 @@ import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -71,7 +65,7 @@ def predict_slabs(
     _check(networks, image, dim, config)
     device = _device(networks)
     size = config.slice_size or tuple(patch)
-    batch = config.window_batch or max(1, VOXELS_PER_FORWARD.get(device.type, 2**22) // prod(size))
+    batch = config.window_batch or max(1, VOXELS_PER_FORWARD.get(device.type, 2**22) // math.prod(size))
     views, number_format = mirrored_views(mirrored), partial(autocasting, device, precision)
     forward = _predict(networks, views, number_format, probabilities)
     with evaluating(networks):
@@ -151,9 +145,8 @@ def autocasting(device: torch.device, precision: str) -> AbstractContextManager[
 
 
 def _device(networks: Sequence[nn.Module]) -> torch.device:
-    for tensor in itertools.chain(networks[0].parameters(), networks[0].buffers()):
-        return tensor.device
-    return torch.device("cpu")
+    tensors = itertools.chain(networks[0].parameters(), networks[0].buffers(), [torch.zeros(0)])
+    return next(tensors).device
 
 
 def _check(networks: Sequence[nn.Module], image: Tensor, dim: int, config: InferenceConfig) -> None:
@@ -200,20 +193,9 @@ def predict_slices(
 ) -> Generator[Slab, None, None]:
     """Resize each slice to ``size`` (nearest), predict it whole, and resize the result back (nearest).
 
-    Picking samples commutes with argmax, so labels taken from the result are those of the scripts, which
-    resize label slices. A slice that already has the size is not resampled.
-
-    Args:
-        predict: (B, C, *size) -> (B, K, *size) probabilities.
-        image: (C, T0, T1, T2), slices along T0.
-        size: the network's input size.
-        batch: slices per forward pass.
-        device: where ``predict`` wants its input (default: that of ``image``).
-
-    Yields:
-        Slabs that cover T0 in order.
-
-    Source: the SSL4MIS evaluation protocol for ACDC (Luo, 2020).
+    Picking samples commutes with argmax, so labels taken from the result are those of the scripts of SSL4MIS
+    for ACDC (Luo, 2020), which resize label slices. A slice that has the size already is not resampled.
+    Arguments as in :func:`semiseg.inference.window.slabs`.
     """
     for slab in slabs(predict, resize_nearest(image, size), size, batch=batch, device=device):
         yield Slab(slab.start, resize_nearest(slab.probabilities, image.shape[2:]))

@@ -32,7 +32,7 @@ from semiseg.images.grid import Grid, Volume, turned
 from semiseg.labeling import lists
 from semiseg.machine.claim import held
 from semiseg.machine.files import remove_leftovers, replacing
-from semiseg.machine.scratch import Scratch
+from semiseg.machine.folders import Scratch
 
 log = logging.getLogger("semiseg.labeling")
 

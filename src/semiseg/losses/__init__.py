@@ -25,23 +25,8 @@ from semiseg.losses.segmentation import (
 )
 
 __all__ = [
-    "confidence",
-    "confident_pseudo_label",
-    "cross_entropy",
-    "dice_ce",
-    "dice_loss",
-    "dice_loss_per_class",
-    "distance_loss",
-    "entropy_loss",
-    "entropy_map",
-    "mask_from_distance",
-    "masked_mean",
-    "mutual_consistency",
-    "rectified",
-    "rectified_pseudo_label",
-    "regional_cross_entropy",
-    "sharpen",
-    "softmax_kl",
-    "softmax_mse",
+    "confidence", "confident_pseudo_label", "cross_entropy", "dice_ce", "dice_loss", "dice_loss_per_class",
+    "distance_loss", "entropy_loss", "entropy_map", "mask_from_distance", "masked_mean", "mutual_consistency",
+    "rectified", "rectified_pseudo_label", "regional_cross_entropy", "sharpen", "softmax_kl", "softmax_mse",
     "task_consistency",
-]
+]  # fmt: skip

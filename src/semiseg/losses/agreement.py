@@ -1,13 +1,4 @@
-"""How far two predictions of the same voxels are apart. The caller stops the gradient of the target.
-
-Shannon entropy of class probabilities.
-
-Means over some of the voxels.
-
-Sharpened predictions as targets, and the agreement of several predictions with them.
-
-Cross-entropy to the class that another prediction of the same voxels holds for the most likely.
-"""
+"""How far two predictions of the same voxels are apart, and entropies. The caller detaches the target."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Soft Dice and its sum with cross-entropy: the supervised loss of every method here.
-
-Cross-entropy with weights of the classes.
+"""Soft Dice, cross-entropy and their sum, the supervised loss of most methods; losses of distance maps.
 
 Targets may leave open which of several classes a voxel is of, where a label is of some classes alone:
 (B, K, *S) bool, the candidates. Their probabilities are summed, as one class that stands for all of them: the
@@ -125,15 +123,9 @@ def _mean(values: Tensor, mask: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def _merged(values: Tensor, candidates: Tensor, *, logarithms: bool = False) -> tuple[Tensor, Tensor]:
-    """Probabilities with those of all candidates in the first one, and that one as the class of a voxel.
+    """Probabilities (or logarithms) with those of all candidates in the first one, and that as the class.
 
-    Args:
-        values: (B, K, *S), probabilities.
-        candidates: (B, K, *S) bool.
-        logarithms: the values are those of probabilities.
-
-    Returns:
-        values of the same form; (B, *S) int64 classes, :data:`IGNORE` where all are candidates.
+    (B, K, *S) of the same form; (B, *S) int64 classes, :data:`IGNORE` where all are candidates.
     """
     first = candidates.to(torch.uint8).argmax(1)
     if logarithms:

@@ -13,7 +13,7 @@ from typing import Any
 
 from semiseg.__about__ import __version__
 from semiseg.machine import hardware
-from semiseg.machine.hardware import why_not
+from semiseg.machine.provenance import version_of
 from semiseg.settings import environment
 
 PRIVACY = {"network use": "none", "telemetry": "none"}
@@ -39,7 +39,7 @@ def examine() -> dict[str, Any]:
         },
         "cpu": hardware.cpu(),
         "memory_gb": {"free": hardware.free_memory_gb(), "total": hardware.total_memory_gb()},
-        "keeps_freed_memory": {"on_a_cpu": (why := why_not()) is None, "why_not": why},
+        "keeps_freed_memory": {"on_a_cpu": (why := hardware.why_not()) is None, "why_not": why},
         "folders": {
             "cache": _folder(config.cache),
             "runs": _folder((*config.runs, Path("runs"))[0]),
@@ -68,14 +68,6 @@ def requirements() -> tuple[list[str], dict[str, list[str]]]:
         elif name:
             required.append(name[1])
     return required, extras
-
-
-def version_of(package: str) -> str | None:
-    """The installed version of a distribution, or None."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def problems(report: dict[str, Any]) -> list[str]:

@@ -1,7 +1,4 @@
-"""A file is there whole or not at all: written beside its place, flushed to disk, then renamed.
-
-Whether an output can be made, asked before the work and not after it.
-"""
+"""A file is there whole or not at all: written beside its place, flushed to disk, then renamed."""
 
 from __future__ import annotations
 

@@ -1,13 +1,4 @@
-"""Cores, memory and instruction sets of this machine, without a dependency. None where it cannot be told.
-
-The device that a name such as ``auto`` or ``cuda:1`` means here, and its fastest number format.
-
-What the C library does with freed memory while a CPU trains.
-
-glibc gives every large tensor back to the kernel and gets it anew, page by page: a third of a fast training
-step. Told to keep it, a UA-MT step of the left-atrium protocol took 0.70 of the time and 1 GB more memory
-(5.8 instead of 4.8). There is nothing to gain on a GPU, where torch keeps memory by itself.
-"""
+"""Cores, memory and instruction sets of this machine, None where it cannot be told; its devices."""
 
 from __future__ import annotations
 
@@ -60,12 +51,12 @@ def cpu_flags() -> frozenset[str] | None:
 
 def total_memory_gb() -> float | None:
     """Memory of the machine, or of the container when that is less."""
-    return _least(_meminfo("MemTotal"), _limit(), _windows_memory()[0])
+    return _least(_meminfo("MemTotal"), _bytes(_CGROUP / "memory.max"), _windows_memory()[0])
 
 
 def free_memory_gb() -> float | None:
     """Memory that can still be taken, by the machine's and the container's account."""
-    limit, used = _limit(), _bytes(_CGROUP / "memory.current")
+    limit, used = _bytes(_CGROUP / "memory.max"), _bytes(_CGROUP / "memory.current")
     left = limit - used if limit is not None and used is not None else None
     return _least(_meminfo("MemAvailable"), left, _windows_memory()[1])
 
@@ -92,10 +83,6 @@ def _meminfo(key: str) -> int | None:
     if key == "MemTotal" and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
-
-
-def _limit() -> int | None:
-    return _bytes(_CGROUP / "memory.max")
 
 
 def _bytes(path: Path) -> int | None:
@@ -150,7 +137,9 @@ def select_device(name: str | torch.device = "auto") -> torch.device:
     import torch
 
     if name == "auto":
-        return _best()
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -232,20 +221,16 @@ def peak_memory(device: torch.device) -> dict[str, float | None]:
     return found
 
 
-def _best() -> torch.device:
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.device("cuda", 0)
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 """Numbers of glibc's malloc.h."""
 
 
 def keep_freed_memory() -> bool:
     """Tell glibc to keep freed memory for the next step; returns whether it now does.
+
+    It gives every large tensor back to the kernel and gets it anew, page by page: a third of a fast training
+    step. Told to keep it, a UA-MT step of the left-atrium protocol took 0.70 of the time and 1 GB more memory
+    (5.8 instead of 4.8). There is nothing to gain on a GPU, where torch keeps memory by itself.
 
     ``SEMISEG_KEEP_MEMORY=0``, a user's own ``MALLOC_*`` settings and other C libraries are left alone. Every
     later call of the process is affected.

@@ -23,13 +23,14 @@ PACKAGES = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom", "monai
 
 def environment() -> dict[str, Any]:
     """Versions, git state of a source checkout, command line and hardware."""
+    program = Path(sys.argv[0]).name  # __main__.py for python -m semiseg
     return {
         "semiseg": __version__,
         "git": git_state(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
-        "command": shlex.join([_program(), *sys.argv[1:]]),
+        "packages": {name: version for name in PACKAGES if (version := version_of(name))},
+        "command": shlex.join([program if program != "__main__.py" else "semiseg", *sys.argv[1:]]),
         "hardware": hardware(),
     }
 
@@ -37,15 +38,12 @@ def environment() -> dict[str, Any]:
 def software() -> dict[str, str]:
     """What decides on the numbers of a training: semiseg, its commit (of a checkout), and torch."""
     state = git_state() or {}
-    found = {"semiseg": __version__, "commit": state.get("commit", ""), "torch": _version("torch") or ""}
+    found = {"semiseg": __version__, "commit": state.get("commit", ""), "torch": version_of("torch") or ""}
     return {name: version for name, version in found.items() if version}
 
 
 def changed_since(earlier: Mapping[str, str]) -> str:
-    """What of :func:`software` is another one than ``earlier``, in words; empty if nothing is.
-
-    What one of the two does not tell is not compared.
-    """
+    """What of :func:`software` has changed since ``earlier``, in words; what one lacks does not count."""
     now = software()
     return ", ".join(
         f"{name} {now[name][:10]} instead of {earlier[name][:10]}"
@@ -73,11 +71,6 @@ def other_version(path: Path, folder: Path, why: str) -> UsageError | None:
         hint="use it with the version that wrote it; `semiseg export` there, where the run is to leave",
         code="RUN_VERSION",
     )
-
-
-def _program() -> str:
-    name = Path(sys.argv[0]).name
-    return "semiseg" if name == "__main__.py" else name  # python -m semiseg
 
 
 def hardware() -> dict[str, Any]:
@@ -113,7 +106,8 @@ def now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """The installed version of a distribution, or None."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

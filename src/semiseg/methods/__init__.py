@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semiseg.errors import UsageError, unknown_name
-from semiseg.methods._catalog import Description, docstring_and_facts, head, measured, published, read
+from semiseg.methods._catalog import Description, measured, published, read, read_head
 from semiseg.methods._facts import Facts, Paper
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ def describe() -> list[dict[str, str]]:
     Keys: ``name``, ``title``, ``family``, ``year``, ``summary``, ``paper``, ``networks``, ``views`` and
     ``work``.
     """
-    known = [head(name, *docstring_and_facts(source_of(name))) for name in names()]
     return [
         {
             "name": method.name,
@@ -62,7 +61,7 @@ def describe() -> list[dict[str, str]]:
             "views": method.facts.seen,
             "work": "" if method.facts.work is None else str(method.facts.work),
         }
-        for method in known
+        for method in (read_head(source_of(name), name) for name in names())
     ]
 
 
@@ -130,11 +129,10 @@ def find(name: str) -> type[Method]:
         ) from None
     found = [
         value
-        for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, Method) and value.__module__ == module.__name__
+        for key, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, Method)
+        if (key == class_name if colon else value.__module__ == module.__name__)
     ]
-    if colon:
-        found = [value for value in found if value.__name__ == class_name]
     if len(found) != 1:
         raise UsageError(
             f"{module_name} has {len(found)} methods called {class_name or 'something'}, wanted exactly one",
@@ -151,15 +149,12 @@ def check_options(method: type[Method], options: dict[str, object]) -> dict[str,
         UsageError: an option that the method does not have (with the nearest name), or a value that does not
             fit.
     """
-    from semiseg.settings.options import (  # need pydantic, which the list of methods does not
-        checked,
-        declared,
-    )
+    from semiseg.settings.options import checked, declared  # pydantic, which a list of methods does without
 
     known = list(declared(method))
     for option in options:
         if option not in known:
-            raise unknown_name(f"option of method {method.__name__}", option, known)
+            raise unknown_name("option of method", option, known, of=method.__name__)
     return checked(f"method {method.__name__}", method, options)
 
 

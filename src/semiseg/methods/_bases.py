@@ -1,13 +1,4 @@
-"""What most methods have in common: a supervised term, and one whose weight grows with the run.
-
-What the methods with a teacher have in common that is the moving average of its student.
-
-Two networks, of one architecture and different first weights or of two, that teach each other.
-
-A network that is trained with more around it than it is exported with.
-
-Sums over all processes of a run, and what a method has to know of its network before the first batch.
-"""
+"""Bases of several methods (a ramp, a teacher, two networks), and what they all ask of ranks and networks."""
 
 from __future__ import annotations
 
@@ -19,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from semiseg.core import Average, Batch, Clock, Method, NetFactory, Update
+from semiseg.core import Average, Batch, Clock, Method, NetFactory, SegOutput, Update
 from semiseg.errors import UsageError
-from semiseg.losses import dice_ce
+from semiseg.losses import dice_ce, entropy_map
 from semiseg.schedules import consistency_ramp, ema_update, warm_decay
 from semiseg.settings.options import Amount, Length, Share
 
@@ -78,12 +69,15 @@ class Ramped(Method):
     def total(
         self, supervised: Tensor, consistency: Tensor, t: Clock, *, on: str = "net", **logs: Tensor
     ) -> Update:
-        """``supervised + w(k) consistency`` with its parts in the log; those of ``net2`` end in 2."""
+        """``supervised + w(k) consistency`` with its parts in the log."""
         w = self.consistency_weight(t)
         parts = {"supervised": supervised, "consistency": consistency, "weight": torch.tensor(w), **logs}
-        number = on.removeprefix("net")
-        named = {f"{name}{number}": part.detach() for name, part in parts.items()}
-        return Update(supervised + w * consistency, on=on, logs=named)
+        return Update(supervised + w * consistency, on=on, logs=numbered(on, parts))
+
+
+def numbered(on: str, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What is logged of a network: the names of what belongs to ``net2`` end in 2."""
+    return {f"{name}{on.removeprefix('net')}": part for name, part in parts.items()}
 
 
 TOGETHER = 4
@@ -99,18 +93,14 @@ class TeacherRoles(TypedDict, total=False):
     predict_with: Literal["student", "teacher"]
 
 
-class TeacherOptions(TeacherRoles, total=False):
+class TeacherOptions(TeacherRoles, RampedOptions, total=False):
     """Options of :class:`Teacher`, in the signatures of methods that pass them on."""
 
-    weight: Amount
     decay: Share
-    ramp: Length | None
-    ramp_unit: Length
     noise: Amount
-    include_background: bool
 
 
-class Teacher(Method):
+class Teacher(Ramped):
     """A student trained by gradient, its moving average, and the weight of what one learns from the other.
 
     A method of this kind passes the options that it leaves as they are on to here, as ``**teacher``. They are
@@ -118,58 +108,36 @@ class Teacher(Method):
 
     Args:
         make_net: returns a fresh network.
-        weight: w_max, the consistency weight at the end of the ramp.
         decay: EMA decay.
-        ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run.
-        ramp_unit: the ramp moves in stairs of this many iterations.
         noise: of the teacher's input, ``clip(noise * N(0, 1), -2 noise, 2 noise)``.
         student_view: view of the unlabeled scans that the student sees; ``strong`` changes intensities more.
             The teacher sees ``weak``.
         teacher_mode: ``train``: dropout and batch statistics in the teacher; or ``eval``.
         predict_with: the exported network (published: the student).
-        include_background: count class 0 in the Dice term.
     """
 
     def __init__(
         self,
         make_net: NetFactory,
         *,
-        weight: Amount = 0.1,
         decay: Share = 0.99,
-        ramp: Length | None = None,
-        ramp_unit: Length = 1,
         noise: Amount = 0.1,
         student_view: Literal["weak", "strong"] = "weak",
         teacher_mode: Literal["train", "eval"] = "train",
         predict_with: Literal["student", "teacher"] = "student",
-        include_background: bool = True,
+        **ramped: Unpack[RampedOptions],
     ) -> None:
-        super().__init__()
+        super().__init__(**ramped)
         self.net = make_net()
         self.teacher = copy.deepcopy(self.net).requires_grad_(False)
-        self.weight, self.decay, self.noise = weight, decay, noise
-        self.ramp, self.ramp_unit = ramp, ramp_unit
+        self.decay, self.noise = decay, noise
         self.student_view, self.teacher_mode = student_view, teacher_mode
-        self.include_background = include_background
         self.views = ("weak",) if student_view == "weak" else ("weak", student_view)
         self.predictor = "net" if predict_with == "student" else "teacher"
 
     def after_step(self, t: Clock) -> None:
         """The teacher follows the student."""
         ema_update(self.teacher, self.net, warm_decay(t.step, self.decay))
-
-    def consistency_weight(self, t: Clock) -> float:
-        """``w(k)``: ``weight`` times the sigmoid ramp."""
-        length = t.total if self.ramp is None else self.ramp
-        return self.weight * consistency_ramp(t.step, length, self.ramp_unit)
-
-    def total(self, supervised: Tensor, consistency: Tensor, t: Clock, **logs: Tensor) -> Update:
-        """``supervised + w(k) consistency`` with its parts, and what else the method tells, in the log."""
-        w = self.consistency_weight(t)
-        parts = {"supervised": supervised, "consistency": consistency, "weight": torch.tensor(w), **logs}
-        return Update(
-            supervised + w * consistency, logs={name: part.detach() for name, part in parts.items()}
-        )
 
     def teach(self, x: Tensor) -> Tensor:
         """Teacher logits (B, K, *S) of the noisy input; no gradient."""
@@ -181,15 +149,49 @@ class Teacher(Method):
         limit = 2 * self.noise
         return x + (torch.randn_like(x) * self.noise).clamp(-limit, limit)
 
+    def ready(self) -> nn.Module:
+        """The teacher, in the mode in which it answers."""
+        return self.teacher.train(self.training and self.teacher_mode == "train")
+
+    @torch.no_grad()
+    def answer(self, x: Tensor) -> SegOutput:
+        """All that the teacher says of an input; no gradient."""
+        return cast(SegOutput, self.ready()(x))
+
     @torch.no_grad()
     def ask(self, inputs: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Teacher logits of each input, one pass each; on a GPU several share one where that is the same."""
-        self.teacher.train(self.training and self.teacher_mode == "train")
-        together = TOGETHER if len(inputs) > 1 and one_pass_pays(self.teacher, inputs[0]) else 1
-        for first in range(0, len(inputs), together):
-            group = inputs[first : first + together]
-            logits = self.teacher(torch.cat(list(group)) if len(group) > 1 else group[0]).logits
-            yield from torch.split(logits, [len(x) for x in group])
+        """Teacher logits of each input, see :func:`passes_of`; no gradient."""
+        yield from map(_logits, passes_of(self.ready(), inputs))
+
+    @torch.no_grad()
+    def doubt(self, network: nn.Module, x: Tensor, passes: int) -> Tensor:
+        """Entropy (B, 1, *S) of a network's mean prediction over noisy passes, in [0, ln K].
+
+        They run two at a time, as published: batch norm sees both.
+        """
+        pairs = [2] * (passes // 2) + [1] * (passes % 2)
+        mean = torch.zeros((), device=x.device)
+        inputs = [self.perturb(torch.cat([x] * n)) for n in pairs]
+        for logits in map(_logits, passes_of(network, inputs)):
+            copies = logits.float().softmax(1).view(-1, *x.shape[:1], *logits.shape[1:])
+            mean = mean + copies.sum(0) / passes
+        return entropy_map(mean, normalized=False)
+
+
+def passes_of(network: nn.Module, inputs: Sequence[Tensor]) -> Iterator[SegOutput]:
+    """Logits and levels of each input, one pass each; on a GPU several share one where that is the same."""
+    together = TOGETHER if len(inputs) > 1 and one_pass_pays(network, inputs[0]) else 1
+    for start in range(0, len(inputs), together):
+        group = inputs[start : start + together]
+        out, end = network(torch.cat(list(group)) if len(group) > 1 else group[0]), 0
+        for x in group:
+            rows = slice(end, end := end + len(x))
+            yield SegOutput(out.logits[rows], levels=tuple(level[rows] for level in out.levels))
+        del out  # before the next pass: maps are large
+
+
+def _logits(out: SegOutput) -> Tensor:
+    return out.logits
 
 
 def one_pass_pays(network: nn.Module, x: Tensor) -> bool:

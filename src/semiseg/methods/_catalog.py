@@ -1,14 +1,8 @@
-"""What a method says of itself, read from its source text: nothing is imported, torch least of all.
+"""What a method says of itself, read from its source text without importing it, and its figures.
 
 A class has its facts (:class:`~semiseg.methods._facts.Facts`) below its docstring, which has a form: summary
 line, formula paragraph, prose, ``Args:``. The pages of the documentation and ``semiseg methods NAME`` are
-made of both.
-
-A class in a source file, read without importing it: which one, its constructor, its targets.
-
-The type of an option in words that say what may be typed.
-
-Figures by method: what was published (``published.csv``) and what was measured here (``measured.csv``).
+made of both. Figures are those of ``published.csv`` and ``measured.csv``.
 """
 
 from __future__ import annotations
@@ -16,7 +10,6 @@ from __future__ import annotations
 import ast
 import csv
 import functools
-import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -26,27 +19,13 @@ from typing import Any
 from semiseg.methods._facts import Facts, Paper
 
 
-def find_class(path: Path, name: str = "") -> ast.ClassDef | None:
-    """The class called ``name``, else the one that has facts, else the last."""
-    classes = [node for node in _parse(path).body if isinstance(node, ast.ClassDef)]
+def find_class(path: Path, name: str = "", *, whole: bool = True) -> ast.ClassDef | None:
+    """The class called ``name``, else the one that has facts, else the last; up to the facts or ``whole``."""
+    classes = [node for node in _parse(path, whole=whole).body if isinstance(node, ast.ClassDef)]
     if name:
         classes = [node for node in classes if node.name == name]
     described = [node for node in classes if _facts(node)]
     return next(iter([*described, *reversed(classes)]), None)
-
-
-_HEAD = re.compile(
-    r'^class \w+(?:\([^)]*\))?:\s*\n\s+r?"""((?:(?!""").)*)"""\s+facts = (Facts\((?:[^\n]*\)|.*?\n {4}\)))\n',
-    re.MULTILINE | re.DOTALL,
-)
-
-
-def docstring_and_facts(path: Path) -> tuple[str, Facts]:
-    """Of the class that has facts, from the text: parsing all methods takes 0.2 s."""
-    found = _HEAD.search(path.read_text(encoding="utf-8"))
-    if found is None:
-        return "", Facts()
-    return inspect.cleandoc(found[1]), _built(ast.parse(found[2], mode="eval").body)
 
 
 def _facts(node: ast.ClassDef) -> Facts | None:
@@ -83,7 +62,7 @@ def keyword_only(node: ast.ClassDef, path: Path) -> Iterator[tuple[str, str, Any
     A default that is no literal is given as its source text.
     """
     told: set[str] = set()
-    for kind in lineage(node, path):
+    for kind in _constructed_by(node, path):
         for item in _constructor(kind):
             for argument, default in zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True):
                 if argument.arg not in told:
@@ -92,16 +71,16 @@ def keyword_only(node: ast.ClassDef, path: Path) -> Iterator[tuple[str, str, Any
                     yield argument.arg, annotation, _value(default)
 
 
-def lineage(node: ast.ClassDef, path: Path) -> Iterator[ast.ClassDef]:
+def _constructed_by(node: ast.ClassDef, path: Path) -> Iterator[ast.ClassDef]:
     """The class, and the bases beside it whose options it has because it passes ``**more`` on.
 
     So does a class without a constructor of its own.
     """
-    yield node
-    own = _constructor(node)
-    base = _base(node, path) if not own or own[0].args.kwarg else None
-    if base:
-        yield from lineage(*base)
+    for kind in _ancestors(node, path):
+        yield kind
+        own = _constructor(kind)
+        if own and not own[0].args.kwarg:
+            return
 
 
 def _ancestors(node: ast.ClassDef, path: Path) -> Iterator[ast.ClassDef]:
@@ -122,8 +101,10 @@ def targets(node: ast.ClassDef) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _parse(path: Path) -> ast.Module:
-    return _tree(path.read_text(encoding="utf-8"))
+def _parse(path: Path, *, whole: bool = True) -> ast.Module:
+    text = path.read_text(encoding="utf-8")
+    end = -1 if whole else text.find("\n    def ", text.find("\n    facts = "))
+    return _tree(text if end < 0 else text[:end])
 
 
 @functools.cache
@@ -215,14 +196,17 @@ class Description:
         return wrong
 
 
-def head(name: str, docstring: str, facts: Facts) -> Description:
-    """What a method's facts and its docstring above ``Args:`` say."""
-    text, _, _ = docstring.partition("\nArgs:\n")
+def read_head(path: Path, name: str, class_name: str = "") -> Description:
+    """What the facts of :func:`read`'s class and its docstring above ``Args:`` say."""
+    node = find_class(path, class_name, whole=False)
+    if node is None:
+        return Description(name)
+    text, _, _ = (ast.get_docstring(node) or "").partition("\nArgs:\n")
     summary, *paragraphs = [part.strip() for part in re.split(r"\n\s*\n", text)]
     formula = paragraphs.pop(0) if paragraphs and paragraphs[0].startswith("``") else ""
     return Description(
         name,
-        facts,
+        _facts(node) or Facts(),
         summary=one_line(summary),
         formula=one_line(formula),
         prose=tuple(part for part in paragraphs if not part.startswith("Raises:")),
@@ -231,14 +215,14 @@ def head(name: str, docstring: str, facts: Facts) -> Description:
 
 def read(path: Path, name: str, class_name: str = "") -> Description:
     """The method of a source file: the class called ``class_name``, else the one that has facts."""
-    node = find_class(path, class_name)
+    head, node = read_head(path, name, class_name), find_class(path, class_name)
     if node is None:
-        return Description(name)
+        return head
     described: dict[str, str] = {}
     for kind in _ancestors(node, path):
         described = _arguments(kind) | described
     return replace(
-        head(name, ast.get_docstring(node) or "", _facts(node) or Facts()),
+        head,
         targets=targets(node),
         options=tuple(
             Option(argument, kind, default, described.get(argument, ""))

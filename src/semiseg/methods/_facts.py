@@ -1,7 +1,4 @@
-"""What a method declares of itself: its papers, its networks, its cost. Imports nothing of torch.
-
-The families of methods, and how a list of methods is ordered.
-"""
+"""What a method declares of itself: papers, networks, cost; how a list of methods is grouped and sorted."""
 
 from __future__ import annotations
 

@@ -69,9 +69,7 @@ def content(name: str) -> dict[str, Any]:
 
 def facts(page: dict[str, Any]) -> list[tuple[str, str]]:
     """The facts as rows of a table, those that are known."""
-    work = (
-        "" if page["work"] is None else f"{page['work']} × a supervised step with the batch of the same plan"
-    )
+    work = f"{page['work']} × a supervised step with the batch of the same plan" if page["work"] else ""
     targets = [f"``{name}``: {TARGETS[name]}" if name in TARGETS else name for name in page["targets"]]
     rows = [
         ("Use it for", page["when"].get("use", "")),
@@ -142,16 +140,8 @@ def measured(page: dict[str, Any]) -> list[list[str]]:
 
 
 MEASURED = (
-    "Table",
-    "Labeled",
-    "Iterations",
-    "Seeds",
-    "Dice",
-    "HD95",
-    "Dice vs. supervised",
-    "HD95 vs. supervised",
-)
-
+    "Table", "Labeled", "Iterations", "Seeds", "Dice", "HD95", "Dice vs. supervised", "HD95 vs. supervised",
+)  # fmt: skip
 MEASURED_AS = "Dice in percent, HD95 in mm; mean ± SD over seeds. Settings differ from table to table."
 
 

@@ -25,9 +25,6 @@ class ABD(CrossTeaching):
     patch of each view is replaced by a sure and similar one of the other view. In x^I the surest one is
     replaced by the least sure one, with its labels.
 
-    Cross teaching of two networks on two views, once more after unsure patches were replaced by sure
-    ones.
-
     The first network sees weak views, the second strong ones; both see all displaced images. How sure they
     are of a patch is the mean largest probability; like one another are patches whose mean logits mean the
     same. A labeled image is displaced with probability 1/2, an unlabeled one always. Patches are those of a
@@ -43,7 +40,6 @@ class ABD(CrossTeaching):
     replaced in every step.
 
     Args:
-        make_net: returns a fresh network.
         displaced_weight: c (1 on the prostate).
         displaced_until: share of the run after which c is 0 (published on ACDC: 20,000 of 30,000 iterations).
         grid: patches per axis; if that does not divide an edge of the image, the next smaller number that

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
-from semiseg.methods._bases import Pair
+from semiseg.methods._bases import Pair, numbered
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.abd import crossed
 from semiseg.methods.bcp import BCP, BCPOptions, Pasted, RegionDice, Source, paste
@@ -25,8 +25,6 @@ class ABDBCP(BCP, Pair):
     j = 3 - i. D is the Dice loss. x_1 is the weak and x_2 the strong view of both kinds of pasted images.
     In x^R the least sure patch of each view is replaced by a sure one of the other.
 
-    BCP of two networks on two views that teach each other, once more on images of moved patches.
-
     The form of ABD with the published figures on ACDC; ``abd`` is the one on cross teaching, and has the
     words on patches. The teacher, the average of the first network, labels both views of the unlabeled
     images. With probability 1/2 per image the patch that comes is the one most like the patch that goes,
@@ -37,7 +35,6 @@ class ABDBCP(BCP, Pair):
     (``dice=acdc_legacy``), so its figures are of that.
 
     Args:
-        make_net: returns a fresh network.
         dice: as in ``bcp``.
         grid: patches per axis; if that does not divide an edge of the image, the next smaller number that
             does.
@@ -121,7 +118,5 @@ class ABDBCP(BCP, Pair):
 
 def update(mixed: Tensor, cross: Tensor, again: Tensor, on: str) -> Update:
     """Of one network, with the parts of its loss in the log."""
-    number = on.removeprefix("net")
     parts = {"pasted": mixed, "cross": cross, "displaced": again}
-    logs = {f"{name}{number}": part.detach() for name, part in parts.items()}
-    return Update(mixed + cross + again, on=on, logs=logs)
+    return Update(mixed + cross + again, on=on, logs=numbered(on, parts))

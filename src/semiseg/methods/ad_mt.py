@@ -1,4 +1,4 @@
-"""AD-MT: two teachers, averaged in turns and shown different students, vote; conflicts are fought out."""
+"""AD-MT: two teachers, averages of one student in turns, vote on the classes that it learns."""
 
 from __future__ import annotations
 
@@ -42,7 +42,6 @@ class ADMT(Ramped):
 
     Args:
         make_net: returns a fresh network, with other first weights each time.
-        weight: w_max, the weight of the second term at the end of the ramp.
         tau: confidence from which a voxel counts (0.95 on ACDC).
         unlabeled_loss: ``ce``, the mean over sure voxels; or ``dice`` of these, as on ACDC.
         longest_turn: iterations; published are those of half a pass over the unlabeled scans: 19 on the left
@@ -150,7 +149,7 @@ class ADMT(Ramped):
     def fought(
         self, vote: Taught, conflict: Tensor, student: Taught, mix: tuple[Tensor, Tensor] | None
     ) -> Taught:
-        """The vote after the student had its say, mixed like the images."""
+        """The classes of the vote, with the student's where it overrules them, mixed like the images."""
         if mix is None:
             return overruled(vote, conflict, student)
         boxes, order = mix

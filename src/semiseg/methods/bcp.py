@@ -1,7 +1,4 @@
-"""BCP: labeled and unlabeled images pasted into one another, with their labels.
-
-Dice and cross-entropy over a part of the image, and their sum for an image pasted together from two.
-"""
+"""BCP: labeled and unlabeled images pasted into one another, with their labels, and its losses by region."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from torch import Tensor, nn
 
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, Stage, Update
 from semiseg.inference.postprocess import Connectivity, largest_components
-from semiseg.methods._bases import Teacher, one_pass_pays
+from semiseg.methods._bases import Teacher, numbered, one_pass_pays
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.mixing import Region, draw_mask, groups, half
 from semiseg.schedules import ema_update
@@ -63,8 +60,6 @@ class BCP(Teacher):
     M 0 in a random box. a and b are labeled, a' and b' unlabeled. q is the largest component of what the
     teacher predicts.
 
-    A box of each unlabeled image is pasted into a labeled one and the other way round, labels likewise.
-
     Two stages. ``pretrain`` trains the student on labeled images pasted into one another, at a constant
     learning rate. ``selftrain`` goes on from its best weights on the validation list (without one, from its
     last), in student and teacher, with the loss above; the teacher is the student's moving average without
@@ -80,7 +75,6 @@ class BCP(Teacher):
     The codes for the left atrium and the pancreas choose their checkpoints by the test list; we never do.
 
     Args:
-        make_net: returns a fresh network.
         alpha: weight of the voxels whose label is the teacher's.
         beta: sides of the box relative to the image's, rounded down.
         region: ``box``, or the ablations ``boxes`` (a small one in each cell of a grid) and ``strip``.
@@ -89,10 +83,7 @@ class BCP(Teacher):
         connectivity: of the cleaning (published: ``corners``; on the pancreas ``edges``).
         pretrain_share: of the run that ``pretrain`` takes (published: 2000 of 17000 iterations on the left
             atrium, 10000 of 40000 on ACDC); 0 leaves it out.
-        decay: EMA decay.
         average: ``all``, or ``parameters`` without batch-norm statistics (published on the left atrium).
-        teacher_mode: as in ``mean_teacher``.
-        predict_with: the exported network (published: the student).
     """
 
     facts = Facts(
@@ -149,7 +140,7 @@ class BCP(Teacher):
             loss = dice_ce_everywhere(logits, torch.where(mask, y_a, y_b))
         else:
             loss = mixed_dice_ce(logits, y_a, y_b, mask, dice=self.dice)
-        return Update(loss, on=on, logs={f"supervised{on.removeprefix('net')}": loss.detach()})
+        return Update(loss, on=on, logs=numbered(on, {"supervised": loss}))
 
     def selftrain(self, batch: Batch, mask: Tensor) -> Update:
         """Unlabeled images in labeled ones, and labeled ones in unlabeled ones."""
@@ -160,7 +151,7 @@ class BCP(Teacher):
             for z, pasted in zip(self.answers(self.net, images), images, strict=True)
         )
         found = torch.cat([unlabeled_a.y, unlabeled_b.y]).ne(0).float().mean()
-        logs = {"inward": inward.detach(), "outward": outward.detach(), "pseudo_foreground": found}
+        logs = {"inward": inward, "outward": outward, "pseudo_foreground": found}
         return Update(inward + outward, logs=logs)
 
     def sources(self, x_l: Tensor, y_l: Tensor, x_u: Tensor) -> list[Source]:
@@ -251,13 +242,7 @@ def region_dice(probabilities: Tensor, target: Tensor, region: Tensor, *, form: 
 
 
 def region_cross_entropy(logits: Tensor, target: Tensor, region: Tensor) -> Tensor:
-    """``sum(M (-log p_y)) / sum(M)`` over the region M, in float32; 0 where it is empty.
-
-    Args:
-        logits: (B, K, *S).
-        target: (B, *S) int64 in [0, K), or :data:`IGNORE`.
-        region: (*S) or (B, *S) bool.
-    """
+    """``sum(M (-log p_y)) / sum(M)`` over the region M, in float32, 0 where it is empty; see region_dice."""
     counted = region & (target != IGNORE)
     loss = F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction="none")
     return (loss * counted).sum() / counted.sum().clamp_min(1)
@@ -277,9 +262,9 @@ def mixed_dice_ce(
 
     Args:
         logits: (B, K, *S), of the pasted images.
-        host: (B, *S) int64, the labels that count where the mask is True.
+        host: (B, *S) int64, the labels that count where the mask, (*S) or (B, *S) bool, is True.
         patch: (B, *S) int64, those that count where it is False.
-        mask: (*S) or (B, *S) bool.
+        mask: M.
         host_weight: v.
         patch_weight: w; with 0 the voxels of the patch get exactly no gradient.
         dice: see :func:`region_dice`.

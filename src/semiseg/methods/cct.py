@@ -30,8 +30,6 @@ class CCT(Ramped, WithMain):
     ``L = mean_h 0.5 (CE + Dice)(p_h(x_l), y_l) + w(k) mean_a MSE(p_main(x_u), p_a(x_u))`` with h over all
     four decoders, a over the three that see disturbed maps, and p the softmax.
 
-    One encoder and four decoders, three of which see its maps disturbed, each in its own way.
-
     The disturbances are noise in proportion to the features, dropout of single values, and the most active
     positions set to 0. Each of the maps that the encoder hands to a decoder is disturbed. Prediction uses the
     network without the further decoders. The work is that of the 2D U-Net.

@@ -1,7 +1,4 @@
-"""CML: two networks that must see differently and supervise each other on images pasted together.
-
-Features pushed apart, so that two networks look at the same image in different ways.
-"""
+"""CML: two networks that must have different features teach each other on images pasted together."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from torch import Tensor, nn
 from semiseg.core import Batch, Clock, NetFactory, SegOutput, Stage, Update
 from semiseg.errors import UsageError
 from semiseg.inference.postprocess import Connectivity, largest_components
-from semiseg.methods._bases import Pair
+from semiseg.methods._bases import Pair, numbered
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.bcp import dice_ce_everywhere
 from semiseg.methods.parts.mixing import draw_mask, groups, half
@@ -33,8 +30,6 @@ class CML(Pair):
     and j = 3 - i, with ``x_l = a M + b (1-M)``, y_l likewise, ``x_u = a' M' + b' (1-M')``,
     ``Y_i = q_j(a') M' + q_i(b') (1-M')``, ``S = 0.5 (CE + Dice)`` and ``D(f, g) = 1 + mean cos(f, g)``;
     M is 0 in a random box, f the deepest features, q the largest component of what a network predicts.
-
-    Two networks with different features; outside of a pasted box each learns from the other one.
 
     The second network is the first with other up-sampling: interpolation where that has transposed
     convolutions, and these where it interpolates. A network that offers no choice is used twice as it is, and
@@ -156,26 +151,20 @@ class CML(Pair):
 
     def update(self, terms: Sequence[Terms], on: str) -> Update:
         """Of one network: its terms on labeled images, and on unlabeled ones if there are any."""
-        number = on.removeprefix("net")
         apart = torch.stack([discrepancy for _, discrepancy in terms]).sum()
-        loss, logs = self.discrepancy_weight * apart, {f"discrepancy{number}": apart.detach()}
+        loss, parts = self.discrepancy_weight * apart, {"discrepancy": apart}
         weights = {"labeled": self.labeled_weight, "unlabeled": self.unlabeled_weight}
         for (name, weight), (supervision, _) in zip(weights.items(), terms, strict=False):
             loss = loss + weight * supervision
-            logs[f"{name}{number}"] = supervision.detach()
-        return Update(loss, on=on, logs=logs)
+            parts[name] = supervision
+        return Update(loss, on=on, logs=numbered(on, parts))
 
 
 def exchange(first: Tensor, second: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """What each network is to learn from pasted images: inside the box from itself, else from the other.
 
-    Args:
-        first: (B, *S) int64, the first network's labels of the images before they are pasted.
-        second: those of the second one.
-        mask: (*S) bool, False in the box.
-
-    Returns:
-        (n, *S) for the first network and for the second, n half of B, rounded up.
+    Of the labels (B, *S) that each gives the images before they are pasted. The mask (*S) is False in the
+    box. (n, *S) for each, n half of B, rounded up.
     """
     n = half(len(first))
     (p_a, p_b), (q_a, q_b) = groups(first, n), groups(second, n)
@@ -204,14 +193,8 @@ def require_levels(network: nn.Module) -> None:
 def feature_discrepancy(features: Tensor, others: Tensor) -> Tensor:
     """``1 + mean cos(f, g)`` over samples and positions, in float32 (Wu et al., CML, ACM MM 2024).
 
-    For features that are never negative, such as those of a ReLU, it cannot fall below 1.
-
-    Args:
-        features: f, (B, D, *S); a position without length counts as a right angle.
-        others: g, of the same shape; gets no gradient.
-
-    Returns:
-        A scalar in [0, 2]; 2 where both point the same way.
+    A scalar in [0, 2], 2 where both features (B, D, *S) point the same way; a position without length counts
+    as a right angle, and g gets no gradient. For features of a ReLU it cannot fall below 1.
     """
     with torch.autocast(features.device.type, enabled=False):
         cosine: Tensor = (_direction(features.float()) * _direction(others.detach().float())).sum(1)

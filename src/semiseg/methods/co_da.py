@@ -1,9 +1,4 @@
-"""Co-Distribution Alignment: pseudo-labels with the class shares of labeled scans, and above expectation.
-
-Predictions on unlabeled scans, moved to the class shares of those on labeled ones.
-
-Pseudo-labels that count only where they are as confident as can be expected of their class.
-"""
+"""Co-Distribution Alignment: pseudo-labels with the class shares of labeled scans, and above expectation."""
 
 from __future__ import annotations
 
@@ -26,8 +21,6 @@ class CoDA(TwoNetworks):
     ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) mean_M CE(p_i(x_u), argmax q_j)``, ``q = r p / sum(r p)`` by
     voxel and ``r_c = A_c / B_c``: A and B are the class shares that the network predicts on labeled and on
     unlabeled scans. ``M = [max q >= mean of max q over the voxels of the same pseudo-label]``.
-
-    Two networks that teach each other with pseudo-labels aligned by class and filtered by confidence.
 
     There is no public code, and only the abstract was at hand. It fixes three things. Two networks of
     different first weights supervise each other. Predictions are aligned by class to those on labeled data.
@@ -148,11 +141,6 @@ class Shares(nn.Module):
     """Running means of class shares, in rows, bias-corrected so that the first batch counts in full.
 
     A row stands for all voxels (one row), or for the voxels of one class each (K rows).
-
-    Args:
-        rows: how many.
-        classes: K.
-        momentum: of the running mean, below 1; 0 keeps the current batch alone.
     """
 
     total: Tensor
@@ -176,11 +164,9 @@ class Shares(nn.Module):
 
     @torch.no_grad()
     def update(self, probabilities: Tensor, rows: Tensor) -> None:
-        """Take in a batch, over the voxels of all ranks; a row without a voxel stays as it is.
+        """Take in probabilities (B, K, *S), over all ranks; a row without a voxel stays as it is.
 
-        Args:
-            probabilities: (B, K, *S) float32.
-            rows: (B, *S) int64, the row of each voxel; outside of [0, R) where it counts for none.
+        ``rows`` (B, *S) has the row of each voxel, outside of [0, R) where it counts for none.
         """
         here = rows.flatten() == torch.arange(len(self.total), device=rows.device)[:, None]
         p = probabilities.movedim(1, 0).flatten(1)
@@ -197,36 +183,21 @@ class Shares(nn.Module):
 def share_ratio(wanted: Tensor, found: Tensor, *, limit: float = 10.0, eps: float = 1e-6) -> Tensor:
     """``(wanted + eps) / (found + eps)`` within [1 / limit, limit] (Berthelot et al. 2020, arXiv:1911.09785).
 
-    Args:
-        wanted: (R, K) class shares on labeled scans.
-        found: (R, K) those on unlabeled scans.
-        limit: at least 1.
-        eps: keeps classes without a share from dividing by 0.
+    Of class shares (R, K) on labeled scans and on unlabeled ones.
     """
     return ((wanted + eps) / (found + eps)).clamp(1.0 / limit, limit)
 
 
 def align(probabilities: Tensor, ratio: Tensor, rows: Tensor) -> Tensor:
-    """``r_c p_c / sum_j r_j p_j`` at every voxel, with r the ratio of the voxel's row.
-
-    Args:
-        probabilities: (B, K, *S).
-        ratio: (R, K), above 0.
-        rows: (B, *S) int64 in [0, R).
-    """
+    """``r_c p_c / sum_j r_j p_j`` of p (B, K, *S), with r the ratio (R, K) of the voxel's row (B, *S)."""
     scaled = probabilities * ratio[rows].movedim(-1, 1)
     return scaled / scaled.sum(1, keepdim=True)
 
 
 def class_means(values: Tensor, classes: Tensor, k: int) -> Tensor:
-    """(K,) float32: the mean value of the voxels of each class, 0 for a class without voxels.
+    """(K,) float32: the mean value (B, *S) of the voxels of each class (B, *S), 0 for a class without voxels.
 
     Never above the largest of a class, as rounding would have it: at least one voxel reaches the mean.
-
-    Args:
-        values: (B, *S), at least 0.
-        classes: (B, *S) int64 in [0, K), or :data:`semiseg.core.IGNORE`.
-        k: K.
     """
     here = classes.flatten() == torch.arange(k, device=classes.device)[:, None]
     members = torch.where(here, values.float().flatten(), 0.0)
@@ -234,25 +205,18 @@ def class_means(values: Tensor, classes: Tensor, k: int) -> Tensor:
 
 
 def expectation_mask(confidence: Tensor, classes: Tensor, expectation: Tensor, *, strict: bool) -> Tensor:
-    """(B, *S) bool: where the confidence reaches what is expected of the voxel's class.
+    """(B, *S) bool: where the confidence (B, *S) reaches what is expected (K,) of the voxel's class (B, *S).
 
-    Args:
-        confidence: (B, *S).
-        classes: (B, *S) int64 in [0, K).
-        expectation: (K,).
-        strict: more than expected, not just as much; then a class of equal confidences is lost.
+    ``strict`` is more than expected, not just as much; then a class of equal confidences is lost.
     """
     expected = expectation[classes]
     return confidence > expected if strict else confidence >= expected
 
 
 def weighted_cross_entropy(logits: Tensor, target: Tensor, *, eps: float = 1e-8) -> Tensor:
-    """``sum(target * -log p) / (sum(target) + eps)`` in float32; 0 where the target is empty.
+    """``sum(target * -log p) / (sum(target) + eps)`` of logits (B, K, *S), in float32; 0 for an empty target.
 
-    Args:
-        logits: (B, K, *S).
-        target: (B, K, *S): class shares times the weight of the voxel; gets no gradient.
-        eps: of the empty target.
+    The target (B, K, *S), class shares times the weight of the voxel, gets no gradient.
     """
     target = target.detach()
     return -(target * logits.float().log_softmax(1)).sum() / (target.sum() + eps)

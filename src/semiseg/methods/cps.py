@@ -14,8 +14,6 @@ class CPS(TwoNetworks):
 
     ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) CE(p_i(x_u), argmax p_j(x_u))`` for i = 1, 2 and j = 3 - i.
 
-    Two networks learn from labels and from each other's hard predictions on unlabeled scans.
-
     Nothing but the first weights and the dropout makes the two differ. Every voxel counts, however unsure the
     other network is of it.
 

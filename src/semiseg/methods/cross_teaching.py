@@ -27,8 +27,6 @@ class CrossTeaching(TwoNetworks):
     ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) Dice(p_i(x_u), argmax p_j(x_u))`` for i = 1, 2 and
     j = 3 - i; Dice is that of all classes over the batch.
 
-    A network and a transformer learn from labels and from each other's classes on unlabeled scans.
-
     ``cps`` with two kinds of networks, and with Dice. A class that the other network finds nowhere is pushed
     to probability 0 everywhere.
 
@@ -40,7 +38,6 @@ class CrossTeaching(TwoNetworks):
     axis 64 at least; ``monai:UNETR``, which works at the size of the patch alone, multiples of 16.
 
     Args:
-        make_net: returns a fresh network.
         partner: the second network, by name.
         partner_options: options of the partner, such as ``{feature_size: 48}``.
     """

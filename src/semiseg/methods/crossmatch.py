@@ -29,9 +29,6 @@ class CrossMatch(WithMain):
     the weak view, s1 and s2 are the cut-mixed strong ones. q are the classes of w; q1, q2, q2' and q2'' are
     mixed with the partner's.
 
-    The weak view teaches all disturbed feature streams, and each of its own the same one of a strong
-    view.
-
     UniMatch with two feature streams instead of one: in the weak one a quarter, in the strong one three
     quarters of the channels of each of the encoder's maps are dropped. Everything is in train mode, the
     passes of the partner, from which boxes are pasted, too. They are repeated with labeled images beside them
@@ -134,14 +131,8 @@ class CrossMatch(WithMain):
         loss = 0.5 * (
             supervised + self.strong_weight * (lessons[0] + lessons[1]) + self.distillation_weight * distilled
         )
-        logs = {
-            "supervised": supervised,
-            "strong": lessons[0],
-            "strong2": lessons[1],
-            "distilled": distilled,
-            "sure": (taught[0].confidence >= tau).float().mean(),
-        }
-        yield Update(loss, logs={name: value.detach() for name, value in logs.items()})
+        logs = {"supervised": supervised, "strong": lessons[0], "strong2": lessons[1], "distilled": distilled}
+        yield Update(loss, logs={**logs, "sure": (taught[0].confidence >= tau).float().mean()})
 
     @torch.no_grad()
     def look(self, x_l: Tensor, partner: Tensor) -> list[Taught]:
@@ -186,14 +177,7 @@ class CrossMatch(WithMain):
 def swapped_box(
     size: Sequence[int], share: float, ratio: float, starts: Sequence[int] | None = None
 ) -> tuple[slice, ...]:
-    """The released box: sides of a cuboid in voxels, laid on the axes in reverse order and cut off there.
-
-    Args:
-        size: (X, Y, Z).
-        share: of the voxels.
-        ratio: of the sides.
-        starts: x, y, z; drawn if None.
-    """
+    """The released box: sides of a cuboid in voxels, laid on the axes in reverse order and cut off there."""
     volume = share * math.prod(size)
     edges = [int(v ** (1 / 3)) for v in (volume / ratio, volume * ratio, volume)]
     if starts is None:

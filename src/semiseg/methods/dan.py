@@ -10,8 +10,7 @@ import torch
 from semiseg.core import Batch, Clock, NetFactory, OptimizerFactory, Update
 from semiseg.methods._bases import Ramped, RampedOptions, fact
 from semiseg.methods._facts import Facts, Paper
-from semiseg.methods.parts.critic import Critic, only_judging, origin_loss, without_trace
-from semiseg.methods.sassnet import adam_of_the_critic
+from semiseg.methods.parts.critic import Critic, adam, only_judging, origin_loss, without_trace
 from semiseg.settings.options import Length
 
 
@@ -20,8 +19,6 @@ class DAN(Ramped):
 
     ``L = 0.5 (CE + Dice)(p(x_l), y_l) + w(k) CE(critic(p(x_u), x_u), labeled)``, then the critic learns
     ``CE(critic(p(x), x), labeled or not)`` on all scans; p is the softmax.
-
-    A network, and a critic that tells from image and prediction which scans have labels.
 
     This is the form of SSL4MIS. The network is in train mode when it tries to fool the critic, and in eval
     mode with its new weights when the critic learns; the critic has dropout only when it learns. It has its
@@ -36,7 +33,6 @@ class DAN(Ramped):
     apart by that: ``plan.foreground=0``, as published, treats both alike.
 
     Args:
-        make_net: returns a fresh network.
         critic_width: channels of the critic's first layer.
     """
 
@@ -52,14 +48,10 @@ class DAN(Ramped):
 
     partial = True
     trainable = ("net", "critic")
-    optimizers: ClassVar[Mapping[str, OptimizerFactory]] = {"critic": adam_of_the_critic}
+    optimizers: ClassVar[Mapping[str, OptimizerFactory]] = {"critic": adam}
 
     def __init__(
-        self,
-        make_net: NetFactory,
-        *,
-        critic_width: Length = 64,
-        **ramped: Unpack[RampedOptions],
+        self, make_net: NetFactory, *, critic_width: Length = 64, **ramped: Unpack[RampedOptions]
     ) -> None:
         super().__init__(**ramped)
         self.net = make_net()
@@ -78,7 +70,7 @@ class DAN(Ramped):
         with without_trace(self.net):
             p = self.net(x).logits.float().softmax(1)
         mistakes = origin_loss(self.critic(p, x), n)
-        yield Update(mistakes, on="critic", logs={"critic": mistakes.detach()}, counts=False)
+        yield Update(mistakes, on="critic", logs={"critic": mistakes}, counts=False)
 
 
 def critic_of(dim: int, classes: int, channels: int, width: int) -> Critic:

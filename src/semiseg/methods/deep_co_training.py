@@ -22,17 +22,12 @@ class DeepCoTraining(Ramped):
     softmax on x_u, p' that on turn(x_u), and sg no gradient. The whole batch has one turn, by 0, 90, 180 or
     270 degrees.
 
-    One network, asked about the unlabeled scans twice: as they are, and after a quarter turn or more.
-
     The paper's method has two networks and adversarial examples. What SSL4MIS released under its name, and
     what this is, has neither: it is a consistency under rotation. A turn by 0 degrees, a quarter of the
     steps, still compares two passes that differ by dropout and batch statistics.
 
     The two halves are the squared error with half its gradient. Scans turn in the plane of their last two
     axes in 2D, of the first two in 3D; half a turn or none where that plane is not square.
-
-    Args:
-        make_net: returns a fresh network.
     """
 
     facts = Facts(

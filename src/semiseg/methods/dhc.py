@@ -72,12 +72,7 @@ class DistributionWeights(nn.Module):
 
     @torch.no_grad()
     def update(self, labels: Tensor, predicted: Tensor) -> Tensor:
-        """Take in a step and return the new weights.
-
-        Args:
-            labels: of the labeled patches, classes or :data:`IGNORE`.
-            predicted: classes of the unlabeled patches.
-        """
+        """Take in labels and the classes predicted of the unlabeled patches, and return the new weights."""
         classes = len(self.counts)
         found = mean_over_ranks(torch.stack([class_counts(x, classes) for x in (labels, predicted)]))
         self.counts += found[0]
@@ -123,12 +118,7 @@ class DifficultyWeights(nn.Module):
 
     @torch.no_grad()
     def update(self, labels: Tensor, predicted: Tensor) -> Tensor:
-        """Take in the labeled patches of a step and return the new weights.
-
-        Args:
-            labels: (B, *S), classes or :data:`IGNORE`.
-            predicted: (B, *S), classes.
-        """
+        """Take in labels and predicted classes (B, *S) of the labeled patches, and return the new weights."""
         classes = len(self.last)
         known = predicted.where(labels != IGNORE, -1)
         right = labels.where(labels == known, -1)
@@ -155,9 +145,6 @@ class DHC(TwoNetworks):
     by w. w_1 is larger for classes whose Dice on labels is low or falls, w_2 for those that are rare in what
     is predicted.
 
-    Two networks teach each other, one with weights for hard classes, the other with weights for rare
-    ones.
-
     For many classes of very different size. The two kinds of weights also keep the two networks apart. Both
     lie in [0, K] and are updated before the losses of a step. w_1 comes from what the first network says of
     labeled scans, w_2 from the classes that the second one sees in unlabeled ones. The Dice term is
@@ -176,7 +163,6 @@ class DHC(TwoNetworks):
     nor the prediction have is scored as one percent in them.
 
     Args:
-        make_net: returns a fresh network.
         weight: l_max, the weight of the cross term at the end of the ramp, which is ``exp(-5 (1 - t)^2)``
             over its length.
         momentum: of w_2.

@@ -8,22 +8,19 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from semiseg.core import Batch, Clock, Method, NetFactory, Update
+from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.losses import dice_loss, distance_loss, task_consistency
-from semiseg.methods._bases import fact
+from semiseg.methods._bases import Ramped, fact
 from semiseg.methods._facts import Facts, Paper
-from semiseg.schedules import consistency_ramp
 from semiseg.settings.options import Amount, Length, Positive
 
 
-class DTC(Method):
+class DTC(Ramped):
     """Class map and signed distance map must agree.
 
     ``L = Dice(p(x_l), y_l) + b MSE(z(x_l), g) + w(k) mean (sigmoid(-1500 z) - p)^2`` with all scans in the
     last term. p is the softmax of the foreground classes, and z the tanh of a second head with a channel for
     each of them. g is the normalized signed distance to y_l, negative inside.
-
-    One network with two heads, classes and signed distances, that must agree on all scans.
 
     The paper has one class; for more, each has its own channel and Dice, which are averaged, and softmax
     instead of a sigmoid. The supervised loss has no cross-entropy, as in the code. Nothing is detached, but
@@ -35,13 +32,11 @@ class DTC(Method):
 
     Args:
         make_net: returns a fresh network with the heads asked for.
-        weight: w_max, the weight of the last term at the end of the ramp.
         distance_weight: b.
         steepness: of the sigmoid, 1500 above.
         absent: distance to a class that is not in the crop: ``ones``, or ``zeros`` (published).
         ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, as published (40
             units of 150).
-        ramp_unit: the ramp moves in stairs of this many iterations (150 in the code).
     """
 
     facts = Facts(
@@ -64,10 +59,9 @@ class DTC(Method):
         ramp: Length | None = None,
         ramp_unit: Length = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(weight=weight, ramp=ramp, ramp_unit=ramp_unit)
         self.net = with_distance_head(make_net, "dtc")
-        self.weight, self.distance_weight, self.steepness = weight, distance_weight, steepness
-        self.ramp, self.ramp_unit = ramp, ramp_unit
+        self.distance_weight, self.steepness = distance_weight, steepness
         self.targets = ("sdf",)
         if absent == "zeros":
             self.targets = ("sdf_published",)
@@ -82,11 +76,9 @@ class DTC(Method):
         dice = dice_loss(p[:n], batch.y_l, include_background=False)
         distance = distance_loss(z[:n], batch.targets[self.targets[0]], batch.y_l)
         consistency = task_consistency(z, p, steepness=self.steepness)
-
-        w = self.weight * consistency_ramp(t.step, self.ramp or t.total, self.ramp_unit)
+        w = self.consistency_weight(t)
         parts = {"dice": dice, "distance": distance, "consistency": consistency, "weight": torch.tensor(w)}
-        loss = dice + self.distance_weight * distance + w * consistency
-        yield Update(loss, logs={name: part.detach() for name, part in parts.items()})
+        yield Update(dice + self.distance_weight * distance + w * consistency, logs=parts)
 
 
 HEAD = "sdf"

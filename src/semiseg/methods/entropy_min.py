@@ -19,16 +19,11 @@ class EntropyMin(Ramped):
     ``L = 0.5 (CE + Dice)(p(x_l), y_l) + w(k) H`` with H the mean over all voxels of [x_l, x_u] of
     ``-sum_c p_c ln(p_c + 1e-6) / ln K``, which lies in [0, 1].
 
-    One network whose predictions are made sharp on all scans, whatever they say.
-
     The cheapest of all: no second network, no second pass. The gradient flows through the probabilities and
     the logarithm, and labeled scans take part in H. With a large weight before the supervised loss has
     settled all voxels go to one class, of which the network is then very sure; hence the ramp.
 
     The published scripts divide by the logarithm of a fixed number of classes, here it is the network's.
-
-    Args:
-        make_net: returns a fresh network.
     """
 
     facts = Facts(

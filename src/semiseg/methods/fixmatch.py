@@ -1,7 +1,4 @@
-"""FixMatch: what the network is sure of on a weakly changed scan it must say on a strongly changed one.
-
-Terms of the released FixMatch for segmentation: which class a voxel surely is not.
-"""
+"""FixMatch: what the network is sure of on a weakly changed scan it must say on a strongly changed one."""
 
 from __future__ import annotations
 
@@ -27,8 +24,6 @@ class FixMatch(Ramped):
     ``L = 0.5 (CE + Dice)(p(x_l), y_l) + w(k) mean [max q >= tau] CE(p(x_strong), argmax q)`` with
     ``q = p(x_weak)`` without gradient, and the mean over all voxels, sure or not.
 
-    One network that takes its sure classes of the weak view for labels of the strong view.
-
     The paper is about classification, with a threshold of 0.95 and a constant weight of 1; here tau is 0.8
     and the weight that of SSL4MIS. A strong view has other intensities on the same voxels. The weak view has
     a pass of its own, in train mode.
@@ -41,7 +36,6 @@ class FixMatch(Ramped):
     left out. A step costs two passes of the whole batch, and regions cannot be trained.
 
     Args:
-        make_net: returns a fresh network.
         tau: confidence from which a voxel counts.
         form: ``masked``, or ``released``, see above.
     """
@@ -126,10 +120,6 @@ def complementary(logits: Tensor, target_logits: Tensor) -> Tensor:
     """Cross-entropy of ``1 - p`` to the *least* likely class of q, where ``1 - p`` serves as logits.
 
     Its smallest value is far above 0, since logits in [0, 1] make no class sure.
-
-    Args:
-        logits: (B, K, *S), of p.
-        target_logits: (B, K, *S), of q; gets no gradient.
     """
     return F.cross_entropy(1.0 - logits.float().softmax(1), target_logits.argmin(1))
 
@@ -139,9 +129,6 @@ def concentration(probabilities: Tensor) -> Tensor:
 
     0 where every class is spread evenly over the image, 1 where each is in one voxel; the mean over samples
     and classes.
-
-    Args:
-        probabilities: (B, K, *S).
     """
     maps = probabilities.flatten(2).clamp_min(1e-30)  # 0 log 0 = 0
     log_share = maps.log() - maps.sum(-1, keepdim=True).log()

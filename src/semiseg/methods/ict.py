@@ -1,7 +1,4 @@
-"""Interpolation Consistency Training: the prediction of a mixture is the mixture of the predictions.
-
-New images from pairs of images, in the batch and on its device.
-"""
+"""Interpolation Consistency Training: the prediction of a mixture is the mixture of the predictions."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ import torch
 from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
-from semiseg.losses import dice_ce
 from semiseg.methods._bases import Teacher
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.mixing import beta_factors, mixup
@@ -25,8 +21,6 @@ class ICT(Teacher):
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) MSE(softmax student(mix(u0, u1)), mix(q0, q1))`` with
     ``q = softmax teacher(u)`` and ``mix(a, b) = (1 - f) a + f b``, one ``f ~ Beta(alpha, alpha)`` per pair.
 
-    A Mean Teacher that is disturbed by mixing pairs of unlabeled scans instead of by noise.
-
     The student sees the labeled scans and the mixtures, half as many as there are unlabeled scans. It never
     sees an unlabeled scan itself, so a step is less work than a supervised one. Probabilities are mixed, not
     logits. The teacher sees u0 and u1 in a pass each, since batch norm sees who shares one. The released
@@ -34,17 +28,9 @@ class ICT(Teacher):
     share the middle one, and a single scan is mixed with itself.
 
     Args:
-        make_net: returns a fresh network.
-        weight: w_max, the consistency weight at the end of the ramp.
-        decay: EMA decay.
-        ramp: as in ``mean_teacher``.
-        ramp_unit: as in ``mean_teacher``.
         alpha: of the Beta distribution; below 1 most mixtures are close to one of the two.
         pairing: ``halves`` of the batch (the segmentation codes), or ``shuffle``: every scan with a random
             one (the classification paper).
-        teacher_mode: as in ``mean_teacher``.
-        predict_with: the exported network (published: the student).
-        include_background: count class 0 in the Dice term.
     """
 
     facts = Facts(
@@ -95,9 +81,8 @@ class ICT(Teacher):
         logits = self.net(torch.cat([batch.x_l, mixup(u0, u1, factor)])).logits
         z_l, z_mix = logits.split([len(batch.x_l), len(u0)])
 
-        supervised = dice_ce(z_l, batch.y_l, include_background=self.include_background)
         consistency = (z_mix.float().softmax(1) - mixup(q0, q1, factor)).square().mean()
-        yield self.total(supervised, consistency, t)
+        yield self.total(self.supervised(z_l, batch.y_l), consistency, t)
 
     def pair(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The two scans of every pair."""

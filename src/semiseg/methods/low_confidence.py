@@ -1,9 +1,4 @@
-"""Low-Confidence Consistency: the voxels of which the student is unsure are the ones to learn from.
-
-What a method remembers of past batches, as buffers: in the checkpoint, and equal on all ranks.
-
-Features drawn to the prototype of their class.
-"""
+"""Low-Confidence Consistency: consistency on voxels of which the student is unsure, and class prototypes."""
 
 from __future__ import annotations
 
@@ -16,7 +11,7 @@ from torch import Tensor, nn
 
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, Update
 from semiseg.errors import UsageError
-from semiseg.losses import dice_ce, masked_mean, softmax_mse
+from semiseg.losses import masked_mean, softmax_mse
 from semiseg.methods._bases import Teacher, TeacherOptions, sum_over_ranks
 from semiseg.methods._facts import Facts, Paper
 from semiseg.settings.options import Amount, Count, Positive, Share
@@ -28,8 +23,6 @@ class LowConfidence(Teacher):
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) [mean_A (p - q)^2 + eta mean_A separation(f, mu)]`` with
     p and q the softmax of student and teacher on x_u, ``A = [max p < tau]``, f the features of the student,
     mu the prototypes: moving averages of the teacher's features of labeled voxels, by class.
-
-    A Mean Teacher on unsure voxels only, whose features are also drawn to the prototype of their class.
 
     The opposite choice of UA-MT, which learns where the teacher is sure. There is no public code, and the
     abstract fixes four things only: confidence is the largest probability, sure voxels are left out, a mean
@@ -48,7 +41,6 @@ class LowConfidence(Teacher):
         momentum: of the prototypes.
         max_voxels: voxels per scan in the separation, drawn at random; 0 is no limit.
         noise: of the teacher's unlabeled input, clipped at twice its size.
-        predict_with: the exported network.
     """
 
     facts = Facts(
@@ -89,17 +81,12 @@ class LowConfidence(Teacher):
         student = self.net(torch.cat([batch.x_l, batch.x_u[self.student_view]]))
         logits, features = student.logits, student.features
         unsure = self.unsure(logits[n:].detach(), taught[n:])
-        supervised = dice_ce(logits[:n], batch.y_l, include_background=self.include_background)
+        supervised = self.supervised(logits[:n], batch.y_l)
         difference = softmax_mse(logits[n:], taught[n:], reduction="none").mean(1, keepdim=True)
         consistency = masked_mean(difference, unsure, eps=1e-6)
         separation = self.separate(features[n:], classes[n:], unsure)
-        yield self.total(
-            supervised,
-            consistency + self.separation_weight * separation,
-            t,
-            separation=separation,
-            unsure=unsure.float().mean(),
-        )
+        consistency = consistency + self.separation_weight * separation
+        yield self.total(supervised, consistency, t, separation=separation, unsure=unsure.float().mean())
 
     def unsure(self, logits: Tensor, taught: Tensor) -> Tensor:
         """A, (B, 1, *S): where the largest probability is below tau."""
@@ -124,11 +111,9 @@ class LowConfidence(Teacher):
             form=self.separation,
         )
 
-    @torch.no_grad()
     def ask_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K, *S) and last feature map (B, D, *S) of the teacher."""
-        self.teacher.train(self.training and self.teacher_mode == "train")
-        answer = self.teacher(x)
+        answer = self.answer(x)
         if answer.features is None:
             raise UsageError(
                 "low_confidence needs the last feature map of the network, and this one gives none",
@@ -159,13 +144,7 @@ class Prototypes(nn.Module):
     def update(self, features: Tensor, target: Tensor, guess: Tensor, classes: int) -> None:
         """Learn from the voxels of each class that are guessed right, or from all of it if none is.
 
-        Over the voxels of all ranks.
-
-        Args:
-            features: (B, D, *S).
-            target: (B, *S) int64 in [0, K), or :data:`semiseg.core.IGNORE`.
-            guess: (B, *S) int64, predicted classes.
-            classes: K.
+        Over all ranks: of features (B, D, *S), the labels and the predicted classes (B, *S).
         """
         if not self.mean.numel():
             self.mean = features.new_zeros((classes, features.shape[1]), dtype=torch.float32)

@@ -25,8 +25,6 @@ class MCNet(Ramped, WithMain):
     ``L = a sum_i Dice(p_i(x_l), y_l) + w(k) sum_{i != j} mean (p_i - q_j)^2`` with all scans in the second
     term, p_i the softmax of decoder i and ``q = p^(1/T) / (p^(1/T) + (1 - p)^(1/T))`` its sharpened form.
 
-    One encoder and two or three decoders; each learns from the sharpened predictions of the others.
-
     The decoders double the resolution in different ways: learned, linear, nearest. Where they disagree the
     network is unsure, and the only way to agree is to be sure. No gradient is stopped. Where a network knows
     fewer ways (`semiseg networks`) the further decoders differ by their first weights. Prediction uses the
@@ -48,7 +46,6 @@ class MCNet(Ramped, WithMain):
             ``acdc_released``, that without the factor 2.
         ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run (published: 40 units of
             150 of 15,000 in 3D, the whole run in 2D).
-        ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
     """
 
     facts = Facts(

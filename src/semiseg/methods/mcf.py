@@ -25,8 +25,6 @@ class MCF(TwoNetworks):
     classes. ``q_c = p_c^(1/T) / sum_j p_j^(1/T)`` is of the winner, whose Dice loss on the labeled scans is
     lower.
 
-    Two different networks, corrected where they disagree; the better one teaches the other.
-
     The first network is the run's, the second the ``partner``. The published pair is a V-Net and ``resvnet``,
     whose step costs 1.8 times that of the V-Net. Nothing else but dropout makes the two differ: both see the
     same images. Every side of the patch must fit both.
@@ -41,7 +39,6 @@ class MCF(TwoNetworks):
     of the two. A network that never wins teaches nothing.
 
     Args:
-        make_net: returns a fresh network.
         partner: the second network, by name.
         partner_options: options of the partner.
         weight: w_max, the weight of the unlabeled term at the end of the ramp.
@@ -90,10 +87,8 @@ class MCF(TwoNetworks):
         answers = [self.net(x).logits.float(), self.net2(x).logits.float()]
         differ = self.differ(answers[0][:n], answers[1][:n], batch.y_l)
         first_wins = self.first_wins(answers[0][:n], answers[1][:n], batch.y_l)
-        updates = []
-        for z, other, won, on in zip(
-            answers, reversed(answers), (first_wins, ~first_wins), self.trainable, strict=True
-        ):
+        wins, updates = (first_wins, ~first_wins), []
+        for z, other, won, on in zip(answers, reversed(answers), wins, self.trainable, strict=True):
             rectification = rectify(z[:n], batch.y_l, differ)
             supervised = self.supervised(z[:n], batch.y_l) + self.beta * rectification
             lesson = ~won * self.lesson(z[n:], self.sharpened(other[n:]))  # nothing comes back from the 0
@@ -134,13 +129,7 @@ class MCF(TwoNetworks):
 
 
 def rectify(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Half the squared distance of the probabilities to the labels, averaged over a mask; 0 if it is empty.
-
-    Args:
-        logits: (B, K, *S).
-        target: (B, *S) int64, known wherever the mask is True.
-        mask: (B, *S) bool.
-    """
+    """Half the squared distance of the probabilities to the labels, averaged over a mask; else 0."""
     p = logits.float().softmax(1)
     y = F.one_hot(target.where(mask, 0), p.shape[1]).movedim(-1, 1)
     distance = 0.5 * (p - y).square().sum(1)

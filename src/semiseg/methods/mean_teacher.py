@@ -8,7 +8,7 @@ from typing import Literal, Unpack
 import torch
 
 from semiseg.core import Batch, Clock, NetFactory, Update
-from semiseg.losses import dice_ce, softmax_kl, softmax_mse
+from semiseg.losses import softmax_kl, softmax_mse
 from semiseg.methods._bases import Teacher, TeacherOptions
 from semiseg.methods._facts import Facts, Paper
 from semiseg.settings.options import Count
@@ -27,8 +27,6 @@ class MeanTeacher(Teacher):
     ``L = 0.5 (CE + Dice)(student(x_l), y_l) + w(k) MSE(softmax student(x_u), softmax teacher(x_u + noise))``,
     then ``teacher <- a teacher + (1 - a) student`` with ``a = min(1 - 1/(k+1), decay)``.
 
-    A student trained by gradient; its moving average, the teacher, supplies targets on unlabeled scans.
-
     The paper is about classification. This is the segmentation form of UA-MT and SSL4MIS: consistency on
     unlabeled scans only, EMA counter before its increment, batch-norm buffers not averaged.
 
@@ -37,12 +35,10 @@ class MeanTeacher(Teacher):
     ``teacher_mode="eval"``.
 
     Args:
-        make_net: returns a fresh network.
         hold_off: iterations before which the consistency term is 0 (1000 in the 2D code).
         consistency: ``mse`` (published) or ``kl`` (per voxel).
         ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, which is what the
             published values (40 or 200 units of 150) amount to.
-        ramp_unit: the ramp moves in stairs of this many iterations (150 in the published codes).
         teacher_mode: ``train`` (published): dropout and batch statistics in the teacher; or ``eval``.
         predict_with: the exported network. The paper evaluates the teacher, the segmentation codes the
             student.
@@ -80,9 +76,8 @@ class MeanTeacher(Teacher):
         logits = self.net(torch.cat([batch.x_l, x_u])).logits
         z_l, z_u = logits.split([len(batch.x_l), len(x_u)])
 
-        supervised = dice_ce(z_l, batch.y_l, include_background=self.include_background)
         consistency = self.consistency(z_u, target, activation=self.activation)
-        yield self.total(supervised, consistency, t)
+        yield self.total(self.supervised(z_l, batch.y_l), consistency, t)
 
     def consistency_weight(self, t: Clock) -> float:
         """``w(k)``: 0 during the hold-off, then ``weight`` times the sigmoid ramp."""

@@ -19,8 +19,6 @@ class RDrop(TwoNetworks):
     ``L_i = 0.5 (CE + Dice)(p_i(x_l), y_l) + w(k) 0.5 (KL(p_1 || p_2) + KL(p_2 || p_1))(x_u)`` for i = 1, 2.
     KL is averaged over voxels and classes; each network has its own gradient of the term that they share.
 
-    Two networks whose class probabilities on unlabeled scans must be the same, by divergence.
-
     The paper compares two dropout passes of one network. This is the form of SSL4MIS, which has two networks
     instead and a weight of 4.
 
@@ -28,8 +26,6 @@ class RDrop(TwoNetworks):
     normalized rows of each class map. ``softmax_axis="width"`` is that form.
 
     Args:
-        make_net: returns a fresh network.
-        weight: w_max, the weight of the divergence at the end of the ramp.
         softmax_axis: of the divergence, ``classes``, or ``width`` (released).
     """
 

@@ -26,8 +26,6 @@ class Reciprocal(Method):
     The feedback ``h = lr <grad L_S, grad CE(S'(x_l), y_l)>``, S' the student after its step, is how much that
     step has lowered the student's loss on labels: h > 0 makes the teacher surer of y', h < 0 less sure.
 
-    A student that learns from pseudo-labels alone; its teacher learns from labels and from its success.
-
     The first-order form of Meta Pseudo Labels (arXiv:2003.10580), with hard pseudo-labels on every voxel. The
     teacher makes them from the first step and so must be trained before: the stage ``pretrain`` is that, on
     labels alone with ``0.5 (CE + Dice)``, the whole batch labeled. The student never sees a label, and starts
@@ -41,7 +39,6 @@ class Reciprocal(Method):
     last quarter of that run then trains nothing; use ``schedule.every`` to spread the drops.
 
     Args:
-        make_net: returns a fresh network.
         pretrain_share: of the run, in which the teacher alone is trained; 0 leaves it as it is drawn
             (published for the left atrium: a finished model of 6000 iterations for a run of 6000, which is
             0.5; for the pancreas: one of 4000 for a run of 20,000).
@@ -98,7 +95,7 @@ class Reciprocal(Method):
         if t.stage == "pretrain":
             logits = self.teacher(batch.x_l).logits
             loss = dice_ce(logits, batch.y_l, include_background=self.include_background)
-            yield Update(loss, on="teacher", logs={"supervised": loss.detach()})
+            yield Update(loss, on="teacher", logs={"supervised": loss})
             return
         x_u = batch.x_u["weak"]
         answer, taught = self.student(x_u).logits, self.teacher(x_u).logits
@@ -108,14 +105,13 @@ class Reciprocal(Method):
 
         certainty = cross_entropy(taught, pseudo)
         supervised = self.labeled(self.teacher, batch)
-        parts = {"feedback": h, "certainty": certainty, "supervised": supervised}
-        logs = {name: part.detach() for name, part in parts.items()}
+        logs = {"feedback": h, "certainty": certainty, "supervised": supervised}
         yield Update(h.detach() * certainty + supervised, on="teacher", logs=logs)
 
     def gradient_product(self, loss: Tensor, batch: Batch) -> Study:
         """``lr <g_u, g_l>``, the second gradient of the weights after the student's step."""
         before, after = Gradient(), Gradient()
-        yield Update(loss, on="student", logs={"student": loss.detach()}, gradient=before)
+        yield Update(loss, on="student", logs={"student": loss}, gradient=before)
         labeled = self.labeled(self.student, batch)
         yield Update(labeled, on="student", counts=False, gradient=after, step=False)
         return before.lr * torch.dot(before.vector, after.vector)
@@ -124,7 +120,7 @@ class Reciprocal(Method):
         """The student's loss on labels before its step less that after it, both with the same dropout."""
         seed = int(torch.randint(2**31, ()))
         before = self.measured(batch, seed)
-        yield Update(loss, on="student", logs={"student": loss.detach()})
+        yield Update(loss, on="student", logs={"student": loss})
         return mean_over_ranks(before - self.measured(batch, seed))
 
     @torch.no_grad()

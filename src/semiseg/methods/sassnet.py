@@ -6,34 +6,24 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from semiseg.core import Batch, Clock, Method, NetFactory, OptimizerFactory, Update
+from semiseg.core import Batch, Clock, NetFactory, OptimizerFactory, Update
 from semiseg.losses import dice_loss, distance_loss
-from semiseg.methods._bases import fact
+from semiseg.methods._bases import Ramped, fact
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.dtc import segment_and_measure, with_distance_head
-from semiseg.methods.parts.critic import Critic, only_judging, origin_loss, without_trace
-from semiseg.schedules import consistency_ramp
+from semiseg.methods.parts.critic import Critic, adam, only_judging, origin_loss, without_trace
 from semiseg.settings.options import Amount, Length
 
 
-def adam_of_the_critic(critic: nn.Module) -> torch.optim.Optimizer:
-    """Adam at the published rate, which stays the same to the end of the run."""
-    return torch.optim.Adam(
-        [{"params": list(critic.parameters()), "scheduled": False}], lr=1e-4, betas=(0.9, 0.99)
-    )
-
-
-class SASSNet(Method):
+class SASSNet(Ramped):
     """Distance maps, and a critic that compares their shapes.
 
     ``L = Dice(p(x_l), y_l) + b MSE(z(x_l), g) + w(k) CE(critic(z(x_u), x_u), labeled)``, then the critic
     learns ``CE(critic(z(x), x), labeled or not)`` on all scans; p is the softmax of the foreground classes,
     and z the tanh of a second head with a channel for each of them. g is the normalized signed distance to
     y_l.
-
-    A network that also measures distances, and a critic that tells from these which scans have labels.
 
     The critic has its own Adam at a constant rate; its passes are not part of the work (on the published
     V-Net they are 0.5 more). As in the code, the network is in train mode when it tries to fool the critic.
@@ -57,7 +47,6 @@ class SASSNet(Method):
         absent: distance to a class that is not in the crop: ``ones``, or ``zeros`` (published).
         ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run, as published (40
             units of 150).
-        ramp_unit: the ramp moves in stairs of this many iterations (150 in the code).
     """
 
     facts = Facts(
@@ -71,7 +60,7 @@ class SASSNet(Method):
     )
 
     trainable = ("net", "critic")
-    optimizers: ClassVar[Mapping[str, OptimizerFactory]] = {"critic": adam_of_the_critic}
+    optimizers: ClassVar[Mapping[str, OptimizerFactory]] = {"critic": adam}
 
     def __init__(
         self,
@@ -85,14 +74,13 @@ class SASSNet(Method):
         ramp: Length | None = None,
         ramp_unit: Length = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(weight=weight, ramp=ramp, ramp_unit=ramp_unit)
         self.net = with_distance_head(make_net, "sassnet")
         dim, classes, channels = (
             fact(self.net, name, "sassnet") for name in ("dim", "classes", "in_channels")
         )
         self.critic = Critic(dim, classes - 1, channels, width=critic_width)
-        self.weight, self.distance_weight, self.reuse_forward = weight, distance_weight, reuse_forward
-        self.ramp, self.ramp_unit = ramp, ramp_unit
+        self.distance_weight, self.reuse_forward = distance_weight, reuse_forward
         self.targets = ("sdf",)
         if absent == "zeros":
             self.targets = ("sdf_published",)
@@ -110,16 +98,15 @@ class SASSNet(Method):
         dice = dice_loss(p[:n], batch.y_l, include_background=False)
         distance = distance_loss(z[:n], batch.targets[self.targets[0]], batch.y_l)
         adversarial = self.fool(z[n:], x[n:])
-        w = self.weight * consistency_ramp(t.step, self.ramp or t.total, self.ramp_unit)
+        w = self.consistency_weight(t)
         parts = {"dice": dice, "distance": distance, "adversarial": adversarial, "weight": torch.tensor(w)}
-        loss = dice + self.distance_weight * distance + w * adversarial
-        yield Update(loss, logs={name: part.detach() for name, part in parts.items()})
+        yield Update(dice + self.distance_weight * distance + w * adversarial, logs=parts)
 
         if not self.reuse_forward:
             with without_trace(self.net):
                 z = segment_and_measure(self.net, x)[1]
         mistakes = origin_loss(self.critic(z.detach(), x), n)
-        yield Update(mistakes, on="critic", logs={"critic": mistakes.detach()}, counts=False)
+        yield Update(mistakes, on="critic", logs={"critic": mistakes}, counts=False)
 
     def fool(self, z: Tensor, x: Tensor) -> Tensor:
         """How far the critic is from calling unlabeled samples labeled; the gradient passes through it."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, Update
 from semiseg.losses import masked_mean
-from semiseg.methods._bases import Pair
+from semiseg.methods._bases import Pair, numbered
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.bcp import BCP, BCPOptions, Pasted, RegionDice, Source, paste
 from semiseg.methods.parts.mixing import draw_mask
@@ -31,8 +31,6 @@ class SDCL(BCP, Pair):
     ``L_i = BCP_i + sum_x [a mean_D w |p_i - t|^2 / K + b mean_W w CE(p_i, 1/K)]`` for the students i = 1, 2
     over both kinds x of pasted images. t are their labels with the weight w (1, or that of the teacher's). D
     are the voxels where the two students predict different classes, W those of D where student i is wrong.
-
-    BCP with two different students; where they disagree they review the labels and forget what is wrong.
 
     Two students of different architecture, a V-Net and ``resvnet`` as published, learn from the same pasted
     images. They have one teacher, the average of the first student; see ``bcp`` for images, stages and the
@@ -120,9 +118,8 @@ class SDCL(BCP, Pair):
         review, rectify = (torch.stack(parts).sum() for parts in zip(*terms, strict=True))
         disagree = torch.stack([d.float().mean() for d in differ]).mean()
         parts = {"pasted": mixed, "review": review, "rectify": rectify, "disagree": disagree}
-        number = on.removeprefix("net")
-        logs = {f"{name}{number}": part.detach() for name, part in parts.items()}
-        return Update(mixed + self.review_weight * review + self.rectify_weight * rectify, on=on, logs=logs)
+        loss = mixed + self.review_weight * review + self.rectify_weight * rectify
+        return Update(loss, on=on, logs=numbered(on, parts))
 
     def correct(self, logits: Tensor, pasted: Pasted, differ: Tensor, mask: Tensor) -> Corrections:
         """Both terms of one student on one kind of images, given where (B, *S) the students differ."""

@@ -22,8 +22,6 @@ class SelfTraining(Method):
     before says of the whole scan: nothing where it is unsure, and only scans of which it is sure on the
     whole.
 
-    A supervised network labels all unlabeled scans; a new one learns from labels and those; in rounds.
-
     The recipe that won FLARE22 (Huang et al. 2022, doi:10.1007/978-3-031-23911-3_16), with the fine-tuning on
     labels of Naive-Student (Chen et al. 2020, arXiv:2005.10266) and AbdomenCT-1K: no release is followed line
     by line. The run is divided into equal parts: ``teacher``, which is supervised training, then ``round1``,
@@ -44,7 +42,6 @@ class SelfTraining(Method):
     left out.
 
     Args:
-        make_net: returns a fresh network.
         rounds: after the supervised one; 0 is supervised training, bit for bit.
         folds: networks that teach the first round together, each without its share of the labels; 1 is one
             network of all labels.

@@ -16,15 +16,12 @@ class Supervised(Method):
 
     ``L = 0.5 (CE + Dice)(net(x_l), y_l)``
 
-    Cross-entropy plus Dice on labeled scans, nothing else.
-
     The lower bound of every comparison, and with all labels (``--labeled`` left out) the upper bound. If
     unlabeled scans do not help on your data, this is how you learn it. Network, Dice term and cross-entropy
     are those of the left-atrium and ACDC tables; the V-Net paper has the Dice term alone. All scans of a
     batch are labeled ones.
 
     Args:
-        make_net: returns a fresh network.
         include_background: count class 0 in the Dice term.
     """
 

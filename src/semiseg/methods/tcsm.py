@@ -11,7 +11,7 @@ from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
 from semiseg.errors import UsageError
-from semiseg.losses import cross_entropy, dice_ce
+from semiseg.losses import cross_entropy
 from semiseg.methods._bases import TeacherRoles
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.mean_teacher import MeanTeacher
@@ -34,8 +34,6 @@ class TCSM(MeanTeacher):
     on labeled and unlabeled x, with T drawn for each sample: one of the grid's symmetries, then a scaling by
     [0.9, 1.1] about the center; v is 0 where T moved the border out of sight.
 
-    A Mean Teacher that must answer alike for a scan and for the same scan turned, flipped and scaled.
-
     This is the paper's method. The released trainer computes both outputs of the consistency term without a
     gradient, so that its student learns from labels alone: ``weight=0`` is the same and says so. It also
     scales twice and undoes one, and unmasks the whole batch as soon as one sample is shrunk. Its switch for
@@ -45,8 +43,6 @@ class TCSM(MeanTeacher):
     is bicubic in 2D and trilinear in 3D.
 
     Args:
-        make_net: returns a fresh network.
-        weight: w_max, the consistency weight at the end of the ramp.
         supervised: ``ce`` (published), or ``dice_ce`` to compare with the other methods.
         class_weights: of the cross-entropy, background first (skin lesions: 1.93 and 8.06).
         consistency_on: ``all`` scans, the paper's form, or ``unlabeled``, that of the launch script.
@@ -58,7 +54,6 @@ class TCSM(MeanTeacher):
             the mean.
         forwards: one student pass for all scans (``joint``), or as published one for the consistency and
             then one for the labels (``separate``); they differ in batch statistics.
-        decay: EMA decay.
         ramp: as in ``mean_teacher``; published 600 units of 10.
         noise: of the input that is transformed, clipped at twice its size (published: negligible).
         predict_with: the exported network (published: the better one on the test images).
@@ -117,7 +112,7 @@ class TCSM(MeanTeacher):
                 "class_weights are those of the cross-entropy alone, and supervised is dice_ce",
                 hint="leave class_weights out, or set supervised to ce",
             )
-        self.supervised, self.class_weights = supervised, class_weights
+        self.label_loss, self.class_weights = supervised, class_weights
         self.consistency_on, self.branches, self.forwards = consistency_on, branches, forwards
         self.scale, self.border = scale, border
 
@@ -133,7 +128,7 @@ class TCSM(MeanTeacher):
         answers = [transform.invert(z) if role == "moved" else z for role, z in pairs]
         valid = transform.valid(weak)
         consistency = self.agreement(answers, valid)
-        yield self.total(self.supervise(z_l, batch.y_l), consistency, t, valid=valid.float().mean())
+        yield self.total(self.supervised(z_l, batch.y_l), consistency, t, valid=valid.float().mean())
 
     def scans(self, batch: Batch, view: str) -> Tensor:
         """The consistency set: x_u in that view, behind x_l if all scans count."""
@@ -161,11 +156,11 @@ class TCSM(MeanTeacher):
         z_l, z, *rest = torch.split(self.net(torch.cat(parts)).logits, [len(x) for x in parts])
         return z_l, [torch.cat([z_l, z]) if shared else z, *rest]
 
-    def supervise(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def supervised(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of the labeled scans."""
-        if self.supervised == "dice_ce":
-            return dice_ce(logits, labels, include_background=self.include_background)
-        return cross_entropy(logits, labels, weights=self.class_weights)
+        if self.label_loss == "dice_ce":
+            return super().supervised(logits, target)
+        return cross_entropy(logits, target, weights=self.class_weights)
 
     def agreement(self, answers: Sequence[Tensor], valid: Tensor) -> Tensor:
         """The consistency of all pairs of answers (B, K, *S), which are made equal outside of ``valid``."""

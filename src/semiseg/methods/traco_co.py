@@ -29,14 +29,7 @@ def translation_consistency(pairs: Sequence[Pair], *, form: Form = "classes") ->
     """The mean over images of ``KL(p' || p)``, averaged over the overlap; both sides get a gradient.
 
     The release clamps the logits to [1e-6, 1] and takes the distributions along the first spatial axis
-    instead of the classes. It averages over all elements and sums over images.
-
-    Args:
-        pairs: of each image whose crops overlap.
-        form: ``classes``, or ``released``.
-
-    Returns:
-        A scalar, at least 0 up to rounding; 0 without a pair.
+    instead of the classes. It averages over all elements and sums over images. 0 without a pair.
     """
     if not pairs:
         return torch.zeros(())
@@ -70,8 +63,6 @@ class TraCoCo(TwoNetworks):
     voxels that both show, and R is the negative entropy. ``C = mean_(q >= t) q (-log p_y) + mean_(q_c < 0.1)
     q_c (-log(1 - p_c))`` with q = max p_j at the class y. All inputs but those of p_j have uniform noise,
     and the second network CutMix.
-
-    Co-training in which the prediction for a voxel must not depend on what else the crop shows.
 
     The crops overlap by half an edge at least, on either side of one another; the published second one lies
     before the first in every axis. CutMix has boxes of full depth and takes labeled scans as partners, too,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from semiseg.core import Batch, Clock, NetFactory, Update
-from semiseg.losses import dice_ce, entropy_map, masked_mean
+from semiseg.losses import masked_mean
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.mean_teacher import MeanTeacher, MeanTeacherOptions
 from semiseg.schedules import sigmoid_rampup
@@ -24,8 +24,6 @@ class UAMT(MeanTeacher):
     the two softmax maps and ``m = [U < H(k)]``. U is the entropy of the mean of T passes of the teacher, and
     ``H(k) = (0.75 + 0.25 ramp(k)) ln K``: in the end every voxel counts.
 
-    A Mean Teacher whose consistency counts only where T noisy passes of the teacher agree.
-
     The target is one further noisy pass, not the mean of the T. These run two at a time, as published, since
     batch norm sees who shares a pass. The network needs dropout for the passes to differ by more than noise;
     the recipe ``la`` has it.
@@ -35,7 +33,6 @@ class UAMT(MeanTeacher):
     ``multiclass="released"`` is that form, and what the recipe ``acdc`` follows.
 
     Args:
-        make_net: returns a fresh network.
         ramp: as in ``mean_teacher``; H(k) always follows the whole run.
         passes: T, for the uncertainty.
         consistency_on: ``unlabeled``, which the authors recommend, or ``all`` scans, the paper's headline.
@@ -84,19 +81,13 @@ class UAMT(MeanTeacher):
         certain = uncertainty < self.threshold(t, classes)
         difference = self.consistency(logits[-len(taught) :], target, reduction="none")
         consistency = masked_mean(difference, certain, per_voxel=classes)
-        supervised = dice_ce(logits[: len(batch.x_l)], batch.y_l, include_background=self.include_background)
+        supervised = self.supervised(logits[: len(batch.x_l)], batch.y_l)
         yield self.total(supervised, consistency, t, certain=certain.float().mean())
 
     def threshold(self, t: Clock, classes: int) -> float:
         """``H(k)``: from three quarters of the largest entropy to all of it."""
         return (0.75 + 0.25 * sigmoid_rampup(t.step, t.total)) * math.log(classes)
 
-    @torch.no_grad()
     def uncertainty(self, x: Tensor) -> Tensor:
         """Entropy (B, 1, *S) of the teacher's mean prediction over T noisy passes, in [0, ln K]."""
-        pairs = [2] * (self.passes // 2) + [1] * (self.passes % 2)
-        mean = torch.zeros((), device=x.device)
-        for logits in self.ask([self.perturb(torch.cat([x] * n)) for n in pairs]):
-            copies = logits.float().softmax(1).view(-1, *x.shape[:1], *logits.shape[1:])
-            mean = mean + copies.sum(0) / self.passes
-        return entropy_map(mean, normalized=False)
+        return self.doubt(self.ready(), x, self.passes)

@@ -14,6 +14,7 @@ from semiseg.losses import dice_ce, dice_loss
 from semiseg.methods._bases import WithMain
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.parts.branches import Streams, require_split
+from semiseg.methods.parts.critic import without_trace
 from semiseg.methods.parts.cutmix import Taught, draw_boxes, paste
 from semiseg.methods.parts.mixing import groups, half
 from semiseg.methods.parts.prototypes import has_batch_norm
@@ -27,8 +28,6 @@ class UniMatch(WithMain):
     with ``L_x = 0.5 (CE + Dice)(p(x_l), y_l)`` and D the Dice loss of sure voxels. q and c are class and
     confidence of the weak view w, without gradient. In the strong views s1 and s2 a box of another sample
     was pasted; inside it q1, c1, q2 and c2 are of that sample.
-
-    Sure classes of the weak view teach two cut-mixed strong views, and a stream with channels dropped.
 
     The medical form of the authors' code, which is for 2D slices: the unlabeled terms are Dice alone, where
     natural images have cross-entropy (``unlabeled_loss="ce"``). In 3D boxes are cut along all three axes.
@@ -114,15 +113,12 @@ class UniMatch(WithMain):
             logs["features"] = self.lesson(z[n - first :], own)
             total = total + self.feature_weight * logs["features"]
         logs["sure"] = (own.confidence >= self.tau).float().mean()
-        yield Update(0.5 * total, logs={name: value.detach() for name, value in logs.items()})
+        yield Update(0.5 * total, logs=logs)
 
-    @torch.no_grad()
     def look(self, x: Tensor) -> Taught:
         """Classes and confidences of images in eval mode."""
-        self.net.eval()
-        taught = Taught.of(self.net(x).logits)
-        self.net.train(self.training)
-        return taught
+        with without_trace(self.net):
+            return Taught.of(self.net(x).logits)
 
     def lesson(self, logits: Tensor, taught: Taught) -> Tensor:
         """The loss of logits (B, K, *S) where the teaching is sure; 0 where it nowhere is."""

@@ -8,7 +8,7 @@ from typing import Literal, Unpack
 import torch
 
 from semiseg.core import Batch, Clock, NetFactory, Update
-from semiseg.losses import confident_pseudo_label, dice_ce, rectified_pseudo_label
+from semiseg.losses import confident_pseudo_label, rectified_pseudo_label
 from semiseg.methods._bases import Teacher, TeacherRoles
 from semiseg.methods._facts import Facts, Paper
 from semiseg.schedules import ema_update, warm_decay
@@ -22,8 +22,6 @@ class UPC(Teacher):
     ``p = softmax student(x + noise)``, ``q = softmax teacher(x)``, ``KL = KL(q || p)`` per voxel, over all
     scans, labeled ones included. No threshold, one pass of the teacher.
 
-    Pseudo-labels of a mean teacher, weighted voxel by voxel by how well the student agrees with it.
-
     The released script does not train this unless a flag is set: without it, a fixed threshold selects the
     pseudo-labels, which is what the paper argues against. ``pseudo_label="threshold"`` is that form. With
     the published decay the teacher is the plain mean of all past students for the first 9999 iterations
@@ -31,9 +29,6 @@ class UPC(Teacher):
     of 0.9 is in the recipe ``la`` only.
 
     Args:
-        make_net: returns a fresh network.
-        weight: w_max, the weight at the end of the ramp.
-        decay: EMA decay.
         warm_up: raise the decay as ``1 - 1/(k+1)`` up to its value; without it the teacher hardly moves.
         ramp: length of the ramp of w(k) in iterations (published: 6000, the run); None is the whole run.
         noise: of the *student's* input, clipped at twice its size.
@@ -99,13 +94,11 @@ class UPC(Teacher):
         seen = torch.cat([batch.x_l, batch.x_u[self.student_view]])
         logits = self.net(self.perturb(seen)).logits
 
-        z_l = logits[: len(batch.x_l)]
-        supervised = dice_ce(z_l, batch.y_l, include_background=self.include_background)
         if self.pseudo_label == "rectified":
             consistency = rectified_pseudo_label(logits, target, detach_weight=self.detach_weight)
         else:
             consistency = confident_pseudo_label(logits, target, threshold=self.threshold)
-        yield self.total(supervised, consistency, t)
+        yield self.total(self.supervised(logits[: len(batch.x_l)], batch.y_l), consistency, t)
 
     def after_step(self, t: Clock) -> None:
         """The teacher follows the student."""

@@ -1,9 +1,4 @@
-"""Uncertainty Rectified Pyramid Consistency: all resolutions of the decoder should predict the same.
-
-Predictions at several resolutions, for training only: what is exported is the network alone.
-
-How far predictions of several scales are from their mean, where they are about sure of it.
-"""
+"""Uncertainty Rectified Pyramid Consistency: all resolutions of the decoder should predict the same."""
 
 from __future__ import annotations
 
@@ -42,8 +37,6 @@ class URPC(Ramped, WithMain):
     ``L = mean_s 0.5 (CE + Dice)(p_s(x_l), y_l) + w(k) mean_s C_s(x_u)`` with ``C_s = mean((m - p_s)^2
     exp(-D_s)) / mean(exp(-D_s)) + mean(D_s)``, where m is the mean of the softmax p_s of all scales s at
     full resolution. ``D_s = KL(m || p_s)`` per voxel stands for the uncertainty.
-
-    One network that predicts from four resolutions of its decoder, which are drawn to their mean.
 
     Voxels where a scale is far from the mean count less, and one pass is enough to find them. The gradient
     flows through all of it. What the heads of the coarser resolutions see is disturbed in training; the way
@@ -139,20 +132,15 @@ class Pyramid(nn.Module):
         answer: SegOutput = self.main(x)
         size = answer.logits.shape[2:]
         heads = {}
-        levels = answer.levels[-len(self.coarse) - 1 : -1]
-        for i, (head, level, perturb) in enumerate(
-            zip(self.coarse, levels, self.perturbations, strict=True), start=1
-        ):
+        parts = zip(self.coarse, answer.levels[-len(self.coarse) - 1 : -1], self.perturbations, strict=True)
+        for i, (head, level, perturb) in enumerate(parts, start=1):
             logits = head(perturb(level) if self.training else level)
             heads[f"coarse{i}"] = F.interpolate(logits.float(), list(size), mode=self.mode)
         return answer._replace(heads=heads)
 
 
 def divergence_from_mean(logits: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """``D_s = KL(m || p_s)`` per voxel, with m the mean of the predictions p_s.
-
-    Args:
-        logits: S times (B, K, *S).
+    """``D_s = KL(m || p_s)`` per voxel, with m the mean of the S predictions p_s.
 
     Returns:
         D (S, B, 1, *S), at least 0 up to rounding; p (S, B, K, *S); m (B, K, *S); all float32.
@@ -164,16 +152,10 @@ def divergence_from_mean(logits: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tens
 
 
 def pyramid_consistency(logits: Sequence[Tensor]) -> Tensor:
-    """``mean[(m - p_s)^2 exp(-D_s)] / (mean[exp(-D_s)] + 1e-8) + mean[D_s]`` for each scale s.
+    """(S,): ``mean[(m - p_s)^2 exp(-D_s)] / (mean[exp(-D_s)] + 1e-8) + mean[D_s]`` for each scale s.
 
     The squared error counts less where a scale is far from the mean, and the second term keeps that from
-    paying off. The gradient flows through all of it (Luo et al. 2022, doi:10.1016/j.media.2022.102517).
-
-    Args:
-        logits: S times (B, K, *S).
-
-    Returns:
-        (S,); 0 where all scales say the same.
+    paying off. The gradient flows through all of it; it is 0 where all scales say the same.
     """
     divergence, p, mean = divergence_from_mean(logits)
     weight = torch.exp(-divergence)

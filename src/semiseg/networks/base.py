@@ -1,4 +1,4 @@
-"""What our own networks share: the check of the input, the extra heads, the answer's form."""
+"""What our own networks share: the check of the input, the extra heads, the form of the output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class SegNetwork(nn.Module):
     A subclass sets :attr:`divisor` and :attr:`widths`, builds its layers under its own names, calls
     :meth:`add_heads` last (so that the heads' keys come after all others in the state_dict), and writes
     :meth:`encode`, :meth:`decode` and :meth:`classify`, or :meth:`extract` and :meth:`classify` where encoder
-    and decoder cannot be told apart.
+    and decoder cannot be told apart. Its constructor takes ``dim`` (2 or 3), ``in_channels`` (C), ``classes``
+    (K), ``heads`` (1x1 convolutions on the last features, name -> channels) and options of its own.
     """
 
     dims: ClassVar[tuple[int, ...]] = (2, 3)
@@ -53,16 +54,11 @@ class SegNetwork(nn.Module):
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """(B, C, *S) -> the maps of the way down, the bottleneck last, before any dropout of the decoder."""
-        raise UsageError(
-            f"{type(self).__name__} does not say how it extracts features",
-            hint="define encode and decode, or extract, in the class",
-        )
+        raise self._undefined("extracts features", "encode and decode, or extract,")
 
     def decode(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """The maps of :meth:`encode` -> the levels, as :meth:`extract`; ``maps`` stays as it is."""
-        raise UsageError(
-            f"{type(self).__name__} does not say how it decodes", hint="define decode in the class"
-        )
+        raise self._undefined("decodes", "decode")
 
     def extract(self, x: Tensor) -> list[Tensor]:
         """(B, C, *S) -> the decoder's maps: the bottleneck, ..., the head's input (B, D, *S)."""
@@ -70,9 +66,11 @@ class SegNetwork(nn.Module):
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, D, *S) -> logits (B, K, *S)."""
-        raise UsageError(
-            f"{type(self).__name__} does not say how it classifies features",
-            hint="define classify in the class",
+        raise self._undefined("classifies features", "classify")
+
+    def _undefined(self, what: str, how: str) -> UsageError:
+        return UsageError(
+            f"{type(self).__name__} does not say how it {what}", hint=f"define {how} in the class"
         )
 
     def forward(self, x: Tensor) -> SegOutput:

@@ -38,16 +38,9 @@ def build_outside(
     plan: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> nn.Module:
-    """Build ``monai:Class`` or ``package.module:Class``.
+    """Build ``monai:Class`` or ``package.module:Class``; arguments as in :func:`semiseg.networks.build`.
 
-    Args:
-        name: as above.
-        dim: 2 or 3.
-        in_channels: C.
-        classes: K.
-        heads: extra heads; passed on when the constructor takes ``heads``, put on the features otherwise.
-        plan: ``features``, ``strides``, ``kernels`` and ``patch`` where known.
-        options: for the constructor.
+    Heads are passed on when the constructor takes ``heads``, and put on the features otherwise.
 
     Raises:
         UsageError: no such class (with the nearest one), an option it does not take or lacks (with its

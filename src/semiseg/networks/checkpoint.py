@@ -25,20 +25,9 @@ MODEL = "semiseg-model"
 
 
 _UNREADABLE = (
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    MemoryError,
-)
+    pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError,
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError,
+)  # fmt: skip
 """What torch raises, depending on where in a damaged file it stumbles."""
 
 

@@ -34,9 +34,6 @@ class DenseUNet(SegNetwork):
 
     Args:
         dim: 2, or 3 for the twin with 3D layers (no published reference).
-        in_channels: C.
-        classes: K.
-        heads: extra 1x1 convolutions on the last features, name -> channels.
         growth: channels that each dense layer adds.
         blocks: layers of the four dense blocks.
         stem: channels after the first convolution.

@@ -1,11 +1,4 @@
-"""The 2D and the 3D form of each layer, so that a network is written once.
-
-Convolutions that are as fast for one small sample on a CPU as they are for two.
-
-Instance normalization that keeps the channels-last memory format.
-
-Element-wise dropout with fewer random numbers on a CPU.
-"""
+"""The 2D and the 3D form of each layer, and forms of PyTorch's layers that are faster on a CPU."""
 
 from __future__ import annotations
 
@@ -27,7 +20,7 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
-        return super().forward(x) if _is_fast(self, x) else _beside_nothing(self, x)
+        return super().forward(x) if _is_fast(self, x) else _by_onednn(self, x)
 
 
 class Conv3d(nn.Conv3d):
@@ -39,7 +32,7 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, D, H, W) -> (B, C', D', H', W')."""
-        return super().forward(x) if _is_fast(self, x) else _beside_nothing(self, x)
+        return super().forward(x) if _is_fast(self, x) else _by_onednn(self, x)
 
 
 def _is_fast(conv: nn.Conv2d | nn.Conv3d, x: Tensor) -> bool:
@@ -50,7 +43,7 @@ def _is_fast(conv: nn.Conv2d | nn.Conv3d, x: Tensor) -> bool:
     return one_voxel or not alone or not plain or not torch.backends.mkldnn.enabled
 
 
-def _beside_nothing(conv: nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
+def _by_onednn(conv: nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
     """The convolution by oneDNN: by name where nothing learns from it, else beside an empty sample.
 
     Two samples go to oneDNN forward and backward; that costs an empty one, and no double backward is lost.
@@ -69,7 +62,6 @@ class Layers:
     conv: type[nn.Conv2d] | type[nn.Conv3d]
     up_conv: type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]
     batch_norm: type[nn.BatchNorm2d] | type[nn.BatchNorm3d]
-    instance_norm: type[nn.InstanceNorm2d] | type[nn.InstanceNorm3d]
     dropout: type[nn.Dropout2d] | type[nn.Dropout3d]
     max_pool: type[nn.MaxPool2d] | type[nn.MaxPool3d]
     linear_mode: str
@@ -77,24 +69,8 @@ class Layers:
 
 
 _LAYERS = {
-    2: Layers(
-        Conv2d,
-        nn.ConvTranspose2d,
-        nn.BatchNorm2d,
-        nn.InstanceNorm2d,
-        nn.Dropout2d,
-        nn.MaxPool2d,
-        "bilinear",
-    ),
-    3: Layers(
-        Conv3d,
-        nn.ConvTranspose3d,
-        nn.BatchNorm3d,
-        nn.InstanceNorm3d,
-        nn.Dropout3d,
-        nn.MaxPool3d,
-        "trilinear",
-    ),
+    2: Layers(Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.Dropout2d, nn.MaxPool2d, "bilinear"),
+    3: Layers(Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d, nn.Dropout3d, nn.MaxPool3d, "trilinear"),
 }
 
 
@@ -107,6 +83,12 @@ def layers(dim: int) -> Layers:
     if dim not in _LAYERS:
         raise UsageError(f"a network has 2 or 3 spatial axes, got dim={dim}", hint="set dim to 2 or 3")
     return _LAYERS[dim]
+
+
+def kaiming(module: nn.Module) -> None:
+    """For ``apply``: Kaiming-normal weights of convolutions; biases stay as PyTorch draws them."""
+    if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        nn.init.kaiming_normal_(module.weight)
 
 
 def instance_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:

@@ -1,9 +1,4 @@
-"""What networks there are, read from the source files: listing them must not cost an import of torch.
-
-From a name and options to a network, with the user's mistakes caught before Python's own TypeError.
-
-``make_net``: fresh networks of one size, of the kind that was chosen for the run or of another.
-"""
+"""What networks there are, read from their source without importing torch; a network by name and options."""
 
 from __future__ import annotations
 
@@ -12,6 +7,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +27,10 @@ def names() -> list[str]:
 
     ``monai:Class`` and ``package.module:Class`` can be built, too.
     """
-    return sorted(p.stem for p in _FOLDER.glob("*.py") if not p.stem.startswith("_") and _is_network(p.stem))
+    found = {path.stem: class_of(path.stem) for path in _FOLDER.glob("[!_]*.py")}
+    return sorted(
+        name for name, node in found.items() if node and "Paper:" in (ast.get_docstring(node) or "")
+    )
 
 
 def require(name: str) -> None:
@@ -54,51 +53,24 @@ def require(name: str) -> None:
 def describe() -> list[dict[str, Any]]:
     """One entry per network: ``name``, ``summary``, ``dims``, ``paper``, ``options`` (name -> default).
 
-    The text is the class's docstring: its first line, and its line that starts with ``Paper:``.
+    The text is the class's docstring: its first line, and its paragraph that starts with ``Paper:``.
     """
-    return [_describe(name) for name in names()]
-
-
-def class_of(tree: ast.Module, name: str) -> ast.ClassDef:
-    """The network's class in its file: its name is the file's, but for case and underscores."""
-    wanted = name.replace("_", "").lower()
-    return next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name.lower() == wanted)
-
-
-def class_name(name: str) -> str:
-    """The class that the file ``name`` offers."""
-    return class_of(_parse(name), name).name
-
-
-def _is_network(name: str) -> bool:
-    wanted = name.replace("_", "").lower()
-    classes = [n for n in _parse(name).body if isinstance(n, ast.ClassDef) and n.name.lower() == wanted]
-    return any("Paper:" in (ast.get_docstring(n) or "") for n in classes)
+    found = []
+    for name in names():
+        if node := class_of(name):
+            text = ast.get_docstring(node) or ""
+            paper = re.search(r"^Paper:((?:.+\n?)+)", text, re.MULTILINE)
+            about: dict[str, Any] = {"name": name, "summary": text.splitlines()[0], "dims": _dims(node)}
+            about |= {"paper": " ".join(paper[1].split()) if paper else "", "options": _options(node)}
+            found.append(about)
+    return found
 
 
 @functools.cache
-def _parse(name: str) -> ast.Module:
-    return ast.parse((_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
-
-
-def _describe(name: str) -> dict[str, Any]:
-    node = class_of(_parse(name), name)
-    lines = (ast.get_docstring(node) or "").splitlines()
-    return {
-        "name": name,
-        "summary": lines[0] if lines else "",
-        "dims": _dims(node),
-        "paper": _paper(lines),
-        "options": _options(node),
-    }
-
-
-def _paper(lines: list[str]) -> str:
-    """The paragraph that starts with ``Paper:``, on one line."""
-    start = next((i for i, line in enumerate(lines) if line.startswith("Paper:")), len(lines))
-    rest = lines[start:]
-    end = next((i for i, line in enumerate(rest) if not line.strip()), len(rest))
-    return " ".join(line.strip() for line in rest[:end]).removeprefix("Paper:").strip()
+def class_of(name: str) -> ast.ClassDef | None:
+    """The network's class in the file ``name``: called as the file is, but for case and underscores."""
+    tree, wanted = ast.parse((_FOLDER / f"{name}.py").read_text(encoding="utf-8")), name.replace("_", "")
+    return next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name.lower() == wanted), None)
 
 
 def _dims(node: ast.ClassDef) -> list[int]:
@@ -145,7 +117,8 @@ def build(
             plan={**planned(plan), "patch": tuple(patch)},
             options=options,
         )
-    network: type[nn.Module] = getattr(importlib.import_module(f"semiseg.networks.{name}"), class_name(name))
+    node, module = class_of(name), importlib.import_module(f"semiseg.networks.{name}")
+    network: type[nn.Module] = getattr(module, node.name if node else name)
     allowed = [p for p in inspect.signature(network).parameters if p not in _COMMON]
     check_options(name, options, allowed, network)
     sized = {key: value for key, value in planned(plan).items() if key in allowed}

@@ -34,9 +34,6 @@ class ResEnc(SegNetwork):
 
     Args:
         dim: 2 or 3.
-        in_channels: C.
-        classes: K.
-        heads: extra 1x1 convolutions on the last features, name -> channels.
         features: channels of each stage, full resolution first.
         strides: factor per stage and axis on entering the stage, the first all ones; default: 2 everywhere.
         kernels: odd kernel size per stage and axis; default: 3 everywhere.

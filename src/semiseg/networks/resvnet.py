@@ -8,7 +8,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semiseg.networks.layers import Layers, layers
+from semiseg.networks.layers import Layers, kaiming, layers
 from semiseg.networks.vnet import VNet
 from semiseg.settings.options import Length, Share
 
@@ -28,9 +28,6 @@ class ResVNet(VNet):
 
     Args:
         dim: 3, or 2 for the twin with 2D layers (no published reference).
-        in_channels: C.
-        classes: K.
-        heads: extra 1x1x1 convolutions on the last features, name -> channels.
         filters: width of the stem; it doubles at each of the four down-samplings.
         dropout_rate: channel-wise, before the last convolution.
         up: as in ``vnet``.
@@ -61,7 +58,7 @@ class ResVNet(VNet):
             delattr(self, name)
         self.resnet_encoder = _Encoder(layers(dim), in_channels, filters)
         self.add_heads(filters, heads)
-        self.apply(_initialize)
+        self.apply(kaiming)
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """(B, C, *S) -> the five maps of the way down, full resolution first."""
@@ -111,9 +108,3 @@ class _Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return F.relu(y + self.downsample(x))
-
-
-def _initialize(module: nn.Module) -> None:
-    """Kaiming-normal weights; biases stay as PyTorch draws them."""
-    if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
-        nn.init.kaiming_normal_(module.weight)

@@ -21,19 +21,16 @@ _SILENT = re.compile(r"\.conv\.bias$|^decoder\.seg_layers\.|num_batches_tracked$
 """What may be left over: a norm removes the bias, and deep supervision serves training only."""
 
 _CONV = r"(conv|norm)\.(weight|bias)"
-_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), name)
-    for pattern, name in (
-        (rf"encoder\.stages\.(\d+)\.(?:0\.)?convs\.0\.{_CONV}", r"encoder.\1.first.\2.\3"),
-        (rf"encoder\.stages\.(\d+)\.(?:0\.)?convs\.1\.{_CONV}", r"encoder.\1.second.\2.\3"),
-        (rf"decoder\.stages\.(\d+)\.convs\.0\.{_CONV}", r"decoder.\1.first.\2.\3"),
-        (rf"decoder\.stages\.(\d+)\.convs\.1\.{_CONV}", r"decoder.\1.second.\2.\3"),
-        (r"decoder\.transpconvs\.(\d+)\.(weight|bias)", r"ups.\1.conv.\2"),
-        (rf"encoder\.stem\.convs\.(0)\.{_CONV}", r"encoder.\1.first.\2.\3"),
-        (rf"encoder\.stages\.([1-9]\d*)\.blocks\.0\.conv1\.{_CONV}", r"encoder.\1.first.\2.\3"),
-        (rf"encoder\.stages\.([1-9]\d*)\.blocks\.0\.conv2\.{_CONV}", r"encoder.\1.second.\2.\3"),
-        (rf"encoder\.stages\.([1-9]\d*)\.blocks\.0\.skip\.\d+\.{_CONV}", r"encoder.\1.project.\2.\3"),
-    )
+_RULES = (
+    (rf"encoder\.stages\.(\d+)\.(?:0\.)?convs\.0\.{_CONV}", r"encoder.\1.first.\2.\3"),
+    (rf"encoder\.stages\.(\d+)\.(?:0\.)?convs\.1\.{_CONV}", r"encoder.\1.second.\2.\3"),
+    (rf"decoder\.stages\.(\d+)\.convs\.0\.{_CONV}", r"decoder.\1.first.\2.\3"),
+    (rf"decoder\.stages\.(\d+)\.convs\.1\.{_CONV}", r"decoder.\1.second.\2.\3"),
+    (r"decoder\.transpconvs\.(\d+)\.(weight|bias)", r"ups.\1.conv.\2"),
+    (rf"encoder\.stem\.convs\.(0)\.{_CONV}", r"encoder.\1.first.\2.\3"),
+    (rf"encoder\.stages\.([1-9]\d*)\.blocks\.0\.conv1\.{_CONV}", r"encoder.\1.first.\2.\3"),
+    (rf"encoder\.stages\.([1-9]\d*)\.blocks\.0\.conv2\.{_CONV}", r"encoder.\1.second.\2.\3"),
+    (rf"encoder\.stages\.([1-9]\d*)\.blocks\.0\.skip\.\d+\.{_CONV}", r"encoder.\1.project.\2.\3"),
 )
 """Layers of nnU-Net v2 (plain and residual encoders) -> ours. Both concatenate what is up-sampled first."""
 _SEGMENT = re.compile(r"decoder\.seg_layers\.(\d+)\.(weight|bias)")
@@ -176,7 +173,7 @@ def _names(key: str, last: int, head: str) -> Iterator[str]:
     yield key
     yield f"net.{key}"
     for pattern, name in _RULES:
-        if match := pattern.fullmatch(key):
+        if match := re.fullmatch(pattern, key):
             yield match.expand(name)
     match = _SEGMENT.fullmatch(key)
     if match and int(match[1]) == last:

@@ -30,9 +30,6 @@ class UNet2D(SegNetwork):
 
     Args:
         dim: 2, or 3 for the twin with 3D layers (no published reference).
-        in_channels: C.
-        classes: K.
-        heads: extra 1x1 convolutions on the last features, name -> channels.
         dropout: rate in each of the five encoder levels; all 0 turns it off.
         up: a 1x1 convolution and then ``linear`` (published), ``nearest`` or, in 2D, ``cubic`` interpolation;
             or ``transposed``, a learned up-convolution. The decoders of MC-Net differ in this alone.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from semiseg.errors import unknown_name
 from semiseg.networks.base import SegNetwork, chosen_first
-from semiseg.networks.layers import Layers, PlainInstanceNorm, layers
+from semiseg.networks.layers import Layers, PlainInstanceNorm, kaiming, layers
 from semiseg.settings.options import Share
 
 _WIDTHS = (16, 32, 64, 128, 256)
@@ -30,9 +30,6 @@ class UNet3D(SegNetwork):
 
     Args:
         dim: 3, or 2 for the twin with 2D layers (no published reference).
-        in_channels: C.
-        classes: K.
-        heads: extra 1x1x1 convolutions on the last features, name -> channels.
         dropout: rate of the element-wise dropout on the deepest and on the last feature map.
         up: ``linear`` (published) or ``nearest`` interpolation, neither with weights of its own.
     """
@@ -64,7 +61,7 @@ class UNet3D(SegNetwork):
         self.dropout = nn.Dropout(dropout)
         self.final = kit.conv(_WIDTHS[0], classes, 1)
         self.add_heads(_WIDTHS[0], heads)
-        self.apply(_initialize)
+        self.apply(kaiming)
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """(B, C, *S) -> the five maps of the way down, full resolution first, before any dropout."""
@@ -110,9 +107,3 @@ class _Up(nn.Module):
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         x = F.interpolate(x, scale_factor=2.0, mode=self.mode)
         return cast(Tensor, self.conv(torch.cat((skip, x), dim=1)))
-
-
-def _initialize(module: nn.Module) -> None:
-    """Kaiming-normal weights; biases stay as PyTorch draws them."""
-    if isinstance(module, nn.Conv2d | nn.Conv3d):
-        nn.init.kaiming_normal_(module.weight, a=0, mode="fan_in")

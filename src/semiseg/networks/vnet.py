@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from semiseg.core import SegOutput
 from semiseg.errors import UsageError, unknown_name
 from semiseg.networks.base import SegNetwork, chosen_first
-from semiseg.networks.layers import Layers, PlainInstanceNorm, layers
+from semiseg.networks.layers import Layers, PlainInstanceNorm, kaiming, layers
 
 _UPS = ("transposed", "linear", "nearest")
 _INITS = ("default", "kaiming")
@@ -33,9 +33,6 @@ class VNet(SegNetwork):
 
     Args:
         dim: 3, or 2 for the twin with 2D layers (no published reference).
-        in_channels: C.
-        classes: K.
-        heads: extra 1x1x1 convolutions on the last features, name -> channels.
         filters: width of the first block; it doubles at each of the four down-samplings.
         norm: ``batch``, ``group`` (16 groups), ``instance`` (no parameters) or ``none``.
         has_dropout: channel-wise dropout on the deepest feature map and before the last convolution.
@@ -85,14 +82,14 @@ class VNet(SegNetwork):
             first = in_channels if i == 0 else width
             setattr(self, f"block_{level}", _Block(kit, norm, [first, *[width] * convs]))
             if i < 8:
-                way, step = ("dw", _down(kit, width)) if i < 4 else ("up", _up(kit, width, up))
-                setattr(self, f"block_{level}_{way}", _Change(kit, norm, step, widths[i + 1]))
+                way, steps = ("dw", _down(kit, width)) if i < 4 else ("up", _up(kit, width, up))
+                setattr(self, f"block_{level}_{way}", _Change(kit, norm, steps, widths[i + 1]))
         self.out_conv = kit.conv(filters, classes, 1)
         self.dropout = kit.dropout(dropout_rate if has_dropout else 0.0)
         self.widths = tuple(widths[4:])
         self.add_heads(filters, heads)
         if init == "kaiming":
-            self.apply(_initialize)
+            self.apply(kaiming)
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """(B, C, *S) -> the five maps of the way down, full resolution first, before any dropout."""
@@ -121,11 +118,6 @@ class VNet(SegNetwork):
 
     def _run(self, name: str, x: Tensor) -> Tensor:
         return cast(Tensor, getattr(self, name)(x))
-
-
-def _initialize(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
-        nn.init.kaiming_normal_(module.weight)
 
 
 def _norm_layer(kit: Layers, norm: str, width: int) -> list[nn.Module]:

@@ -29,7 +29,6 @@ class VNet2016(SegNetwork):
     Args:
         dim: 3, or 2 for the twin with 2D layers.
         in_channels: C; the first residual repeats the channels cyclically up to 16.
-        classes: K.
         heads: extra 1x1x1 convolutions on the last features (32 channels), name -> channels.
         variant: ``paper`` or ``mattmacy``.
         activation: ``prelu`` (one slope per channel) or ``elu``.

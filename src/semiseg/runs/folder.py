@@ -1,8 +1,4 @@
-"""Making and filling the folder of a run.
-
-What a run is called: ``METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``, where a fold of a cross-validation is
-``0of5``.
-"""
+"""The folder of a run: its name, ``METHOD__NETWORK__PLAN/labeled-K_fold-F_seed-S``, and what is written."""
 
 from __future__ import annotations
 
@@ -32,23 +28,10 @@ from semiseg.runs.run import FREE_IN_BETWEEN, Run, damaged, differences, load_ru
 from semiseg.settings.config import Config, DataConfig
 
 WRITTEN = (
-    *(
-        "checkpoints",
-        "calibration",
-        "calibration.json",
-        "pseudo_labels",
-        "validation",
-        "held_out",
-        "test",
-        "tb",
-        "progress.png",
-        "train.log",
-        "events.jsonl",
-        "metrics.csv",
-    ),
-    *("metrics.csv.damaged", "manifest.json", "manifest.json.damaged", "splits.json", "dataset.json"),
-    *("plan.json", "config.yaml"),
-)
+    "checkpoints", "calibration", "calibration.json", "pseudo_labels", "validation", "held_out", "test", "tb",
+    "progress.png", "train.log", "events.jsonl", "metrics.csv", "metrics.csv.damaged", "manifest.json",
+    "manifest.json.damaged", "splits.json", "dataset.json", "plan.json", "config.yaml",
+)  # fmt: skip
 """What a run, and the commands that use it, leave in its folder: --overwrite deletes these and nothing else.
 The last one is what tells a run from another folder."""
 
@@ -175,7 +158,8 @@ class RunFolder:
     @property
     def filled(self) -> list[Path]:
         """The folders below it that a training fills file by file."""
-        return [self.checkpoints, self.path / "validation", *(self.path / "pseudo_labels").glob("*/")]
+        scored = (self.path / name for name in ("validation", "held_out"))
+        return [self.checkpoints, *scored, *(self.path / "pseudo_labels").glob("*/")]
 
     def stored_run(self) -> StoredRun | None:
         """What can be resumed here: a run with a checkpoint, or a finished one."""
@@ -273,7 +257,7 @@ class RunFolder:
             "selection": config.select if prepared.split.val else "last",
             "protocol": config.protocol,
             "deviations": list(dict.fromkeys([*config.deviations, *deviations])),
-            "cite": papers(config.method.name, _network(config, prepared)),
+            "cite": papers(config.method.name, config.network.name),
             "precision": precision,
             "parameters": parameters,
             "started": provenance.now(),
@@ -365,11 +349,6 @@ class _LogFile(logging.FileHandler):
 def identity(prepared: Prepared) -> dict[str, str]:
     """What tells the data of one run from those of another."""
     return dict(zip(IDENTITY, (prepared.split.sha256(), prepared.data_hash()), strict=True))
-
-
-def _network(config: Config, prepared: Prepared) -> str:
-    """The name of the network that is trained; ``auto`` is the plan's."""
-    return prepared.plan.network.name if config.network.name == "auto" else config.network.name
 
 
 def _name(value: object) -> str:

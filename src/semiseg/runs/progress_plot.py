@@ -39,16 +39,11 @@ class ProgressPlot:
 
     def __call__(self, event: Event) -> None:
         """Draw when it is time to."""
-        if isinstance(event, Ended) or (
-            isinstance(event, Stepped | Validated) and time.monotonic() >= self._next
-        ):
-            started = time.monotonic()
+        due = isinstance(event, Stepped | Validated) and time.monotonic() >= self._next
+        if isinstance(event, Ended) or due:
+            started, title = time.monotonic(), f"{self.folder.parent.name}   {self.folder.name}"
             try:
-                draw(
-                    self.path,
-                    read_metrics(self.folder),
-                    title=f"{self.folder.parent.name}   {self.folder.name}",
-                )
+                draw(self.path, read_metrics(self.folder), title=title)
             except OSError as error:  # a full disk must not end a run for the sake of a picture
                 logger.warning("cannot draw %s: %s", self.path, error)
             now = time.monotonic()
@@ -162,9 +157,8 @@ def _draw_shares(axis: Axes, curves: Curves) -> None:
     axis.axhline(1.0, color=INK, linewidth=0.8)
     _dress(axis, SHARES)
     axis.set_ylim(bottom=0)
-    axis.set_title(
-        "shares of the classes: unlabeled scans (lines), labeled scans (dots)", fontsize=8, color=INK
-    )
+    title = "shares of the classes: unlabeled scans (lines), labeled scans (dots)"
+    axis.set_title(title, fontsize=8, color=INK)
     _add_legend(axis)
 
 
@@ -196,12 +190,10 @@ def _mark_best(axes: Sequence[Axes], panels: Sequence[tuple[str, Curves]], rows:
         if name == "validation Dice" and best:
             step, dice = float(best[-1]["step"]), float(best[-1]["val/dice"])
             axis.plot([step], [dice], marker="o", markersize=9, markerfacecolor="none", color=INK)
-            axis.annotate(
-                f"best {dice:.3f}",
-                (step, dice),
-                xytext=(0, 9),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-                color=INK,
-            )
+            style: dict[str, Any] = {
+                "textcoords": "offset points",
+                "ha": "center",
+                "fontsize": 8,
+                "color": INK,
+            }
+            axis.annotate(f"best {dice:.3f}", (step, dice), xytext=(0, 9), **style)

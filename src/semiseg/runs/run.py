@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from semiseg.prediction.record import PredictionReport
     from semiseg.runs.score import Score
 
+_Read = TypeVar("_Read")
 _OF_THE_RECIPE = ("deviations", "published.")
 FREE_IN_BETWEEN = {"max_time", "checkpoint_minutes", "log_every", "on_collapse"}
 """Settings of ``train`` that a resumed run may change."""
@@ -58,11 +59,7 @@ class Run(Tabular):
         Raises:
             UsageError: damaged, or of another version, with settings that are not known here.
         """
-        path = self.folder / "config.yaml"
-        try:
-            return validate(read_yaml(path))
-        except UsageError as error:
-            raise self._unread(error) from None
+        return self._settings(lambda: validate(read_yaml(self.folder / "config.yaml")))
 
     @property
     def plan(self) -> Plan:
@@ -71,16 +68,17 @@ class Run(Tabular):
         Raises:
             UsageError: as :attr:`config`.
         """
-        path = self.folder / "plan.json"
-        try:
-            return Plan.load(path)
-        except UsageError as error:
-            raise self._unread(error) from None
+        return self._settings(lambda: Plan.load(self.folder / "plan.json"))
 
-    def _unread(self, error: UsageError) -> UsageError:
-        """The error for a file of the run's settings."""
-        other = other_version(self.folder, self.folder, error.message)
-        return other or UsageError(f"{self.folder}: {error.message}", hint=_DAMAGED, code="BAD_RUN")
+    def _settings(self, read: Callable[[], _Read]) -> _Read:
+        """What a file of the run's settings holds."""
+        try:
+            return read()
+        except UsageError as error:
+            other = other_version(self.folder, self.folder, error.message)
+            raise other or UsageError(
+                f"{self.folder}: {error.message}", hint=_DAMAGED, code="BAD_RUN"
+            ) from None
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -220,9 +218,7 @@ def differences(stored: Config, wanted: Config) -> list[str]:
         free.add("select")
     if wanted.train.iterations == "auto":  # likewise
         free.add("train.iterations")
-    if (
-        wanted.inference.largest_component == "plan"
-    ):  # of the recipe; runs of earlier versions keep everything
+    if wanted.inference.largest_component == "plan":  # of the recipe; earlier versions keep everything
         free.add("inference.largest_component")
     if wanted.start.file is None:  # the run has what it began with
         free.add("start.file")
@@ -247,11 +243,7 @@ _DAMAGED = "the run folder is damaged: restore the file, or train again with --o
 def damaged(path: Path, error: Exception) -> UsageError:
     """The error for a file of a run folder that cannot be used."""
     what = f"it has no {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
-    return UsageError(
-        f"cannot read {path}: {what}",
-        hint=_DAMAGED,
-        code="BAD_RUN",
-    )
+    return UsageError(f"cannot read {path}: {what}", hint=_DAMAGED, code="BAD_RUN")
 
 
 def save_config(config: Config, path: Path) -> None:

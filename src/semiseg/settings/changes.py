@@ -1,4 +1,4 @@
-"""What a configuration has otherwise than the recipe of a paper that it names, or than the paper itself."""
+"""How a configuration differs from the recipe of a paper that it names, and from the paper itself."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Lay the sources of a configuration over one another and validate the result, all problems at once.
-
-Plain values from YAML, read as users mean it, within limits that no honest file reaches.
-"""
+"""The configuration of all its sources, validated; YAML read as users mean it, within limits."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from pydantic import ValidationError
 
 from semiseg import recipes
 from semiseg.errors import UsageError, unknown_name
-from semiseg.settings.config import DEFAULT_METHOD, Config
+from semiseg.settings.config import AUTO_ITERATIONS, DEFAULT_METHOD, Config
 from semiseg.settings.options import problems_of
 
 ENVIRONMENT_PREFIX = "SEMISEG__"
@@ -69,6 +66,13 @@ def with_network(config: Config, name: str) -> Config:
     if config.network.name != "auto":
         return config
     return config.changed("network", name=name)
+
+
+def with_length(config: Config, device_type: str, dim: int) -> Config:
+    """``train.iterations: auto`` replaced by what it means on a device, for a plan of 2 or 3 axes."""
+    if config.train.iterations != "auto":
+        return config
+    return config.changed("train", iterations=AUTO_ITERATIONS[device_type][dim])
 
 
 def load_recipe(name: str) -> Tree:
@@ -142,7 +146,7 @@ def read_yaml(path: Path) -> Tree:
         UsageError: no such file, not YAML, or not a mapping.
     """
     try:
-        tree = read(path.read_text())
+        tree = read(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(
             f"cannot read {path}: {error.strerror}",

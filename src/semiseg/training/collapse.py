@@ -113,12 +113,10 @@ class Finding:
     @property
     def text(self) -> str:
         """One line for people."""
-        told = (
-            f"{self.name} has {self.kind} on unlabeled scans: {_percent(self.unlabeled)} of their voxels "
-            f"(labeled scans: {_percent(self.labeled)}, in their labels {_percent(self.labels)})"
-        )
         return (
-            f"{told}; {'a collapse' if self.was_healthy else 'a collapse, unless the scans differ so much'}"
+            f"{self.name} has {self.kind} on unlabeled scans: {_percent(self.unlabeled)} of their voxels "
+            f"(labeled scans: {_percent(self.labeled)}, in their labels {_percent(self.labels)}); "
+            f"a collapse{'' if self.was_healthy else ', unless the scans differ so much'}"
         )
 
 
@@ -298,20 +296,16 @@ class CollapseMonitor:
 
     def _look(self, network: nn.Module, step: int) -> Shares:
         first = step * self.plan.probes  # other crops each time, and the same ones after a resume
-        found: list[tuple[Tensor, ...]] = []
+        head, found = self.head, []
         with evaluating([network]), torch.no_grad(), eager():
             for number in range(first, first + self.plan.probes):
                 batch = self.probe(number)
                 with self.autocast():
-                    labeled, unlabeled = (network(x).logits for x in (batch.x_l, batch.x_u["weak"]))
-                found.append(
-                    _shares_of(batch.y_l, self._decided(labeled), self._decided(unlabeled), self.head)
-                )
-        parts = [torch.cat([shares[i] for shares in found]).cpu() for i in range(5)]
-        return Shares(parts[0], parts[1], parts[2], parts[3], float(parts[4].mean()))
-
-    def _decided(self, logits: Tensor) -> Tensor:
-        return self.head.targets(self.head.decide(logits, 1, over=0.0))
+                    logits = [network(x).logits for x in (batch.x_l, batch.x_u["weak"])]
+                labeled, unlabeled = (head.targets(head.decide(z, 1, over=0.0)) for z in logits)
+                found.append(_shares_of(batch.y_l, labeled, unlabeled, head))
+        y, p, q, overlap, known = (torch.cat(each).cpu() for each in zip(*found, strict=True))
+        return Shares(y, p, q, overlap, float(known.mean()))
 
     def report(self) -> dict[str, Any]:
         """For the manifest: the shares of each class at the last check, and every finding."""

@@ -201,11 +201,7 @@ def tell_cost(dataset: Dataset, config: Config) -> None:
         return
     labeled, unlabeled = ([case.id for case in cases] for cases in (split.labeled, split.unlabeled))
     _, count = _with_folds_of_labels(dataset, labeled, unlabeled)
-    log.info(
-        "--calibrate: %d further trainings of %s iterations follow, on folds of the labels",
-        count,
-        config.train.iterations,
-    )
+    log.info("--calibrate: %d further trainings, as long as this one, follow on folds of the labels", count)
 
 
 def _with_folds_of_labels(

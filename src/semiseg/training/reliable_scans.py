@@ -91,10 +91,7 @@ def choose(
 
 
 def _values(
-    prepared: Prepared,
-    found: Predicted,
-    wanted: PseudoLabels,
-    labeled: Mapping[str, Counts],
+    prepared: Prepared, found: Predicted, wanted: PseudoLabels, labeled: Mapping[str, Counts]
 ) -> tuple[str, dict[str, float]]:
     """What the scans are chosen by, and its value for each.
 
@@ -143,10 +140,7 @@ def _kept(by: str, values: list[float], keep: float) -> list[int]:
 
 
 def _volumes(
-    names: Sequence[str],
-    counts: list[Counts],
-    levels: list[int],
-    labeled: list[Counts],
+    names: Sequence[str], counts: list[Counts], levels: list[int], labeled: list[Counts]
 ) -> dict[str, dict[str, float]]:
     """Per class: predicted and kept voxels of a scan, and those of a labeled one."""
     whole, usual = np.mean(counts, axis=0), np.mean(labeled, axis=0)
@@ -189,17 +183,11 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
 def round_change(first: Labels, second: Labels, *later: Labels) -> float:
     """The share of foreground that changes from one round to the next, averaged over the steps.
 
-    ``mean_i |y_i != y_(i+1)| / |y_(i+1) > 0|``, infinite where a later round has no foreground (Huang et al.
-    2022, the winner of FLARE22, doi:10.1007/978-3-031-23911-3_16).
-
-    Args:
-        first: (*S) classes of the earliest round.
-        second: of the next one.
-        later: of the rounds after it.
+    ``mean_i |y_i != y_(i+1)| / |y_(i+1) > 0|`` of classes (*S), infinite where a later round has no
+    foreground (Huang et al. 2022, the winner of FLARE22, doi:10.1007/978-3-031-23911-3_16).
     """
-    rounds = (first, second, *later)
     steps = []
-    for before, after in pairwise(rounds):
+    for before, after in pairwise((first, second, *later)):
         foreground = np.count_nonzero(after)
         steps.append(np.count_nonzero(before != after) / foreground if foreground else math.inf)
     return float(np.mean(steps))
@@ -218,11 +206,7 @@ def histogram(labels: Labels, confidence: NDArray[np.uint8], classes: int) -> Co
 
 
 def doubt(counts: Counts) -> float:
-    """1 minus the mean confidence over the predicted foreground; infinite without any.
-
-    Args:
-        counts: (K, 256), see :func:`histogram`.
-    """
+    """1 minus the mean confidence over the predicted foreground, of a :func:`histogram`; infinite without."""
     foreground = counts[1:].sum(0)
     voxels = foreground.sum()
     if not voxels:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from semiseg.core import Batch, Clock, Method, Stage
 from semiseg.errors import DeviceError, Interrupted, UsageError, is_out_of_memory, on_one_line
 from semiseg.machine import provenance
 from semiseg.machine.files import remove_leftovers
-from semiseg.machine.hardware import forget_peak_memory, native_precision, peak_memory
+from semiseg.machine.hardware import forget_peak_memory, native_precision
 from semiseg.networks import checkpoint
 from semiseg.preparation.prepare import Prepared
 from semiseg.preparation.resident import (
@@ -34,14 +35,14 @@ from semiseg.preparation.resident import (
     without_label,
 )
 from semiseg.preparation.store import StoredLabeledCase
-from semiseg.runs.events import Ended, Listener, Notice
+from semiseg.runs.events import Listener, Notice
 from semiseg.runs.folder import RunFolder, identity
 from semiseg.runs.run import Run
-from semiseg.runs.score import Score, of_evaluation, scored_on, unscored
 from semiseg.settings.config import Config
 from semiseg.training import trained
 from semiseg.training.collapse import CollapseMonitor, cadence, share_spread
-from semiseg.training.loop import HEALTHY, Loop
+from semiseg.training.finish import Finish
+from semiseg.training.loop import Loop
 from semiseg.training.pseudo_labels import PseudoLabeler
 from semiseg.training.samples import StageBatches, batch_sizes, stage_sizes, without_fold
 from semiseg.training.start_from import START, Start, freshen, gently, told
@@ -56,7 +57,7 @@ from semiseg.training.trained import (
     trained_parameters,
 )
 from semiseg.training.update import Precision, iterate
-from semiseg.training.validation import Validation, in_words, side_by_side
+from semiseg.training.validation import Validation
 
 log = logging.getLogger("semiseg.train")
 
@@ -89,7 +90,6 @@ class Session:
         options = methods.check_options(kind, config.method.options)
         self.options = methods.all_options(kind, options)
         torch.manual_seed(config.train.seed)
-        layout = torch.channels_last if plan.dim == 2 else torch.channels_last_3d
         build: Callable[..., Method] = kind
         method = build(make_net, **options)
         method.activation = plan.head.activation
@@ -97,8 +97,10 @@ class Session:
             self.notices += told(self.start)
             for name in method.trainable[1:]:
                 freshen(self.start, getattr(method, name), plain)
+        self.layout = torch.contiguous_format
         if config.train.channels_last:
-            trained.to_format(method, layout)
+            self.layout = torch.channels_last if plan.dim == 2 else torch.channels_last_3d
+            trained.to_format(method, self.layout)
         self.method = method.to(fabric.device)
         predictor = getattr(method, method.predictor)
         require_fit(plan.patch, predictor, *(getattr(method, name) for name in method.trainable))
@@ -123,9 +125,8 @@ class Session:
         with folder.logging(self.fabric.global_rank):
             if first and (self.earlier is None or "rebuilt" in self.earlier):
                 self._describe(folder)
-            validation = None
-            if prepared.split.val:
-                validation = Validation(prepared, config, self.precision.name, self.mirrored)
+            validated = partial(Validation, prepared, config, self.precision.name, self.mirrored)
+            validation = validated() if prepared.split.val else None
             loop = self.loop(folder, [*folder.listeners(), *listeners] if first else [], validation)
             if self.earlier is not None:
                 if first:
@@ -136,9 +137,11 @@ class Session:
                 loop.tell(Notice(loop.step, text))
             self._label_with(loop, folder)
             forget_peak_memory(self.fabric.device)
-            ended = self._guarded(loop)
+            with told_out_of_memory(self.fabric.device, loop), self._source(loop.total) as batches:
+                loop.batches = StepMarks(batches) if self.graphs else batches
+                ended = loop.run()
             if first:
-                self._finish(folder, loop, ended, validation)
+                Finish(folder, prepared, config, self.method, self.precision.name, validated)(loop, ended)
         if ended.reason == "interrupted":
             raise Interrupted(
                 f"stopped at iteration {ended.step} of {loop.total}; everything is saved in {folder.path}",
@@ -205,8 +208,6 @@ class Session:
         self.cases = partly_labeled(self.cases, dataset.labeled_classes, dataset.channels)
         self.made_ahead = bool(method.targets) or fabric.device.type == "cuda" or self.cases[0].on_disk
         self.sizes = batch_sizes(config, prepared.plan, method, fabric.world_size)
-        layouts = {2: torch.channels_last, 3: torch.channels_last_3d}
-        self.layout = layouts[prepared.plan.dim] if config.train.channels_last else torch.contiguous_format
         return StageBatches(method.stages, int(config.train.iterations), self._batches_of)
 
     def _batches_of(self, stage: Stage) -> Batches:
@@ -286,7 +287,7 @@ class Session:
         )
 
     def _monitor(self, total: int) -> CollapseMonitor | None:
-        """Whoever has unlabeled scans is watched on them, trained on or not."""
+        """The monitor of predictions on unlabeled scans; None without any, or without a whole label."""
         prepared, plan = self.prepared, self.prepared.plan
         if not prepared.split.unlabeled:
             return None
@@ -317,88 +318,11 @@ class Session:
             "classes": self.prepared.plan.classes,
         }
 
-    def _guarded(self, loop: Loop) -> Ended:
-        with told_out_of_memory(self.fabric.device, loop), self._source(loop.total) as batches:
-            loop.batches = StepMarks(batches) if self.graphs else batches
-            return loop.run()
-
     def _source(self, total: int) -> AbstractContextManager[Callable[[int], Batch]]:
         """The batches, made ahead where that pays."""
         if self.made_ahead:
             return Prefetch(self.batches, total, self.fabric.device, self.batches.pauses)
         return nullcontext(self.batches)
-
-    def _compare(self, folder: RunFolder, loop: Loop, validation: Validation | None) -> None:
-        """Dice and seconds per scan of the networks that the method wants compared."""
-        compared = {name: getattr(self.method, name) for name in self.method.compared}
-        compared[loop.name] = loop.network  # as exported
-        found = side_by_side(compared, self.prepared, self.config, self.precision.name, validation)
-        folder.note("networks", found)
-        for name, values in found.items():
-            loop.tell(Notice(loop.step, in_words(name, values)))
-
-    def _finish(self, folder: RunFolder, loop: Loop, ended: Ended, validation: Validation | None) -> None:
-        """The final model, its validation, and the manifest's last entries."""
-        memory = peak_memory(self.fabric.device)
-        if ended.reason == "interrupted":
-            folder.note_end(ended, memory)
-            return
-        content = self._exported(folder, loop, ended)
-        loop.network.load_state_dict(content["predictor"])
-        score = self._scored(folder, loop, validation)
-        checkpoint.save(folder.checkpoints / "final.ckpt", content)
-        if self.method.compared:
-            self._compare(folder, loop, validation)
-        watched = loop.monitor.report() if loop.monitor else {}
-        facts = {**watched, "exported_iteration": content["step"], "score": score.as_dict()}
-        folder.note_end(ended, memory, facts)
-        for found in loop.monitor.judge.findings if loop.monitor else ():
-            loop.tell(Notice(ended.step, f"{found.text} ({self._told(folder, content)})", warning=True))
-
-    def _scored(self, folder: RunFolder, loop: Loop, validation: Validation | None) -> Score:
-        """Score the exported network: on held-out cases, which nothing has looked at, else on val cases."""
-        split, data = self.prepared.split, self.config.data
-        selection = str(self.config.select) if split.val else "last"
-        score = unscored(self.prepared.dataset, split, folder.path)
-        if validation is not None:
-            found = validation.write(loop.network, folder.path / "validation")
-            score = of_evaluation(found, scored_on(split, "val", selection), "validation")
-        if split.held_out:
-            fold = f"fold {data.fold} of {data.folds}"
-            last = Validation(
-                self.prepared,
-                self.config,
-                self.precision.name,
-                self.mirrored,
-                split.held_out,
-                f"held-out cases of {fold}",
-            )
-            found = last.write(loop.network, folder.path / "held_out")
-            score = of_evaluation(found, scored_on(split, "held_out", selection, fold), "held_out")
-        return score
-
-    def _exported(self, folder: RunFolder, loop: Loop, ended: Ended) -> dict[str, Any]:
-        """The weights that become the final model: by validation, or the last usable ones."""
-        content = loop.model()
-        for name, wanted in (
-            ("best.ckpt", self.config.select == "best-val"),
-            (HEALTHY, ended.reason == "collapse"),
-        ):
-            if wanted and (folder.checkpoints / name).is_file():
-                chosen = checkpoint.load(folder.checkpoints / name, checkpoint.MODEL)
-                if chosen["network"] == content["network"]:  # not so before its stage was first looked at
-                    return chosen
-        return content
-
-    def _told(self, folder: RunFolder, content: dict[str, Any]) -> str:
-        """Which weights are exported, and where those of the last healthy check are."""
-        healthy = folder.checkpoints / HEALTHY
-        if not healthy.is_file():
-            return f"the weights of iteration {content['step']} are exported"
-        step = checkpoint.load(healthy, checkpoint.MODEL)["step"]
-        if step == content["step"]:
-            return f"exported: iteration {step}, the last healthy check"
-        return f"exported: iteration {content['step']}; the last healthy check, iteration {step}: {healthy}"
 
 
 @contextmanager

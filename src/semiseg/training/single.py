@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +31,8 @@ from semiseg.preparation.prepare import (
 from semiseg.runs.events import Listener, Preparing, tell
 from semiseg.runs.folder import RunFolder
 from semiseg.runs.run import Run
-from semiseg.settings.config import AUTO_ITERATIONS, Config
-from semiseg.settings.resolve import with_network
+from semiseg.settings.config import Config
+from semiseg.settings.resolve import with_length, with_network
 from semiseg.training.length import planned_for
 from semiseg.training.session import Session, told_out_of_memory
 from semiseg.training.start_from import START, Origin, Start, read_origin, require_unseen, start_of
@@ -70,7 +70,7 @@ def train_once(
             keep_freed_memory()
         network_name = NetworkPlan().name if plan is None else _planned_network(Path(plan), opened)
         wanted = config = with_fold_count(opened, with_network(config, network_name))
-        config = with_departures(resolved(config, fabric.device.type), opened, tell=fabric.global_rank == 0)
+        config = with_departures(config, opened, tell=fabric.global_rank == 0)
         require_names(config, opened)
         opened = _with_folds(opened, config, keep=fabric.global_rank == 0 and not dry_run)
         folder = RunFolder(place, opened.name, config, exact=exact)
@@ -96,8 +96,10 @@ def train_once(
                 progress=lambda what, done, count: tell_first(Preparing(what, done, count)),
             )
             prepared = _on_first_rank(fabric, prepare_here)
-            auto_length = stored is None and wanted.train.iterations == "auto"
-            config = _with_prepared(config, prepared, fabric.device.type if auto_length else None)
+            auto_length = config.train.iterations == "auto"
+            config = with_length(config, fabric.device.type, prepared.plan.dim)
+            if config.select is None:
+                config = config.model_copy(update={"select": "best-val" if prepared.split.val else "last"})
             if stored is not None:
                 folder.require_same_data(stored, prepared)
             tell_first(Preparing("setting up networks and batches"))
@@ -107,8 +109,9 @@ def train_once(
                 if dry_run:
                     session.try_once()
                     return Run(folder.path)
-                if auto_length:
-                    session = _planned(session, tell_first)
+                if auto_length and config.train.max_time is not None:
+                    tell_first(Preparing("timing a few iterations"))
+                    session = planned_for(config.train.max_time, session)
             if stored is None and fabric.global_rank == 0:  # only now, when nothing can be wrong any more
                 folder.make()
             return session.run(folder, listeners)
@@ -147,26 +150,6 @@ def require_names(config: Config, dataset: Dataset) -> None:
     methods.require_form(config.method.name, dataset.label_form)
 
 
-def resolved(config: Config, device_type: str) -> Config:
-    """The configuration with every ``auto`` that does not depend on the data replaced by what it means.
-
-    Whether a plan is in 2D is not known before the scans are read: the length is that of 3D until then.
-    """
-    config = with_network(config, NetworkPlan().name)
-    if config.train.iterations != "auto":
-        return config
-    return config.changed("train", iterations=AUTO_ITERATIONS[device_type][3])
-
-
-def _with_prepared(config: Config, prepared: Prepared, device_type: str | None) -> Config:
-    """The weights to keep, and with a device the length of a training there, as plan and split have it."""
-    if device_type is not None:
-        config = config.changed("train", iterations=AUTO_ITERATIONS[device_type][prepared.plan.dim])
-    return config.model_copy(
-        update={"select": config.select or ("best-val" if prepared.split.val else "last")}
-    )
-
-
 @contextmanager
 def _held(fabric: Fabric, folder: RunFolder) -> Iterator[None]:
     """The run folder belongs to this job until it ends: rank 0 holds it for all ranks.
@@ -191,14 +174,6 @@ def _tell(fabric: Fabric, listeners: Sequence[Listener], failed: set[int], event
     """What is done before there is a loop; rank 0 alone tells it."""
     if fabric.global_rank == 0:
         tell(listeners, event, failed)
-
-
-def _planned(session: Session, tell_first: Callable[[Preparing], None]) -> Session:
-    """The session with the length that its time allows, where it has one."""
-    if session.config.train.max_time is None:
-        return session
-    tell_first(Preparing("timing a few iterations"))
-    return planned_for(session.config.train.max_time, session)
 
 
 def _start(folder: RunFolder, origin: Origin | None, prepared: Prepared, config: Config) -> Start | None:

@@ -1,7 +1,4 @@
-"""Where a run stands in its stages, and the best weights that a stage hands to the next.
-
-Between two readings a meter has the means of what is logged, and the speed; tensors stay on the device.
-"""
+"""Where a run stands in its stages, the best weights that a stage hands to the next, and what is logged."""
 
 from __future__ import annotations
 
@@ -72,7 +69,7 @@ def _path(folder: Path, stage: Stage) -> Path:
 
 
 class Meter:
-    """Collects the logs of each iteration between two readings."""
+    """Means of what is logged, and the speed, between two readings; tensors stay on the device."""
 
     def __init__(self, total: int) -> None:
         self.total = total

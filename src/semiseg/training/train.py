@@ -113,8 +113,12 @@ def train(
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     listeners = at_a_prompt() if listeners is None else listeners
     where = Where(device, devices, cores() if workers is None else workers, tuple(listeners))
-    if twin:
-        require_twin(config)
+    if twin and not config.start.file:
+        raise UsageError(
+            "a twin is trained beside a run that starts from a file",
+            hint="add --start-from FILE",
+            code="TWIN",
+        )
     if calibrate and not dry_run:
         tell_cost(opened, config)
     going_on = {"resume": resume, "overwrite": overwrite, "dry_run": dry_run}
@@ -127,20 +131,6 @@ def train(
     if calibrate and not dry_run:
         calibrate_run(made, opened, where)
     return made
-
-
-def require_twin(config: Config) -> None:
-    """Refuse a twin of a run that begins with random weights itself.
-
-    Raises:
-        UsageError: nothing to start from.
-    """
-    if not config.start.file:
-        raise UsageError(
-            "a twin is trained beside a run that starts from a file",
-            hint="add --start-from FILE",
-            code="TWIN",
-        )
 
 
 def note_twin(trained: Run, scratch: Run) -> None:
@@ -156,15 +146,9 @@ def note_twin(trained: Run, scratch: Run) -> None:
             "no validation list: what the file gained is not known; evaluate both runs (%s)", scratch.folder
         )
         return
-    spread = f", SE {found['standard_error']:.3f}" if found["standard_error"] is not None else ""
-    log.info(
-        "starting from a file: validation Dice %.3f, from scratch %.3f: %+.3f (%d cases%s, one seed)",
-        found["dice"],
-        found["dice_from_scratch"],
-        found["gain"],
-        found["cases"],
-        spread,
-    )
+    spread = "" if found["standard_error"] is None else f", SE {found['standard_error']:.3f}"
+    text = "starting from a file: validation Dice %.3f, from scratch %.3f: %+.3f (%d cases%s, one seed)"
+    log.info(text, *(found[key] for key in ("dice", "dice_from_scratch", "gain", "cases")), spread)
 
 
 def gain(trained: Run, scratch: Run) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""The networks that a training makes: how, how large, of what description, whether a patch fits.
+"""The networks that a training makes: of what description, whether a patch fits, compiled, in which formats.
 
-Compiled in place they keep keys and attributes, and there is always the way back. A self-check compares the
-gradients of the first batch with float32 before a number format and a memory format are trusted: gradients of
-convolutions in bf16 can be garbage on some CPUs for very small feature maps (inf or NaN at 2 voxels an axis).
+A self-check compares the gradients of the first batch with float32 before a number format and a memory format
+are trusted: gradients of convolutions in bf16 can be garbage on some CPUs for very small feature maps.
 """
 
 from __future__ import annotations

@@ -1,13 +1,8 @@
 """One iteration: each loss that the method yields becomes one backward pass and one optimizer step.
 
-:class:`Precision` is the number format of its forward passes.
-
-Several processes as one: networks stay unwrapped, gradients are averaged right before each optimizer step.
-
-Every order of forwards, backwards and updates is correct this way, a gradient-free teacher is no special
-case, and parameters stay equal on all ranks because all ranks apply the same mean gradient.
-
-Updates that were skipped, counted on the device: the loop need not wait to know.
+Of several processes networks stay unwrapped, and gradients are averaged right before each optimizer step. So
+every order of forwards, backwards and updates is correct, a gradient-free teacher is no special case, and
+parameters stay equal on all ranks, which apply the same mean gradient.
 """
 
 from __future__ import annotations
@@ -225,7 +220,7 @@ class Found:
 
 
 class Skips:
-    """Iterations with an update that was not finite: in all, and in a row."""
+    """Iterations with an update that was not finite, in all and in a row, counted on the device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

@@ -1,9 +1,8 @@
-"""Validation on whole scans, in their own grid, along the very path that prediction takes."""
+"""Validation on whole scans, in their own grid, by the same steps as prediction."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from semiseg.prediction.doubt import SCORES, Calibration, Doubt, Known
 from semiseg.prediction.model import Model
 from semiseg.preparation.labels import to_classes
 from semiseg.preparation.prepare import Prepared
-from semiseg.preparation.store import StoredCase
 from semiseg.settings.config import Config
 from semiseg.training.trained import eager
 
@@ -77,11 +75,7 @@ class Validation:
 
     def _evaluate(self, network: nn.Module, folder: Path | None) -> Evaluation:
         model = Model.of(
-            self.plan,
-            [network],
-            self.config.inference,
-            precision=self.precision,
-            mirrored=self.mirrored,
+            self.plan, [network], self.config.inference, precision=self.precision, mirrored=self.mirrored
         )
         pairs = (self._pair(model, case, folder) for case in self.cases)
         with eager():  # windows and slices come in other numbers than patches
@@ -127,49 +121,3 @@ def _classes(labels: NDArray[Any], values: list[int]) -> NDArray[np.uint8]:
     table = np.zeros(max(values) + 1, np.uint8)
     table[values] = np.arange(len(values))
     return np.asarray(table[labels])
-
-
-SCANS = 3
-"""Predicted to take the time of."""
-
-
-def side_by_side(
-    networks: Mapping[str, nn.Module],
-    prepared: Prepared,
-    config: Config,
-    precision: str,
-    validation: Validation | None,
-) -> dict[str, dict[str, Any]]:
-    """Network -> parameters, Dice on the validation list (if there is one) and seconds of prediction per
-    scan.
-
-    The time is that of prepared scans of the training, without reading and writing.
-    """
-    cases = [*prepared.unlabeled, *prepared.labeled][:SCANS]
-    found = {}
-    for name, network in networks.items():
-        model = Model.of(prepared.plan, [network], config.inference, precision=precision)
-        found[name] = {
-            "parameters": sum(p.numel() for p in network.parameters()),
-            "dice": round(validation(network)["dice"], 4) if validation else None,
-            "seconds_per_scan": round(_seconds(model, cases), 3),
-        }
-    return found
-
-
-def in_words(name: str, values: Mapping[str, Any]) -> str:
-    """One line on a network."""
-    known = values["dice"] is not None
-    dice = f"validation Dice {values['dice']:.3f}" if known else "no validation list for Dice"
-    return f"{name}: {dice}, {values['seconds_per_scan']:g} s per scan, {values['parameters']:,} parameters"
-
-
-def _seconds(model: Model, cases: Sequence[StoredCase]) -> float:
-    """Mean over the scans; one more goes before, which makes the prediction copy."""
-    first, *others = [(np.array(case.image), case.geometry) for case in cases]
-    with eager():
-        model.segment_prepared(*first)
-        began = time.monotonic()
-        for image, geometry in (first, *others):
-            model.segment_prepared(image, geometry)
-    return (time.monotonic() - began) / len(cases)

@@ -31,8 +31,7 @@ from semiseg.machine.hardware import cores, select_device
 from semiseg.preparation.plan import Plan
 from semiseg.preparation.prepare import plan_for, split_dataset
 from semiseg.settings.config import Config
-from semiseg.settings.resolve import with_network
-from semiseg.training.single import resolved
+from semiseg.settings.resolve import with_length, with_network
 from semiseg.tuning.search import Search, make_search, without_deviating_values
 
 FOLDS = 4
@@ -248,10 +247,8 @@ def outline(
     count = fold_count(dataset, split, folds)
     made = plan_for(dataset, split, config, device=device, workers=workers, file=plan)
     config = with_network(config, made.network.name)
-    trial = config
-    if iterations is not None:
-        trial = config.changed("train", iterations=iterations)
-    search = without_deviating_values(make_search(resolved(trial, kind), space, only), made)
+    trial = config if iterations is None else config.changed("train", iterations=iterations)
+    search = without_deviating_values(make_search(with_length(trial, kind, made.dim), space, only), made)
     labels = list(made.structures)
     return Outline(
         folded(dataset, split, count),

@@ -82,5 +82,5 @@ def find(name: str, options: Mapping[str, Any]) -> Callable[..., Augmentation]:
     known = list(inspect.signature(kinds[name]).parameters)[1:]
     for option in options:
         if option not in known:
-            raise unknown_name(f"option of augmentation {name}", option, known)
+            raise unknown_name("option of augmentation", option, known, of=name)
     return kinds[name]

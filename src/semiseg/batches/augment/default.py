@@ -19,26 +19,9 @@ from semiseg.preparation.plan import Plan
 from semiseg.settings.options import Amount, Share
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_SIDED_WORDS = frozenset(
-    [
-        "l",
-        "r",
-        "lt",
-        "rt",
-        "lh",
-        "rh",
-        "lv",
-        "rv",
-        "la",
-        "ra",
-        "lvm",
-        "rvm",
-        "sin",
-        "dex",
-        "sinister",
-        "dexter",
-    ]
-)
+_SIDED_WORDS = frozenset([
+    "l", "r", "lt", "rt", "lh", "rh", "lv", "rv", "la", "ra", "lvm", "rvm", "sin", "dex", "sinister", "dexter"
+])  # fmt: skip
 """Words, and short forms such as LV (left ventricle), whose mirror image is another class."""
 
 
@@ -113,9 +96,7 @@ class Default(Crop):
         return images, labels
 
     def view(self, name: str, images: Tensor, draws: Draws) -> Tensor:
-        """``weak``: small changes of intensity; ``strong``, ``strong2``: large ones, blur, holes, each
-        anew.
-        """
+        """``weak``: small changes of intensity; ``strong``, ``strong2``: large ones, blur, holes."""
         if name == "labeled":
             name = self.labeled
         return intensity.weak(images, draws) if name == "weak" else intensity.strong(images, draws)

@@ -63,15 +63,7 @@ _BACKWARDS = [frozenset[int](), frozenset({-3}), frozenset({-3, -2}), frozenset(
 def unturned_box(
     shape: Sequence[int], start: Sequence[int], size: Sequence[int], turns: int, axis: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Where a box of the turned scan lies in the scan itself: its start and size.
-
-    Args:
-        shape: of the turned scan.
-        start: of the box in it; may lie outside.
-        size: of the box.
-        turns: as in :func:`rotate_flip`.
-        axis: as there.
-    """
+    """Where a box of the turned scan, of this ``shape``, lies in the scan itself: its start and size."""
     n, first, edge = list(shape), list(start), list(size)
     first[axis] = n[axis] - first[axis] - edge[axis]
     for _ in range(turns):  # back by a quarter: row i, column j came from row j, column (last - i)
@@ -81,14 +73,9 @@ def unturned_box(
 
 
 def rotate_flip(image: Tensor, turns: int, axis: int) -> Patch:
-    """``turns`` quarter turns in the plane of the first two spatial axes, then a flip along one of them.
+    """``turns`` quarter turns of (..., X, Y, Z) in the plane of X and Y, then a flip along ``axis`` 0 or 1.
 
     On a CPU a view: only NumPy has them with negative strides.
-
-    Args:
-        image: (..., X, Y, Z).
-        turns: 0 to 3.
-        axis: 0 flips X, 1 flips Y.
     """
     backwards = tuple(_BACKWARDS[turns] ^ {axis - 3})
     turned = image.transpose(-3, -2) if turns % 2 else image

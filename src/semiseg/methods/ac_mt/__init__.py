@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Literal, Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from semiseg.core import IGNORE, Batch, Clock, NetFactory, SegOutput, Update
 from semiseg.errors import UsageError
-from semiseg.losses import dice_ce, entropy_map, masked_mean, softmax_mse
-from semiseg.methods._bases import TOGETHER, Teacher, TeacherOptions, one_pass_pays
+from semiseg.losses import entropy_map, masked_mean, softmax_mse
+from semiseg.methods._bases import Teacher, TeacherOptions, passes_of
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.ac_mt.confident_learning import label_issues
 from semiseg.methods.parts.prototypes import Spread, frozen_running_statistics, nearest_class, upsampled
@@ -33,8 +33,6 @@ class ACMT(Teacher):
     ``confident_learning``: the student's class is a label issue to the teacher's probabilities (S-Err).
 
     ``theta(k)`` goes from ``threshold_start`` to ``threshold_end`` along the ramp.
-
-    A Mean Teacher whose consistency counts only on ambiguous voxels, found in one of four ways.
 
     The opposite choice of UA-MT, which learns where the teacher is sure. A step costs 1.2 supervised ones by
     entropy, and 1.3 by confident learning. By uncertainty it costs 2.5 (16 more images through the student),
@@ -144,7 +142,7 @@ class ACMT(Teacher):
         consistency = masked_mean(difference, ambiguous, per_voxel=1 if self.sum_over_classes else None)
         if self.selection == "prototype" and self.entropy_term != "none":
             consistency = consistency + self.sharpen(p, ~ambiguous)
-        supervised = dice_ce(z_l, batch.y_l, include_background=self.include_background)
+        supervised = self.supervised(z_l, batch.y_l)
         yield self.total(supervised, consistency, t, ambiguous=ambiguous.float().mean())
 
     @torch.no_grad()
@@ -167,16 +165,10 @@ class ACMT(Teacher):
         ramp = sigmoid_rampup(t.step, t.total)
         return self.threshold_start + (self.threshold_end - self.threshold_start) * ramp
 
-    @torch.no_grad()
     def uncertainty(self, x: Tensor) -> Tensor:
         """Entropy (B, 1, *S) of the student's mean prediction over T noisy passes, in [0, ln K]."""
-        pairs = [2] * (self.passes // 2) + [1] * (self.passes % 2)  # as published: batch norm sees both
-        mean = torch.zeros((), device=x.device)
         with nullcontext() if self.update_bn else frozen_running_statistics(self.net):
-            for out in looks(self.net, [self.perturb(torch.cat([x] * n)) for n in pairs]):
-                copies = out.logits.float().softmax(1).view(-1, *x.shape[:1], *out.logits.shape[1:])
-                mean = mean + copies.sum(0) / self.passes
-        return entropy_map(mean, normalized=False)
+            return self.doubt(self.net, x, self.passes)
 
     def clean_probabilities(self, x: Tensor) -> Tensor:
         """Of the teacher without noise, (B, K, *S)."""
@@ -190,7 +182,7 @@ class ACMT(Teacher):
         A voxel joins the prototype of its likeliest class of which the passes agree; background if none.
         """
         scores, features = Spread(), torch.zeros((), device=x.device)
-        for out in looks(self.teacher, [x] * self.passes):
+        for out in passes_of(self.teacher, [x] * self.passes):
             scores.add((out.logits.float() / self.temperature).sigmoid())
             features = features + feature_map(out).float() / self.passes
         candidate = scores.std() < self.certain_below
@@ -204,17 +196,6 @@ class ACMT(Teacher):
         """``mean(clear H)`` over all voxels, H the normalized entropy of p (B, K, *S), clear (B, 1, *S)."""
         entropy = entropy_map(p)
         return (clear * (entropy if self.entropy_term == "aligned" else entropy.transpose(0, 1))).mean()
-
-
-def looks(network: nn.Module, inputs: Sequence[Tensor]) -> Iterator[SegOutput]:
-    """Answers to each input; on a GPU up to four share a pass, where that is the same."""
-    together = TOGETHER if one_pass_pays(network, inputs[0]) else 1
-    for start in range(0, len(inputs), together):
-        group = list(inputs[start : start + together])
-        out, end = network(torch.cat(group)), 0
-        for x in group:
-            rows = slice(end, end := end + len(x))
-            yield SegOutput(out.logits[rows], levels=tuple(level[rows] for level in out.levels))
 
 
 def feature_map(out: SegOutput) -> Tensor:

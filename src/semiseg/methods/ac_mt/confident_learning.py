@@ -47,12 +47,7 @@ def label_issues(labels: Tensor, probabilities: Tensor, filter_by: FilterBy = "b
 
 
 def class_thresholds(labels: Tensor, probabilities: Tensor) -> Tensor:
-    """(K,): the mean probability of each class over the voxels labeled so; infinite for a class without any.
-
-    Args:
-        labels: (B, *S) int64 in [0, K).
-        probabilities: (B, K, *S).
-    """
+    """(K,): the mean probability of each class over the voxels labeled so; infinite for one without any."""
     return _thresholds(_by_label(labels, probabilities)[0])
 
 
@@ -61,10 +56,6 @@ def confident_joint(labels: Tensor, probabilities: Tensor) -> Tensor:
 
     A voxel's true class is the one whose probability reaches its threshold; the most likely one if several
     do; unknown if none does. Rows are then scaled to the number of labels of each class.
-
-    Args:
-        labels: (B, *S) int64 in [0, K).
-        probabilities: (B, K, *S).
     """
     return _joint(_by_label(labels, probabilities)[0])
 
@@ -149,13 +140,7 @@ def _least_likely(p: Tensor, wrong: int) -> Tensor:
 
 
 def _most_led(p: Tensor, k: int, wrong: list[int]) -> Tensor:
-    """Which of the n voxels of class k, with probabilities (K, n), another class j leads by most.
-
-    Args:
-        p: (K, n).
-        k: the label.
-        wrong: how many voxels belong to each class instead.
-    """
+    """Which voxels of class k, with probabilities (K, n), are the ``wrong[j]`` that class j leads by most."""
     led = torch.zeros_like(p[k], dtype=torch.bool)
     for j, n in enumerate(wrong):
         if j != k and n > 0:

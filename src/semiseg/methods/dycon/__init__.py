@@ -1,7 +1,4 @@
-"""DyCON: consistency that counts by how sure both networks are, and patches that keep to their class.
-
-Consistency that counts less where the predictions are unsure.
-"""
+"""DyCON: consistency that counts by how sure both networks are, and patches drawn to their class."""
 
 from __future__ import annotations
 
@@ -14,18 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from semiseg.core import Batch, Clock, NetFactory, SegOutput, Update
-from semiseg.losses import dice_ce, entropy_map, softmax_mse
+from semiseg.losses import entropy_map, softmax_mse
 from semiseg.methods._bases import Teacher, TeacherRoles
 from semiseg.methods._facts import Facts, Paper
 from semiseg.methods.dycon.contrast import fecl, fecl_paper
-from semiseg.methods.dycon.embedding import (
-    EMBEDDINGS,
-    Projected,
-    directions,
-    draw,
-    patch_labels,
-    shares,
-)
+from semiseg.methods.dycon.embedding import EMBEDDINGS, Projected, directions, draw, patch_labels, shares
 from semiseg.methods.parts.displacement import pooled
 from semiseg.schedules import geometric, sigmoid_rampup
 from semiseg.settings.options import Amount, Length, Positive, Share
@@ -38,9 +28,6 @@ class DyCON(Teacher):
     q the softmax of student and teacher, and z and t their embeddings. w(k) is on unlabeled scans, and UnCL
     on all scans: ``mean [sum (p - q)^2 / (e^(B H_p) + e^(B H_q)) + B (H_p + H_q)]``, H the entropy. B falls
     from ``beta_max`` to ``beta_min``: unsure voxels hardly count at first, and all alike in the end.
-
-    A Mean Teacher with two more losses: consistency by entropy, and contrast of patches at the
-    bottleneck.
 
     FeCL draws each patch of a scan to the patches of its class and away from all others, most where it fails
     (``focal``). It also draws it away from the teacher's embeddings of other classes. The embedding is a
@@ -81,7 +68,6 @@ class DyCON(Teacher):
         double_softmax: a second softmax on both sides of the plain consistency, as released.
         ramp: as in ``mean_teacher``; the published one does not end within the published run.
         noise: of the teacher's input, all scans, clipped at twice its size.
-        include_background: count class 0 in the Dice term.
     """
 
     facts = Facts(
@@ -164,11 +150,10 @@ class DyCON(Teacher):
     def step(self, batch: Batch, t: Clock) -> Iterator[Update]:
         """The teacher on [x_l, x_u] + noise, the student on [x_l, x_u], one update."""
         n = len(batch.x_l)
-        taught = self.ask_all(torch.cat([batch.x_l, batch.x_u["weak"]]))
+        taught = self.answer(self.perturb(torch.cat([batch.x_l, batch.x_u["weak"]])))
         student = self.net(torch.cat([batch.x_l, batch.x_u[self.student_view]]))
 
-        z = student.logits[:n]
-        supervised = 2.0 * dice_ce(z, batch.y_l, include_background=self.include_background)
+        supervised = 2.0 * self.supervised(student.logits[:n], batch.y_l)
         consistency = self.agreement(student.logits[n:], taught.logits[n:])
         uncertain = uncl(student.logits, taught.logits, beta=self.beta(t))
         contrast = self.contrast(student, taught, batch.y_l, t)
@@ -220,12 +205,6 @@ class DyCON(Teacher):
         if self.fecl_labels == "labeled":
             return patch_labels(shares(y_l, taught.shape[1]), grid, majority=self.majority)
         return patch_labels(taught.float().softmax(1), grid, majority=self.majority)
-
-    @torch.no_grad()
-    def ask_all(self, x: Tensor) -> SegOutput:
-        """The whole answer of the teacher to the noisy input."""
-        self.teacher.train(self.training and self.teacher_mode == "train")
-        return cast(SegOutput, self.teacher(self.perturb(x)))
 
 
 def uncl(logits: Tensor, target_logits: Tensor, *, beta: float) -> Tensor:

@@ -3,9 +3,7 @@
 Assefa et al., CVPR 2025, arXiv:2504.04566. Let ``s_ij = z_i . z_j / T`` for two patches of one scan, and
 ``N_i = sum e^(s_ij)`` over the patches of other classes. The loss of a pair of one class is ``-log S_ij``
 with ``S_ij = e^(s_ij) / (e^(s_ij) + N_i)``: the softplus of ``log N_i - s_ij``, which needs no exponential
-that could overflow and no shift against it.
-
-Losses over all pairs of patches of a scan, a few rows of the matrix of pairs at a time.
+that could overflow and no shift against it. A few rows of the matrix of pairs are computed at a time.
 """
 
 from __future__ import annotations
@@ -96,18 +94,6 @@ def fecl_paper(
     ``l_ij = -(1 - S_ij)^g log(e^(s_ij) / (e^(s_ij) + sum_q S_iq^g e^(s_iq) + sum_t e^(z_i . t / T)))``, q
     over the patches of other classes, t over the ``top_k`` teacher embeddings of them closest to i. The
     focal weights get no gradient. The rest is as in :func:`fecl`, without L_neg.
-
-    Args:
-        embeddings: (B, D, N), N patches of length 1.
-        labels: (B, N) int64; any numbers, :data:`~semiseg.core.IGNORE` where a patch takes no part.
-        taught: (B, D, N), of length 1, without gradient.
-        temperature: T.
-        gamma: g.
-        weights: (B, N), a factor for each row.
-        top_k: how many teacher negatives; fewer where a scan has fewer.
-
-    Returns:
-        A scalar >= 0 in float32.
     """
 
     def positive(z: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
@@ -161,9 +147,7 @@ class Rows:
     def sum_of_means(self, loss: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
         """Of (R, N): the mean over the patches of the same class, summed over the rows; and their number.
 
-        Args:
-            loss: (R, N).
-            weights: (B, N), a factor for each row.
+        ``weights`` (B, N) has a factor for each row.
         """
         means = loss.where(self.same, 0.0).sum(1) / self.same.sum(1).clamp_min(1)
         if weights is not None:
@@ -180,11 +164,6 @@ def mean_over_rows(term: Term, embeddings: Tensor, labels: Tensor) -> Tensor:
 
     The gradient is taken on the way, so that no matrix of N x N has to be kept for the backward pass. The
     result can be differentiated once.
-
-    Args:
-        term: see :data:`Term`.
-        embeddings: (B, D, N).
-        labels: (B, N), :data:`IGNORE` where a patch takes no part.
     """
     z = embeddings.float()
     wanted = torch.is_grad_enabled() and z.requires_grad

@@ -1,7 +1,4 @@
-"""A head that turns the bottleneck of a network into embeddings, and the network that carries it.
-
-Patches: the voxels that share one position of a coarse feature map.
-"""
+"""Embeddings of a network's bottleneck by a further head; patches, the voxels that share a position of it."""
 
 from __future__ import annotations
 
@@ -109,15 +106,9 @@ def shares(target: Tensor, classes: int) -> Tensor:
 
 
 def patch_labels(probabilities: Tensor, grid: Sequence[int], *, majority: float = 0.0) -> Tensor:
-    """The class with the largest share of each patch.
+    """(B, N): the class with the largest share of each patch, of probabilities (B, K, *S).
 
-    Args:
-        probabilities: (B, K, *S), all 0 where nothing is known.
-        grid: positions per axis.
-        majority: smallest share that is enough.
-
-    Returns:
-        (B, N) int64, :data:`IGNORE` where no class has that share, or nothing is known.
+    :data:`IGNORE` where no class has a share of ``majority``, or nothing is known (all are 0).
     """
     share, label = pooled(probabilities, grid).max(1)
     return label.where((share > 0) & (share >= majority), IGNORE)

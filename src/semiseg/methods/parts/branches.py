@@ -1,7 +1,4 @@
-"""Further decoders on the encoder of a network, for training only: what is exported is the network alone.
-
-Disturbances of feature maps (Ouali et al. 2020, arXiv:2003.09005, as in SSL4MIS).
-"""
+"""Further decoders and disturbed feature maps (Ouali et al. 2020, arXiv:2003.09005), for training only."""
 
 from __future__ import annotations
 
@@ -135,13 +132,7 @@ def _unchanged(x: Tensor) -> Tensor:
 
 
 def feature_noise(x: Tensor, *, limit: float = 0.3, noise: Tensor | None = None) -> Tensor:
-    """``x (1 + n)`` with one n ~ U(-limit, limit) of shape (D, *S) for the whole batch.
-
-    Args:
-        x: (B, D, *S).
-        limit: below 1 every value keeps its sign.
-        noise: n, if it has been drawn.
-    """
+    """``x (1 + n)`` of x (B, D, *S) with one n ~ U(-limit, limit), (D, *S), for the whole batch."""
     if noise is None:
         noise = (2 * torch.rand_like(x[0]) - 1) * limit
     return x * noise + x
@@ -162,13 +153,8 @@ def feature_drop(
 ) -> Tensor:
     """Sets the most active positions to 0; what is left is not scaled up.
 
-    The activity of a position is its mean over channels. Positions below u times the largest activity of
-    their sample stay, with one u ~ U(between) for the whole batch.
-
-    Args:
-        x: (B, D, *S).
-        between: bounds of u.
-        share: u, if it has been drawn.
+    The activity of a position of x (B, D, *S) is its mean over channels. Positions below u times the largest
+    activity of their sample stay, with one ``share`` u ~ U(between) for the whole batch.
     """
     if share is None:
         low, high = between

@@ -1,7 +1,4 @@
-"""Critics: networks that tell what a map and its image come from.
-
-Losses of a critic that tells samples of labeled scans from samples of unlabeled ones.
-"""
+"""A critic, which tells samples of labeled scans from samples of unlabeled ones; its optimizer and loss."""
 
 from __future__ import annotations
 
@@ -73,6 +70,12 @@ class Critic(nn.Module):
         return pool(x, self.cells)
 
 
+def adam(critic: nn.Module) -> torch.optim.Optimizer:
+    """Adam at the published rate, which stays the same to the end of the run."""
+    groups = [{"params": list(critic.parameters()), "scheduled": False}]
+    return torch.optim.Adam(groups, lr=1e-4, betas=(0.9, 0.99))
+
+
 def at_least_two(x: Tensor) -> Tensor:
     """A 0 after the only voxel of an axis, as a convolution of 4 voxels with a margin of 1 needs."""
     missing = [max(2 - edge, 0) for edge in reversed(x.shape[2:])]
@@ -113,11 +116,7 @@ def origin_loss(logits: Tensor, labeled: int) -> Tensor:
 
     For the critic that is the truth; a network that wants to fool it asks for all of them (the form of the
     generator's loss that does not saturate, Goodfellow et al. 2014, arXiv:1406.2661). The plain mean over
-    samples, also where there are more of one kind.
-
-    Args:
-        logits: (B, 2), channel 1 for labeled.
-        labeled: how many samples, from the first on; the others are to be called unlabeled.
+    samples, also where there are more of one kind; of logits (B, 2), channel 1 is for labeled.
     """
     truth = (torch.arange(len(logits), device=logits.device) < labeled).long()
     return F.cross_entropy(logits.float(), truth)

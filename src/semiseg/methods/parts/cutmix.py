@@ -55,19 +55,12 @@ def draw_boxes(
 ) -> Tensor:
     """A box for each of ``count`` samples, from torch's CPU generator (Yun et al. 2019, arXiv:1905.04899).
 
-    As UniMatch has it (Yang et al. 2023, arXiv:2208.09910): the share of the image is drawn once, then ratio
-    and place until the box fits. In 3D the box has a share of the third axis too.
-
-    Args:
-        count: of samples.
-        size: of an image, per spatial axis.
-        chance: that a sample has a box.
-        area: bounds of the share of the image's voxels.
-        ratio: bounds of the ratio of the first side to the second, relative to the image's.
-        device: of the result.
+    As UniMatch has it (Yang et al. 2023, arXiv:2208.09910): the share of the image's voxels is drawn once
+    within ``area``, then ratio and place until the box fits. ``ratio`` bounds that of the first side to the
+    second, relative to the image's. In 3D the box has a share of the third axis too.
 
     Returns:
-        (count, *S) bool, True inside.
+        (count, *S) bool, True inside; a sample has a box with the probability ``chance``.
     """
     boxes = torch.zeros((count, *size), dtype=torch.bool)
     for mask in boxes:
@@ -82,16 +75,7 @@ def draw_beta_boxes(
     """A box for each sample around a center of its own, all of one size, cut off at the border.
 
     As AD-MT has it (Zhao et al. 2024, arXiv:2311.17325): half a side is ``floor(S sqrt(1 - l)) // 2`` with
-    one ``l ~ Beta(alpha, alpha)``, and centers lie from ``S // 8`` on.
-
-    Args:
-        count: of samples.
-        size: of an image, per spatial axis.
-        alpha: of the distribution.
-        device: of the result.
-
-    Returns:
-        (count, *S) bool, True inside.
+    one ``l ~ Beta(alpha, alpha)``, and centers lie from ``S // 8`` on. (count, *S) bool, True inside.
     """
     left = float(torch.distributions.Beta(alpha, alpha, validate_args=False).sample())
     boxes = torch.zeros((count, *size), dtype=torch.bool)

@@ -68,14 +68,7 @@ def replace_unsure(
 
 @torch.no_grad()
 def replace_sure(first: Tensor, second: Tensor, grid: Sequence[int], on: Tensor) -> Moves:
-    """The surest patch of each view gets the least sure one of the other view (ABD-I).
-
-    Args:
-        first: (B, K, *S) logits of one network on its view.
-        second: those of the other network on the other view.
-        grid: patches per axis.
-        on: (B,) bool, the images that are changed.
-    """
+    """The surest patch of each view gets the least sure one of the other (ABD-I), in images ``on`` (B,)."""
     sure, other = _sure(first, grid), _sure(second, grid)
     return Moves(sure.argmax(1), other.argmin(1), other.argmax(1), sure.argmin(1), on)
 

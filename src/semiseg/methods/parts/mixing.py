@@ -26,13 +26,7 @@ def beta_factors(n: int, alpha: float, like: Tensor) -> Tensor:
 
 
 def mixup(first: Tensor, second: Tensor, factor: Tensor) -> Tensor:
-    """``(1 - f) first + f second`` (Zhang et al. 2018, arXiv:1710.09412), for images and probabilities alike.
-
-    Args:
-        first: (B, C, *S).
-        second: (B, C, *S).
-        factor: (B, 1, *1) in [0, 1], the share of the *second*.
-    """
+    """``(1 - f) first + f second`` (Zhang et al. 2018, arXiv:1710.09412) of (B, C, *S), with f (B, 1, *1)."""
     return (1.0 - factor) * first + factor * second
 
 
@@ -52,16 +46,11 @@ Region = Literal["box", "boxes", "strip"]
 
 
 def draw_mask(size: Sequence[int], ratio: float, region: Region = "box") -> Tensor:
-    """A mask with holes at random places, False inside them (Bai et al. 2023, arXiv:2305.00673).
+    """(*S) bool on the CPU, False in holes at random places (Bai et al. 2023, arXiv:2305.00673).
 
-    Args:
-        size: of the image, per spatial axis.
-        ratio: of the sides of the one box to those of the image, in [0, 1].
-        region: ``box``; ``boxes``, one a third as large in each cell of a grid of three by three (by three);
-            or ``strip``, all of the image between two planes across the first axis, of the box's volume.
-
-    Returns:
-        (*S) bool, on the CPU.
+    The hole is a ``box`` with sides of ``ratio`` times those of the image; ``boxes`` are a third as large,
+    one in each cell of a grid of three by three (by three); a ``strip`` is all of the image between two
+    planes across the first axis, of the box's volume.
     """
     cells = 3 if region == "boxes" else 1
     if region == "strip":
@@ -79,13 +68,8 @@ def scaled(size: Sequence[int], ratio: float) -> tuple[int, ...]:
 def draw_starts(size: Sequence[int], sides: Sequence[int], cells: int = 1) -> list[tuple[int, ...]]:
     """Where a box of these sides begins in each cell of a grid, from torch's CPU generator.
 
-    All places in a cell are equally likely but the last one along each axis, which the published code never
-    draws; a box that fills its cell stays where it is.
-
-    Args:
-        size: of the image.
-        sides: of a box, no longer than a cell.
-        cells: per axis; each takes ``size // cells`` voxels.
+    All places in a cell, ``size // cells`` voxels per axis, are equally likely but the last one along each
+    axis, which the published code never draws; a box that fills its cell stays where it is.
     """
     lengths = [length // cells for length in size]
     rooms = [max(length - side, 1) for length, side in zip(lengths, sides, strict=True)]
@@ -111,18 +95,12 @@ def draw_columns(
 ) -> Tensor:
     """Boxes for CutMix, True inside: full depth, one share of the plane for all, each about its own center.
 
-    Half the sides are ``floor(edge sqrt(1 - b)) // 2`` with one b ~ Beta(c, c); centers are uniform from an
-    eighth of the edge to its end; what is beyond the border is cut off (Liu et al. 2022, arXiv:2203.14523).
-    All draws are from torch's CPU generator.
-
-    Args:
-        count: of boxes.
-        size: of the image, two axes or three.
-        concentration: c.
-        sides_of: the edges that centers, sides and their end follow, if they are not the image's own.
+    Half the sides are ``floor(edge sqrt(1 - b)) // 2`` with one b ~ Beta(concentration, concentration);
+    centers are uniform from an eighth of the edge to its end; what is beyond the border is cut off (Liu et
+    al. 2022, arXiv:2203.14523). ``sides_of`` has the edges, if they are not those of the image.
 
     Returns:
-        (count, 1, *S) bool, on the CPU.
+        (count, 1, *S) bool, on the CPU, drawn from torch's CPU generator.
     """
     edges = (sides_of or size)[:2]
     share = math.sqrt(1.0 - float(beta_factors(1, concentration, torch.empty(1, 1))))
@@ -138,13 +116,9 @@ def columns(
     *,
     limits: Sequence[int] | None = None,
 ) -> Tensor:
-    """(n, 1, *S) bool, True within so many voxels of each center in the first two axes, at any depth.
+    """(n, 1, *S) bool, True from ``center - half`` up to ``center + half`` in the first two axes.
 
-    Args:
-        size: of the image, two axes or three.
-        centers: of each box.
-        limits: where boxes end, if not at the border of the image.
-        halves: of the sides of each box: it covers ``center - half`` to ``center + half``, the end excluded.
+    Boxes end at ``limits``, if not at the border of the image, and have its full depth.
     """
     masks = torch.zeros((len(centers), 1, *size), dtype=torch.bool)
     ends = (limits or size)[:2]
@@ -158,14 +132,9 @@ def columns(
 
 
 def overlap(shift: Sequence[int], size: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
-    """The part of each crop that the other one shows too; None if there is none.
+    """Slices of the part of the first crop, and of the second, that the other one shows; None without any.
 
-    Args:
-        shift: by how many voxels per axis the second crop begins after the first.
-        size: of both.
-
-    Returns:
-        Slices per axis of the first crop and of the second.
+    The second crop, of the same size, begins ``shift`` voxels per axis after the first.
     """
     first = tuple(slice(max(s, 0), n + min(s, 0)) for s, n in zip(shift, size, strict=True))
     second = tuple(slice(max(-s, 0), n - max(s, 0)) for s, n in zip(shift, size, strict=True))

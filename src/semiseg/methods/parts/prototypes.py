@@ -1,7 +1,4 @@
-"""Which class has the nearest mean feature: a second opinion on every voxel, drawn from its own scan.
-
-Batch norm during passes that only look.
-"""
+"""Which class has the nearest mean feature in the same scan; batch norm in passes that do not train."""
 
 from __future__ import annotations
 
@@ -38,11 +35,8 @@ def nearest_class(
 ) -> Tensor:
     """The class (B, *S) of which the prototype is nearest; -1, no class, in a scan without prototypes.
 
-    Args:
-        features: (B, D, *S) float32.
-        classes: (B, *S) int64, as for :func:`scan_prototypes`.
-        probabilities: (B, K, *S).
-        absent_at_zero: a class without voxels has its prototype at 0; else it has none.
+    Arguments as for :func:`scan_prototypes`. With ``absent_at_zero`` a class without voxels has its prototype
+    at 0; else it has none.
     """
     prototypes, present = scan_prototypes(features, classes, probabilities)
     distances = squared_distances(features, prototypes)

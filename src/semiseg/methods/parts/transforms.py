@@ -1,9 +1,4 @@
-"""What transformation consistency is built of: changes of geometry, drawn per sample, that can be undone.
-
-Quarter turns and flips: the symmetries of a grid, undone exactly.
-
-Scaling about the center on a fixed grid, and back.
-"""
+"""Changes of geometry, drawn per sample, that can be undone: quarter turns, flips, scaling."""
 
 from __future__ import annotations
 
@@ -56,13 +51,7 @@ class Chain(Transform):
 
 
 def by_group(x: Tensor, keys: Sequence[Key], move: Callable[[Tensor, Key], Tensor]) -> Tensor:
-    """``move(samples, key)`` once for all samples that share a key; the samples' order stays.
-
-    Args:
-        x: (B, ...).
-        keys: one per sample.
-        move: gets (n, ...) and gives as many samples.
-    """
+    """``move(samples, key)`` once for all samples (n, ...) of x that share a key; their order stays."""
     groups: dict[Key, list[int]] = {}
     for i, key in enumerate(keys):
         groups.setdefault(key, []).append(i)

@@ -51,9 +51,6 @@ class TCSeg(Teacher):
     m_i are the cosines to prototypes of decoder i. C is the cross-entropy to the other decoder where it is
     sure and all agree. In the images x~ a box was exchanged between labeled and unlabeled ones.
 
-    Two decoders teach each other where they, their features and a teacher agree, and where boxes were
-    put.
-
     A prototype is the mean of the features of the voxels of a class that are confident, in the image itself.
     All agree where the two decoders, their maps, the teacher's two maps, and prediction and map of the
     decoder that teaches are apart by little. In every other iteration the box lies about the largest region
@@ -72,18 +69,14 @@ class TCSeg(Teacher):
 
     Args:
         make_net: returns a fresh network, which must be split into encoder and decoder.
-        weight: w_max.
         high: probability from which a class is confident.
         low: probability below which a class is excluded; the background is confident from ``1 - low``.
         tolerance: largest difference of predictions that agree; of maps it is twice that.
         mix_after: iterations before boxes are exchanged.
         balanced: the same weight for both decoders' distance to their maps.
         box_axes: of random boxes, see above.
-        decay: EMA decay.
-        teacher_mode: as in ``mean_teacher``.
         ramp: length of the sigmoid ramp of w(k), in iterations; None is the whole run (published: 40 units of
             150 of 20,000).
-        ramp_unit: the ramp moves in stairs of this many iterations (published: 150).
         average: EMA of ``parameters``, or of ``all`` of the state.
         keep_center: regions are dilated by an element that has its middle, so that none is dilated away, as
             every seventh is on average.
@@ -160,8 +153,7 @@ class TCSeg(Teacher):
         n, x_u = len(batch.x_l), batch.x_u["weak"]
         said = self.say(self.net, torch.cat([batch.x_l, x_u]))
         with torch.no_grad():
-            self.teacher.train(self.training and self.teacher_mode == "train")
-            taught = self.say(self.teacher, x_u)
+            taught = self.say(self.ready(), x_u)
         own = Said(*([part[n:] for part in parts] for parts in said))
         supervised = torch.stack([self.supervised(z[:n], batch.y_l) for z in said.logits]).mean()
         agree = self.agreement(own, taught)
@@ -169,10 +161,9 @@ class TCSeg(Teacher):
         consistency = lessons.sum() + self.consistency(said)
         logs = {"lesson": lessons.sum(), "agree": torch.stack(agree).float().mean()}
         if t.step > self.mix_after:
-            mixed = self.mixed(batch, taught, self.boxes(own, taught, t))
-            yield self.total(supervised + mixed, consistency, t, mixed=mixed, **logs)
-        else:
-            yield self.total(supervised, consistency, t, **logs)
+            logs["mixed"] = self.mixed(batch, taught, self.boxes(own, taught, t))
+            supervised = supervised + logs["mixed"]
+        yield self.total(supervised, consistency, t, on="net", **logs)
 
     def say(self, network: nn.Module, x: Tensor) -> Said:
         """Logits, probabilities and prototype maps of both decoders."""

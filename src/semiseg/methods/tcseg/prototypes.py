@@ -23,13 +23,7 @@ def prototype_maps(logits: Tensor, features: Tensor, *, high: float, low: float)
     """The cosine of every voxel's features to the mean of the confident voxels of each class, per image.
 
     Confident voxels are those of which the most likely class reaches its threshold. The gradient flows
-    through features and means, not through the choice of voxels (Li & Qin 2026, arXiv:2605.25561).
-
-    Args:
-        logits: (B, K, *S).
-        features: (B, D, *S), of any length each.
-        high: threshold of the classes but the background.
-        low: one minus the threshold of the background.
+    through features and means, not through the choice of voxels.
 
     Returns:
         (B, K, *S) float32 in [-1, 1]; 0 for a class without a confident voxel.
@@ -79,14 +73,9 @@ def dilated(mask: Tensor, element: Tensor) -> Tensor:
 
 
 def regions(unreliable: Tensor, elements: Sequence[Tensor]) -> Tensor:
-    """The largest piece of each mask after closing it and dilating it; nothing where too little is left.
+    """The largest piece of each mask (B, *S), connected by faces, after closing and dilation; on the CPU.
 
-    Args:
-        unreliable: (B, *S) bool.
-        elements: of the dilation, one per image.
-
-    Returns:
-        (B, *S) bool, on the CPU: each one piece, connected by faces, or empty.
+    Nothing where too little is left. Each image has an element of the dilation.
     """
     grown = torch.stack([dilated(mask, e) for mask, e in zip(closed(unreliable), elements, strict=True)])
     found = grown.cpu()
