@@ -10,7 +10,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "semiseg"
 EXITS = {"SemisegError": 1, "UsageError": 2, "DataError": 3, "DeviceError": 4, "PartialError": 5}
-REPORTS = {"Problem", "_report", "report", "broken", "_refused", "_refusal", "_error", "_problem", "_fault"}
+REPORTS = {"Problem", "_report", "report", "broken", "_refused", "_refusal", "_error", "_problem", "fault"}
 """Calls whose first words are a code; all of them tell what is wrong with a file or a dataset (exit 3)."""
 CODE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*")
 GROUPS = {
@@ -87,12 +87,20 @@ def _text(node: ast.expr | None) -> str:
         case ast.Constant(value=str(text)):
             return _clean(text)
         case ast.JoinedStr(values=parts):
-            return _clean("".join(p.value if isinstance(p, ast.Constant) else "…" for p in parts))
+            return _clean("".join(p.value if isinstance(p, ast.Constant) else _put_in(p) for p in parts))
         case ast.BinOp(op=ast.Add(), left=left, right=right):
             return _clean(_text(left) + _text(right))
         case ast.IfExp(body=body):
             return _text(body)
     return ""
+
+
+def _put_in(part: ast.expr) -> str:
+    """``…``, with the noun in the plural where it is put in with its number."""
+    match part:
+        case ast.FormattedValue(value=ast.Call(func=ast.Name(id="plural"), args=[_, noun, *many])):
+            return f"… {_text(many[0]) if many else _text(noun) + 's'}"
+    return "…"
 
 
 def _clean(text: str) -> str:

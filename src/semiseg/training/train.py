@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.dataset.dataset import Dataset
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, plural
 from semiseg.machine.files import write_json
 from semiseg.machine.hardware import cores
 from semiseg.runs.console import at_a_prompt
@@ -158,11 +158,11 @@ def note_twin(trained: Run, scratch: Run) -> None:
         return
     spread = f", SE {found['standard_error']:.3f}" if found["standard_error"] is not None else ""
     log.info(
-        "starting from a file: validation Dice %.3f, from scratch %.3f: %+.3f (%d cases%s, one seed)",
+        "starting from a file: validation Dice %.3f, from scratch %.3f: %+.3f (%s%s, one seed)",
         found["dice"],
         found["dice_from_scratch"],
         found["gain"],
-        found["cases"],
+        plural(found["cases"], "case"),
         spread,
     )
 
