@@ -60,8 +60,8 @@ def test_two_people_who_labeled_one_scan_are_compared(tmp_path: Path) -> None:
     assert found["annotators"] == [pair]
     assert found["median_seconds"]["drawn"] == 60
     text = "\n".join(lines(found))
-    assert "anna and bob: Dice 0.500 on 1 scans" in text
-    assert "1 predictions reviewed, 0 corrected" in text
+    assert "anna and bob: Dice 0.500 on 1 scan" in text
+    assert "1 prediction reviewed, 0 corrected" in text
     json.dumps(found)
 
 

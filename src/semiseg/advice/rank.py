@@ -96,7 +96,7 @@ def _obstacle(situation: Situation, about: Description) -> str:
         return f"needs more than the {have:g} GB of memory"
     count = situation.affordable(about)
     if count < SHORTEST and count < situation.iterations and about.name != "supervised":
-        few = f"{plural(count, 'iteration')} in {plural(situation.minutes, 'minute')}"
+        few = f"{plural(count, 'iteration')} in {plural(situation.minutes or 0, 'minute')}"
         return f"{few}: too few for unlabeled scans to help"
     return ""
 

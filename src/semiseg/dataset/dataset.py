@@ -21,16 +21,11 @@ from semiseg.dataset.files import FolderContents, num_training, scan
 from semiseg.dataset.folds import CaseIds, fold_count, with_folds
 from semiseg.dataset.ledger import Ledger
 from semiseg.dataset.problem import Problem, raise_if_any
-from semiseg.dataset.split import Budget, Split, make_split
+from semiseg.dataset.split import LabelBudget, Split, make_split
 from semiseg.dataset.split_file import SplitFile, read_split_file
 from semiseg.errors import DataError, UsageError, nearest, plural, some
 
-__all__ = [
-    "Case",
-    "Dataset",
-    "LabeledCase",
-    "Split",
-]
+__all__ = ["Case", "Dataset", "LabeledCase", "Split"]
 
 log = logging.getLogger("semiseg.data")
 
@@ -162,7 +157,7 @@ class Dataset(Description):
         raise_if_any(self.split_faults, str(self.root))
         training: dict[str, Case] = {c.id: c for c in (*self.annotated, *self.unannotated)}
         test: dict[str, Case] = {c.id: c for c in self.test}
-        budget = Budget(labeled, labeled_patients)
+        budget = LabelBudget(labeled, labeled_patients)
         file = (self if folds is None else self.with_folds(folds)).splits
         weights = dict.fromkeys(Ledger(self.root).accepted, accepted) if accepted < 1 else {}
         split = make_split(

@@ -1,4 +1,4 @@
-"""Who is labeled, unlabeled, validation, test or held out: disjoint lists, fixed before anything is opened.
+"""The labeled, unlabeled, validation, test and held-out cases of a run: disjoint, and fixed beforehand.
 
 The labeled list comes from the published order where there is one. It depends on file names only as far as
 the first K cases need a label, so deleting the labels of unlabeled and test cases changes nothing.
@@ -21,15 +21,14 @@ from semiseg.dataset.split_file import Fold, SplitFile
 from semiseg.errors import DataError, UsageError, plural, some
 
 FLAG_CODES = ("LABELED", "FOLD")
-"""Problems of what was asked for (exit 2), as opposed to problems of the data (exit 3)."""
+"""Problems of what was asked for (exit 2); others are of the data (exit 3)."""
 
 
 @dataclass(frozen=True)
 class Split:
     """The lists of one run. Only ``labeled``, ``val`` and ``held_out`` cases have a label to open.
 
-    ``held_out`` are the cases of a fold of a cross-validation that the run is scored on when its weights are
-    chosen; nothing of them is looked at before.
+    ``held_out`` cases, of a fold of a cross-validation, are not looked at before the weights are chosen.
     """
 
     labeled: tuple[LabeledCase, ...]
@@ -65,7 +64,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Budget:
+class LabelBudget:
     """How many labels a run may use: K cases, or all cases of N patients, or (neither) every label."""
 
     cases: int | None = None
@@ -77,7 +76,7 @@ def make_split(
     test: Mapping[str, Case],
     file: SplitFile | None,
     *,
-    budget: Budget = Budget(),
+    budget: LabelBudget = LabelBudget(),
     fold: int = 0,
     folds: int | None = None,
     seed: int = 0,
@@ -123,12 +122,9 @@ def make_split(
 
 def split_problems(training: Mapping[str, Case], test: Mapping[str, Case], file: SplitFile) -> list[Problem]:
     """Everything wrong with any fold of ``file``, for ``check``."""
-    found: dict[Problem, None] = {}
-    for folds in (file.folds, file.cross_validation):
-        for fold in range(len(folds)):
-            draft = _draft(training, test, file, folds, Budget(), fold, 0)
-            found.update(dict.fromkeys(draft.problems))
-    return list(found)
+    numbered = [(folds, fold) for folds in (file.folds, file.cross_validation) for fold in range(len(folds))]
+    drafts = [_draft(training, test, file, folds, LabelBudget(), fold, 0) for folds, fold in numbered]
+    return list(dict.fromkeys(problem for draft in drafts for problem in draft.problems))
 
 
 def _draft(
@@ -136,12 +132,12 @@ def _draft(
     test: Mapping[str, Case],
     file: SplitFile,
     folds: Sequence[Fold],
-    budget: Budget,
+    budget: LabelBudget,
     fold: int,
     seed: int,
     without: Collection[str] = (),
-) -> Draft:
-    draft = Draft()
+) -> SplitDraft:
+    draft = SplitDraft()
     lists = _fold(folds, fold, draft)
     draft.val, draft.held_out = list(lists.val), list(lists.held_out)
     draft.test = sorted(test) if file.test is None else list(file.test)
@@ -173,11 +169,10 @@ def _draft(
     return draft
 
 
-def _fold(folds: Sequence[Fold], fold: int, draft: Draft) -> Fold:
+def _fold(folds: Sequence[Fold], fold: int, draft: SplitDraft) -> Fold:
     if 0 <= fold < len(folds):
         return folds[fold]
-    last = len(folds) - 1
-    wanted = "0, the only fold there is" if last == 0 else f"0 to {last}"
+    wanted = f"0 to {len(folds) - 1}" if len(folds) > 1 else "0, the only fold there is"
     fix = "choose one of the folds of the split file; `semiseg split` makes others"
     draft.report("FOLD", f"fold {fold}", wanted, fix)
     return folds[0]
@@ -194,7 +189,9 @@ def seeded_order(cases: Iterable[str], seed: int, patients: PatientRule | None) 
     return sorted(cases, key=key)
 
 
-def _choose(draft: Draft, budget: Budget, annotated: set[str], patients: PatientRule | None) -> None:
+def _choose(
+    draft: SplitDraft, budget: LabelBudget, annotated: set[str], patients: PatientRule | None
+) -> None:
     if budget.cases is not None and budget.patients is not None:
         draft.report("LABELED", "both a number of cases and of patients", "one of them", "give one of them")
     if (count := budget.cases) is not None:
@@ -213,12 +210,12 @@ def _choose(draft: Draft, budget: Budget, annotated: set[str], patients: Patient
             draft.report("NO_LABELED", f"no training case with a label{listed}", "at least one", fix)
 
 
-def _require_within(draft: Draft, count: int, most: int, got: str, unit: str) -> None:
+def _require_within(draft: SplitDraft, count: int, most: int, got: str, unit: str) -> None:
     if not 1 <= count <= most:
         draft.report("LABELED", got, f"1 to {plural(most, unit)}", "choose a number in that range")
 
 
-def _choose_patients(draft: Draft, count: int, patients: PatientRule | None) -> None:
+def _choose_patients(draft: SplitDraft, count: int, patients: PatientRule | None) -> None:
     if patients is None:
         fix = 'add e.g. "group_by_patient": 10 (leading characters of the case id) to splits.json'
         draft.report("LABELED", plural(count, "patient"), "a split file that says which case is whose", fix)
@@ -234,7 +231,7 @@ def _labeled_only(cases: Iterable[Case]) -> Iterable[LabeledCase]:
 
 
 @dataclass
-class Draft:
+class SplitDraft:
     """The ids of each list while they are being chosen, and what is wrong so far."""
 
     order: list[str] = field(default_factory=list)
@@ -274,7 +271,7 @@ class Draft:
         self.problems.append(Problem(code, got, wanted, fix))
 
 
-def check_known(draft: Draft, known: set[str]) -> None:
+def check_known(draft: SplitDraft, known: set[str]) -> None:
     """Lists name cases whose images are there."""
     listed = {**draft.lists, "order": draft.order, "unlabeled": draft.others}
     listed.pop("labeled")  # some of the order
@@ -287,7 +284,7 @@ def check_known(draft: Draft, known: set[str]) -> None:
             draft.report("UNKNOWN_CASE", got, wanted, fix)
 
 
-def check_disjoint(draft: Draft) -> None:
+def check_disjoint(draft: SplitDraft) -> None:
     """No case is in two lists, or twice in one."""
     alone = {"order": draft.order, "unlabeled": draft.others, "val": draft.val, "held_out": draft.held_out}
     for name, cases in alone.items():
@@ -299,7 +296,7 @@ def check_disjoint(draft: Draft) -> None:
         draft.report("CASE_IN_TWO_LISTS", got, "each case in one list")
 
 
-def check_labels(draft: Draft, annotated: set[str]) -> None:
+def check_labels(draft: SplitDraft, annotated: set[str]) -> None:
     """Labeled and validation cases have labels."""
     for name, cases in {"labeled": draft.labeled, "val": draft.val, "held_out": draft.held_out}.items():
         missing = [case for case in cases if case not in annotated]
@@ -309,7 +306,7 @@ def check_labels(draft: Draft, annotated: set[str]) -> None:
             draft.report("MISSING_LABEL", got, wanted, fix)
 
 
-def check_patients(draft: Draft, rule: PatientRule, count: int | None) -> None:
+def check_patients(draft: SplitDraft, rule: PatientRule, count: int | None) -> None:
     """All cases of a patient are in one list; where ``count`` cases cut one, the nearest that do not.
 
     Scans of a labeled patient that never had a label, such as the other phases of a heart, may be unlabeled.
@@ -337,7 +334,7 @@ def check_patients(draft: Draft, rule: PatientRule, count: int | None) -> None:
             draft.report("PATIENT_IN_TWO_LISTS", got, wanted)
 
 
-def _nearest_whole(draft: Draft, of: Mapping[str, str | None], count: int) -> list[int]:
+def _nearest_whole(draft: SplitDraft, of: Mapping[str, str | None], count: int) -> list[int]:
     """The nearest smaller and larger K that keep every patient whole."""
     others = {of[case] for case in draft.others}
     whole = [

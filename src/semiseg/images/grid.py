@@ -1,7 +1,4 @@
-"""An image in memory and where it lies in the patient: arrays in file order, affines in RAS+ millimeters.
-
-From spacing, directions and origin, as the formats tell them, to a RAS+ grid, and back.
-"""
+"""An image in memory and where it lies in the patient: arrays in file order, affines in RAS+ millimeters."""
 
 from __future__ import annotations
 
@@ -116,7 +113,7 @@ def turned(array: NDArray[Any], grid: Grid, wanted: Grid) -> NDArray[Any] | None
     return moved[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
 
 
-def times(values: Iterable[float], digits: int = 9) -> str:
+def times(values: Iterable[float], digits: int = 12) -> str:
     """``12 x 13.5 x 1``: sizes, with so many digits that count."""
     return " x ".join(f"{value:.{digits}g}" for value in values)
 

@@ -1,4 +1,4 @@
-"""``semiseg check``: everything that is wrong with a dataset folder, found before hours are spent on it."""
+"""``semiseg check``: everything that is wrong with a dataset folder, before a training fails on it."""
 
 from __future__ import annotations
 
@@ -34,12 +34,7 @@ from semiseg.dataset.split_file import read_split_file
 from semiseg.drawing.notebook import Tabular, notebook_bar
 from semiseg.errors import plural
 
-__all__ = [
-    "Problem",
-    "Report",
-    "check",
-    "check_label",
-]
+__all__ = ["Problem", "Report", "check", "check_label"]
 
 if TYPE_CHECKING:
     from semiseg.drawing.table import Table

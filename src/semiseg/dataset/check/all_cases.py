@@ -59,11 +59,7 @@ def label_problems(
 
 
 def _of_case(
-    finding: Finding,
-    case: LabeledCase,
-    description: Description,
-    proposal: Mapping[int, int],
-    root: Path,
+    finding: Finding, case: LabeledCase, description: Description, proposal: Mapping[int, int], root: Path
 ) -> list[Problem]:
     values = finding.values or {}
     file = relative(case.label, root)
@@ -168,9 +164,8 @@ def write_label_map(root: Path, label_map: Mapping[int, int]) -> None:
 
 def roles(found: FolderContents, splits: SplitFile | None) -> dict[str, str]:
     """Case id -> labeled, unlabeled, val or test, by folder and then by the published lists."""
-    role = {case.id: "unlabeled" for case in found.unannotated}
-    role |= {case.id: "labeled" for case in found.annotated}
-    role |= {case.id: "test" for case in found.test}
+    lists = {"unlabeled": found.unannotated, "labeled": found.annotated, "test": found.test}
+    role = {case.id: name for name, cases in lists.items() for case in cases}
     if splits is not None:
         role |= {name: "val" for fold in splits.folds for name in fold.val}
         role |= {name: "test" for name in splits.test or ()}

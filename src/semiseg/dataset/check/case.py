@@ -34,7 +34,7 @@ _CODES = {"BAD_SPACING": "SPACING", "MISSING_FILE": "MISSING_FILE"}
 
 def examine(case: Case, channels: Sequence[str], root: Path) -> Finding:
     """Read every file of ``case`` and collect what is wrong with it."""
-    look = _Look(case, root, is_ct=bool(channels) and channels[0].strip().casefold() == "ct")
+    look = _Examination(case, root, is_ct=bool(channels) and channels[0].strip().casefold() == "ct")
     look.images(len(channels))
     if isinstance(case, LabeledCase):
         look.label(case.label)
@@ -42,7 +42,7 @@ def examine(case: Case, channels: Sequence[str], root: Path) -> Finding:
     return look.finding
 
 
-class _Look:
+class _Examination:
     def __init__(self, case: Case, root: Path, *, is_ct: bool = False) -> None:
         self.finding = Finding(case)
         self.root = root
@@ -317,7 +317,7 @@ def examine_label(case: LabeledCase, root: Path) -> Finding:
     Raises:
         DataError: the image's header cannot be read.
     """
-    look = _Look(case, root)
+    look = _Examination(case, root)
     look.grids.append((case.images[0], case_header(case).grid))
     look.label(case.label)
     look.compare_grids()

@@ -105,8 +105,10 @@ def gray(volume: Volume) -> Voxels:
 
 
 def label_on_scan(finding: Finding) -> Voxels:
-    """The label as it lies on its scan."""
+    """The label as it lies on its scan, in the smallest type: those of several cases are held at once."""
     case = cast(LabeledCase, finding.case)
     volume = read_label(case.label)
     seen = turned(volume.array, volume.grid, read_header(case.images[0]).grid)
-    return volume.array if seen is None else seen
+    array = volume.array if seen is None else seen
+    kinds = (np.min_scalar_type(int(end)) for end in (array.min(), array.max()))
+    return array.astype(np.promote_types(*kinds))
