@@ -313,7 +313,7 @@ def _check_length(path: Path, dataset: Any) -> None:
         why = f"is cut off: {got} of {wanted} bytes of pixels"
         raise broken(path, why, code="TRUNCATED", needed_bytes=wanted, present_bytes=got)
     if got > wanted + 1 and got >= wanted + wanted // frames:  # one byte may be padding
-        why = f"has {got} bytes of pixels where its header says {wanted} ({frames} frames)"
+        why = f"has {got} bytes of pixels where its header says {wanted} ({plural(frames, 'frame')})"
         raise broken(path, why, code="ABSURD_HEADER", hint="export it again; the header lost frames or bits")
 
 

@@ -184,7 +184,7 @@ class Calibration:
         if found is None:
             few = f"only {plural(len(self.known), 'calibration scan')} ({self.source}), {FEWEST} are needed"
             return {"expected_dice": None, "expected_dice_reason": few, "review": False}
-        how = f"from {self.score} by {len(self.known)} scans ({self.source})"
+        how = f"from {self.score} by {plural(len(self.known), 'scan')} ({self.source})"
         return {
             "expected_dice": found.as_dict(),
             "expected_dice_reason": how,

@@ -127,7 +127,7 @@ def make_plan(
     pieces: Choice[tuple[str, ...]] = Choice(())
     if not dataset.regions:
         names, seen_in = found.one_piece(dict([*dataset.labels.items()][1:]))
-        pieces = Choice(names, f"one piece of much the same size in all of {plural(seen_in, 'labeled scan')}")
+        pieces = Choice(names, f"one piece of much the same size in all {plural(seen_in, 'labeled scan')}")
     choices = {"crop": crop, "channels": channels, "one_piece": pieces, **sizes}
     same = ("labels", "regions", "regions_class_order", "label_map", "ignore_value", "colors", "terminology")
     values: dict[str, Any] = {

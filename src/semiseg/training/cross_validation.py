@@ -188,7 +188,7 @@ def calibrate(run: Run, dataset: Dataset, where: Where) -> Path:
             known += part.known
             options = dict(part.options)
     labels = len(run.split["labeled"])
-    Calibration(known, f"{count} folds of {labels} labels", options).save(target)
+    Calibration(known, f"{plural(count, 'fold')} of {plural(labels, 'label')}", options).save(target)
     if len(known) < FEWEST:
         log.warning("too few labels to calibrate by: %d, and %d are needed", len(known), FEWEST)
     return target

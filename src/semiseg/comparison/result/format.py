@@ -215,9 +215,7 @@ def _share(comparison: Comparison, group: ArmGroup, best: PairTest) -> list[str]
         return []
     share = (reached - low) / (high - low)
     if share >= 1:
-        return [
-            f"It reaches what supervised training with all of {plural(group.upper.labeled, 'label')} does."
-        ]
+        return [f"It reaches what supervised training with all {plural(group.upper.labeled, 'label')} does."]
     return [
         f"That is {100 * share:.0f}\u00a0% of the way from {group.baseline} with "
         f"{plural(group.labeled, 'label')} to supervised training with all {group.upper.labeled}."

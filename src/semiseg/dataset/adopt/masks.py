@@ -173,7 +173,7 @@ def _require_few(values: set[int], draft: Draft, most_classes: int) -> None:
         return
     shown = some(sorted(found), 8)
     raise DataError(
-        f"the masks hold {len(found)} values beside 0 ({shown}): too many to be classes by default",
+        f"the masks hold {plural(len(found), 'value')} beside 0 ({shown}): too many to be classes by default",
         hint=f"if they are classes, add --max-classes {len(found)}; if not, export one number per class",
         code="MANY_CLASSES",
         details={"values": sorted(found)[:500]},

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from semiseg.dataset.case import LabeledCase
+from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.check.case import histogram, two_ends
 from semiseg.dataset.description import FILE, Description
 from semiseg.dataset.files import FolderContents, relative
@@ -164,7 +164,9 @@ def write_label_map(root: Path, label_map: Mapping[int, int]) -> None:
 
 def roles(found: FolderContents, splits: SplitFile | None) -> dict[str, str]:
     """Case id -> labeled, unlabeled, val or test, by folder and then by the published lists."""
-    lists = {"unlabeled": found.unannotated, "labeled": found.annotated, "test": found.test}
+    lists: dict[str, Sequence[Case]] = {
+        "unlabeled": found.unannotated, "labeled": found.annotated, "test": found.test,
+    }  # fmt: skip
     role = {case.id: name for name, cases in lists.items() for case in cases}
     if splits is not None:
         role |= {name: "val" for fold in splits.folds for name in fold.val}

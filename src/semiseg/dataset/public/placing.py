@@ -146,7 +146,7 @@ def _apply(
     if split.strangers:
         draft.splits["published"]["left_out"] = list(split.strangers)
     sizes = ", ".join(f"{share} = {number} {split.of}" for share, number in split.sizes.items())
-    counts = f"{len(order)} training, {len(val)} validation, {len(test)} test cases"
+    counts = f"{len(order)} training, {len(val)} validation, {plural(len(test), 'test case')}"
     draft.decisions.append(f"split {split.name}: {counts}" + (f"; labeled: {sizes}" if sizes else ""))
 
 
@@ -218,7 +218,7 @@ def _draw(draft: Draft, options: Options) -> None:
     draft.splits["drawn"] = {"seed": options.seed, "shares": SHARES}
     draft.decisions.append(
         f"split drawn by chance (seed {options.seed}): {len(order)} training, {len(chosen)} validation, "
-        f"{len(held)} test cases; no published one is comparable"
+        f"{plural(len(held), 'test case')}; no published one is comparable"
     )
 
 

@@ -168,7 +168,7 @@ def marker_of(verdict: Verdict) -> str:
 def label_of(group: ArmGroup, arm: Arm) -> str:
     """The arm's name, with what it is to the others."""
     if arm.bound == "upper":
-        return f"all of {plural(arm.labeled, 'label')}"
+        return f"all {plural(arm.labeled, 'label')}"
     name = shortened(arm.name, 24)
     return f"{name}, baseline" if arm.name == group.baseline else name
 
