@@ -75,3 +75,11 @@ def test_preferences_count_scans_once_by_majority_and_test_the_signs() -> None:
     assert (found["prefer_a"], found["prefer_b"], found["alike"], found["cases"]) == (5, 0, 2, 7)
     assert found["p"] == pytest.approx(2 / 2**5)
     assert (found["agree"], found["annotators"]) == (0.5, 2)
+
+
+def test_a_table_without_who_judged_says_nothing(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path, labeled=1, unlabeled=1, test=0)
+    (folder / "studio").mkdir()
+    (folder / "studio" / "reviews.csv").write_text("case,left,right\ncase_00,x,y\n")
+    with pytest.raises(SemisegError, match="nothing was reviewed yet"):
+        reviewed(folder)

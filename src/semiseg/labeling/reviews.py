@@ -182,9 +182,8 @@ def _read(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as stream:
-        return [
-            row for row in csv.DictReader(stream) if row.get("case") and row.get("left") and row.get("right")
-        ]
+        rows = [row for row in csv.DictReader(stream) if not {"by", "preferred"} - row.keys()]
+    return [row for row in rows if all(row.get(key) for key in ("case", "left", "right"))]
 
 
 def lines(found: Told) -> Iterator[str]:
