@@ -1,7 +1,7 @@
 """The labeled, unlabeled, validation, test and held-out cases of a run: disjoint, and fixed beforehand.
 
-The labeled list comes from the published order where there is one. It depends on file names only as far as
-the first K cases need a label, so deleting the labels of unlabeled and test cases changes nothing.
+The labeled list comes from the published order where there is one. Deleting the labels of unlabeled and test
+cases changes nothing.
 """
 
 from __future__ import annotations
@@ -273,8 +273,7 @@ class SplitDraft:
 
 def check_known(draft: SplitDraft, known: set[str]) -> None:
     """Lists name cases whose images are there."""
-    listed = {**draft.lists, "order": draft.order, "unlabeled": draft.others}
-    listed.pop("labeled")  # some of the order
+    listed = {**draft.lists, "labeled": [], "order": draft.order, "unlabeled": draft.others}
     for name, cases in listed.items():
         strangers = [case for case in cases if case not in known]
         if strangers:
@@ -307,9 +306,8 @@ def check_labels(draft: SplitDraft, annotated: set[str]) -> None:
 
 
 def check_patients(draft: SplitDraft, rule: PatientRule, count: int | None) -> None:
-    """All cases of a patient are in one list; where ``count`` cases cut one, the nearest that do not.
-
-    Scans of a labeled patient that never had a label, such as the other phases of a heart, may be unlabeled.
+    """All cases of a patient are in one list, but for scans that never had a label (other phases of a heart).
+    Where ``count`` cases cut a patient, the nearest numbers that do not are named.
     """
     of = {case: rule.patient(case) for cases in draft.lists.values() for case in cases}
     nameless = sorted(case for case, patient in of.items() if patient is None)

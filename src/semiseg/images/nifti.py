@@ -164,8 +164,7 @@ def _parse(path: Path, stream: BinaryIO) -> tuple[Any, bool, bool]:
 
     start, packed = head(stream, 540, path)
     kinds: dict[int, Any] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
-    size = {int.from_bytes(start[:4], order): order for order in ("little", "big")}
-    kind = next((kinds[n] for n in size if n in kinds), None)
+    kind = kinds.get(int.from_bytes(start[:4], "little")) or kinds.get(int.from_bytes(start[:4], "big"))
     if kind is None or len(start) < kind.sizeof_hdr:
         raise broken(path, "is not a NIfTI file (its first bytes are something else)")
     magic = start[344:347] if kind is nib.Nifti1Header else start[4:7]
