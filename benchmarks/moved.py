@@ -19,7 +19,7 @@ from benchmarks._machine import store, table
 
 from semiseg.dataset.case import LabeledCase
 from semiseg.dataset.check.edges import gray
-from semiseg.dataset.check.moved import FARTHEST, LOOKED_AT, Fits, best_move, is_elsewhere, moved_fits
+from semiseg.dataset.check.misplaced import FARTHEST, MOST_MOVED, Fits, best_move, is_elsewhere, moved_fits
 from semiseg.dataset.dataset import Dataset
 from semiseg.images import read, read_label
 
@@ -56,7 +56,7 @@ def main() -> int:
 def measured(folder: Path, groups: int) -> dict[str, Any]:
     """The row of a data set."""
     cases = [case for case in Dataset.open(folder).annotated if isinstance(case, LabeledCase)]
-    order = np.random.default_rng(0).permutation(len(cases))[: groups * LOOKED_AT]
+    order = np.random.default_rng(0).permutation(len(cases))[: groups * MOST_MOVED]
     found = [
         moved_fits(gray(read(cases[i].images[0])), read_label(cases[i].label).array) for i in sorted(order)
     ]

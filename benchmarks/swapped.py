@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from semiseg.dataset.case import LabeledCase
 from semiseg.dataset.check.edges import fit, gray
-from semiseg.dataset.check.swapped import is_better
+from semiseg.dataset.check.misplaced import is_better
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.patient import rule_from_names
 from semiseg.images import read, read_header, read_label

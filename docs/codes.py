@@ -10,7 +10,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "semiseg"
 EXITS = {"SemisegError": 1, "UsageError": 2, "DataError": 3, "DeviceError": 4, "PartialError": 5}
-REPORTS = {"Problem", "_report", "report", "broken", "_refused", "_refusal", "_error", "_problem", "_fault"}
+REPORTS = {"Problem", "_report", "report", "broken", "_refused", "_refusal", "_error", "_problem", "fault"}
 """Calls whose first words are a code; all of them tell what is wrong with a file or a dataset (exit 3)."""
 CODE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*")
 GROUPS = {
@@ -47,7 +47,9 @@ def collect() -> dict[str, Code]:
     """Name -> code, sorted."""
     found: dict[str, Code] = {}
     for path in sorted(SOURCE.rglob("*.py")):
-        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        _put_in_texts(tree)
+        for call in ast.walk(tree):
             if isinstance(call, ast.Call):
                 for name, exit_code, message, fix in _told(call):
                     code = found.setdefault(name, Code(name, path=path.relative_to(SOURCE).as_posix()))
@@ -57,6 +59,36 @@ def collect() -> dict[str, Code]:
                     if fix:
                         code.fixes[fix] = None
     return dict(sorted(found.items()))
+
+
+def _put_in_texts(tree: ast.Module) -> None:
+    """Replace variables in calls by the literal text that their function gave them last before."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    for function in reversed(functions):  # inner ones first
+        texts: dict[str, list[tuple[int, ast.expr]]] = {}
+        for node in ast.walk(function):
+            for name, value in _assigned(node):
+                texts.setdefault(name, []).append((value.end_lineno or 0, value))
+        for node in ast.walk(function):
+            if isinstance(node, ast.Call):
+                node.args = [_of_name(arg, texts) for arg in node.args]
+                for keyword in node.keywords:
+                    keyword.value = _of_name(keyword.value, texts)
+
+
+def _assigned(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    match node:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            yield name, value
+        case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=values)):
+            yield from ((n.id, v) for n, v in zip(names, values, strict=False) if isinstance(n, ast.Name))
+
+
+def _of_name(node: ast.expr, texts: dict[str, list[tuple[int, ast.expr]]]) -> ast.expr:
+    if not isinstance(node, ast.Name):
+        return node
+    before = [value for line, value in texts.get(node.id, ()) if line < node.lineno and _text(value)]
+    return before[-1] if before else node
 
 
 def _told(call: ast.Call) -> Iterator[tuple[str, int, str, str]]:
@@ -88,12 +120,20 @@ def _text(node: ast.expr | None) -> str:
         case ast.Constant(value=str(text)):
             return _clean(text)
         case ast.JoinedStr(values=parts):
-            return _clean("".join(p.value if isinstance(p, ast.Constant) else "…" for p in parts))
+            return _clean("".join(p.value if isinstance(p, ast.Constant) else _put_in(p) for p in parts))
         case ast.BinOp(op=ast.Add(), left=left, right=right):
             return _clean(_text(left) + _text(right))
         case ast.IfExp(body=body):
             return _text(body)
     return ""
+
+
+def _put_in(part: ast.expr) -> str:
+    """``…``, with the noun in the plural where it is put in with its number."""
+    match part:
+        case ast.FormattedValue(value=ast.Call(func=ast.Name(id="plural"), args=[_, noun, *many])):
+            return f"… {_text(many[0]) if many else _text(noun) + 's'}"
+    return "…"
 
 
 def _clean(text: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import semiseg
-from semiseg.errors import SemisegError, UsageError, where_to_move
+from semiseg.errors import SemisegError, UsageError, plural, where_to_move
 
 SOURCE = Path(semiseg.__file__).parent
 KINDS = {"SemisegError", "UsageError", "DataError", "DeviceError", "PartialError"}
@@ -87,3 +87,11 @@ def test_a_real_process(argv: list[str], code: int, says: str, tmp_path: Path) -
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_number_has_its_noun_in_the_right_form() -> None:
+    assert [plural(n, "case") for n in (0, 1, 2)] == ["0 cases", "1 case", "2 cases"]
+    assert plural(1, "class", "classes") == "1 class"
+    assert plural(2, "case is", "cases are") == "2 cases are"
+    assert plural(1_000_000, "voxel") == "1000000 voxels"
+    assert plural(1.5, "minute") == "1.5 minutes"

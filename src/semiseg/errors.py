@@ -227,6 +227,12 @@ def some(names: Iterable[object], most: int = 5) -> str:
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
+def plural(number: float, one: str, many: str = "") -> str:
+    """``1 case``, ``2 cases``: a number with its noun, whose plural ends in ``s`` unless it is given."""
+    shown = f"{number:g}" if isinstance(number, float) else str(number)
+    return f"{shown} {one if number == 1 else many or one + 's'}"
+
+
 def in_a_line(message: str) -> str:
     """A message as part of a sentence: its first letter small, values in it as they are."""
     return message[:1].lower() + message[1:]

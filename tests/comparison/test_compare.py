@@ -301,12 +301,12 @@ def test_missing_cells_stand_in_their_group_or_are_told(tmp_path: Path) -> None:
 
 def test_nothing_but_unscored_runs_is_an_error_that_helps(tmp_path: Path) -> None:
     make_run(tmp_path / "a", None, told={"sessions": []})
-    with pytest.raises(UsageError, match="none of 1 runs has scores; supervised, 2 labeled") as caught:
+    with pytest.raises(UsageError, match="none of 1 run has scores; supervised, 2 labeled") as caught:
         compare([tmp_path])
     assert "--resume" in caught.value.hint
     (make_run(tmp_path / "b c", None) / "checkpoints").mkdir()
     (tmp_path / "b c" / "checkpoints" / "final.ckpt").touch()
-    with pytest.raises(UsageError, match="none of 1 runs") as caught:
+    with pytest.raises(UsageError, match="none of 1 run") as caught:
         compare([tmp_path / "b c"])
     assert caught.value.hint.startswith(
         "for the first one, where the folder Dataset001_Tiny lies: semiseg predict -i "

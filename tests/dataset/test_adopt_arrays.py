@@ -73,7 +73,7 @@ def test_lists_beside_the_data_say_who_is_who(tmp_path: Path) -> None:
     for cases, names in ((split.labeled, (0, 1, 3)), (split.val, (2,)), (split.test, (4,))):
         assert len(cases) == len(names)
         assert all(LA_IDS[k] in case.id for case, k in zip(cases, names, strict=True))
-    assert any("1 names in these lists are not cases here: stranger" in text for text in result.notices)
+    assert any("1 name in these lists is no case here: stranger" in text for text in result.notices)
     assert check(result.folder).errors == []
 
 

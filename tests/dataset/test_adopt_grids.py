@@ -176,8 +176,8 @@ def test_what_folders_of_parts_become_is_told(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(os, "link", refuse)
     told = " | ".join(parts(tmp_path).notices)
-    assert "1 test cases have labels, which are for scores only" in told
-    assert "1 scans of a validation folder have no mask and become unlabeled training scans" in told
+    assert "1 test case has a label, for scores only" in told
+    assert "1 scan of a validation folder without a mask, now among the unlabeled training scans" in told
     assert "9 files are copies" in told
     assert json.loads((tmp_path / "D/dataset.json").read_text())["numTraining"] == 3
 

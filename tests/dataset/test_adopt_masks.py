@@ -258,5 +258,5 @@ def test_minus_1_is_ignored_only_beside_a_background(tmp_path: Path) -> None:
 
 def test_masks_that_cannot_be_read_make_no_unlabeled_dataset(tmp_path: Path) -> None:
     piled = pair(tmp_path / "pile", Image.fromarray(HALVES), ending=".tga")
-    with pytest.raises(DataError, match=r"1 masks are of formats that are not read \(masks/p0.tga\)"):
+    with pytest.raises(DataError, match=r"1 mask is of formats that are not read \(masks/p0.tga\)"):
         adopt(piled, tmp_path / "Dataset")

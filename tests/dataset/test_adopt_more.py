@@ -81,7 +81,7 @@ def test_why_no_scan_can_be_used_is_told_beside_good_masks(tmp_path: Path) -> No
     raw = bytearray(image.read_bytes())
     raw[280:328] = bytes(48)  # the sform, which counts
     image.write_bytes(raw)
-    with pytest.raises(DataError, match=r"only 1 masks: left out imgs/a\.nii: no usable geometry"):
+    with pytest.raises(DataError, match=r"only 1 mask: left out imgs/a\.nii: no usable geometry"):
         adopt(tmp_path / "pile", tmp_path / "Dataset007_Cut")
 
 

@@ -151,7 +151,7 @@ def test_predictions_among_the_scans_are_no_scans(tmp_path: Path) -> None:
     (source / "out" / "prediction_report.json").write_text("{}")
     result = adopt(source, tmp_path / "Dataset")
     assert [case.id for case in Dataset.open(result.folder).unannotated] == ["a"]
-    assert any("folders of predictions: out" in notice for notice in result.notices)
+    assert any("folder of predictions: out" in notice for notice in result.notices)
 
 
 def test_datasets_among_the_scans_and_links_to_nothing_are_told(tmp_path: Path) -> None:
@@ -161,8 +161,8 @@ def test_datasets_among_the_scans_and_links_to_nothing_are_told(tmp_path: Path) 
     result = adopt(source, tmp_path / "Again")
     assert [case.id for case in Dataset.open(result.folder).unannotated] == ["a", "b"]
     told = " ".join(result.notices)
-    assert "1 datasets that were made of scans: Dataset" in told
-    assert "left out 1 images that are links to nothing" in told
+    assert "1 dataset made of scans: Dataset" in told
+    assert "left out 1 image that is a link to nothing" in told
     assert "c.nii.gz" in told
 
 

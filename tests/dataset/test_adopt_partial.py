@@ -93,7 +93,7 @@ def test_frames_of_a_film_are_unlabeled_scans_of_its_patient(tmp_path: Path, fla
     dataset = sound(result)
     assert len(dataset.annotated) == 2
     assert len(dataset.unannotated) == 2 + 2 + 3
-    assert any("2 frames are there as scans of their own" in text for text in result.decisions)
+    assert any("2 frames left out, there as scans of their own" in text for text in result.decisions)
     groups = result.splits["group_by_patient"]
     assert len(set(groups.values())) == 3
     one = dataset.annotated[0].id
@@ -157,11 +157,13 @@ def test_outlines_become_the_masks_of_their_series(tmp_path: Path, orientation: 
     assert (ids(dataset.annotated), ids(dataset.unannotated)) == (["A", "B"], ["C"])
     for case in dataset.annotated:
         np.testing.assert_array_equal(read_label(case.label).array, wanted[case.id])
-    assert any("1 RT structure sets whose series is not here: old/RS.dcm" in text for text in result.notices)
-    assert not any("lack structures" in text for text in result.notices)
+    assert any("1 RT structure set whose series is not here: old/RS.dcm" in text for text in result.notices)
+    assert not any("structures that others have" in text for text in result.notices)
     structure_set(source / "B" / "ct", source / "B" / "plan" / "RS.dcm", {"GTV 1": wanted["B"] == 1})
     again = adopt(source, tmp_path / "again")
-    assert any("lack structures" in text and "B/plan/RS.dcm (Liver)" in text for text in again.notices)
+    assert any(
+        "structures that others have" in text and "B/plan/RS.dcm (Liver)" in text for text in again.notices
+    )
     assert "PRIVATE" not in str(result.as_dict())
     assert "DOE" not in str(result.as_dict())
 

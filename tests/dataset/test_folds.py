@@ -161,7 +161,7 @@ def test_a_case_that_was_labeled_after_the_folds_were_made_is_told(
     later = Dataset.open(opened.root)
     assert ids(later.split(fold=0, folds=2).unlabeled) == ["new"]
     keep_folds(later, 2)
-    assert "1 labeled cases are in no fold" in caplog.text
+    assert "1 labeled case in no fold" in caplog.text
     assert "IN_NO_FOLD" in {problem.code for problem in semiseg.check(opened.root).problems}
 
 

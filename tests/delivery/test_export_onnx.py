@@ -354,7 +354,7 @@ def test_a_network_that_cannot_be_exported_is_told(tmp_path: Path) -> None:
 BAD = {
     "channels": (
         lambda p: [nifti(p / "a.nii.gz", np.zeros((9, 9, 9, 2), np.float32))],
-        "2 channels, the model wants 1",
+        "channels: got 2, the model wants 1",
     ),
     "spacing": (
         lambda p: [nifti(p / "a.nii.gz", np.zeros((9, 9, 9), np.float32), np.diag([1, 0, 1, 1.0]))],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from tests.images import synthetic_dicom as made
 
 from semiseg.errors import DataError
 from semiseg.images import dicom
+from semiseg.images.archive import Unpacked
 
 
 def code_of(path: Path) -> str:
@@ -58,7 +60,7 @@ def test_a_stray_view_in_the_series_is_dropped_and_orientations_are_split(
     made.write_series(tmp_path / "a", made.volume(), SeriesInstanceUID=uid)
     made.write_series(tmp_path / "b", made.volume((6, 5, 1)), orientation=made.CORONAL, SeriesInstanceUID=uid)
     assert len(dicom.find_series(tmp_path)) == 1
-    assert "1 DICOM images" in caplog.text
+    assert "1 DICOM image " in caplog.text
     made.write_series(
         tmp_path / "c", made.volume((6, 5, 4)), orientation=made.SAGITTAL, SeriesInstanceUID=uid
     )
@@ -106,7 +108,7 @@ def test_gap(tmp_path: Path, lost: list[int]) -> None:
 
 def test_missing_slice_error_says_how_many_and_where(tmp_path: Path) -> None:
     made.write_series(tmp_path, made.volume())[4].unlink()
-    with pytest.raises(DataError, match=r"about 1 slices are missing \(after slice 4 of 6\)"):
+    with pytest.raises(DataError, match=r"about 1 slice is missing \(after slice 4 of 6\)"):
         dicom.read_series(dicom.find_series(tmp_path)[0])
 
 
@@ -230,6 +232,19 @@ def test_damaged_zips(tmp_path: Path) -> None:
         archive.writestr("a.dcm", bytes(1000))
     cut(tmp_path / "cut.zip", 0.5)
     assert code_of(tmp_path / "cut.zip") == "BAD_ARCHIVE"
+
+
+def test_a_full_disk_is_no_fault_of_the_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("1.dcm", b"x")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "1.dcm"))
+
+    monkeypatch.setattr("semiseg.images.archive._copy", full)
+    with pytest.raises(DataError) as caught:
+        Unpacked(tmp_path / "a.zip")
+    assert "free some space" in caught.value.hint
 
 
 def test_a_zip_of_zeros_is_refused_unpacked(tmp_path: Path) -> None:

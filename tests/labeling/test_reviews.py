@@ -60,8 +60,8 @@ def test_two_people_who_labeled_one_scan_are_compared(tmp_path: Path) -> None:
     assert found["annotators"] == [pair]
     assert found["median_seconds"]["drawn"] == 60
     text = "\n".join(lines(found))
-    assert "anna and bob: Dice 0.500 on 1 scans" in text
-    assert "1 predictions reviewed, 0 corrected" in text
+    assert "anna and bob: Dice 0.500 on 1 scan" in text
+    assert "1 prediction reviewed, 0 corrected" in text
     json.dumps(found)
 
 
@@ -75,3 +75,11 @@ def test_preferences_count_scans_once_by_majority_and_test_the_signs() -> None:
     assert (found["prefer_a"], found["prefer_b"], found["alike"], found["cases"]) == (5, 0, 2, 7)
     assert found["p"] == pytest.approx(2 / 2**5)
     assert (found["agree"], found["annotators"]) == (0.5, 2)
+
+
+def test_a_table_without_who_judged_says_nothing(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path, labeled=1, unlabeled=1, test=0)
+    (folder / "studio").mkdir()
+    (folder / "studio" / "reviews.csv").write_text("case,left,right\ncase_00,x,y\n")
+    with pytest.raises(SemisegError, match="nothing was reviewed yet"):
+        reviewed(folder)

@@ -169,7 +169,7 @@ def test_faults_are_told_at_once(cases, tmp_path):
     assert "c2" in caught.value.message
     with pytest.raises(DataError, match="no training case"):
         fingerprint([], ["MRI"])
-    with pytest.raises(DataError, match="got 1 channels, wanted 2"):
+    with pytest.raises(DataError, match="got 1 channel, wanted 2"):
         fingerprint([cases[1]], ["MRI", "T2"])
 
 
@@ -178,7 +178,7 @@ def test_flat_and_solid_images_do_not_mix(tmp_path):
     Image.fromarray(np.zeros((6, 9), np.uint8)).save(tmp_path / "b_0000.png")
     flat = Case("b", (tmp_path / "b_0000.png",))
     assert fingerprint([flat], ["x"]).flat
-    with pytest.raises(DataError, match="1 of 2 images are 2D"):
+    with pytest.raises(DataError, match="1 of 2 images in 2D"):
         fingerprint([solid, flat], ["x"])
 
 

@@ -122,7 +122,7 @@ def test_crop_to_nonzero_and_background_outside():
     assert np.array_equal(full.argmax(0), label)
     assert full[0, 0, 0, 0] == 1
     assert np.allclose(full.sum(0), 1)
-    assert restore_map(np.ones(geometry.shape, np.float32), geometry, plan, fill=-1).min() == -1
+    assert restore_map(np.ones(geometry.shape, np.float32), geometry, fill=-1).min() == -1
 
 
 def test_an_empty_image_is_not_cropped_away():
@@ -145,7 +145,7 @@ def test_probabilities_still_sum_to_one_after_resampling():
 def test_errors_say_what_was_wrong():
     grid = Grid((4, 4, 4), CUBE)
     image = np.zeros((1, 4, 4, 4), np.float32)
-    with pytest.raises(DataError, match="got 1 channels, wanted 2"):
+    with pytest.raises(DataError, match="got 1 channel, wanted 2"):
         preprocess_image(image, grid, plan_of(("none", "none")))
     image[0, 1, 2, 3] = np.nan
     with pytest.raises(DataError, match="1 NaN of"):

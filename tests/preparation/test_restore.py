@@ -67,7 +67,7 @@ def test_label_maps_and_maps_of_pieces_are_those_of_the_whole(spacing) -> None:
         doubt.add(scores[0, rows])
     assert labels.result().dtype == np.uint16
     np.testing.assert_array_equal(labels.result(), restore_labels(scores, geometry, chosen))
-    np.testing.assert_array_equal(doubt.result(), restore_map(scores[0], geometry, chosen, fill=7))
+    np.testing.assert_array_equal(doubt.result(), restore_map(scores[0], geometry, fill=7))
 
 
 def test_winners_say_as_much_as_scores_where_nothing_is_resampled() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Container, Iterator, Sequence
 from semiseg.advice.advise import FALLBACK, Advice
 from semiseg.advice.rank import Choice
 from semiseg.advice.situation import Situation
+from semiseg.errors import plural
 
 WIDTH = 80
 
@@ -25,7 +26,7 @@ def text(advice: Advice, *, every: bool = False) -> str:
     common = _common(fits)
     lines = [*facts(advice.situation)]
     for reason, count in common.items():
-        lines += _wrapped(f"note:   {count} of {len(fits)} methods: {reason}", 8)
+        lines += _wrapped(f"note:   {count} of {plural(len(fits), 'method')}: {reason}", 8)
     lines += [""] if fits else []
     for place, choice in enumerate(shown, start=1):
         lines += _entry(f"{place:2}.", choice, wide, _reasons(choice, common))
@@ -44,9 +45,9 @@ def text(advice: Advice, *, every: bool = False) -> str:
 def facts(s: Situation) -> Iterator[str]:
     """What the ranking is made from, a line each."""
     scans = f"{s.labeled} labeled, {s.unlabeled} unlabeled"
-    kind = f"{s.dim}D, {_count(s.channels, 'channel')}, {_count(s.classes - 1, 'structure')}"
+    kind = f"{s.dim}D, {plural(s.channels, 'channel')}, {plural(s.classes - 1, 'structure')}"
     yield f"data:   {s.dataset}: {scans}; {kind}"
-    pieces = _count(s.labels.pieces, "piece")
+    pieces = plural(s.labels.pieces, "piece")
     missing = f", some class missing in {s.labels.absent:.0%} of the scans" if s.labels.absent else ""
     share = f"{s.labels.rarest} fills {s.labels.rarest_share:.2%} of the voxels"
     yield from _wrapped(f"labels: {share}; {pieces} per class{missing}", 8)
@@ -63,7 +64,7 @@ def _budget(s: Situation) -> Iterator[str]:
     if s.memory_gb is not None:
         yield f"{s.memory_gb:g} GB of memory"
     if s.minutes is not None:
-        yield f"{s.minutes:g} minutes"
+        yield plural(s.minutes, "minute")
     if s.minutes_supervised is None:
         yield f"{s.iterations} iterations; how long they take on this machine is not known"
     else:
@@ -105,7 +106,3 @@ def _wrapped(line: str, indent: int) -> list[str]:
     return textwrap.wrap(
         line, WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
     )
-
-
-def _count(number: float, thing: str) -> str:
-    return f"{number:g} {thing}{'' if number == 1 else 's'}"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from semiseg import methods
 from semiseg.advice.rules import RULES, SHORTEST, Rule
 from semiseg.advice.situation import Situation
+from semiseg.errors import plural
 from semiseg.methods._catalog import Description, measured, published
 
 
@@ -95,7 +96,8 @@ def _obstacle(situation: Situation, about: Description) -> str:
         return f"needs more than the {have:g} GB of memory"
     count = situation.affordable(about)
     if count < SHORTEST and count < situation.iterations and about.name != "supervised":
-        return f"{count} iterations in {situation.minutes:g} minutes: too few for unlabeled scans to help"
+        few = f"{plural(count, 'iteration')} in {plural(situation.minutes or 0, 'minute')}"
+        return f"{few}: too few for unlabeled scans to help"
     return ""
 
 
@@ -143,7 +145,8 @@ def gain(method: str, situation: Situation, here: Sequence[Row], papers: Sequenc
     points = total / weight
     if own:
         row = max(own, key=lambda pair: pair[1])[0]
-        where = f"{row['dataset']}, {row['labeled']} labels: {baseline(row):.1f} -> {float(row['dice']):.1f}"
+        labels = plural(int(row["labeled"]), "label")
+        where = f"{row['dataset']}, {labels}: {baseline(row):.1f} -> {float(row['dice']):.1f}"
         text = f"{float(row['dice_gain']):+.1f} Dice over supervised in our benchmark ({where})"
         return Gain(points, text, measured=True)
     if claims:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from semiseg.comparison.result import Arm, RunScores
-from semiseg.errors import UsageError, some
+from semiseg.errors import UsageError, plural, some
 
 
 def _few(names: Iterable[str]) -> str:
@@ -88,8 +88,8 @@ def _lost_cases(arms: Sequence[Arm], cases: Sequence[str]) -> Iterator[str]:
     everyone = {case for arm in arms for case in arm.cases}
     if lost := everyone - set(cases):
         yield (
-            f"compared on the {len(cases)} cases that all runs scored; left out everywhere: {_few(lost)}, "
-            "which some run lacks"
+            f"compared on the {plural(len(cases), 'case')} that all runs scored; left out everywhere: "
+            f"{_few(lost)}, which some run lacks"
         )
     for arm in arms:
         for run in arm.runs:

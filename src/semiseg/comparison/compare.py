@@ -13,7 +13,7 @@ from semiseg.comparison.differences import differences
 from semiseg.comparison.group import BOUNDS, UncomputedGroup, common_cases, group_runs, patients_of
 from semiseg.comparison.read import collect
 from semiseg.comparison.result import Arm, ArmGroup, Comparison, MissingCell, RunScores
-from semiseg.errors import UsageError, unknown_name
+from semiseg.errors import UsageError, plural, unknown_name
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import DISTANCES, OVERLAP
 
@@ -139,7 +139,8 @@ def _sample(rule: Rule, cases: int, tests: int) -> list[str]:
     told = []
     if rule.units:
         told.append(
-            f"{cases} cases of {count} patients: each patient counts once in intervals, tests and ranks"
+            f"{plural(cases, 'case')} of {plural(count, 'patient')}: each patient counts once in "
+            "intervals, tests and ranks"
         )
     smallest = 2.0 ** (1 - count)
     if smallest >= rule.alpha:
@@ -188,8 +189,9 @@ def _left_out(runs: Sequence[RunScores]) -> list[str]:
     for metric in SHOWN:
         without = [run for run in runs if metric not in run.scores]
         if without and len(without) < len(runs):
+            some = f"{len(without)} of {plural(len(runs), 'run was', 'runs were')}"
             lines.append(
-                f"{metric} is not shown: {len(without)} of {len(runs)} runs were scored without it, such as "
+                f"{metric} is not shown: {some} scored without it, such as "
                 f"{without[0].folder}; `semiseg evaluate REF PRED --overwrite` adds it"
             )
     return lines
@@ -198,7 +200,7 @@ def _left_out(runs: Sequence[RunScores]) -> list[str]:
 def _nothing(missing: Sequence[MissingCell]) -> UsageError:
     first = missing[0] if missing else None
     return UsageError(
-        f"none of {len(missing)} runs has scores" + (f"; {first.why}" if first else ""),
+        f"none of {plural(len(missing), 'run')} has scores" + (f"; {first.why}" if first else ""),
         hint=(
             f"for the first one, where the folder {first.dataset} lies: {first.command}"
             if first and first.command

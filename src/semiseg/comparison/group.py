@@ -10,7 +10,7 @@ from typing import Any
 from semiseg.comparison.differences import fixed, settings, told_apart
 from semiseg.comparison.read import SOURCES
 from semiseg.comparison.result import Arm, MissingCell, RunScores, Source
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, plural
 from semiseg.runs.score import to_score
 
 BOUNDS = "supervised"
@@ -56,7 +56,7 @@ def budget(run: RunScores) -> str:
     """What a run was given, in words; the same for all seeds and folds."""
     data = run.config["data"]
     if data["labeled_patients"]:
-        return f"{data['labeled_patients']} labeled patients"
+        return plural(data["labeled_patients"], "labeled patient")
     return f"{data['labeled']} labeled" if data["labeled"] else "all labeled"
 
 

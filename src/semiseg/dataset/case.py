@@ -1,6 +1,6 @@
 """A case: one scan, with or without a label. The type says which, so nothing can read a label by accident.
 
-A case from its files: channels stacked, grids compared. The one door through which voxels come in.
+All voxels of cases are read here: channels are stacked, grids compared.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.errors import DataError, SemisegError
+from semiseg.images import read, read_header, read_label
+from semiseg.images.claims import check_memory, readable_bytes
 from semiseg.images.grid import Grid, Header, Volume, turned
 
 
@@ -66,15 +68,13 @@ def load_case(case: Case, channels: int | None = None) -> tuple[Array, Grid, dic
         DataError: an unreadable file, or channels that lie on different grids; names the case.
     """
     if not case.images:
+        about = {"case": case.id}
         raise DataError(
-            f"{case.id}: no image file",
-            hint="name one file per channel",
-            code="MISSING_FILE",
-            details={"case": case.id},
+            f"{case.id}: no image file", hint="name one file per channel", code="MISSING_FILE", details=about
         )
     if len(case.images) > 1:
         _require_memory(case)
-    return stacked(case.id, [(path, _read(path, case.id)) for path in case.images], channels)
+    return stacked(case.id, [(path, _naming(case.id, read, path)) for path in case.images], channels)
 
 
 def stacked(
@@ -115,9 +115,7 @@ def load_label(case: LabeledCase, grid: Grid) -> Array:
     Raises:
         DataError: unreadable, colored, or on another grid; names the case.
     """
-    from semiseg import images as formats
-
-    volume = _naming(case.id, formats.read_label, case.label)
+    volume = _naming(case.id, read_label, case.label)
     volume = _onto(volume, grid, case.label, case.images[0], case.id)
     if volume.array.shape != volume.grid.shape:
         raise DataError(
@@ -135,35 +133,19 @@ def case_header(case: Case) -> Header:
     Raises:
         DataError: an unreadable header, or channels on different grids; names the case.
     """
-    from semiseg import images as formats
-
-    headers = [_naming(case.id, formats.read_header, path) for path in case.images]
+    headers = [_naming(case.id, read_header, path) for path in case.images]
     for path, header in zip(case.images[1:], headers[1:], strict=True):
-        _onto(
-            Volume(np.broadcast_to(False, header.grid.shape), header.grid),
-            headers[0].grid,
-            path,
-            case.images[0],
-            case.id,
-        )
+        blank = Volume(np.broadcast_to(False, header.grid.shape), header.grid)
+        _onto(blank, headers[0].grid, path, case.images[0], case.id)
     return headers[0]
 
 
 def _require_memory(case: Case) -> None:
     """Readers look whether their file fits into free memory; here, whether all channels together do."""
-    from semiseg import images as formats
-    from semiseg.images.claims import check_memory, readable_bytes
-
     first = case.images[0]
-    needed = _naming(case.id, formats.read_header, first).needed_bytes * len(case.images)
+    needed = _naming(case.id, read_header, first).needed_bytes * len(case.images)
     claim = f"its {len(case.images)} channels ({readable_bytes(needed)})"
     _naming(case.id, lambda path: check_memory(path, needed, claim), first)
-
-
-def _read(path: Path, case: str) -> Volume:
-    from semiseg import images as formats
-
-    return _naming(case, formats.read, path)
 
 
 def _naming(case: str, reader: Callable[[Path], T], path: Path) -> T:
@@ -187,28 +169,26 @@ def _naming(case: str, reader: Callable[[Path], T], path: Path) -> T:
 
 def _channels(volume: Volume) -> list[Array]:
     """(*S) is one channel; colors stand last, as (H, W, 3)."""
-    if volume.array.ndim == len(volume.grid.shape):
-        return [volume.array]
-    return list(np.moveaxis(volume.array, -1, 0))
+    colored = volume.array.ndim > len(volume.grid.shape)
+    return list(np.moveaxis(volume.array, -1, 0)) if colored else [volume.array]
 
 
 def _onto(volume: Volume, wanted: Grid, path: Path, reference: Path, case: str) -> Volume:
-    """The volume with its axes as ``wanted`` has them, where that is all in which the grids differ."""
+    """The volume with its axes as ``wanted`` has them.
+
+    Raises:
+        DataError: the grids differ in more than that.
+    """
     if volume.grid.matches(wanted):
         return volume
     array = turned(volume.array, volume.grid, wanted)
-    if array is None:
-        raise _other_grid(volume.grid, wanted, path, reference, case)
-    return replace(volume, array=array, grid=wanted)
-
-
-def _other_grid(grid: Grid, wanted: Grid, path: Path, reference: Path, case: str) -> DataError:
-    gap = grid.corner_gap_mm(wanted)
-    what = f"shape {grid.shape}, wanted {wanted.shape}"
+    if array is not None:
+        return replace(volume, array=array, grid=wanted)
+    grid, what = volume.grid, f"shape {volume.grid.shape}, wanted {wanted.shape}"
     if grid.shape == wanted.shape:
-        voxels = wanted.corner_gap_voxels(grid)
+        gap, voxels = grid.corner_gap_mm(wanted), wanted.corner_gap_voxels(grid)
         what = f"its corners lie up to {gap:.3g} mm away ({voxels:.2g} voxels; {grid.unlike(wanted)})"
-    return DataError(
+    raise DataError(
         f"{case}: {path.name} does not lie on the grid of {reference.name}: {what}",
         hint="resample it onto the image, or fix its header; `semiseg check` finds all such cases",
         code="GEOMETRY",

@@ -1,9 +1,7 @@
-"""A dataset folder: nnU-Net v2's layout plus ``imagesUn`` for scans without a label.
+"""A dataset folder by path, name or number: nnU-Net v2's layout plus ``imagesUn`` for scans without a label.
 
 Opening one lists file names and reads two small JSON files. No image and no label is opened, and a case
 without a label has no label field, so nothing downstream can read one by accident.
-
-From what a user typed (a path, ``Dataset104_Hippocampus``, ``104``) to a dataset folder.
 """
 
 from __future__ import annotations
@@ -23,64 +21,37 @@ from semiseg.dataset.files import FolderContents, num_training, scan
 from semiseg.dataset.folds import CaseIds, fold_count, with_folds
 from semiseg.dataset.ledger import Ledger
 from semiseg.dataset.problem import Problem, raise_if_any
-from semiseg.dataset.split import Budget, Split, make_split
+from semiseg.dataset.split import LabelBudget, Split, make_split
 from semiseg.dataset.split_file import SplitFile, read_split_file
-from semiseg.errors import DataError, UsageError, nearest, some
+from semiseg.errors import DataError, UsageError, nearest, plural, some
 
-__all__ = [
-    "Case",
-    "Dataset",
-    "LabeledCase",
-    "Split",
-]
+__all__ = ["Case", "Dataset", "LabeledCase", "Split"]
 
 log = logging.getLogger("semiseg.data")
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """A dataset folder as its file names and ``dataset.json`` describe it.
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Description):
+    """A dataset folder: what ``dataset.json`` says (see :class:`Description`), and the cases that are there.
 
     Attributes:
         root: the folder.
         name: its name.
-        channel_names: one per input channel.
-        labels: class name -> value in the label files (after ``label_map``), by value, without ``ignore``.
-        regions: name -> values, where classes overlap; ``labels`` are then the single values.
-        regions_class_order: the value that each region is painted with in a prediction.
-        ignore_value: the value that masks the loss, or None.
-        label_map: raw value in a label file -> declared value.
-        file_ending: of images and labels, with the dot.
         annotated: imagesTr cases with a label, in the published order if there is one, else by id.
         unannotated: imagesTr cases without a label, then imagesUn.
         test: imagesTs cases, with labels where labelsTs has them.
         notices: what a user should be told, one sentence each.
         splits: the published lists, if any.
-        colors: class name -> ``#rrggbb`` in which pictures of label maps show it.
-        terminology: class or region -> its codes in DICOM results, see :mod:`semiseg.dataset.terminology`.
-        labeled_classes: case id -> the classes that its label is of, where these are not all.
-        source: the public data set that it was made of, its form and where voxel sizes come from.
     """
 
     root: Path
     name: str
-    channel_names: tuple[str, ...]
-    labels: dict[str, int]
-    ignore_value: int | None
-    label_map: dict[int, int]
-    file_ending: str
     annotated: tuple[LabeledCase, ...]
     unannotated: tuple[Case, ...]
     test: tuple[Case | LabeledCase, ...]
     notices: list[str]
     splits: SplitFile | None = None
     split_faults: tuple[Problem, ...] = field(default=(), repr=False)
-    colors: dict[str, str] = field(default_factory=dict)
-    terminology: dict[str, dict[str, Any]] = field(default_factory=dict)
-    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    regions_class_order: tuple[int, ...] = ()
-    labeled_classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    source: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: str | int | Path) -> Dataset:
@@ -97,26 +68,22 @@ class Dataset:
         raise_if_any([*found.problems, *_strangers(description, found)], str(root))
         splits, split_faults = read_split_file(root, found.ids)
         return cls(
+            **vars(description),
             root=root,
             name=root.resolve().name,
-            channel_names=description.channel_names,
-            labels=dict(description.labels),
-            ignore_value=description.ignore_value,
-            label_map=dict(description.label_map),
-            file_ending=description.file_ending,
             annotated=_published_order(found.annotated, splits),
             unannotated=tuple(found.unannotated),
             test=tuple(found.test),
             notices=_notices(description, found),
             splits=splits,
             split_faults=tuple(split_faults),
-            colors=dict(description.colors),
-            terminology=dict(description.terminology),
-            regions=dict(description.regions),
-            regions_class_order=description.regions_class_order,
-            labeled_classes=dict(description.labeled_classes),
-            source=source if isinstance(source := description.free.get("source"), Mapping) else {},
         )
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        """The public data set that it was made of, its form and where voxel sizes come from."""
+        source = self.free.get("source")
+        return source if isinstance(source, Mapping) else {}
 
     @property
     def channels(self) -> dict[str, int]:
@@ -190,17 +157,16 @@ class Dataset:
         raise_if_any(self.split_faults, str(self.root))
         training: dict[str, Case] = {c.id: c for c in (*self.annotated, *self.unannotated)}
         test: dict[str, Case] = {c.id: c for c in self.test}
-        budget = Budget(labeled, labeled_patients)
+        budget = LabelBudget(labeled, labeled_patients)
         file = (self if folds is None else self.with_folds(folds)).splits
         weights = dict.fromkeys(Ledger(self.root).accepted, accepted) if accepted < 1 else {}
         split = make_split(
             training, test, file, budget=budget, fold=fold, folds=folds, seed=seed, weights=weights
         )
-        used = (*split.labeled, *split.unlabeled, *split.val, *split.test, *split.held_out)
-        listed = {c.id for c in used}
-        unused = len({*training, *test} - listed)
-        if unused:
-            log.info("%d cases are in no list of %s and are not used", unused, split.source)
+        used = {c.id for c in (*split.labeled, *split.unlabeled, *split.val, *split.test, *split.held_out)}
+        if unused := len({*training, *test} - used):
+            told = plural(unused, "case is", "cases are")
+            log.info("%s in no list of %s and not used", told, split.source)
         return split
 
 
@@ -219,10 +185,8 @@ def _strangers(description: Description, found: FolderContents) -> list[Problem]
 
 def _notices(description: Description, found: FolderContents) -> list[str]:
     notices = list(found.notices)
-    warnings = [p for p in found.problems if p.severity == "warning"]
-    count = num_training(description, found)
-    notices += [p.as_line().removeprefix("warning ") for p in warnings]
-    if count is not None:
+    notices += [p.as_line().removeprefix("warning ") for p in found.problems if p.severity == "warning"]
+    if (count := num_training(description, found)) is not None:
         notices.append(count.as_line().removeprefix("error "))
     for notice in notices:
         log.info(notice)

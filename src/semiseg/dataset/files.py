@@ -15,7 +15,7 @@ from typing import Any
 from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.description import Description
 from semiseg.dataset.problem import Problem, Severity
-from semiseg.errors import some
+from semiseg.errors import plural, some
 from semiseg.images import ending_of, picture
 
 PHOTO_ENDINGS = (*picture.ENDINGS, ".tif", ".tiff")
@@ -67,8 +67,8 @@ def scan(root: Path, description: Description) -> FolderContents:
     result.test = [_case(i, test[i], test_labels.get(i)) for i in sorted(test)]
     if without:
         result.notices.append(
-            f"{len(without)} of {len(cases)} cases in imagesTr have no label and are treated as unlabeled: "
-            + some(c.id for c in without)
+            f"{len(without)} of {plural(len(cases), 'case')} in imagesTr without a label, treated as "
+            f"unlabeled: {some(c.id for c in without)}"
         )
     result.problems += _orphans("labelsTr", labels, training, extra, root)
     result.problems += _orphans("labelsTs", test_labels, test, {}, root)
@@ -134,9 +134,8 @@ class _Folders:
             if match:
                 grouped[match[1]][int(match[2])] = path
             else:
-                self._problem(
-                    "EXTRA_FILE", path, "a name without channel number", f"{stem}_0000{self.ending}"
-                )
+                wanted = f"{stem}_0000{self.ending}"
+                self._problem("EXTRA_FILE", path, "a name without channel number", wanted)
         for name, files in grouped.items():
             self._check_channels(folder, name, sorted(files))
         return {name: tuple(files[i] for i in sorted(files)) for name, files in grouped.items()}
@@ -151,7 +150,9 @@ class _Folders:
         entries = sorted(place.iterdir())
         hidden = [p.name for p in entries if p.name.startswith(".")]
         if hidden:
-            self.result.notices.append(f"skipped {len(hidden)} hidden files in {folder}: {some(hidden)}")
+            self.result.notices.append(
+                f"skipped {plural(len(hidden), 'hidden file')} in {folder}: {some(hidden)}"
+            )
         stems = []
         for path in entries:
             if path.name.startswith("."):
@@ -172,15 +173,7 @@ class _Folders:
             self._problem("MIXED_ENDINGS", path, f"ending {ending}", self.ending, fix)
             return
         kind = "a folder" if path.is_dir() else "a file that is not an image"
-        problem = Problem(
-            "EXTRA_FILE",
-            kind,
-            f"only {self.ending} files",
-            "move it elsewhere",
-            file=relative(path, self.root),
-            severity="warning",
-        )
-        self.result.problems.append(problem)
+        self._problem("EXTRA_FILE", path, kind, f"only {self.ending} files", "move it elsewhere", "warning")
 
     def _check_channels(self, folder: str, name: str, got: list[int]) -> None:
         wanted = list(range(self.channels))
@@ -204,9 +197,16 @@ class _Folders:
         )
 
     def _problem(
-        self, code: str, path: Path, got: str, wanted: str, fix: str = "rename or remove it"
+        self,
+        code: str,
+        path: Path,
+        got: str,
+        wanted: str,
+        fix: str = "rename or remove it",
+        severity: Severity = "error",
     ) -> None:
-        self.result.problems.append(Problem(code, got, wanted, fix, file=relative(path, self.root)))
+        file = relative(path, self.root)
+        self.result.problems.append(Problem(code, got, wanted, fix, file=file, severity=severity))
 
 
 def _no_training_folder(root: Path) -> Problem:
@@ -271,7 +271,7 @@ def _mapped(
         wanted = len(description.channel_names)
         rgb = wanted == 3 and len(images[name]) == 1 and images[name][0].name.endswith(PHOTO_ENDINGS)
         if wanted and len(images[name]) != wanted and not rgb:
-            got = f"{len(images[name])} image files"
+            got = plural(len(images[name]), "image file")
             fix = "list one file per channel under the key 'dataset'"
             result.problems.append(Problem("MISSING_CHANNEL", got, f"{wanted}", fix, name, "dataset.json"))
     gone = [name for name, path in labels.items() if not path.is_file()]

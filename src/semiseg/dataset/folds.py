@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from semiseg.dataset.patient import PatientRule, rule_from_names
 from semiseg.dataset.split import seeded_order
 from semiseg.dataset.split_file import Fold, SplitFile
-from semiseg.errors import UsageError, some
+from semiseg.errors import UsageError, plural, some
 
 FOLDS = 5
 """Where nobody says how many, and there are as many patients."""
@@ -65,7 +65,7 @@ def fold_count(file: SplitFile | None, ids: CaseIds, wanted: int | None = None) 
         there = len(file.cross_validation)
         if wanted not in (None, there):
             raise UsageError(
-                f"{wanted} folds, but {file.source} has {there}",
+                f"{plural(wanted or 0, 'fold')}, but {file.source} has {there}",
                 hint=f"`semiseg split DATASET --folds {wanted} --overwrite` makes others",
                 code="FOLD",
             )
@@ -82,17 +82,16 @@ def count_of(
     Raises:
         UsageError: a single group of cases, more folds than groups, or a single fold.
     """
-    groups, unit = len(cases), "labeled patients" if rule else "labeled cases"
+    groups, unit = len(cases), "labeled patient" if rule else "labeled case"
     if groups < 2:
         raise UsageError(
-            f"folds need at least 2 {unit}, one to learn from and one to be held out; got {groups}",
+            f"folds need at least 2 {unit}s, one to learn from and one to be held out; got {groups}",
             hint="label one more, or train without --fold, --calibrate and tuning",
             code="TOO_FEW_LABELED",
         )
     if wanted is not None and not 2 <= wanted <= groups:
-        raise UsageError(
-            f"{wanted} folds of {groups} {unit}", hint=f"use 2 to {groups} folds", code="TOO_FEW_LABELED"
-        )
+        got = f"{plural(wanted, 'fold')} of {plural(groups, unit)}"
+        raise UsageError(got, hint=f"use 2 to {groups} folds", code="TOO_FEW_LABELED")
     return min(wanted or usual, groups)
 
 

@@ -1,8 +1,7 @@
 """``labels.jsonl``: who made which version of which label, when and from what; one line per event, appended.
 
-``version`` counts the labels of a case from 1; a label that came with the dataset is version 1, whether or
-not a line says so. Files of all versions but the current one of a dataset's own lie in
-``studio/labels/CASE``.
+``version`` counts the labels of a case from 1; a label that came with the dataset is version 1, also where no
+line says so. Files of former versions lie in ``studio/labels/CASE``.
 """
 
 from __future__ import annotations
@@ -117,8 +116,10 @@ class Ledger:
         """Add a line, flushed to the disk."""
         line = json.dumps({k: v for k, v in asdict(entry).items() if v not in (None, "", 0)})
         with self.path.open("a+b") as stream:
-            if stream.tell() and not _ends_with_newline(stream):
-                stream.write(b"\n")  # a line that a kill broke off stays alone and is skipped
+            if stream.tell():
+                stream.seek(-1, os.SEEK_END)
+                if stream.read(1) != b"\n":
+                    stream.write(b"\n")  # a line that a kill broke off stays alone and is skipped
             stream.write(line.encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
@@ -138,11 +139,6 @@ class Ledger:
             entries.setdefault(entry.case, []).append(entry)
             last = entry
         self._seen, self._entries, self._last = state, entries, last
-
-
-def _ends_with_newline(stream: Any) -> bool:
-    stream.seek(-1, os.SEEK_END)
-    return bool(stream.read(1) == b"\n")
 
 
 def read_entries(path: Path) -> Iterator[Entry]:

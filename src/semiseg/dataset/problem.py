@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -62,21 +63,18 @@ MOST_ALIKE = 3
 
 def as_lines(problems: Sequence[Problem], channels: Sequence[str] = ()) -> list[str]:
     """A line for each problem, in their order; one for many cases with the same fault in the same channel."""
-    alike: dict[tuple[str, ...], list[Problem]] = {}
-    for problem in problems:
-        key = (problem.severity, problem.code, _place(problem.file, channels)) if problem.case else ()
-        alike.setdefault(key, []).append(problem)
-    lines = []
-    told: set[tuple[str, ...]] = set()
-    for problem in problems:
-        key = (problem.severity, problem.code, _place(problem.file, channels)) if problem.case else ()
-        group = alike[key]
-        cases = dict.fromkeys(one.case for one in group)
-        if not key or len(cases) <= MOST_ALIKE:
+    keys = [(p.severity, p.code, _place(p.file, channels)) if p.case else None for p in problems]
+    alike = defaultdict(list)
+    for problem, key in zip(problems, keys, strict=True):
+        alike[key].append(problem)
+    cases = {key: list(dict.fromkeys(one.case for one in group)) for key, group in alike.items()}
+    lines, told = [], set()
+    for problem, key in zip(problems, keys, strict=True):
+        if key is None or len(cases[key]) <= MOST_ALIKE:
             lines.append(problem.as_line())
         elif key not in told:
             told.add(key)
-            lines.append(_together(problem, key[2], list(cases), len({one.got for one in group}) > 1))
+            lines.append(_together(problem, key[2], cases[key], len({one.got for one in alike[key]}) > 1))
     return lines
 
 

@@ -1,16 +1,13 @@
-"""Who is labeled, unlabeled, validation, test or held out: disjoint lists, fixed before anything is opened.
+"""The labeled, unlabeled, validation, test and held-out cases of a run: disjoint, and fixed beforehand.
 
-The labeled list comes from the published order where there is one. It depends on file names only as far as
-the first K cases need a label, so deleting the labels of unlabeled and test cases changes nothing.
-
-A split while it is being decided.
-
-What can be wrong with the lists of a split, told all at once.
+The labeled list comes from the published order where there is one. Deleting the labels of unlabeled and test
+cases changes nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,18 +18,17 @@ from semiseg.dataset.case import Case, LabeledCase, plain
 from semiseg.dataset.patient import PatientRule
 from semiseg.dataset.problem import Problem, raise_if_any
 from semiseg.dataset.split_file import Fold, SplitFile
-from semiseg.errors import DataError, UsageError, some
+from semiseg.errors import DataError, UsageError, plural, some
 
 FLAG_CODES = ("LABELED", "FOLD")
-"""Problems of what was asked for (exit 2), as opposed to problems of the data (exit 3)."""
+"""Problems of what was asked for (exit 2); others are of the data (exit 3)."""
 
 
 @dataclass(frozen=True)
 class Split:
     """The lists of one run. Only ``labeled``, ``val`` and ``held_out`` cases have a label to open.
 
-    ``held_out`` are the cases of a fold of a cross-validation that the run is scored on when its weights are
-    chosen; nothing of them is looked at before.
+    ``held_out`` cases, of a fold of a cross-validation, are not looked at before the weights are chosen.
     """
 
     labeled: tuple[LabeledCase, ...]
@@ -68,7 +64,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Budget:
+class LabelBudget:
     """How many labels a run may use: K cases, or all cases of N patients, or (neither) every label."""
 
     cases: int | None = None
@@ -80,24 +76,23 @@ def make_split(
     test: Mapping[str, Case],
     file: SplitFile | None,
     *,
-    budget: Budget = Budget(),
+    budget: LabelBudget = LabelBudget(),
     fold: int = 0,
     folds: int | None = None,
     seed: int = 0,
     weights: Mapping[str, float] | None = None,
 ) -> Split:
-    """Decide the lists.
+    """The lists of a run.
 
     Args:
         training: id -> case of imagesTr and imagesUn; annotated ones are :class:`LabeledCase`.
         test: id -> case of imagesTs.
         file: the published lists; without one, the annotated cases in an order drawn from ``seed``.
         budget: how many labels to use.
-        fold: index into the file's folds.
-        folds: of a cross-validation, which ``fold`` is one of; None where it is one of the published folds.
+        fold: index into the published folds, or into those of a cross-validation where ``folds`` is given.
+        folds: of the cross-validation.
         seed: used only without a published order.
-        weights: annotated case -> weight of its label, in [0, 1]; 1 where it is not named. A case of weight 0
-            is in no list of labels: it is unlabeled.
+        weights: annotated case -> weight of its label, in [0, 1], 1 by default; with 0 it is unlabeled.
 
     Raises:
         UsageError: the budget or fold does not fit (every reason at once).
@@ -107,38 +102,29 @@ def make_split(
     found = file.folds if folds is None else file.cross_validation
     weights = weights or {}
     without = {case for case, weight in weights.items() if weight == 0}
-    draft, source = _draft(training, test, file, found, budget, fold, seed, without)
+    draft = _draft(training, test, file, found, budget, fold, seed, without)
     only_flags = all(problem.code in FLAG_CODES for problem in draft.problems)
-    raise_if_any(draft.problems, f"split ({source})", UsageError if only_flags else DataError)
+    raise_if_any(draft.problems, f"split ({draft.source})", UsageError if only_flags else DataError)
     known = {**test, **training}
+    listed = (case for cases in draft.lists.values() for case in cases)
+    of = file.patients.patient if file.patients else lambda _: None
     return Split(
         labeled=tuple(_labeled_only(known[case] for case in draft.labeled)),
         unlabeled=tuple(plain(known[case]) for case in draft.unlabeled),
         val=tuple(_labeled_only(known[case] for case in draft.val)),
         test=tuple(plain(known[case]) for case in draft.test),
-        source=source,
-        patients=_patients(draft, file),
+        source=draft.source,
+        patients={case: patient for case in listed if (patient := of(case))},
         held_out=tuple(_labeled_only(known[case] for case in draft.held_out)),
         weights={case: weights[case] for case in draft.labeled if weights.get(case, 1) < 1},
     )
 
 
-def _patients(draft: Draft, file: SplitFile) -> dict[str, str]:
-    rule = file.patients
-    if rule is None:
-        return {}
-    cases = (case for cases in draft.lists.values() for case in cases)
-    return {case: patient for case in cases if (patient := rule.patient(case))}
-
-
 def split_problems(training: Mapping[str, Case], test: Mapping[str, Case], file: SplitFile) -> list[Problem]:
     """Everything wrong with any fold of ``file``, for ``check``."""
-    found: dict[Problem, None] = {}
-    for folds in (file.folds, file.cross_validation):
-        for fold in range(len(folds)):
-            draft, _ = _draft(training, test, file, folds, Budget(), fold, 0)
-            found.update(dict.fromkeys(draft.problems))
-    return list(found)
+    numbered = [(folds, fold) for folds in (file.folds, file.cross_validation) for fold in range(len(folds))]
+    drafts = [_draft(training, test, file, folds, LabelBudget(), fold, 0) for folds, fold in numbered]
+    return list(dict.fromkeys(problem for draft in drafts for problem in draft.problems))
 
 
 def _draft(
@@ -146,21 +132,21 @@ def _draft(
     test: Mapping[str, Case],
     file: SplitFile,
     folds: Sequence[Fold],
-    budget: Budget,
+    budget: LabelBudget,
     fold: int,
     seed: int,
     without: Collection[str] = (),
-) -> tuple[Draft, str]:
-    draft = Draft()
+) -> SplitDraft:
+    draft = SplitDraft()
     lists = _fold(folds, fold, draft)
     draft.val, draft.held_out = list(lists.val), list(lists.held_out)
     draft.test = sorted(test) if file.test is None else list(file.test)
     annotated = {name for name, case in {**test, **training}.items() if isinstance(case, LabeledCase)}
-    source = f"{file.source or 'no split file'}, seeded order (seed {seed})"
+    draft.source = f"{file.source or 'no split file'}, seeded order (seed {seed})"
     if lists.labeled is not None:
         draft.order = list(lists.labeled)
-        source = f"{file.source}, fold {fold}" if len(folds) > 1 else f"{file.source}, published order"
-        source += f" of {len(folds)}" if lists.held_out else ""
+        place = f"fold {fold}" if len(folds) > 1 else "published order"
+        draft.source = f"{file.source}, {place}" + (f" of {len(folds)}" if lists.held_out else "")
     else:
         free = (annotated & training.keys()) - {*draft.val, *draft.test}
         draft.order = seeded_order(free, seed, file.patients)
@@ -180,14 +166,13 @@ def _draft(
     check_labels(draft, annotated)
     if file.patients is not None:
         check_patients(draft, file.patients, budget.cases)
-    return draft, source
+    return draft
 
 
-def _fold(folds: Sequence[Fold], fold: int, draft: Draft) -> Fold:
+def _fold(folds: Sequence[Fold], fold: int, draft: SplitDraft) -> Fold:
     if 0 <= fold < len(folds):
         return folds[fold]
-    last = len(folds) - 1
-    wanted = "0, the only fold there is" if last == 0 else f"0 to {last}"
+    wanted = f"0 to {len(folds) - 1}" if len(folds) > 1 else "0, the only fold there is"
     fix = "choose one of the folds of the split file; `semiseg split` makes others"
     draft.report("FOLD", f"fold {fold}", wanted, fix)
     return folds[0]
@@ -198,51 +183,45 @@ def seeded_order(cases: Iterable[str], seed: int, patients: PatientRule | None) 
 
     def key(case: str) -> tuple[str, str, str]:
         patient = (patients.patient(case) if patients else None) or case
-        return _digest(seed, patient), patient, _digest(seed, case)
+        one, other = (hashlib.sha256(f"{seed}:{text}".encode()).hexdigest() for text in (patient, case))
+        return one, patient, other
 
     return sorted(cases, key=key)
 
 
-def _digest(seed: int, text: str) -> str:
-    return hashlib.sha256(f"{seed}:{text}".encode()).hexdigest()
-
-
-def _choose(draft: Draft, budget: Budget, annotated: set[str], patients: PatientRule | None) -> None:
+def _choose(
+    draft: SplitDraft, budget: LabelBudget, annotated: set[str], patients: PatientRule | None
+) -> None:
     if budget.cases is not None and budget.patients is not None:
         draft.report("LABELED", "both a number of cases and of patients", "one of them", "give one of them")
-    if budget.cases is not None:
-        _choose_cases(draft, budget.cases)
+    if (count := budget.cases) is not None:
+        _require_within(draft, count, len(draft.order), f"labeled = {count}", "case")
+        draft.labeled = draft.order[: max(count, 0)]
     elif budget.patients is not None:
         _choose_patients(draft, budget.patients, patients)
     else:
         draft.labeled = [case for case in draft.order if case in annotated]
         if not draft.labeled:
             fix = "put the label of at least one case into labelsTr"
+            listed = f" among those that are listed ({some(draft.order)})" if draft.order else ""
             if draft.dropped:
                 fix = "draw one, or let accepted predictions count: --set data.accepted=0.5"
-            listed = f" among those that are listed ({some(draft.order)})" if draft.order else ""
-            listed += (
-                f" but {len(draft.dropped)} of weight 0 ({some(draft.dropped)})" if draft.dropped else ""
-            )
+                listed += f" but {len(draft.dropped)} of weight 0 ({some(draft.dropped)})"
             draft.report("NO_LABELED", f"no training case with a label{listed}", "at least one", fix)
 
 
-def _choose_cases(draft: Draft, count: int) -> None:
-    if not 1 <= count <= len(draft.order):
-        fix = "choose a number in that range"
-        draft.report("LABELED", f"labeled = {count}", f"1 to {len(draft.order)} cases", fix)
-    draft.labeled = draft.order[: max(count, 0)]
+def _require_within(draft: SplitDraft, count: int, most: int, got: str, unit: str) -> None:
+    if not 1 <= count <= most:
+        draft.report("LABELED", got, f"1 to {plural(most, unit)}", "choose a number in that range")
 
 
-def _choose_patients(draft: Draft, count: int, patients: PatientRule | None) -> None:
+def _choose_patients(draft: SplitDraft, count: int, patients: PatientRule | None) -> None:
     if patients is None:
         fix = 'add e.g. "group_by_patient": 10 (leading characters of the case id) to splits.json'
-        draft.report("LABELED", f"{count} patients", "a split file that says which case is whose", fix)
+        draft.report("LABELED", plural(count, "patient"), "a split file that says which case is whose", fix)
         return
     listed = list(dict.fromkeys(patients.patient(case) for case in draft.order))
-    if not 1 <= count <= len(listed):
-        fix = "choose a number in that range"
-        draft.report("LABELED", f"{count} labeled patients", f"1 to {len(listed)} patients", fix)
+    _require_within(draft, count, len(listed), plural(count, "labeled patient"), "patient")
     chosen = set(listed[: max(count, 0)])
     draft.labeled = [case for case in draft.order if patients.patient(case) in chosen]
 
@@ -252,8 +231,8 @@ def _labeled_only(cases: Iterable[Case]) -> Iterable[LabeledCase]:
 
 
 @dataclass
-class Draft:
-    """Ids per list while they are being decided, and what is wrong so far."""
+class SplitDraft:
+    """The ids of each list while they are being chosen, and what is wrong so far."""
 
     order: list[str] = field(default_factory=list)
     labeled: list[str] = field(default_factory=list)
@@ -264,6 +243,8 @@ class Draft:
     held_out: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     """In a list of labels, but of weight 0."""
+    source: str = ""
+    """Where the lists come from, for reports."""
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -290,10 +271,9 @@ class Draft:
         self.problems.append(Problem(code, got, wanted, fix))
 
 
-def check_known(draft: Draft, known: set[str]) -> None:
+def check_known(draft: SplitDraft, known: set[str]) -> None:
     """Lists name cases whose images are there."""
-    listed = {**draft.lists, "order": draft.order, "unlabeled": draft.others}
-    listed.pop("labeled")  # some of the order
+    listed = {**draft.lists, "labeled": [], "order": draft.order, "unlabeled": draft.others}
     for name, cases in listed.items():
         strangers = [case for case in cases if case not in known]
         if strangers:
@@ -303,7 +283,7 @@ def check_known(draft: Draft, known: set[str]) -> None:
             draft.report("UNKNOWN_CASE", got, wanted, fix)
 
 
-def check_disjoint(draft: Draft) -> None:
+def check_disjoint(draft: SplitDraft) -> None:
     """No case is in two lists, or twice in one."""
     alone = {"order": draft.order, "unlabeled": draft.others, "val": draft.val, "held_out": draft.held_out}
     for name, cases in alone.items():
@@ -315,21 +295,19 @@ def check_disjoint(draft: Draft) -> None:
         draft.report("CASE_IN_TWO_LISTS", got, "each case in one list")
 
 
-def check_labels(draft: Draft, annotated: set[str]) -> None:
+def check_labels(draft: SplitDraft, annotated: set[str]) -> None:
     """Labeled and validation cases have labels."""
     for name, cases in {"labeled": draft.labeled, "val": draft.val, "held_out": draft.held_out}.items():
         missing = [case for case in cases if case not in annotated]
         if missing:
+            got, wanted = f"no label for {some(missing)}", f"a label for each {name} case"
             fix = "add the labels to labelsTr, or take the cases out of the list"
-            draft.report(
-                "MISSING_LABEL", f"no label for {some(missing)}", f"a label for each {name} case", fix
-            )
+            draft.report("MISSING_LABEL", got, wanted, fix)
 
 
-def check_patients(draft: Draft, rule: PatientRule, count: int | None) -> None:
-    """All cases of a patient are in one list; where ``count`` cases cut one, the nearest that do not.
-
-    Scans of a labeled patient that never had a label, such as the other phases of a heart, may be unlabeled.
+def check_patients(draft: SplitDraft, rule: PatientRule, count: int | None) -> None:
+    """All cases of a patient are in one list, but for scans that never had a label (other phases of a heart).
+    Where ``count`` cases cut a patient, the nearest numbers that do not are named.
     """
     of = {case: rule.patient(case) for cases in draft.lists.values() for case in cases}
     nameless = sorted(case for case, patient in of.items() if patient is None)
@@ -347,15 +325,14 @@ def check_patients(draft: Draft, rule: PatientRule, count: int | None) -> None:
         wanted = "all cases of a patient in one list"
         if count is not None and (first, second) == ("labeled", "unlabeled"):
             near = _nearest_whole(draft, of, count)
-            fix = (
-                f"use {' or '.join(map(str, near))} labeled cases" if near else "fix the order in splits.json"
-            )
+            use = f"use {' or '.join(map(str, near))} labeled cases"
+            fix = use if near else "fix the order in splits.json"
             draft.report("LABELED", f"labeled = {count} cuts {got}", wanted, fix)
         else:
             draft.report("PATIENT_IN_TWO_LISTS", got, wanted)
 
 
-def _nearest_whole(draft: Draft, of: Mapping[str, str | None], count: int) -> list[int]:
+def _nearest_whole(draft: SplitDraft, of: Mapping[str, str | None], count: int) -> list[int]:
     """The nearest smaller and larger K that keep every patient whole."""
     others = {of[case] for case in draft.others}
     whole = [
@@ -368,9 +345,6 @@ def _nearest_whole(draft: Draft, of: Mapping[str, str | None], count: int) -> li
 
 
 def _shared(sets: Mapping[str, set[str]]) -> Iterable[tuple[str, str, list[str]]]:
-    names = list(sets)
-    for index, first in enumerate(names):
-        for second in names[index + 1 :]:
-            shared = sorted(sets[first] & sets[second])
-            if shared:
-                yield first, second, shared
+    for first, second in itertools.combinations(sets, 2):
+        if shared := sorted(sets[first] & sets[second]):
+            yield first, second, shared

@@ -47,10 +47,15 @@ def _fault(term: Any) -> str:
         if not _is_code(term.get(key)):
             return f"has {key} {term.get(key)!r}, wanted [code, scheme, meaning]"
     color = term.get("color")
-    if color is not None and not (isinstance(color, str) and re.fullmatch("#[0-9a-fA-F]{6}", color)):
+    if color is not None and not is_color(color):
         return f"has color {color!r}, wanted #rrggbb"
     odd = set(term) - {"category", "type", "color"}
     return f"has the key {sorted(odd)[0]!r}" if odd else ""
+
+
+def is_color(value: Any) -> bool:
+    """Whether a value is a color such as ``#e69f00``."""
+    return isinstance(value, str) and re.fullmatch("#[0-9a-fA-F]{6}", value) is not None
 
 
 def _is_code(code: Any) -> bool:

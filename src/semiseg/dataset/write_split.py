@@ -23,7 +23,7 @@ from semiseg.dataset.folds import (
 from semiseg.dataset.patient import PatientRule
 from semiseg.dataset.problem import raise_if_any
 from semiseg.dataset.split_file import OURS, Fold, SplitFile
-from semiseg.errors import UsageError, some
+from semiseg.errors import UsageError, plural, some
 from semiseg.machine.claim import held
 from semiseg.machine.files import read_json, write_json
 
@@ -165,7 +165,8 @@ def _rule(group: str | int | None, file: SplitFile, ids: CaseIds) -> PatientRule
     nameless = [case for case in cases if rule.patient(case) is None]
     if nameless:
         raise UsageError(
-            f"--group {rule.text} does not fit {len(nameless)} of {len(cases)} names: {some(nameless)}",
+            f"--group {rule.text} does not fit {len(nameless)} of {plural(len(cases), 'name')}: "
+            f"{some(nameless)}",
             hint="the rule is matched from the beginning of a case name",
             code="GROUP",
         )
@@ -175,9 +176,14 @@ def _rule(group: str | int | None, file: SplitFile, ids: CaseIds) -> PatientRule
 def _whose(file: SplitFile, groups: Sequence[Sequence[str]]) -> str:
     rule, cases = file.patients, sum(map(len, groups))
     if rule is None:
-        return f"{cases} labeled cases, each a patient of its own: nothing says whose they are (--group RULE)"
-    how = f"the first {rule.prefix} characters of their names" if rule.prefix else f"the rule {rule.text}"
-    return f"{cases} labeled cases of {len(groups)} patients, told by {how}"
+        known = plural(cases, "labeled case")
+        return f"{known}, each a patient of its own: nothing says whose they are (--group RULE)"
+    how = (
+        f"the first {plural(rule.prefix, 'character')} of their names"
+        if rule.prefix
+        else f"the rule {rule.text}"
+    )
+    return f"{plural(cases, 'labeled case')} of {plural(len(groups), 'patient')}, told by {how}"
 
 
 def _lists(fold: Fold) -> dict[str, list[str]]:
@@ -206,9 +212,9 @@ def keep_folds(dataset: Dataset, count: int) -> Dataset:
     if dataset.splits is not None and dataset.splits.cross_validation:
         if without := in_no_fold(dataset.splits, dataset.ids):
             log.warning(
-                "%d labeled cases are in no fold of %s and serve as unlabeled ones (%s); "
+                "%s in no fold of %s, used without a label (%s); "
                 "`semiseg split DATASET --overwrite` makes new folds",
-                *(len(without), dataset.splits.source, some(without)),
+                *(plural(len(without), "labeled case"), dataset.splits.source, some(without)),
             )
         return dataset
     try:
@@ -219,7 +225,7 @@ def keep_folds(dataset: Dataset, count: int) -> Dataset:
             raise
         where = f"not kept: {error.message}"
     kept = dataset.with_folds(count)
-    cases = len(foldable(dataset.splits, dataset.ids))
+    cases = plural(len(foldable(dataset.splits, dataset.ids)), "labeled case")
     whose = " patient by patient" if patient_rule(kept.splits, dataset.ids) else ""
-    log.info("made %d folds of %d labeled cases%s (%s)", count, cases, whose, where)
+    log.info("made %s of %s%s (%s)", plural(count, "fold"), cases, whose, where)
     return kept

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from semiseg.errors import plural
+
 NOT_A_DEVICE = (
     "This is not a medical device. It has not been cleared or approved for diagnosis or treatment anywhere; "
     "a person who can judge the scan must look at every result."
@@ -101,7 +103,8 @@ def _smaller(measured: Mapping[str, Any] | None) -> list[str]:
     for name, before in measured["dice"].items():
         after, lost = measured["dice_smaller"][name], measured["difference"][name]
         lines.append(f"| {name} | {before:.4f} | {after:.4f} | {lost:+.4f} |")
-    told = f"Measured on {measured['cases']} {measured['on']} cases of the run, against PyTorch in 32 bits."
+    cases = plural(measured["cases"], f"{measured['on']} case")
+    told = f"Measured on {cases} of the run, against PyTorch in 32 bits."
     return ["## Smaller weights", told, "\n".join(lines)]
 
 

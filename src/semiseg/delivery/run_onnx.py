@@ -72,7 +72,7 @@ def load(paths: list[Path], channels: int, spacing: list[float] | None) -> tuple
     if channels == 1 and len(image) == 3 and (image == image[:1]).all():  # gray saved in color
         image = image[:1]
     if len(image) != channels:
-        sys.exit(f"error: {paths[0]}: {len(image)} channels, the model wants {channels}")
+        sys.exit(f"error: {paths[0]}: channels: got {len(image)}, the model wants {channels}")
     if not np.isfinite(image).all():
         sys.exit(f"error: {paths[0]} holds NaN or infinite values")
     return image, *found[0][1:]

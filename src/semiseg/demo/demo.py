@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semiseg.errors import plural
 from semiseg.machine.claim import contents, held
 from semiseg.settings.config import DEFAULT_METHOD
 
@@ -147,7 +148,7 @@ def run(
             trained.predict(dataset.root / "imagesTs", output, device=device)
             write(evaluate_folders(dataset.root / "labelsTs", output, dataset=dataset), output)
             runs[method] = trained.folder
-        logger.info("5/5 comparing the two on %d test scans", test)
+        logger.info("5/5 comparing the two on %s", plural(test, "test scan"))
         found = compare(runs.values())
         found = replace(found, notices=(SYNTHETIC, *found.notices))
         files = write_comparison(found, folder / "comparison")
@@ -182,7 +183,7 @@ def _checked(dataset: Dataset) -> str:
             hint="see that the disk has room, and run the demo again",
         )
     return f"checked: {len(dataset.annotated)} labeled, {len(dataset.unannotated)} unlabeled, " + (
-        f"{len(dataset.test)} test scans"
+        plural(len(dataset.test), "test scan")
     )
 
 

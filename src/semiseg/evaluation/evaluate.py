@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from semiseg.drawing.notebook import notebook_bar
-from semiseg.errors import DataError, SemisegError
+from semiseg.errors import DataError, SemisegError, plural
 from semiseg.evaluation.case import Value, values_of
 from semiseg.evaluation.files import Recoded, declared_values, pair_files, settle_references
 from semiseg.evaluation.groups import groups_of
@@ -331,8 +331,8 @@ def _undeclared(results: list[_Compared], labels: Mapping[str, Value], classes: 
     known = {0, classes.ignore, *(v for value in named for v in values_of(value))}
     odd = sorted({v for o in results for v in o.values} - known)
     return [
-        f"value {v} is in {sum(v in o.values for o in results)} cases and is not a declared class: "
-        "counted as background"
+        f"value {v} is in {plural(sum(v in o.values for o in results), 'case')} and is not a declared "
+        "class: counted as background"
         for v in odd
     ]
 
@@ -363,4 +363,4 @@ def _apart(results: list[_Compared], *, unnamed: bool) -> list[str]:
 
 def _extra(cases: Sequence[str]) -> list[str]:
     shown = ", ".join(cases[:5]) + (", ..." if cases[5:] else "")
-    return [f"{len(cases)} predictions have no reference and are not scored: {shown}"] if cases else []
+    return [f"{plural(len(cases), 'prediction')} without a reference, not scored: {shown}"] if cases else []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.errors import DataError, UsageError
+from semiseg.errors import DataError, UsageError, plural
 from semiseg.machine.files import printable
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _renamed(given: dict[str, Path], wanted: Mapping[str, Path]) -> tuple[dict[s
     if not new:
         return given, ()
     old, case = next(iter(new.items()))
-    notice = f"{len(new)} predictions are matched by the case in their names, such as {old} with {case}"
+    notice = f"{plural(len(new), 'prediction')} matched by the case in the name, such as {old} with {case}"
     return {new.get(name, name): path for name, path in given.items()}, (notice,)
 
 

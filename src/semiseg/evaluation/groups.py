@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semiseg.drawing.table import Table, TableCell, heads
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, plural
 from semiseg.evaluation.case import METRICS, ClassMetrics
 from semiseg.evaluation.results import statistics
 
@@ -102,7 +102,7 @@ def table(evaluation: Evaluation, columns: Sequence[str]) -> Table:
         shown = [statistics(row[m] for row in by_class.values() if m in row).mean for m in columns]
         rows.append((group, str(sizes[group]), *("-" if v != v else f"{v:.3f}" for v in shown)))
     return Table(
-        f"{len(rows)} groups",
+        plural(len(rows), "group"),
         heads(("group", "cases", *columns)),
         tuple(tuple(map(TableCell, row)) for row in rows),
         ("means over the cases of a group, then over classes",),

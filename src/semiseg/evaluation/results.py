@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from semiseg.drawing.notebook import Tabular
-from semiseg.errors import DataError, PartialError, unknown_name
+from semiseg.errors import DataError, PartialError, plural, unknown_name
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import (
     COUNTS,
@@ -172,8 +172,8 @@ class Evaluation(Tabular):
             return None
         first, message = next(iter(self.failed.items()))
         return PartialError(
-            f"{len(self.failed)} of {len(self.failed) + len(self.cases)} cases could not be evaluated; "
-            f"{first}: {message}",
+            f"{len(self.failed)} of {plural(len(self.failed) + len(self.cases), 'case')} could not be "
+            f"evaluated; {first}: {message}",
             hint="the other cases are evaluated and saved; summary.json lists every failure",
             code="CASES_FAILED",
             details={"failed": dict(self.failed)},
@@ -292,7 +292,10 @@ def spacing_unit(cases: Iterable[CaseScores]) -> tuple[str, tuple[str, ...]]:
     count = units.count("px")
     if count in (0, len(units)):
         return ("px" if count else "mm"), ()
-    return "mm", (f"{count} of {len(units)} cases have no spacing: a pixel of theirs counts as 1 mm",)
+    return "mm", (
+        f"{count} of {plural(len(units), 'case has', 'cases have')} no spacing: a pixel of theirs counts as "
+        "1 mm",
+    )
 
 
 def each_value(evaluation: Evaluation) -> Iterator[tuple[CaseScores, str, str, ClassMetrics]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from semiseg.drawing.table import Table, TableCell, csv_rows, heads, terminal
 from semiseg.drawing.table import Value as Shown
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, plural
 from semiseg.evaluation import conventions, groups
 from semiseg.evaluation.case import COUNTS, METRICS, ClassMetrics, Counts, Scale, Value
 from semiseg.evaluation.results import (
@@ -122,7 +122,7 @@ def table(evaluation: Evaluation) -> Table:
     tolerance = f"{evaluation.nsd_tolerance_mm:g} {evaluation.spacing_unit}"
     unit = f"; distances in {evaluation.unit}, NSD at {tolerance}"
     return Table(
-        f"{cases} cases, convention {evaluation.convention}",
+        f"{plural(cases, 'case')}, convention {evaluation.convention}",
         heads(("class", "empty", *shown)),
         tuple(tuple(map(TableCell, row)) for row in rows),
         (

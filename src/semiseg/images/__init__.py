@@ -2,7 +2,7 @@
 
 A module that declares ``ENDINGS`` and the functions of ``Format`` is found by itself. Arrays are in the
 file's own axis order, grids in RAS+ millimeters, so that voxel (i, j, k) lies at the same place in the
-patient whichever format holds it. DICOM series, many files per image, have their own door: ``images.dicom``.
+patient whichever format holds it. DICOM series, many files per image, are read by ``images.dicom``.
 """
 
 from __future__ import annotations
@@ -169,29 +169,16 @@ def _format(path: Path) -> Format:
     if ending is None:
         if path.is_dir():
             check_file(path)
-        raise broken(
-            path,
-            "is not a known image format",
-            code="UNKNOWN_FORMAT",
-            hint=f"known: {', '.join(ENDINGS)}; DICOM series are converted by semiseg init",
-        )
+        hint = f"known: {', '.join(ENDINGS)}; DICOM series are converted by semiseg init"
+        raise broken(path, "is not a known image format", code="UNKNOWN_FORMAT", hint=hint)
     return _FORMATS[ending]
 
 
 _STARTS = {
-    b"NRRD": ".nrrd",
-    b"\x89PNG": ".png",
-    b"\xff\xd8\xff": ".jpg",
-    b"BM": ".bmp",
-    b"GIF8": ".gif",
-    b"II*\0": ".tif",
-    b"MM\0*": ".tif",
-    b"II+\0": ".tif",
-    b"MM\0+": ".tif",
-    b"ObjectType": ".mha",
-    b"NDims": ".mha",
-    b"\x89HDF": ".h5",
-}
+    b"NRRD": ".nrrd", b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"BM": ".bmp", b"GIF8": ".gif",
+    b"II*\0": ".tif", b"MM\0*": ".tif", b"II+\0": ".tif", b"MM\0+": ".tif",
+    b"ObjectType": ".mha", b"NDims": ".mha", b"\x89HDF": ".h5",
+}  # fmt: skip
 """What files begin with, and the ending that suits them."""
 
 
@@ -208,9 +195,8 @@ def ending_by_content(path: Path) -> str | None:
         raise broken(path, "is a DICOM file, whatever its name says", hint=hint)
     if start.startswith(b"version https://git-lfs") or b"/annex/objects/" in start[:200]:
         hint = "fetch the file itself: `git lfs pull`, `git annex get` or `datalad get`"
-        raise broken(
-            path, "is a pointer of Git LFS or git-annex, not the file", code="MISSING_FILE", hint=hint
-        )
+        why = "is a pointer of Git LFS or git-annex, not the file"
+        raise broken(path, why, code="MISSING_FILE", hint=hint)
     if start.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
         hint = "download it again, signed in where the site asks for it"
         raise broken(path, "is a web page, not the file", code="MISSING_FILE", hint=hint)

@@ -1,6 +1,6 @@
-"""Unpack a zip into a folder that no member can leave, and no more than the archive can honestly hold.
+"""Unpacks zips and gzip streams safely: no file outside its folder, no more bytes than can be there.
 
-Decompression of one stream is bounded by what was asked for, and believed only when its checksum is right.
+What a stream decodes to counts only where its checksum is right.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 
-from semiseg.errors import DataError
+from semiseg.errors import DataError, plural, where_to_move
 from semiseg.images.claims import broken, readable_bytes
 from semiseg.machine.folders import Scratch
 
@@ -59,9 +59,9 @@ def unpack(archive: Path, folder: Path) -> None:
                     _copy(source, out, member.file_size, archive)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as error:
         why = f"cannot be unpacked ({type(error).__name__}: {error})"
-        raise broken(
-            archive, why, code="BAD_ARCHIVE", hint="make the zip again, or unpack it yourself"
-        ) from error
+        full = where_to_move(error) if isinstance(error, OSError) else ""
+        hint = full or "make the zip again, or unpack it yourself"
+        raise broken(archive, why, code="BAD_ARCHIVE", hint=hint) from error
 
 
 def _safe_name(archive: Path, member: zipfile.ZipInfo) -> PurePosixPath:
@@ -83,7 +83,7 @@ def _check_sizes(archive: Path, members: list[zipfile.ZipInfo], folder: Path) ->
     size = archive.stat().st_size
     free = shutil.disk_usage(folder).free
     if len(members) > MAX_MEMBERS or total > max(MAX_PLAUSIBLE_RATIO * size, PLAUSIBLE_BYTES):
-        why = f"claims {len(members)} files of {readable_bytes(total)} in {readable_bytes(size)}"
+        why = f"claims {plural(len(members), 'file')} of {readable_bytes(total)} in {readable_bytes(size)}"
         raise broken(archive, why, code="BAD_ARCHIVE", hint="do not trust this archive; ask for a clean one")
     if total > free:
         why = f"needs {readable_bytes(total)}, {readable_bytes(free)} are free in {folder.parent}"

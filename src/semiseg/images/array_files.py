@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from semiseg.errors import missing_extra
-from semiseg.images.arrays import Array, sober, squeezed
+from semiseg.errors import missing_extra, plural
+from semiseg.images.arrays import Array, as_numbers, squeezed
 from semiseg.images.claims import bad_spacing, broken, check_claim, needed_bytes
-from semiseg.images.grid import Grid, Header, Volume, scaling
+from semiseg.images.grid import Grid, Header, Volume, scaling, times
 
 ENDINGS = (".npy.h5", ".h5", ".hdf5", ".npz")
 
@@ -52,9 +52,11 @@ def read_header(path: Path) -> Header:
         needed = _claimed(path, stored)
         both = bool(set(arrays) & set(LABEL_NAMES)) and len(arrays) > 1
         if both:
-            _require_same_size(
-                path, squeezed(stored.shape), squeezed(_chosen(path, arrays, label=True).shape)
-            )
+            image, label = squeezed(stored.shape), squeezed(_chosen(path, arrays, label=True).shape)
+            if image[: len(label)] != label:
+                why = f"its label has {times(label)} voxels, its image {times(image)}"
+                hint = "get the file again, or store both on one grid"
+                raise broken(path, why, code="SHAPE", hint=hint)
         return Header(grid, str(stored.dtype), channels, needed, path.stat().st_size, has_label=both)
 
 
@@ -80,15 +82,8 @@ def _read(path: Path, *, label: bool) -> Volume:
         _claimed(path, stored)
         array = np.asarray(stored[()])
     array = array.reshape(array.shape[: len(axes)]) if array.ndim > len(axes) else array
-    array = sober(array, path).transpose(axes)
+    array = as_numbers(array, path).transpose(axes)
     return Volume(np.ascontiguousarray(array), grid, {"format": "array file"})
-
-
-def _require_same_size(path: Path, image: tuple[int, ...], label: tuple[int, ...]) -> None:
-    if image[: len(label)] != label:
-        sizes = [" x ".join(map(str, shape)) for shape in (label, image)]
-        hint = "get the file again, or store both on one grid"
-        raise broken(path, f"its label has {sizes[0]} voxels, its image {sizes[1]}", code="SHAPE", hint=hint)
 
 
 def _chosen(path: Path, arrays: Mapping[str, _Stored], *, label: bool | None) -> _Stored:
@@ -118,7 +113,7 @@ def _layout(path: Path, stored: _Stored, arrays: Mapping[str, _Stored]) -> tuple
     colors = len(shape) == 3 and shape[2] == 3 and stored.dtype == np.uint8
     spatial = shape[:2] if colors else shape
     if len(spatial) not in (2, 3):
-        why = f"an array of {len(shape)} axes ({' x '.join(map(str, shape))}), wanted 2 or 3"
+        why = f"an array of {plural(len(shape), 'axis', 'axes')} ({times(shape)}), wanted 2 or 3"
         hint = "store one channel per file, as (slices, rows, columns) or (rows, columns)"
         raise broken(path, why, code="NOT_3D", hint=hint, shape=list(shape))
     axes = _slices_last(spatial)
@@ -204,22 +199,20 @@ class _Member:
     def attrs(self) -> Mapping[str, Any]:
         return {}
 
-    def _head(self) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-        with self.archive.open(self.name) as stream:
-            major, _ = np.lib.format.read_magic(stream)
-            reader = (
-                np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-            )
-            shape, fortran, dtype = reader(stream)
-            return shape, fortran, dtype
-
     @property
     def shape(self) -> tuple[int, ...]:
         return self._head()[0]
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._head()[2]
+        return self._head()[1]
+
+    def _head(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        form = np.lib.format
+        with self.archive.open(self.name) as stream:
+            first = form.read_magic(stream)[0] == 1
+            shape, _, dtype = (form.read_array_header_1_0 if first else form.read_array_header_2_0)(stream)
+            return shape, dtype
 
     def __getitem__(self, key: Any) -> Array:
         with self.archive.open(self.name) as stream:

@@ -1,6 +1,6 @@
-"""Bytes to arrays and back: index order with the first axis fastest, native byte order, sober types.
+"""Bytes to arrays and back (first axis fastest, native byte order), and spacing in a JSON file beside it.
 
-Spacing for formats that cannot say it well: ``CASE.json`` beside the image, as nnU-Net v2 has it.
+``CASE.json``, as nnU-Net v2 has it, is for formats that cannot hold a spacing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.errors import plural
 from semiseg.images.claims import bad_spacing, broken
 from semiseg.images.grid import Grid
 from semiseg.machine.files import atomic_file, read_json
@@ -31,10 +32,10 @@ def shaped(
     """Lay raw bytes out as ``shape`` (first axis fastest), colors (stored innermost) as the last axis."""
     full = (channels, *shape) if channels > 1 else tuple(shape)
     array = np.frombuffer(data, dtype).reshape(full, order="F")
-    return sober(np.moveaxis(array, 0, -1) if channels > 1 else array, path)
+    return as_numbers(np.moveaxis(array, 0, -1) if channels > 1 else array, path)
 
 
-def sober(array: Array, path: Path) -> Array:
+def as_numbers(array: Array, path: Path) -> Array:
     """Integers stay as they are, floats become float32, booleans uint8; native byte order."""
     kind = array.dtype.kind
     if kind in "ui":
@@ -57,10 +58,7 @@ def rescale(array: Array, slope: float, intercept: float) -> Array:
         return array
     whole = array.dtype.kind in "ui" and float(slope).is_integer() and float(intercept).is_integer()
     if whole and max(abs(slope), abs(intercept)) < 2**31 and array.dtype.itemsize <= 4:
-        ends = [
-            int(array.min()) * int(slope) + int(intercept),
-            int(array.max()) * int(slope) + int(intercept),
-        ]
+        ends = [int(end) * int(slope) + int(intercept) for end in (array.min(), array.max())]
         out = np.empty_like(array, dtype=_integer(min(ends), max(ends)))
         for k in range(array.shape[-1]):
             out[..., k] = array[..., k].astype(np.int64) * int(slope) + int(intercept)
@@ -122,12 +120,11 @@ def spacing_beside(path: Path, axes: int) -> list[float] | None:
         if found is None:
             continue
         if not isinstance(found, list) or not all(isinstance(v, int | float) for v in found):
-            raise broken(
-                sidecar, f"'spacing' is {found!r}, wanted {axes} numbers", hint="write [1.0, 0.5, 0.5]"
-            )
+            why = f"'spacing' is {found!r}, wanted {axes} numbers"
+            raise broken(sidecar, why, hint="write [1.0, 0.5, 0.5]")
         spacing = [float(v) for v in found]
         if len(spacing) != axes:
-            why = f"'spacing' has {len(spacing)} numbers for an image of {axes} axes"
+            why = f"'spacing' has {plural(len(spacing), 'number')} for an image of {axes} axes"
             raise broken(sidecar, why, code="BAD_SPACING", hint="give one number per axis, in array order")
         if any(not 0 < s < float("inf") for s in spacing):
             raise bad_spacing(sidecar, spacing)

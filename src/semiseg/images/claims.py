@@ -1,19 +1,19 @@
-"""What is asked of every file before it is believed: that it is there and can hold what it claims."""
+"""Checks of every file before it is read: it is there, and it can hold what its header claims."""
 
 from __future__ import annotations
 
 import logging
 import math
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from semiseg.errors import DataError, SemisegError, on_one_line
-from semiseg.images.grid import Grid
+from semiseg.errors import DataError, SemisegError, on_one_line, plural
+from semiseg.images.grid import Grid, times
 from semiseg.machine.hardware import free_memory_gb
 
 MAX_RATIO = 1032
@@ -74,7 +74,7 @@ def check_claim(path: Path, shape: Sequence[int], needed: int, present: int, *, 
     Raises:
         DataError: ABSURD_HEADER, TRUNCATED or TOO_LARGE (more than the memory that is free now).
     """
-    claim = f"{' x '.join(str(n) for n in shape)} voxels ({readable_bytes(needed)})"
+    claim = f"{times(shape)} voxels ({readable_bytes(needed)})"
     details: dict[str, Any] = {
         "shape": [int(n) for n in shape],
         "needed_bytes": needed,
@@ -110,20 +110,17 @@ def check_grid(path: Path, grid: Grid) -> Grid:
     """Refuse a grid without extent: NaN, zero spacing, or axes that fall together."""
     affine = grid.affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    good = bool(np.isfinite(affine).all()) and bool((spacing > 0).all())
-    if good:
-        good = abs(float(np.linalg.det(affine[:3, :3] / spacing))) > 1e-4
-    if not good:
+    finite = np.isfinite(affine).all() and (spacing > 0).all()
+    if not finite or abs(np.linalg.det(affine[:3, :3] / spacing)) <= 1e-4:
         raise bad_spacing(path, [float(s) for s in spacing])
     return grid
 
 
 def bad_spacing(path: Path, spacing: Sequence[float]) -> DataError:
     """The error for spacing that is zero, negative or NaN, or axes that do not span space."""
-    got = " x ".join(f"{s:g}" for s in spacing)
     return broken(
         path,
-        f"no usable geometry (spacing {got} mm, wanted positive numbers and independent axes)",
+        f"no usable geometry (spacing {times(spacing, 6)} mm, wanted positive numbers and independent axes)",
         code="BAD_SPACING",
         hint="set the spacing and orientation in the file's header, then run semiseg check again",
         spacing=[str(s) for s in spacing],
@@ -134,7 +131,7 @@ def not_3d(path: Path, shape: Sequence[int], why: str = "") -> DataError:
     """The error for images with more axes than a volume."""
     return broken(
         path,
-        f"has {len(shape)} axes ({' x '.join(str(n) for n in shape)}), wanted one 2D or 3D image{why}",
+        f"has {plural(len(shape), 'axis', 'axes')} ({times(shape)}), wanted one 2D or 3D image{why}",
         code="NOT_3D",
         hint="split it into one file per frame or channel (CASE_0000, CASE_0001, ...)",
         shape=[int(n) for n in shape],
@@ -172,8 +169,8 @@ def explained(path: Path, doing: str = "read") -> Iterator[None]:
 
 
 @contextmanager
-def hushed(logger: str) -> Iterator[None]:
-    """Keep a decoder's own log lines out of the user's log; what matters is told once, by our error."""
+def silenced(logger: str) -> Iterator[None]:
+    """Keep a decoder's own log lines out of the user's log: our error says what matters."""
 
     def drop(_: logging.LogRecord) -> bool:
         return False
@@ -193,12 +190,6 @@ def readable_bytes(count: int) -> str:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} PB"
-
-
-def meta_number(meta: Mapping[str, Any] | None, key: str, default: int) -> int:
-    """An integer from a volume's ``meta``, or the default where it says nothing."""
-    value = (meta or {}).get(key)
-    return default if value is None else int(value)
 
 
 def _unopened(path: Path, error: OSError) -> DataError:

@@ -1,6 +1,6 @@
 """DICOM series: found in a folder, a zip or a file, and read as volumes in RAS+ millimeters.
 
-No patient attribute is read, and no message quotes a header: a file's own name is all that is told.
+No patient attribute is read, and messages name files, never the content of headers.
 """
 
 from __future__ import annotations
@@ -15,20 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.errors import plural
 from semiseg.images.archive import Unpacked
 from semiseg.images.arrays import rescale
-from semiseg.images.claims import (
-    broken,
-    check_file,
-    check_memory,
-    explained,
-    needed_bytes,
-    readable_bytes,
-)
+from semiseg.images.claims import broken, check_file, check_memory, explained, needed_bytes, readable_bytes
 from semiseg.images.dicom_geometry import Stack, orientation_groups, stack
-from semiseg.images.dicom_pixels import stored_frames
-from semiseg.images.dicom_slices import Slice, slices_of
-from semiseg.images.grid import Header, Volume
+from semiseg.images.dicom_slices import Slice, slices_of, stored_frames
+from semiseg.images.grid import Header, Volume, times
 
 _log = logging.getLogger("semiseg.data")
 
@@ -86,11 +79,10 @@ def series_in(
     found = [one for file in files for one in slices_of(file, wanted=wanted)]
     kept = _without_copies([one for one in found if not one.localizer])
     if not kept:
-        dropped = f", {len(found)} localizer images left out" if found else ""
+        dropped = f", {plural(len(found), 'localizer image')} left out" if found else ""
+        why = f"no DICOM image series in {plural(len(files), 'file')}{dropped}"
         hint = "give the folder that holds the series' .dcm files"
-        raise broken(
-            where, f"no DICOM image series in {len(files)} files{dropped}", code="NO_SERIES", hint=hint
-        )
+        raise broken(where, why, code="NO_SERIES", hint=hint)
     by_uid: dict[str, list[Slice]] = {}
     for one in kept:
         by_uid.setdefault(one.series, []).append(one)
@@ -128,7 +120,7 @@ def read_series(series: Series) -> Volume:
     stacked, dtype = _stacked(series), _stored_dtype(series)
     shape = stacked.grid.shape
     needed = needed_bytes(shape, dtype.itemsize)
-    check_memory(series.where, needed, f"{' x '.join(map(str, shape))} voxels ({readable_bytes(needed)})")
+    check_memory(series.where, needed, f"{times(shape)} voxels ({readable_bytes(needed)})")
     with explained(series.where):
         array = _values(stacked.slices, dtype)
     if stacked.tilt_degrees:
@@ -167,7 +159,8 @@ def _without_copies(slices: Sequence[Slice]) -> list[Slice]:
         same = (one.sop_instance, one.frame, one.position, one.series)  # anonymizers give all slices one UID
         unique.setdefault(same if one.sop_instance else number, one)
     if len(unique) < len(slices):
-        _log.info("left out %d copies of DICOM images that are there already", len(slices) - len(unique))
+        copies = plural(len(slices) - len(unique), "copy", "copies")
+        _log.info("left out %s of DICOM images that are there already", copies)
     return list(unique.values())
 
 
@@ -197,36 +190,31 @@ def _without_scouts(groups: list[list[Slice]]) -> list[list[Slice]]:
     kept = [group for group in groups if len(group) > 2 or most < 5]
     if len(kept) < len(groups):
         count = sum(len(group) for group in groups) - sum(len(group) for group in kept)
-        _log.warning("left out %d DICOM images whose orientation or size is not that of their series", count)
+        left = plural(count, "DICOM image")
+        _log.warning("left out %s whose orientation or size is not that of their series", left)
     return kept
 
 
 def _stacked(series: Series) -> Stack:
     colored = [one for one in series.slices if one.samples != 1 or one.photometric == "PALETTE COLOR"]
     if colored:
-        hint = "export the original grayscale series"
         why = f"the series is in color ({colored[0].photometric or 'RGB'})"
+        hint = "export the original grayscale series"
         raise broken(series.where, why, code="NOT_GRAYSCALE", hint=hint)
-    tiled = [one for one in series.slices if one.mosaic]
-    if tiled:
-        why = "its pictures are mosaics: all slices of a volume side by side in one"
-        hint = "convert the series with dcm2niix, which takes mosaics apart"
-        raise broken(tiled[0].path, why, code="NOT_3D", hint=hint)
-    curved = [one for one in series.slices if one.curved]
-    if curved:
-        why = "a table (Modality LUT Sequence) gives stored values their unit, wanted slope and intercept"
-        raise broken(curved[0].path, why, code="BAD_RESCALE", hint="export it with a linear rescale")
-    bad = [
-        one for one in series.slices if not np.isfinite([one.slope, one.intercept]).all() or one.slope == 0
-    ]
-    if bad:
-        raise broken(bad[0].path, "rescale slope or intercept is zero or no number", code="BAD_RESCALE")
+    for one in series.slices:
+        if one.mosaic:
+            why = "its pictures are mosaics: all slices of a volume side by side in one"
+            hint = "convert the series with dcm2niix, which takes mosaics apart"
+            raise broken(one.path, why, code="NOT_3D", hint=hint)
+        if one.curved:
+            why = "a table (Modality LUT Sequence) gives stored values their unit, wanted slope and intercept"
+            raise broken(one.path, why, code="BAD_RESCALE", hint="export it with a linear rescale")
+        if not np.isfinite([one.slope, one.intercept]).all() or one.slope == 0:
+            raise broken(one.path, "rescale slope or intercept is zero or no number", code="BAD_RESCALE")
     first = series.slices[0]
     if first.spacing and first.detector and not np.allclose(first.spacing, first.detector, rtol=0.01):
-        text = (
-            "%s: pixels of %.4g x %.4g mm in the patient are used, not those on the detector (%.4g x %.4g mm)"
-        )
-        _log.info(text, series.where, *first.spacing, *first.detector)
+        text = "%s: pixels of %s mm in the patient are used, not those on the detector (%s mm)"
+        _log.info(text, series.where, times(first.spacing, 4), times(first.detector, 4))
     return stack(series.slices, series.where)
 
 

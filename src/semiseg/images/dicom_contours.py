@@ -1,9 +1,8 @@
 """RT structure sets: the outlines of structures on the slices of a series, written with pydicom.
 
-An outline runs half-way between the centers of the voxels inside and outside, so that a program which asks
-for the voxels whose centers it encloses gets exactly the voxels that were given. A hole is joined to the
-outline around it by a line that is run both ways (the keyhole of PS3.3 C.8.8.6.3). Points lie in the plane of
-their slice, where the slice itself says that it is: thick, oblique and tilted stacks need nothing more.
+An outline runs half-way between the centers of the voxels inside and outside, so that the voxels whose
+centers it encloses are those of the mask. A hole is joined to the outline around it by a line that is run
+both ways (the keyhole of PS3.3 C.8.8.6.3). Points lie in the plane of their slice, by its own position.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,13 +59,11 @@ def write_contours(
         )
     result = _header(origin, maker)
     places = [_plane(origin, grid, k) for k in range(grid.shape[2])]
-    result.StructureSetROISequence = []
-    result.ROIContourSequence = []
-    result.RTROIObservationsSequence = []
-    for number, (mask, structure) in enumerate(zip(masks, structures, strict=True), start=1):
-        result.StructureSetROISequence.append(_named(number, structure, result))
-        result.ROIContourSequence.append(_drawn(number, structure, mask, places, origin))
-        result.RTROIObservationsSequence.append(_observed(number, structure))
+    numbered = list(enumerate(zip(masks, structures, strict=True), start=1))
+    frame = result.FrameOfReferenceUID
+    result.StructureSetROISequence = [_named(number, one, frame) for number, (_, one) in numbered]
+    result.ROIContourSequence = [_drawn(n, one, mask, places, origin) for n, (mask, one) in numbered]
+    result.RTROIObservationsSequence = [_observed(number, one) for number, (_, one) in numbered]
     save(result, path)
 
 
@@ -130,74 +127,86 @@ def _contours(
             yield k, (flat @ places[k].T)[:, :3]
 
 
+def _made(**attributes: Any) -> Dataset:
+    """A data set with these attributes."""
+    from pydicom.dataset import Dataset
+
+    dataset = Dataset()
+    for name, value in attributes.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
 def _header(origin: Origin, maker: Maker) -> Dataset:
-    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
     first, now = origin.first, datetime.now()
-    result = Dataset()
-    result.SOPClassUID, result.SOPInstanceUID = RTStructureSetStorage, generate_uid()
-    result.file_meta = FileMetaDataset()
-    result.file_meta.MediaStorageSOPClassUID = result.SOPClassUID
-    result.file_meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
-    result.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian  # explicit lengths end at 64 kB an outline
-    for name in (
+    date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    kept = (
         "SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
         "AccessionNumber",
         "StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName",
         "FrameOfReferenceUID", "PositionReferenceIndicator",
-    ):  # fmt: skip
-        if name in first:
-            setattr(result, name, first[name].value)
-    result.Modality, result.SeriesInstanceUID, result.SeriesNumber = "RTSTRUCT", generate_uid(), "901"
-    result.SeriesDescription = short(f"semiseg {maker.model}")
-    result.OperatorsName, result.InstanceNumber = "", "1"
-    result.Manufacturer, result.ManufacturerModelName = "semiseg", short(maker.model)
-    result.SoftwareVersions, result.DeviceSerialNumber = maker.version, maker.serial
-    result.StructureSetLabel = "SEGMENTATION"
-    result.StructureSetDate, result.StructureSetTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
-    result.InstanceCreationDate = result.StructureSetDate
-    result.InstanceCreationTime = result.StructureSetTime
-    result.ApprovalStatus = "UNAPPROVED"
-    result.ReferencedFrameOfReferenceSequence = [_reference(origin)]
+    )  # fmt: skip
+    result = _made(
+        SOPClassUID=RTStructureSetStorage,
+        SOPInstanceUID=generate_uid(),
+        **{name: first[name].value for name in kept if name in first},
+        Modality="RTSTRUCT",
+        SeriesInstanceUID=generate_uid(),
+        SeriesNumber="901",
+        SeriesDescription=short(f"semiseg {maker.model}"),
+        OperatorsName="",
+        InstanceNumber="1",
+        Manufacturer="semiseg",
+        ManufacturerModelName=short(maker.model),
+        SoftwareVersions=maker.version,
+        DeviceSerialNumber=maker.serial,
+        StructureSetLabel="SEGMENTATION",
+        StructureSetDate=date,
+        StructureSetTime=time,
+        InstanceCreationDate=date,
+        InstanceCreationTime=time,
+        ApprovalStatus="UNAPPROVED",
+        ReferencedFrameOfReferenceSequence=[_reference(origin)],
+    )
+    result.file_meta = FileMetaDataset()
+    result.file_meta.MediaStorageSOPClassUID = result.SOPClassUID
+    result.file_meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
+    result.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian  # explicit lengths end at 64 kB an outline
     return result
 
 
 def _reference(origin: Origin) -> Dataset:
     """Frame of reference, study, series and images."""
-    from pydicom.dataset import Dataset
-
-    # The class of a referenced study is retired, and programs still ask for it.
-    study_class = "1.2.840.10008.3.1.2.3.1"
-    frame, study, series = Dataset(), Dataset(), Dataset()
-    frame.FrameOfReferenceUID = origin.first.FrameOfReferenceUID
-    study.ReferencedSOPClassUID, study.ReferencedSOPInstanceUID = study_class, origin.first.StudyInstanceUID
-    series.SeriesInstanceUID = origin.first.SeriesInstanceUID
     unique = {str(header.SOPInstanceUID): header for header in origin.headers}
-    series.ContourImageSequence = [_image(header) for header in unique.values()]
-    study.RTReferencedSeriesSequence = [series]
-    frame.RTReferencedStudySequence = [study]
-    return frame
+    series = _made(
+        SeriesInstanceUID=origin.first.SeriesInstanceUID,
+        ContourImageSequence=[_image(header) for header in unique.values()],
+    )
+    study = _made(
+        ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1",  # retired, and programs still ask for it
+        ReferencedSOPInstanceUID=origin.first.StudyInstanceUID,
+        RTReferencedSeriesSequence=[series],
+    )
+    return _made(FrameOfReferenceUID=origin.first.FrameOfReferenceUID, RTReferencedStudySequence=[study])
 
 
 def _image(header: Dataset, frame: int | None = None) -> Dataset:
-    from pydicom.dataset import Dataset
-
-    image = Dataset()
-    image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
-    if frame is not None:
-        image.ReferencedFrameNumber = frame
-    return image
+    numbers = {} if frame is None else {"ReferencedFrameNumber": frame}
+    return _made(
+        ReferencedSOPClassUID=header.SOPClassUID, ReferencedSOPInstanceUID=header.SOPInstanceUID, **numbers
+    )
 
 
-def _named(number: int, structure: Structure, result: Dataset) -> Dataset:
-    from pydicom.dataset import Dataset
-
-    roi = Dataset()
-    roi.ROINumber, roi.ROIName = number, short(structure.name)
-    roi.ReferencedFrameOfReferenceUID = result.FrameOfReferenceUID
-    roi.ROIGenerationAlgorithm = "AUTOMATIC"
-    return roi
+def _named(number: int, structure: Structure, frame_of_reference: str) -> Dataset:
+    return _made(
+        ROINumber=number,
+        ROIName=short(structure.name),
+        ReferencedFrameOfReferenceUID=frame_of_reference,
+        ROIGenerationAlgorithm="AUTOMATIC",
+    )
 
 
 def _drawn(
@@ -207,20 +216,18 @@ def _drawn(
     places: Sequence[NDArray[np.float64]],
     origin: Origin,
 ) -> Dataset:
-    from pydicom.dataset import Dataset
-
-    roi = Dataset()
-    roi.ReferencedROINumber, roi.ROIDisplayColor = number, list(structure.color)
-    roi.ContourSequence = []
-    for k, points in _contours(mask, places):
-        contour = Dataset()
-        contour.ContourImageSequence = [
-            _image(origin.headers[k], origin.frames[k] if origin.multi_frame else None)
-        ]
-        contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", len(points)
-        contour.ContourData = _decimals(points)
-        roi.ContourSequence.append(contour)
-    return roi
+    contours = [
+        _made(
+            ContourImageSequence=[
+                _image(origin.headers[k], origin.frames[k] if origin.multi_frame else None)
+            ],
+            ContourGeometricType="CLOSED_PLANAR",
+            NumberOfContourPoints=len(points),
+            ContourData=_decimals(points),
+        )
+        for k, points in _contours(mask, places)
+    ]
+    return _made(ReferencedROINumber=number, ROIDisplayColor=list(structure.color), ContourSequence=contours)
 
 
 def _decimals(points: NDArray[np.float64]) -> list[str]:
@@ -229,12 +236,12 @@ def _decimals(points: NDArray[np.float64]) -> list[str]:
 
 
 def _observed(number: int, structure: Structure) -> Dataset:
-    from pydicom.dataset import Dataset
-
-    seen, code = Dataset(), Dataset()
-    seen.ObservationNumber = seen.ReferencedROINumber = number
-    seen.RTROIInterpretedType, seen.ROIInterpreter = "", ""
-    code.CodeValue, code.CodingSchemeDesignator, meaning = structure.kind
-    code.CodeMeaning = short(meaning)
-    seen.RTROIIdentificationCodeSequence = [code]
-    return seen
+    value, scheme, meaning = structure.kind
+    code = _made(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=short(meaning))
+    return _made(
+        ObservationNumber=number,
+        ReferencedROINumber=number,
+        RTROIInterpretedType="",
+        ROIInterpreter="",
+        RTROIIdentificationCodeSequence=[code],
+    )

@@ -1,4 +1,4 @@
-"""Slices to a volume: order by position, spacing from neighbors, and no guess where positions do not add up.
+"""Slices to a volume: ordered by position, spacing from neighbors; an error where positions do not add up.
 
 Positions follow DICOM PS3.3 C.7.6.2 (Image Plane): ImagePositionPatient is the center of the first pixel,
 ImageOrientationPatient the directions in which column and row index grow.
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.errors import DataError
+from semiseg.errors import DataError, plural
 from semiseg.images.claims import bad_spacing, check_grid
 from semiseg.images.dicom_slices import Slice
 from semiseg.images.grid import Grid, lps_grid
@@ -68,7 +68,7 @@ def stack(slices: Sequence[Slice], where: Path) -> Stack:
     if first.orientation is None or any(one.position is None for one in slices):
         return _single_picture(slices, spacing, where)
     if unsaid:  # positions are in mm, so that pixels of one unit would be believed to be 1 mm
-        why = f"{unsaid} of {len(slices)} slices have no pixel spacing"
+        why = f"{unsaid} of {plural(len(slices), 'slice')} without pixel spacing"
         raise _refused(where, "BAD_SPACING", why, "export the series with its PixelSpacing")
     right, down = _directions(first.orientation, where)
     normal = np.cross(right, down)
@@ -155,7 +155,7 @@ def _check_doubles(slices: Sequence[Slice], heights: _Vector, where: Path) -> No
     if not len(twice):
         return
     files = " and ".join(dict.fromkeys(slices[int(twice[0]) + k].path.name for k in (0, 1)))
-    why = f"{len(twice)} of {len(slices)} slices lie where another one lies (such as in {files})"
+    why = f"{len(twice)} of {len(slices)} slices where another one lies (such as in {files})"
     hint = "remove the copies, or split the series by time, echo or b-value into one series each"
     raise _refused(where, "DUPLICATE_SLICE", why, hint)
 
@@ -176,7 +176,8 @@ def _check_gaps(distances: _Vector, where: Path) -> None:
         raise _refused(where, "UNEVEN_SLICES", why, hint)
     lost = int(sum(round(float(distances[g]) / usual) - 1 for g in gaps))
     after = ", ".join(str(int(g) + 1) for g in gaps[:5])
-    why = f"about {max(lost, 1)} slices are missing (after slice {after} of {len(distances) + 1})"
+    gone = plural(max(lost, 1), "slice is", "slices are")
+    why = f"about {gone} missing (after slice {after} of {len(distances) + 1})"
     raise _refused(where, "MISSING_SLICE", why, "export the whole series again")
 
 

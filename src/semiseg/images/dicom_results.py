@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.errors import DataError, UsageError, missing_extra
-from semiseg.images.claims import hushed
+from semiseg.images.claims import silenced
 from semiseg.images.dicom_slices import quiet
 from semiseg.machine.files import atomic_file
 
@@ -206,7 +206,7 @@ def write_segmentation(
         frames[np.array(origin.frames) - 1] = stored
         stored = frames
     try:
-        with warnings.catch_warnings(), hushed("highdicom.image"), hushed("pydicom"):
+        with warnings.catch_warnings(), silenced("highdicom.image"), silenced("pydicom"):
             warnings.simplefilter("ignore")
             made = highdicom.seg.Segmentation(
                 source_images=sources,

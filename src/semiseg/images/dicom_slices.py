@@ -1,4 +1,7 @@
-"""One DICOM file becomes slices: where each lies, how its values are scaled. No patient attribute is read."""
+"""One DICOM file: its slices (where each lies, how its values are scaled) and their pixels.
+
+No patient attribute is read. pydicom decodes the pixels, and GDCM inside SimpleITK what pydicom cannot.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semiseg.errors import SemisegError
-from semiseg.images.claims import broken, check_claim, check_file, hushed, needed_bytes
+import numpy as np
+from numpy.typing import NDArray
+
+from semiseg.errors import SemisegError, plural
+from semiseg.images.claims import broken, check_claim, check_file, needed_bytes, silenced
+from semiseg.machine.folders import Scratch
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -29,14 +36,6 @@ _WITH_UNIT = ("CT", "PT")
 """Modalities whose values are a physical unit, however they are shown."""
 _CENTIMETERS = 3
 _ENDINGS = (".dcm", ".dicom", ".ima")
-_DTYPES = {
-    (8, 0): "uint8",
-    (8, 1): "int8",
-    (16, 0): "uint16",
-    (16, 1): "int16",
-    (32, 0): "uint32",
-    (32, 1): "int32",
-}
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def is_dicom(path: Path) -> bool:
 @contextmanager
 def quiet(path: Path) -> Iterator[None]:
     """Keep pydicom's warnings and messages, which quote header values, away from the user's log."""
-    with warnings.catch_warnings(), hushed("pydicom"):
+    with warnings.catch_warnings(), silenced("pydicom"):
         warnings.simplefilter("ignore")
         try:
             yield
@@ -163,7 +162,8 @@ def _check_size(path: Path, dataset: Dataset, frames: int, size: int) -> None:
     check_claim(path, shape, needed, size, compressed=packed)
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if groups and len(groups) != frames:
-        raise broken(path, f"describes {len(groups)} frames and says it has {frames}", code="TRUNCATED")
+        why = f"describes {plural(len(groups), 'frame')} and says it has {frames}"
+        raise broken(path, why, code="TRUNCATED")
 
 
 def _slice(path: Path, dataset: Dataset, frame: int, frames: int) -> Slice:
@@ -178,7 +178,7 @@ def _slice(path: Path, dataset: Dataset, frame: int, frames: int) -> Slice:
     depth = depth or _numbers(dataset, frame, "PixelMeasuresSequence", "SliceThickness")
     slope = _numbers(dataset, frame, "PixelValueTransformationSequence", "RescaleSlope")
     intercept = _numbers(dataset, frame, "PixelValueTransformationSequence", "RescaleIntercept")
-    bits = (int(dataset.get("BitsAllocated") or 0), int(dataset.get("PixelRepresentation") or 0))
+    bits, signed = (int(dataset.get(name) or 0) for name in ("BitsAllocated", "PixelRepresentation"))
     kind = [str(value).upper() for value in (dataset.get("ImageType") or [])]
     return Slice(
         path=path,
@@ -195,7 +195,7 @@ def _slice(path: Path, dataset: Dataset, frame: int, frames: int) -> Slice:
         depth=depth[0] if depth and depth[0] > 0 else None,
         slope=slope[0] if slope else 1.0,
         intercept=intercept[0] if intercept else 0.0,
-        dtype=_DTYPES.get(bits, ""),
+        dtype=f"{'' if signed else 'u'}int{bits}" if bits in (8, 16, 32) else "",
         samples=int(dataset.get("SamplesPerPixel") or 1),
         white=_white(dataset),
         photometric=str(dataset.get("PhotometricInterpretation") or ""),
@@ -215,10 +215,8 @@ def _flat_spacing(dataset: Dataset) -> tuple[float, ...]:
         if found := _numbers(dataset, 0, "", name):
             return found
     regions = dataset.get("SequenceOfUltrasoundRegions") or []
-    units = [
-        (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")) for region in regions
-    ]
-    if len(regions) == 1 and units[0] == (_CENTIMETERS, _CENTIMETERS):
+    units = {each.get(f"PhysicalUnits{axis}Direction") for each in regions for axis in "XY"}
+    if len(regions) == 1 and units == {_CENTIMETERS}:
         return abs(float(regions[0].PhysicalDeltaY)) * 10, abs(float(regions[0].PhysicalDeltaX)) * 10
     shape = _numbers(dataset, 0, "", "PixelAspectRatio")
     return (shape[0] / shape[1], 1.0) if len(shape) == 2 and all(side > 0 for side in shape) else ()
@@ -249,3 +247,88 @@ def _numbers(dataset: Dataset, frame: int, sequence: str, name: str) -> tuple[fl
             many = value if hasattr(value, "__iter__") else [value]
             return tuple(float(v) for v in many)
     return ()
+
+
+_PIXEL_TAGS = [
+    "PixelData", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "SamplesPerPixel", "PlanarConfiguration", "PhotometricInterpretation", "NumberOfFrames",
+    "SmallestImagePixelValue", "FloatPixelData", "DoubleFloatPixelData",
+]  # fmt: skip
+
+
+def stored_frames(first: Slice) -> NDArray[Any]:
+    """All frames of the file of ``first`` as stored, before rescaling, shape (frames, rows, columns).
+
+    Raises:
+        DataError: TRUNCATED or UNREADABLE.
+    """
+    from pydicom import dcmread
+    from pydicom.uid import ImplicitVRLittleEndian
+
+    path = first.path
+    with quiet(path):
+        dataset = dcmread(path, force=True, specific_tags=list(_PIXEL_TAGS))
+        syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
+        compressed = syntax is not None and not syntax.is_private and syntax.is_compressed
+        if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
+            hint = "export it with integer pixels and a rescale slope, or as NIfTI"
+            raise broken(path, "keeps its pixels as floating-point numbers", code="BAD_DTYPE", hint=hint)
+        if "PixelData" not in dataset:
+            raise broken(path, "is cut off: it has no pixel data", code="TRUNCATED")
+        if syntax is None:
+            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian  # DICOM's default
+        if not compressed:
+            _check_length(path, dataset)
+        try:
+            pixels = np.asarray(dataset.pixel_array)
+        except (RuntimeError, NotImplementedError):
+            if not compressed:
+                raise
+            pixels = _with_gdcm(path, dataset)
+        if not compressed:
+            pixels = _stored_bits(pixels, dataset)
+    return pixels.reshape(-1, first.shape[1], first.shape[0])
+
+
+def _stored_bits(pixels: NDArray[Any], dataset: Any) -> NDArray[Any]:
+    """Without what lies around the stored bits, such as an overlay in the upper ones (PS3.5, 8.1.1)."""
+    allocated = int(dataset.BitsAllocated)
+    stored = int(dataset.get("BitsStored") or allocated)
+    high = int(dataset.get("HighBit") or stored - 1)
+    if (
+        pixels.dtype.kind not in "ui"
+        or (stored, high) == (allocated, allocated - 1)
+        or not stored <= high + 1 <= allocated
+    ):
+        return pixels
+    left = allocated - 1 - high  # up to the sign, and down again with it
+    return (pixels << left) >> (allocated - stored)
+
+
+def _check_length(path: Path, dataset: Any) -> None:
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    wanted = int(dataset.Rows) * int(dataset.Columns) * frames * (int(dataset.BitsAllocated) // 8)
+    got = len(dataset.PixelData)
+    if got < wanted:
+        why = f"is cut off: {got} of {wanted} bytes of pixels"
+        raise broken(path, why, code="TRUNCATED", needed_bytes=wanted, present_bytes=got)
+    if got > wanted + 1 and got >= wanted + wanted // frames:  # one byte may be padding
+        why = f"has {got} bytes of pixels where its header says {wanted} ({plural(frames, 'frame')})"
+        raise broken(path, why, code="ABSURD_HEADER", hint="export it again; the header lost frames or bits")
+
+
+def _with_gdcm(path: Path, dataset: Any) -> NDArray[Any]:
+    """Decode with GDCM from a copy that holds the pixels alone: GDCM rescales some classes by itself."""
+    import SimpleITK
+    from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
+
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    with Scratch() as folder:
+        copy = folder / "pixels.dcm"
+        dataset.save_as(copy, enforce_file_format=True)
+        try:
+            return np.asarray(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(copy))))
+        except RuntimeError:
+            hint = "decompress it first (gdcmconv --raw, or dcmdjpeg)"
+            raise broken(path, "is compressed in a way that cannot be decoded here", hint=hint) from None

@@ -1,4 +1,4 @@
-"""RT structure sets read: outlines of structures, drawn onto the voxels of the series that they are of.
+"""Reads RT structure sets: outlines of structures, drawn onto the voxels of their series.
 
 A voxel is inside where its center is. Outlines of one structure on one slice exclude one another (PS3.3
 C.8.8.6.3), so that an inner one is a hole, and a keyhole encloses what it goes round.

@@ -1,7 +1,4 @@
-"""An image in memory and where it lies in the patient: arrays in file order, affines in RAS+ millimeters.
-
-From spacing, directions and origin, as the formats tell them, to a RAS+ grid, and back.
-"""
+"""An image in memory and where it lies in the patient: arrays in file order, affines in RAS+ millimeters."""
 
 from __future__ import annotations
 
@@ -47,6 +44,9 @@ class Grid:
         """Cubic mm of a voxel, square mm of a pixel: less than the spacing says where the grid is sheared."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
+    def __str__(self) -> str:
+        return f"{times(self.shape)} voxels of {times(self.spacing, 4)} mm"
+
     def corner_gap_mm(self, other: Grid) -> float:
         """The largest distance in mm between matching corners of the two grids (inf for unlike shapes)."""
         if self.shape != other.shape:
@@ -75,7 +75,7 @@ class Grid:
         name, mine, theirs = next(
             (p for p in pairs if not np.allclose(p[1], p[2], rtol=1e-6, atol=1e-6)), pairs[2]
         )
-        return f"{name} {_digits(mine)}, wanted {_digits(theirs)}"
+        return f"{name} {times(mine, 8)}, wanted {times(theirs, 8)}"
 
     def _corner_gaps(self, other: Grid) -> NDArray[np.float64]:
         """(3, corners) millimeters from the corners of ``other`` to those of this grid."""
@@ -113,8 +113,20 @@ def turned(array: NDArray[Any], grid: Grid, wanted: Grid) -> NDArray[Any] | None
     return moved[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
 
 
-def _digits(values: Iterable[float]) -> str:
-    return " x ".join(f"{value:.8g}" for value in values)
+def times(values: Iterable[float], digits: int = 12) -> str:
+    """``12 x 13.5 x 1``: sizes, with so many digits that count."""
+    return " x ".join(f"{value:.{digits}g}" for value in values)
+
+
+def box_of(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
+    """The smallest box that holds all that is set in a mask; None where nothing is."""
+    box = []
+    for axis in range(mask.ndim):
+        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        if not len(found):
+            return None
+        box.append(slice(int(found[0]), int(found[-1]) + 1))
+    return tuple(box)
 
 
 @dataclass(frozen=True)

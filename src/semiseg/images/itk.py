@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from semiseg.errors import DataError
+from semiseg.errors import DataError, plural
 from semiseg.images.archive import inflate
-from semiseg.images.arrays import Array, is_orthogonal, shaped, sober, squeezed, writable
+from semiseg.images.arrays import Array, as_numbers, is_orthogonal, shaped, squeezed, writable
 from semiseg.images.claims import (
     bad_spacing,
     broken,
@@ -163,7 +163,7 @@ def _voxels(text: _Text, reader: Any) -> Array:
     except RuntimeError as error:
         raise _not_read(text.path, error) from error
     axes = len(reader.GetSize())
-    return sober(array.transpose(*range(axes - 1, -1, -1), *range(axes, array.ndim)), text.path)
+    return as_numbers(array.transpose(*range(axes - 1, -1, -1), *range(axes, array.ndim)), text.path)
 
 
 def _not_read(path: Path, error: RuntimeError) -> DataError:
@@ -240,7 +240,11 @@ def _check_text(text: _Text) -> None:
     axes = int(fields["dimension" if text.nrrd else "NDims"])
     sizes = [int(word) for word in fields["sizes" if text.nrrd else "DimSize"].split()]
     if len(sizes) != axes or not 1 <= axes <= _MAX_AXES:
-        raise broken(path, f"the header has {len(sizes)} sizes for {axes} axes", code="NOT_3D")
+        raise broken(
+            path,
+            f"the header has {plural(len(sizes), 'size')} for {plural(axes, 'axis', 'axes')}",
+            code="NOT_3D",
+        )
     if any(not 0 < n < 2**31 for n in sizes):
         raise broken(path, f"the header claims sizes {sizes}", code="ABSURD_HEADER")
     _check_encoding(text)

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semiseg.errors import DataError, UsageError
+from semiseg.errors import DataError, UsageError, plural
 from semiseg.images.grid import Grid, lps_grid, scaling, unit_normal
 
 
 class Held(NamedTuple):
-    """An image in memory as the house has it."""
+    """The voxels and the grid of an image in memory, and the way back to its own form."""
 
     array: NDArray[Any]
     """(*S) or (C, *S), axes in the order of the form: as nibabel has them, for SimpleITK x first."""
@@ -26,13 +26,9 @@ class Held(NamedTuple):
 
 
 def hold(
-    image: Any,
-    *,
-    spacing: Sequence[float] | None = None,
-    affine: ArrayLike | None = None,
-    channels: int = 1,
+    image: Any, *, spacing: Sequence[float] | None = None, affine: ArrayLike | None = None, channels: int = 1
 ) -> Held:
-    """What an object in memory holds, and the way back.
+    """The array and the grid of an image in memory, and the way back to an object of its kind.
 
     Args:
         image: an array (*S) or (C, *S), also (rows, columns, C) of a picture with ``channels`` = C; a nibabel
@@ -97,7 +93,7 @@ def _plain(
         wanted = "(C, *S)" if channels > 1 else "(*S)"
         raise DataError(
             f"got an array of shape {array.shape}, wanted {wanted} with two or three axes in space",
-            hint=f"the model has {channels} channels, and channels stand first",
+            hint=f"the model has {plural(channels, 'channel')}, and channels stand first",
             code="SHAPE",
         )
     shape = array.shape[array.ndim - axes :]

@@ -23,7 +23,6 @@ from semiseg.images.claims import (
     check_claim,
     check_file,
     check_grid,
-    meta_number,
     needed_bytes,
     not_3d,
 )
@@ -55,6 +54,11 @@ class _File:
     """Of the first voxel, in the decoded bytes of ``stream``."""
 
     @property
+    def present(self) -> int:
+        """Bytes that hold voxels; where they are packed, those of the file."""
+        return self.size if self.packed else max(self.size - self.start, 0)
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """All axes as the header has them; (x, y, z, 1, n), n values per voxel, as (x, y, z, n)."""
         axes = int(self.raw["dim"][0])
@@ -82,8 +86,8 @@ def has_vectors(path: Path) -> bool:
 def read(path: Path) -> Volume:
     """Voxels with scl_slope and scl_inter applied, and what ``write`` needs to give the file back.
 
-    ``meta`` has ``sform_code``, ``qform_code``, ``xyzt_units``; where both forms are set, ``qform`` (4, 4)
-    and ``form_gap_mm``, how far the two put a corner apart; ``slope`` where values are scaled.
+    ``meta`` has ``sform_code``, ``qform_code``, ``xyzt_units``; ``slope`` where values are scaled; where both
+    forms are set, ``qform`` (4, 4) and ``form_gap_mm``, how far the two put a corner apart.
     """
     with _opened(path) as file:
         header = _describe(file)
@@ -106,10 +110,9 @@ def read_frame(path: Path, frame: int) -> Volume:
 
 
 def write(path: Path, array: Array, grid: Grid, meta: Mapping[str, Any] | None = None) -> None:
-    """Write with the affine as given (sform), codes from ``meta``, and the array's own type.
+    """Write the affine as given (sform), codes from the ``meta`` of :func:`read`, and the array's own type.
 
-    ``meta`` may hold ``sform_code``, ``qform_code``, ``qform``, ``xyzt_units`` and, for 2D, ``thickness_mm``,
-    as ``read`` gives them. Nothing else of the input's header is copied: free text there may name a patient.
+    Nothing else of the input's header is copied: free text there may name a patient.
     """
     check_array(path, array, grid)
     if path.suffix.lower() == ".hdr":
@@ -137,8 +140,7 @@ def _save(path: Path, header: Any, array: Array) -> None:
     with atomic_file(path) as stream:
         for piece in (header.binaryblock, b"\0\0\0\0", raw_bytes(array)):
             stream.write(packer.compress(piece) if packer else piece)
-        if packer:
-            stream.write(packer.flush())
+        stream.write(packer.flush() if packer else b"")
 
 
 @contextmanager
@@ -162,8 +164,7 @@ def _parse(path: Path, stream: BinaryIO) -> tuple[Any, bool, bool]:
 
     start, packed = head(stream, 540, path)
     kinds: dict[int, Any] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
-    size = {int.from_bytes(start[:4], order): order for order in ("little", "big")}
-    kind = next((kinds[n] for n in size if n in kinds), None)
+    kind = kinds.get(int.from_bytes(start[:4], "little")) or kinds.get(int.from_bytes(start[:4], "big"))
     if kind is None or len(start) < kind.sizeof_hdr:
         raise broken(path, "is not a NIfTI file (its first bytes are something else)")
     magic = start[344:347] if kind is nib.Nifti1Header else start[4:7]
@@ -175,14 +176,12 @@ def _parse(path: Path, stream: BinaryIO) -> tuple[Any, bool, bool]:
 
 
 def _image_beside(path: Path) -> Path:
-    stem = path.name[: -len(".hdr")] if path.name.lower().endswith(".hdr") else path.stem
-    places = [path.with_name(stem + ending) for ending in (".img", ".img.gz", ".IMG")]
+    places = [path.with_suffix(ending) for ending in (".img", ".img.gz", ".IMG")]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         hint = f"copy {places[0].name} beside it, or save the image as one .nii.gz file"
-        raise broken(
-            path, f"keeps its voxels in {places[0].name}, which is missing", code="MISSING_FILE", hint=hint
-        )
+        why = f"keeps its voxels in {places[0].name}, which is missing"
+        raise broken(path, why, code="MISSING_FILE", hint=hint)
     check_file(found)
     return found
 
@@ -196,13 +195,12 @@ def _volume(file: _File, grid: Grid, count: int, frame: int) -> Volume:
         file.stream.seek(start)
         data = memoryview(plain(file.stream, count, file.path))
     stored = np.dtype(raw.get_data_dtype())
-    color = stored.fields is not None
-    channels = len(stored.fields) if stored.fields else 1
-    dtype = np.dtype(np.uint8) if color else stored
+    channels = len(stored.fields or ()) or 1
+    dtype = np.dtype(np.uint8) if channels > 1 else stored
     array = shaped(data, dtype, grid.shape, channels, file.path)
     meta = _meta(file, grid)
     slope, intercept = raw.get_slope_inter()
-    if slope is not None and not color and (slope, intercept) != (1, 0):
+    if slope is not None and channels == 1 and (slope, intercept) != (1, 0):
         array = rescale(array, float(slope), float(intercept))
         meta["slope"] = float(slope)
     return Volume(array, grid, meta)
@@ -215,32 +213,28 @@ def _describe(file: _File) -> Header:
     if len(shape) not in (2, 3):
         values = f", not {sizes[3]} values per voxel or points in time" if len(shape) == 4 else ""
         raise not_3d(file.path, sizes, values)
-    grid = check_grid(file.path, _grid(file, shape))
-    dtype = _dtype(file)
-    channels = len(dtype.fields) if dtype.fields else 1
-    name = "uint8" if dtype.fields else dtype.name
-    return Header(grid, name, channels, needed, None if file.packed else max(file.size - file.start, 0))
+    grid, dtype = check_grid(file.path, _grid(file, shape)), _dtype(file)
+    name, channels = "uint8" if dtype.fields else dtype.name, len(dtype.fields or ()) or 1
+    return Header(grid, name, channels, needed, None if file.packed else file.present)
 
 
 def _checked_claim(file: _File, sizes: tuple[int, ...]) -> int:
     """Bytes of all voxels, which the file can hold."""
     needed = needed_bytes(sizes, _dtype(file).itemsize)
-    present = file.size if file.packed else max(file.size - file.start, 0)
-    check_claim(file.path, sizes, needed, present, compressed=file.packed)
+    check_claim(file.path, sizes, needed, file.present, compressed=file.packed)
     return needed
 
 
 def _dtype(file: _File) -> np.dtype[Any]:
     from nibabel.spatialimages import HeaderDataError
 
-    path, code = file.path, int(file.raw["datatype"])
+    kind, hint = int(file.raw["datatype"]), "convert it to a real-valued image"
     try:
         dtype: np.dtype[Any] = np.dtype(file.raw.get_data_dtype())
     except (HeaderDataError, KeyError, TypeError) as error:
-        raise broken(path, f"voxels of the unknown type {code}", code="BAD_DTYPE") from error
+        raise broken(file.path, f"voxels of the unknown type {kind}", code="BAD_DTYPE") from error
     if dtype.itemsize == 0 or dtype.kind == "c":
-        hint = "convert it to a real-valued image"
-        raise broken(path, f"voxels of a non-numeric type ({code})", code="BAD_DTYPE", hint=hint)
+        raise broken(file.path, f"voxels of a non-numeric type ({kind})", code="BAD_DTYPE", hint=hint)
     return dtype
 
 
@@ -252,33 +246,27 @@ def _start(path: Path, raw: Any, least: int) -> int:
 
 
 def _grid(file: _File, shape: tuple[int, ...]) -> Grid:
-    """Sform first, then qform, then pixdim alone, as nibabel (and the standard) choose."""
-    raw = file.raw
     affine = _best_affine(file, shape)
-    affine[:3] *= _unit(raw)
-    if len(shape) == 2:
-        affine[:3, 2] = _third(affine)
-    return Grid(shape, affine, "px" if bytes(raw["descrip"].item()) == _UNKNOWN_SIZE else "mm")
+    affine[:3] *= _unit(file.raw)
+    if len(shape) == 2:  # the upright unit vector, on the side where the file has its third axis
+        normal = unit_normal(affine)
+        affine[:3, 2] = normal * (-1 if float(normal @ np.nan_to_num(affine[:3, 2])) < 0 else 1)
+    return Grid(shape, affine, "px" if bytes(file.raw["descrip"].item()) == _UNKNOWN_SIZE else "mm")
 
 
 def _best_affine(file: _File, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """The sform, else the qform, else the pixdim alone, as nibabel (and the standard) choose."""
     raw = file.raw
     if int(raw["sform_code"]) != 0:
         return np.array(raw.get_sform(), np.float64)
     pixdim = [float(p) for p in raw["pixdim"][1 : len(shape) + 1]]
     if not all(np.isfinite(p) and p > 0 for p in pixdim):
         raise bad_spacing(file.path, pixdim)
-    if int(raw["qform_code"]) != 0:
-        return _qform(file)
-    return np.array(raw.get_base_affine(), np.float64)
+    return _qform(file) if int(raw["qform_code"]) else np.array(raw.get_base_affine(), np.float64)
 
 
 def _qform(file: _File) -> NDArray[np.float64]:
-    """The affine of quaternion, offsets and pixdim, in the file's unit.
-
-    The vector part may be a hair longer than 1 (then the scalar part is 0), and a qfac of 0 means 1, as the
-    standard's own library, ITK and FSL have it.
-    """
+    """The affine of quaternion, offsets and pixdim, in the file's unit; a qfac of 0 means 1, as in ITK."""
     from nibabel.quaternions import quat2mat
 
     raw = file.raw
@@ -287,9 +275,7 @@ def _qform(file: _File) -> NDArray[np.float64]:
     if not length <= 1 + _QUATERNION_NOISE:  # NaN is refused too
         why = f"the quaternion of the qform has b^2 + c^2 + d^2 = {length:.8g}, wanted at most 1"
         raise broken(file.path, why, code="BAD_SPACING", hint="fix the qform, or set the sform")
-    if length > 1:
-        vector /= np.sqrt(length)
-    scalar = np.sqrt(max(1.0 - length, 0.0))
+    vector, scalar = vector / np.sqrt(max(length, 1.0)), np.sqrt(max(1.0 - length, 0.0))
     spacing = np.array([float(p) for p in raw["pixdim"][1:4]])
     spacing[~(spacing > 0)] = 1.0  # the third of a 2D image
     spacing[2] *= -1.0 if float(raw["pixdim"][0]) < 0 else 1.0
@@ -297,12 +283,6 @@ def _qform(file: _File) -> NDArray[np.float64]:
     affine[:3, :3] = quat2mat([scalar, *vector]) * spacing  # type: ignore[no-untyped-call]
     affine[:3, 3] = [float(raw[f"qoffset_{name}"]) for name in "xyz"]
     return affine
-
-
-def _third(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The upright unit vector, on the side where the file has its third axis."""
-    normal = unit_normal(affine)
-    return -normal if float(normal @ np.nan_to_num(affine[:3, 2])) < 0 else normal
 
 
 def _unit(raw: Any) -> float:
@@ -345,27 +325,25 @@ def header_of(array: Array, grid: Grid, meta: Mapping[str, Any] | None = None) -
     import nibabel as nib
 
     kind: Any = nib.Nifti1Header if max(array.shape) < 2**15 else nib.Nifti2Header
-    header = kind()
+    header, meta = kind(), dict(meta or {})
     if grid.unit == "px":
-        meta = {**(meta or {}), "xyzt_units": 0}
-        header["descrip"] = _UNKNOWN_SIZE
+        meta["xyzt_units"], header["descrip"] = 0, _UNKNOWN_SIZE
     header.set_data_dtype(array.dtype.newbyteorder("<"))
     header.set_data_shape(array.shape)
     header["magic"] = header.single_magic
     header["vox_offset"] = header.single_vox_offset
-    header["xyzt_units"] = meta_number(meta, "xyzt_units", 2)
+    header["xyzt_units"] = int(meta.get("xyzt_units", 2))
     header["scl_slope"], header["scl_inter"] = 1, 0
     affine = grid.affine.copy()
     if len(grid.shape) == 2:
-        affine[:3, 2] *= float((meta or {}).get("thickness_mm") or 1.0)
-    qform = meta_number(meta, "qform_code", 1)
-    own = (meta or {}).get("qform")
-    if own is not None:  # tools that prefer the qform must find the array where they find its scan
-        header.set_qform(np.asarray(own, np.float64), qform)
+        affine[:3, 2] *= float(meta.get("thickness_mm") or 1.0)
+    qform = int(meta.get("qform_code", 1))
+    if meta.get("qform") is not None:  # tools that prefer the qform must find array and scan in one place
+        header.set_qform(np.asarray(meta["qform"], np.float64), qform)
     else:
         upright = is_orthogonal(affine, 3, 1e-6)
         header.set_qform(affine, qform if upright else 0, strip_shears=True)
-    sform = meta_number(meta, "sform_code", 1)
+    sform = int(meta.get("sform_code", 1))
     header.set_sform(affine, sform)
     if not np.allclose(header.get_best_affine(), affine, rtol=1e-6, atol=1e-5):
         header.set_sform(affine, sform or 1)  # a quaternion alone cannot hold this affine

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from semiseg.images.arrays import Array, keep_spacing, sober, spacing_beside
+from semiseg.images.arrays import Array, as_numbers, keep_spacing, spacing_beside
 from semiseg.images.claims import broken, check_array, check_claim, check_memory, needed_bytes
 from semiseg.images.grid import Grid, Header, Volume, scaling
 from semiseg.machine.files import atomic_file
@@ -42,7 +42,7 @@ _SCREEN_DPI = (72, 96, 100, 120, 150, 200, 300, 600)
 
 
 @dataclass(frozen=True)
-class _Looks:
+class _Layout:
     header: Header
     orientation: int
 
@@ -80,7 +80,7 @@ def _read(path: Path, *, indices: bool) -> Volume:
             cut = "truncated" in str(error) or "broken" in str(error)
             code = "TRUNCATED" if cut else "UNREADABLE"
             raise broken(path, f"the picture is damaged or cut off ({error})", code=code) from error
-    array = np.ascontiguousarray(upright(sober(array, path), looks.orientation))
+    array = np.ascontiguousarray(upright(as_numbers(array, path), looks.orientation))
     meta: dict[str, Any] = {"format": "picture", "mode": mode}
     if palette is not None:
         meta["palette"] = palette
@@ -108,7 +108,7 @@ def require_opaque(path: Path, colors: Array, alpha: Array) -> Array:
     """``colors``, if no pixel is transparent: what is seen behind a transparent one depends on the viewer."""
     count = int((alpha < np.iinfo(alpha.dtype).max).sum())
     if count:
-        why = f"{count} of {alpha.size} pixels are transparent, so that viewers show different pictures"
+        why = f"{count} of {alpha.size} pixels transparent, so that viewers show different pictures"
         raise broken(path, why, code="TRANSPARENT", hint="save it without an alpha channel (flattened)")
     return colors
 
@@ -181,7 +181,7 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, BinaryIO]]:
             yield image, stream
 
 
-def _describe(path: Path, image: Image.Image, stream: BinaryIO) -> _Looks:
+def _describe(path: Path, image: Image.Image, stream: BinaryIO) -> _Layout:
     if image.mode not in _MODES or _is_deep_color(stream):
         hint = "save it as 8-bit RGB or as one file per channel"
         raise broken(
@@ -203,21 +203,20 @@ def _describe(path: Path, image: Image.Image, stream: BinaryIO) -> _Looks:
     if known is None and (density := _density(image)):
         known = density[:: -1 if turned else 1]
     grid = Grid(shape, scaling(known or [1.0, 1.0]), "mm" if known else "px")
-    return _Looks(Header(grid, dtype, channels, needed, None), orientation)
+    return _Layout(Header(grid, dtype, channels, needed, None), orientation)
 
 
 def _palette_mode(image: Image.Image) -> str:
     """``L`` where all colors of the palette are gray, else ``RGB``."""
     if image.mode != "P":
         return image.mode
-    colors = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-    return "L" if (colors == colors[:, :1]).all() else "RGB"
+    return "L" if all(red == green == blue for red, green, blue in _palette(image).values()) else "RGB"
 
 
 def _palette(image: Image.Image) -> dict[int, tuple[int, int, int]]:
     """Index -> color."""
-    colors = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-    return {index: (int(r), int(g), int(b)) for index, (r, g, b) in enumerate(colors)}
+    values = image.getpalette("RGB") or []
+    return dict(enumerate(zip(values[::3], values[1::3], values[2::3], strict=True)))
 
 
 def flat_palette(colors: Mapping[int, tuple[int, int, int]]) -> list[int]:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.images.arrays import Array, keep_spacing, rescale, sober, spacing_beside, writable
-from semiseg.images.claims import broken, check_array, check_claim, hushed, needed_bytes, not_3d
+from semiseg.images.arrays import Array, as_numbers, keep_spacing, rescale, spacing_beside, writable
+from semiseg.images.claims import broken, check_array, check_claim, needed_bytes, not_3d, silenced
 from semiseg.images.grid import Grid, Header, Volume, scaling
 from semiseg.images.picture import check_upright, flat_palette, require_opaque, spacing_from_dpi, upright
 from semiseg.images.tiff_pages import check_pages
@@ -128,7 +128,7 @@ def _read(path: Path, *, indices: bool) -> Volume:
     if layout.calibration != (1.0, 0.0):
         array = rescale(array, *layout.calibration)
     shape = layout.header.grid.shape
-    array = np.ascontiguousarray(upright(sober(array, path), layout.orientation, len(shape) - 2))
+    array = np.ascontiguousarray(upright(as_numbers(array, path), layout.orientation, len(shape) - 2))
     meta: dict[str, Any] = {"format": "tiff"}
     if indices and layout.photometric == _PALETTE and colormap is not None:
         shown = (np.asarray(colormap) >> 8).T.tolist()
@@ -144,7 +144,7 @@ def _opened(path: Path) -> Iterator[Any]:
     with path.open("rb") as stream:
         check_pages(path, stream)
         stream.seek(0)
-        with hushed("tifffile"), TiffFile(stream) as file:
+        with silenced("tifffile"), TiffFile(stream) as file:
             yield file
 
 

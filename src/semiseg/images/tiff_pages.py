@@ -1,4 +1,4 @@
-"""Looks along the chain of a TIFF's pages before any library does: no loop, no table larger than the file."""
+"""Checks the chain of a TIFF's pages before any library follows it: no loop, no table beyond the file."""
 
 from __future__ import annotations
 
@@ -7,26 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from semiseg.errors import plural
 from semiseg.images.claims import MAX_RATIO, broken, check_claim, needed_bytes
 
 _SIZES = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
-}
+    1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8,
+}  # fmt: skip
 """Bytes of TIFF's value types."""
 _NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES, _STRIP, _TILE = 256, 257, 258, 259, 277, 278, (322, 323)
@@ -80,7 +66,7 @@ def _tag(path: Path, entry: bytes, order: str, word: str, size: int) -> dict[int
     inside = struct.calcsize(word)
     length = _SIZES.get(kind, 1) * count
     if length > size:
-        why = f"claims {count} values in tag {tag}, more than the file has bytes"
+        why = f"claims {plural(count, 'value')} in tag {tag}, more than the file has bytes"
         raise broken(path, why, code="ABSURD_HEADER")
     if length > inside:
         (offset,) = struct.unpack_from(order + word, entry, 4 + inside)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, plural
 from semiseg.inference.accumulate import Accumulator, Grid, Slab, Start
 
 Weighting = Literal["gaussian", "uniform"]
@@ -260,6 +260,6 @@ def _problems(axes: int, patch: Sequence[int], stride: Sequence[int] | None, ove
     if not 0 <= overlap < 1:
         yield f"overlap must be in [0, 1), got {overlap}"
     if stride is not None and (len(stride) != len(patch) or min(stride, default=0) < 1):
-        yield f"stride must be {len(patch)} numbers of at least 1, got {tuple(stride)}"
+        yield f"stride must be {plural(len(patch), 'number')} of at least 1, got {tuple(stride)}"
     elif stride is not None and any(s > p for s, p in zip(stride, patch, strict=True)):
         yield f"stride {tuple(stride)} leaves gaps between windows of {tuple(patch)}"

@@ -1,4 +1,4 @@
-"""``semiseg accept``: predictions become labels, told apart in ``labels.jsonl``."""
+"""``semiseg accept``: predictions become labels, marked as such in ``labels.jsonl``."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def accept(
         predictions: a folder that ``semiseg predict`` wrote: label maps, and a record of each.
         cases: ids to accept; None for all unlabeled cases that have a prediction there.
         replace: also where a case has a label; the former one is kept.
-        by: who accepts; None is the user of this process.
+        by: who accepts; empty is the user of this process.
         progress: called with (cases done, cases in all).
 
     Returns:
@@ -70,8 +70,12 @@ def accept(
     for done, name in enumerate(chosen, start=1):
         try:
             if not replace and isinstance(labels.case(name), LabeledCase):
-                raise _labeled(name)
-            volume, origin = read_prediction(labels, folder, name, by)
+                raise UsageError(
+                    f"{name} has a label already",
+                    hint="--replace takes the prediction; the label is kept",
+                    code="LABELED",
+                )
+            volume, origin = read_prediction(folder, name, by)
             saved = labels.save(name, volume, base=labels.version(name), origin=origin)
             report.accepted[name] = saved.version
         except SemisegError as error:
@@ -82,7 +86,7 @@ def accept(
     return report
 
 
-def read_prediction(labels: Labels, folder: Path, name: str, by: str = "") -> tuple[Volume, Origin]:
+def read_prediction(folder: Path, name: str, by: str = "") -> tuple[Volume, Origin]:
     """The predicted label map of a case, and where it comes from.
 
     Raises:
@@ -113,14 +117,6 @@ def run_of(record: dict[str, Any]) -> str | None:
     file = Path(str(members[0].get("file", "")))
     folder = file.parent.parent if file.parent.name == "checkpoints" else file.parent
     return folder.name or None
-
-
-def _labeled(name: str) -> UsageError:
-    return UsageError(
-        f"{name} has a label already",
-        hint="--replace takes the prediction; the label is kept",
-        code="LABELED",
-    )
 
 
 def _chosen(labels: Labels, folder: Path, cases: Collection[str] | None, replace: bool) -> list[str]:

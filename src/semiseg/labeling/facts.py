@@ -1,6 +1,6 @@
-"""What the strategies know of scans: how far predictions doubt themselves, and features.
+"""What the strategies know of scans: the uncertainty of predictions, and features.
 
-Found when it is asked for, once. Labels are never opened here: of labeled scans, only their images.
+Each is computed once, when it is asked for. No label is opened: of labeled scans, only their images.
 """
 
 from __future__ import annotations

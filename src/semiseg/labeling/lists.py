@@ -62,12 +62,10 @@ def _listed(content: Any, name: str) -> bool:
 
 
 def _unlisted(content: Any, name: str) -> bool:
-    changed = False
-    for labeled, _ in _lists(content):
-        if name in labeled:
-            labeled.remove(name)
-            changed = True
-    return changed
+    listed = [labeled for labeled, _ in _lists(content) if name in labeled]
+    for labeled in listed:
+        labeled.remove(name)
+    return bool(listed)
 
 
 def _lists(content: Any) -> list[tuple[list[Any], dict[str, Any]]]:
@@ -76,12 +74,9 @@ def _lists(content: Any) -> list[tuple[list[Any], dict[str, Any]]]:
         return []
     folds = content.get("folds")
     objects = [content, *(folds if isinstance(folds, list) else [])]
-    found = []
-    for one in objects:
-        for key in ("order", "labeled", "labelled", "train"):
-            if isinstance(one, dict) and isinstance(one.get(key), list):
-                found.append((one[key], one))
-    return found
+    keys = ("order", "labeled", "labelled", "train")
+    given = [(one, key) for one in objects if isinstance(one, dict) for key in keys]
+    return [(one[key], one) for one, key in given if isinstance(one.get(key), list)]
 
 
 def _mapped(content: Any, name: str, label: str | None) -> bool:

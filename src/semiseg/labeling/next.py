@@ -42,13 +42,13 @@ class Ranking:
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
-        listed = [{"id": c.id, "rank": rank, **_told(c)} for rank, c in enumerate(self.cases, start=1)]
-        return {
-            "dataset": str(self.dataset),
-            "strategy": self.strategy,
-            "cases": listed,
-            "failed": self.failed,
-        }
+        listed = []
+        for rank, case in enumerate(self.cases, start=1):
+            about = {"score": round(case.score, 6), "reason": case.reason}
+            slices = {"slices": asdict(case)["slices"]} if case.slices else {}
+            listed.append({"id": case.id, "rank": rank, **about, **slices})
+        about = {"dataset": str(self.dataset), "strategy": self.strategy}
+        return {**about, "cases": listed, "failed": self.failed}
 
 
 def next_cases(
@@ -178,9 +178,3 @@ def _far_out(kind: str, name: str, sizes: dict[str, dict[str, float]]) -> bool:
     middle = float(np.median(volumes))
     spread = float(np.median(np.abs(volumes - middle))) * 1.4826
     return spread > 0 and abs(sizes[name].get(kind, 0.0) - middle) / spread > FAR_OUT
-
-
-def _told(choice: Choice) -> dict[str, Any]:
-    content = asdict(choice)
-    told = {"score": round(content["score"], 6), "reason": content["reason"]}
-    return {**told, "slices": content["slices"]} if choice.slices else told

@@ -1,7 +1,6 @@
-"""Which planes of a volume to label, where a whole scan is too much: those that a model doubts most.
+"""The planes of a volume to label where a whole scan is too much: those of which a model is least certain.
 
-A label that has them alone holds the dataset's ``ignore`` value everywhere else, which no loss and no metric
-looks at.
+A label of these alone holds the dataset's ``ignore`` value elsewhere, which losses and metrics leave out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What reviewing has shown, in figures: how good predictions were, how much was corrected, how people agree.
+"""Figures of the reviews of a dataset: how good predictions were, how much was corrected, how people agree.
 
-From ``labels.jsonl`` and the studio's ``reviews.csv``. Accepted and corrected scans were not trained on when
-they were predicted, but they were chosen, and corrected with the prediction in view: Dice is rather too high.
+From ``labels.jsonl`` and the studio's ``reviews.csv``. Scans were chosen for review and corrected with the
+prediction in view, so that Dice is rather too high.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from semiseg import images
 from semiseg.dataset.dataset import locate
 from semiseg.dataset.ledger import FILE as LEDGER
 from semiseg.dataset.ledger import STUDIO, Entry, read_entries
-from semiseg.errors import DataError
+from semiseg.errors import DataError, plural
 from semiseg.evaluation.case import evaluate
 from semiseg.labeling.store import Labels
 
@@ -182,9 +182,8 @@ def _read(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as stream:
-        return [
-            row for row in csv.DictReader(stream) if row.get("case") and row.get("left") and row.get("right")
-        ]
+        rows = [row for row in csv.DictReader(stream) if not {"by", "preferred"} - row.keys()]
+    return [row for row in rows if all(row.get(key) for key in ("case", "left", "right"))]
 
 
 def lines(found: Told) -> Iterator[str]:
@@ -194,18 +193,24 @@ def lines(found: Told) -> Iterator[str]:
         dice = "" if one["dice"] is None else f", Dice with the correction {one['dice']:.3f}"
         took = "" if one["median_seconds"] is None else f", {one['median_seconds']:.0f} s each (median)"
         share = f"{one['corrected']} corrected ({one['share_corrected']:.0%})"
-        yield f"{run}: {total} predictions reviewed, {share}{dice}{took}"
+        yield f"{run}: {plural(total, 'prediction')} reviewed, {share}{dice}{took}"
     if found["rejected"]:
-        yield f"{found['rejected']} scans put aside"
+        yield f"{plural(found['rejected'], 'scan')} put aside"
     for source, seconds in found["median_seconds"].items():
         yield f"a label {source}: {seconds:.0f} s (median)"
     for one in found["annotators"]:
-        yield f"{one['a']} and {one['b']}: Dice {one['dice']:.3f} on {one['cases']} scans that both labeled"
+        yield (
+            f"{one['a']} and {one['b']}: Dice {one['dice']:.3f} on {plural(one['cases'], 'scan')} "
+            "that both labeled"
+        )
     for one in found["preferences"]:
         p = "" if one["p"] is None else f", sign test p {one['p']:.3g}"
         yield (
-            f"blinded: {one['a']} preferred {one['prefer_a']} times, {one['b']} {one['prefer_b']}, "
-            f"alike {one['alike']}, of {one['cases']} scans{p}"
+            f"blinded: {one['a']} preferred {plural(one['prefer_a'], 'time')}, {one['b']} {one['prefer_b']}, "
+            f"alike {one['alike']}, of {plural(one['cases'], 'scan')}{p}"
         )
         if one["agree"] is not None:
-            yield f"  {one['annotators']} people judged, two of them agree on {one['agree']:.0%}"
+            yield (
+                f"  {plural(one['annotators'], 'person', 'people')} judged, two of them agree on "
+                f"{one['agree']:.0%}"
+            )

@@ -1,7 +1,7 @@
 """The labels of a dataset folder: saved whole or not at all, checked before, the former version kept.
 
-A save goes through the ledger: the new version is written into ``studio/labels/CASE``, then the ledger says
-that it counts, then it is put into ``labelsTr``. Whoever opens the store next finishes what a kill broke off.
+A save writes the new version into ``studio/labels/CASE``, then a line into the ledger, then ``labelsTr``. If
+it was interrupted, it is finished when the store is opened again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from semiseg.dataset.case import Case, LabeledCase, case_header
 from semiseg.dataset.check import check_label
 from semiseg.dataset.check.case import value_counts
 from semiseg.dataset.dataset import Dataset, locate
-from semiseg.dataset.description import read_description
+from semiseg.dataset.description import Description, read_description
 from semiseg.dataset.ledger import STUDIO, Entry, Ledger, entry_of
 from semiseg.dataset.problem import Problem
 from semiseg.errors import DataError, UsageError, unknown_name
@@ -82,20 +82,15 @@ class Labels:
     def reload(self) -> None:
         """Read the folder again; labels that something else has changed become versions of their own."""
         with self._lock:
-            self._reload()
-
-    def _reload(self) -> None:
-        self.dataset = Dataset.open(self.root)
-        self.description, _ = read_description(self.root)
-        self.test = {case.id: case for case in self.dataset.test}
-        self.cases: dict[str, Case] = {
-            case.id: case for case in (*self.dataset.annotated, *self.dataset.unannotated)
-        }
-        changed = [case for case in self.dataset.annotated if self._changed_outside(case)]
-        if changed:
-            with self._held():
-                for case in changed:
-                    self._note_outside(case)
+            self.dataset = Dataset.open(self.root)
+            self.description: Description = self.dataset
+            self.test = {case.id: case for case in self.dataset.test}
+            training = (*self.dataset.annotated, *self.dataset.unannotated)
+            self.cases: dict[str, Case] = {case.id: case for case in training}
+            if changed := [case for case in self.dataset.annotated if self._changed_outside(case)]:
+                with self._held():
+                    for case in changed:
+                        self._note_outside(case)
 
     def case(self, name: str) -> Case:
         """A training case by its id.
@@ -116,18 +111,14 @@ class Labels:
     def version(self, name: str) -> int:
         """Of the label that counts; 0 for none."""
         current = self.ledger.current(name)
-        if current is not None:
-            return current.version
-        return int(isinstance(self.cases.get(name), LabeledCase))
+        return current.version if current else int(isinstance(self.cases.get(name), LabeledCase))
 
     def file(self, name: str, version: int) -> Path | None:
         """The file of a version, or None."""
-        case = self.cases.get(name)
-        kept = self._kept(name, version)
+        case, kept = self.cases.get(name), self._kept(name, version)
         if kept.is_file():
             return kept
-        current = version == self.version(name) and isinstance(case, LabeledCase)
-        return case.label if current and isinstance(case, LabeledCase) else None
+        return case.label if isinstance(case, LabeledCase) and version == self.version(name) else None
 
     def save(self, name: str, volume: Volume, *, base: int, origin: Origin) -> Saved:
         """Make ``volume`` the label of a case.
@@ -160,12 +151,12 @@ class Labels:
         self.reload()
         case, current = self.case(name), self.version(name)
         number = max(self.ledger.newest(name), current) + 1
+        digest = hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()
         entry = entry_of(
             name, "label", origin.by, version=number, source=origin.source, since=base, run=origin.run,
-            model=origin.model, agreement=origin.agreement, seconds=origin.seconds, sha256=_digest(array),
+            model=origin.model, agreement=origin.agreement, seconds=origin.seconds, sha256=digest,
         )  # fmt: skip
         kept = self._kept(name, number)
-        kept.parent.mkdir(parents=True, exist_ok=True)
         self._keep_current(case)
         _copy(candidate, kept)
         if base != current:
@@ -219,7 +210,6 @@ class Labels:
         version = self.version(case.id)
         kept = self._kept(case.id, version)
         if not kept.is_file():
-            kept.parent.mkdir(parents=True, exist_ok=True)
             _copy(case.label, kept)
         if self.ledger.current(case.id) is None:
             state = _state(case.label)
@@ -278,7 +268,6 @@ class Labels:
     def _note_outside(self, case: LabeledCase) -> None:
         number = self.ledger.newest(case.id) + 1
         kept = self._kept(case.id, number)
-        kept.parent.mkdir(parents=True, exist_ok=True)
         _copy(case.label, kept)
         told = {"version": number, "source": "outside", "since": number - 1, "state": _state(case.label)}
         self.ledger.append(entry_of(case.id, "label", "another program", **told))
@@ -307,8 +296,8 @@ def on_grid(volume: Volume, grid: Grid, name: str) -> NDArray[Any]:
         raise _refused(name, "a color image", "one value per voxel", "save it as a gray image")
     array = volume.array if volume.grid.matches(grid) else turned(volume.array, volume.grid, grid)
     if array is None:
-        got = f"a label of {_text(volume.grid)}"
-        raise _refused(name, got, _text(grid), "draw it on this scan, or resample it with nearest neighbor")
+        got = f"a label of {volume.grid}"
+        raise _refused(name, got, str(grid), "draw it on this scan, or resample it with nearest neighbor")
     counts, odd = value_counts(array)
     if odd:
         got = f"values such as {', '.join(f'{value:g}' for value in odd)}"
@@ -331,15 +320,6 @@ def bad_label(name: str, problems: list[Problem]) -> DataError:
 
 def _refused(name: str, got: str, wanted: str, fix: str) -> DataError:
     return bad_label(name, [Problem("BAD_LABEL", got, wanted, fix, case=name)])
-
-
-def _text(grid: Grid) -> str:
-    size = " x ".join(map(str, grid.shape))
-    return f"{size} voxels of {' x '.join(f'{s:.4g}' for s in grid.spacing)} mm"
-
-
-def _digest(array: NDArray[Any]) -> str:
-    return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -7,8 +7,9 @@ patches, as the nnActive framework does, whole scans are queried here, because w
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ def clasp_pe(pool: Pool, n: int, *, share: float = 0.66, power: float = 1.0) -> 
             if score is not None
         }
         if not noisy:
-            noisy = {name: 0.0 for name in sorted(left)}
+            noisy = dict.fromkeys(sorted(left), 0.0)
         best = max(noisy, key=lambda name: noisy[name])
         of = f"{kind} is unsure" if kind else "the prediction is unsure"
         chosen.append(Choice(best, noisy[best], f"{of} (entropy {scores[best] or 0:.3g}, with noise)"))
@@ -200,7 +201,9 @@ def typiclust(pool: Pool, n: int, *, neighbors: int = 20) -> list[Choice]:
         open_ones = [i for i in members if names[i] not in taken]
         typical = {i: _typicality(vectors, i, members, neighbors) for i in open_ones}
         best = max(typical, key=lambda i: typical[i])
-        chosen.append(Choice(names[best], typical[best], _alike(len(members))))
+        many = f"typical of {len(members)} scans that look alike"
+        why = many if len(members) > 1 else "unlike every other scan"
+        chosen.append(Choice(names[best], typical[best], why))
         taken.add(names[best])
     return chosen
 
@@ -211,14 +214,8 @@ def mixed(pool: Pool, n: int) -> list[Choice]:
     third = max(n, math.ceil(len(scores) / 3))
     unsure = sorted(scores, key=lambda name: -scores[name])[:third]
     picked = coreset(Pool(unsure, pool.labeled, pool.facts, pool.rng), n)
-    return [
-        Choice(
-            one.id,
-            one.score,
-            f"{one.reason}, and unsure (Soft Dice Confidence {1 - scores[one.id]:.3g})",
-        )
-        for one in picked
-    ]
+    why = "and unsure (Soft Dice Confidence {:.3g})".format
+    return [replace(one, reason=f"{one.reason}, {why(1 - scores[one.id])}") for one in picked]
 
 
 STRATEGIES: dict[str, Strategy] = {
@@ -266,14 +263,11 @@ def describe() -> list[dict[str, Any]]:
 
 def _highest(scores: dict[str, float], n: int, reason: str) -> list[Choice]:
     ranked = sorted(scores, key=lambda name: (-scores[name], name))[:n]
+    places = ["the most", *(f"number {place}" for place in range(2, len(ranked) + 1))]
     return [
-        Choice(name, scores[name], reason.format(score=scores[name], place=_place(place, len(scores))))
-        for place, name in enumerate(ranked, start=1)
+        Choice(name, scores[name], reason.format(score=scores[name], place=f"{place} of {len(scores)}"))
+        for place, name in zip(places, ranked, strict=False)
     ]
-
-
-def _place(place: int, total: int) -> str:
-    return f"the most of {total}" if place == 1 else f"number {place} of {total}"
 
 
 def _classes(doubt: dict[str, Any]) -> list[str]:
@@ -291,10 +285,6 @@ def _distances(vectors: Vectors, center: int) -> Vectors:
     return np.asarray(np.linalg.norm(vectors - vectors[center], axis=1))
 
 
-def _alike(count: int) -> str:
-    return f"typical of {count} scans that look alike" if count > 1 else "unlike every other scan"
-
-
 def _typicality(vectors: Vectors, i: int, members: list[int], neighbors: int) -> float:
     others = [j for j in members if j != i]
     if not others:
@@ -305,10 +295,8 @@ def _typicality(vectors: Vectors, i: int, members: list[int], neighbors: int) ->
 
 def _next_group(names: list[str], of: NDArray[Any], taken: set[str]) -> int:
     """The group with the fewest labels, and of those the largest, that has a scan left."""
-    sizes: dict[int, int] = {}
-    covered: dict[int, int] = {}
-    for name, group in zip(names, of.tolist(), strict=True):
-        sizes[group] = sizes.get(group, 0) + 1
-        covered[group] = covered.get(group, 0) + (name in taken)
+    groups: list[int] = of.tolist()
+    sizes = Counter(groups)
+    covered = Counter(group for name, group in zip(names, groups, strict=True) if name in taken)
     left = [group for group in sizes if covered[group] < sizes[group]]
     return min(left, key=lambda group: (covered[group], -sizes[group], group))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semiseg.core import IGNORE
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, plural
 from semiseg.losses.agreement import masked_mean
 
 
@@ -157,7 +157,7 @@ def cross_entropy(
     classes = logits.shape[1]
     if weights is not None and len(weights) != classes:
         raise UsageError(
-            f"{len(weights)} class weights for {classes} classes",
+            f"{plural(len(weights), 'class weight')} for {plural(classes, 'class', 'classes')}",
             hint="give one weight per class, background first",
         )
     log_p = logits.float().log_softmax(1)

@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 from torch import Tensor
 
+from semiseg.errors import plural
 from semiseg.inference.accumulate import Slab
 from semiseg.inference.predictor import entropy
 from semiseg.machine.files import read_json, write_json
@@ -181,9 +182,9 @@ class Calibration:
         """The entries of a record: ``expected_dice``, how it was calibrated or why it is null, ``review``."""
         found = self.expected(doubt)
         if found is None:
-            few = f"only {len(self.known)} calibration scans ({self.source}), {FEWEST} are needed"
+            few = f"only {plural(len(self.known), 'calibration scan')} ({self.source}), {FEWEST} are needed"
             return {"expected_dice": None, "expected_dice_reason": few, "review": False}
-        how = f"from {self.score} by {len(self.known)} scans ({self.source})"
+        how = f"from {self.score} by {plural(len(self.known), 'scan')} ({self.source})"
         return {
             "expected_dice": found.as_dict(),
             "expected_dice_reason": how,

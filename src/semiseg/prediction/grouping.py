@@ -20,7 +20,7 @@ from semiseg.dataset.adopt.names import (
 )
 from semiseg.dataset.adopt.pairing import case_ids
 from semiseg.dataset.files import PHOTO_ENDINGS
-from semiseg.errors import DataError
+from semiseg.errors import DataError, plural
 from semiseg.machine.files import printable
 
 _log = logging.getLogger("semiseg.data")
@@ -195,8 +195,8 @@ def _case(entry: FoundFile) -> tuple[tuple[str, ...], str, str]:
 def _tell_left_out(others: Sequence[FoundFile], channels: Sequence[str]) -> None:
     if others:
         said = sorted({MODALITIES.get(e.channel or "", e.channel or "") for e in others})
-        text = "left out %d files of other channels (%s): the model wants %s"
-        _log.warning(text, len(others), ", ".join(said), ", ".join(channels))
+        text = "left out %s of other channels (%s): the model wants %s"
+        _log.warning(text, plural(len(others), "file"), ", ".join(said), ", ".join(channels))
 
 
 def _singles(name: str, found: list[FoundFile], odd: Mapping[int, DataError]) -> list[Group]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from semiseg import images
 from semiseg.drawing.notebook import notebook_bar
-from semiseg.errors import DataError, unknown_name
+from semiseg.errors import DataError, plural, unknown_name
 from semiseg.images.dicom_results import NEUTRAL
 from semiseg.machine.claim import held
 from semiseg.machine.files import write_json
@@ -192,7 +192,8 @@ def tell_dropped(report: PredictionReport) -> None:
     if cases := [case for case in report.cases if case.dropped]:
         text = dropped_text(*next(iter(cases[0].dropped.items())))
         log.warning(
-            "look at %d of %d scans, such as %s: %s", len(cases), len(report.cases), cases[0].id, text
+            "look at %d of %s, such as %s: %s",
+            *(len(cases), plural(len(report.cases), "scan"), cases[0].id, text),
         )
 
 

@@ -20,7 +20,7 @@ from semiseg.dataset.adopt.names import folder_role
 from semiseg.dataset.adopt.pairing import without_masks
 from semiseg.dataset.case import Case, load_case, stacked
 from semiseg.dataset.description import FILE, read_description
-from semiseg.errors import DataError, UsageError, some
+from semiseg.errors import DataError, UsageError, plural, some
 from semiseg.images import claims, nifti
 from semiseg.images.dicom import find_series
 from semiseg.images.grid import Grid
@@ -266,7 +266,7 @@ def _load(name: str, sources: Sequence[Source], channels: Sequence[str]) -> Load
             sources = [replace(sources[0], frame=frame) for frame in range(count)]
         elif count > 1:
             raise DataError(
-                f"{name}: one file with {count} frames, the model wants {len(channels)} channels "
+                f"{name}: one file with {count} frames, the model wants {plural(len(channels), 'channel')} "
                 f"({', '.join(channels)})",
                 hint="give one file per channel",
                 code="CHANNELS",

@@ -1,7 +1,7 @@
-"""What the network says back to the scan's own voxels, rows at a time: resample, un-crop, turn.
+"""From network output to the scan's own voxels, rows at a time: resample, un-crop, turn.
 
-Where nothing is resampled, labels come back bit for bit. Scores may come in any number of pieces along T0;
-the result is the same, and no more than a piece is held.
+Scores may come in any number of pieces along T0: the result is the same, and only a piece is held. Where
+nothing is resampled, labels come back bit for bit.
 """
 
 from __future__ import annotations
@@ -163,61 +163,37 @@ class MapRestorer:
 
 
 def restore_labels(probabilities: Image, geometry: Geometry, plan: Plan) -> NDArray[Any]:
-    """The most probable class of each of the scan's own voxels, as the values that the user's files hold.
+    """The most probable class of each of the scan's own voxels (*S), as the values in the user's files.
 
-    Args:
-        probabilities: (K, T0, T1, T2); any scores will do, the largest wins, of equals any.
-        geometry: the scan's.
-        plan: its labels and label_map give the values.
-
-    Returns:
-        (*S) in the smallest unsigned integer type that holds the values.
+    ``probabilities`` (K, T0, T1, T2) may be any scores: the largest wins, of equals any.
     """
-    _require_fit(probabilities, geometry, plan)
+    _require_fit(probabilities, geometry, plan.classes)
     restorer = LabelRestorer(geometry, plan)
     restorer.add(probabilities)
     return restorer.result()
 
 
-def restore_map(values: Image, geometry: Geometry, plan: Plan, fill: float = 0.0) -> Image:
-    """A map such as uncertainty on the scan's own voxels.
-
-    Args:
-        values: (T0, T1, T2).
-        geometry: the scan's.
-        plan: the plan the scan was laid out with.
-        fill: what stands outside the crop.
-
-    Returns:
-        (*S) float32.
-    """
-    _require_fit(values[None], geometry, None)
+def restore_map(values: Image, geometry: Geometry, fill: float = 0.0) -> Image:
+    """A map such as uncertainty, (T0, T1, T2), on the scan's own voxels: (*S), ``fill`` outside the crop."""
+    _require_fit(values[None], geometry, 1)
     restorer = MapRestorer(geometry, fill)
     restorer.add(values)
     return restorer.result()
 
 
 def restore_probabilities(probabilities: Image, geometry: Geometry, plan: Plan) -> Image:
-    """Class probabilities on the scan's own voxels.
+    """Class probabilities, (K, T0, T1, T2) summing to one over K, on the scan's own voxels: (K, *S).
 
-    Args:
-        probabilities: (K, T0, T1, T2), summing to one over K.
-        geometry: the scan's.
-        plan: the plan the scan was laid out with.
-
-    Returns:
-        (K, *S) float32, still summing to one; outside the crop the first class (background) is certain, or no
-        region is there.
+    Outside the crop the first class (background) is certain, or no region is there.
     """
-    _require_fit(probabilities, geometry, plan)
+    _require_fit(probabilities, geometry, plan.classes)
     out = np.empty((len(probabilities), *geometry.source.shape), np.float32)
     for k, values in enumerate(probabilities):
-        out[k] = restore_map(values, geometry, plan, fill=float(k == 0 and not plan.regions))
+        out[k] = restore_map(values, geometry, fill=float(k == 0 and not plan.regions))
     return out
 
 
-def _require_fit(values: Image, geometry: Geometry, plan: Plan | None) -> None:
-    classes = len(values) if plan is None else plan.classes
+def _require_fit(values: Image, geometry: Geometry, classes: int) -> None:
     if values.shape != (classes, *geometry.shape):
         raise DataError(
             f"got values of shape {values.shape}, wanted {(classes, *geometry.shape)}",

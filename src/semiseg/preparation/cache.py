@@ -1,6 +1,6 @@
-"""One entry of the cache: named arrays and a JSON sidecar. It exists once its sidecar does, or not at all.
+"""The cache of prepared scans: an entry is named arrays and a JSON sidecar, and exists once the sidecar does.
 
-What a cached array depends on: the bytes of its files and the part of the plan that shapes it.
+Its key depends on the bytes of the case's files and on the part of the plan that shapes the arrays.
 """
 
 from __future__ import annotations
@@ -62,8 +62,7 @@ class CacheEntry:
                 np.save(stream, whole, allow_pickle=False)
             described[name] = _describe(whole)
         with atomic_file(self.sidecar) as stream:
-            content = {"arrays": described, "facts": dict(facts)}
-            stream.write(sealed(content))
+            stream.write(sealed({"arrays": described, "facts": dict(facts)}))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -217,9 +216,8 @@ def _companions(path: Path) -> list[Path]:
             found = _DATA_FILE.findall(stream.read(1 << 20))
         names += [Path(name.decode("utf-8", "replace")).name for name in found]
         names.append(f"{stem}.img")
-    return [
-        file for file in (path.with_name(name) for name in dict.fromkeys(names) if name) if file.is_file()
-    ]
+    files = (path.with_name(name) for name in dict.fromkeys(names) if name)
+    return [file for file in files if file.is_file()]
 
 
 def _digest(values: dict[str, Any]) -> str:

@@ -1,14 +1,10 @@
-"""What a dataset looks like: sizes, spacings, gray values; from labeled and unlabeled images, never test.
-
-Gray-value statistics of many images, from a bounded sample of each.
-"""
+"""What a dataset looks like: sizes, spacings, gray values; from labeled and unlabeled images, never test."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -63,8 +59,6 @@ def pooled(samples: Sequence[NDArray[np.float32]]) -> Intensities | None:
         images=len(filled),
     )
 
-
-log = logging.getLogger("semiseg.data")
 
 MOST_IMAGES = 50
 """Labeled, and again unlabeled, images whose voxels are read; evenly spread over the lists. Headers: all."""
@@ -212,7 +206,7 @@ def _joined(measured: Sequence[Measured], ask: Ask) -> Fingerprint:
     flat = [m.facts.id for m in measured if len(m.facts.shape) == 2]
     if flat and len(flat) < len(measured):
         raise DataError(
-            f"{len(flat)} of {len(measured)} images are 2D (such as {flat[0]}), the others 3D",
+            f"{len(flat)} of {len(measured)} images in 2D (such as {flat[0]}), the others in 3D",
             hint="make two datasets, or stack the 2D images to volumes",
             code="MIXED_DIM",
         )
@@ -239,11 +233,8 @@ def _key(cases: Sequence[Case], ask: Ask) -> str:
     rows += [sorted(ask.mapping.items()), sorted(ask.background)]
     rows += [ask.regions] if ask.regions else []
     for case in cases:
-        opened = [
-            *case.images,
-            *([case.label] if isinstance(case, LabeledCase) and case.id in ask.voxels else []),
-        ]
-        rows.append([case.id, [stamp(path) for path in opened]])
+        label = [case.label] if isinstance(case, LabeledCase) and case.id in ask.voxels else []
+        rows.append([case.id, [stamp(path) for path in (*case.images, *label)]])
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:32]
 
 

@@ -1,10 +1,6 @@
 """A scan to network input: turn, crop, normalize (at the scan's own resolution), resample.
 
 The way back is in :mod:`semiseg.preparation.back`.
-
-Gray values to network input: one small function per scheme of :class:`~semiseg.preparation.plan.ChannelPlan`.
-
-Where a label has foreground: a fixed sample of positions, to center patches on without a search.
 """
 
 from __future__ import annotations
@@ -15,21 +11,16 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.errors import DataError
+from semiseg.errors import DataError, plural
 from semiseg.images.arrays import non_finite
-from semiseg.images.grid import Grid
+from semiseg.images.grid import Grid, box_of, times
 from semiseg.machine.hardware import free_memory_gb
 from semiseg.preparation.geometry import Box, Geometry, Shape, lay_out
 from semiseg.preparation.labels import IGNORE, to_classes
 from semiseg.preparation.plan import ChannelPlan, Plan, Scheme
 from semiseg.preparation.resample import kernels_for, resample, resample_classes
 
-__all__ = [
-    "Geometry",
-    "preprocess_image",
-    "preprocess_label",
-    "stored_shape",
-]
+__all__ = ["Geometry", "preprocess_image", "preprocess_label", "stored_shape"]
 
 Image = NDArray[np.float32]
 
@@ -62,7 +53,7 @@ def preprocess_image(image: NDArray[Any], grid: Grid, plan: Plan) -> tuple[Image
     if len(image) != len(plan.channels):
         names = ", ".join(channel.name for channel in plan.channels)
         raise DataError(
-            f"got {len(image)} channels, wanted {len(plan.channels)} ({names})",
+            f"got {plural(len(image), 'channel')}, wanted {len(plan.channels)} ({names})",
             hint="give one file per channel, in the order of channel_names in dataset.json",
             code="CHANNELS",
         )
@@ -70,8 +61,9 @@ def preprocess_image(image: NDArray[Any], grid: Grid, plan: Plan) -> tuple[Image
     turned = [whole.turn(channel) for channel in image]
     geometry, inside = whole, None
     if plan.crop == "nonzero":
-        mask = _any_nonzero(turned)
-        geometry = lay_out(grid, plan, _box(mask))
+        mask = np.logical_or.reduce([channel != 0 for channel in turned])
+        box = box_of(mask) or tuple(slice(0, size) for size in mask.shape)
+        geometry = lay_out(grid, plan, cast(Box, tuple((part.start, part.stop) for part in box)))
         inside = geometry.crop(mask)
     _require_room(geometry, len(image))
     out = np.empty((len(image), *geometry.shape), np.float32)
@@ -124,12 +116,9 @@ def _require_room(geometry: Geometry, channels: int) -> None:
     needed = 4 * channels * math.prod(geometry.shape)
     free = free_memory_gb() if geometry.resampled and needed > 2**28 else None
     if free is not None and 2 * needed > free * 2**30:
-        own, target = (
-            " x ".join(f"{mm:.4g}" for mm in one) for one in (geometry.source_spacing, geometry.spacing)
-        )
-        size = " x ".join(map(str, geometry.shape))
+        own, target = times(geometry.source_spacing, 4), times(geometry.spacing, 4)
         raise DataError(
-            f"its voxels of {own} mm become {size} of {target} mm, which take "
+            f"its voxels of {own} mm become {times(geometry.shape)} of {target} mm, which take "
             f"{2 * needed / 2**30:.1f} GB; {free:g} GB of memory are free",
             hint="see whether the spacing in its header is right; else plan a larger spacing",
             code="TOO_LARGE",
@@ -142,7 +131,7 @@ def require_finite(channel: NDArray[Any], name: str) -> None:
     Raises:
         DataError: some are not, or larger than any scanner measures.
     """
-    if channel.dtype.kind == "f" and (bad := non_finite(channel)):
+    if bad := non_finite(channel):
         raise DataError(
             f"channel {name!r} holds {bad}, wanted finite values",
             hint="replace them in the file; `semiseg check` lists all such files",
@@ -150,29 +139,10 @@ def require_finite(channel: NDArray[Any], name: str) -> None:
         )
 
 
-def _any_nonzero(channels: list[NDArray[Any]]) -> NDArray[np.bool_]:
-    mask: NDArray[np.bool_] = channels[0] != 0
-    for channel in channels[1:]:
-        mask = mask | (channel != 0)
-    return mask
-
-
-def _box(mask: NDArray[np.bool_]) -> Box:
-    ends = []
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        hits = np.flatnonzero(mask.any(axis=others))
-        ends.append((int(hits[0]), int(hits[-1]) + 1) if len(hits) else (0, mask.shape[axis]))
-    return cast(Box, tuple(ends))
-
-
 _BY_NAME: dict[str, Scheme] = {
-    "ct": "ct",
-    "nonorm": "none",
-    "zscore": "zscore",
-    "rescale_to_0_1": "rescale_to_0_1",
+    "ct": "ct", "nonorm": "none", "zscore": "zscore", "rescale_to_0_1": "rescale_to_0_1",
     "rgb_to_0_1": "rgb_to_0_1",
-}
+}  # fmt: skip
 
 
 def scheme_for(channel_name: str) -> Scheme:

@@ -154,10 +154,7 @@ def orientation(grid: Grid) -> tuple[Shape, tuple[bool, bool, bool]]:
         )
     order = np.argsort(found[:, 0])
     flips = found[order, 1] < 0
-    return (
-        (int(order[0]), int(order[1]), int(order[2])),
-        (bool(flips[0]), bool(flips[1]), bool(flips[2])),
-    )
+    return ((int(order[0]), int(order[1]), int(order[2])), (bool(flips[0]), bool(flips[1]), bool(flips[2])))
 
 
 def turned_spacing(grid: Grid, order: Sequence[int]) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.errors import DataError
+from semiseg.errors import DataError, some
 from semiseg.preparation.plan import Plan
 
 IGNORE = 255
@@ -95,7 +95,8 @@ def _undeclared(odd: list[Any], found: list[Any], plan: Plan, case: str) -> Data
         else "fix the label file, or declare the value under labels in dataset.json"
     )
     return DataError(
-        f"{where}the label holds {_listed(odd)}, wanted only the declared values {declared}",
+        f"{where}the label holds {some((f'{value:g}' for value in odd), 10)}, wanted only the declared "
+        f"values {declared}",
         hint=hint,
         code="LABEL_VALUES",
         details={"case": case, "values": odd[:50], "declared": declared, "label_map": proposal},
@@ -109,8 +110,3 @@ def propose_label_map(found: list[Any], declared: list[int]) -> dict[int, int]:
     odd = sorted(int(v) for v in found if v not in declared)
     free = [v for v in sorted(declared) if v not in found]
     return dict(zip(odd, free, strict=False))
-
-
-def _listed(values: list[Any], most: int = 10) -> str:
-    shown = ", ".join(f"{value:g}" for value in values[:most])
-    return f"{shown} and {len(values) - most} more values" if len(values) > most else shown

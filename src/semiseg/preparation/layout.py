@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.errors import UsageError
+from semiseg.images.grid import times
 from semiseg.preparation.fingerprint import Fingerprint
 from semiseg.preparation.measure import CaseFacts
 from semiseg.preparation.plan import Choice
@@ -121,12 +122,16 @@ def lay_out_dataset(
     if dim is not None:
         reasons["dim"] = f"as asked (the data speaks for {2 if few else 3}D: {reasons['dim']})"
     if axes is not None:
-        _require_axes(axes)
+        if sorted(axes) != [0, 1, 2]:
+            raise UsageError(
+                f"axes is {axes!r}, wanted an order of 0, 1, 2", hint="such as 2,0,1", code="PLAN_AXES"
+            )
         reasons["axes"] = "as asked"
     elif chosen == 2:
         a, b = (axis for axis in range(3) if axis != slices)
         axes = (slices, a, b)
-        reasons["axes"] = f"slices lie along axis {_axis_name(slices, orientation)}"
+        name = f"{slices} ({'RAS'[slices]})" if orientation == "RAS" else f"{slices} of the file"
+        reasons["axes"] = f"slices lie along axis {name}"
     else:
         axes, reasons["axes"] = (0, 1, 2), "as oriented"
     shapes, spacings = shapes[:, list(axes)], spacings[:, list(axes)]
@@ -200,7 +205,7 @@ def _read_slices(shapes: NDArray[np.int64], spacings: NDArray[np.float64]) -> tu
     apart = f", {mm[axis]:.3g} mm apart with pixels of {mm[order[0]]:.3g} mm" if thick else ""
     if few:
         return True, axis, f"about {count:g} slices{apart}, of at least {plane:g} pixels: too few for 3D"
-    return False, axis, f"about {' x '.join(f'{n:g}' for n in sizes)} voxels: volumes"
+    return False, axis, f"about {times(sizes, 6)} voxels: volumes"
 
 
 def _choose_spacing(
@@ -251,9 +256,8 @@ def _sensible(target: Target, shapes: NDArray[np.int64], spacings: NDArray[np.fl
     sizes = np.where(np.isnan(sizes), own, sizes)
     if sizes.max() <= MOST_VOXELS and sizes.max() >= 2:
         return target
-    shown = " x ".join(f"{n:.3g}" for n in sizes)
     raise UsageError(
-        f"spacing is {list(target)}: scans of {' x '.join(f'{n:g}' for n in own)} voxels would have {shown}",
+        f"spacing is {list(target)}: scans of {times(own, 6)} voxels would have {times(sizes, 3)}",
         hint="spacing is in mm, such as 1,1,1; null keeps each scan's own",
         code="PLAN_SPACING",
     )
@@ -261,14 +265,3 @@ def _sensible(target: Target, shapes: NDArray[np.int64], spacings: NDArray[np.fl
 
 def _rounded(mm: float) -> float:
     return float(f"{mm:.5g}")
-
-
-def _require_axes(axes: Sequence[int]) -> None:
-    if sorted(axes) != [0, 1, 2]:
-        raise UsageError(
-            f"axes is {axes!r}, wanted an order of 0, 1, 2", hint="such as 2,0,1", code="PLAN_AXES"
-        )
-
-
-def _axis_name(axis: int, orientation: str) -> str:
-    return f"{axis} ({'RAS'[axis]})" if orientation == "RAS" else f"{axis} of the file"

@@ -1,6 +1,5 @@
-"""What a scan looks like in 150 numbers per channel: for comparing it with others.
-
-Gray values as they are distributed, and where they lie in the scan; both free of their scale.
+"""What a scan looks like, in 150 numbers per channel: the distribution of its gray values and where they lie,
+without their scale.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""One scan measured: its grid, its gray values, the size of what is labeled in it.
-
-What was measured of voxels is kept, a file per scan.
-"""
+"""One scan measured (its grid, its gray values, the size of what is labeled in it) and kept in a file."""
 
 from __future__ import annotations
 
@@ -20,14 +17,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from semiseg.dataset.case import Case, LabeledCase, case_header, load_case, load_label
-from semiseg.errors import DataError, SemisegError
-from semiseg.images.grid import Grid
+from semiseg.errors import DataError, SemisegError, plural
+from semiseg.images.grid import Grid, box_of
 from semiseg.inference.postprocess import components
 from semiseg.machine.files import atomic_file
 from semiseg.preparation.forward import require_finite, scheme_for
 from semiseg.preparation.geometry import orientation
 from semiseg.preparation.unlike import looks
-from semiseg.preparation.workers import told
+from semiseg.preparation.workers import attempt
 
 log = logging.getLogger("semiseg.data")
 
@@ -48,7 +45,7 @@ def sample(voxels: NDArray[Any]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class CaseFacts:
-    """One scan's grid."""
+    """What was measured of one scan."""
 
     id: str
     shape: tuple[int, ...]
@@ -114,7 +111,7 @@ class Ask:
 
 def measure(case: Case, ask: Ask, cache: Path | None = None) -> Measured | SemisegError:
     """One case's facts and voxel samples; an error is returned, with the case named."""
-    return told(case, lambda: _measured_once(case, ask, cache))
+    return attempt(case, lambda: _measured_once(case, ask, cache))
 
 
 def _measured_once(case: Case, ask: Ask, cache: Path | None) -> Measured:
@@ -164,7 +161,8 @@ def _measure(case: Case, ask: Ask) -> Measured:
     facts = _grid_facts(case.id, grid)
     if len(image) != len(ask.channels):
         raise DataError(
-            f"{case.id}: got {len(image)} channels, wanted {len(ask.channels)} ({', '.join(ask.channels)})",
+            f"{case.id}: got {plural(len(image), 'channel')}, wanted {len(ask.channels)} "
+            f"({', '.join(ask.channels)})",
             hint="fix channel_names in dataset.json, or the files of this case",
             code="CHANNELS",
         )
@@ -243,12 +241,9 @@ def _pieces(label: NDArray[np.uint16], spacing: Sequence[float]) -> tuple[tuple[
 
 
 def _nonzero_share(image: NDArray[Any]) -> tuple[float, ...]:
-    mask = (image != 0).any(0)
-    shares = []
-    for axis in range(mask.ndim):
-        hits = np.flatnonzero(mask.any(tuple(a for a in range(mask.ndim) if a != axis)))
-        shares.append(float((hits[-1] - hits[0] + 1) / mask.shape[axis]) if len(hits) else 1.0)
-    return tuple(shares)
+    sizes = image.shape[1:]
+    box = box_of((image != 0).any(0)) or [slice(0, size) for size in sizes]
+    return tuple((part.stop - part.start) / size for part, size in zip(box, sizes, strict=True))
 
 
 def stamp(path: Path) -> list[Any]:

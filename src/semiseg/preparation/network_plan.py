@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from semiseg.errors import UsageError, unknown_name
+from semiseg.errors import UsageError, plural, unknown_name
+from semiseg.images.grid import times
 from semiseg.preparation.network_size import SMALLEST_MAP, Budget, fitting_patch, stages_for
 from semiseg.preparation.plan import Choice, NetworkPlan
 
@@ -14,7 +15,7 @@ Table = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedNetwork:
     """What the user says about the network; empty where the planner decides."""
 
     name: str = "unet"
@@ -23,7 +24,7 @@ class Asked:
     kernels: Table = ()
 
 
-def asked_network(network: Any, others: dict[str, Any]) -> Asked:
+def asked_network(network: Any, others: dict[str, Any]) -> AskedNetwork:
     """Gather ``network`` (a name, a mapping or a NetworkPlan) and the loose keys, which win.
 
     Takes ``features``, ``strides`` and ``kernels`` out of ``others``.
@@ -44,7 +45,7 @@ def asked_network(network: Any, others: dict[str, Any]) -> Asked:
             raise unknown_name("network setting", str(name), keys)
     values.update({name: others.pop(name) for name in keys[1:] if name in others})
     features = values.get("features")
-    return Asked(
+    return AskedNetwork(
         name=values.get("name") or "unet",
         features=_sizes("features", features) if features else None,
         strides=tuple(_sizes("strides", row) for row in values.get("strides") or ()),
@@ -53,7 +54,7 @@ def asked_network(network: Any, others: dict[str, Any]) -> Asked:
 
 
 def plan_network(
-    asked: Asked, patch: Sequence[int], spacing: Sequence[float], budget: Budget, *, fixed: bool
+    asked: AskedNetwork, patch: Sequence[int], spacing: Sequence[float], budget: Budget, *, fixed: bool
 ) -> Choice[NetworkPlan]:
     """Complete the network for this patch.
 
@@ -75,13 +76,15 @@ def plan_network(
     kernels = asked.kernels or kernels
     _require_rows("kernels", kernels, features, patch)
     plan = NetworkPlan(name=asked.name, features=features, strides=strides, kernels=kernels)
-    maps = " x ".join(str(n // d) for n, d in zip(patch, real, strict=True))
+    maps = times(n // d for n, d in zip(patch, real, strict=True))
     capped = len(strides) == budget.stages and not asked.features
     limit = f"{budget.stages} stages on this device" if capped else f"{SMALLEST_MAP} voxels per axis"
-    return Choice(plan, f"{len(strides)} stages, the smallest map {maps}; limit: {limit}")
+    return Choice(plan, f"{plural(len(strides), 'stage')}, the smallest map {maps}; limit: {limit}")
 
 
-def _given_strides(asked: Asked, patch: Sequence[int], budget: Budget, fixed: bool) -> Choice[NetworkPlan]:
+def _given_strides(
+    asked: AskedNetwork, patch: Sequence[int], budget: Budget, fixed: bool
+) -> Choice[NetworkPlan]:
     features = asked.features or budget.features(len(asked.strides))
     kernels = asked.kernels or ((3,) * len(patch),) * len(features)
     _require_rows("strides", asked.strides, features, patch)
@@ -106,7 +109,8 @@ def _indivisible(patch: Sequence[int], divisor: Sequence[int]) -> UsageError:
 
 def _too_deep(features: Sequence[int], patch: Sequence[int], stages: int) -> UsageError:
     return UsageError(
-        f"features has {len(features)} stages, but a patch of {'x'.join(map(str, patch))} allows {stages}: "
+        f"features has {plural(len(features), 'stage')}, but a patch of {'x'.join(map(str, patch))} "
+        f"allows {stages}: "
         f"every feature map keeps at least {SMALLEST_MAP} voxels per axis",
         hint=f"give at most {stages} features, or a larger patch",
         code="PLAN_FEATURES",
@@ -117,7 +121,8 @@ def _too_deep(features: Sequence[int], patch: Sequence[int], stages: int) -> Usa
 def _require_rows(name: str, rows: Table, features: Sequence[int], patch: Sequence[int]) -> None:
     if len(rows) != len(features) or any(len(row) != len(patch) for row in rows):
         raise UsageError(
-            f"{name} is {[list(row) for row in rows]}, wanted {len(features)} stages of {len(patch)} axes",
+            f"{name} is {[list(row) for row in rows]}, wanted {plural(len(features), 'stage')} of "
+            f"{len(patch)} axes",
             hint="one row per entry of features, one number per axis of the patch",
             code="PLAN_NETWORK",
         )

@@ -13,7 +13,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, plural
+from semiseg.images.grid import times
 from semiseg.preparation.layout import Layout
 from semiseg.preparation.plan import Choice, NetworkPlan
 
@@ -164,15 +165,15 @@ def choose_view(
     share, layout, patch = best
     why = layout.reasons["spacing"]
     if layout is not finest:
-        own = " x ".join(f"{mm:g}" for mm in finest.patch_spacing)
+        own = times(finest.patch_spacing, 6)
         why = f"coarser than the scans' {own} mm: a patch shows {share:.0%} of the median, not {before:.0%}"
     small = ""
     if share < budget.seen:
         small = "; a coarser spacing would show more"
         if not fixed:
-            run = " x ".join(f"{mm:.2g}" for mm in layout.runs[3 - layout.dim :])
+            run = times(layout.runs[3 - layout.dim :], 2)
             why += f"; not coarser still, for some labeled structure is only {run} mm across"
-    median = " x ".join(map(str, layout.median_shape))
+    median = times(layout.median_shape)
     reason = f"shows {share:.0%} of the median scan of {median} voxels; within {_limits(budget, limit, load)}"
     layout = replace(layout, reasons={**layout.reasons, "spacing": why})
     return layout, Choice(patch, reason + small)
@@ -181,7 +182,7 @@ def choose_view(
 def _limits(budget: Budget, limit: Memory, load: Load) -> str:
     if budget.device == "cpu":
         return "what a CPU trains in minutes"
-    weighed = f"weighed for {load.batch} patches and {load.networks:g} trained networks"
+    weighed = f"weighed for {plural(load.batch, 'patch', 'patches')} and {load.networks:g} trained networks"
     return f"{limit.why}; {weighed} (more with network.checkpointing=true and plan.patch)"
 
 
@@ -260,7 +261,8 @@ def memory(
     else:
         strides, kernels, features = network.strides, network.kernels, network.features
     voxels, maps, size = float(math.prod(patch)), 0.0, 1
-    blocks = _blocks(load.blocks, len(features))
+    given = load.blocks
+    blocks = [given[min(i, len(given) - 1)] for i in range(len(features))] if given else None
     kept = [1.0] * len(features) if blocks is None else [RESIDUAL[0] + RESIDUAL[1] * n for n in blocks]
     for stride, width, factor in zip(strides, features, kept, strict=True):
         size *= math.prod(stride)
@@ -283,10 +285,6 @@ def _kernel(sizes: Sequence[float], mm: Sequence[float], before: Sequence[int]) 
     """3 along an axis from the stage on where its voxels are even with the others; deeper stages keep it."""
     rows = zip(sizes, mm, before, strict=True)
     return tuple(3 if k == 3 or (n > 1 and m <= 2 * min(mm)) else 1 for n, m, k in rows)
-
-
-def _blocks(given: Sequence[int] | None, stages: int) -> list[int] | None:
-    return None if given is None else [given[min(i, len(given) - 1)] for i in range(stages)]
 
 
 def _parameters(

@@ -3,8 +3,6 @@
 Axes: a scan is first turned to ``orientation`` (axes R, A, S for ``"RAS"``), then its axes are put in the
 order ``axes``. In 2D the slice axis comes first, so that stored arrays are always (C, T0, T1, T2): a 3D plan
 cuts its patch from all three axes, a 2D plan cuts (T1, T2) patches from single slices along T0.
-
-A plan in words: every choice on a line of its own, with its reason.
 """
 
 from __future__ import annotations
@@ -15,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, plural
 from semiseg.machine.files import write_text
-from semiseg.preparation.seen import Seen
+from semiseg.preparation.seen import Frozen, Seen
 
 if TYPE_CHECKING:
     from semiseg.core import Head
@@ -36,11 +34,7 @@ class Choice(Generic[T]):
     reason: str = "as asked"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ChannelPlan(_Frozen):
+class ChannelPlan(Frozen):
     """How one input channel is normalized.
 
     ``zscore`` uses each image's own mean and standard deviation; ``ct`` clips to [p005, p995] and applies the
@@ -69,7 +63,7 @@ Code = tuple[str, str, str]
 Color = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
 
 
-class Term(_Frozen):
+class Term(Frozen):
     """What DICOM calls a class or region: see :mod:`semiseg.dataset.terminology`."""
 
     category: Code
@@ -77,7 +71,7 @@ class Term(_Frozen):
     color: Color | None = None
 
 
-class NetworkPlan(_Frozen):
+class NetworkPlan(Frozen):
     """Size of the default network: one entry per resolution stage, the first at full resolution."""
 
     name: str = "unet"
@@ -96,7 +90,7 @@ class NetworkPlan(_Frozen):
         return tuple(product)
 
 
-class Plan(_Frozen):
+class Plan(Frozen):
     """Everything between a file and a patch, made by ``semiseg plan`` or written by hand."""
 
     version: Literal[1] = 1
@@ -145,14 +139,18 @@ class Plan(_Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if len(self.patch) != self.dim:
-            raise ValueError(f"patch has {len(self.patch)} entries, but dim is {self.dim}")
+            raise ValueError(
+                f"patch has {plural(len(self.patch), 'entry', 'entries')}, but dim is {self.dim}"
+            )
         if sorted(self.axes) != [0, 1, 2]:
             raise ValueError(f"axes must order 0, 1, 2, got {self.axes}")
         names = [*self.labels, *self.regions, *(channel.name for channel in self.channels)]
         if not all(name.isprintable() for name in names):
             raise ValueError("the name of a class or channel has characters that cannot be seen")
         if self.seen is not None and len(self.seen.channels) not in (0, len(self.channels)):
-            raise ValueError(f"seen has {len(self.seen.channels)} channels, channels {len(self.channels)}")
+            raise ValueError(
+                f"seen has {plural(len(self.seen.channels), 'channel')}, channels {len(self.channels)}"
+            )
         if len(set(self.labels.values())) != len(self.labels):
             raise ValueError("two classes have the same label value")
         used = {value for members in (*self.regions.values(), self.regions_class_order) for value in members}
@@ -222,12 +220,10 @@ class Plan(_Frozen):
             ) from None
 
 
-def problems(error: ValidationError) -> str:
-    """Everything that is wrong with a plan, in one line."""
+def problems(error: ValidationError, where: str = "plan") -> str:
+    """Everything that is wrong with a plan or a part of it, in one line."""
     unknown = {"extra_forbidden": "is a key that this version does not know"}
-    told = [
-        (".".join(map(str, e["loc"])) or "plan", unknown.get(e["type"], e["msg"])) for e in error.errors()
-    ]
+    told = [(".".join(map(str, e["loc"])) or where, unknown.get(e["type"], e["msg"])) for e in error.errors()]
     return "; ".join(f"{place}: {why}" for place, why in told)
 
 
@@ -236,7 +232,6 @@ def explain(plan: Plan) -> list[str]:
     size = " x ".join
     target = size("own" if mm is None else f"{mm:g}" for mm in plan.spacing)
     network = plan.network
-    schemes = ", ".join(map(_scheme, plan.channels))
     values = {
         "dataset": plan.dataset or "(not named)",
         "labels": ", ".join(f"{name} = {value}" for name, value in plan.labels.items()),
@@ -247,9 +242,9 @@ def explain(plan: Plan) -> list[str]:
         "axes": f"{plan.axes}",
         "spacing": f"{target} mm",
         "crop": plan.crop,
-        "channels": schemes,
+        "channels": ", ".join(map(_scheme, plan.channels)),
         "patch": f"{size(map(str, plan.patch))} voxels",
-        "batch": f"{plan.batch} patches",
+        "batch": plural(plan.batch, "patch", "patches"),
         "foreground": f"{plan.foreground:.0%} of the labeled patches are centered on foreground",
         "network": f"{network.name}, features {'-'.join(map(str, network.features))}, patch divisible by "
         f"{size(map(str, network.divisor)) or '1'}",

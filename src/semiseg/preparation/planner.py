@@ -1,9 +1,4 @@
-"""From a dataset to a plan: every choice follows from what was measured or asked.
-
-What a user gives is taken as it is, checked, and the other choices follow from it.
-
-How each channel is normalized: by its name, as in nnU-Net, or as the user says.
-"""
+"""From a dataset to a plan: what a user gives is checked and kept, the rest follows from it and the data."""
 
 from __future__ import annotations
 
@@ -17,11 +12,11 @@ from pydantic import ValidationError
 
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.split import Split
-from semiseg.errors import DataError, UsageError, unknown_name
+from semiseg.errors import DataError, UsageError, plural, unknown_name
 from semiseg.preparation.fingerprint import ChannelFacts, Fingerprint, fingerprint
 from semiseg.preparation.forward import scheme_for
 from semiseg.preparation.layout import Layout, lay_out_dataset
-from semiseg.preparation.network_plan import Asked, asked_network, plan_network
+from semiseg.preparation.network_plan import AskedNetwork, asked_network, plan_network
 from semiseg.preparation.network_size import (
     Load,
     Memory,
@@ -33,30 +28,16 @@ from semiseg.preparation.network_size import (
     memory_for,
     seen,
 )
-from semiseg.preparation.plan import ChannelPlan, Choice, Plan, explain
+from semiseg.preparation.plan import ChannelPlan, Choice, Plan, explain, problems
 
-__all__ = [
-    "explain",
-    "make_plan",
-]
+__all__ = ["explain", "make_plan"]
 
 CROP_BELOW = 0.75
 """Crop to nonzero voxels where their box holds less than this share of the median scan (nnU-Net's limit)."""
 
 OVERRIDES = (
-    "orientation",
-    "axes",
-    "crop",
-    "channels",
-    "labels",
-    "label_map",
-    "ignore_value",
-    "foreground",
-    "network",
-    "features",
-    "strides",
-    "kernels",
-    "dataset",
+    *("orientation", "axes", "crop", "channels", "labels", "label_map", "ignore_value", "foreground"),
+    *("network", "features", "strides", "kernels", "dataset"),
 )
 """Further keyword arguments of :func:`make_plan`, beside the named ones."""
 
@@ -141,25 +122,21 @@ def make_plan(
         device=device,
         fixed=spacing is not None,
     )
-    whence = f"from {len(split.labeled)} labeled and {len(split.unlabeled)} unlabeled images, none of test"
+    unlabeled = plural(len(split.unlabeled), "unlabeled image")
+    whence = f"from {len(split.labeled)} labeled and {unlabeled}, none of test"
     pieces: Choice[tuple[str, ...]] = Choice(())
     if not dataset.regions:
         names, seen_in = found.one_piece(dict([*dataset.labels.items()][1:]))
-        pieces = Choice(names, f"one piece of much the same size in all {seen_in} labeled scans")
+        pieces = Choice(names, f"one piece of much the same size in all {plural(seen_in, 'labeled scan')}")
     choices = {"crop": crop, "channels": channels, "one_piece": pieces, **sizes}
+    same = ("labels", "regions", "regions_class_order", "label_map", "ignore_value", "colors", "terminology")
     values: dict[str, Any] = {
         "dataset": dataset.name,
         "dim": layout.dim,
         "orientation": layout.orientation,
         "axes": layout.axes,
         "spacing": layout.target,
-        "labels": dataset.labels,
-        "regions": dataset.regions,
-        "regions_class_order": dataset.regions_class_order,
-        "label_map": dataset.label_map,
-        "ignore_value": dataset.ignore_value,
-        "colors": dataset.colors,
-        "terminology": dataset.terminology,
+        **{name: getattr(dataset, name) for name in same},
         **{name: choice.value for name, choice in choices.items()},
         "reasons": {
             "dataset": whence,
@@ -183,7 +160,7 @@ def _choose_crop(found: Fingerprint, asked: Any) -> Choice[Any]:
 
 def _choose_sizes(
     layout: Layout,
-    asked: Asked,
+    asked: AskedNetwork,
     load: Load,
     *,
     patch: Sequence[int] | int | None,
@@ -222,13 +199,7 @@ def _choose_sizes(
         f"estimates, planned for {load.networks:g} trained networks, a teacher counting a quarter; the cases "
         "come on top, or stay on disk when they take more than half of what is free (data.memory_gb)"
     )
-    sizes: dict[str, Choice[Any]] = {
-        "patch": view,
-        "network": network,
-        "batch": patches,
-        "memory_gb": Choice(need, why),
-    }
-    return layout, sizes
+    return layout, {"patch": view, "network": network, "batch": patches, "memory_gb": Choice(need, why)}
 
 
 def _asked_patch(patch: Sequence[int] | int, dim: int) -> tuple[int, ...]:
@@ -246,7 +217,8 @@ def _asked_patch(patch: Sequence[int] | int, dim: int) -> tuple[int, ...]:
 def _validated(values: dict[str, Any]) -> Plan:
     if len(values["labels"]) < 2 or len(values["labels"]) > 254:
         raise DataError(
-            f"labels names {len(values['labels'])} classes, wanted background and 1 to 253 others",
+            f"labels names {plural(len(values['labels']), 'class', 'classes')}, wanted background and 1 "
+            "to 253 others",
             hint="fix labels in dataset.json",
             code="LABELS",
         )
@@ -293,22 +265,14 @@ def _asked_channel(facts: ChannelFacts, value: Any) -> ChannelPlan:
 
 def _channel(facts: ChannelFacts, scheme: Any) -> ChannelPlan:
     measured = (facts.foreground or facts.body) if scheme == "ct" else None
-    if measured is None:
-        return ChannelPlan(name=facts.name, scheme=scheme)
-    return ChannelPlan(
-        name=facts.name,
-        scheme=scheme,
-        mean=measured.mean,
-        std=measured.std,
-        p005=measured.p005,
-        p995=measured.p995,
-    )
+    names = ("mean", "std", "p005", "p995") if measured else ()
+    return ChannelPlan(name=facts.name, scheme=scheme, **{name: getattr(measured, name) for name in names})
 
 
 def _channel_reason(facts: ChannelFacts, plan: ChannelPlan) -> str:
     if plan.scheme == "ct" and facts.foreground:
-        images = facts.foreground.images
-        return f"CT: statistics of the labeled structures in {images} labeled images, as in nnU-Net"
+        images = plural(facts.foreground.images, "labeled image")
+        return f"CT: statistics of the labeled structures in {images}, as in nnU-Net"
     if plan.scheme == "ct":
         return "CT: statistics of the brighter voxels of all images, for no label has foreground"
     return f"the name {facts.name!r} asks for {plan.scheme}"
@@ -316,7 +280,5 @@ def _channel_reason(facts: ChannelFacts, plan: ChannelPlan) -> str:
 
 def invalid(error: ValidationError, where: str) -> UsageError:
     """All that pydantic found wrong, in one error a user can read."""
-    problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or where}: {e['msg']}" for e in error.errors())
-    return UsageError(
-        f"these choices do not make a plan: {problems}", hint="fix the named keys", code="PLAN_INVALID"
-    )
+    what = f"these choices do not make a plan: {problems(error, where)}"
+    return UsageError(what, hint="fix the named keys", code="PLAN_INVALID")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from semiseg import methods, networks
 from semiseg.dataset.dataset import Dataset
-from semiseg.dataset.public.departures import departures
+from semiseg.dataset.public.published import departures
 from semiseg.dataset.split import Split
 from semiseg.drawing.notebook import notebook_bar
 from semiseg.errors import DataError, UsageError, some
@@ -73,10 +73,8 @@ def with_fold_count(dataset: Dataset, config: Config) -> Config:
 
 
 def with_departures(config: Config, dataset: Dataset, *, tell: bool = True) -> Config:
-    """The configuration with a deviation for each thing in which a published protocol is not followed.
-
-    That is what of the data the recipe was not written for, a method that it does not name, options that are
-    not those of the published form, and settings that are not the recipe's. Each is warned of.
+    """The configuration with a deviation, which is warned of, for each departure from a published protocol:
+    in the data, the method, its options, and other settings.
     """
     told = departures(dataset, config.recipe, config.published) if config.published.data else []
     if config.protocol == "paper":
@@ -128,10 +126,8 @@ def plan_for(
 ) -> Plan:
     """The plan of a run: from a file, or made from the data with the configuration's overrides.
 
-    Folds of a cross-validation share voxels, patch and network, so that they can be compared and predict
-    together: those of a run on all labeled cases. Their gray values are measured on their own cases.
-
-    ``progress`` is told (scans measured, all scans).
+    Folds of a cross-validation share voxels, patch and network of a run on all labeled cases, so that they
+    can be compared and predict together. Their gray values are measured on their own cases.
 
     Raises:
         UsageError: an unreadable plan file, or overrides that do not fit the data or one another.
@@ -257,8 +253,7 @@ def plan_dataset(
     progress = progress or notebook_bar("plan")
     split = split_dataset(opened, config)
     return Planned(
-        split,
-        plan_for(opened, split, config, device=device, workers=workers, file=plan, progress=progress),
+        split, plan_for(opened, split, config, device=device, workers=workers, file=plan, progress=progress)
     )
 
 

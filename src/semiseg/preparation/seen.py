@@ -1,7 +1,7 @@
-"""What the training scans look like, kept in the plan, and in what another scan is unlike them.
+"""What the training scans look like, kept in the plan, and how another scan differs from them.
 
-Only images are looked at, never a label. Limits are quantiles of the training scans, 5 % and 95 %, widened,
-and more so where there are few scans. ``benchmarks/unlike.py`` measures how often they are passed.
+Limits are the 5 % and 95 % quantiles of the training scans, widened, and more so where there are few scans.
+``benchmarks/unlike.py`` measures how often they are passed. No label is looked at.
 """
 
 from __future__ import annotations
@@ -62,11 +62,13 @@ class Unlike:
         return asdict(self)
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A part of a plan: it is not changed, and has no other keys."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Band(_Frozen):
+class Band(Frozen):
     """Quantiles of one number over the training scans."""
 
     low: float
@@ -103,7 +105,7 @@ class Band(_Frozen):
         return low <= value <= high
 
 
-class ChannelSeen(_Frozen):
+class ChannelSeen(Frozen):
     """One channel of the training scans whose voxels were read."""
 
     images: int
@@ -202,7 +204,7 @@ def _apart(look: Look, profile: NDArray[np.float64], picture: NDArray[np.float64
     return (alike, float(np.abs(look.profile - profile).mean()), *look.rough.tolist())
 
 
-class Seen(_Frozen):
+class Seen(Frozen):
     """Sizes, spacings and gray values of the labeled and unlabeled training scans."""
 
     scans: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.dataset.case import Case, LabeledCase, case_header, load_case, load_label
-from semiseg.errors import DataError, SemisegError
+from semiseg.errors import DataError, SemisegError, some
 from semiseg.preparation.cache import CacheEntry, image_key, label_key, map_array, sweep
 from semiseg.preparation.forward import preprocess_image, preprocess_label, sample_foreground, stored_shape
 from semiseg.preparation.geometry import Geometry
 from semiseg.preparation.plan import Plan
-from semiseg.preparation.workers import affordable, each, raise_faults, told
+from semiseg.preparation.workers import affordable, attempt, each, raise_faults
 
 log = logging.getLogger("semiseg.data")
 
@@ -115,11 +115,13 @@ def build_store(
 
     if progress:
         progress(0, len(cases))
-    for case, found in _looked_up(cases, plan, cache, workers):
-        if isinstance(found, Missing):
-            missing.append(found)
-        else:
-            finish(case, found)
+    with ThreadPoolExecutor(max(1, workers)) as pool:  # hashing and checksums release the interpreter
+        looked_up = pool.map(lambda case: _look_up(case, plan, cache), cases)
+        for case, found in zip(cases, looked_up, strict=True):
+            if isinstance(found, Missing):
+                missing.append(found)
+            else:
+                finish(case, found)
     if missing:
         log.debug("preprocessing %d of %d cases into %s", len(missing), len(cases), cache)
     if workers > 1:
@@ -140,7 +142,7 @@ class Missing:
 
 def prepare(missing: Missing, plan: Plan, cache: Path) -> StoredCase | SemisegError:
     """Make the entries of one case; an error is returned, with the case named."""
-    return told(missing.case, lambda: _prepare(missing.case, missing.key, plan, cache), cache)
+    return attempt(missing.case, lambda: _prepare(missing.case, missing.key, plan, cache), cache)
 
 
 def _prepare(case: Case | LabeledCase, key: str | None, plan: Plan, cache: Path) -> StoredCase:
@@ -208,19 +210,11 @@ def _labeled(case: Case, geometry: Geometry, image: CacheEntry, label: CacheEntr
     )
 
 
-def _looked_up(
-    cases: Sequence[Case], plan: Plan, cache: Path, workers: int
-) -> Iterator[tuple[Case, StoredCase | Missing]]:
-    """Hashing and checksums release the interpreter, so threads do here."""
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        yield from zip(cases, pool.map(lambda case: _look_up(case, plan, cache), cases), strict=True)
-
-
 def _require_distinct(cases: Sequence[Case]) -> None:
     twice = [name for name, count in Counter(case.id for case in cases).items() if count > 1]
     if twice:
         raise DataError(
-            f"cases given twice: {', '.join(twice[:10])}",
+            f"cases given twice: {some(twice, 10)}",
             hint="give every case once; fix the split file",
             code="DUPLICATE_CASE",
         )

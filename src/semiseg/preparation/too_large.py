@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from semiseg import methods, networks
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, plural
 from semiseg.machine.hardware import accelerator, total_memory_gb
 from semiseg.preparation.network_size import Load, budget_for, memory
 from semiseg.preparation.plan import Plan
@@ -38,7 +38,7 @@ def require_memory(plan: Plan, config: Config, device: str) -> None:
     network = f"features {'x'.join(map(str, plan.network.features))}" if name in SIZED else f"network {name}"
     where = f"{card.name} has" if card else "this machine has"
     raise UsageError(
-        f"training on {batch} patches of {patch} voxels with {network} needs about "
+        f"training on {plural(batch, 'patch', 'patches')} of {patch} voxels with {network} needs about "
         f"{need:,.0f} GB of memory, {where} {there:g}",
         hint="lower plan.patch, plan.batch or plan.features; left out, the planner fits them to the memory",
         code="PLAN_MEMORY",

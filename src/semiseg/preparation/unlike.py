@@ -1,4 +1,4 @@
-"""In what a scan is unlike the training scans of a plan: its size, spacing and gray values, never a label.
+"""How a scan differs from the training scans of a plan: in size, spacing and gray values, never by a label.
 
 A scan is turned so that its axes run along R, A and S, where its file says how it lies.
 """

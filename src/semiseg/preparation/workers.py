@@ -1,4 +1,4 @@
-"""The same work on many cases: in this process or in several, with every fault named at the end."""
+"""The same work on many cases, in this process or in several; all faults are reported together."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def affordable(workers: int, bytes_per_case: int) -> int:
     return min(workers, fits)
 
 
-def told(case: Case, work: Callable[[], T], cache: Path | None = None) -> T | SemisegError:
+def attempt(case: Case, work: Callable[[], T], cache: Path | None = None) -> T | SemisegError:
     """``work()``, or its failure as an error that names the case."""
     details = {"case": case.id}
     try:

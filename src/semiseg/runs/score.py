@@ -10,7 +10,7 @@ from typing import Any
 from semiseg.dataset.case import LabeledCase
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.split import Split
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, plural
 from semiseg.evaluation.results import Evaluation
 
 
@@ -71,16 +71,17 @@ def of_evaluation(evaluation: Evaluation, scored_on: str, folder: str) -> Score:
 def scored_on(split: Split, what: str, selection: str, fold: str = "") -> str:
     """The cases that a run is scored on, and what part they had."""
     if what == "held_out":
-        return f"{len(split.held_out)} held-out cases of {fold}, which the training has not seen"
+        return f"{plural(len(split.held_out), 'held-out case')} of {fold}, which the training has not seen"
     part = "which chose the weights" if selection == "best-val" else "on which no weights were chosen"
-    return f"{len(split.val)} validation cases, {part}"
+    return f"{plural(len(split.val), 'validation case')}, {part}"
 
 
 def unscored(dataset: Dataset, split: Split, run: Path) -> Score:
     """Why a run on all labeled cases has no score, and what would give one."""
     commands: list[str] = []
     name = shlex.quote(str(dataset.root))
-    reason = f"the {len(split.labeled)} labeled cases were all trained on, and there is no validation list"
+    were = plural(len(split.labeled), "labeled case was", "labeled cases were all")
+    reason = f"the {were} trained on, and there is no validation list"
     if any(isinstance(case, LabeledCase) for case in dataset.test):
         commands.append(" && ".join(to_score(run, str(dataset.root))))
     try:

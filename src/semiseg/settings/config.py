@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from semiseg.errors import UsageError, unknown_name
+from semiseg.errors import UsageError, plural, unknown_name
 
 
 def _as_text(value: Any) -> Any:
@@ -226,7 +226,7 @@ class InferenceConfig(_Section):
         """
         wrong, steps, known = "", self.stride or (), list(classes)
         if steps and len(steps) != len(patch):
-            wrong = f"stride {list(steps)} has {len(steps)} numbers, the plan's patch {len(patch)}"
+            wrong = f"stride {list(steps)} has {plural(len(steps), 'number')}, the plan's patch {len(patch)}"
         elif any(step > edge for step, edge in zip(steps, patch, strict=False)):
             wrong = f"stride {list(steps)} leaves gaps between windows of {list(patch)} voxels"
         if wrong:

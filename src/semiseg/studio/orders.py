@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg import methods
-from semiseg.errors import DataError, UsageError, unknown_name
+from semiseg.errors import DataError, UsageError, plural, unknown_name
 from semiseg.labeling.store import Labels
 from semiseg.machine import provenance
 from semiseg.machine.files import write_json
@@ -112,7 +112,9 @@ class Orders:
         words = _predicting(dataset / "imagesUn", output, model, where)
         words += ["--uncertainty"] if uncertainty else []
         about = {"run": run, "total": len(scans), "cases": [c.id for c in scans], "then": then or []}
-        return self.queue.add(folder, words, device=where, title=f"predict {len(scans)} scans", **about)
+        return self.queue.add(
+            folder, words, device=where, title=f"predict {plural(len(scans), 'scan')}", **about
+        )
 
     def rank(
         self,

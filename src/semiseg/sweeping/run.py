@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from semiseg.errors import Interrupted, PartialError, SemisegError
+from semiseg.errors import Interrupted, PartialError, SemisegError, plural
 from semiseg.machine.claim import LOCK, Claim, contents, in_use
 from semiseg.machine.files import require_writable, write_text
 from semiseg.machine.stopping import StopRequest
@@ -48,9 +48,8 @@ class Outcome:
         counts, total = self.board.counts, len(self.board.entries)
         details = {"folder": str(self.folder), **self.content}
         if self.interrupted:
-            text = (
-                f"stopped with {counts['done']} of {total} cells done; everything is saved in {self.folder}"
-            )
+            done = f"{counts['done']} of {plural(total, 'cell')}"
+            text = f"stopped with {done} done; everything is saved in {self.folder}"
             return Interrupted(text, hint=f"{again} continues from there", details=details)
         bad = [entry for entry in self.board.entries if entry.state != "done"]
         if not bad:
@@ -59,7 +58,8 @@ class Outcome:
         message = (first.error or {}).get("message", "not finished")
         words = [f"{counts[state]} {state}" for state in ("failed", "dead") if counts[state]]
         return PartialError(
-            f"{len(bad)} of {total} cells are not done ({', '.join(words)}); {first.cell.title}: {message}",
+            f"{len(bad)} of {plural(total, 'cell is', 'cells are')} not done ({', '.join(words)}); "
+            f"{first.cell.title}: {message}",
             hint=f"{again} repeats those that died; --retry-failed also repeats the others",
             code="CELLS_FAILED",
             details=details,

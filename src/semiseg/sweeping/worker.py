@@ -25,6 +25,7 @@ from semiseg.errors import (
     SemisegError,
     UsageError,
     is_out_of_memory,
+    plural,
     unforeseen,
 )
 from semiseg.evaluation.evaluate import evaluate_folders
@@ -171,7 +172,7 @@ def _predict(run: Run, scoring: Scoring, scores: Path, device: str, config: Conf
     if report.failed:
         first = report.failed[0]
         raise PartialError(
-            f"{len(report.failed)} of {len(report.cases)} scans could not be predicted; "
+            f"{len(report.failed)} of {plural(len(report.cases), 'scan')} could not be predicted; "
             f"{first.id}: {(first.error or {}).get('message', '')}",
             hint=f"{scores / 'prediction_report.json'} lists every failure",
             code="CASES_FAILED",

@@ -20,7 +20,7 @@ from semiseg.dataset.folds import CaseIds, with_folds
 from semiseg.dataset.folds import fold_count as count_folds
 from semiseg.dataset.split_file import Fold, SplitFile
 from semiseg.dataset.write_split import keep_folds
-from semiseg.errors import Interrupted, UsageError
+from semiseg.errors import Interrupted, UsageError, plural
 from semiseg.evaluation.results import Evaluation
 from semiseg.evaluation.tables import joined, read_evaluation, write
 from semiseg.machine.claim import contents, held
@@ -149,7 +149,7 @@ def train_folds(
     with StopRequest() as stop:
         for number, (one, place) in enumerate(zip(folds, places, strict=True)):
             if stop.raised:
-                raise _stopped(number, len(folds), f"{number} folds are finished")
+                raise _stopped(number, len(folds), f"{plural(number, 'fold is', 'folds are')} finished")
             log.info("fold %d (of 0 to %d): %s", number, len(folds) - 1, place)
             try:
                 trained.append(train(one, place))
@@ -188,9 +188,9 @@ def calibrate(run: Run, dataset: Dataset, where: Where) -> Path:
             known += part.known
             options = dict(part.options)
     labels = len(run.split["labeled"])
-    Calibration(known, f"{count} folds of {labels} labels", options).save(target)
+    Calibration(known, f"{plural(count, 'fold')} of {plural(labels, 'label')}", options).save(target)
     if len(known) < FEWEST:
-        log.warning("%d labels are too few to calibrate by: %d are needed", len(known), FEWEST)
+        log.warning("too few labels to calibrate by: %d, and %d are needed", len(known), FEWEST)
     return target
 
 
@@ -201,7 +201,8 @@ def tell_cost(dataset: Dataset, config: Config) -> None:
         return
     labeled, unlabeled = ([case.id for case in cases] for cases in (split.labeled, split.unlabeled))
     _, count = _with_folds_of_labels(dataset, labeled, unlabeled)
-    log.info("--calibrate: %d further trainings, as long as this one, follow on folds of the labels", count)
+    further = plural(count, "further training")
+    log.info("--calibrate: %s, as long as this one, on folds of the labels", further)
 
 
 def _with_folds_of_labels(
@@ -296,4 +297,4 @@ def _words(found: Evaluation, runs: Sequence[Run], source: str) -> str:
     chose = source == "validation" and any(run.manifest["selection"] == "best-val" for run in runs)
     unseen = "the fold that has not seen it"
     how = f"{unseen}, though it chose that fold's weights" if chose else unseen
-    return f"{len(found.cases)} labeled cases, each scored by {how}{spread}"
+    return f"{plural(len(found.cases), 'labeled case')}, each scored by {how}{spread}"

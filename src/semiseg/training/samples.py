@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from semiseg.batches.batches import Batches
 from semiseg.core import Batch, Method, Stage
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, plural
 from semiseg.preparation.plan import Plan
 from semiseg.preparation.resident import Resident
 from semiseg.settings.config import Config
@@ -31,7 +31,8 @@ def batch_sizes(config: Config, plan: Plan, method: Method, world: int) -> tuple
     sizes = (labeled, unlabeled if semi else 0)
     if any(size % world for size in sizes):
         raise UsageError(
-            f"{sizes[0]} labeled and {sizes[1]} unlabeled samples cannot be shared by {world} processes",
+            f"{sizes[0]} labeled and {plural(sizes[1], 'unlabeled sample')} cannot be shared by "
+            f"{world} processes",
             hint=f"use multiples of {world}: --set batch.labeled={world} --set batch.unlabeled={world}",
             code="BATCH_SHARES",
         )
@@ -84,7 +85,8 @@ def without_fold(labeled: list[Resident], place: int, count: int) -> list[Reside
     """
     if count > len(labeled):
         raise UsageError(
-            f"{count} folds of {len(labeled)} labeled cases: every fold leaves out at least one",
+            f"{plural(count, 'fold')} of {plural(len(labeled), 'labeled case')}: every fold leaves out "
+            "at least one",
             hint=f"use --set method.options.folds={len(labeled)}, or fewer",
             code="FOLDS",
         )

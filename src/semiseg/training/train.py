@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.dataset.dataset import Dataset
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, plural
 from semiseg.machine.files import write_json
 from semiseg.machine.hardware import cores
 from semiseg.runs.console import at_a_prompt
@@ -147,8 +147,9 @@ def note_twin(trained: Run, scratch: Run) -> None:
         )
         return
     spread = "" if found["standard_error"] is None else f", SE {found['standard_error']:.3f}"
-    text = "starting from a file: validation Dice %.3f, from scratch %.3f: %+.3f (%d cases%s, one seed)"
-    log.info(text, *(found[key] for key in ("dice", "dice_from_scratch", "gain", "cases")), spread)
+    text = "starting from a file: validation Dice %.3f, from scratch %.3f: %+.3f (%s%s, one seed)"
+    scores = (found[key] for key in ("dice", "dice_from_scratch", "gain"))
+    log.info(text, *scores, plural(found["cases"], "case"), spread)
 
 
 def gain(trained: Run, scratch: Run) -> dict[str, Any]:

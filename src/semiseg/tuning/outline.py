@@ -24,7 +24,7 @@ from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.folds import by_patient, count_of, dealt
 from semiseg.dataset.split import Split
 from semiseg.dataset.split_file import Fold, SplitFile
-from semiseg.errors import SemisegError, unknown_name
+from semiseg.errors import SemisegError, plural, unknown_name
 from semiseg.evaluation.case import DISTANCES, OVERLAP
 from semiseg.evaluation.results import key_of
 from semiseg.machine.hardware import cores, select_device
@@ -47,7 +47,9 @@ def folded(dataset: Dataset, split: Split, folds: int) -> Dataset:
     """The dataset cut down to what tuning may see, with folds of its labeled cases."""
     labeled, unlabeled = ([case.id for case in cases] for cases in (split.labeled, split.unlabeled))
     held_out = dealt(_groups(dataset, split), folds)
-    return cut_down(dataset, labeled, unlabeled, held_out, f"tuning, {folds} folds of {split.source}")
+    return cut_down(
+        dataset, labeled, unlabeled, held_out, f"tuning, {plural(folds, 'fold')} of {split.source}"
+    )
 
 
 def cut_down(
@@ -182,7 +184,7 @@ class Outline:
             min(len(fold.labeled or ()) for fold in self.dataset.splits.folds) if self.dataset.splits else 0
         )
         return (
-            f"{labeled} labeled cases in {self.folds} folds, each held out once while "
+            f"{plural(labeled, 'labeled case')} in {plural(self.folds, 'fold')}, each held out once while "
             f"{fewest if self.folds * (labeled - fewest) == labeled else f'{fewest} or more'} teach"
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.dataset.dataset import Dataset
-from semiseg.errors import Interrupted
+from semiseg.errors import Interrupted, plural
 from semiseg.machine.claim import contents, held
 from semiseg.preparation.prepare import prepare
 from semiseg.runs.folder import not_empty, remove, run_name
@@ -145,7 +145,7 @@ def tune(
         except (Interrupted, KeyboardInterrupt):
             _finish(planned, folder, study, force=force)
             raise Interrupted(
-                f"stopped after {_done(study)} of {trials} trials; everything is saved in {folder}",
+                f"stopped after {_done(study)} of {plural(trials, 'trial')}; everything is saved in {folder}",
                 hint="the same command with --resume continues from there",
             ) from None
         return _finish(planned, folder, study, force=force)

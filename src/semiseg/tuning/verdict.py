@@ -17,6 +17,7 @@ from pathlib import Path
 
 from scipy import stats
 
+from semiseg.errors import plural
 from semiseg.settings.config import Config
 from semiseg.tuning.outline import Outline
 from semiseg.tuning.trial import TrialRecord, better
@@ -67,7 +68,7 @@ def judge(
         return Verdict(None, best, gain, chance, f"no trial has a better {metric} than the start")
     compared = (
         f"trial {best.number} gains {gain:.4f} {metric} over the start; the best of {len(others)} equal "
-        f"settings would gain about {chance:.4f} by the noise between these {len(gains)} folds"
+        f"settings would gain about {chance:.4f} by the noise between {plural(len(gains), 'fold')}"
     )
     if force or gain > chance:
         return Verdict(best, best, gain, chance, compared + (", but it was asked for" * (gain <= chance)))

@@ -18,6 +18,7 @@ import yaml
 
 from semiseg.drawing.palette import COLOR_BLIND_SAFE, INK
 from semiseg.drawing.table import Column, Table, csv_rows, table_of
+from semiseg.errors import plural
 from semiseg.machine.files import replacing, write_json, write_text
 from semiseg.settings.config import Config
 from semiseg.settings.resolve import resolve
@@ -63,8 +64,8 @@ def best_yaml(tuned: Tuned) -> str:
     plan, verdict = tuned.outline, tuned.verdict
     chosen = f"trial {verdict.chosen.number}" if verdict.chosen else "the settings as they were before"
     lines = [
-        f"Tuned on {plan.dataset.name}, {len(tuned.entries)} trials by {plan.metric}, each of {plan.folds} "
-        f"trainings of {plan.iterations} iterations.",
+        f"Tuned on {plan.dataset.name}, {plural(len(tuned.entries), 'trial')} by {plan.metric}, each of "
+        f"{plural(plan.folds, 'training')} of {plan.iterations} iterations.",
         f"It rests on {plan.basis}.",
         f"Chosen: {chosen}. {verdict.reason[:1].upper()}{verdict.reason[1:]}.",
         f"Use it: semiseg train {_path(plan.dataset.root)} -c {_path(tuned.best_file)}",
@@ -132,7 +133,8 @@ SHOWN = 10
 def plan_words(plan: Outline, trials: int) -> Iterator[str]:
     """What will be searched, and at what cost."""
     yield f"rests on {plan.basis}"
-    yield f"{trials} trials of up to {plan.folds} trainings, {plan.iterations} iterations each"
+    each = f"{plural(plan.folds, 'training')}, {plan.iterations} iterations each"
+    yield f"{plural(trials, 'trial')} of up to {each}"
     for name, axis in plan.search.axes.items():
         yield f"  {name}: {axis} (now {_short(plan.search.start[name])})"
     reasons: dict[str, list[str]] = {}
@@ -166,7 +168,7 @@ def result_words(tuned: Tuned) -> Iterator[str]:
         yield f"also: {counted} (trials.csv says why)"
     if tuned.importance:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in tuned.importance.items())
-        yield f"what decides (PED-ANOVA of {len(tuned.entries)} trials): {shares}"
+        yield f"what decides (PED-ANOVA of {plural(len(tuned.entries), 'trial')}): {shares}"
     verdict = tuned.verdict
     yield (
         verdict.reason

@@ -131,7 +131,7 @@ def test_acdc_copies_that_keep_the_numbers_of_frames(tmp_path: Path) -> None:
         source = lookalikes.acdc_h5(tmp_path / f"source{whole}", names, whole=whole)
         result = convert("acdc", source, tmp_path / f"out{whole}", allow_missing=True)
         assert result.splits["order"] == ["patient099_frame01", "patient099_frame02"]
-        assert any("frames of 1 patients have their numbers in the cine" in text for text in result.notices)
+        assert any("frames of 1 patient have their numbers in the cine" in text for text in result.notices)
         assert any("patient090: no number says" in text for text in result.notices)
 
 
@@ -309,7 +309,7 @@ def test_isles_flair_comes_onto_the_grid_of_dwi(tmp_path: Path, look: str) -> No
     assert dataset.channel_names == ("DWI", "FLAIR")
     first, second = (read(path).grid for path in dataset.annotated[0].images)
     assert first.matches(second)
-    assert "1 masks are empty" in " ".join(result.notices)
+    assert "1 mask is empty" in " ".join(result.notices)
 
 
 def test_cadis_tasks_share_their_frames(tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_cadis_mislabeled_frames(tmp_path: Path) -> None:
         folder = source / "segmentation" / "Video02" / kind
         (folder / "Video2_frame000090.png").rename(folder / "Video2_frame001630.png")
     result = convert("cadis", source, tmp_path / "a", allow_missing=True)
-    assert any("1 frames are known to be mislabeled" in text for text in result.notices)
+    assert any("mislabeled, as is known: 1 frame" in text for text in result.notices)
     clean = convert("cadis", source, tmp_path / "b", allow_missing=True, options=["clean"])
     assert clean.counts["test"] == result.counts["test"] - 1 == 1
 
@@ -350,8 +350,8 @@ def test_cadis_corrected_labels(tmp_path: Path) -> None:
         (folder / "Video1_frame000090.png").rename(folder / "Video10_frame019630.png")
     lookalikes.save_picture(source / "relabelled" / "Video10_frame019630.png", np.full((54, 96), 3, np.uint8))
     left = convert("cadis", source, tmp_path / "b", allow_missing=True)
-    assert any("1 frames have labels that RViMLab flagged as doubtful" in text for text in left.notices)
-    assert any("1 labels of the folder relabelled are left out" in text for text in left.notices)
+    assert any("flagged as doubtful by RViMLab and kept: labels of 1 frame" in text for text in left.notices)
+    assert any("left out 1 label of the folder relabelled" in text for text in left.notices)
     taken = convert("cadis", source, tmp_path / "c", allow_missing=True, options=["relabeled"])
     assert not any("doubtful" in text for text in taken.notices)
     label = read_label(taken.folder / "labelsTr" / "Video10_frame019630.png").array
@@ -406,7 +406,7 @@ def test_amos_modalities_are_kept_apart(tmp_path: Path, task: str, channel: str,
 
 def test_amos_list_with_strangers(tmp_path: Path) -> None:
     source = lookalikes.amos(tmp_path / "source")
-    with pytest.raises(DataError, match="3 cases that are published as labeled are not in"):
+    with pytest.raises(DataError, match="published as labeled and not in its list for training: 3 cases"):
         convert("amos", source, tmp_path / "out", split="dhc-20")
     result = convert("amos", source, tmp_path / "out", split="dhc-20", allow_missing=True)
     assert len(result.splits["published"]["left_out"]) == 3
@@ -452,10 +452,10 @@ def test_broken_files_are_named_before_anything_is_written(tmp_path: Path) -> No
     source = lookalikes.flare22(tmp_path / "source")
     scan = source / "Training" / "FLARE22_UnlabeledCase1-1000" / "Case_00002_0000.nii.gz"
     scan.write_bytes(scan.read_bytes()[:40])
-    with pytest.raises(DataError, match=r"1 files of 1 cases cannot be used.*Case_00002"):
+    with pytest.raises(DataError, match=r"1 file of 1 case cannot be used.*Case_00002"):
         convert("flare22", source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     result = convert("flare22", source, tmp_path / "out", allow_missing=True)
     assert result.counts["unlabeled"] == 2
-    assert any("left out 1 cases with broken files" in text for text in result.notices)
+    assert any("left out 1 case with broken files" in text for text in result.notices)
     assert check(result.folder).errors == []

@@ -13,8 +13,7 @@ import semiseg
 from semiseg import recipes
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.public.convert import convert
-from semiseg.dataset.public.departures import departures
-from semiseg.dataset.public.published import lists, splits
+from semiseg.dataset.public.published import departures, lists, splits
 from semiseg.preparation.prepare import with_departures
 from semiseg.settings.changes import changes
 from semiseg.settings.config import Config

@@ -76,7 +76,7 @@ def test_archives_that_are_not_opened_are_named(
     pack(tmp_path / "in", lookalikes.la_h5(tmp_path / "source"))
     with pytest.raises(DataError) as found:
         convert("la", tmp_path / "in", tmp_path / "out")
-    assert f"1 archives are not opened: {shown}. Unpack" in found.value.hint
+    assert f"1 archive is not opened: {shown}. Unpack" in found.value.hint
     with pytest.raises(DataError) as found:
         adopt(tmp_path / "in", tmp_path / "out")
     assert found.value.hint.startswith("unpack it first")
@@ -90,8 +90,8 @@ def test_downloads_that_have_not_ended_and_the_other_form_are_told(tmp_path: Pat
     (source / "__MACOSX" / "._lgemri.nrrd").write_bytes(b"x")
     result = convert("la", source, tmp_path / "out", allow_missing=True)
     told = "\n".join(result.notices)
-    assert "1 downloads have not ended: more.nrrd.crdownload" in told
-    assert "5 h5 or npz files beside the raw form are left out, for the two are never mixed" in told
+    assert "1 download has not ended: more.nrrd.crdownload" in told
+    assert "left out 5 h5 or npz files beside the raw form, for the two are never mixed" in told
     assert len(Dataset.open(result.folder).annotated) == 4
     (zipped := tmp_path / "la.zip").write_bytes(b"x")
     with pytest.raises(UsageError, match="is a file") as found:
@@ -109,7 +109,7 @@ def test_downloads_that_have_not_ended_and_the_other_form_are_told(tmp_path: Pat
         ("\n".join(f"{name.lower()}/" for name in FOUR), ""),
         ("# mine\n" + "\n".join(f'"{name}"\t1' for name in FOUR), ""),
         ("\n".join([*FOUR, FOUR[0].lower()]), "twice"),
-        ("\n".join([*FOUR, "NOBODY"]), "1 cases of the split files are not in the folder: NOBODY"),
+        ("\n".join([*FOUR, "NOBODY"]), "1 case of the split files is not in the folder: NOBODY"),
         ("ImageID\n" + "\n".join(FOUR), "not in the folder: ImageID"),
         ("\n \n", "names no case"),
         ("\0\udcff", "cannot be read as a list of names"),
@@ -132,9 +132,8 @@ def test_a_case_of_two_lists_is_not_trained_on(tmp_path: Path) -> None:
     lookalikes.write_list(source / "test.list", [TEST, FOUR[0]])
     result = convert("la", source, tmp_path / "out", split="files")
     assert result.splits["order"] == FOUR[1:]
-    assert (
-        f"1 cases of the list for training are in another list, too, and are not trained on: {FOUR[0]}"
-        in (result.notices)
+    assert f"1 case of the list for training in another list, too, not trained on: {FOUR[0]}" in (
+        result.notices
     )
 
 

@@ -12,7 +12,7 @@ import typer
 from semiseg.cli import options
 from semiseg.cli.options import flag
 from semiseg.cli.output import Output
-from semiseg.errors import PartialError
+from semiseg.errors import PartialError, plural
 from semiseg.machine.files import require_writable
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def run(
     show(out, found, per_class=per_class)
     files = write(found, output) if output else []
     if files:
-        out.text(f"written: {len(files)} files into {output}, to look at first: {files[-1]}")
+        out.text(f"written: {plural(len(files), 'file')} into {output}, to look at first: {files[-1]}")
     report = {**as_dict(found), "files": [str(path) for path in files]}
     report |= {"reviews": told} if told is not None else {}
     if found.missing:

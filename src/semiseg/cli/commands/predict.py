@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from semiseg.cli import options
 from semiseg.cli.options import flag
 from semiseg.cli.output import Output, columns, counted
-from semiseg.errors import PartialError, UsageError
+from semiseg.errors import PartialError, UsageError, plural
 
 if TYPE_CHECKING:
     from semiseg.prediction.model import Model
@@ -159,7 +159,7 @@ def _list_scans(out: Output, inputs: Path, model: Model) -> None:
     scans = find_scans(inputs, [channel.name for channel in model.plan.channels])
     listed = [{"id": scan.id, "files": scan.files} for scan in scans]
     lines = columns((scan.id, " ".join(map(str, scan.files[:4]))) for scan in scans)
-    out.result({"dry_run": True, "scans": listed}, f"{lines}\n{len(scans)} scans")
+    out.result({"dry_run": True, "scans": listed}, f"{lines}\n{plural(len(scans), 'scan')}")
 
 
 def _tell(out: Output, report: PredictionReport) -> None:
@@ -180,7 +180,7 @@ def _tell(out: Output, report: PredictionReport) -> None:
     error = first.error or {}
     why = str(error.get("message", "")).removeprefix(f"{first.id}: ")
     raise PartialError(
-        f"{failed} of {len(report.cases)} scans failed; {first.id}: {why}",
+        f"{failed} of {plural(len(report.cases), 'scan')} failed; {first.id}: {why}",
         hint=str(error.get("hint") or "prediction_report.json lists every failure"),
         code="CASES_FAILED",
         details=report.as_dict(),

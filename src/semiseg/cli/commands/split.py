@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from semiseg.cli import options
 from semiseg.cli.options import flag
 from semiseg.cli.output import Output
+from semiseg.errors import plural
 
 if TYPE_CHECKING:
     from semiseg.dataset.write_split import SplitLists
@@ -54,10 +55,10 @@ def run(
 def _lines(made: SplitLists, dataset: str) -> Iterator[str]:
     yield from made.decisions
     for number, fold in enumerate(made.folds):
-        val = f", {len(fold.val)} choose the weights" if fold.val else ""
+        val = f", {plural(len(fold.val), 'chooses', 'choose')} the weights" if fold.val else ""
         yield f"fold {number}: {len(fold.labeled or ())} labeled{val}, {len(fold.held_out)} held out"
     if made.val:
-        yield f"{len(made.val)} validation cases choose the weights"
+        yield f"{plural(len(made.val), 'validation case chooses', 'validation cases choose')} the weights"
     yield f"written: {made.file}"
     what = "--fold all" if made.folds else ""
     yield f"next: semiseg train {shlex.quote(dataset)} {what}".rstrip()

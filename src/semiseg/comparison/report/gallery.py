@@ -12,7 +12,8 @@ import numpy as np
 
 from semiseg.comparison.report.figures import boxes, budget, critical_difference, curves, differences, pairs
 from semiseg.comparison.report.figures.style import label_of
-from semiseg.comparison.result.format import count, digits, listed, number, p_value, sampled, titled
+from semiseg.comparison.result.format import digits, listed, number, p_value, sampled, titled
+from semiseg.errors import plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -135,7 +136,7 @@ def _critical_difference(comparison: Comparison, group: ArmGroup, place: str) ->
         f"{place}critical-difference",
         "critical_difference",
         "",
-        f"Mean ranks in {ranking.metric} over {count(ranking.n, sampled(group))}, 1 is best. A bar joins "
+        f"Mean ranks in {ranking.metric} over {plural(ranking.n, sampled(group))}, 1 is best. A bar joins "
         "methods whose ranks differ by less than Nemenyi's critical difference "
         f"(Friedman's test: p {_relation(ranking.p)}).",
         f"Mean ranks, best first: {ranks}. Groups without a significant difference: {groups}.",
@@ -150,7 +151,7 @@ def _pairs(comparison: Comparison, group: ArmGroup, place: str) -> Plate:
         "pairs",
         "",
         f"Every method against every other, case by case, in {comparison.metric}; p values are corrected for "
-        f"{count(len(group.pairs), 'pair')}.",
+        f"{plural(len(group.pairs), 'pair')}.",
         "Matrix of the shares of won cases and of the corrected p values; the table below has its numbers.",
         lambda: pairs.draw(comparison, group),
         pairs.lacking(group),

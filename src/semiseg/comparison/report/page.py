@@ -23,8 +23,9 @@ from semiseg.comparison.report import tables
 from semiseg.comparison.report.examples import PIXELS, Example
 from semiseg.comparison.report.figures.style import THEMED, Rendered
 from semiseg.comparison.report.gallery import Plate, slug
-from semiseg.comparison.result.format import DASH, by_value, count, digits, listed, number, reading_of, titled
+from semiseg.comparison.result.format import DASH, by_value, digits, listed, number, reading_of, titled
 from semiseg.drawing.palette import colors
+from semiseg.errors import plural
 from semiseg.evaluation.case import DISTANCES
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def page(comparison: Comparison, drawn: Drawn) -> str:
         places=digits(comparison.metric),
         pixels=PIXELS,
         slug=slug,
-        count=count,
+        count=plural,
         number=number,
         inline_svg=inline_svg,
         base64=_base64,
@@ -93,7 +94,7 @@ def page(comparison: Comparison, drawn: Drawn) -> str:
 def title_of(comparison: Comparison) -> str:
     """``11 methods on Dataset104_Hippocampus``."""
     names = {arm.name for group in comparison.groups for arm in group.arms if arm.bound != "upper"}
-    return f"{count(len(names), 'method')} on {listed(list(comparison.datasets)) or 'no dataset'}"
+    return f"{plural(len(names), 'method')} on {listed(list(comparison.datasets)) or 'no dataset'}"
 
 
 def _own(name: str) -> str:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from semiseg.comparison.result.format import (
     DASH,
     VERDICTS,
-    count,
     digits,
     lower_is_better,
     number,
@@ -21,6 +20,7 @@ from semiseg.comparison.result.format import (
     verdict,
 )
 from semiseg.drawing.table import DAGGER, Column, Table, TableCell, Value, heads, table_of
+from semiseg.errors import plural
 
 if TYPE_CHECKING:
     from semiseg.comparison.result import Arm, ArmGroup, Comparison, Interval, PairTest, Published
@@ -140,7 +140,7 @@ def _notes(comparison: Comparison, group: ArmGroup, tested: bool, figures: bool)
             f"correction, p < {comparison.alpha:g}. Wins: cases in which it is better, ties half."
         )
     if len(rank.mean_ranks) > 1 and rank.n:
-        notes.append(f"Rank: mean over {count(rank.n, 'case')}; {_ranks_differ(comparison, group)}.")
+        notes.append(f"Rank: mean over {plural(rank.n, 'case')}; {_ranks_differ(comparison, group)}.")
     if figures:
         notes.append("‡ not comparable with this run.")
     return tuple(notes)
@@ -263,7 +263,7 @@ def missing(group: ArmGroup) -> Table | None:
 
 def headline(group: ArmGroup) -> str:
     """What a table is about: dataset, labels, cases."""
-    return f"{group.dataset}, {group.budget}, {count(len(group.cases), f'{group.source} case')}"
+    return f"{group.dataset}, {group.budget}, {plural(len(group.cases), f'{group.source} case')}"
 
 
 def level(comparison: Comparison) -> str:
@@ -305,7 +305,7 @@ def _mean(
             f"{metric}_undefined": found.undefined,
         }
         small = [interval.why_not if math.isnan(interval.low) else span(interval, places)]
-        small += [f"{count(found.undefined, 'value')} undefined"] if found.undefined else []
+        small += [f"{plural(found.undefined, 'value')} undefined"] if found.undefined else []
         text = f"{number(found.mean, places)}{spread}{left_out}"
         return TableCell(text, values, arm.name == best, (marks or {}).get(arm.name, ""), tuple(small))
 
@@ -348,7 +348,7 @@ def _win_rate(test: PairTest) -> TableCell:
 
 
 def _wins(test: PairTest) -> TableCell:
-    ties = (count(test.ties, "tie"),) if test.ties else ()
+    ties = (plural(test.ties, "tie"),) if test.ties else ()
     return TableCell(f"{test.wins} of {test.n}", {"win_rate": test.win_rate}, small=ties)
 
 
@@ -363,7 +363,7 @@ def _rank(group: ArmGroup, arm: Arm) -> TableCell:
 
 
 def _seeds(arm: Arm) -> TableCell:
-    folds = (count(len(arm.runs), "run"),) if len(arm.runs) != len(arm.seeds) else ()
+    folds = (plural(len(arm.runs), "run"),) if len(arm.runs) != len(arm.seeds) else ()
     return TableCell(str(len(arm.seeds)), {"seeds": len(arm.seeds)}, small=folds)
 
 

@@ -6,6 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
+from semiseg.errors import plural
 from semiseg.evaluation.case import DISTANCES
 
 if TYPE_CHECKING:
@@ -65,11 +66,6 @@ def p_value(value: float) -> str:
 def span(interval: Interval, places: int, *, signed: bool = False) -> str:
     """``0.81 to 0.84``."""
     return " to ".join(number(end, places, signed=signed) for end in (interval.low, interval.high))
-
-
-def count(how_many: int, one: str, many: str = "") -> str:
-    """``1 seed``, ``2 seeds``."""
-    return f"{how_many} {one if how_many == 1 else many or one + 's'}"
 
 
 def listed(names: list[str], *, most: int = 6) -> str:
@@ -140,7 +136,7 @@ def _outcome(comparison: Comparison, group: ArmGroup) -> list[str]:
         return [name for name in tested if found[name] == kind]
 
     better, worse, level, untested = map(those, ("better", "worse", "open", "untested"))
-    where = f"On {count(len(group.cases), f'{group.source} case')}"
+    where = f"On {plural(len(group.cases), f'{group.source} case')}"
     alpha = f"α\u00a0=\u00a0{comparison.alpha:g}"
     how = f"{group.baseline} in {comparison.metric} after Holm's correction ({alpha})"
     sentences = [f"{where}, {len(better) or 'none'} of {len(tested)} methods beat {how}{_named(better)}."]
@@ -189,7 +185,7 @@ def _largest(comparison: Comparison, group: ArmGroup) -> list[str]:
     sign = -1 if lower_is_better(comparison.metric) else 1
     best = max(gains, key=lambda test: sign * test.difference)
     picked = len(group.against_baseline) > 2
-    where = f"better in {count(best.wins, sampled(group))} of {best.n}"
+    where = f"better in {plural(best.wins, sampled(group))} of {best.n}"
     return [
         f"{'The largest' if len(gains) > 1 else 'Its'} gain is {_gain(comparison, best)}, {where}"
         f"{f' ({best.a})' if len(gains) > 1 else ''}.",
@@ -219,10 +215,10 @@ def _share(comparison: Comparison, group: ArmGroup, best: PairTest) -> list[str]
         return []
     share = (reached - low) / (high - low)
     if share >= 1:
-        return [f"It reaches what supervised training with all {group.upper.labeled} labels does."]
+        return [f"It reaches what supervised training with all {plural(group.upper.labeled, 'label')} does."]
     return [
-        f"That is {100 * share:.0f}\u00a0% of the way from {group.baseline} with {group.labeled} labels to "
-        f"supervised training with all {group.upper.labeled}."
+        f"That is {100 * share:.0f}\u00a0% of the way from {group.baseline} with "
+        f"{plural(group.labeled, 'label')} to supervised training with all {group.upper.labeled}."
     ]
 
 
@@ -255,7 +251,7 @@ def _missing(group: ArmGroup) -> list[str]:
     if not group.missing:
         return []
     number_of = len(group.missing)
-    return [f"{count(number_of, 'run')} that should be here {'is' if number_of == 1 else 'are'} missing."]
+    return [f"{plural(number_of, 'run')} that should be here {'is' if number_of == 1 else 'are'} missing."]
 
 
 def _named(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""``semiseg init``: a dataset folder from whatever lies there, without a question asked."""
+"""``semiseg init``: a dataset folder from a folder of scans and masks in any layout, without questions."""
 
 from __future__ import annotations
 
@@ -10,26 +10,22 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, get_args
 
-from semiseg.dataset.adopt.channels import Asked
 from semiseg.dataset.adopt.decathlon import draft_decathlon, read_lists
-from semiseg.dataset.adopt.draft import Draft, classes
+from semiseg.dataset.adopt.draft import Asked, Draft, Missing, classes
 from semiseg.dataset.adopt.finish import AdoptResult, finish, free_name, require_empty
 from semiseg.dataset.adopt.listing import list_source
 from semiseg.dataset.adopt.name_lists import take_lists
-from semiseg.dataset.adopt.partial import Missing, judge_slices
+from semiseg.dataset.adopt.partial import judge_slices
 from semiseg.dataset.adopt.pile import draft_pile
 from semiseg.dataset.adopt.write import Target, choose_ending, targets
 from semiseg.dataset.check.case import MOST_CLASSES
 from semiseg.dataset.description import FILE, read_description
 from semiseg.drawing.notebook import notebook_bar
-from semiseg.errors import DataError, UsageError, unknown_name
+from semiseg.errors import DataError, UsageError, plural, unknown_name
 from semiseg.machine.claim import held
 from semiseg.machine.files import read_json
 
-__all__ = [
-    "AdoptResult",
-    "adopt",
-]
+__all__ = ["AdoptResult", "adopt"]
 
 
 def adopt(
@@ -90,44 +86,50 @@ def adopt(
         if goal is not None:
             stack.enter_context(held(goal, "-o", beside=True))
             require_empty(goal)
-        names = (channel_names or {}, label_names or {})
         if missing not in get_args(Missing):
             raise unknown_name("--missing", missing, get_args(Missing))
-        asked = Asked(tuple(channels), resample_to, missing, frames, some_slices)
-        rules = (max_classes, asked, _spacing(spacing or ()))
-        return _adopt(root, goal, stack, names, rules, link=link, workers=workers, progress=progress)
+        asked = Asked(
+            keep=tuple(channels),
+            resample_to=resample_to,
+            missing=missing,
+            frames=frames,
+            some_slices=some_slices,
+            channel_names=channel_names or {},
+            label_names=label_names or {},
+            most_classes=max_classes,
+            spacing=_spacing(spacing or ()),
+        )
+        return _adopt(root, goal, stack, asked, link=link, workers=workers, progress=progress)
 
 
 def _adopt(
     root: Path,
     goal: Path | None,
     stack: ExitStack,
-    names: tuple[Mapping[int, str], Mapping[int, str]],
-    rules: tuple[int, Asked, tuple[float, ...]],
+    asked: Asked,
     *,
     link: bool,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> AdoptResult:
     """:func:`adopt`; ``stack`` gets the hold on a target that is chosen here."""
-    (channel_names, label_names), (max_classes, asked, spacing) = names, rules
     workers = workers or min(8, os.cpu_count() or 1)
     lists = read_lists(root) if root.is_dir() else None
     if goal is None and lists is None and (root / FILE).is_file():
         raise _already_described(root)
     if lists is not None:
-        draft, values = draft_decathlon(root, lists, workers, max_classes, asked)
+        draft, values = draft_decathlon(root, lists, workers, asked)
     else:
         listing = list_source(root)
         if not listing.entries:
             raise _nothing(root, listing.notices)
-        draft, values = draft_pile(root, listing, workers, label_names, max_classes, asked, spacing)
+        draft, values = draft_pile(root, listing, workers, asked)
         take_lists(draft, root)
     if asked.some_slices:
         judge_slices(draft, values, workers)
-    draft.label_names |= dict(label_names)
-    _rename_channels(draft, channel_names)
-    said = {} if label_names or channel_names else _said(root, draft)
+    draft.label_names |= dict(asked.label_names)
+    _rename_channels(draft, asked.channel_names)
+    said = {} if asked.label_names or asked.channel_names else _said(root, draft)
     draft.said = said or _found(draft, *classes(values.values(), draft.label_names, draft))
     ending = choose_ending(draft)
     files = targets(draft, ending)
@@ -176,7 +178,7 @@ _READ = "NIfTI, NRRD, MetaImage, HDF5, PNG, TIFF and DICOM are read; convert oth
 
 def _nothing(root: Path, notices: list[str]) -> DataError:
     text = f"no scan found in {root}" + (f" ({'; '.join(notices)})" if notices else "")
-    packed = re.search(r"\.(tar|tgz|tar\.\w+|7z|rar)\b|zips inside", text)
+    packed = re.search(r"\.(tar|tgz|tar\.\w+|7z|rar)\b|zips? inside", text)
     return DataError(
         text,
         hint="unpack it first: zips are opened, other archives and zips in zips are not" if packed else _READ,
@@ -188,7 +190,7 @@ def _rename_channels(draft: Draft, given: Mapping[int, str]) -> None:
     wrong = [index for index in given if not 0 <= index < len(draft.channel_names)]
     if wrong:
         raise UsageError(
-            f"channel {wrong[0]} was named, but there are {len(draft.channel_names)} channels",
+            f"channel {wrong[0]} was named, out of {plural(len(draft.channel_names), 'channel')}",
             hint=f"found: {', '.join(draft.channel_names)}",
             code="CHANNELS",
         )
@@ -227,11 +229,7 @@ def _found(draft: Draft, labels: Mapping[str, int], label_map: Mapping[int, int]
 def _fits_already(root: Path, files: list[Target]) -> bool:
     """Whether every file lies where it would be put (scans without a mask may stay in imagesTr)."""
     return all(
-        file.source.series is None
-        and file.source.recode is None
-        and file.source.frame is None
-        and not file.source.slices
-        and not file.source.steps
+        file.source.is_plain
         and file.source.path in (root / file.place, root / _in_training_folder(file.place))
         for file in files
     )

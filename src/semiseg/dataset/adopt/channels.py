@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
 
 from semiseg.dataset.adopt.draft import Draft
 from semiseg.dataset.adopt.listing import FoundFile
@@ -15,32 +13,11 @@ from semiseg.dataset.adopt.looks import load
 from semiseg.dataset.adopt.names import MODALITIES, beside_sequence, take_sequence, words
 from semiseg.errors import UsageError, unknown_name
 
-T = TypeVar("T")
-
 _NUMBER = re.compile(r"(.+)_(\d{4})")
 _MOST_CHANNELS = 16
 _DICOM_NAMES = {"CT": "CT", "MR": "MRI", "PT": "PET"}
 _AIR = -500
 """No MRI goes this low; CT has air at -1000."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a user says of a pile.
-
-    Attributes:
-        keep: channels, in this order; all where none is named.
-        resample_to: the channel onto whose grid the others are brought.
-        missing: what is done with cases that lack a channel.
-        frames: take the frames of 4D files beside 3D scans as unlabeled scans.
-        some_slices: labels are of some slices alone.
-    """
-
-    keep: tuple[str, ...] = ()
-    resample_to: str = ""
-    missing: Literal["refuse", "zero", "out"] = "refuse"
-    frames: bool = False
-    some_slices: bool = False
 
 
 def chosen(keep: Sequence[str], names: Sequence[str]) -> list[int]:
@@ -63,8 +40,8 @@ def chosen(keep: Sequence[str], names: Sequence[str]) -> list[int]:
 
 
 def keep_channels(
-    keep: Sequence[str], images: list[tuple[FoundFile, T]], order: list[str], draft: Draft
-) -> tuple[list[tuple[FoundFile, T]], list[str]]:
+    keep: Sequence[str], images: list[FoundFile], order: list[str], draft: Draft
+) -> tuple[list[FoundFile], list[str]]:
     """The images and channel words of the channels that are wanted, in that order; the others are left out.
 
     Raises:
@@ -76,11 +53,11 @@ def keep_channels(
     kept = [order[number] for number in numbers]
     left = [draft.channel_names[number] for number in range(len(order)) if number not in numbers]
     draft.channel_names = tuple(draft.channel_names[number] for number in numbers)
-    images = [(entry, seen) for entry, seen in images if entry.channel in kept]
+    images = [entry for entry in images if entry.channel in kept]
     if left:
         draft.decisions.append(f"left out, as asked: {', '.join(left)}")
     if len(kept) == 1:
-        for entry, _ in images:
+        for entry in images:
             entry.channel = None
     return images, kept
 

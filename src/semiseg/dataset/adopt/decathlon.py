@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from semiseg.dataset.adopt.channels import Asked, chosen
-from semiseg.dataset.adopt.draft import Draft, Item, Part, Source, some
+from semiseg.dataset.adopt.channels import chosen
+from semiseg.dataset.adopt.draft import Asked, Draft, Item, Part, Source
 from semiseg.dataset.adopt.grids import settle_grids
 from semiseg.dataset.adopt.looks import in_threads, look, look_for_labels
 from semiseg.dataset.adopt.masks import settle_masks
 from semiseg.dataset.adopt.names import clean_id
-from semiseg.errors import DataError
+from semiseg.errors import DataError, plural, some
 from semiseg.images import ending_of
 from semiseg.machine.files import printable, read_json
 
-_PARTS: tuple[tuple[str, Part], ...] = (
-    ("training", "train"),
-    ("validation", "val"),
-    ("test", "test"),
-    ("testing", "test"),
-)
+_PARTS: dict[str, Part] = {"training": "train", "validation": "val", "test": "test", "testing": "test"}
 
 
 def read_lists(root: Path) -> dict[str, Any] | None:
@@ -38,11 +33,7 @@ def read_lists(root: Path) -> dict[str, Any] | None:
 
 
 def draft_decathlon(
-    root: Path,
-    content: Mapping[str, Any],
-    workers: int | None,
-    most_classes: int,
-    asked: Asked,
+    root: Path, content: Mapping[str, Any], workers: int | None, asked: Asked
 ) -> tuple[Draft, dict[str, frozenset[int]]]:
     """The cases that the lists name; 4D images become one channel per frame, those that are ``asked`` for.
 
@@ -52,25 +43,28 @@ def draft_decathlon(
     draft = Draft([], label_names=_label_names(content))
     draft.decisions.append("dataset.json is in the style of the Medical Segmentation Decathlon")
     missing: list[str] = []
-    for key, part in _PARTS:
+    for key, part in _PARTS.items():
         for entry in content.get(key) or []:
             item = _item(root, entry, part, missing)
             if item is not None:
                 draft.items.append(item)
     if missing or not draft.items:
+        lost = plural(len(missing), "file that is not", "files that are not")
         raise DataError(
-            f"{root / 'dataset.json'} names {len(missing)} files that are not there: {some(missing)}"
-            if missing
-            else f"{root / 'dataset.json'} names no case",
+            f"{root / 'dataset.json'} names {f'{lost} there: {some(missing)}' if missing else 'no case'}",
             hint="copy the missing files, or take them out of the lists",
             code="MISSING_FILE",
         )
     _split_frames(draft, content, workers)
-    _keep(asked.keep, draft)
+    numbers = chosen(asked.keep, draft.channel_names)
+    draft.channel_names = tuple(draft.channel_names[number] for number in numbers)
+    for item in draft.items:
+        item.images = tuple(item.images[number] for number in numbers)
     settle_grids(draft, {}, asked.resample_to)
     labeled = [item for item in draft.items if item.label]
     masks = in_threads(look_for_labels, [item.label for item in labeled if item.label], workers)
-    found = settle_masks({i.id: mask for i, mask in zip(labeled, masks, strict=True)}, draft, most_classes)
+    of = {item.id: mask for item, mask in zip(labeled, masks, strict=True)}
+    found = settle_masks(of, draft, asked.most_classes)
     for item in labeled:
         if item.label and item.id in found:
             item.label = replace(item.label, recode=draft.recode)
@@ -118,13 +112,6 @@ def _present(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"{stem}_[0-9][0-9][0-9][0-9]{ending}"))
 
 
-def _keep(keep: Sequence[str], draft: Draft) -> None:
-    numbers = chosen(keep, draft.channel_names)
-    draft.channel_names = tuple(draft.channel_names[number] for number in numbers)
-    for item in draft.items:
-        item.images = tuple(item.images[number] for number in numbers)
-
-
 def _split_frames(draft: Draft, content: Mapping[str, Any], workers: int | None) -> None:
     seen = in_threads(lambda item: look(item.images[0]), draft.items, workers)
     for item, looks in zip(draft.items, seen, strict=True):
@@ -145,11 +132,6 @@ def _split_frames(draft: Draft, content: Mapping[str, Any], workers: int | None)
 
 def _channel_names(content: Mapping[str, Any], count: int) -> tuple[str, ...]:
     given = content.get("modality")
-    names = (
-        [str(given[key]) for key in sorted(given, key=str)]
-        if isinstance(given, dict)
-        else [str(given or "image")]
-    )
-    if len(names) == count:
-        return tuple(names)
-    return tuple(f"channel {number}" for number in range(count))
+    given = given if isinstance(given, dict) else {"0": given or "image"}
+    names = tuple(str(given[key]) for key in sorted(given, key=str))
+    return names if len(names) == count else tuple(f"channel {number}" for number in range(count))

@@ -1,11 +1,8 @@
-"""What a dataset is going to be, before anything is written.
-
-From the values in the masks to classes: names, consecutive numbers, and a ``label_map`` where needed.
-"""
+"""What a dataset is going to be, before anything is written: its cases, channels and classes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,18 +10,78 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.dataset.check.case import MOST_CLASSES
 from semiseg.dataset.description import IGNORE_NAME
-from semiseg.errors import DataError
-from semiseg.errors import some as some  # the rooms of data sets take it from here
+from semiseg.errors import DataError, plural, some
 from semiseg.images.archive import Unpacked
 from semiseg.images.dicom import Series
-from semiseg.images.grid import Volume
+from semiseg.images.grid import Grid, Volume
 
 Part = Literal["train", "unlabeled", "val", "test"]
-
+Missing = Literal["refuse", "zero", "out"]
 
 Color = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user says of a pile.
+
+    Attributes:
+        keep: channels, in this order; all where none is named.
+        resample_to: the channel onto whose grid the others are brought.
+        missing: what is done with cases that lack a channel.
+        frames: take the frames of 4D files beside 3D scans as unlabeled scans.
+        some_slices: labels are of some slices alone.
+        channel_names: channel index -> name.
+        label_names: value in the masks -> class name.
+        most_classes: masks with more values are refused, unless each has a name.
+        spacing: mm along the axes of scans whose files do not say it.
+    """
+
+    keep: tuple[str, ...] = ()
+    resample_to: str = ""
+    missing: Missing = "refuse"
+    frames: bool = False
+    some_slices: bool = False
+    channel_names: Mapping[int, str] = field(default_factory=dict)
+    label_names: Mapping[int, str] = field(default_factory=dict)
+    most_classes: int = MOST_CLASSES
+    spacing: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What the header of a file says.
+
+    Attributes:
+        axes: 2 or 3; 0 when the header cannot be read.
+        channels: 1, or 3/4 for colors.
+        frames: length of a fourth axis, else 1.
+        dtype: as stored.
+        trouble: why the file cannot be used, empty when it can.
+        grid: where its voxels lie, as far as the header was read.
+        has_label: whether the file holds its own label, too.
+        has_size: whether it says how large its voxels are.
+    """
+
+    axes: int = 0
+    channels: int = 1
+    frames: int = 1
+    dtype: str = ""
+    trouble: str = ""
+    grid: Grid | None = None
+    has_label: bool = False
+    has_size: bool = True
+
+
+def notice(text: str, names: Sequence[object], one: str, many: str = "") -> list[str]:
+    """A sentence with how many names there are and the first of them; none where there are none.
+
+    ``notice("left out {}", ["a", "b"], "label")`` is ``["left out 2 labels: a, b"]``.
+    """
+    return [f"{text.format(plural(len(names), one, many))}: {some(names)}"] if names else []
 
 
 @dataclass(frozen=True)
@@ -88,6 +145,12 @@ class Source:
     recode: Recode | None = field(default=None, compare=False, repr=False)
     slices: tuple[Path, ...] = field(default=(), compare=False, repr=False)
     steps: tuple[Step, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a file as it lies there: no series, frame or slices, and nothing is done to it."""
+        made = (self.series, self.frame, self.recode)
+        return all(part is None for part in made) and not self.slices and not self.steps
 
 
 @dataclass
@@ -178,8 +241,8 @@ def classes(
         if value != len(raw) + 1:
             label_map[value] = len(raw) + 1
         draft.decisions.append(f"value {value} marks voxels to ignore")
-    shown = ", ".join(f"{value} = {name}" for value, name in zip([0, *raw], labels, strict=False))
-    draft.decisions.append(f"classes: {shown}")
+    pairs = zip([0, *raw], labels, strict=False)
+    draft.decisions.append(f"classes: {', '.join(f'{value} = {name}' for value, name in pairs)}")
     if label_map:
         draft.decisions.append(f"label_map {label_map} (value in the files: declared value)")
     return labels, label_map
@@ -190,7 +253,7 @@ def _require_named(raw: list[int], names: Mapping[int, str]) -> None:
     odd = [value for value in raw if value < 0 and value not in names]
     if odd:
         raise DataError(
-            f"the masks hold values below 0 ({some([str(value) for value in odd])}): no class numbers",
+            f"the masks hold values below 0 ({some(odd)}): no class numbers",
             hint=f"say what they are: --label {odd[0]}=background, --label {odd[0]}=ignore for voxels that "
             f"nobody judged, or --label {odd[0]}=NAME for a class",
             code="NEGATIVE_LABELS",

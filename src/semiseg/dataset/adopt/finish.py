@@ -1,10 +1,10 @@
-"""From a draft to the dataset folder: its documents, its place, and what is told of it."""
+"""From a draft to the dataset folder: its JSON files, its place, and a report of what was decided."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ from semiseg.dataset.adopt.write import SOURCES, Target, build, patient_rule, so
 from semiseg.dataset.dataset import roots
 from semiseg.dataset.description import FILE
 from semiseg.drawing.notebook import Tabular
-from semiseg.errors import UsageError
-from semiseg.machine.files import write_text
+from semiseg.errors import UsageError, plural
+from semiseg.machine.files import plain, write_text
 
 if TYPE_CHECKING:
     from semiseg.drawing.table import Table
@@ -27,23 +27,19 @@ _FIRST_NUMBER = 201
 
 @dataclass
 class AdoptResult(Tabular):
-    """What :func:`adopt` made.
-
-    Attributes:
-        folder: the dataset folder.
-        dataset: the content of its ``dataset.json``.
-        counts: cases per kind.
-        decisions: what was found out and how, one sentence each.
-        notices: what was skipped or left out, one sentence each.
-        splits: the content of its ``splits.json``, empty where there is none.
-    """
+    """The dataset folder that :func:`adopt` made."""
 
     folder: Path
     dataset: dict[str, Any]
+    """The content of its ``dataset.json``."""
     counts: dict[str, int]
+    """Cases per kind."""
     decisions: list[str] = field(default_factory=list)
+    """What was found out and how, one sentence each."""
     notices: list[str] = field(default_factory=list)
+    """What was skipped or left out, one sentence each."""
     splits: dict[str, Any] = field(default_factory=dict)
+    """The content of its ``splits.json``, empty where there is none."""
 
     def tables(self) -> Sequence[Table]:
         """What was decided and noticed, a row each."""
@@ -56,15 +52,7 @@ class AdoptResult(Tabular):
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
-        return {
-            "ok": True,
-            "folder": str(self.folder),
-            "dataset": self.dataset,
-            "counts": self.counts,
-            "decisions": self.decisions,
-            "notices": self.notices,
-            "splits": self.splits,
-        }
+        return {"ok": True, **plain(self)}
 
 
 def finish(
@@ -89,7 +77,8 @@ def finish(
         draft.decisions.append(f"the folder already has the right layout: only {FILE} is written")
     try:
         if in_place:
-            _write_beside(folder, documents)
+            for name, text in documents.items():
+                write_text(folder / name, text)
         elif not dry_run:
             documents[SOURCES] = sources_csv(files, draft.channel_names)
             draft.notices += build(
@@ -101,14 +90,8 @@ def finish(
             hint="check permissions and free space, or name another target; nothing was left there",
             code="CANNOT_WRITE",
         ) from error
-    return AdoptResult(
-        folder,
-        json.loads(documents[FILE]),
-        _counts(draft),
-        draft.decisions,
-        draft.notices,
-        json.loads(documents.get("splits.json", "{}")),
-    )
+    content, splits = (json.loads(documents.get(name, "{}")) for name in (FILE, "splits.json"))
+    return AdoptResult(folder, content, _counts(draft), draft.decisions, draft.notices, splits)
 
 
 def require_empty(target: Path) -> None:
@@ -122,13 +105,9 @@ def require_empty(target: Path) -> None:
 
 
 def _counts(draft: Draft) -> dict[str, int]:
-    parts = [item.part for item in draft.items]
-    return {
-        "labeled": parts.count("train"),
-        "unlabeled": parts.count("unlabeled"),
-        "val": parts.count("val"),
-        "test": parts.count("test"),
-    }
+    parts: list[str] = [item.part for item in draft.items]
+    names = {"labeled": "train", "unlabeled": "unlabeled", "val": "val", "test": "test"}
+    return {name: parts.count(part) for name, part in names.items()}
 
 
 def _documents(draft: Draft, ending: str) -> dict[str, str]:
@@ -138,7 +117,8 @@ def _documents(draft: Draft, ending: str) -> dict[str, str]:
     splits: dict[str, Any] = dict(draft.splits)
     if counts["val"] and "val" not in splits:
         splits["val"] = [item.id for item in draft.items if item.part == "val"]
-        draft.decisions.append(f"{counts['val']} cases of a validation folder are listed in splits.json")
+        listed = plural(counts["val"], "case of a validation folder is", "cases of a validation folder are")
+        draft.decisions.append(f"{listed} listed in splits.json")
     known = "source" in draft.said or "group_by_patient" in splits
     rule = None if known else patient_rule(draft)
     if rule is not None:
@@ -152,11 +132,6 @@ def _documents(draft: Draft, ending: str) -> dict[str, str]:
             else "no mask was found: move each scan that gets one to imagesTr and put its mask into labelsTr"
         )
     return documents
-
-
-def _write_beside(root: Path, documents: Mapping[str, str]) -> None:
-    for name, text in documents.items():
-        write_text(root / name, text)
 
 
 def free_name(source: Path) -> Path:

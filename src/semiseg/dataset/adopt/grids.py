@@ -1,6 +1,5 @@
-"""Channels of one case that lie on different voxel grids: which, and resampled onto which one.
-
-And what else is done to a volume between its file and the dataset, as :attr:`Source.steps` lists it.
+"""What is done to a volume between its file and the dataset, see :attr:`Source.steps`: channels of one
+case are resampled onto one grid; voxel sizes, the order of axes, a second mask, a region.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from semiseg.dataset.adopt.draft import Draft, Item, Source
+from semiseg.dataset.adopt.draft import Draft, Item, Source, Step
 from semiseg.dataset.adopt.looks import load, look
-from semiseg.errors import DataError, UsageError, unknown_name
+from semiseg.errors import DataError, UsageError, plural, unknown_name
 from semiseg.images.dicom import read_series_header
-from semiseg.images.grid import Grid, Volume, scaling, turned
+from semiseg.images.grid import Grid, Volume, scaling, times, turned
 
 LABEL = "label"
 """What ``--resample-to`` calls the grid of the masks."""
@@ -147,7 +146,7 @@ def _resample(
         if item.label is not None and _differ(mask, target):
             counts["the label"] = counts.get("the label", 0) + 1
             item.label = _with_step(item.label, Resampled(target, nearest=True))
-    told = [f"{name} of {count} cases" for name, count in counts.items() if count]
+    told = [f"{name} of {plural(count, 'case')}" for name, count in counts.items() if count]
     where = "the label" if to_label else draft.channel_names[channel]
     if told:
         draft.decisions.append(
@@ -169,25 +168,18 @@ def _different(
     name, cases = next(iter(odd.items()))
     case, total = cases[0], len(known)
     mine, theirs = known[case][names.index(name)], known[case][first]
-    how_many = f"all {total}" if len(cases) == total else f"{len(cases)} of {total}"
+    how_many = ("all " if len(cases) == total else f"{len(cases)} of ") + plural(total, "case")
     others = [f"{other} of {len(found)}" for other, found in odd.items() if other != name]
     beside = f"{names[first]}{' and the masks' if masks else ''}"
     kept = ",".join(other for other in names if other not in odd)
     also = f" (also {', '.join(others)})" if others else ""
     return DataError(
-        f"{name} of {how_many} cases{also} lies on another grid than {beside}: {_shown(mine)}, wanted "
-        f"{_shown(theirs)}, in {case}",
+        f"{name} of {how_many}{also} lies on another grid than {beside}: {mine}, wanted {theirs}, in {case}",
         hint=f"--resample-to {names[first]} resamples it (linear; nothing is registered), --channels {kept} "
         "leaves it out",
         code="CHANNEL_GRIDS",
         details={"channels": {other: list(found) for other, found in odd.items()}},
     )
-
-
-def _shown(grid: Grid | None) -> str:
-    if grid is None:
-        return "unknown"
-    return f"{' x '.join(map(str, grid.shape))} voxels of {' x '.join(f'{s:.3g}' for s in grid.spacing)} mm"
 
 
 @dataclass(frozen=True)
@@ -204,7 +196,7 @@ class Sized:
             return volume
         if len(self.spacing) != len(volume.grid.shape):
             raise UsageError(
-                f"a spacing of {len(self.spacing)} numbers for scans of {len(volume.grid.shape)} axes",
+                f"a spacing of {plural(len(self.spacing), 'number')} for {len(volume.grid.shape)}D scans",
                 hint="give one number per axis, in mm",
                 code="SPACING",
             )
@@ -242,7 +234,7 @@ class LaidOn:
         """
         if volume.array.shape != self.grid.shape:
             raise DataError(
-                f"a label of {_times(volume.array.shape)} voxels for a scan of {_times(self.grid.shape)}",
+                f"a label of {times(volume.array.shape)} voxels for a scan of {times(self.grid.shape)}",
                 hint="look for the label of another release, or for slices that are missing",
                 code="GEOMETRY",
             )
@@ -265,14 +257,51 @@ class Painted:
         """
         more = load(self.other, label=True).array
         if more.shape != volume.array.shape:
-            shapes = f"{_times(more.shape)} voxels beside a label of {_times(volume.array.shape)}"
+            shapes = f"{times(more.shape)} voxels beside a label of {times(volume.array.shape)}"
             raise DataError(
-                f"{self.other.shown}: {shapes}",
-                hint="look for the mask of the same scan",
-                code="GEOMETRY",
+                f"{self.other.shown}: {shapes}", hint="look for the mask of the same scan", code="GEOMETRY"
             )
         return replace(volume, array=np.where((volume.array == 0) & (more > 0), self.value, volume.array))
 
 
-def _times(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))
+_IN_PLANE = 2
+
+
+@dataclass(frozen=True)
+class Cropped:
+    """The voxels inside a box, on their part of the grid."""
+
+    box: tuple[slice, ...]
+
+    def __call__(self, volume: Volume) -> Volume:
+        """The part of the volume, which stays where it lies."""
+        return replace(volume, array=volume.array[self.box], grid=_part(volume.grid, self.box))
+
+
+def around(
+    grid: Grid, mask: tuple[slice, ...], margin: float, size: float = 1.0
+) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """Steps of scan and label: cut in plane to the mask's box and ``margin`` mm, then ``size`` mm voxels.
+
+    Some published protocols have it so.
+    """
+    box = tuple(
+        _widened(one, margin / step, count) if axis < _IN_PLANE else slice(0, count)
+        for axis, (one, step, count) in enumerate(zip(mask, grid.spacing, grid.shape, strict=True))
+    )
+    part = _part(grid, box)
+    affine = part.affine.copy()
+    affine[:3, :3] *= size / np.array(part.spacing)
+    shape = tuple(max(1, round(n * s / size)) for n, s in zip(part.shape, part.spacing, strict=True))
+    fine = Grid(shape, affine)
+    return (Cropped(box), Resampled(fine)), (Cropped(box), Resampled(fine, nearest=True))
+
+
+def _widened(one: slice, margin: float, count: int) -> slice:
+    return slice(max(0, int(one.start - margin)), min(count, int(np.ceil(one.stop + margin))))
+
+
+def _part(grid: Grid, box: tuple[slice, ...]) -> Grid:
+    affine = grid.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ np.array([one.start for one in box])
+    return Grid(tuple(one.stop - one.start for one in box), affine, grid.unit)

@@ -8,16 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semiseg.dataset.adopt.draft import Part, Source, some
-from semiseg.dataset.adopt.names import (
-    MODALITIES,
-    folder_case,
-    folder_part,
-    folder_role,
-    take_apart,
-    words,
-)
-from semiseg.errors import DataError
+from semiseg.dataset.adopt.draft import FileFacts, Part, Source, notice
+from semiseg.dataset.adopt.names import MODALITIES, folder_case, folder_part, folder_role, take_apart, words
+from semiseg.errors import DataError, plural
 from semiseg.images import ending_of, picture
 from semiseg.images.archive import Unpacked
 from semiseg.images.dicom import Series, series_in
@@ -55,6 +48,7 @@ class FoundFile:
         says_label: whether the file name has a word for masks.
         channel: a sequence word at the end of the name, or None.
         modality: of a DICOM series.
+        seen: what its header says, once it was read.
     """
 
     source: Source
@@ -67,6 +61,7 @@ class FoundFile:
     says_label: bool = False
     channel: str | None = None
     modality: str | None = None
+    seen: FileFacts = field(default_factory=FileFacts)
 
     @property
     def seems_label(self) -> bool:
@@ -140,23 +135,24 @@ def _list_place(place: _Place, files: Sequence[Path], listing: Listing, *, alone
     for path in files:
         found["own" if (predicted | made) & set(path.parents) else _kind(path, place)].append(path)
     listing.entries += [_entry(place, path) for path in found["image"]]
-    predictions, datasets = (sorted(map(place.show, folders)) for folders in (predicted, made))
+    shown = {kind: [place.show(path) for path in paths] for kind, paths in found.items()}
     gone = [path for path in found["gone"] if ending_of(path)]
     listing.gone += gone
-    for names, text in (
-        ([place.show(path) for path in found["hidden"]], "skipped {} hidden files"),
-        (predictions, "skipped {} folders of predictions"),
-        (datasets, "skipped {} datasets that were made of scans"),
-        (
-            [place.show(path) for path in gone],
-            "left out {} images that are links to nothing or pipes (`git annex get`, `datalad get`)",
-        ),
-        ([place.show(path) for path in found["strange"]], "ignored {} files that are not images"),
-        ([place.show(path) for path in found["unread"]], "ignored {} images of formats that are not read"),
-    ):
-        if names:
-            listing.notices.append(f"{text.format(len(names))}: {some(names)}")
     listing.unread += [place.show(path) for path in found["unread"] if _entry(place, path).seems_label]
+    listing.notices += [
+        *notice("skipped {}", shown.get("hidden", []), "hidden file"),
+        *notice("skipped {} of predictions", sorted(map(place.show, predicted)), "folder"),
+        *notice("skipped {} made of scans", sorted(map(place.show, made)), "dataset"),
+        *notice(
+            "left out {} to nothing, or pipes (`git annex get`, `datalad get`)",
+            [place.show(path) for path in gone],
+            *("image that is a link", "images that are links"),
+        ),
+        *notice(
+            "ignored {}", shown.get("strange", []), "file that is not an image", "files that are not images"
+        ),
+        *notice("ignored {} of formats that are not read", shown.get("unread", []), "image"),
+    ]
     if found["dicom"]:
         _add_dicom(place, found["dicom"], listing, alone=alone)
     return found["zip"]
@@ -225,7 +221,7 @@ def _list_zip(outer: _Place, path: Path, listing: Listing) -> None:
     before = len(listing.entries)
     nested = _list_place(place, files, listing)
     if nested:
-        listing.notices.append(f"ignored {len(nested)} zips inside {place.shown}")
+        listing.notices.append(f"ignored {plural(len(nested), 'zip')} inside {place.shown}")
     if len(listing.entries) == before and not any(where == path for where, _, _ in listing.broken):
         listing.notices.append(f"ignored {place.shown}: no image in it")
 

@@ -1,6 +1,6 @@
 """What the files of a pile hold: sizes and colors from headers, label values from voxels.
 
-Volumes in one file per slice (``patient001_frame01_slice_7.h5``) are told by name and put together again.
+Volumes in one file per slice (``patient001_frame01_slice_7.h5``) are recognized by name and put together.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 
-from semiseg.dataset.adopt.draft import Color, Source, pack, some
+from semiseg.dataset.adopt.draft import Color, FileFacts, Source, notice, pack
 from semiseg.dataset.adopt.listing import FoundFile
 from semiseg.dataset.adopt.masks import Mask
 from semiseg.dataset.adopt.names import take_apart
 from semiseg.dataset.check.case import Voxels, value_counts
-from semiseg.errors import DataError
+from semiseg.errors import DataError, plural
 from semiseg.images import array_files, ending_of, nifti, read, read_header, read_label
 from semiseg.images.dicom import read_series
 from semiseg.images.grid import Grid, Volume, scaling
@@ -30,54 +30,29 @@ MOST_VALUES = 64
 """A file with more different values is no mask that its content alone could tell."""
 _MOST_COLORS = 4096
 _OWN_LABELS = array_files.ENDINGS
-"""Files that may hold scan and label both."""
+"""Files that may hold both a scan and its label."""
 _LOSSY = (".jpg", ".jpeg", ".webp")
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 
-@dataclass(frozen=True)
-class Looks:
-    """What a header says.
-
-    Attributes:
-        axes: 2 or 3; 0 when the header cannot be read.
-        channels: 1, or 3/4 for colors.
-        frames: length of a fourth axis, else 1.
-        dtype: as stored.
-        trouble: why the file cannot be used, empty when it can.
-        grid: where its voxels lie, as far as the header was read.
-        has_label: whether the file holds its own label, too.
-        has_size: whether it says how large its voxels are.
-    """
-
-    axes: int = 0
-    channels: int = 1
-    frames: int = 1
-    dtype: str = ""
-    trouble: str = ""
-    grid: Grid | None = None
-    has_label: bool = False
-    has_size: bool = True
-
-
-def look(source: Source) -> Looks:
+def look(source: Source) -> FileFacts:
     """Read one header."""
     if source.series is not None:
-        return Looks(axes=3, dtype="int16")
+        return FileFacts(axes=3, dtype="int16")
     try:
         header = read_header(source.path)
     except DataError as error:
         shape = error.details.get("shape", ())
         if error.code == "NOT_3D" and len(shape) == 4 and ending_of(source.path) in nifti.ENDINGS:
-            return Looks(axes=3, frames=int(shape[3]))
-        return Looks(trouble=error.message.removeprefix(f"{source.path}: "))
+            return FileFacts(axes=3, frames=int(shape[3]))
+        return FileFacts(trouble=error.message.removeprefix(f"{source.path}: "))
     if header.channels > 1 and header.dtype != "uint8":
-        return Looks(
+        return FileFacts(
             trouble=f"{header.channels} channels of {header.dtype}; colors are read with 8 bits only"
         )
-    return Looks(
+    return FileFacts(
         3 if source.slices else len(header.grid.shape),
         header.channels,
         dtype=header.dtype,
@@ -87,7 +62,7 @@ def look(source: Source) -> Looks:
     )
 
 
-def look_at_label(source: Source) -> tuple[Looks, Mask | None]:
+def look_at_label(source: Source) -> tuple[FileFacts, Mask | None]:
     """What a file that is named like a mask holds, from one reading; of others than plain ones the header."""
     if source.series is not None or source.slices or source.steps or ending_of(source.path) in _OWN_LABELS:
         return look(source), None
@@ -99,7 +74,7 @@ def look_at_label(source: Source) -> tuple[Looks, Mask | None]:
     channels = volume.array.shape[-1] if volume.array.ndim > axes else 1
     if channels > 1 and volume.array.dtype != np.uint8:
         return look(source), None
-    seen = Looks(
+    seen = FileFacts(
         axes, channels, 1, str(volume.array.dtype), grid=volume.grid, has_size=volume.grid.unit == "mm"
     )
     return seen, _mask_of(volume, lossy=ending_of(source.path) in _LOSSY)
@@ -199,24 +174,18 @@ def stack_slices(entries: Sequence[FoundFile]) -> tuple[list[FoundFile], list[st
         else:
             found[said[0], entry.source.path.parent].append((said[1], entry))
     stems = {entry.stem.lower() for entry in whole}
-    twice, torn, notices = [], [], []
+    twice, torn, made = [], [], 0
     for (name, _), slices in found.items():
-        numbers = sorted(number for number, _ in slices)
         if name.lower() in stems:
             twice.append(name)
-        elif not in_order(numbers):
+        elif not in_order(number for number, _ in slices):
             torn.append(name)
         else:
+            made += 1
             whole.append(_stacked(name, [entry for _, entry in sorted(slices, key=lambda item: item[0])]))
-    if found:
-        count = len(found) - len(twice) - len(torn)
-        notices += [f"{count} volumes are put together from slices, in the order of their numbers"] * (
-            count > 0
-        )
-    if twice:
-        notices.append(f"left out the slices of {len(twice)} volumes that are there whole: {some(twice)}")
-    if torn:
-        notices.append(f"left out {len(torn)} volumes of which slices are missing: {some(torn)}")
+    notices = [f"put together from slices by their numbers: {plural(made, 'volume')}"] if made else []
+    notices += notice("left out the slices of {} there whole", twice, "volume that is", "volumes that are")
+    notices += notice("left out {} of which slices are missing", torn, "volume")
     return whole, notices
 
 

@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from semiseg.dataset.adopt.draft import Color, Draft, Recode, some
+from semiseg.dataset.adopt.draft import Color, Draft, Recode
 from semiseg.dataset.check.case import two_ends
-from semiseg.errors import DataError
+from semiseg.errors import DataError, plural, some
 
 _THRESHOLD = 128
 _BLACK = (0, 0, 0)
@@ -75,7 +75,8 @@ def settle_masks(masks: Mapping[str, Mask], draft: Draft, most_classes: int) -> 
         whites = sum(255 in mask.values for mask in usable.values())
         draft.recode = Recode(threshold=1)
         draft.decisions.append(
-            f"{ones} masks show the class with 1 and {whites} with 255, none with both: one class"
+            f"{plural(ones, 'mask shows', 'masks show')} the class with 1 and {whites} with 255, none with "
+            "both: one class"
         )
         return {name: frozenset(min(value, 1) for value in mask.values) for name, mask in usable.items()}
     lossy = [name for name, mask in usable.items() if mask.lossy]
@@ -89,10 +90,10 @@ def settle_masks(masks: Mapping[str, Mask], draft: Draft, most_classes: int) -> 
             name: frozenset(int(value >= _THRESHOLD) for value in mask.values)
             for name, mask in usable.items()
         }
-    if lossy and not _is_plain(usable[lossy[0]].values):
+    if lossy and not any(usable[lossy[0]].values <= plain for plain in ({0, 255}, {0, 1})):
         raise DataError(
-            f"{len(lossy)} masks are lossy pictures ({some(lossy, 3)}) with {len(together)} gray values, "
-            "which are not black and white",
+            f"{plural(len(lossy), 'mask is a lossy picture', 'masks are lossy pictures')} "
+            f"({some(lossy, 3)}) with {len(together)} gray values, which are not black and white",
             hint="saving as JPEG changed the class numbers: export the masks again as PNG",
             code="LOSSY_LABELS",
         )
@@ -126,7 +127,7 @@ def _tell_numberings(masks: Mapping[str, Mask], draft: Draft) -> None:
         if values:
             ways[values] = files
     if len(ways) > 1 and all(len(values) > 1 for values in ways):
-        told = " and ".join(f"{some([str(v) for v in sorted(way)])} in {n}" for way, n in ways.items())
+        told = " and ".join(f"{some(sorted(way))} in {n}" for way, n in ways.items())
         draft.notices.append(
             f"masks hold values that never meet in one file ({told}): if they number the same classes, "
             "export the masks again in one way"
@@ -153,7 +154,7 @@ def _tell_shades(counts: Mapping[int, int], draft: Draft) -> None:
     values = sorted(set(counts) - {0} - set(draft.label_names))
     if len(values) < _FEWEST_SHADES or values[-1] not in (100, 255) or values[-1] == len(values):
         return
-    shown = some([str(value) for value in values], 8)
+    shown = some(values, 8)
     draft.notices.append(
         f"masks hold {len(values)} values up to {values[-1]} ({shown}), each taken for a class: if they are "
         "probabilities or soft edges of one class, export the masks again with 0 and 1"
@@ -166,17 +167,13 @@ def _used(mask: Mask) -> dict[int, Color]:
     return {} if all(color == (v, v, v) for v, color in used.items()) else used
 
 
-def _is_plain(values: frozenset[int]) -> bool:
-    return values <= {0, 255} or values <= {0, 1}
-
-
 def _require_few(values: set[int], draft: Draft, most_classes: int) -> None:
     found = values - {0}
     if len(found) <= most_classes or found <= set(draft.label_names):
         return
-    shown = some([str(value) for value in sorted(found)], 8)
+    shown = some(sorted(found), 8)
     raise DataError(
-        f"the masks hold {len(found)} values beside 0 ({shown}): too many to be classes by default",
+        f"the masks hold {plural(len(found), 'value')} beside 0 ({shown}): too many to be classes by default",
         hint=f"if they are classes, add --max-classes {len(found)}; if not, export one number per class",
         code="MANY_CLASSES",
         details={"values": sorted(found)[:500]},
@@ -189,12 +186,12 @@ def _tell_troubles(masks: Mapping[str, Mask], draft: Draft, *, none_left: bool) 
         if mask.trouble:
             kinds[mask.trouble].append(name)
     told = [
-        f"{len(names)} files named like masks ({some(names, 3)}): {kind}{masks[names[0]].detail}"
+        f"{plural(len(names), 'file')} named like masks ({some(names, 3)}): {kind}{masks[names[0]].detail}"
         for kind, names in kinds.items()
     ]
     if none_left and told:
         raise DataError(
-            f"none of the {len(masks)} masks can be used; {'; '.join(told)}",
+            f"none of the {plural(len(masks), 'mask')} can be used; {'; '.join(told)}",
             hint="export masks as whole numbers, one per class; without masks, give the scans alone",
             code="NO_USABLE_LABELS",
         )
@@ -215,7 +212,8 @@ def _colored(masks: Mapping[str, Mask], draft: Draft, most_classes: int) -> dict
     if odd or len(together) - 1 > most_classes:
         shown = ", ".join(f"{color_name(c)}: {n}" for c, n in together.most_common(5))
         raise DataError(
-            f"{colored} of {len(masks)} masks are in color, with {len(together)} different colors "
+            f"{colored} of {plural(len(masks), 'mask is', 'masks are')} in color, with {len(together)} "
+            "different colors "
             f"(pixels: {shown}, ...)",
             hint="smooth edges and JPEG make colors that are not classes; export masks as PNG with one "
             "color, gray value or palette index per class",
@@ -230,7 +228,7 @@ def _colored(masks: Mapping[str, Mask], draft: Draft, most_classes: int) -> dict
         if number:
             draft.label_names.setdefault(number, color_name(color))
     draft.decisions.append(
-        f"{colored} masks are in color: {color_name(background)} is background, "
+        f"{plural(colored, 'mask is', 'masks are')} in color: {color_name(background)} is background, "
         + ", ".join(f"{color_name(color)} = {number}" for color, number in table.items() if number)
     )
     return {name: frozenset(table[color] for color in found) for name, found in each.items()}

@@ -1,11 +1,11 @@
-"""Lists of names beside the data (``train.list``, ``val.txt``): read kindly, taken for parts of the pile."""
+"""Lists of case names beside the data (``train.list``, ``val.txt``): which part each case belongs to."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from semiseg.dataset.adopt.draft import Draft, Part, some
+from semiseg.dataset.adopt.draft import Draft, Part, notice
 from semiseg.errors import DataError
 
 _FILE = re.compile(r"(train|val|valid|eval|test)\.(?:list|txt)", re.IGNORECASE)
@@ -42,10 +42,7 @@ def take_lists(draft: Draft, root: Path) -> None:
     held = {case for part in ("val", "test") for case in found.get(part, [])}
     twice = [case for case in found["train"] if case in held]
     found["train"] = [case for case in found["train"] if case not in held]
-    if twice:
-        draft.notices.append(
-            f"{len(twice)} cases of the training list are in another list, too: {some(twice)}"
-        )
+    draft.notices += notice("{} of the training list in another list, too", twice, "case")
     part_of_case = {case: part for part, cases in found.items() for case in cases}
     for item in draft.items:
         part = part_of_case.get(item.id)
@@ -53,9 +50,10 @@ def take_lists(draft: Draft, root: Path) -> None:
             item.part = part
     draft.splits["order"] = found["train"]
     told = ", ".join(f"{len(cases)} {part}" for part, cases in found.items())
-    draft.decisions.append(f"the lists beside the data say who is who: {told}")
-    if gone:
-        draft.notices.append(f"{len(gone)} names in these lists are not cases here: {some(gone)}")
+    draft.decisions.append(f"parts of the cases, by the lists beside the data: {told}")
+    draft.notices += notice(
+        "{} here", gone, "name in these lists is no case", "names in these lists are no cases"
+    )
 
 
 def _case(name: str, draft: Draft) -> str | None:
@@ -67,7 +65,7 @@ def _case(name: str, draft: Draft) -> str | None:
 
 
 def read_list(path: Path) -> tuple[str, ...]:
-    """The names in a list file, as the scripts of the field read theirs and a little more kindly.
+    """The names in a list file, in any of the forms that scripts of the field write.
 
     Line ends of any system, a byte order mark, blanks, quotes, empty lines, lines that begin with ``#``, text
     after a comma or tab, folders and the ending of a file are passed over. Where all files have one name, as

@@ -16,16 +16,17 @@ _IMAGE = """
     image images im img imgs imaging scan scans volume volumes vol vols imagestr imagests imagesva imagesun
     lgemri orig original
 """
-_TRAIN = "train training trainset imagestr labelstr labeled labelled data database"
 
 LABEL_WORDS = frozenset(_LABEL.split())
 IMAGE_WORDS = frozenset(_IMAGE.split())
-TEST_WORDS = frozenset(["test", "tests", "testing", "testset", "imagests", "labelsts"])
-VAL_WORDS = frozenset(["val", "valid", "validation", "validate", "imagesva", "labelsva"])
-UNLABELED_WORDS = frozenset(["unlabeled", "unlabelled", "imagesun", "unannotated", "nolabel", "nolabels"])
-TRAIN_WORDS = frozenset(_TRAIN.split())
-
-_NO_CASE = LABEL_WORDS | IMAGE_WORDS | TEST_WORDS | VAL_WORDS | UNLABELED_WORDS | TRAIN_WORDS | {"part"}
+_PARTS = {
+    "test": "test tests testing testset imagests labelsts",
+    "val": "val valid validation validate imagesva labelsva",
+    "unlabeled": "unlabeled unlabelled imagesun unannotated nolabel nolabels",
+    "train": "train training trainset imagestr labelstr labeled labelled data database",
+}
+PART_WORDS = {part: frozenset(text.split()) for part, text in _PARTS.items()}
+_NO_CASE = LABEL_WORDS.union(IMAGE_WORDS, *PART_WORDS.values(), ["part"])
 
 MODALITIES = {
     "ct": "CT", "t1": "T1", "t1w": "T1", "t1n": "T1", "t1c": "T1c", "t1ce": "T1c", "t1gd": "T1c", "t2": "T2",
@@ -175,15 +176,7 @@ def _camel_words(name: str) -> list[str]:
 def folder_part(name: str) -> str | None:
     """``test``, ``val``, ``unlabeled`` or ``train`` when a word of a folder's name says so."""
     said = {*words(name), *_camel_words(name)}
-    for part, known in (
-        ("test", TEST_WORDS),
-        ("val", VAL_WORDS),
-        ("unlabeled", UNLABELED_WORDS),
-        ("train", TRAIN_WORDS),
-    ):
-        if said & known:
-            return part
-    return None
+    return next((part for part, known in PART_WORDS.items() if said & known), None)
 
 
 def folder_case(name: str) -> str:

@@ -8,10 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from semiseg.dataset.adopt.draft import Draft, some
+from semiseg.dataset.adopt.draft import Draft, notice
 from semiseg.dataset.adopt.listing import FoundFile
 from semiseg.dataset.adopt.names import clean_id, folder_role, numbered, without_role
-from semiseg.errors import DataError
+from semiseg.errors import DataError, plural, some
 
 
 def without_masks(entries: Sequence[FoundFile]) -> tuple[list[FoundFile], list[FoundFile]]:
@@ -20,7 +20,12 @@ def without_masks(entries: Sequence[FoundFile]) -> tuple[list[FoundFile], list[F
     scans = [entry for entry in entries if entry.role != "label"]
     if not scans:
         return list(entries), []
-    masks = [entry for entry in labels if _in_label_folder(entry) or any(_beside(entry, s) for s in scans)]
+    masks = [
+        entry
+        for entry in labels
+        if any(folder_role(part) == "label" for part in PurePosixPath(entry.shown).parts[:-1])
+        or any(_beside(entry, scan) for scan in scans)
+    ]
     left = {id(entry) for entry in masks}
     return [entry for entry in entries if id(entry) not in left], masks
 
@@ -30,10 +35,6 @@ def without_scans(entries: Sequence[FoundFile]) -> list[FoundFile]:
     labels = [entry for entry in entries if entry.role == "label"]
     scans = {id(e) for e in entries if e.role != "label" and any(_beside(mask, e) for mask in labels)}
     return [entry for entry in entries if id(entry) not in scans]
-
-
-def _in_label_folder(entry: FoundFile) -> bool:
-    return any(folder_role(part) == "label" for part in PurePosixPath(entry.shown).parts[:-1])
 
 
 def _beside(mask: FoundFile, scan: FoundFile) -> bool:
@@ -120,9 +121,12 @@ def _things(entries: Sequence[FoundFile], names: Mapping[str, str]) -> Counter[t
     return Counter((names[e.shown].lower(), e.role, e.channel) for e in entries)
 
 
-def pair(
-    images: Mapping[str, FoundFile], labels: Mapping[str, FoundFile], draft: Draft
-) -> dict[str, FoundFile]:
+Files = Mapping[str, FoundFile]
+Pairs = tuple[dict[str, list[str]], list[str]]
+"""Case id -> the ids of its labels; and the labels of no case."""
+
+
+def pair(images: Files, labels: Files, draft: Draft) -> dict[str, FoundFile]:
     """Image case id -> its label. Equal ids first, then one name beginning with the other.
 
     Args:
@@ -133,19 +137,15 @@ def pair(
     Raises:
         DataError: no label fits any image, or several fit one.
     """
-    lower = {name.lower(): name for name in images}
-    found: dict[str, list[str]] = defaultdict(list)
-    alone: list[str] = []
-    for name in labels:
-        match = lower.get(name.lower()) or _nearest(name, images)
-        (found[match] if match else alone).append(name)
+    lower = {name.lower(): [name] for name in images}
+    found, alone = _matched(labels, lambda name: lower.get(name.lower()) or _nearest(name, images))
     for way in (_without_common_end, _without_roles, _by_number, _by_path):
         if labels and not found:
             found, alone = way(images, labels)
     if labels and not found:
         shown = some([labels[name].shown for name in alone], 3)
         raise DataError(
-            f"none of the {len(labels)} labels ({shown}) fits the name of an image "
+            f"none of the {plural(len(labels), 'label')} ({shown}) fits the name of an image "
             f"(images make the cases {some(sorted(images), 3)})",
             hint="give scan and mask the same name, e.g. images/case_1.nii.gz and labels/case_1.nii.gz",
             code="UNPAIRED_LABELS",
@@ -154,23 +154,19 @@ def pair(
     for case, masks in several.items():
         shown = some([labels[name].shown for name in masks])
         raise DataError(
-            f"{len(several)} cases have several masks, such as {case}: {shown}",
+            f"{plural(len(several), 'case has', 'cases have')} several masks, such as {case}: {shown}",
             hint="merge the masks of a scan into one file, one value per class",
             code="SEVERAL_LABELS",
         )
-    if alone:
-        shown = some([labels[name].shown for name in alone])
-        draft.notices.append(f"left out {len(alone)} labels without an image: {shown}")
+    left = [labels[name].shown for name in alone]
+    draft.notices += notice("left out {} without an image", left, "label")
     return {case: labels[names[0]] for case, names in found.items()}
 
 
-def _nearest(name: str, images: Mapping[str, FoundFile]) -> str | None:
-    """The longest image name that begins the label's, or the only one that the label's name begins."""
+def _nearest(name: str, images: Files) -> list[str]:
+    """The longest image name that begins the label's, or those that the label's name begins."""
     inside = sorted((case for case in images if begins(case, name)), key=len)
-    around = [case for case in images if begins(name, case)]
-    if inside:
-        return inside[-1]
-    return around[0] if len(around) == 1 else None
+    return inside[-1:] or [case for case in images if begins(name, case)]
 
 
 def begins(short: str, long: str) -> bool:
@@ -178,42 +174,30 @@ def begins(short: str, long: str) -> bool:
     return long.lower().startswith(short.lower()) and not long[len(short) : len(short) + 1].isalnum()
 
 
-def _without_common_end(
-    images: Mapping[str, FoundFile], labels: Mapping[str, FoundFile]
-) -> tuple[dict[str, list[str]], list[str]]:
+def _without_common_end(images: Files, labels: Files) -> Pairs:
     """Match ``001_b`` with ``001_a`` when all masks end alike and all scans end alike."""
-    short = {_cut_end(name, list(images)): name for name in images}
-    found: dict[str, list[str]] = defaultdict(list)
-    alone: list[str] = []
-    for name in labels:
-        case = short.get(_cut_end(name, list(labels)))
-        (found[case] if case else alone).append(name)
-    return found, alone
+    short = {_cut_end(name, images): name for name in images}
+    return _matched(labels, lambda name: [short[end]] if (end := _cut_end(name, labels)) in short else [])
 
 
-def _without_roles(
-    images: Mapping[str, FoundFile], labels: Mapping[str, FoundFile]
-) -> tuple[dict[str, list[str]], list[str]]:
+def _without_roles(images: Files, labels: Files) -> Pairs:
     """Match ``label0001`` with ``img0001``."""
-    short: dict[str, list[str]] = defaultdict(list)
-    for name in images:
-        short[without_role(name).lower()].append(name)
-    return _matched(labels, lambda name: short.get(without_role(name).lower(), []))
+    return _by_key(images, labels, lambda name: without_role(name).lower())
 
 
-def _by_number(
-    images: Mapping[str, FoundFile], labels: Mapping[str, FoundFile]
-) -> tuple[dict[str, list[str]], list[str]]:
+def _by_number(images: Files, labels: Files) -> Pairs:
     """Match ``label0001`` with ``PANCREAS_0001``: by the last number, where no two scans share one."""
+    return _by_key(images, labels, _last_number)
+
+
+def _by_key(images: Files, labels: Files, key: Callable[[str], str]) -> Pairs:
     short: dict[str, list[str]] = defaultdict(list)
     for name in images:
-        short[_last_number(name)].append(name)
-    return _matched(labels, lambda name: short.get(_last_number(name), []) if _last_number(name) else [])
+        short[key(name)].append(name)
+    return _matched(labels, lambda name: short.get(key(name), []) if key(name) else [])
 
 
-def _by_path(
-    images: Mapping[str, FoundFile], labels: Mapping[str, FoundFile]
-) -> tuple[dict[str, list[str]], list[str]]:
+def _by_path(images: Files, labels: Files) -> Pairs:
     """Match ``label0001`` with ``PANCREAS_0001/portal_77``: by the one number in the paths of the scans,
     behind the same word in each, that no two scans share and that most labels end with.
     """
@@ -240,9 +224,7 @@ def _last_number(name: str) -> str:
     return found[-1].lstrip("0") or "0" if found else ""
 
 
-def _matched(
-    labels: Iterable[str], fitting: Callable[[str], list[str]]
-) -> tuple[dict[str, list[str]], list[str]]:
+def _matched(labels: Iterable[str], fitting: Callable[[str], list[str]]) -> Pairs:
     """Labels by the one image that fits; those that none or several fit are alone."""
     found: dict[str, list[str]] = defaultdict(list)
     alone: list[str] = []
@@ -252,6 +234,6 @@ def _matched(
     return found, alone
 
 
-def _cut_end(name: str, names: Sequence[str]) -> str:
+def _cut_end(name: str, names: Iterable[str]) -> str:
     ends = {other.rpartition("_")[2] for other in names}
     return name.rpartition("_")[0] if len(ends) == 1 and "_" in name else name

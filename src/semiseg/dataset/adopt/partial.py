@@ -5,22 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.dataset.adopt.draft import UNJUDGED, Draft, Item, Source, some
+from semiseg.dataset.adopt.draft import UNJUDGED, Draft, Item, Missing
 from semiseg.dataset.adopt.listing import FoundFile
-from semiseg.dataset.adopt.looks import Looks, in_threads, load
-from semiseg.errors import DataError
+from semiseg.dataset.adopt.looks import in_threads, load
+from semiseg.errors import DataError, plural, some
 from semiseg.images.grid import Volume
 
-Missing = Literal["refuse", "zero", "out"]
 _FILM = re.compile(r"[_-]?(4d|cine|dyn|dynamic|perf|perfusion)$", re.IGNORECASE)
 _AXES = 3
 
-Files = dict[str | None, tuple[FoundFile, Looks]]
+Files = dict[str | None, FoundFile]
 """Channel word -> file of one case."""
 
 
@@ -44,39 +42,42 @@ def complete_channels(
     complete = {name: files for name, files in cases.items() if set(files) == set(wanted)}
     partial = {name: files for name, files in cases.items() if name not in complete}
     names = dict(zip(wanted, draft.channel_names, strict=False))
-    lack = {
+    absent = {
         name: [names.get(word, str(word)) for word in wanted if word not in files]
         for name, files in partial.items()
     }
-    told = some([f"{name} ({', '.join(words)})" if words else name for name, words in lack.items()])
+    told = some([f"{name} ({', '.join(words)})" if words else name for name, words in absent.items()])
     if partial and not complete:
         raise DataError(
-            f"no case has all channels {', '.join(str(word) for word in wanted)}; {len(partial)} have some: "
-            f"{some(list(partial))}",
+            f"no case has all channels {', '.join(map(str, wanted))}; {len(partial)} have some: "
+            f"{some(partial)}",
             hint="keep those that all have with --channels NAMES, or give the channels of a case one name",
             code="MISSING_CHANNEL",
         )
     if partial and missing == "refuse":
         raise DataError(
-            f"{len(partial)} of {len(cases)} cases lack a channel: {told}",
+            f"{len(partial)} of {plural(len(cases), 'case lacks', 'cases lack')} a channel: {told}",
             hint="--missing zero puts zeros there, --missing out leaves these cases out, --channels NAMES "
             "keeps the channels that all have",
             code="MISSING_CHANNEL",
-            details={"cases": lack},
+            details={"cases": absent},
         )
     if partial and missing == "out":
-        draft.notices.append(f"left out {len(partial)} cases that lack a channel: {told}")
+        draft.notices.append(
+            f"left out {plural(len(partial), 'case that lacks', 'cases that lack')} a channel: {told}"
+        )
     elif partial:
         usable = {name: files for name, files in partial.items() if set(files) <= set(wanted)}
-        draft.decisions.append(f"{len(usable)} cases lack a channel, which is 0 everywhere: {told}")
+        lack = plural(len(usable), "case lacks", "cases lack")
+        draft.decisions.append(f"{lack} a channel, which is 0 everywhere: {told}")
         complete |= {name: _filled(files, wanted) for name, files in usable.items()}
     return complete
 
 
 def _filled(files: Files, wanted: Sequence[str | None]) -> Files:
-    entry, seen = next(iter(files.values()))
+    entry = next(iter(files.values()))
     source = replace(entry.source, steps=(*entry.source.steps, Blank()))
-    return {word: files.get(word) or (replace(entry, source=source, channel=word), seen) for word in wanted}
+    return {word: files.get(word) or replace(entry, source=source, channel=word) for word in wanted}
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ def judge_slices(draft: Draft, values: dict[str, frozenset[int]], workers: int |
             values[item.id] = values[item.id] | {UNJUDGED}
             found += 1
     draft.decisions.append(
-        f"labels of {found} of {len(labels)} cases are of some slices: slices without a class are not judged"
+        f"labels of {found} of {plural(len(labels), 'case')} are of some slices: slices without a class are "
+        "not judged"
     )
 
 
@@ -121,19 +123,19 @@ def _others(axis: int, axes: int) -> tuple[int, ...]:
     return tuple(other for other in range(axes) if other != axis)
 
 
-def take_frames(films: Sequence[tuple[FoundFile, Looks]], names: Mapping[str, str], draft: Draft) -> None:
+def take_frames(films: Sequence[FoundFile], names: Mapping[str, str], draft: Draft) -> None:
     """Add the frames of 4D files as unlabeled scans of the patient whose folder, or name, they share.
 
     Frames that are also there as a scan of their own are left out.
     """
     groups = {item.id: item.id for item in draft.items}
     repeated = count = 0
-    for entry, seen in films:
+    for entry in films:
         film, own = names[entry.shown], _of_the_same(entry, names[entry.shown], draft.items)
         known = {load(item.images[0]).array.astype(np.float32).tobytes() for item in own}
         groups |= {item.id: film for item in own}
         held = [item.part for item in own if item.part in ("test", "val")]
-        for frame in range(seen.frames):
+        for frame in range(entry.seen.frames):
             source = replace(entry.source, frame=frame)
             if load(source).array.astype(np.float32).tobytes() in known:
                 repeated += 1
@@ -144,18 +146,15 @@ def take_frames(films: Sequence[tuple[FoundFile, Looks]], names: Mapping[str, st
     draft.items.sort(key=lambda item: item.id)
     draft.splits["group_by_patient"] = {item.id: groups[item.id] for item in draft.items}
     draft.decisions.append(
-        f"{count} frames of {len(films)} 4D files are unlabeled scans, of the patient that their file is of"
-        + (f"; {repeated} frames are there as scans of their own" if repeated else "")
+        f"{plural(count, 'frame')} of {len(films)} 4D files taken as unlabeled scans, of the patient that "
+        "their file is of"
+        + (f"; {plural(repeated, 'frame')} left out, there as scans of their own" if repeated else "")
     )
 
 
 def _of_the_same(entry: FoundFile, film: str, items: Sequence[Item]) -> list[Item]:
     """The cases of a 4D file's folder; in one folder for all, those that begin with its name."""
     if entry.folders:
-        return [item for item in items if _folder(item.images[0]) == _folder(entry.source)]
+        return [item for item in items if item.images[0].path.parent == entry.source.path.parent]
     patient = _FILM.sub("", film)
     return [item for item in items if f"{item.id}_".startswith(f"{patient}_")]
-
-
-def _folder(source: Source) -> str:
-    return str(source.path.parent)

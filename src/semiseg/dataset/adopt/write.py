@@ -1,7 +1,4 @@
-"""Writing the files of a dataset folder, which is there whole or not at all.
-
-Several scans of one patient: said in ``splits.json``, so that no split cuts the patient in two.
-"""
+"""Writes the files of a dataset folder, all of them or none."""
 
 from __future__ import annotations
 
@@ -20,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.dataset.adopt.draft import Draft, Item, Source, some
+from semiseg.dataset.adopt.draft import Draft, Item, Source, notice
 from semiseg.dataset.adopt.looks import load, look, single_channel
 from semiseg.dataset.check.case import Voxels
 from semiseg.dataset.files import PHOTO_ENDINGS
 from semiseg.dataset.patient import rule_from_names
-from semiseg.errors import DataError
+from semiseg.errors import DataError, plural, some
 from semiseg.images import ending_of, read, write
 from semiseg.images.grid import Grid, Volume
 from semiseg.images.picture import ENDINGS as PICTURES
@@ -98,10 +95,8 @@ def _targets(item: Item, ending: str, split_colors: bool, in_color: bool) -> lis
 
 
 def sources_csv(files: Sequence[Target], channels: Sequence[str]) -> str:
-    """One line per file of the dataset: its case and role, and the file it was made from.
-
-    ``source`` is relative to the folder that was read (behind a zip's name, inside the zip), ``frame`` counts
-    the frames of a 4D file from 0, and ``series_instance_uid`` names a DICOM series.
+    """A line for each file of the dataset: its case and role, and the file (relative to the folder that was
+    read), the frame (from 0) or the DICOM series that it was made from.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -129,11 +124,7 @@ def build(
     progress: Callable[[int, int], None] | None,
     pictures: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> list[str]:
-    """Write everything or nothing.
-
-    Returns:
-        what a user should be told.
-    """
+    """Write everything or nothing; returns what a user should be told."""
     copied = 0
     with whole_folder(target) as work:
         for folder in {"imagesTr", "labelsTr", "imagesUn", *(str(file.place.parent) for file in files)}:
@@ -157,7 +148,8 @@ def build(
         _write_documents(work, documents, pictures or {})
     if not copied:
         return []
-    return [f"{copied} files are copies: this place cannot have hard links to theirs (another disk?)"]
+    told = plural(copied, "file is a copy", "files are copies")
+    return [f"{told}: this place cannot have hard links to theirs (another disk?)"]
 
 
 def _together(faults: Sequence[DataError]) -> DataError:
@@ -207,20 +199,11 @@ def _make(file: Target, root: Path, colors: bool, link: bool) -> bool:
 
 
 def _can_copy(file: Target, colors: bool) -> bool:
-    source = file.source
-    if source.series is not None or source.frame is not None or file.color is not None or source.recode:
+    source, ending = file.source, ending_of(file.source.path)
+    sidecar = source.path.with_name(source.path.name.rsplit(".", 1)[0] + ".json")
+    if not source.is_plain or file.color is not None or ending != ending_of(file.place) or sidecar.is_file():
         return False
-    if source.slices or source.steps:
-        return False
-    path = source.path
-    if (
-        ending_of(path) != ending_of(file.place)
-        or path.with_name(path.name.rsplit(".", 1)[0] + ".json").is_file()
-    ):
-        return False
-    if ending_of(path) not in PHOTO_ENDINGS:
-        return True
-    return look(source).channels == (3 if colors and not file.is_label else 1)
+    return ending not in PHOTO_ENDINGS or look(source).channels == (3 if colors and not file.is_label else 1)
 
 
 def _label_array(volume: Volume, source: Source) -> Voxels:
@@ -258,7 +241,7 @@ def patient_rule(draft: Draft) -> str | None:
         lists[rule.patient(item.id) or ""].add(item.part)
     torn = sorted(patient for patient, parts in lists.items() if len(parts) > 1)
     if torn:
-        draft.notices.append(f"{len(torn)} patients have scans in more than one list: {some(torn)}")
+        draft.notices += notice("{} scans in more than one list", torn, "patient has", "patients have")
         return None
     draft.decisions.append("cases of one patient, told by the beginning of their names, are kept together")
     return rule.text

@@ -1,4 +1,4 @@
-"""``semiseg check``: everything that is wrong with a dataset folder, found before hours are spent on it."""
+"""``semiseg check``: everything that is wrong with a dataset folder, before a training fails on it."""
 
 from __future__ import annotations
 
@@ -23,29 +23,24 @@ from semiseg.dataset.check.all_cases import (
     write_label_map,
 )
 from semiseg.dataset.check.case import examine, examine_label
+from semiseg.dataset.check.misplaced import misplaced_problems
 from semiseg.dataset.check.modality import flip_problems, modality_problems
-from semiseg.dataset.check.moved import moved_problems
-from semiseg.dataset.check.swapped import swapped_problems
 from semiseg.dataset.dataset import locate
 from semiseg.dataset.description import Description, read_description
-from semiseg.dataset.files import FolderContents, num_training, scan
+from semiseg.dataset.files import num_training, scan
 from semiseg.dataset.problem import Finding, Problem, as_lines
 from semiseg.dataset.split import split_problems
 from semiseg.dataset.split_file import read_split_file
 from semiseg.drawing.notebook import Tabular, notebook_bar
+from semiseg.errors import plural
 
-__all__ = [
-    "Problem",
-    "Report",
-    "check",
-    "check_label",
-]
+__all__ = ["Problem", "Report", "check", "check_label"]
 
 if TYPE_CHECKING:
     from semiseg.drawing.table import Table
 
 CAUSES = ("DATASET_JSON", "REGIONS", "MISSING_FOLDER", "SPLITS")
-"""Problems that others follow from: to be read, and mended, first."""
+"""Problems that cause others: they are listed first."""
 
 
 @dataclass
@@ -105,14 +100,8 @@ class Report(Tabular):
             for p in self.problems
         )
         first, *_, verdict = self.as_text().splitlines()
-        return [
-            Table(
-                f"{first}; {verdict}",
-                heads(("severity", "case", "problem"), left=3),
-                rows,
-                tuple(self.notices),
-            )
-        ]
+        columns = heads(("severity", "case", "problem"), left=3)
+        return [Table(f"{first}; {verdict}", columns, rows, tuple(self.notices))]
 
     def as_text(self) -> str:
         """One line per problem and notice, with a summary first and a verdict last.
@@ -121,7 +110,7 @@ class Report(Tabular):
         """
         counts = ", ".join(f"{number} {kind}" for kind, number in self.counts.items())
         errors, warnings = len(self.errors), len(self.problems) - len(self.errors)
-        verdict = f"{_plural(errors, 'error')}, {_plural(warnings, 'warning')}"
+        verdict = f"{plural(errors, 'error')}, {plural(warnings, 'warning')}"
         return "\n".join(
             [
                 f"{self.dataset.name}: {counts or 'no cases'}",
@@ -173,11 +162,10 @@ def check(
     splits, split_faults = read_split_file(root, found.ids)
     report.problems += split_faults
     if splits is not None and not split_faults and description.file_ending:
+        training = {case.id: case for case in (*found.annotated, *found.unannotated)}
+        broken = split_problems(training, {case.id: case for case in found.test}, splits)
         # too_few has told of a folder without any label
-        some = [
-            p for p in split_problems(*_by_id(found), splits) if found.annotated or p.code != "NO_LABELED"
-        ]
-        report.problems += some
+        report.problems += [p for p in broken if found.annotated or p.code != "NO_LABELED"]
         report.problems += unfolded(found, splits)
     cases: list[Case] = [*found.annotated, *found.unannotated, *found.test]
     findings = _examine_all(cases, description.channel_names, root, workers, progress)
@@ -185,7 +173,7 @@ def check(
     role = roles(found, splits)
     report.problems += duplicates(findings, role) + twins(findings, role, splits) + mixed_dimensions(findings)
     report.problems += modality_problems(findings, description.channel_names) + flip_problems(findings)
-    report.problems += swapped_problems(findings) + moved_problems(findings)
+    report.problems += misplaced_problems(findings)
     report.channels = description.channel_names
     if description.labels:
         proposal = propose_label_map(findings, description)
@@ -199,11 +187,6 @@ def check(
         report.problems += inverted_problems(findings, description)
     report.problems.sort(key=lambda p: (p.severity != "error", p.code not in CAUSES, p.case, p.file))
     return report
-
-
-def _by_id(found: FolderContents) -> tuple[dict[str, Case], dict[str, Case]]:
-    training: dict[str, Case] = {c.id: c for c in (*found.annotated, *found.unannotated)}
-    return training, {c.id: c for c in found.test}
 
 
 def _examine_all(
@@ -224,10 +207,6 @@ def _examine_all(
             pool.shutdown(cancel_futures=True)
             raise
         return [future.result() for future in futures]
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count} {word}" + ("" if count == 1 else "s")
 
 
 def check_label(case: LabeledCase, description: Description, root: Path) -> list[Problem]:

@@ -1,23 +1,22 @@
-"""Label values over the whole dataset, and the ``label_map`` that would put them right.
-
-What only shows when all cases are seen together: the same scan twice, mixed 2D and 3D, too few labels.
+"""What only shows when all cases are seen together: label values and the ``label_map`` that would put them
+right, the same scan twice, mixed 2D and 3D, too few labels.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from semiseg.dataset.case import LabeledCase
+from semiseg.dataset.case import Case, LabeledCase
 from semiseg.dataset.check.case import histogram, two_ends
 from semiseg.dataset.description import FILE, Description
 from semiseg.dataset.files import FolderContents, relative
 from semiseg.dataset.folds import CaseIds, in_no_fold
 from semiseg.dataset.problem import Finding, Problem
 from semiseg.dataset.split_file import SplitFile
-from semiseg.errors import UsageError, some
+from semiseg.errors import UsageError, plural, some
 from semiseg.machine.files import read_json, write_text
 
 
@@ -60,11 +59,7 @@ def label_problems(
 
 
 def _of_case(
-    finding: Finding,
-    case: LabeledCase,
-    description: Description,
-    proposal: Mapping[int, int],
-    root: Path,
+    finding: Finding, case: LabeledCase, description: Description, proposal: Mapping[int, int], root: Path
 ) -> list[Problem]:
     values = finding.values or {}
     file = relative(case.label, root)
@@ -95,7 +90,7 @@ def inverted_problems(findings: Sequence[Finding], description: Description) -> 
     if not turned:
         return []
     whole = len(turned) == len(known)
-    which = "all labels" if whole else f"labels of {len(turned)} of {len(known)} cases"
+    which = "all labels" if whole else f"labels of {len(turned)} of {plural(len(known), 'case')}"
     name = next(name for name, number in description.labels.items() if number == value)
     return [
         Problem(
@@ -154,28 +149,25 @@ def write_label_map(root: Path, label_map: Mapping[int, int]) -> None:
     Raises:
         UsageError: the folder cannot be written.
     """
+    path = root / FILE
     try:
-        _write(root, label_map)
+        content = read_json(path)
+        content["label_map"] = {**content.get("label_map", {}), **{str(k): v for k, v in label_map.items()}}
+        write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:
         raise UsageError(
-            f"cannot write {root / FILE}: {error.strerror or error}",
+            f"cannot write {path}: {error.strerror or error}",
             hint="check permissions and free space",
             code="CANNOT_WRITE",
         ) from error
 
 
-def _write(root: Path, label_map: Mapping[int, int]) -> None:
-    path = root / FILE
-    content = read_json(path)
-    content["label_map"] = {**content.get("label_map", {}), **{str(k): v for k, v in label_map.items()}}
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
 def roles(found: FolderContents, splits: SplitFile | None) -> dict[str, str]:
     """Case id -> labeled, unlabeled, val or test, by folder and then by the published lists."""
-    role = {case.id: "unlabeled" for case in found.unannotated}
-    role |= {case.id: "labeled" for case in found.annotated}
-    role |= {case.id: "test" for case in found.test}
+    lists: dict[str, Sequence[Case]] = {
+        "unlabeled": found.unannotated, "labeled": found.annotated, "test": found.test,
+    }  # fmt: skip
+    role = {case.id: name for name, cases in lists.items() for case in cases}
     if splits is not None:
         role |= {name: "val" for fold in splits.folds for name in fold.val}
         role |= {name: "test" for name in splits.test or ()}
@@ -184,27 +176,35 @@ def roles(found: FolderContents, splits: SplitFile | None) -> dict[str, str]:
 
 def duplicates(findings: Sequence[Finding], role: Mapping[str, str]) -> list[Problem]:
     """Cases whose decoded images are equal. Across lists that is a leak, within one a waste."""
-    same: dict[str, list[str]] = defaultdict(list)
-    for finding in findings:
-        if finding.digest is not None:
-            same[finding.digest].append(finding.case.id)
-    problems = []
-    for cases in same.values():
-        if len(cases) < 2:
-            continue
-        lists = {role.get(case, "unlabeled") for case in cases}
-        listed = ", ".join(f"{case} ({role.get(case, 'unlabeled')})" for case in cases)
-        problems.append(
-            Problem(
-                "DUPLICATE_CONTENT",
-                f"the same voxels in {listed}",
-                "every scan once",
-                "remove all but one; keep it in test if it is there",
-                case=cases[0],
-                severity="error" if len(lists) > 1 else "warning",
-            )
+    return [
+        Problem(
+            "DUPLICATE_CONTENT",
+            f"the same voxels in {_with_lists(same, role)}",
+            "every scan once",
+            "remove all but one; keep it in test if it is there",
+            case=same[0].case.id,
+            severity="error" if len(_lists(same, role)) > 1 else "warning",
         )
-    return problems
+        for same in _equal(findings, lambda finding: finding.digest)
+    ]
+
+
+def _equal(findings: Sequence[Finding], key: Callable[[Finding], str | None]) -> list[list[Finding]]:
+    """The cases that share a key with another one, together."""
+    found: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        if (value := key(finding)) is not None:
+            found[value].append(finding)
+    return [same for same in found.values() if len(same) > 1]
+
+
+def _lists(findings: Sequence[Finding], role: Mapping[str, str]) -> set[str]:
+    return {role.get(finding.case.id, "unlabeled") for finding in findings}
+
+
+def _with_lists(findings: Sequence[Finding], role: Mapping[str, str]) -> str:
+    """``case_1 (labeled), case_2 (test)``."""
+    return ", ".join(f"{f.case.id} ({role.get(f.case.id, 'unlabeled')})" for f in findings)
 
 
 def twins(
@@ -216,22 +216,17 @@ def twins(
     list. Only labels of labeled cases are compared: no other case has one. Published lists that do so are
     kept, which is told.
     """
-    same: dict[str, list[Finding]] = defaultdict(list)
-    for finding in findings:
-        if finding.mask is not None:
-            same[finding.mask].append(finding)
     problems = []
-    for pair in same.values():
+    for pair in _equal(findings, lambda finding: finding.mask):
         if len({finding.digest for finding in pair}) < 2:  # equal images are told of already
             continue
-        lists = {role.get(finding.case.id, "unlabeled") for finding in pair}
-        listed = ", ".join(f"{f.case.id} ({role.get(f.case.id, 'unlabeled')})" for f in pair)
+        lists = _lists(pair, role)
         known = splits is not None and any({f.case.id for f in pair} <= cut for cut in splits.cut)
         leak = "test" in lists and len(lists) > 1
         problems.append(
             Problem(
                 "DUPLICATE_MASK",
-                f"the same mask, to the voxel, in {listed}",
+                f"the same mask, to the voxel, in {_with_lists(pair, role)}",
                 "every acquisition once",
                 "it is kept as the list was published; scores of the test case are too good"
                 if known
@@ -249,7 +244,7 @@ def unfolded(found: FolderContents, splits: SplitFile) -> list[Problem]:
     without = in_no_fold(splits, CaseIds(*(tuple(case.id for case in cases) for cases in lists)))
     if not without:
         return []
-    got = f"{len(without)} labeled cases in no fold of cross_validation ({some(without)})"
+    got = f"{plural(len(without), 'labeled case')} in no fold of cross_validation ({some(without)})"
     fix = "`semiseg split DATASET --overwrite` assigns all labeled cases again"
     return [Problem("IN_NO_FOLD", got, "every labeled case held out once", fix, severity="warning")]
 
@@ -263,9 +258,8 @@ def mixed_dimensions(findings: Sequence[Finding]) -> list[Problem]:
     if len(by) < 2:
         return []
     few = min(by, key=lambda dim: len(by[dim]))
-    some = ", ".join(by[few][:5])
-    counts = " and ".join(f"{len(cases)} {dim}D cases" for dim, cases in sorted(by.items()))
-    fix = f"take out the {few}D cases ({some})"
+    counts = " and ".join(plural(len(cases), f"{dim}D case") for dim, cases in sorted(by.items()))
+    fix = f"take out the {few}D cases ({some(by[few])})"
     return [Problem("MIXED_DIMENSIONS", counts, "all 2D or all 3D", fix, case=by[few][0])]
 
 
@@ -276,16 +270,13 @@ def too_few(found: FolderContents) -> list[Problem]:
         fix = "put the label of at least one training case into labelsTr as CASE plus the file ending"
         problems.append(Problem("NO_LABELED", "no case with a label", "at least one", fix))
     if labeled == 1:
-        fix = "label a second case, so that one can be kept for validation"
+        fix, case = "label a second case, so that one can be kept for validation", found.annotated[0].id
         got = "one labeled case only"
-        case = found.annotated[0].id
         problems.append(Problem("ONE_LABELED", got, "two or more", fix, case, severity="warning"))
     if not found.unannotated:
         fix = "put scans without labels into imagesUn"
         if labeled > 1:
             fix += f", or use fewer labels with `semiseg train --labeled K` (K below {labeled})"
-        got = "no case without a label"
-        problems.append(
-            Problem("NO_UNLABELED", got, "unlabeled scans to learn from", fix, severity="warning")
-        )
+        got, wanted = "no case without a label", "unlabeled scans to learn from"
+        problems.append(Problem("NO_UNLABELED", got, wanted, fix, severity="warning"))
     return problems

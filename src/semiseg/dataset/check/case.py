@@ -1,7 +1,4 @@
-"""One case by itself: can each file be read, do they lie on one grid, do the voxels make sense.
-
-Looking at voxels: is there anything in this image, and which values does this label hold.
-"""
+"""One case by itself: can each file be read, do they lie on one grid, do the voxels make sense."""
 
 from __future__ import annotations
 
@@ -21,7 +18,15 @@ from semiseg.dataset.problem import Finding, Problem, Severity
 from semiseg.errors import DataError, some
 from semiseg.images import read, read_label
 from semiseg.images.arrays import non_finite
-from semiseg.images.grid import GEOMETRY_TOLERANCE_MM, GEOMETRY_TOLERANCE_VOXELS, Grid, Volume, turned
+from semiseg.images.grid import (
+    GEOMETRY_TOLERANCE_MM,
+    GEOMETRY_TOLERANCE_VOXELS,
+    Grid,
+    Volume,
+    box_of,
+    times,
+    turned,
+)
 
 _CODES = {"BAD_SPACING": "SPACING", "MISSING_FILE": "MISSING_FILE"}
 """Reader codes that ``check`` reports under another word."""
@@ -29,7 +34,7 @@ _CODES = {"BAD_SPACING": "SPACING", "MISSING_FILE": "MISSING_FILE"}
 
 def examine(case: Case, channels: Sequence[str], root: Path) -> Finding:
     """Read every file of ``case`` and collect what is wrong with it."""
-    look = _Look(case, root, is_ct=bool(channels) and channels[0].strip().casefold() == "ct")
+    look = _Examination(case, root, is_ct=bool(channels) and channels[0].strip().casefold() == "ct")
     look.images(len(channels))
     if isinstance(case, LabeledCase):
         look.label(case.label)
@@ -37,7 +42,7 @@ def examine(case: Case, channels: Sequence[str], root: Path) -> Finding:
     return look.finding
 
 
-class _Look:
+class _Examination:
     def __init__(self, case: Case, root: Path, *, is_ct: bool = False) -> None:
         self.finding = Finding(case)
         self.root = root
@@ -47,7 +52,6 @@ class _Look:
         self._is_ct = is_ct
 
     def images(self, channels: int) -> None:
-        """Check all channels."""
         digest, constant, complete = hashlib.sha256(), [], True
         for path in self.finding.case.images:
             volume = self._open(path, read)
@@ -168,12 +172,15 @@ class _Look:
             return
         if grid.shape != wanted.shape:
             fix = "resample it onto the image (labels with nearest neighbor), or pair it with the right image"
-            self._report("SHAPE_MISMATCH", path, _size(grid), f"{_size(wanted)} as {other}", fix)
+            sizes = f"{times(grid.shape)} voxels", f"{times(wanted.shape)} voxels as {other}"
+            self._report("SHAPE_MISMATCH", path, *sizes, fix)
         elif not grid.matches(wanted):
             gap = grid.corner_gap_mm(wanted)
-            got = f"a grid up to {gap:.3g} mm away from {other} (spacing {_mm(grid)}; {grid.unlike(wanted)})"
+            spacing = f"spacing {times(grid.spacing, 4)} mm"
+            got = f"a grid up to {gap:.3g} mm away from {other} ({spacing}; {grid.unlike(wanted)})"
             fix = "if the voxels do match, copy the image's affine; otherwise resample it onto the image"
-            self._report("AFFINE_MISMATCH", path, got, f"the same affine (spacing {_mm(wanted)})", fix)
+            same = f"the same affine (spacing {times(wanted.spacing, 4)} mm)"
+            self._report("AFFINE_MISMATCH", path, got, same, fix)
         elif (gap := grid.corner_gap_mm(wanted)) > GEOMETRY_TOLERANCE_MM:
             part = wanted.corner_gap_voxels(grid)
             got = f"{grid.unlike(wanted)} as {other} has: up to {gap:.3g} mm or {part:.2g} voxels away"
@@ -204,14 +211,6 @@ def _colors(volume: Volume) -> int:
     return int(volume.array.shape[-1]) if volume.array.ndim > len(volume.grid.shape) else 1
 
 
-def _size(grid: Grid) -> str:
-    return " x ".join(map(str, grid.shape)) + " voxels"
-
-
-def _mm(grid: Grid) -> str:
-    return " x ".join(f"{s:.4g}" for s in grid.spacing) + " mm"
-
-
 Voxels = NDArray[Any]
 
 FEWEST_OF_A_MASK = 100
@@ -238,12 +237,7 @@ def mask_digest(array: Voxels) -> str | None:
     foreground = array != 0
     if np.count_nonzero(foreground) < FEWEST_OF_A_MASK:
         return None
-    box = []
-    for axis in range(array.ndim):
-        others = tuple(a for a in range(array.ndim) if a != axis)
-        found = np.flatnonzero(foreground.any(axis=others))
-        box.append(slice(int(found[0]), int(found[-1]) + 1))
-    cropped = array[tuple(box)]
+    cropped = array[box_of(foreground) or ...]
     if is_constant(cropped):
         return None
     digest = hashlib.sha256()
@@ -323,7 +317,7 @@ def examine_label(case: LabeledCase, root: Path) -> Finding:
     Raises:
         DataError: the image's header cannot be read.
     """
-    look = _Look(case, root)
+    look = _Examination(case, root)
     look.grids.append((case.images[0], case_header(case).grid))
     look.label(case.label)
     look.compare_grids()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from semiseg.dataset.case import LabeledCase
 from semiseg.dataset.problem import Finding
 from semiseg.images import read_header, read_label
-from semiseg.images.grid import Volume, turned
+from semiseg.images.grid import Volume, box_of, turned
 
 NEAR = 3
 """Voxels around a label that it is compared with."""
@@ -69,11 +69,10 @@ def _explained(values: Voxels, classes: Voxels) -> float:
 
 def label_box(label: Voxels) -> tuple[slice, ...]:
     """Around the label; of a large one a slab across its longest axis."""
-    box = []
-    for axis, size in enumerate(label.shape):
-        others = tuple(other for other in range(label.ndim) if other != axis)
-        found = np.flatnonzero((label != 0).any(axis=others))
-        box.append(slice(max(int(found[0]) - NEAR, 0), min(int(found[-1]) + 1 + NEAR, size)))
+    inside = box_of(label != 0) or ()
+    box = [
+        slice(max(b.start - NEAR, 0), min(b.stop + NEAR, n)) for b, n in zip(inside, label.shape, strict=True)
+    ]
     lengths = [part.stop - part.start for part in box]
     if (voxels := int(np.prod(lengths))) > MOST_VOXELS:
         axis = int(np.argmax(lengths))
@@ -106,8 +105,10 @@ def gray(volume: Volume) -> Voxels:
 
 
 def label_on_scan(finding: Finding) -> Voxels:
-    """The label as it lies on its scan."""
+    """The label as it lies on its scan, in the smallest type: those of several cases are held at once."""
     case = cast(LabeledCase, finding.case)
     volume = read_label(case.label)
     seen = turned(volume.array, volume.grid, read_header(case.images[0]).grid)
-    return volume.array if seen is None else seen
+    array = volume.array if seen is None else seen
+    kinds = (np.min_scalar_type(int(end)) for end in (array.min(), array.max()))
+    return array.astype(np.promote_types(*kinds))

@@ -1,6 +1,4 @@
-"""Scans whose gray values are not those of the modality that their channel is named after, and labels of CT
-that fit their scans better when they are flipped.
-"""
+"""Scans of another modality than their channel is named after, and labels of CT that fit better flipped."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.dataset.problem import Finding, Problem
-from semiseg.errors import some
+from semiseg.errors import plural, some
 
 AIR = -500
 """CT has air around and inside of the body, at -1000; no MRI goes this low."""
@@ -77,7 +75,7 @@ def modality_problems(findings: Sequence[Finding], channels: Sequence[str]) -> l
             continue
         values = sorted(f.lowest[number] for f in wrong)
         whole = len(wrong) == len(known)
-        which = "all scans" if whole else f"{len(wrong)} of {len(known)} scans ({_named(wrong)})"
+        which = "all scans" if whole else f"{len(wrong)} of {plural(len(known), 'scan')} ({_named(wrong)})"
         fix = (
             "rename the channel in dataset.json: its name chooses the normalization. Windowed CT is fine"
             if whole
@@ -112,8 +110,8 @@ def flip_problems(findings: Sequence[Finding]) -> list[Problem]:
             problems.append(
                 Problem(
                     "FLIPPED_LABEL",
-                    f"labels of {len(cases)} of {len(judged)} CT scans ({_named(cases)}) whose gray values "
-                    f"vary less inside of the label where it is flipped along array axis {axes}",
+                    f"labels of {len(cases)} of {plural(len(judged), 'CT scan')} ({_named(cases)}) whose "
+                    f"gray values vary less inside of the label where it is flipped along array axis {axes}",
                     "labels that lie on their organ",
                     "look at one of them over its scan; if it lies beside the organ, flip the label's array",
                     case="" if most else cases[0].case.id,

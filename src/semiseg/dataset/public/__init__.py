@@ -1,7 +1,7 @@
 """Public data sets by name: one file of this folder is one data set, and the folder is the registry.
 
-A module declares ``ABOUT`` and the functions of :class:`Dataset`; it is found by itself. What lies on disk
-and what the traps are was read in public repositories; the lists are in ``lists/``.
+A module declares ``ABOUT`` and the functions of :class:`Public`; it is found by itself. Published lists of
+cases are in ``lists/``.
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from semiseg.dataset.adopt.draft import Draft, Item, Source, some
+from semiseg.dataset.adopt.draft import Draft, Item, Source, notice
 from semiseg.dataset.adopt.looks import in_order, look
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
-from semiseg.errors import DataError
+from semiseg.errors import DataError, plural, some
 
 ABOUT = About(
     name="acdc",
@@ -39,9 +39,8 @@ def draft(tree: Tree, options: Options) -> Draft:
         made.decisions.append("phases are told by Info.cfg: frame01 is end diastole, frame02 end systole")
         if "cine" not in options.words:
             cines = sum(1 for _ in tree.find(r"patient\d{3}_4d\.nii(\.gz)?"))
-            made.notices.append(
-                f"{cines} 4D files are left out; --with cine makes their phases unlabeled scans"
-            )
+            left = plural(cines, "4D file")
+            made.notices.append(f"left out {left}; --with cine makes their phases unlabeled scans")
     else:
         items, notices = _h5(tree)
         if not items:
@@ -127,10 +126,9 @@ def _h5(tree: Tree) -> tuple[list[Item], list[str]]:
             whole[name] = replace(ordered[0], slices=tuple(source.path for source in ordered))
         else:
             torn.append(name)
-    if torn:
-        notices.append(f"left out {len(torn)} volumes of which slices are missing: {some(torn)}")
+    notices += notice("left out {} of which slices are missing", torn, "volume")
     if len(only) > len(torn):
-        notices.append(f"{len(only) - len(torn)} volumes are put together from slices")
+        notices.append(f"put together from slices: {plural(len(only) - len(torn), 'volume')}")
     items = [
         Item(name, "train", (source,), source, group=name.partition("_")[0])
         for name, source in sorted(whole.items())
@@ -164,7 +162,8 @@ def _as_phases(whole: dict[str, Source], slices: dict[str, dict[int, str]], noti
     )
     if renamed:
         notices.append(
-            f"frames of {renamed} patients have their numbers in the cine: the one that is not 01 is frame02"
+            f"frames of {plural(renamed, 'patient')} have their numbers in the cine: the one that is "
+            "not 01 is frame02"
         )
     if unclear:
         notices.append(

@@ -64,9 +64,9 @@ def _items(tree: Tree) -> list[Item]:
         if not (folder.startswith("images") or "unlabeled" in folder):
             continue
         part = _PARTS.get(folder.removeprefix("images"), "unlabeled")
-        label = labels.get(name)
-        settled: Part = part if label or part == "test" else "unlabeled"
-        items[name] = Item(name, settled, (tree.source(path),), tree.source(label) if label else None)
+        items[name] = tree.case(name, path, labels.get(name))
+        if items[name].label or part == "test":
+            items[name].part = part
     return list(items.values())
 
 

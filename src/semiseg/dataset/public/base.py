@@ -1,4 +1,4 @@
-"""What a public data set says of itself and is given: facts, the files that lie there, what is asked for."""
+"""What the adapters of public data sets share: facts, options, the files of a folder, a first draft."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import filecmp
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from semiseg.dataset.adopt.draft import Draft, Item, Source, Step, some
+from semiseg.dataset.adopt.draft import Draft, Item, Source, Step, notice
 from semiseg.dataset.adopt.name_lists import part_of
-from semiseg.errors import DataError, UsageError, unknown_name
+from semiseg.errors import DataError, UsageError, plural, some, unknown_name
 from semiseg.images.archive import Unpacked
 from semiseg.machine.files import printable
 
@@ -78,23 +78,9 @@ class Options:
         for word in self.words:
             if word not in about.options:
                 raise unknown_name("option", word, about.options)
-        channels = tuple(
-            dict.fromkeys(
-                known.get(each, each)
-                for name in self.channels
-                for each in ([c.lower() for c in about.channels] if name.lower() == "all" else [name.lower()])
-            )
-        )
-        return Options(
-            self.split or about.split,
-            channels,
-            self.task,
-            self.words,
-            self.extra,
-            self.allow_missing,
-            self.seed,
-            self.workers,
-        )
+        all_of = {**{name: [name] for name in known}, "all": list(known)}
+        named = dict.fromkeys(known[each] for name in self.channels for each in all_of[name.lower()])
+        return replace(self, split=self.split or about.split, channels=tuple(named))
 
 
 @dataclass(frozen=True)
@@ -153,13 +139,13 @@ class Tree:
 
     def left_lying(self) -> list[str]:
         """What a person should know of files that nobody can use: archives, unfinished downloads, copies."""
-        ends = [(path, path.lower()) for path in self.files]
-        told = (
-            (self.copies, "{} files are copies of others in this folder and are passed over"),
-            ([path for path, low in ends if low.endswith(_ARCHIVES)], "{} archives are not opened"),
-            ([path for path, low in ends if low.endswith(_UNFINISHED)], "{} downloads have not ended"),
-        )
-        return [f"{text.format(len(names))}: {some(names)}" for names, text in told if names]
+        archives = [path for path in self.files if path.lower().endswith(_ARCHIVES)]
+        unfinished = [path for path in self.files if path.lower().endswith(_UNFINISHED)]
+        return [
+            *notice("passed over {} of others in this folder", self.copies, "copy", "copies"),
+            *notice("{} not opened", archives, "archive is", "archives are"),
+            *notice("{} not ended", unfinished, "download has", "downloads have"),
+        ]
 
     def has(self, pattern: str) -> bool:
         """Whether there is a path that ``pattern`` fits to its end."""
@@ -170,6 +156,19 @@ class Tree:
         return Source(
             self.files[path], shown=printable(path), archive=self.archives.get(path), steps=tuple(steps)
         )
+
+    def case(self, name: str, image: str, label: str | None, *steps: Step, **about: Any) -> Item:
+        """A case of one scan: of the training where it has a label, else unlabeled.
+
+        Args:
+            name: its id.
+            image: path of the scan.
+            label: path of its label; that of the scan where one file holds both.
+            steps: what is done to both.
+            about: further attributes of :class:`Item`.
+        """
+        source = self.source(label, *steps) if label else None
+        return Item(name, "train" if label else "unlabeled", (self.source(image, *steps),), source, **about)
 
 
 _ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar", ".zip")
@@ -248,7 +247,7 @@ def missing_files(about: About, what: str, names: Sequence[str]) -> DataError:
 
 def nothing_of(about: About, tree: Tree, wanted: Sequence[str]) -> DataError:
     """The error for a folder that does not hold the data set."""
-    lacks = f"no {' and no '.join(wanted)} in its {len(tree.files)} files"
+    lacks = f"no {' and no '.join(wanted)} in {plural(len(tree.files), 'file')}"
     lying = tree.left_lying()
     unpack = f"{'; '.join(lying)}. Unpack or fetch these first, or give" if lying else "give"
     return DataError(
@@ -283,10 +282,7 @@ def drafted(
     """
     items, again = _single(items)
     draft = Draft(items, tuple(channels))
-    if again:
-        draft.notices.append(
-            f"{len(again)} cases lie here again as copies, which are passed over: {some(again)}"
-        )
+    draft.notices += notice("passed over copies of {}", again, "case")
     draft.said = {
         "name": about.title,
         "channel_names": {str(index): name for index, name in enumerate(channels)},
@@ -300,5 +296,5 @@ def drafted(
     cases = {item.id: dict(item.info) for item in items if item.info}
     if cases:
         draft.said["cases"] = cases
-    draft.decisions.append(f"{about.title}, {form}: {len(items)} cases found")
+    draft.decisions.append(f"{about.title}, {form}: {plural(len(items), 'case')} found")
     return draft

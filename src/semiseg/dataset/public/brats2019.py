@@ -7,15 +7,7 @@ from typing import Any
 
 from semiseg.dataset.adopt.draft import Draft, Item
 from semiseg.dataset.adopt.grids import Reordered, Sized
-from semiseg.dataset.public.base import (
-    About,
-    Options,
-    Tree,
-    drafted,
-    lists_beside,
-    missing_files,
-    nothing_of,
-)
+from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, missing_files, nothing_of
 from semiseg.dataset.public.placing import place
 from semiseg.errors import UsageError
 
@@ -115,7 +107,4 @@ def _grade(path: str) -> str:
 
 def _h5(tree: Tree) -> list[Item]:
     steps = (Reordered((2, 1, 0)), Sized((1.0, 1.0, 1.0)))
-    return [
-        Item(match[1], "train", (tree.source(path, *steps),), tree.source(path, *steps))
-        for match, path in tree.once(r"(BraTS19_[^/]+)\.h5")
-    ]
+    return [tree.case(match[1], path, path, *steps) for match, path in tree.once(r"(BraTS19_[^/]+)\.h5")]

@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from semiseg.dataset.adopt.draft import Draft, Item, Part
+from semiseg.dataset.adopt.draft import Draft, Item
 from semiseg.dataset.adopt.looks import in_order
 from semiseg.dataset.adopt.name_lists import number_of
-from semiseg.dataset.public.base import (
-    About,
-    Options,
-    Tree,
-    drafted,
-    lists_beside,
-    missing_files,
-    nothing_of,
-)
+from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, missing_files, nothing_of
 from semiseg.dataset.public.placing import place
 
 ABOUT = About(
@@ -45,13 +37,10 @@ def matches(tree: Tree) -> bool:
 def draft(tree: Tree, options: Options) -> Draft:
     """Thirteen organs of the raw data set, or the eight of TransUNet's copy."""
     labels = {match[1]: path for match, path in tree.once(r"label(\d{4})\.nii\.gz")}
-    items = []
-    part: Part
-    for match, path in tree.once(r"img(\d{4})\.nii\.gz"):
-        label = labels.get(match[1])
-        source = tree.source(label) if label else None
-        part = "train" if label else "unlabeled"
-        items.append(Item(f"case{match[1]}", part, (tree.source(path),), source, extra=label is None))
+    items = [
+        tree.case(f"case{match[1]}", path, labels.get(match[1]), extra=match[1] not in labels)
+        for match, path in tree.once(r"img(\d{4})\.nii\.gz")
+    ]
     if items:
         made = drafted(ABOUT, items, ["CT"], _numbered(_ORGANS), form="raw")
     else:
@@ -89,5 +78,5 @@ def _arrays(tree: Tree) -> list[Item]:
         items.append(Item(name, "train", (source,), source))
     for match, path in tree.once(r"(case\d{4})\.npy\.h5"):
         if match[1].lower() not in slices:
-            items.append(Item(match[1].lower(), "train", (tree.source(path),), tree.source(path)))
+            items.append(tree.case(match[1].lower(), path, path))
     return items

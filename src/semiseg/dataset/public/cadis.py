@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from semiseg.dataset.adopt.draft import Draft, Item
+from semiseg.dataset.adopt.draft import Draft
 from semiseg.dataset.adopt.name_lists import plain_id
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
 from semiseg.dataset.public.published import lists
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, plural
 
 ABOUT = About(
     name="cadis",
@@ -87,25 +87,17 @@ def draft(tree: Tree, options: Options) -> Draft:
     items = []
     for match, path in tree.once(r"Video\d+/Images/Video(\d+)_frame(\d+)\.png"):
         video, label = f"Video{int(match[1]):02d}", labels.get((int(match[1]), int(match[2])))
-        items.append(
-            Item(
-                f"{video}_frame{int(match[2]):06d}",
-                "train" if label else "unlabeled",
-                (tree.source(path),),
-                tree.source(label) if label else None,
-                group=video,
-            )
-        )
+        items.append(tree.case(f"{video}_frame{int(match[2]):06d}", path, label, group=video))
     if not items:
         raise nothing_of(ABOUT, tree, ("Video01/Images/Video1_frame000090.png",))
     task = options.task or "2"
     names, label_map = classes(task)
     new = {f"video{video:02d}_frame{frame:06d}" for video, frame in corrected}
     done = new if "relabeled" in options.words else set()
-    found, doubtful = (
-        [item for item in items if item.id.lower() in _listed(name) - done]
-        for name in ("mislabeled", "doubtful")
-    )
+    flagged = [
+        {_case(each).lower() for each in lists("cadis")[name].ids} for name in ("mislabeled", "doubtful")
+    ]
+    found, doubtful = ([item for item in items if item.id.lower() in ids - done] for ids in flagged)
     if "clean" in options.words:
         items = [item for item in items if item not in found]
     made = drafted(
@@ -116,23 +108,22 @@ def draft(tree: Tree, options: Options) -> Draft:
         f"task {task}: {len(names) - 1} classes, no background; frames of a video stay together"
     )
     if found and "clean" in options.words:
-        made.decisions.append(f"{len(found)} mislabeled frames are left out, as asked")
+        made.decisions.append(f"left out {plural(len(found), 'mislabeled frame')}, as asked")
     elif found:
-        made.notices.append(f"{len(found)} frames are known to be mislabeled; --with clean leaves them out")
-    if doubtful:
-        made.notices.append(f"{len(doubtful)} frames have labels that RViMLab flagged as doubtful; they stay")
-    if done:
-        made.decisions.append(f"{len(done)} labels are those of the folder relabelled, as asked")
-    elif new:
         made.notices.append(
-            f"{len(new)} labels of the folder relabelled are left out; --with relabeled takes them"
+            f"mislabeled, as is known: {plural(len(found), 'frame')}; --with clean leaves them out"
         )
+    if doubtful:
+        made.notices.append(
+            f"flagged as doubtful by RViMLab and kept: labels of {plural(len(doubtful), 'frame')}"
+        )
+    if done:
+        made.decisions.append(f"{plural(len(done), 'label')} of the folder relabelled taken, as asked")
+    elif new:
+        left = plural(len(new), "label")
+        made.notices.append(f"left out {left} of the folder relabelled; --with relabeled takes them")
     place(made, ABOUT, replace(options, task=task), lists=lists_beside(tree), case_of=_case)
     return made
-
-
-def _listed(name: str) -> set[str]:
-    return {_case(each).lower() for each in lists("cadis")[name].ids}
 
 
 def _required(corrected: dict[tuple[int, int], str]) -> dict[tuple[int, int], str]:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from semiseg.dataset import public
-from semiseg.dataset.adopt.draft import Draft, Item, Source, some
+from semiseg.dataset.adopt.draft import Draft, Item, Source, notice
 from semiseg.dataset.adopt.finish import AdoptResult, finish, free_name, require_empty
 from semiseg.dataset.adopt.looks import in_threads, look
 from semiseg.dataset.adopt.write import Target, choose_ending, targets
 from semiseg.dataset.public.base import Extra, Options, Tree
 from semiseg.dataset.public.published import splits
-from semiseg.errors import DataError, UsageError, unknown_name
+from semiseg.errors import DataError, UsageError, plural, some, unknown_name
 from semiseg.images import array_files, ending_of
 from semiseg.machine.claim import held
 from semiseg.machine.folders import whole_folder
@@ -116,16 +116,8 @@ def convert(
         if asked.task != "all":
             draft = _complete(module.draft(tree, asked), tree, asked)
             ending = _ending(draft)
-            return finish(
-                draft,
-                targets(draft, ending),
-                ending,
-                goal,
-                link=link,
-                dry_run=dry_run,
-                workers=workers,
-                progress=progress,
-            )
+            files, how = targets(draft, ending), {"link": link, "dry_run": dry_run}
+            return finish(draft, files, ending, goal, **how, workers=workers, progress=progress)
         each = {
             name: _complete(module.draft(tree, replace(asked, task=name)), tree, asked)
             for name in module.ABOUT.tasks
@@ -140,10 +132,8 @@ def _complete(draft: Draft, tree: Tree, asked: Options) -> Draft:
     used = {source.path for item in draft.items for source in _files(item)}
     arrays = [path for path, file in tree.files.items() if ending_of(file) in _ARRAYS and file not in used]
     if draft.said.get("source", {}).get("form") == "raw" and arrays:
-        draft.notices.append(
-            f"{len(arrays)} h5 or npz files beside the raw form are left out, for the two are never mixed: "
-            f"{some(arrays)}"
-        )
+        text = "left out {} beside the raw form, for the two are never mixed"
+        draft.notices += notice(text, arrays, "h5 or npz file")
     return _readable(draft, asked)
 
 
@@ -172,7 +162,8 @@ def _readable(draft: Draft, asked: Options) -> Draft:
     hurt = [item for item in draft.items if any(source.path in bad for source in _files(item))]
     if hurt and not asked.allow_missing:
         raise DataError(
-            f"{len(bad)} files of {len(hurt)} cases cannot be used: {some(list(bad.values()), 3)}",
+            f"{plural(len(bad), 'file')} of {plural(len(hurt), 'case')} cannot be used: "
+            f"{some(list(bad.values()), 3)}",
             hint="get these files again, or leave their cases out with --allow-missing",
             code="UNREADABLE",
             details={"files": [str(path) for path in bad]},
@@ -184,7 +175,8 @@ def _readable(draft: Draft, asked: Options) -> Draft:
             key: [id for id in ids if id not in names] if isinstance(ids, list) else ids
             for key, ids in draft.splits.items()
         }
-        draft.notices.append(f"left out {len(hurt)} cases with broken files: {some(list(bad.values()), 3)}")
+        left = plural(len(hurt), "case")
+        draft.notices.append(f"left out {left} with broken files: {some(list(bad.values()), 3)}")
         if "published" in draft.splits:
             draft.splits["published"].setdefault("missing", []).extend(sorted(names))
     return draft

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from semiseg.dataset.adopt.draft import Draft, Item, Part
+from semiseg.dataset.adopt.draft import Draft
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
+from semiseg.errors import plural
 
 ABOUT = About(
     name="flare22",
@@ -34,18 +35,13 @@ def draft(tree: Tree, options: Options) -> Draft:
         if "label" in path.lower().rpartition("/")[0].rpartition("/")[2]
     }
     items = []
-    part: Part
     for match, path in tree.find(rf"(FLARE22_Tr_\d{{4}}|Case_\d{{5}}|FLARETs_\d{{4}}){_END}"):
         name = match[1]
         if path == labels.get(name):
             continue
-        if name.startswith("FLARETs"):
-            part = "unlabeled" if options.extra == "unlabeled" else "test"
-            items.append(Item(name, part, (tree.source(path),)))
-        else:
-            label = labels.get(name)
-            part = "train" if label else "unlabeled"
-            items.append(Item(name, part, (tree.source(path),), tree.source(label) if label else None))
+        items.append(tree.case(name, path, labels.get(name)))
+        if name.startswith("FLARETs") and options.extra != "unlabeled":
+            items[-1].part = "test"
     if not labels:
         raise nothing_of(ABOUT, tree, ("labels/FLARE22_Tr_0001.nii.gz",))
     names = {name: value for value, name in enumerate(("background", *_ORGANS))}
@@ -53,7 +49,8 @@ def draft(tree: Tree, options: Options) -> Draft:
     tests = sum(item.part == "test" for item in items)
     if tests:
         made.notices.append(
-            f"{tests} validation scans without public labels go to imagesTs; --extra unlabeled trains on them"
+            f"{plural(tests, 'validation scan')} without public labels in imagesTs; --extra unlabeled trains "
+            "on them"
         )
     place(made, ABOUT, options, lists=lists_beside(tree))
     return made

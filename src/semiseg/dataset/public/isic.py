@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from semiseg.dataset.adopt.draft import Draft, Item, Part
+from semiseg.dataset.adopt.draft import Draft, Part
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
 
@@ -29,11 +29,9 @@ def draft(tree: Tree, options: Options) -> Draft:
     masks = {match[1]: path for match, path in tree.once(r"(ISIC_\d{7})_segmentation\.png")}
     items = []
     for match, path in tree.once(r"(ISIC_\d{7})\.jpg"):
-        mask = masks.get(match[1])
-        part = _part(path)
-        settled: Part = part if mask or part == "test" else "unlabeled"
-        label = tree.source(mask) if mask else None
-        items.append(Item(match[1], settled, (tree.source(path),), label))
+        items.append(tree.case(match[1], path, masks.get(match[1])))
+        if items[-1].label or _part(path) == "test":
+            items[-1].part = _part(path)
     if not items:
         raise nothing_of(ABOUT, tree, ("ISIC_0000000.jpg",))
     form = "tcsm" if tree.has(r"my(Training|Valid|Test)_Data\d*/[^/]+") else "raw"

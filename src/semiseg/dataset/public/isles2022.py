@@ -7,17 +7,9 @@ from collections import defaultdict
 from semiseg.dataset.adopt.draft import Draft, Item, Source
 from semiseg.dataset.adopt.grids import Resampled
 from semiseg.dataset.adopt.looks import in_threads, look, look_for_labels
-from semiseg.dataset.public.base import (
-    About,
-    Options,
-    Tree,
-    drafted,
-    lists_beside,
-    missing_files,
-    nothing_of,
-)
+from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, missing_files, nothing_of
 from semiseg.dataset.public.placing import place
-from semiseg.errors import DataError, UsageError
+from semiseg.errors import DataError, UsageError, plural
 
 ABOUT = About(
     name="isles2022",
@@ -52,14 +44,17 @@ def draft(tree: Tree, options: Options) -> Draft:
     made = drafted(ABOUT, items, names, {"background": 0, "infarct": 1}, form=form, geometry=geometry)
     empty = _empty(items, options.workers)
     if empty:
-        made.notices.append(f"{empty} masks are empty: a stroke without a visible infarct, not a mistake")
+        made.notices.append(
+            f"{plural(empty, 'mask is', 'masks are')} empty: a stroke without a visible infarct, not a "
+            "mistake"
+        )
     if "FLAIR" in channels and channels != ("FLAIR",):
         made.decisions.append(
             "FLAIR is resampled onto the grid of DWI by the headers (linear); it is not registered"
         )
     pictures = sum(1 for _ in tree.find(r"[^/]*_snp\.png"))
     if pictures:
-        made.notices.append(f"{pictures} previews (_snp.png) are left out")
+        made.notices.append(f"left out {plural(pictures, 'preview')} (_snp.png)")
     made.notices.append("no split is published (DyCON's is not); --split random draws one and writes it down")
     place(made, ABOUT, options, lists=lists_beside(tree))
     return made
@@ -75,13 +70,13 @@ def _raw(tree: Tree, channels: tuple[str, ...]) -> list[Item]:
         raise missing_files(ABOUT, "scans without a channel", lacking)
     items = []
     for name, found in sorted(files.items()):
-        images = tuple(_channel(tree, found, channel, channels) for channel in channels)
+        images = tuple(_channel(tree, found, channel) for channel in channels)
         label = tree.source(found["msk"]) if "msk" in found else None
         items.append(Item(name, "train" if label else "unlabeled", images, label))
     return items
 
 
-def _channel(tree: Tree, found: dict[str, str], channel: str, channels: tuple[str, ...]) -> Source:
+def _channel(tree: Tree, found: dict[str, str], channel: str) -> Source:
     source = tree.source(found[channel.lower()])
     if channel != "FLAIR":
         return source
@@ -92,10 +87,7 @@ def _channel(tree: Tree, found: dict[str, str], channel: str, channels: tuple[st
 
 
 def _h5(tree: Tree) -> list[Item]:
-    return [
-        Item(match[1].lower(), "train", (tree.source(path),), tree.source(path))
-        for match, path in tree.once(rf"{_CASE}[^/]*\.h5")
-    ]
+    return [tree.case(match[1].lower(), path, path) for match, path in tree.once(rf"{_CASE}[^/]*\.h5")]
 
 
 def _empty(items: list[Item], workers: int | None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semiseg.dataset.adopt.draft import Draft, Item, Part
+from semiseg.dataset.adopt.draft import Draft
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
 
@@ -25,13 +25,10 @@ def matches(tree: Tree) -> bool:
 def draft(tree: Tree, options: Options) -> Draft:
     """The 90 scans whose labels were never published are in no list."""
     items = []
-    part: Part
     for match, path in tree.once(r"(case_\d{5})/imaging\.nii\.gz"):
         label = f"{path.rpartition('/')[0]}/segmentation.nii.gz"
         there = label in tree.files
-        source = tree.source(label) if there else None
-        part = "train" if there else "unlabeled"
-        items.append(Item(match[1], part, (tree.source(path),), source, extra=not there))
+        items.append(tree.case(match[1], path, label if there else None, extra=not there))
     if not items:
         raise nothing_of(ABOUT, tree, ("case_00000/imaging.nii.gz",))
     made = drafted(ABOUT, items, ["CT"], {"background": 0, "kidney": 1, "tumor": 2}, form="raw")

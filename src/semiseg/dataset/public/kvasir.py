@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from semiseg.dataset.adopt.draft import Draft, Item, Recode
+from semiseg.dataset.adopt.draft import Draft, Recode
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
 
@@ -30,9 +30,8 @@ def draft(tree: Tree, options: Options) -> Draft:
     masks = {match[1]: path for match, path in tree.once(r"masks/([^/]+)\.jpg")}
     items = []
     for match, path in tree.once(r"images/([^/]+)\.jpg"):
-        mask = masks.get(match[1])
-        label = replace(tree.source(mask), recode=recode) if mask else None
-        items.append(Item(match[1], "train" if mask else "unlabeled", (tree.source(path),), label))
+        item = tree.case(match[1], path, masks.get(match[1]))
+        items.append(replace(item, label=item.label and replace(item.label, recode=recode)))
     if not masks:
         raise nothing_of(ABOUT, tree, ("masks/....jpg",))
     made = drafted(ABOUT, items, ["R", "G", "B"], {"background": 0, "polyp": 1}, form="raw")

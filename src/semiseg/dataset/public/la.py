@@ -8,6 +8,7 @@ from semiseg.dataset.adopt.draft import Draft, Item
 from semiseg.dataset.adopt.grids import Painted, Sized
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
+from semiseg.errors import plural
 
 ABOUT = About(
     name="la",
@@ -50,7 +51,9 @@ def draft(tree: Tree, options: Options) -> Draft:
     if raw:
         walls = sum(1 for _ in tree.find(r"lawall\.nrrd"))
         if walls and "wall" not in options.words:
-            made.notices.append(f"{walls} masks of the wall are left out; --with wall makes them a class")
+            made.notices.append(
+                f"left out {plural(walls, 'mask')} of the wall; --with wall makes them a class"
+            )
     else:
         made.notices.append(
             "h5 is cropped around the ground truth and z-scored: no figure compares with the raw form"
@@ -69,8 +72,8 @@ def _raw(tree: Tree, options: Options) -> list[Item]:
     for match, path in tree.once(rf"{_ID}/lgemri\.nrrd"):
         folder = path.rpartition("/")[0]
         label = f"{folder}/laendo.nrrd" if f"{folder}/laendo.nrrd" in tree.files else ""
-        steps = [Sized(MILLIMETERS)]
-        over = [Painted(tree.source(f"{folder}/lawall.nrrd"), 2)] if wall and _has_wall(tree, folder) else []
+        steps, walls = [Sized(MILLIMETERS)], f"{folder}/lawall.nrrd"
+        over = [Painted(tree.source(walls), 2)] if wall and walls in tree.files else []
         items.append(
             Item(
                 match[1].upper(),
@@ -83,17 +86,8 @@ def _raw(tree: Tree, options: Options) -> list[Item]:
     return items
 
 
-def _has_wall(tree: Tree, folder: str) -> bool:
-    return f"{folder}/lawall.nrrd" in tree.files
-
-
 def _h5(tree: Tree) -> list[Item]:
     return [
-        Item(
-            match[1].upper(),
-            "train",
-            (tree.source(path, Sized(MILLIMETERS)),),
-            tree.source(path, Sized(MILLIMETERS)),
-        )
+        tree.case(match[1].upper(), path, path, Sized(MILLIMETERS))
         for match, path in tree.once(rf"{_ID}/mri_norm2\.h5")
     ]

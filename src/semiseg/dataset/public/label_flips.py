@@ -1,4 +1,4 @@
-"""How label arrays lie on their scans where their own affine is wrong: told by the HU inside the mask.
+"""How label arrays lie on their scans where their own affine is wrong, by the HU inside the mask.
 
 A mask in its place holds one tissue, so the standard deviation of HU inside is small and their mean that of
 soft tissue. Flipped, it holds whatever lies opposite.
@@ -13,17 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.dataset.adopt.draft import Source, some
+from semiseg.dataset.adopt.draft import Source
 from semiseg.dataset.adopt.grids import LaidOn
 from semiseg.dataset.adopt.looks import in_threads, load
-from semiseg.errors import DataError
-from semiseg.images.grid import Grid
+from semiseg.errors import DataError, plural, some
+from semiseg.images.grid import Grid, box_of, times
 
 FLIPS: dict[str, tuple[int, ...]] = {
     "none": (), "y": (1,), "z": (2,), "yz": (1, 2), "x": (0,), "xy": (0, 1), "xz": (0, 2), "xyz": (0, 1, 2),
 }  # fmt: skip
 AUTO = ("none", "y", "z", "yz")
-"""Those that are tried; nobody has seen x."""
+"""Flips that are tried; along x none is known."""
 TISSUE = (0.0, 150.0)
 """HU of the mean inside a mask of an organ in a portal-venous scan."""
 CLEAR = 0.8
@@ -83,7 +83,8 @@ def lay(pairs: Mapping[str, tuple[Source, Source]], flip: str, workers: int | No
     if unclear:
         one = best[unclear[0]]
         raise DataError(
-            f"{len(unclear)} labels fit clearly in no orientation: {some(unclear)} (best: {one.name}, "
+            f"clearly right in no orientation: {plural(len(unclear), 'label')}, {some(unclear)} (best: "
+            f"{one.name}, "
             f"{one.mean:.0f} +- {one.sd:.0f} HU inside)",
             hint="look at them, and add --with flip=y or another axis",
             code="LABEL_FLIP",
@@ -93,7 +94,8 @@ def lay(pairs: Mapping[str, tuple[Source, Source]], flip: str, workers: int | No
     if odd and flip == "auto":
         told = ", ".join(f"{name} {_said(best[name].name)}" for name in odd[:5])
         raise DataError(
-            f"{count} labels fit their scans {_said(usual)}, {len(odd)} otherwise: {told}",
+            f"{plural(count, 'label fits its scan', 'labels fit their scans')} {_said(usual)}, "
+            f"{len(odd)} otherwise: {told}",
             hint="look at these; --with flip=each takes each label's own way",
             code="LABEL_FLIP",
             details={"odd": odd, "usual": usual},
@@ -110,7 +112,8 @@ def _tried(image: Source, label: Source, ways: tuple[str, ...]) -> Laid:
     mask = load(label, label=True).array > 0
     if mask.shape != scan.grid.shape:
         raise DataError(
-            f"{label.shown}: {mask.shape} voxels for a scan of {scan.grid.shape} ({image.shown})",
+            f"{label.shown}: {times(mask.shape)} voxels for a scan of {times(scan.grid.shape)} "
+            f"({image.shown})",
             hint="a slice is missing, or the label is of another scan",
             code="GEOMETRY",
         )
@@ -123,15 +126,7 @@ def _tried(image: Source, label: Source, ways: tuple[str, ...]) -> Laid:
     best = order[0]
     others = [found[way][1] for way in found if way != best]
     clear = not others or found[best][1] <= CLEAR * min(others)
-    return Laid(best, scan.grid, _box(np.flip(mask, FLIPS[best])), *found[best], clear)
-
-
-def _box(mask: NDArray[np.bool_]) -> Box:
-    ends = []
-    for axis in range(mask.ndim):
-        line = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        ends.append(slice(int(line[0]), int(line[-1]) + 1))
-    return tuple(ends)
+    return Laid(best, scan.grid, box_of(np.flip(mask, FLIPS[best])) or (), *found[best], clear)
 
 
 def overlay(image: Source, label: Source, flips: tuple[int, ...]) -> NDArray[np.uint8]:

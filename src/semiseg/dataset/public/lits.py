@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semiseg.dataset.adopt.draft import Draft, Item, Part
+from semiseg.dataset.adopt.draft import Draft
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
 
@@ -27,13 +27,10 @@ def draft(tree: Tree, options: Options) -> Draft:
     """The 70 scans for the test have no public label and are in no list."""
     masks = {match[1]: path for match, path in tree.once(rf"segmentation-(\d+){_NII}")}
     items = []
-    part: Part
     for match, path in tree.once(rf"((?:test-)?)volume-(\d+){_NII}"):
         label = None if match[1] else masks.get(match[2])
         name = f"{match[1].lower()}volume-{match[2]}"
-        source = tree.source(label) if label else None
-        part = "train" if label else "unlabeled"
-        items.append(Item(name, part, (tree.source(path),), source, extra=bool(match[1])))
+        items.append(tree.case(name, path, label, extra=bool(match[1])))
     if not masks:
         raise nothing_of(ABOUT, tree, ("segmentation-0.nii",))
     made = drafted(ABOUT, items, ["CT"], {"background": 0, "liver": 1, "tumor": 2}, form="raw")

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Any
 
-from semiseg.dataset.adopt.channels import Asked
 from semiseg.dataset.adopt.decathlon import draft_decathlon, read_lists
-from semiseg.dataset.adopt.draft import Draft, classes
-from semiseg.dataset.check.case import MOST_CLASSES
+from semiseg.dataset.adopt.draft import Asked, Draft, classes
 from semiseg.dataset.public.base import About, Options, Tree, nothing_of
 from semiseg.dataset.public.placing import place
-from semiseg.errors import UsageError
+from semiseg.errors import UsageError, plural
 
 ABOUT = About(
     name="msd",
@@ -49,7 +47,7 @@ def draft(tree: Tree, options: Options) -> Draft:
     """One task, with the names of its dataset.json; ``imagesTs`` are scans whose labels are not public."""
     name, content, base = _task(tree, options)
     root = tree.files[f"{base}dataset.json"].parent
-    made, values = draft_decathlon(root, content, options.workers, MOST_CLASSES, Asked())
+    made, values = draft_decathlon(root, content, options.workers, Asked())
     labels, label_map = classes(values.values(), made.label_names, made)
     made.said = {
         "name": str(content.get("name") or name),
@@ -60,13 +58,14 @@ def draft(tree: Tree, options: Options) -> Draft:
         "reference": str(content.get("reference") or ABOUT.reference),
         "source": {"adapter": ABOUT.name, "version": 1, "form": "raw", "geometry": "file", "task": name},
     }
-    made.decisions.append(f"{ABOUT.title}, {name}: {len(made.items)} cases found")
+    made.decisions.append(f"{ABOUT.title}, {name}: {plural(len(made.items), 'case')} found")
     tests = [item for item in made.items if item.part == "test" and item.label is None]
     for item in tests:
         item.part = "unlabeled" if options.extra == "unlabeled" else "test"
     if tests and options.extra != "unlabeled":
         made.notices.append(
-            f"{len(tests)} scans of imagesTs have no public label; --extra unlabeled learns from them"
+            f"{plural(len(tests), 'scan')} of imagesTs without a public label; --extra unlabeled learns from "
+            "them"
         )
     if name in _OVERLAPS:
         made.notices.append(f"{name} may share patients with {_OVERLAPS[name]}: do not test one on the other")

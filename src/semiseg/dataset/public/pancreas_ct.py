@@ -6,14 +6,13 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from semiseg.dataset.adopt.draft import Draft, Item, Source, some
-from semiseg.dataset.adopt.grids import Sized
+from semiseg.dataset.adopt.draft import Draft, Item, Source, notice
+from semiseg.dataset.adopt.grids import Sized, around
 from semiseg.dataset.adopt.name_lists import number_of
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.label_flips import FLIPS, Laid, lay, overlay
 from semiseg.dataset.public.placing import place
-from semiseg.dataset.public.region import around
-from semiseg.errors import DataError, UsageError
+from semiseg.errors import DataError, UsageError, plural
 from semiseg.images.dicom import series_in
 from semiseg.machine.files import printable
 
@@ -60,8 +59,7 @@ def draft(tree: Tree, options: Options) -> Draft:
     made = drafted(ABOUT, items, ["CT"], {"background": 0, "pancreas": 1}, form="raw")
     _tell(made, laid, flip, options)
     alone = [f"label{number}" for number in sorted(labels) if number not in scans]
-    if alone:
-        made.notices.append(f"left out {len(alone)} labels without a scan: {some(alone)}")
+    made.notices += notice("left out {} without a scan", alone, "label")
     for name in list(pairs)[:_OVERLAYS]:
         made.pictures[f"overlays/{name}.png"] = overlay(*pairs[name], laid[name].flips)
     _place(made, options, {})
@@ -92,7 +90,7 @@ def _tell(made: Draft, laid: dict[str, Laid], flip: str, options: Options) -> No
     kinds: dict[str, list[str]] = defaultdict(list)
     for name, one in laid.items():
         kinds[one.name].append(name)
-    told = "; ".join(f"{kind} for {len(names)} scans" for kind, names in kinds.items())
+    told = "; ".join(f"{kind} for {plural(len(names), 'scan')}" for kind, names in kinds.items())
     how = "told by the HU inside the mask" if flip in ("auto", "each") else "as asked"
     made.decisions.append(f"label arrays are flipped ({told}), {how}; their own affine is not used")
     means = sorted(one.mean for one in laid.values())
@@ -144,7 +142,7 @@ def _h5(tree: Tree, options: Options) -> Draft:
             raise DataError(
                 f"two h5 files of {name}", hint="keep the files of one repository", code="AMBIGUOUS_NAMES"
             )
-        items[name] = Item(name, "train", (tree.source(path, step),), tree.source(path, step))
+        items[name] = tree.case(name, path, path, step)
     if not items:
         raise nothing_of(ABOUT, tree, ("PANCREAS_0001/.../1-001.dcm", "image0001_norm.h5"))
     labels = {"background": 0, "pancreas": 1}

@@ -1,4 +1,4 @@
-"""Which case of a public data set goes where: by a published split, lists on disk, chance or its folders."""
+"""The parts of a public data set's cases: by a published split, lists on disk, chance or its folders."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from semiseg.dataset.adopt.draft import Draft, Item, some
+from semiseg.dataset.adopt.draft import Draft, Item, notice
 from semiseg.dataset.adopt.name_lists import plain_id, read_list
 from semiseg.dataset.public.base import About, Options
 from semiseg.dataset.public.published import REST, Published, find_split, hash_of, splits
-from semiseg.errors import DataError, UsageError
+from semiseg.errors import DataError, UsageError, plural, some
 
 SHARES = {"val": 0.1, "test": 0.2}
 """Of the groups, where a split is drawn by chance."""
@@ -47,7 +47,8 @@ def place(
     """
     ids = _Ids(draft.items, case_of)
     if options.split == "none":
-        _keep(draft, options)
+        kept = [item for item in draft.items if not item.extra]
+        _others(draft, kept, [item for item in draft.items if item.extra], options)
     elif options.split == "random":
         _draw(draft, options)
     elif options.split == "files":
@@ -98,27 +99,20 @@ def _without_zeros(name: str) -> str:
 
 
 def _apply(
-    draft: Draft,
-    split: Published,
-    ids: _Ids,
-    options: Options,
-    about: About,
-    withdrawn: Sequence[str] = (),
+    draft: Draft, split: Published, ids: _Ids, options: Options, about: About, withdrawn: Sequence[str] = ()
 ) -> None:
     (order, gone), (val, no_val), (test, no_test) = (
         ids.all(listed) for listed in (split.order, split.val, split.test)
     )
     both = [id for id in order if id in {*val, *test}]
     order = [id for id in order if id not in both]
-    if both and REST not in split.order:
-        draft.notices.append(
-            f"{len(both)} cases of the list for training are in another list, too, and are not trained on: "
-            f"{some(both)}"
-        )
+    if REST not in split.order:
+        text = "{} of the list for training in another list, too, not trained on"
+        draft.notices += notice(text, both, "case")
     if split.strangers and not options.allow_missing:
         raise DataError(
-            f"{about.name} {split.name}: {len(split.strangers)} cases that are published as labeled are "
-            f"not in its list for training: {some(list(split.strangers))}",
+            f"{about.name} {split.name}: published as labeled and not in its list for training: "
+            f"{plural(len(split.strangers), 'case')}, {some(split.strangers)}",
             hint="--allow-missing leaves them out, and writes that down",
             code="SPLIT",
         )
@@ -127,7 +121,8 @@ def _apply(
     unforeseen = [name for name in missing if ids.case_of(plain_id(name)) not in withdrawn]
     if unforeseen and not options.allow_missing:
         raise DataError(
-            f"{len(unforeseen)} cases of the split {split.name} are not in the folder: {some(unforeseen)}",
+            f"{plural(len(unforeseen), 'case')} of the split {split.name} "
+            f"{'is' if len(unforeseen) == 1 else 'are'} not in the folder: {some(unforeseen)}",
             hint="get them, or take what is there with --allow-missing; --split none takes no list",
             code="MISSING_CASES",
             details={"missing": unforeseen},
@@ -143,14 +138,15 @@ def _apply(
     if missing:
         draft.splits["published"]["missing"] = missing
         draft.notices.append(
-            f"{len(missing)} listed cases are not in the folder, so this is not the published split "
+            f"{plural(len(missing), 'listed case is', 'listed cases are')} not in the folder, so this "
+            "is not the published split "
             f"{split.name} but {len(order)}/{len(val)}/{len(test)} training, validation and test cases: "
             f"{some(missing)}"
         )
     if split.strangers:
         draft.splits["published"]["left_out"] = list(split.strangers)
     sizes = ", ".join(f"{share} = {number} {split.of}" for share, number in split.sizes.items())
-    counts = f"{len(order)} training, {len(val)} validation, {len(test)} test cases"
+    counts = f"{len(order)} training, {len(val)} validation, {plural(len(test), 'test case')}"
     draft.decisions.append(f"split {split.name}: {counts}" + (f"; labeled: {sizes}" if sizes else ""))
 
 
@@ -166,7 +162,7 @@ def _settle(
 
     ``listed`` are the parts besides training for which there is a list; folders tell the others.
     """
-    part = {id: "train" for id in order} | {id: "val" for id in val} | {id: "test" for id in test}
+    part = dict.fromkeys(order, "train") | dict.fromkeys(val, "val") | dict.fromkeys(test, "test")
     held = {item.group for item in draft.items if item.group and part.get(item.id) in ("val", "test")}
     kept, left = [], []
     for item in draft.items:
@@ -181,20 +177,13 @@ def _settle(
     _others(draft, kept, left, options)
 
 
-def _keep(draft: Draft, options: Options) -> None:
-    kept = [item for item in draft.items if not item.extra]
-    _others(draft, kept, [item for item in draft.items if item.extra], options)
-
-
 def _others(draft: Draft, kept: list[Item], left: list[Item], options: Options) -> None:
     if left and options.extra == "out":
-        names = some([item.id for item in left])
-        draft.notices.append(
-            f"left out {len(left)} cases that no list names: {names}; --extra unlabeled or test takes them"
-        )
+        told = notice("left out {} that no list names", [item.id for item in left], "case")
+        draft.notices += [f"{text}; --extra unlabeled or test takes them" for text in told]
     elif left:
         kept += [_as(item, options.extra) for item in left]
-        draft.decisions.append(f"{len(left)} cases that no list names are {options.extra}")
+        draft.decisions.append(f"{plural(len(left), 'case')} that no list names: {options.extra}")
     draft.items = sorted(kept, key=lambda item: item.id)
 
 
@@ -215,7 +204,8 @@ def _draw(draft: Draft, options: Options) -> None:
     take = {part: max(1, round(share * len(groups))) for part, share in SHARES.items()}
     if len(groups) < 4:
         raise UsageError(
-            f"{len(groups)} labeled cases or groups are too few for a split by chance",
+            f"{plural(len(groups), 'labeled case or group', 'labeled cases or groups')}: too few for a "
+            "split by chance",
             hint="leave --split random out",
             code="SPLIT",
         )
@@ -228,7 +218,7 @@ def _draw(draft: Draft, options: Options) -> None:
     draft.splits["drawn"] = {"seed": options.seed, "shares": SHARES}
     draft.decisions.append(
         f"split drawn by chance (seed {options.seed}): {len(order)} training, {len(chosen)} validation, "
-        f"{len(held)} test cases; no published one is comparable"
+        f"{plural(len(held), 'test case')}; no published one is comparable"
     )
 
 
@@ -268,7 +258,7 @@ def _compare(draft: Draft, split: Published, lists: Mapping[str, Path], ids: _Id
             draft.decisions.append(f"{path.name} is the published list of {split.name}")
         else:
             draft.notices.append(
-                f"{path.name} ({len(there)} names) is not the published list of {split.name} "
+                f"{path.name} ({plural(len(there), 'name')}) is not the published list of {split.name} "
                 f"({len(published[part])}), which is used; --split files takes yours"
             )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semiseg.dataset.adopt.draft import Draft, Item, Part
+from semiseg.dataset.adopt.draft import Draft
 from semiseg.dataset.public.base import About, Options, Tree, drafted, lists_beside, nothing_of
 from semiseg.dataset.public.placing import place
 
@@ -28,22 +28,13 @@ def draft(tree: Tree, options: Options) -> Draft:
     """The 30 scans for the test, which have no mask and the same names again, are unlabeled scans."""
     masks = {match[1]: path for match, path in tree.once(rf"(Case\d\d)_segmentation{_ENDING}")}
     items = []
-    part: Part
     for match, path in tree.find(rf"(Case(\d\d)){_ENDING}"):
         if "test" in path.lower().rpartition("/")[0]:
-            part = "test" if options.extra == "test" else "unlabeled"
-            items.append(Item(f"Test_{match[1]}", part, (tree.source(path),)))
-            continue
-        label = masks.get(match[1])
-        items.append(
-            Item(
-                match[1],
-                "train" if label else "unlabeled",
-                (tree.source(path),),
-                tree.source(label) if label else None,
-                info={"center": _center(int(match[2]))},
-            )
-        )
+            items.append(tree.case(f"Test_{match[1]}", path, None))
+            items[-1].part = "test" if options.extra == "test" else "unlabeled"
+        else:
+            info = {"center": _center(int(match[2]))}
+            items.append(tree.case(match[1], path, masks.get(match[1]), info=info))
     if not masks:
         raise nothing_of(ABOUT, tree, ("Case00_segmentation.mhd",))
     made = drafted(ABOUT, items, ["T2"], {"background": 0, "prostate": 1}, form="raw")

@@ -119,7 +119,7 @@ def accept(desk: TheDesk, user: User, name: str, body: Accepted) -> Json:
     """Take a prediction as the label."""
     desk.labels.case(name)
     folder = desk.places.predictions_of(desk.run_named(body.run))
-    volume, origin = read_prediction(desk.labels, folder, name, user)
+    volume, origin = read_prediction(folder, name, user)
     saved = desk.labels.save(name, volume, base=body.version, origin=origin)
     return _saved(desk, user, name, saved.version, saved.warnings)
 

@@ -19,6 +19,7 @@ from semiseg.comparison.report.figures.style import (
 )
 from semiseg.comparison.result.format import titled, verdict
 from semiseg.drawing.palette import INK
+from semiseg.errors import plural
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -69,7 +70,7 @@ def draw(comparison: Comparison, dataset: str, metric: str) -> Figure:
 def _legend(groups: Sequence[ArmGroup], baseline: str | None, metric: str) -> list[Artist]:
     legend = [entry(f"baseline: {shortened(baseline, 20)}", **GHOST)] if baseline is not None else []
     if (upper := upper_of(groups, metric)) is not None:
-        legend.append(entry(f"supervised with all {upper[0]} labels", **DASHED))
+        legend.append(entry(f"supervised with all {plural(upper[0], 'label')}", **DASHED))
     return legend
 
 

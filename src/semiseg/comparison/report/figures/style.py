@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 from semiseg.comparison.result.format import Verdict, verdict
 from semiseg.drawing.palette import COLOR_BLIND_SAFE, INK
+from semiseg.errors import plural
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -167,7 +168,7 @@ def marker_of(verdict: Verdict) -> str:
 def label_of(group: ArmGroup, arm: Arm) -> str:
     """The arm's name, with what it is to the others."""
     if arm.bound == "upper":
-        return f"all {arm.labeled} labels"
+        return f"all {plural(arm.labeled, 'label')}"
     name = shortened(arm.name, 24)
     return f"{name}, baseline" if arm.name == group.baseline else name
 
