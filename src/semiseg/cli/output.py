@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from semiseg.errors import unknown_name
-from semiseg.machine.files import plain
-from semiseg.machine.files import printable as printable_text
+from semiseg.machine import files
 
 
 @dataclass
@@ -50,7 +49,7 @@ class Output:
     def result(self, data: Mapping[str, Any], text: Any = "") -> None:
         """Say what the command found: ``data`` with ``--json``, else ``text`` (str or rich renderable)."""
         if self.json:
-            self.write(json.dumps({"ok": True, **plain(data)}, indent=1))
+            self.write(json.dumps({"ok": True, **files.plain(data)}, indent=1))
         else:
             self.text(text)
 
@@ -92,7 +91,7 @@ def spelled(text: str, encoding: str | None) -> str:
 
 def printable(text: str) -> str:
     """A message of one or more lines without control characters."""
-    return printable_text(text, keep="\n\t")
+    return files.printable(text, keep="\n\t")
 
 
 def progress_wanted() -> bool:
@@ -211,19 +210,3 @@ def _handler() -> logging.Handler:
     )
     rich.setFormatter(_Lines("%(message)s"))
     return rich
-
-
-def show(out: Output, kind: str, entries: Sequence[dict[str, Any]], name: str | None) -> None:
-    """All entries, a line each, or everything about one.
-
-    Raises:
-        UsageError: there is none of this name; suggests the nearest.
-    """
-    if name is None:
-        lines = columns([(entry["name"], entry["summary"].replace("``", "`")) for entry in entries])
-        out.result({f"{kind}s": list(entries)}, lines)
-        return
-    found = {entry["name"]: entry for entry in entries}
-    if name not in found:
-        raise unknown_name(kind, name, found)
-    out.result(found[name], columns((key, str(value)) for key, value in found[name].items() if value))

@@ -51,7 +51,7 @@ def studio(
     browser: bool = True,
     token: str | None = None,
     blind: bool = False,
-    classes: list[str] | None = None,
+    classes: Sequence[str] = (),
     series: str | Path | None = None,
     ready: Callable[[Address], None] | None = None,
 ) -> None:
@@ -79,7 +79,7 @@ def studio(
         DataError: a dataset that cannot be opened, or no scan in the folder.
     """
     uvicorn = _uvicorn()
-    root = open_or_adopt(dataset, classes or ())
+    root = open_or_adopt(dataset, classes)
     token = token_for(host, token)
     from semiseg.studio.app import make_app
     from semiseg.studio.desk import Desk
