@@ -54,8 +54,8 @@ class Rule:
 
     @property
     def higher_is_better(self) -> bool:
-        """Of :attr:`metric`."""
-        return higher_is_better(self.metric)
+        """Overlap grows towards its best, distances shrink."""
+        return self.metric not in DISTANCES
 
     def per_unit(self, values: Floats) -> Floats:
         """(cases,) -> (units,): the mean over the cases of a patient; NaN where none is defined."""
@@ -90,21 +90,14 @@ class Rule:
         )
 
 
-def higher_is_better(metric: str) -> bool:
-    """Overlap grows towards its best, distances shrink."""
-    return metric not in DISTANCES
-
-
 def summaries(arms: Sequence[Arm], metrics: Sequence[str], rule: Rule) -> tuple[Summary, ...]:
     """Every metric of every arm, as the mean over classes and for each class."""
-    labels = (None, *arms[0].classes) if len(arms[0].classes) > 1 else (None, *arms[0].classes[:1])
+    labels = (None, *arms[0].classes)
     return tuple(_summary(arm, m, label, rule) for arm in arms for m in metrics for label in labels)
 
 
 def _summary(arm: Arm, metric: str, label: str | None, rule: Rule) -> Summary:
-    values = arm.values(metric)
-    if label is not None:
-        values = values[:, :, [arm.classes.index(label)]]
+    values = arm.values(metric, label)
     known = ~np.isnan(values)
     found = statistics(arm.per_replicate(metric, label))
     defined = int(known.any(axis=(0, 2)).sum())
@@ -223,12 +216,9 @@ def _same_setting(row: Row, arm: Arm) -> bool:
 
 def _same_dataset(paper: str, ours: str) -> bool:
     """``left atrium`` is ``Dataset101_LeftAtrium``."""
-    theirs = _letters(paper)
-    return bool(theirs) and _letters(re.sub(r"^Dataset\d+_", "", ours)).startswith(theirs)
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    names = (paper, re.sub(r"^Dataset\d+_", "", ours))
+    theirs, known = (re.sub(r"[^a-z0-9]", "", name.lower()) for name in names)
+    return bool(theirs) and known.startswith(theirs)
 
 
 def _other_options(row: Row, arm: Arm) -> list[str]:

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,15 +37,6 @@ ALWAYS = ("Dice", "Jaccard")
 
 
 @dataclass(frozen=True)
-class Unscored:
-    """A run that cannot be compared, and what would mend that."""
-
-    folder: Path
-    reason: str
-    command: str = ""
-
-
-@dataclass(frozen=True)
 class Told:
     """What a sweep says of a run beside its folder."""
 
@@ -54,8 +45,10 @@ class Told:
     scores: Path | None = None
 
 
-def read_run(folder: Path, told: Told | None = None) -> RunScores | Unscored:
+def read_run(folder: Path, told: Told | None = None) -> RunScores | MissingCell:
     """The scores of a run: those in ``test``, else in ``held_out`` (of a fold), else in ``validation``.
+
+    Of a run without scores: why it has none, and the command that would give it some.
 
     Raises:
         UsageError: not a run folder, or one with damaged files.
@@ -69,7 +62,7 @@ def read_run(folder: Path, told: Told | None = None) -> RunScores | Unscored:
                 return _scored(run, source, places[source], told)
             except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
                 raise _unusable(run, places[source], error) from None
-    return _unscored(run)
+    return _unscored(run, told)
 
 
 def _scored(run: Run, source: Source, place: Path, told: Told) -> RunScores:
@@ -178,18 +171,14 @@ def _damaged(path: Path, error: Exception) -> UsageError:
 def _cost(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, str | float]]) -> Cost:
     speeds = [float(row["iterations_per_second"]) for row in curve if row.get("iterations_per_second")]
     sessions = manifest.get("sessions") or []
-    memory = [used for session in sessions if (used := _memory(session))]
+    # Of the device where there is one, else of the process.
+    memory = [float(s.get("device_memory_gb") or s.get("memory_gb") or 0) for s in sessions]
     return Cost(
         step_seconds=float(np.median(1 / np.array(speeds))) if speeds and min(speeds) > 0 else math.nan,
         minutes=sum(session["seconds"] for session in sessions) / 60 if sessions else math.nan,
-        memory_gb=max(memory, default=math.nan),
+        memory_gb=max(memory, default=0) or math.nan,
         parameters=float(manifest.get("parameters") or "nan"),
     )
-
-
-def _memory(session: Mapping[str, Any]) -> float:
-    """Of the device where there is one, else of the process."""
-    return float(session.get("device_memory_gb") or session.get("memory_gb") or 0)
 
 
 def _notices(summary: Mapping[str, Any]) -> tuple[str, ...]:
@@ -199,33 +188,40 @@ def _notices(summary: Mapping[str, Any]) -> tuple[str, ...]:
     return (*(f"{case}: {why}" for case, why in lost.items()), *(summary.get("notices") or ()))
 
 
-def _unscored(run: Run) -> Unscored:
-    """Trained to the end or not decides what is to be done next."""
-    where, name = run.folder, "DATASET"
-    try:
-        manifest = run.manifest
-        name = str(manifest["dataset"])
-        if not run.finished:
-            step = (manifest.get("sessions") or [{"step": 0}])[-1]["step"]
-            command = str(manifest.get("command", ""))
-            again = f"{command.removesuffix(' --resume')} --resume" if command.startswith("semiseg ") else ""
-            return Unscored(where, f"training is not finished (iteration {step})", again)
-    except (SemisegError, KeyError):
-        return Unscored(where, "training has not started")
-    predictions = where / "test"
-    predicting, scoring = to_score(where, name)
-    if any(
-        path.suffix not in (".json", ".csv") for path in predictions.glob("*.*")
-    ):  # label maps of any format
-        return Unscored(where, "predicted, but not scored", scoring)
-    return Unscored(where, "no scores", f"{predicting} && {scoring}")
+def _unscored(run: Run, told: Told) -> MissingCell:
+    config, manifest = run.config, run.manifest
+    reason, command = _next_step(run, manifest)
+    return MissingCell(
+        dataset=str(manifest.get("dataset", "")),
+        name=told.variant or config.method.name,
+        labeled=manifest.get("labeled"),
+        fold=config.data.fold,
+        seed=config.train.seed,
+        reason=reason,
+        command=command,
+        folder=run.folder,
+    )
+
+
+def _next_step(run: Run, manifest: Mapping[str, Any]) -> tuple[str, str]:
+    """Why a run has no scores, and the command to type."""
+    if "dataset" not in manifest:
+        return "training has not started", ""
+    if not run.finished:
+        step = (manifest.get("sessions") or [{}])[-1].get("step", 0)
+        command = str(manifest.get("command", ""))
+        again = f"{command.removesuffix(' --resume')} --resume" if command.startswith("semiseg ") else ""
+        return f"training is not finished (iteration {step})", again
+    predicting, scoring = to_score(run.folder, str(manifest["dataset"]))
+    if any(path.suffix not in (".json", ".csv") for path in (run.folder / "test").glob("*.*")):
+        return "predicted, but not scored", scoring  # label maps of any format
+    return "no scores", f"{predicting} && {scoring}"
 
 
 LEDGER = "sweep.json"
 
 
-@dataclass(frozen=True)
-class Collected:
+class Collected(NamedTuple):
     """What was found."""
 
     runs: tuple[RunScores, ...]
@@ -238,17 +234,12 @@ def collect(paths: Iterable[Path]) -> Collected:
     Raises:
         UsageError: a path that does not exist or holds no run, or damaged files.
     """
-    found: dict[Path, RunScores | MissingCell] = {}
-    waiting: list[MissingCell] = []
+    found: dict[object, RunScores | MissingCell] = {}
     for path in paths:
         for folder, item in _entries(path):
-            if folder is None:
-                waiting += [item] if isinstance(item, MissingCell) else []
-            else:
-                found.setdefault(folder.resolve(), item)
-    runs = [item for item in found.values() if isinstance(item, RunScores)]
-    missing = [item for item in found.values() if isinstance(item, MissingCell)]
-    return Collected(tuple(runs), (*missing, *waiting))
+            found.setdefault(object() if folder is None else folder.resolve(), item)
+    runs = tuple(item for item in found.values() if isinstance(item, RunScores))
+    return Collected(runs, tuple(item for item in found.values() if isinstance(item, MissingCell)))
 
 
 def _entries(path: Path) -> Iterator[tuple[Path | None, RunScores | MissingCell]]:
@@ -271,7 +262,7 @@ def _entries(path: Path) -> Iterator[tuple[Path | None, RunScores | MissingCell]
         if (place / LEDGER).is_file():
             yield from _of_sweep(place)
         else:
-            yield place, _of_run(place)
+            yield place, read_run(place)
 
 
 def _places(path: Path) -> Iterator[Path]:
@@ -287,23 +278,6 @@ def _places(path: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
 
 
-def _of_run(folder: Path, told: Told | None = None) -> RunScores | MissingCell:
-    item = read_run(folder, told)
-    if not isinstance(item, Unscored):
-        return item
-    config, manifest = Run(folder).config, Run(folder).manifest
-    return MissingCell(
-        dataset=str(manifest.get("dataset", "")),
-        name=(told.variant if told else "") or config.method.name,
-        labeled=manifest.get("labeled"),
-        fold=config.data.fold,
-        seed=config.train.seed,
-        reason=item.reason,
-        command=item.command,
-        folder=folder,
-    )
-
-
 def _of_sweep(sweep: Path) -> Iterator[tuple[Path | None, RunScores | MissingCell]]:
     for cell in _cells(sweep / LEDGER):
         folder = sweep / cell["run"] if cell.get("run") else None
@@ -315,7 +289,7 @@ def _of_sweep(sweep: Path) -> Iterator[tuple[Path | None, RunScores | MissingCel
             bound=cell.get("bound"),
             scores=sweep / cell["scores"] if cell.get("scores") else None,
         )
-        yield folder, _of_run(folder, told)
+        yield folder, read_run(folder, told)
 
 
 def _missing_cell(sweep: Path, cell: Mapping[str, Any]) -> MissingCell:

@@ -15,11 +15,12 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from semiseg import methods
 from semiseg.cli.options import argument, flag
 from semiseg.cli.output import Output, columns
 from semiseg.drawing.table import Table, TableCell, heads, terminal
 from semiseg.errors import UsageError, unknown_name
-from semiseg.methods import _page, describe, description
+from semiseg.methods import _page
 from semiseg.methods._facts import FAMILIES, SORTS, bibtex, by_family
 
 EXAMPLES = (
@@ -48,7 +49,7 @@ def run(
         _list(out, family, sort)
         return
     if cite:
-        entry = bibtex(name, description(name).facts.papers)
+        entry = bibtex(name, methods.description(name).facts.papers)
         out.result({"name": name, "bibtex": entry}, entry)
         return
     page = _page.content(name)
@@ -58,7 +59,7 @@ def run(
 def _list(out: Output, family: str | None, sort: str) -> None:
     if sort not in SORTS:
         raise unknown_name("order", sort, SORTS)
-    groups = by_family(describe(), sort)
+    groups = by_family(methods.describe(), sort)
     if family is not None:
         same = {each.lower(): each for each in FAMILIES}
         if family.lower() not in same:

@@ -28,7 +28,6 @@ from semiseg.drawing.palette import colors
 from semiseg.evaluation.case import DISTANCES
 
 if TYPE_CHECKING:
-    from semiseg.comparison.report.gallery import Plate
     from semiseg.comparison.result import ArmGroup, Comparison, RunScores
 
 
@@ -206,10 +205,6 @@ def _facts_of(run: RunScores) -> Iterator[tuple[str, str]]:
 _XLINK = "{http://www.w3.org/1999/xlink}"
 _REFERENCE = re.compile(r"#([^)]+)")
 _NUMBER = re.compile(r"(\.\d{2})\d+")
-_DROPPED = ("font-family",)
-"""The page says which font; matplotlib's is wide, so that others fit where it stood."""
-
-
 SCALE = 1.3 * 4 / 3
 """Points to CSS pixels, somewhat larger than in print."""
 
@@ -264,7 +259,8 @@ def _attributes(element: ElementTree.Element, name: str, used: set[str]) -> list
             found.append((key, _NUMBER.sub(r"\1", " ".join(value.split()))))
         else:
             found.append((_local(key), value))
-    return [(key, value) for key, value in found if key not in _DROPPED]
+    # The page says which font; matplotlib's is wide, so that others fit where it stood.
+    return [(key, value) for key, value in found if key != "font-family"]
 
 
 def _styles(style: str) -> list[tuple[str, str]]:
