@@ -1,9 +1,8 @@
 """From a situation to a ranking: what figures promise plus what the rules say, and last what does not fit.
 
-What figures promise of a method: its gain over supervised training, in points of Dice.
-
-A gain measured here, in honest runs, counts for more than a published one; both are drawn towards zero, where
-a doubter's single observation stands. Methods without figures get zero, and say so.
+Figures promise a gain over supervised training, in points of Dice. One that was measured here counts for more
+than a published one, and both are drawn towards zero, as by one more observation of no gain. Methods without
+figures get zero, and say so.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from semiseg import methods
-from semiseg.advice.rules import RULES, SHORTEST, Rule
+from semiseg.advice.rules import RULES, SHORTEST
 from semiseg.advice.situation import Situation
 from semiseg.methods._catalog import Description, measured, published
 
@@ -50,13 +49,12 @@ def rank(
     names: Sequence[str] | None = None,
     *,
     figures: tuple[Sequence[Row], Sequence[Row]] | None = None,
-    rules: Sequence[Rule] = RULES,
 ) -> list[Choice]:
-    """All methods, the best first; those that do not fit last."""
-    here, papers = all_figures() if figures is None else figures
+    """All methods, the best first; those that do not fit last. ``figures`` are measured and published rows."""
+    here, papers = figures or (measured(), published())
     choices = []
     for name in methods.names() if names is None else names:
-        reasons = [Reason(r.points, r.why, r.evidence) for r in rules if r.applies(name, situation)]
+        reasons = [Reason(r.points, r.why, r.evidence) for r in RULES if r.applies(name, situation)]
         if name == "supervised":
             reasons.append(
                 Reason(0.0, "learns from the labels alone: what the others must beat", "by definition")
@@ -104,7 +102,7 @@ PAPER_SHARE = 0.25
 figures come from scans cropped around the ground truth and from checkpoints chosen on test scans."""
 ENOUGH = 3
 DOUBT, PAPER, HERE = 1.0, 1.0, 3.0
-"""Weights: of the doubter, of all papers together, of one measured line."""
+"""Weights: of an observation of no gain, of all papers together, of one measured line."""
 LACKING = 15.0
 """Points to 100 that supervised training usually lacks. A gain counts by its share of what was lacking where
 it was measured: three points are a fifth of it at 85, and a twentieth at 40."""
@@ -219,11 +217,6 @@ def kept_share(here: Sequence[Row], papers: Sequence[Row]) -> float:
         return PAPER_SHARE
     slope = sum(paper * own for paper, own in pairs) / sum(paper**2 for paper, _ in pairs)
     return min(1.0, max(0.0, slope))
-
-
-def all_figures() -> tuple[list[Row], list[Row]]:
-    """Measured and published rows."""
-    return measured(), published()
 
 
 def _dim(dataset: str) -> int:

@@ -1,6 +1,6 @@
 """The selection guide: which method suits which data, one rule after the other, to be read and disputed.
 
-Points are points of Dice, guessed: they are added to what figures promise (``figures.py``). A rule says on
+Points are points of Dice, guessed: they are added to what figures promise (``rank.py``). A rule says on
 which evidence it stands; where that is a paper or our reading, nobody has measured it here yet.
 """
 

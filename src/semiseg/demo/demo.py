@@ -181,9 +181,10 @@ def _checked(dataset: Dataset) -> str:
             f"the demo's own dataset is not valid: {report.as_text()}",
             hint="see that the disk has room, and run the demo again",
         )
-    return f"checked: {len(dataset.annotated)} labeled, {len(dataset.unannotated)} unlabeled, " + (
-        f"{len(dataset.test)} test scans"
+    counts = (
+        f"{len(dataset.annotated)} labeled, {len(dataset.unannotated)} unlabeled, {len(dataset.test)} test"
     )
+    return f"checked: {counts} scans"
 
 
 def _plan(dataset: Dataset, path: Path, device: str, workers: int | None) -> str:

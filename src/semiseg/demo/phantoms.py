@@ -80,7 +80,8 @@ def make_phantom(rng: np.random.Generator, shape: tuple[int, int, int] = SHAPE) 
     """Draw one phantom."""
     from scipy.ndimage import gaussian_filter
 
-    bent = _positions(shape) + _displacement(shape, rng, width=5.0, amplitude=1.8)
+    # All anatomy is deformed at once, by smooth millimeters.
+    bent = _positions(shape) + 1.8 * np.stack([_smooth_noise(shape, rng, width=5.0) for _ in range(3)])
     organ = _organ(bent, rng)
     intensity = _tissue(shape, rng)
     for _ in range(rng.integers(5, 9)):
@@ -106,13 +107,6 @@ def _smooth_noise(shape: tuple[int, ...], rng: np.random.Generator, *, width: fl
     noise: Array = gaussian_filter(rng.standard_normal(shape), width, mode="reflect")
     normalized: Array = (noise - noise.mean()) / noise.std()
     return normalized
-
-
-def _displacement(
-    shape: tuple[int, int, int], rng: np.random.Generator, *, width: float, amplitude: float
-) -> Array:
-    """(3, X, Y, Z) millimeters: a smooth deformation of all anatomy at once."""
-    return amplitude * np.stack([_smooth_noise(shape, rng, width=width) for _ in range(3)])
 
 
 def _organ(positions: Array, rng: np.random.Generator) -> NDArray[np.uint8]:

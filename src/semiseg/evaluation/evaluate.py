@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from semiseg.drawing.notebook import notebook_bar
-from semiseg.errors import DataError, SemisegError
+from semiseg.errors import DataError, SemisegError, some
 from semiseg.evaluation.case import Value, values_of
 from semiseg.evaluation.files import Recoded, declared_values, pair_files, settle_references
 from semiseg.evaluation.groups import groups_of
@@ -20,7 +20,6 @@ from semiseg.evaluation.results import (
     Evaluation,
     compared,
     completed,
-    evaluate_pairs,
     foreground,
     spacing_unit,
 )
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
     Labeling = Dataset | Description | Plan
     """What knows its classes, and the values of label files."""
-
-__all__ = ["CaseScores", "Evaluation", "evaluate_folders", "evaluate_pairs"]
 
 log = logging.getLogger("semiseg.evaluation")
 
@@ -82,12 +79,10 @@ def evaluate_folders(
             tolerance.
         DataError: no label map in a folder, no case in common, a broken ``dataset.json``.
     """
-    from semiseg.images import ending_of
-
     count = Counting(convention, nsd_tolerance_mm, distances=distances)
     progress = progress or notebook_bar("evaluate")
     reference, prediction = Path(reference), Path(prediction)
-    pairs = pair_files(reference, prediction, ending_of)
+    pairs = pair_files(reference, prediction)
     pairs = pairs if cases is None else pairs.only(cases)
     groups = {} if group is None else groups_of(pairs.files, group, _root(dataset, reference))
     classes, notices = _classes(dataset, labels, reference)
@@ -362,5 +357,4 @@ def _apart(results: list[_Compared], *, unnamed: bool) -> list[str]:
 
 
 def _extra(cases: Sequence[str]) -> list[str]:
-    shown = ", ".join(cases[:5]) + (", ..." if cases[5:] else "")
-    return [f"{len(cases)} predictions have no reference and are not scored: {shown}"] if cases else []
+    return [f"{len(cases)} predictions have no reference and are not scored: {some(cases)}"] if cases else []

@@ -157,11 +157,6 @@ def nearest(target: Points) -> Callable[[Points], Distances]:
     return search
 
 
-def look_up(source: Points, target: Points) -> Distances:
-    """The distance of every point to the nearest of ``target``."""
-    return nearest(target)(source)
-
-
 def squared_transform(target: Mask, spacing: Sequence[float]) -> tuple[NDArray[Any], float]:
     """The squared distance of every voxel to the nearest voxel of ``target``, in steps; and the step."""
     outside = ~np.ascontiguousarray(target)

@@ -78,10 +78,10 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
 
 def metrics_csv(evaluation: Evaluation) -> str:
     """One row per case and class; an undefined value is an empty field."""
-    rows: list[dict[str, Shown]] = [
-        {"case": case.case, "class": label, "label": value, **_whole_counts(row)}
-        for case, label, value, row in each_value(evaluation)
-    ]
+    rows: list[dict[str, Shown]] = []
+    for case, label, value, row in each_value(evaluation):
+        whole = {m: int(v) if m in COUNTS and not math.isnan(v) else v for m, v in row.items()}
+        rows.append({"case": case.case, "class": label, "label": value, **whole})
     return csv_rows(rows, ["case", "class", "label", *METRICS])
 
 
@@ -217,11 +217,6 @@ def _by_group(evaluation: Evaluation, keys: Mapping[str, str]) -> dict[str, Any]
 def _with_iou(row: ClassMetrics) -> ClassMetrics:
     """Add nnU-Net's name of the Jaccard index."""
     return {**row, "IoU": row["Jaccard"]} if "Jaccard" in row else row
-
-
-def _whole_counts(row: ClassMetrics) -> dict[str, float]:
-    """Counts as whole numbers."""
-    return {m: int(v) if m in COUNTS and not math.isnan(v) else v for m, v in row.items()}
 
 
 def _cell(stats: Stats | None, cases: int) -> str:
