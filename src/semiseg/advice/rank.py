@@ -50,7 +50,7 @@ def rank(
     *,
     figures: tuple[Sequence[Row], Sequence[Row]] | None = None,
 ) -> list[Choice]:
-    """All methods, the best first; those that do not fit last. ``figures`` are measured and published rows."""
+    """All methods, the best first; those that do not fit last. ``figures``: measured and published rows."""
     here, papers = figures or (measured(), published())
     choices = []
     for name in methods.names() if names is None else names:

@@ -173,9 +173,9 @@ def _onnx(folder: Path, sources: Sequence[Source], model: Model, wanted: _Wanted
 
 
 def _torch(folder: Path, sources: Sequence[Source], model: Model, _: _Wanted) -> dict[str, Any]:
-    from semiseg.delivery.torch_program import write
+    from semiseg.delivery.graph import write_program
 
-    return _weights(folder, "torch", sources, model, write)
+    return _weights(folder, "torch", sources, model, write_program)
 
 
 def _monai(folder: Path, sources: Sequence[Source], model: Model, _: _Wanted) -> dict[str, Any]:

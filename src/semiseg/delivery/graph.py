@@ -1,14 +1,16 @@
 """The networks of one input as a program of PyTorch's own operations, without this package.
 
-As what ``torch.export`` makes, or as TorchScript, which MONAI's bundles have.
+As what ``torch.export`` makes (a ``.pt2`` file), or as TorchScript, which MONAI's bundles have.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -108,6 +110,22 @@ def program(members: Sequence[Member], mirror: Sequence[int] = ()) -> Any:
             node.meta.pop("stack_trace", None)
     made.example_inputs = None  # it would be stored
     return made
+
+
+def write_program(path: Path, members: Sequence[Member]) -> dict[str, Any]:
+    """Write the program of the networks, which ``torch.export.load`` reads; what ``model.json`` tells of it.
+
+    Args:
+        path: of the file; its ending is set.
+        members: networks that see the same input; the program has the mean of their probabilities.
+
+    Raises:
+        UsageError: a network that cannot be exported.
+    """
+    path = path.with_suffix(".pt2")
+    torch.export.save(program(members), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"file": path.name, "sha256": digest, "precision": "32", "torch": str(torch.__version__)}
 
 
 def script(members: Sequence[Member], mirror: Sequence[int] = ()) -> Any:

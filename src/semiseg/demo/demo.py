@@ -181,10 +181,8 @@ def _checked(dataset: Dataset) -> str:
             f"the demo's own dataset is not valid: {report.as_text()}",
             hint="see that the disk has room, and run the demo again",
         )
-    counts = (
-        f"{len(dataset.annotated)} labeled, {len(dataset.unannotated)} unlabeled, {len(dataset.test)} test"
-    )
-    return f"checked: {counts} scans"
+    parts = {"labeled": dataset.annotated, "unlabeled": dataset.unannotated, "test": dataset.test}
+    return f"checked: {', '.join(f'{len(cases)} {name}' for name, cases in parts.items())} scans"
 
 
 def _plan(dataset: Dataset, path: Path, device: str, workers: int | None) -> str:

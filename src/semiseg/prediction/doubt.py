@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +24,6 @@ from semiseg.preparation.plan import Plan
 SCORES = ("entropy", "inside", "soft_dice")
 """The candidates, each larger where the prediction is worse: the entropy summed over the scan and divided by
 the predicted volume; the mean entropy within the prediction; 1 - Soft Dice Confidence."""
-
 
 SCORE = "soft_dice"
 """The one that scans are shown with and calibrated by: ``benchmarks/expected_dice.py`` compares them."""
@@ -129,8 +128,7 @@ class Expected:
 
     def as_dict(self) -> dict[str, float]:
         """For JSON."""
-        numbers = {"value": self.value, "low": self.low, "high": self.high, "coverage": self.coverage}
-        return {key: round(number, 4) for key, number in numbers.items()}
+        return {key: round(number, 4) for key, number in asdict(self).items()}
 
 
 class Calibration:

@@ -108,9 +108,7 @@ class PredictionJob:
         plans = [member.plan for member in model.members]
         self.plan = next((plan for plan in plans if plan.seen is not None), model.plan)
         if self.plan.seen is None:
-            log.debug(
-                "the plan has no statistics of its training scans: new scans are not compared with them"
-            )
+            log.debug("no statistics of the training scans: new scans are not compared with them")
 
     def lay_out(self, scans: Sequence[InputScan], inputs: Path, output: Path) -> list[Task]:
         """Say where each result goes.
@@ -129,19 +127,17 @@ class PredictionJob:
             raise UsageError(
                 f"output {output} is one file, the input holds {len(scans)} scans", hint="give -o a folder"
             )
-        if single or not output.is_file():
-            require_writable(output.parent if single else output, "-o")
-        else:
+        named = inputs.is_file() and not output.exists() and _FILE_NAME.search(output.name)
+        if not single and (output.is_file() or named):
             raise UsageError(
-                f"output {output} is a file of no image format known here",
+                f"output {output} {'looks like' if named else 'is'} a file of a format not known here",
                 hint=f"give -o a folder, or a name that ends in {', '.join(images.ENDINGS)}",
             )
-        if inputs.is_file() and not output.exists() and _FILE_NAME.search(output.name) and not single:
-            raise UsageError(
-                f"output {output} looks like a file of a format that is not known here",
-                hint=f"give -o a folder, or a name that ends in {', '.join(images.ENDINGS)}",
-            )
-        tasks = [Task(scan, self._outputs(scan, output, single)) for scan in scans]
+        require_writable(output.parent if single else output, "-o")
+        tasks = []
+        for scan in scans:
+            labels = output if single else output / f"{scan.id}{scan.ending}"
+            tasks.append(Task(scan, self.wanted.place(labels, stem_of(output) if single else scan.id)))
         sources = {file.resolve() for scan in scans for file in scan.files}
         written = {
             p.resolve() for task in tasks for p in (*task.outputs.files().values(), task.outputs.record)
@@ -336,10 +332,6 @@ class PredictionJob:
         model = record.get("model")
         same = isinstance(model, dict) and model.get("id") == self.model_dict["id"]
         return same and record.get("options") == self.options
-
-    def _outputs(self, scan: InputScan, output: Path, single: bool) -> Outputs:
-        labels = output if single else output / f"{scan.id}{scan.ending}"
-        return self.wanted.place(labels, stem_of(output) if single else scan.id)
 
     def _failed(self, name: str, began: float, error: SemisegError) -> CaseOutcome:
         told = {key: value for key, value in error.as_dict().items() if key != "ok"}

@@ -1,8 +1,7 @@
 """Predict files, folders and DICOM series: label maps in each scan's own grid, and a record of each.
 
-Scans on their way through three stages: read and prepare, forward passes, finish and write.
-
-While the network works on one scan, a thread prepares the next and another writes the one before. At most
+Scans pass three stages: read and prepare, forward passes, finish and write. While the network works on one
+scan, a thread prepares the next and another writes the one before. At most
 ``ahead`` prepared scans wait, and one result is being written, so that memory does not grow with the number
 of scans.
 """
@@ -31,12 +30,6 @@ from semiseg.prediction.record import REPORT_NAME, CaseOutcome, PredictionReport
 from semiseg.prediction.results import Wanted, forms
 from semiseg.prediction.scans import InputScan, find_scans
 from semiseg.prediction.structures import read_terminology
-
-__all__ = [
-    "CaseOutcome",
-    "PredictionReport",
-    "predict",
-]
 
 log = logging.getLogger("semiseg.prediction")
 

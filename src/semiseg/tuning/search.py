@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -238,8 +238,8 @@ def deviations(config: Config, plan: Plan) -> frozenset[str]:
     """What the method says of itself when it is built so; nothing where it cannot be built without data."""
     make_net = factory(config, plan)
     try:
-        kind: Callable[..., Method] = methods.find(config.method.name)
-        options = methods.check_options(methods.find(config.method.name), dict(config.method.options))
+        kind: Any = methods.find(config.method.name)
+        options = methods.check_options(kind, dict(config.method.options))
         with torch.device("meta"), _silent():  # no memory, no computation
             return frozenset(kind(make_net, **options).deviations)
     except (SemisegError, RuntimeError, NotImplementedError, TypeError, ValueError):

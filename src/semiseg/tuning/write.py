@@ -1,9 +1,4 @@
-"""What a tuning leaves behind: ``best.yaml``, ``trials.csv`` and ``summary.json``.
-
-A tuning as the terminal shows it.
-
-``trials.svg``: the scores in their order, and against each value that was searched.
-"""
+"""What a tuning writes (``best.yaml``, ``trials.csv``, ``summary.json``, ``trials.svg``) and says."""
 
 from __future__ import annotations
 
@@ -167,12 +162,8 @@ def result_words(tuned: Tuned) -> Iterator[str]:
     if tuned.importance:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in tuned.importance.items())
         yield f"what decides (PED-ANOVA of {len(tuned.entries)} trials): {shares}"
-    verdict = tuned.verdict
-    yield (
-        verdict.reason
-        + "; " * (verdict.chosen is None)
-        + ("best.yaml keeps the settings as they were" if verdict.chosen is None else "")
-    )
+    kept = "" if tuned.verdict.chosen else "; best.yaml keeps the settings as they were"
+    yield tuned.verdict.reason + kept
     yield f"rests on {tuned.outline.basis}"
     yield f"use it: semiseg train {_path(tuned.outline.dataset.root)} -c {_path(tuned.best_file)}"
 
@@ -182,13 +173,8 @@ def in_a_line(entry: TrialRecord, metric: str) -> str:
     what = f"trial {entry.number}{' (start)' * entry.start} {entry.state}"
     if entry.score is not None:
         what += f", {metric} {_score(entry)}"
-    values = values_text(entry.values)
+    values = ", ".join(f"{name} {_short(value)}" for name, value in entry.values.items())
     return what + (f": {values}" if values else "") + (f" ({entry.note})" if entry.note else "")
-
-
-def values_text(values: Mapping[str, Any]) -> str:
-    """``weight 3.2, decay 0.98``."""
-    return ", ".join(f"{name} {_short(value)}" for name, value in values.items())
 
 
 def _score(entry: TrialRecord) -> str:
