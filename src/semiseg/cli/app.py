@@ -39,11 +39,7 @@ class LazyGroup(GroupedHelp):
         return TyperCommand(cmd_name, help=LINES[cmd_name]) if cmd_name in LINES else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The real command that ``args`` calls.
-
-        Raises:
-            UsageError: no such command; names the nearest.
-        """
+        """The real command that ``args`` calls (UsageError: no such command; names the nearest)."""
         name = args[0]
         if name not in LINES:
             raise unknown_name("command", name, LINES, see="`semiseg --help`")

@@ -107,11 +107,7 @@ PlanFile = Annotated[Path | None, flag("--plan FILE", "Use this plan.json instea
 
 
 def fold(given: str | None) -> int | Literal["all"] | None:
-    """``--fold``: a number, or ``all``.
-
-    Raises:
-        UsageError: neither.
-    """
+    """``--fold``: a number, or ``all`` (UsageError: neither)."""
     if given is None:
         return None
     if given.strip().lower() == "all":
@@ -135,11 +131,7 @@ def _environment() -> Settings:
 
 
 def device(given: str | None) -> str:
-    """``--device``, else ``SEMISEG_DEVICE``, else ``auto``.
-
-    Raises:
-        UsageError: not the name of a device.
-    """
+    """``--device``, else ``SEMISEG_DEVICE``, else ``auto`` (UsageError: not the name of a device)."""
     name = given or _environment().device
     if not _DEVICE.fullmatch(name):
         source = "--device" if given else "SEMISEG_DEVICE"
@@ -162,11 +154,7 @@ def runs(given: Path | None) -> Path:
 
 
 def refuse_existing(*paths: Path) -> None:
-    """Nothing is overwritten unless asked.
-
-    Raises:
-        UsageError: one of the paths exists.
-    """
+    """Nothing is overwritten unless asked (UsageError: one of the paths exists)."""
     there = [path for path in paths if path.exists()]
     if there:
         raise UsageError(

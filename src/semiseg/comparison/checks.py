@@ -49,11 +49,7 @@ def _require_same_references(runs: Iterable[RunScores]) -> None:
 
 
 def require_common(cases: Sequence[str], arms: Sequence[Arm]) -> None:
-    """Refuse a group without a case that all its runs scored.
-
-    Raises:
-        UsageError: names two arms that share none.
-    """
+    """Refuse a group without a case that all its runs scored (UsageError that names two arms)."""
     if cases:
         return
     first = arms[0]

@@ -80,11 +80,7 @@ def _records(made: Any, described: str) -> Iterator[tuple[str, bytes]]:
 
 
 def require_possible(model: Model) -> None:
-    """Refuse what MONAI's transforms cannot say.
-
-    Raises:
-        UsageError: networks with different inputs, or post-processing of another kind.
-    """
+    """Refuse what MONAI's transforms cannot say: other inputs, other post-processing (UsageError)."""
     settings, what = model.settings, ""
     if len(model.groups()) > 1:
         what = "networks that see different inputs (normalization, patch or mirrored axes)"

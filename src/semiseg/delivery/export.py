@@ -121,11 +121,7 @@ class _Wanted(NamedTuple):
 
 
 def _wanted(to: str, half: bool, int8: bool, data: str | Path | None) -> _Wanted:
-    """The number format of the weights.
-
-    Raises:
-        UsageError: flags that exclude each other, or lack one another.
-    """
+    """The number format of the weights (UsageError: flags that exclude or lack one another)."""
     smaller = [name for name, given in (("half", half), ("int8", int8)) if given]
     why = ""
     if smaller and to != "onnx":
@@ -225,11 +221,7 @@ _WRITERS = {"zip": _zip, "onnx": _onnx, "torch": _torch, "monai": _monai}
 
 
 def _require_free(output: Path, overwrite: bool) -> None:
-    """Refuse a file, and a folder that holds anything but an export that may be replaced.
-
-    Raises:
-        UsageError: there is something else in it.
-    """
+    """Refuse a file, and a folder that holds anything but an export that may be replaced (UsageError)."""
     if output.exists() and not output.is_dir():
         raise UsageError(
             f"{output} is a file, wanted the name of a folder",

@@ -150,11 +150,7 @@ def examples(member: Member, count: int = EXAMPLES) -> Tensor:
 
 
 def require_same(members: Sequence[Member], difference: float) -> None:
-    """Refuse an export whose probabilities are not those of the network.
-
-    Raises:
-        UsageError: they differ, or are not finite.
-    """
+    """Refuse an export whose probabilities are not finite, or not those of the network (UsageError)."""
     if not difference <= TOLERANCE:
         raise _failed(members, f"its probabilities differ by {difference:.2g} once it is exported")
 

@@ -28,11 +28,7 @@ Precision = Literal["32", "16", "int8"]
 
 
 def require_onnx() -> None:
-    """See that the extra is there before anything is written.
-
-    Raises:
-        UsageError: it is not; names the command that installs it.
-    """
+    """See that the extra is there before anything is written (UsageError: what installs it)."""
     from importlib.util import find_spec
 
     for name in MODULES:

@@ -31,11 +31,7 @@ def series_of_cases(dataset: Path) -> dict[str, tuple[str, str]]:
 
 
 def series_at(pile: Path, source: str, uid: str) -> Series:
-    """The series of a case in the folder that the dataset was made of.
-
-    Raises:
-        DataError: it is not there any more.
-    """
+    """The series of a case in the folder that the dataset was made of (DataError: it is gone)."""
     place = pile / source
     while not place.exists() and place != pile:  # the rest of the path is inside a zip
         place = place.parent

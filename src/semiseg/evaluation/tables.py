@@ -163,11 +163,7 @@ def write(evaluation: Evaluation, folder: str | Path) -> tuple[Path, Path]:
 
 
 def require_no_run(folder: Path) -> None:
-    """Refuse scores in the place of the log of a training.
-
-    Raises:
-        UsageError: the folder is a run.
-    """
+    """Refuse scores in the place of the log of a training: the folder is a run (UsageError)."""
     if (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir():
         raise UsageError(
             f"{folder} is a run, whose metrics.csv is the log of its training",

@@ -195,11 +195,7 @@ class PredictionJob:
         return skipped
 
     def prepare(self, task: Task) -> Ready:
-        """Read one scan and make the networks' input of it, in any thread.
-
-        Raises:
-            DataError: a scan that cannot be used.
-        """
+        """Read one scan and make the networks' input of it, in any thread (DataError: it cannot be used)."""
         image, grid, meta = task.scan.load()
         require_dicom(task.scan.id, self.wanted, meta)
         if self.wanted.dicom and meta["gantry_tilt_degrees"]:
@@ -232,11 +228,7 @@ class PredictionJob:
         return self._guarded(task, began, work)
 
     def finish(self, task: Task, inferred: Inferred | CaseOutcome) -> CaseOutcome:
-        """Post-process and write what :meth:`infer` found, in any thread; a failure is handed on.
-
-        Raises:
-            DeviceError: as there.
-        """
+        """Post-process and write what :meth:`infer` found, in any thread; failures are as there."""
         if isinstance(inferred, CaseOutcome):
             return inferred
 

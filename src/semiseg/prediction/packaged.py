@@ -90,11 +90,7 @@ def _document(path: Path, folder: Path) -> dict[str, Any]:
 
 
 def checked_document(content: Any, path: Path) -> dict[str, Any]:
-    """The content of a ``model.json``, if this version can read it.
-
-    Raises:
-        UsageError: another kind of file, or a later version.
-    """
+    """The content of a ``model.json`` (UsageError: another kind of file, or a later version)."""
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise UsageError(
             f"{path}: model.json was not written by semiseg",

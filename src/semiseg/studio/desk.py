@@ -56,12 +56,8 @@ class Desk:
         self.sessions = Sessions(self.places.studio / "sessions")
         self.series = SeriesFolder(self.places)
 
-    def row(self, name: str, user: str, client: str = "") -> Row:
-        """The row of a case, with what is true for this annotator.
-
-        Raises:
-            UsageError: no such case.
-        """
+    def row(self, name: str, user: str) -> Row:
+        """The row of a case, with what is true for this annotator (UsageError: no such case)."""
         rows = self.index.rows()
         if name not in rows:
             raise unknown_name("case", name, rows, hint="the page Cases lists all")
@@ -79,18 +75,12 @@ class Desk:
         }
 
     def run_named(self, run: str | None) -> str:
-        """A run with predictions by its id; None is the one whose predictions are shown.
-
-        Raises:
-            UsageError: there is none.
-        """
+        """A run with predictions by its id; None is the one that is shown (UsageError: there is none)."""
         known = self.places.predicted_runs()
         chosen = run or self.index.run or (known[-1] if known else None)
-        if chosen is None or chosen not in known:
-            if chosen is None:
-                raise UsageError(
-                    "nothing was predicted yet", hint="train a model first", code="NO_PREDICTION"
-                )
+        if chosen is None:
+            raise UsageError("nothing was predicted yet", hint="train a model first", code="NO_PREDICTION")
+        if chosen not in known:
             raise unknown_name("run", chosen, known)
         return chosen
 

@@ -43,7 +43,7 @@ def run_told(places: Places, name: str) -> dict[str, Any]:
         "held_out": manifest.get("validation"),
         "started": manifest.get("started"),
         "ended": manifest.get("ended"),
-        "finished": _finished(run),
+        "finished": run.finished,
         "dice": validation_dice(folder, best=manifest.get("selection") == "best-val"),
         "iterations": config.train.iterations,
         "predicted": done,
@@ -110,10 +110,3 @@ def forecast(points: list[tuple[int, float]]) -> tuple[dict[str, Any] | None, st
         "low": round(max(low, 0.0), 4),
         "high": round(high, 4),
     }, None
-
-
-def _finished(run: Run) -> bool:
-    try:
-        return run.finished
-    except SemisegError:
-        return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from semiseg.dataset.ledger import STUDIO
+from semiseg.errors import unknown_name
 
 SOURCE = "source.json"
 """Names the pile of scans that a dataset was made of by the studio."""
@@ -32,9 +33,12 @@ class Places:
         self.predictions = self.studio / "predictions"
         self.reviews = self.studio / "reviews.csv"
 
-    def run(self, name: str) -> Path | None:
-        """The folder of a run by its id, which is looked up and never joined to a path."""
-        return self.runs / name if name in self.run_names() else None
+    def run(self, name: str) -> Path:
+        """The folder of a run by its id, which is looked up first (UsageError: there is none)."""
+        known = self.run_names()
+        if name not in known:
+            raise unknown_name("run", name, known)
+        return self.runs / name
 
     def run_names(self) -> list[str]:
         """Of all runs, oldest first."""

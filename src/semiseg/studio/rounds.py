@@ -5,7 +5,6 @@ What is drawn, accepted or moved while it trains does not change it, so that it 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Iterable
@@ -43,12 +42,8 @@ def snapshot(
         _link(case.label, folder / "labelsTr" / f"{case.id}{ending}")
     for other in unlabeled:
         _link_case(other, folder / "imagesUn", ending)
-    content: dict[str, Any] = {
-        key: value
-        for key, value in read_json(labels.root / FILE).items()
-        if key not in ("dataset", "numTraining")
-    }
-    write_json(folder / FILE, content)
+    described = read_json(labels.root / FILE)
+    write_json(folder / FILE, {k: v for k, v in described.items() if k not in ("dataset", "numTraining")})
     rule = labels.dataset.splits.patients if labels.dataset.splits else None
     lists: dict[str, Any] = {"order": [case.id for case in labeled], "val": [case.id for case in val]}
     if rule is not None:
@@ -102,10 +97,9 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _link_one(source: Path, target: Path) -> None:
-    with contextlib.suppress(FileExistsError):
-        try:
-            os.link(source.resolve(), target)
-        except FileExistsError:
-            raise
-        except OSError:
-            shutil.copy2(source, target)
+    try:
+        os.link(source.resolve(), target)
+    except FileExistsError:
+        return
+    except OSError:
+        shutil.copy2(source, target)

@@ -109,11 +109,7 @@ class Cache:
         make: Callable[[], tuple[Array, Grid]],
         window: Callable[[], Window] | None = None,
     ) -> Path:
-        """The file of ``what``, made from its sources where it is not there.
-
-        Raises:
-            DataError: a source that cannot be read.
-        """
+        """The file of ``what``, made from its sources where it is missing (DataError: one is unreadable)."""
         path = self.folder / f"{_name(what, sources)}.nii"
         with self._lock(path):
             if path.is_file():
@@ -125,11 +121,7 @@ class Cache:
         return path
 
     def facts(self, what: str, source: Path, find: Callable[[], Any]) -> Any:
-        """What ``find`` says of a file, as JSON has it; found once per state of the file.
-
-        Raises:
-            DataError: a file that cannot be read.
-        """
+        """What ``find`` says of a file, as JSON has it; found once per state of the file."""
         path = self.folder / f"{_name(what, [source])}.json"
         with self._lock(path):
             try:

@@ -181,11 +181,7 @@ class _Part:
         )
 
     def _scoring(self, split: Split) -> Scoring:
-        """Where the scored cases are.
-
-        Raises:
-            DataError: there are none, or they are not together.
-        """
+        """Where the scored cases are (DataError: there are none, or they are not together)."""
         spec, dataset = self.spec, self.dataset
         lists = {"test": split.test, "validation": split.val, "held_out": split.held_out}
         listed = {case.id for case in lists[spec.score]}

@@ -83,11 +83,7 @@ class Ledger:
         return WorkerJob("semiseg.sweeping.worker", self.cells.absolute(), cell_id, threads)
 
     def read(self, cell_id: str) -> CellState | None:
-        """What is known of a cell.
-
-        Raises:
-            UsageError: its file is damaged.
-        """
+        """What is known of a cell (UsageError: its file is damaged)."""
         path = self.job(cell_id).file
         try:
             return CellState.model_validate_json(path.read_bytes())
@@ -101,11 +97,7 @@ class Ledger:
             ) from None
 
     def must_read(self, cell_id: str) -> CellState:
-        """What is known of a cell that was recorded.
-
-        Raises:
-            UsageError: it is not there.
-        """
+        """What is known of a cell that was recorded (UsageError: it is not there)."""
         entry = self.read(cell_id)
         if entry is None:
             raise UsageError(

@@ -138,11 +138,7 @@ def run_cell(
 
 
 def _predict(run: Run, scoring: Scoring, scores: Path, device: str, config: Config) -> None:
-    """Predict the cases that are not there yet; those that were predicted otherwise are predicted anew.
-
-    Raises:
-        PartialError: some could not be predicted.
-    """
+    """Predict the cases that are not there yet, or were predicted otherwise (PartialError: some failed)."""
     named = [config.network.name, *map(str, config.method.options.values())]
     allowed = [name.partition(":")[0] for name in named if ":" in name]  # by the sweep's author
     call = partial(

@@ -117,11 +117,7 @@ class Metric:
         return f"val/dice/{self.label}" if self.label else "val/dice"
 
     def read(self, run: Path) -> float:
-        """The score of a finished run on its validation list.
-
-        Raises:
-            SemisegError: no held-out case defines it.
-        """
+        """The score of a finished run on its validation list (SemisegError: no case defines it)."""
         summary = json.loads((run / "validation" / "summary.json").read_text())
         means = summary["foreground_mean"]
         if self.label:

@@ -108,11 +108,7 @@ def make_search(config: Config, space: Iterable[str] = (), only: Sequence[str] =
 
 
 def changed(config: Config, values: Mapping[str, Any]) -> Config:
-    """``config`` with other values, by the names of a search.
-
-    Raises:
-        UsageError: values that do not fit; all of them at once.
-    """
+    """``config`` with other values, by the names of a search (UsageError that tells all that do not fit)."""
     tree: dict[str, Any] = config.model_dump()
     for name, value in values.items():
         branch: Any = value
@@ -150,11 +146,7 @@ def _axis(name: str, text: str, told: Declared, *, asked: bool) -> Axis | Fixed 
 
 
 def _declared(name: str, options: Mapping[str, Declared], config: Config) -> Declared:
-    """Type and present value of an option or setting.
-
-    Raises:
-        UsageError: there is none of this name, or it cannot be searched.
-    """
+    """Type and present value of an option or setting (UsageError: none, or not to be searched)."""
     if "." not in name:
         if name not in options:
             raise unknown_name(

@@ -31,11 +31,7 @@ STARTUP_OF_PRUNING = 4
 
 
 def require_optuna() -> None:
-    """Say what to install.
-
-    Raises:
-        UsageError: Optuna is not installed.
-    """
+    """Say what to install where Optuna is missing (UsageError)."""
     try:
         import optuna  # noqa: F401
     except ImportError:

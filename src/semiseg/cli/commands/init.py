@@ -95,11 +95,7 @@ def run(
 
 
 def numbered(flag: str, pairs: Pairs) -> dict[int, str]:
-    """``["1=atrium"]`` as ``{1: "atrium"}``.
-
-    Raises:
-        UsageError: not a number, ``=`` and a name.
-    """
+    """``["1=atrium"]`` as ``{1: "atrium"}`` (UsageError: not a number, ``=`` and a name)."""
     named = {}
     for pair in pairs or ():
         number, equals, name = pair.partition("=")
@@ -110,11 +106,7 @@ def numbered(flag: str, pairs: Pairs) -> dict[int, str]:
 
 
 def numbers(flag: str, text: str | None) -> tuple[float, ...]:
-    """``"0.6,0.6,3"`` as numbers.
-
-    Raises:
-        UsageError: not numbers with commas between them.
-    """
+    """``"0.6,0.6,3"`` as numbers (UsageError: not numbers with commas between them)."""
     try:
         return tuple(float(part) for part in (text or "").split(",") if text)
     except ValueError:

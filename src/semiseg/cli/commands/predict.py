@@ -147,11 +147,7 @@ def _list_scans(out: Output, inputs: Path, model: Model) -> None:
 
 
 def _tell(out: Output, report: PredictionReport) -> None:
-    """Counts and volumes; an error that names the first failure where some scans failed.
-
-    Raises:
-        PartialError: some scans could not be predicted.
-    """
+    """Counts and volumes (PartialError that names the first failure where some scans failed)."""
     done, skipped, failed = len(report.done), len(report.skipped), len(report.failed)
     unlike = sum(bool(case.unlike) for case in report.cases)
     odd = f", {unlike} unlike the training scans" if unlike else ""

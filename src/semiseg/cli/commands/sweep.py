@@ -112,11 +112,7 @@ def _list_cells(out: Output, board: SweepProgress, folder: Path) -> None:
 
 
 def _pairs(name: str, settings: list[str]) -> dict[str, Any]:
-    """What ``--set-slurm`` or ``--set-ray`` says.
-
-    Raises:
-        UsageError: not ``key=value``.
-    """
+    """What ``--set-slurm`` or ``--set-ray`` says (UsageError: not ``key=value``)."""
     from semiseg.settings.resolve import read
 
     given = {}

@@ -129,11 +129,7 @@ class Scene:
 
 
 def scene_of(run: RunScores, case: str) -> Scene:
-    """Read what is needed to draw a case of a run.
-
-    Raises:
-        NoPicture: a file is not there or cannot be read.
-    """
+    """Read what is needed to draw a case of a run (NoPicture: a file is not there or cannot be read)."""
     from semiseg.preparation.plan import Plan
 
     try:

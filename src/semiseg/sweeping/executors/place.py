@@ -74,11 +74,7 @@ class Here:
 
 
 def one_kind(devices: str) -> str:
-    """``--devices`` where the place gives out the devices itself.
-
-    Raises:
-        UsageError: numbered devices.
-    """
+    """``--devices`` where the place gives out the devices itself (UsageError: numbered ones)."""
     if devices not in ("auto", "cpu", "cuda"):
         raise UsageError(
             f"--devices {devices}: here the cluster gives out the devices",

@@ -51,11 +51,7 @@ class Slurm:
         self.where = f"SLURM ({self._cluster or 'slurm'})"
 
     def submit(self, job: WorkerJob) -> None:
-        """Hand a job to the scheduler.
-
-        Raises:
-            UsageError: a parameter that submitit does not have.
-        """
+        """Hand a job to the scheduler (UsageError: a parameter that submitit does not have)."""
         self._jobs[job.name] = self._ready(job).submit(run_here, job, self._device)
 
     def ended(self, seconds: float) -> list[WorkerEnd]:
