@@ -15,9 +15,11 @@ import semiseg
 from semiseg.errors import SemisegError
 from semiseg.runs.run import save_config
 from semiseg.settings.config import Config
+from semiseg.studio import progress
 from semiseg.studio.desk import Desk
 from semiseg.studio.learning import forecast
 from semiseg.studio.orders import minutes_of
+from semiseg.studio.places import Places
 from semiseg.studio.rounds import training_round
 
 
@@ -160,3 +162,14 @@ def test_what_is_no_time() -> None:
     for text in ("0", "-3", "m", "1d", "1e9"):
         with pytest.raises(SemisegError, match="is not a duration"):
             minutes_of(text)
+
+
+def test_a_line_of_events_that_is_cut_to_a_number_is_passed_over(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    run = places.runs / "round-001"
+    run.mkdir(parents=True)
+    (run / "events.jsonl").write_text(
+        '12\n{"event": "stepped", "ste'
+    )  # the tail of one that is being written
+    job = {"id": "0001-train", "kind": "train", "state": "running", "run": "round-001"}
+    assert progress.told(job, places)["step"] is None
