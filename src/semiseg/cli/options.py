@@ -16,14 +16,7 @@ if TYPE_CHECKING:
 
 
 def flag(names: str, text: str, panel: str | None = None, **more: Any) -> Any:
-    """A flag of a command.
-
-    Args:
-        names: as the help shows them, with what the value is called, such as ``-o --output FILE``.
-        text: what it does.
-        panel: the part of the help that it stands in.
-        more: for :func:`typer.Option`.
-    """
+    """A flag of a command: ``-o --output FILE``, as the help shows it, in a section (``panel``)."""
     given = names.split()
     value = given.pop() if not given[-1].startswith("-") else None
     return typer.Option(*given, metavar=value, help=text, rich_help_panel=panel, **more)

@@ -67,11 +67,7 @@ def fixed(values: Settings) -> Hashable:
 def told_apart(groups: Sequence[Settings]) -> list[str]:
     """The settings that tell groups from one another, as few and as familiar ones as will do.
 
-    Args:
-        groups: all different.
-
-    Returns:
-        For each group what stands in its name: ``network.name=vnet``; blank where there is one group only.
+    For each group (all are different) what stands in its name: ``network.name=vnet``; blank for a single one.
     """
     keys = differing(groups)
     keys.sort(key=lambda key: (_familiarity(key), key))

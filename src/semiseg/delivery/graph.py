@@ -115,12 +115,7 @@ def program(members: Sequence[Member], mirror: Sequence[int] = ()) -> Any:
 def write_program(path: Path, members: Sequence[Member]) -> dict[str, Any]:
     """Write the program of the networks, which ``torch.export.load`` reads; what ``model.json`` tells of it.
 
-    Args:
-        path: of the file; its ending is set.
-        members: networks that see the same input; the program has the mean of their probabilities.
-
-    Raises:
-        UsageError: a network that cannot be exported.
+    The ending of ``path`` is set. A network that cannot be exported is a UsageError.
     """
     path = path.with_suffix(".pt2")
     torch.export.save(program(members), path)

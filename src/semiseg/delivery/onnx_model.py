@@ -49,10 +49,7 @@ def write(
         windows: for ``int8``: (1, C, *patch) each, from which the range of every feature map is taken.
 
     Returns:
-        What ``model.json`` tells of the file: name, hash, opset, IR version, how far it is from the network.
-
-    Raises:
-        UsageError: a network that cannot be exported.
+        What ``model.json`` tells of the file. A network that cannot be exported is a UsageError.
     """
     import onnx
 

@@ -82,14 +82,9 @@ class Source:
 
 
 def read_sources(paths: Sequence[Path], allow_code: Collection[str] = ()) -> list[Source]:
-    """The networks of run folders and zips, in that order.
+    """The networks of run folders and zips (with one network or several), in that order.
 
-    Args:
-        paths: run folders, or a ``model.zip`` with one network or several.
-        allow_code: modules that may be imported where a checkpoint names a network of other code.
-
-    Raises:
-        UsageError: not a run, a damaged one, or one that this version cannot read.
+    Code of other modules than ``allow_code`` is not imported; a run that cannot be used is a UsageError.
     """
     found = []
     for path in paths:

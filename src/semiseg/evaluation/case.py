@@ -84,17 +84,16 @@ def evaluate(
         prediction: (*S) integers, two or three axes.
         reference: (*S) integers on the same grid.
         spacing: millimeters between voxel centers along each array axis.
-        labels: class name -> value, or the values of a region; regions may overlap. The value 0 is background
-            and gets no metrics.
+        labels: class name -> value, or the values of a region; the value 0 is background, without metrics.
         convention: how distances and empty masks count (:mod:`semiseg.evaluation.conventions`).
-        nsd_tolerance_mm: the tolerance of the surface Dice (NSD), in millimeters under every convention.
+        nsd_tolerance_mm: of the surface Dice (NSD), in millimeters under every convention.
         ignore: reference voxels of this value are left out of both masks and of every count.
-        distances: False skips every surface metric, for speed; their keys are then absent.
+        distances: False skips every surface metric, for speed.
         unit: of the spacing; ``px`` where no file says how large a pixel is.
 
     Returns:
-        class name -> the metrics of :data:`METRICS`. A value that is not defined is NaN; the surface metrics
-        are absent where the convention has none. An empty mask is visible in ``n_pred`` and ``n_ref``.
+        class name -> the metrics of :data:`METRICS`; NaN is not defined. Surface metrics are absent where
+        they are skipped, or the convention has none. An empty mask is visible in ``n_pred`` and ``n_ref``.
 
     Raises:
         DataError: the two shapes differ, or the spacing has another length or is not positive.

@@ -174,15 +174,9 @@ def _by_key(names: Collection[str]) -> dict[str, list[str]]:
 def declared_values(
     array: NDArray[Any], path: Path, to_declared: Mapping[int, int]
 ) -> tuple[NDArray[Any], set[int]]:
-    """The label map with declared values, and the values it then holds.
+    """The label map with declared values (raw -> declared; others stay), and the values it then holds.
 
-    Args:
-        array: any shape; floats are taken when they are whole numbers.
-        path: named in errors.
-        to_declared: raw value -> declared value; what it does not name stays as it is.
-
-    Raises:
-        DataError: a value that is not a whole number (code ``LABEL_VALUES``).
+    Floats are taken when they are whole numbers; else a DataError (``LABEL_VALUES``) names ``path``.
     """
     whole = array
     if array.dtype.kind not in "iu":
@@ -241,12 +235,10 @@ class Recoded:
 
 
 def settle_references(pairs: Sequence[tuple[Path, Path]], workers: int | None) -> Recoded:
-    """How the references become class numbers, by the rules of ``semiseg init``.
+    """How the references of (reference, prediction) become class numbers, by the rules of ``semiseg init``.
 
-    Args:
-        pairs: (reference, prediction); only pictures (PNG, BMP, JPEG, WebP) are opened. Where predictions
-            have a palette with all colors of the references, it says which number a color has.
-        workers: files read at a time.
+    Only pictures (PNG, BMP, JPEG, WebP) are opened, ``workers`` at a time. Where predictions have a palette
+    with all colors of the references, it says which number a color has.
 
     Raises:
         DataError: lossy files that are not black and white, or too many colors for classes.

@@ -100,15 +100,10 @@ def given_back(
     names: dict[str, int],
     structures: Mapping[str, Sequence[int]],
 ) -> Segmented:
-    """A prediction in the form of the image that it is of.
+    """A prediction in the form of the image in memory that it is of.
 
-    Args:
-        found: the prediction.
-        held: of :func:`hold_for`.
-        array: (C, *S), of the same.
-        plan: of the model.
-        names: class -> value in predictions.
-        structures: class or region -> its values.
+    ``held`` and ``array`` are of :func:`hold_for`, ``names`` and ``structures`` have the values in
+    predictions.
     """
     return Segmented(
         labels=held.give(found.labels),

@@ -232,12 +232,9 @@ UNSEEN = ("dataset", "batch", "foreground", "memory_gb", "reasons", "version", "
 
 
 def changed_plan(file: Path, plan: Plan, free: Collection[str] = UNSEEN) -> str:
-    """A sentence where ``plan.json`` of the run is not ``plan``, which the network was trained with.
+    """A sentence where ``plan.json`` of the run is not ``plan``, which the checkpoint ``file`` holds.
 
-    Args:
-        file: the checkpoint.
-        plan: that it holds.
-        free: keys that may differ.
+    ``free`` are keys that may differ.
     """
     beside = file.parent.parent / "plan.json"
     if file.parent.name != "checkpoints" or not beside.is_file():

@@ -259,14 +259,7 @@ class Model:
         probabilities: bool = False,
         entropy: bool = False,
     ) -> Segmentation:
-        """As :meth:`segment` for a scan that was already preprocessed with :attr:`plan`, as in validation.
-
-        Args:
-            image: (C, T0, T1, T2) float32.
-            geometry: the scan's.
-            probabilities: also return class probabilities.
-            entropy: also return the uncertainty map.
-        """
+        """As :meth:`segment` for a scan (C, T0, T1, T2) preprocessed with :attr:`plan`, as in validation."""
         prepared = PreparedScan(((self.members, image),), geometry)
         return self.infer(prepared, probabilities=probabilities, entropy=entropy).result()
 
@@ -288,11 +281,7 @@ class Model:
     ) -> Assembly:
         """The second step: all forward passes. ``result()`` of what it returns is the third.
 
-        Args:
-            scan: of :meth:`prepare`.
-            probabilities: as in :meth:`segment`.
-            entropy: as there.
-            also: is given every slab, too: probabilities on the networks' grid.
+        ``also`` is given every slab, too: probabilities on the networks' grid.
         """
         assembly = Assembly(
             scan.geometry, self.plan, self.settings, entropy=entropy, probabilities=probabilities

@@ -27,13 +27,9 @@ def frame_sources(name: str, source: Source, frames: int) -> list[tuple[str, Ove
 
 
 def join(done: Sequence[tuple[OverTime, Path, Path]]) -> list[Path]:
-    """Write a 4D label map of each file of which all frames are predicted.
+    """Write a 4D label map of each file of which all frames are predicted; the files written.
 
-    Args:
-        done: of each frame its place in time, its label map and the 4D file.
-
-    Returns:
-        the files written.
+    ``done`` has of each frame its place in time, its label map and the 4D file.
     """
     films: dict[tuple[Path, str], dict[int, tuple[OverTime, Path, Path]]] = defaultdict(dict)
     for each in done:

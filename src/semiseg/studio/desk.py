@@ -32,12 +32,7 @@ MARK_SECONDS = 60.0
 
 
 class Desk:
-    """One dataset, opened in the studio.
-
-    Args:
-        dataset: the folder.
-        blind: test labels, and which run made what in a review, are not shown.
-    """
+    """One dataset in the studio; ``blind`` hides test labels, and which run made what in a review."""
 
     def __init__(self, dataset: str | Path, *, blind: bool = False) -> None:
         self.labels = Labels(dataset)

@@ -35,13 +35,7 @@ SORTS = ("id", "state", "group", "size", "uncertainty", "expected_dice", "volume
 
 
 class Index:
-    """The rows of the page Cases.
-
-    Args:
-        labels: of the dataset; its lock is :attr:`lock`.
-        places: where the studio keeps things.
-        blind: labels of test cases are not looked at.
-    """
+    """The rows of the page Cases; with ``blind``, labels of test cases are not looked at."""
 
     def __init__(self, labels: Labels, places: Places, *, blind: bool = False) -> None:
         self.labels, self.places, self.blind = labels, places, blind

@@ -86,11 +86,8 @@ def results_told(places: Places, ledger: Path) -> dict[str, Any]:
 def forecast(points: list[tuple[int, float]]) -> tuple[dict[str, Any] | None, str | None]:
     """Dice at :data:`MORE` more labels, by a power law of the error; or why there is none.
 
-    The error 1 - Dice is fitted as c n^-k by least squares in logarithms, k at least 0; the interval is two
-    standard deviations of what the fit leaves.
-
-    Args:
-        points: (labels, Dice) of each round.
+    The error 1 - Dice of (labels, Dice) of each round is fitted as c n^-k by least squares in logarithms, k
+    at least 0; the interval is two standard deviations of what the fit leaves.
     """
     known = [(n, dice) for n, dice in points if n and dice < 1]
     if len({n for n, _ in known}) < FEWEST:

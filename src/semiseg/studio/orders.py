@@ -25,13 +25,7 @@ PILE = 300
 
 
 class Orders:
-    """Makes jobs, and the jobs that follow them.
-
-    Args:
-        labels: of the dataset.
-        places: of its studio.
-        queue: where jobs go.
-    """
+    """Makes jobs, and the jobs that follow them."""
 
     def __init__(self, labels: Labels, places: Places, queue: Queue) -> None:
         self.labels, self.places, self.queue = labels, places, queue

@@ -12,11 +12,7 @@ SOURCE = "source.json"
 
 
 class Places:
-    """Folders and files of a dataset's studio.
-
-    Args:
-        root: the dataset folder.
-    """
+    """Folders and files of a dataset's studio."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

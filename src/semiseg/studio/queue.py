@@ -36,11 +36,7 @@ After = Callable[[Job], None]
 
 
 class Queue:
-    """The jobs of a dataset's studio.
-
-    Args:
-        places: of the studio.
-    """
+    """The jobs of a dataset's studio."""
 
     def __init__(self, places: Places) -> None:
         self.places = places
@@ -95,15 +91,7 @@ class Queue:
             return folder
 
     def add(self, folder: Path, words: Sequence[str], *, device: str, title: str, **about: Any) -> Job:
-        """Queue ``semiseg WORDS`` as the job of a reserved folder.
-
-        Args:
-            folder: of :meth:`reserve`.
-            words: of the command line, the command first.
-            device: whose queue it waits in.
-            title: for people.
-            about: more entries, such as ``run`` and ``then``.
-        """
+        """Queue ``semiseg WORDS`` as the job of a reserved folder, on a device; ``about`` are more entries."""
         job: Job = {
             "id": folder.name,
             "kind": folder.name.partition("-")[2],

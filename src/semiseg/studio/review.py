@@ -31,11 +31,7 @@ class Pair:
 
 
 class Reviews:
-    """Asks for judgments and keeps them in a CSV file.
-
-    Args:
-        places: of the studio.
-    """
+    """Asks for judgments and keeps them in a CSV file."""
 
     def __init__(self, places: Places) -> None:
         self.places = places

@@ -24,15 +24,7 @@ def snapshot(
     labels: Labels, folder: Path, *, labeled: Iterable[LabeledCase], val: Iterable[LabeledCase] = (),
     unlabeled: Iterable[Case] = (),
 ) -> Path:  # fmt: skip
-    """Write a dataset folder of links and return it.
-
-    Args:
-        labels: of the dataset.
-        folder: the new dataset folder, which gets its name.
-        labeled: cases with their labels, in the order of the list.
-        val: of the validation list.
-        unlabeled: cases without.
-    """
+    """Write a dataset folder of links and return it: labeled cases in the order of the list, others."""
     ending = labels.dataset.file_ending
     labeled, val = list(labeled), list(val)
     for part in ("imagesTr", "labelsTr", "imagesUn"):
@@ -53,14 +45,9 @@ def snapshot(
 
 
 def training_round(labels: Labels, folder: Path) -> Path:
-    """The dataset of a training on all labels that there are now, with what is known of where they come from.
+    """The dataset of a training on all labels that there are now, below ``folder``.
 
-    Args:
-        labels: of the dataset; its split file says who is held out for validation.
-        folder: above the new dataset folder.
-
-    Raises:
-        DataError: there is no label to learn from.
+    Its ledger says where the labels come from. Without a label it is a DataError.
     """
     bad, split = labels.ledger.bad, labels.dataset.split()
     others = {*bad, *(case.id for case in (*split.labeled, *split.val))}

@@ -35,17 +35,10 @@ def thumbnail(
     colors: dict[int, str],
     coarse: Callable[[], Files] | None = None,
 ) -> Path:
-    """The PNG of a case, made once per state of its files.
+    """The PNG of the first channel of a case, made once per state of its files.
 
-    Args:
-        folder: where they are kept.
-        case: its first channel is shown.
-        label: a label map on its grid, or None.
-        colors: value -> ``#rrggbb``.
-        coarse: gives smaller files of a large scan to draw instead.
-
-    Raises:
-        DataError: an image that cannot be read.
+    ``label`` is a label map on its grid, ``colors`` are value -> ``#rrggbb``; ``coarse`` gives smaller files
+    of a large scan to draw instead. An image that cannot be read is a DataError.
     """
     sources = [case.images[0], *([label] if label else [])]
     state = [(str(p), (found := p.stat()).st_size, found.st_mtime_ns) for p in sources]

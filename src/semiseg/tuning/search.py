@@ -67,12 +67,10 @@ class Search:
 
 
 def make_search(config: Config, space: Iterable[str] = (), only: Sequence[str] = ()) -> Search:
-    """The search of a configuration's method.
+    """The search of a configuration's method, around the values of the configuration.
 
-    Args:
-        config: its values are the ones to search around.
-        space: ``NAME``, ``NAME=LOW:HIGH[:log]``, ``NAME=[A, B]`` or ``NAME=VALUE``, which fixes it.
-        only: names; no others are searched.
+    ``space`` has ``NAME``, ``NAME=LOW:HIGH[:log]``, ``NAME=[A, B]`` or ``NAME=VALUE``, which fixes it; with
+    ``only`` no other names are searched.
 
     Raises:
         UsageError: an unknown name (with the nearest one), values that do not fit, or nothing to search.
