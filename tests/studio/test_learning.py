@@ -168,8 +168,6 @@ def test_a_line_of_events_that_is_cut_to_a_number_is_passed_over(tmp_path: Path)
     places = Places(tmp_path)
     run = places.runs / "round-001"
     run.mkdir(parents=True)
-    (run / "events.jsonl").write_text(
-        '12\n{"event": "stepped", "ste'
-    )  # as a tail begins and ends
+    (run / "events.jsonl").write_text('12\n{"event": "stepped", "ste')  # as a tail begins and ends
     job = {"id": "0001-train", "kind": "train", "state": "running", "run": "round-001"}
     assert progress.told(job, places)["step"] is None

@@ -67,16 +67,18 @@ def _asked(run: RunScores) -> Hashable:
 def _arms(runs: Sequence[RunScores]) -> list[Arm]:
     """One arm per base name, settings and budget; names are the same at all budgets."""
     kinds: dict[str, dict[Hashable, dict[str, Any]]] = {}
+    keys: list[tuple[str, Hashable]] = []
     for run in runs:
         known = settings(run)
+        keys.append((_base(run), fixed(known)))
         kinds.setdefault(_base(run), {})[fixed(known)] = known
     names: dict[tuple[str, Hashable], str] = {}
     for base, variants in kinds.items():
         for key, suffix in zip(variants, told_apart(list(variants.values())), strict=True):
             names[base, key] = f"{base} ({suffix})" if suffix else base
     parts: dict[tuple[str, Hashable], list[RunScores]] = {}
-    for run in runs:
-        parts.setdefault((names[_base(run), fixed(settings(run))], _asked(run)), []).append(run)
+    for run, key in zip(runs, keys, strict=True):
+        parts.setdefault((names[key], _asked(run)), []).append(run)
     return [_arm(name, part) for (name, _), part in parts.items()]
 
 

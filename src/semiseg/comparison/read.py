@@ -11,7 +11,6 @@ import math
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from semiseg.comparison.result import Bound, Cost, Floats, MissingCell, RunScore
 from semiseg.errors import SemisegError, UsageError, near_path
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import METRICS
+from semiseg.evaluation.tables import damaged_scores
 from semiseg.machine.files import read_json
 from semiseg.prediction.members import ENSEMBLE, members_of, trained_plan
 from semiseg.preparation.plan import Plan
@@ -36,36 +36,30 @@ ALWAYS = ("Dice", "Jaccard")
 """Metrics of every evaluation; the columns of others are blank where they were not asked for."""
 
 
-@dataclass(frozen=True)
-class Told:
-    """What a sweep says of a run beside its folder."""
-
-    variant: str = ""
-    bound: Bound | None = None
-    scores: Path | None = None
-
-
-def read_run(folder: Path, told: Told | None = None) -> RunScores | MissingCell:
+def read_run(
+    folder: Path, *, variant: str = "", bound: Bound | None = None, scores: Path | None = None
+) -> RunScores | MissingCell:
     """The scores of a run: those in ``test``, else in ``held_out`` (of a fold), else in ``validation``.
 
-    Of a run without scores: why it has none, and the command that would give it some.
+    Of a run without scores: why it has none, and the command that would give it some. The keywords are what
+    a sweep says of it beside its folder.
 
     Raises:
         UsageError: not a run folder, or one with damaged files.
     """
-    run, told = load_run(folder), told or Told()
+    run = load_run(folder)
     places = {source: folder / source.replace("-", "_") for source in SOURCES}
-    places["test"] = told.scores or places["test"]
+    places["test"] = scores or places["test"]
     for source in SOURCES:
         if (places[source] / "summary.json").is_file():
             try:
-                return _scored(run, source, places[source], told)
+                return _scored(run, source, places[source], variant, bound)
             except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
                 raise _unusable(run, places[source], error) from None
-    return _unscored(run, told)
+    return _unscored(run, variant)
 
 
-def _scored(run: Run, source: Source, place: Path, told: Told) -> RunScores:
+def _scored(run: Run, source: Source, place: Path, variant: str, bound: Bound | None) -> RunScores:
     summary = _summary(place / "summary.json")
     classes = tuple(summary["labels"])
     cases, scores = _table(place / "metrics.csv", classes)
@@ -73,12 +67,12 @@ def _scored(run: Run, source: Source, place: Path, told: Told) -> RunScores:
     curve = tuple(read_metrics(run.folder))
     entries = [entry for entry in summary["metric_per_case"] if "case" in entry]
     if {entry["case"] for entry in entries} != set(cases):
-        raise _damaged(place / "metrics.csv", ValueError("its cases are not those of summary.json"))
+        raise damaged_scores(place / "metrics.csv", ValueError("its cases are not those of summary.json"))
     return RunScores(
         folder=run.folder,
         dataset=str(manifest["dataset"]),
         method=config.method.name,
-        variant=told.variant,
+        variant=variant,
         network=config.network.name,
         recipe=config.recipe,
         labeled=int(manifest["labeled"]),
@@ -102,7 +96,7 @@ def _scored(run: Run, source: Source, place: Path, told: Told) -> RunScores:
         files={
             entry["case"]: (entry.get("reference_file"), entry.get("prediction_file")) for entry in entries
         },
-        bound=told.bound,
+        bound=bound,
         notices=_notices(summary),
     )
 
@@ -127,7 +121,7 @@ def _summary(path: Path) -> dict[str, Any]:
         for key in ("labels", "convention", "nsd_tolerance_mm", "metric_per_case"):
             content[key]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from None
+        raise damaged_scores(path, error) from None
     return dict(content)
 
 
@@ -145,7 +139,7 @@ def _table(path: Path, classes: Sequence[str]) -> tuple[tuple[str, ...], dict[st
             for metric, values in scores.items():
                 values[place[row["case"], row["class"]]] = float(row[metric] or "nan")
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise _damaged(path, error) from None
+        raise damaged_scores(path, error) from None
     measured = (m for m, values in scores.items() if m in ALWAYS or not np.isnan(values).all())
     return cases, {metric: scores[metric] for metric in measured}
 
@@ -156,15 +150,6 @@ def _unusable(run: Run, scores: Path, error: Exception) -> UsageError:
         f"{run.folder} has a damaged manifest.json or {scores.name}/summary.json ({what})",
         hint="restore the file, score the predictions again, or compare without this run",
         code="BAD_RUN",
-    )
-
-
-def _damaged(path: Path, error: Exception) -> UsageError:
-    what = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return UsageError(
-        f"cannot read the scores {path}: {what}",
-        hint="score the predictions again: semiseg evaluate REF PRED --overwrite",
-        code="BAD_SCORES",
     )
 
 
@@ -188,12 +173,12 @@ def _notices(summary: Mapping[str, Any]) -> tuple[str, ...]:
     return (*(f"{case}: {why}" for case, why in lost.items()), *(summary.get("notices") or ()))
 
 
-def _unscored(run: Run, told: Told) -> MissingCell:
+def _unscored(run: Run, variant: str) -> MissingCell:
     config, manifest = run.config, run.manifest
     reason, command = _next_step(run, manifest)
     return MissingCell(
         dataset=str(manifest.get("dataset", "")),
-        name=told.variant or config.method.name,
+        name=variant or config.method.name,
         labeled=manifest.get("labeled"),
         fold=config.data.fold,
         seed=config.train.seed,
@@ -284,12 +269,8 @@ def _of_sweep(sweep: Path) -> Iterator[tuple[Path | None, RunScores | MissingCel
         if cell["state"] != "done" or folder is None or not folder.is_dir():
             yield None, _missing_cell(sweep, cell)
             continue
-        told = Told(
-            variant=cell["variant"],
-            bound=cell.get("bound"),
-            scores=sweep / cell["scores"] if cell.get("scores") else None,
-        )
-        yield folder, read_run(folder, told)
+        scores = sweep / cell["scores"] if cell.get("scores") else None
+        yield folder, read_run(folder, variant=cell["variant"], bound=cell.get("bound"), scores=scores)
 
 
 def _missing_cell(sweep: Path, cell: Mapping[str, Any]) -> MissingCell:

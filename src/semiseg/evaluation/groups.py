@@ -43,7 +43,7 @@ def groups_of(cases: Iterable[str], by: str, root: Path | None) -> dict[str, str
     lists = read_split_file(root)[0] if root else None
     rule: PatientRule | str | None = (lists.patients if lists else None) or rule_from_names(ids)
     if by != PATIENT:
-        rule = PatientRule.parse(int(by) if by.isdigit() else by)
+        rule = PatientRule.parse(int(by) if by.isdecimal() else by)
     if not isinstance(rule, PatientRule):
         keys = sorted({key for facts in table.values() for key in facts})
         raise UsageError(

@@ -258,12 +258,17 @@ def read_evaluation(folder: Path) -> Evaluation:
             },
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise UsageError(
-            f"cannot read the scores {path}: {what}",
-            hint="score the predictions again: semiseg evaluate REF PRED --overwrite",
-            code="BAD_SCORES",
-        ) from None
+        raise damaged_scores(path, error) from None
+
+
+def damaged_scores(path: Path, error: Exception) -> UsageError:
+    """The error for scores that cannot be read."""
+    what = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return UsageError(
+        f"cannot read the scores {path}: {what}",
+        hint="score the predictions again: semiseg evaluate REF PRED --overwrite",
+        code="BAD_SCORES",
+    )
 
 
 def _case(entry: Mapping[str, Any], labels: Mapping[str, Value]) -> CaseScores:

@@ -91,7 +91,7 @@ class Queue:
             return folder
 
     def add(self, folder: Path, words: Sequence[str], *, device: str, title: str, **about: Any) -> Job:
-        """Queue ``semiseg WORDS`` as the job of a reserved folder, on a device; ``about`` are more entries."""
+        """Queue ``semiseg WORDS`` as the job of a reserved folder, on a device; ``about`` is kept with it."""
         job: Job = {
             "id": folder.name,
             "kind": folder.name.partition("-")[2],

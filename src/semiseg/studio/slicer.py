@@ -132,8 +132,12 @@ def inferred(
         raise UsageError(
             f"{ending} is not a format that is written here", hint=".nii.gz or .nrrd", code="UNKNOWN_FORMAT"
         )
+    try:
+        kind = np.dtype(wanted.get("result_dtype") or "uint8")
+    except TypeError as error:
+        raise UsageError(str(error), hint="such as uint8 or uint16", code="UNKNOWN_FORMAT") from None
     volume = images.read_label(source)
-    array = volume.array.astype(np.dtype(wanted.get("result_dtype") or "uint8"))
+    array = volume.array.astype(kind)
     target = desk.places.studio / "incoming" / f"{secrets.token_hex(8)}{ending}"
     images.write(target, array, volume.grid)
     seconds = round(time.monotonic() - began, 3)

@@ -113,14 +113,19 @@ def _list_cells(out: Output, board: SweepProgress, folder: Path) -> None:
 
 def _pairs(name: str, settings: list[str]) -> dict[str, Any]:
     """What ``--set-slurm`` or ``--set-ray`` says (UsageError: not ``key=value``)."""
+    import yaml
+
     from semiseg.settings.resolve import read
 
     given = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
-        if not equals or not key:
+        try:
+            if not equals or not key:
+                raise yaml.YAMLError
+            given[key] = read(value)
+        except yaml.YAMLError:
             raise UsageError(
                 f"--set-{name} wants key=value, got {setting!r}", hint=f"such as --set-{name} cpus=4"
-            )
-        given[key] = read(value)
+            ) from None
     return given
