@@ -84,8 +84,9 @@ def evaluate_folders(
     reference, prediction = Path(reference), Path(prediction)
     pairs = pair_files(reference, prediction)
     pairs = pairs if cases is None else pairs.only(cases)
-    groups = {} if group is None else groups_of(pairs.files, group, _root(dataset, reference))
-    classes, notices = _classes(dataset, labels, reference)
+    root = _root(dataset, reference)
+    groups = {} if group is None else groups_of(pairs.files, group, root)
+    classes, notices = _classes(dataset, root, labels, reference)
     notices += _told_of_maps(classes, prediction)
     classes = _with_recoded(classes, settle_references(list(pairs.files.values()), workers))
     notices += classes.recoded.notices
@@ -132,17 +133,20 @@ def _root(dataset: Labeling | str | Path | None, reference: Path) -> Path | None
 
 
 def _classes(
-    dataset: Labeling | str | Path | None, labels: Mapping[str, Value] | None, reference: Path
+    dataset: Labeling | str | Path | None,
+    root: Path | None,
+    labels: Mapping[str, Value] | None,
+    reference: Path,
 ) -> tuple[_Classes, list[str]]:
     """What the values mean, and a notice where a dataset.json was found rather than given."""
     notices: list[str] = []
-    if dataset is None and labels is None:
+    if dataset is None and labels is None and root is not None:
         folder = reference if reference.is_dir() else reference.parent
-        if folder.name.startswith("labels") and (folder.parent / "dataset.json").is_file():
-            dataset = folder.parent
-            notices.append(f"class names from {folder.parent / 'dataset.json'}")
+        if folder.name.startswith("labels"):
+            dataset = root
+            notices.append(f"class names from {root / 'dataset.json'}")
     if isinstance(dataset, str | Path):
-        dataset = _described(dataset)
+        dataset = _described(root or Path(dataset))
     if dataset is None:
         if labels is None:
             return _Classes(), notices
@@ -176,13 +180,10 @@ def _split(labels: Mapping[str, Value], ignore: int | None) -> tuple[dict[str, V
     return classes, ignore
 
 
-def _described(dataset: str | Path) -> Labeling:
-    from semiseg.dataset.dataset import locate
+def _described(root: Path) -> Labeling:
     from semiseg.dataset.description import read_description
     from semiseg.dataset.problem import raise_if_any
 
-    path = Path(dataset)
-    root = path.parent if path.is_file() else locate(dataset)
     description, faults = read_description(root)
     raise_if_any(faults, str(root))
     return description

@@ -270,12 +270,15 @@ class PredictionJob:
         found = inferred.assembly.result()
         scan = Finished(task.scan.id, found, grid, inferred.meta, self.model, inferred.picture)
         sizes, dropped = scan.sizes, dict(found.dropped)
+        doubt = inferred.doubt.result()
+        trust: dict[str, Any] = {"expected_dice": None, "expected_dice_reason": self.not_calibrated}
         record = self._record(task, grid) | {
             "sizes": sizes,
             "unit": size_unit(grid),
             "unlike": [one.as_dict() for one in inferred.unlike],
             **({"dropped": dropped} if dropped else {}),
-            **self._trust(inferred.doubt.result()),
+            "uncertainty": doubt,
+            **(trust if self.calibration is None else self.calibration.told(doubt)),
         }
         try:
             write_json(outputs.record, record | {"status": "writing"})
@@ -311,14 +314,6 @@ class PredictionJob:
             # PNG and TIFF readers look for this key in CASE.json
             **({"spacing": list(grid.spacing)} if grid.unit == "mm" else {}),
         }
-
-    def _trust(self, doubt: dict[str, Any]) -> dict[str, Any]:
-        """How far the prediction doubts itself, and the Dice that is to be expected of it."""
-        if self.calibration is None:
-            told: dict[str, Any] = {"expected_dice": None, "expected_dice_reason": self.not_calibrated}
-        else:
-            told = self.calibration.told(doubt)
-        return {"uncertainty": doubt, **told}
 
     def _is_ours(self, record: dict[str, Any]) -> bool:
         model = record.get("model")

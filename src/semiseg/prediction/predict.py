@@ -297,5 +297,5 @@ def _prepared(
 
 
 def _taken(held: list[Future[Ready]]) -> Ready:
-    """Whoever takes it is the only one to hold it."""
+    """The input of a scan; nothing here refers to it afterwards, so that its memory is free after its use."""
     return held.pop().result()

@@ -97,15 +97,14 @@ def find_scans(inputs: Path, channels: Sequence[str]) -> list[InputScan]:
         groups = [found for found in groups if any(e.source.path == inputs for e in found.entries)]
     root = folder.parent if folder.is_file() else folder
     scans = [scan for found in groups for scan in _scans(found, channels, root)]
-    broken = [*listing.broken, *((path, stem_of(path), _nowhere(path)) for path in listing.gone)]
+    fetch = "fetch the file (`git annex get`, `datalad get`), or take the link away"
+    broken = list(listing.broken)
+    for path in listing.gone:
+        gone = claims.broken(path, "is a broken link, or a pipe", code="MISSING_FILE", hint=fetch)
+        broken.append((path, stem_of(path), gone))
     if not scans:
         raise broken[0][2] if broken else _nothing(folder)
     return unique([*scans, *(unusable(name, [path], error) for path, name, error in broken)])
-
-
-def _nowhere(path: Path) -> DataError:
-    hint = "fetch the file (`git annex get`, `datalad get`), or take the link away"
-    return claims.broken(path, "is a broken link, or a pipe", code="MISSING_FILE", hint=hint)
 
 
 def unusable(name: str, files: Sequence[Path], error: DataError) -> InputScan:

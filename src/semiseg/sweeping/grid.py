@@ -159,6 +159,9 @@ class _Part:
         training = digest([settings_of(config), self.dataset.name, ids, read, *weights])
         rules = scoring.model_dump(mode="json", exclude={"images", "labels"})
         scored = self.contents.of(labeled=list(scoring.cases), plain=[])
+        asked, bound = budget(config.data), None
+        if variant.title == _baseline(self.spec).title:
+            bound = "upper" if asked == "all" else "lower"
         return SweepCell(
             id=digest([training, variant.title, rules, scored]),
             training=training,
@@ -171,10 +174,10 @@ class _Part:
             recipe=Path(config.recipe).stem,
             iterations=int(config.train.iterations),
             labeled=len(split.labeled),
-            budget=budget(config.data),
+            budget=asked,
             fold=config.data.fold,
             seed=config.train.seed,
-            bound=_bound(variant, config, _baseline(self.spec)),
+            bound=bound,
             config=config.model_dump(mode="json"),
             scoring=scoring,
             place=f"{self.dataset.name}/{run_name(config, variant=variant.title)}",
@@ -221,12 +224,6 @@ def _baseline(spec: Spec) -> Variant:
     """What the bounds are trained with: the first variant of supervised training, or the plain method."""
     named = (variant for variant in spec.methods if variant.method == "supervised")
     return next(named, Variant(method="supervised"))
-
-
-def _bound(variant: Variant, config: Config, baseline: Variant) -> Literal["lower", "upper"] | None:
-    if variant.title != baseline.title:
-        return None
-    return "upper" if budget(config.data) == "all" else "lower"
 
 
 def _unique(variants: Iterable[Variant], first: Variant) -> list[Variant]:

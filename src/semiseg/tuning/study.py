@@ -88,7 +88,7 @@ class Study:
 
     def next(self, most: int) -> TrialRecord | None:
         """The trial to train now; None when ``most`` of them are finished or under way."""
-        while self._begun() < most or self._waiting():
+        while sum(entry.state != "died" for entry in self.entries()) < most or self._waiting():
             trial = self._ask()
             number = trial.number
             entry = self.entry(number)
@@ -201,9 +201,6 @@ class Study:
         """An earlier trial with the very same values."""
         done = (other for other in self.entries() if other.state == "done" and other.values == entry.values)
         return None if entry.start or not entry.values else next(done, None)
-
-    def _begun(self) -> int:
-        return sum(entry.state != "died" for entry in self.entries())
 
     def _waiting(self) -> list[FrozenTrial]:
         return [trial for trial in self._trials() if trial.state == self._states.WAITING]

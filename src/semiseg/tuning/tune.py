@@ -27,13 +27,7 @@ log = logging.getLogger("semiseg.tune")
 
 TRIALS = 30
 WRITTEN = (
-    "trials",
-    "trials.csv",
-    "trials.svg",
-    "best.yaml",
-    "summary.json",
-    "plan.json",
-    "study.lock",
+    *("trials", "trials.csv", "trials.svg", "best.yaml", "summary.json", "plan.json", "study.lock"),
     JOURNAL,
 )
 """What a tuning leaves in its folder: --overwrite deletes these and nothing else."""
