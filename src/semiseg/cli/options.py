@@ -147,7 +147,7 @@ def runs(given: Path | None) -> Path:
 
 
 def refuse_existing(*paths: Path) -> None:
-    """Nothing is overwritten unless asked (UsageError: one of the paths exists)."""
+    """Refuse to overwrite a path that exists (UsageError)."""
     there = [path for path in paths if path.exists()]
     if there:
         raise UsageError(
@@ -173,7 +173,7 @@ def contradiction(one: str, other: str) -> UsageError:
 
 
 def require_method(name: str) -> None:
-    """Say that a method does not exist before torch is loaded."""
+    """Refuse a method that does not exist, before torch is loaded (UsageError)."""
     from semiseg import methods
 
     if ":" not in name and name not in methods.names():

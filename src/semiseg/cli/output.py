@@ -1,9 +1,4 @@
-"""Where a command's words go: results on stdout (text, or one JSON object), all else on stderr.
-
-A bar for work that counts: ``with counted(out, "check") as tick: …(progress=tick)``.
-
-Log lines of the ``semiseg`` tree for people, on stderr. Files of a run are the run's own business.
-"""
+"""What a command prints: results on stdout (text, or one JSON object); log lines and progress on stderr."""
 
 from __future__ import annotations
 
@@ -23,7 +18,7 @@ from semiseg.machine import files
 
 @dataclass
 class Output:
-    """How a command may speak. Commands get one as ``out``.
+    """Prints what a command has found, in the form that its flags ask for. Commands get one as ``out``.
 
     Attributes:
         json: one JSON object on stdout instead of text.
@@ -95,7 +90,7 @@ def printable(text: str) -> str:
 
 
 def progress_wanted() -> bool:
-    """Bars only where someone can see them move."""
+    """Whether progress bars are drawn: on a terminal, unless ``SEMISEG_NO_PROGRESS`` is set."""
     silenced = os.environ.get("SEMISEG_NO_PROGRESS", "").lower() not in ("", "0", "false", "no", "off")
     return sys.stderr.isatty() and not silenced
 
@@ -117,7 +112,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 @contextmanager
 def counted(out: Output, what: str) -> Iterator[Tick]:
-    """A ``tick(done, total)`` that draws a bar on a terminal, and else a line now and then on long work."""
+    """A ``tick(done, total)`` that draws a progress bar on a terminal; else prints a line now and then."""
     if out.verbosity < 0:
         yield lambda done, total: None
     elif not out.progress:

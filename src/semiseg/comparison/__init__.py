@@ -1,6 +1,6 @@
 """Runs side by side: what they scored, whether the difference is more than chance, and what they cost.
 
-``compare.compare`` finds it out; :func:`write`, :func:`tables` and :func:`as_dict` show what was found.
+``compare.compare`` makes a comparison; :func:`write`, :func:`tables` and :func:`as_dict` show it.
 """
 
 from __future__ import annotations

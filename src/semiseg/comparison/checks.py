@@ -33,7 +33,7 @@ def require_alike(runs: Sequence[RunScores]) -> None:
 
 
 def _require_same_references(runs: Iterable[RunScores]) -> None:
-    """A reference that has changed between two evaluations shows in its number of voxels."""
+    """Refuse scores against references that differ, as their numbers of voxels show."""
     seen: dict[tuple[str, str], tuple[float, RunScores]] = {}
     for run in runs:
         for case, row in zip(run.cases, run.scores.get("n_ref", ()), strict=False):
@@ -103,7 +103,7 @@ def _lost_cases(arms: Sequence[Arm], cases: Sequence[str]) -> Iterator[str]:
 
 
 def _splits(arms: Sequence[Arm]) -> Iterator[str]:
-    """Runs of one fold and seed should have learned from the same scans."""
+    """Runs of one fold and seed that were trained with different scans or files."""
     cells: dict[tuple[int, int], list[tuple[str, RunScores]]] = {}
     for name, run in _runs(arms):
         cells.setdefault((run.fold, run.seed), []).append((name, run))

@@ -65,7 +65,7 @@ class Rule:
         return np.array([mean_of_defined(values[units == unit], 0) for unit in range(units.max() + 1)])
 
     def interval(self, values: Floats, known: NDArray[np.bool_]) -> Interval:
-        """Of the mean over cases, for each replicate and class, averaged over classes, then replicates.
+        """The interval of the mean over cases, which is averaged over classes, then over replicates.
 
         Patients are drawn with all their cases.
         """
@@ -205,7 +205,7 @@ def beside(
 
 
 def _same_setting(row: Row, arm: Arm) -> bool:
-    """The same dataset, and as many labels of the same kind."""
+    """Whether a published row is of the same dataset, with as many labels of the same kind."""
     if not row["labeled"] or not _same_dataset(row["dataset"], arm.dataset):
         return False
     patients = arm.runs[0].config["data"]["labeled_patients"]
@@ -215,14 +215,14 @@ def _same_setting(row: Row, arm: Arm) -> bool:
 
 
 def _same_dataset(paper: str, ours: str) -> bool:
-    """``left atrium`` is ``Dataset101_LeftAtrium``."""
+    """Whether a paper's dataset is ours: ``left atrium`` is ``Dataset101_LeftAtrium``."""
     names = (paper, re.sub(r"^Dataset\d+_", "", ours))
     theirs, known = (re.sub(r"[^a-z0-9]", "", name.lower()) for name in names)
     return bool(theirs) and known.startswith(theirs)
 
 
 def _other_options(row: Row, arm: Arm) -> list[str]:
-    """What a setting such as ``dice=acdc_legacy`` says of the method otherwise than the run has it."""
+    """Options that a published setting (``dice=acdc_legacy``) names and the run has otherwise."""
     known = declared(methods.find(arm.method)) if arm.method in methods.names() else {}
     given = arm.runs[0].config["method"]["options"]
     wanted = (part.partition("=") for part in re.split(r",\s*", row["setting"]))

@@ -146,7 +146,7 @@ def unusual(run: RunScores) -> set[str]:
 
 @functools.cache
 def _defaults(name: str) -> Mapping[str, Any]:
-    """As they are read back from JSON; none of a method that is not ours, whose code is not run for this."""
+    """The defaults of a method's options, as JSON has them; none of a method that is not ours."""
     if name not in methods.names():
         return {}
     plain: dict[str, Any] = json.loads(json.dumps(methods.all_options(methods.find(name), {})))

@@ -1,4 +1,4 @@
-"""Runs into arms (alike but for seed and fold), and arms into groups (one dataset, one number of labels)."""
+"""Arms (runs alike but for seed and fold), and groups of arms (one dataset, one number of labels)."""
 
 from __future__ import annotations
 

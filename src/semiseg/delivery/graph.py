@@ -77,7 +77,7 @@ def predictor(members: Sequence[Member], mirror: Sequence[int] = ()) -> Predicto
 
 
 def _plain(network: nn.Module) -> nn.Module:
-    """Layers whose way depends on the size of the batch or on the memory format, replaced by PyTorch's."""
+    """Replace layers whose way depends on the size of the batch or the memory format by PyTorch's."""
     for module in list(network.modules()):
         if isinstance(module, layers.Conv2d | layers.Conv3d):
             object.__setattr__(module, "__class__", type(module).__mro__[1])  # nn.Conv2d, nn.Conv3d

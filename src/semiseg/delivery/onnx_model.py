@@ -165,7 +165,7 @@ def open_session(content: bytes) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporter and quantizer tell of their progress on stdout, and of what no network here needs."""
+    """Silence exporter and quantizer, which print their progress and warn of what no network here needs."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "root")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""What is handed on of a run: network, plan, and what is known of them without any name of the data."""
+"""What an export holds of a run: network, plan, and what is known of them without any name of the data."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PATH = re.compile(r"(?<![\w.])(?:~|[A-Za-z]:)?(?:[/\\]+[\w.\- ]*[\w.])+[/\\]+(?
 
 @dataclass(frozen=True)
 class Source:
-    """One network that leaves, and the run that it is of.
+    """One network to export, and the run that it is of.
 
     Attributes:
         run: where it lies; of a zip, unpacked.

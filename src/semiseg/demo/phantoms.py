@@ -1,8 +1,7 @@
 """Synthetic scans with known truth: a bent organ of two parts among look-alikes, in noise and a bias field.
 
-No patient is behind them. They are made to teach, not to flatter: organ and distractors share intensities, so
-that position and shape matter; pose, size, bend and contrast vary from case to case, so that a handful of
-labels do not show it all.
+No patient is behind them. Organ and distractors share intensities, so that position and shape matter; pose,
+size, bend and contrast vary from case to case, so that a few labels do not show it all.
 """
 
 from __future__ import annotations

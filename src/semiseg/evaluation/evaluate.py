@@ -1,4 +1,4 @@
-"""Predicted label maps on disk against reference label maps: read, compared, and no bad case in the way."""
+"""Scores of label maps on disk against references; a case that cannot be read does not stop the others."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ VOXELS_AT_ONCE = 2**20
 
 
 class Doubt:
-    """Takes the slabs of a scan in any order and sums up what they say."""
+    """Sums up, slab by slab in any order, how sure the probabilities of a scan are."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan

@@ -223,7 +223,7 @@ class Model:
                 the patient's right, then to the front, then up, unless ``affine`` says otherwise; the array
                 that SimpleITK gives counts slices first, so give the image itself. With ``grid``: (C, *S) as
                 the files hold it.
-            grid: where the voxels of an array lie, as the house's own readers say it.
+            grid: where the voxels of an array lie, as :func:`semiseg.images.read` gives it.
             spacing: mm along each axis of an array; it may be missing where the model resamples nothing.
             affine: (4, 4) index to RAS+ mm of an array, instead of ``spacing``.
             probabilities: also return class probabilities.

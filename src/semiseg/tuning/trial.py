@@ -225,7 +225,7 @@ def _is_done(folder: Path) -> bool:
 
 
 def slim(folder: Path) -> None:
-    """Keep what explains a score; weights and predictions of many trials would fill the disk."""
+    """Delete weights and predictions, which would fill the disk; what explains a score stays."""
     for name in ("checkpoints", "tb"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for picture in (folder / "validation").glob("*.nii.gz"):

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from semiseg.tuning.outline import Outline
     from semiseg.tuning.verdict import Tuned
 
-OWN = {"data": None, "train": {"seed": None}}
-"""What belongs to a run and not to its settings."""
-
 
 def write(tuned: Tuned) -> None:
     """All three, each whole or not at all."""
@@ -71,23 +68,17 @@ def best_yaml(tuned: Tuned) -> str:
 def essential(config: Config) -> dict[str, Any]:
     """What a YAML file must say to mean ``config``, as ``-c`` over its recipe and as ``--recipe`` alone."""
     over = resolve(recipe=config.recipe, environment={}, flags={"method.name": config.method.name})
-    told = config.model_dump(mode="json")
+    told = config.model_dump(mode="json", exclude={"data": True, "train": {"seed"}})  # these are of a run
     bases = [base.model_dump(mode="json") for base in (Config(), over)]
-    kept = _differing(told, bases, OWN)
-    return {"recipe": config.recipe, "method": told["method"], **kept}
+    return {"recipe": config.recipe, "method": told["method"], **_differing(told, bases)}
 
 
-def _differing(
-    told: Mapping[str, Any], bases: list[dict[str, Any]], leave: Mapping[str, Any]
-) -> dict[str, Any]:
+def _differing(told: Mapping[str, Any], bases: list[dict[str, Any]]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for key, value in told.items():
         theirs = [base[key] for base in bases]
-        if key in leave and leave[key] is None:
-            continue
         if isinstance(value, dict) and key != "options":
-            deeper = _differing(value, theirs, leave.get(key, {}))
-            if deeper:
+            if deeper := _differing(value, theirs):
                 kept[key] = deeper
         elif any(value != other for other in theirs):
             kept[key] = value

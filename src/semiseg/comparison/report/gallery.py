@@ -74,7 +74,7 @@ def plates_of_dataset(comparison: Comparison, dataset: str) -> Iterator[Plate]:
 
 
 def slug(text: str) -> str:
-    """What may stand in a file name or an id, anywhere."""
+    """A text as part of a file name or of an id."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") or "unnamed"
 
 

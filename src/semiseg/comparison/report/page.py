@@ -104,7 +104,7 @@ def _base64(content: bytes) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Nothing may be loaded, and only our own style and script run."""
+    """The content security policy: nothing is loaded, and only our own style and script run."""
     ours, run = (_base64(hashlib.sha256(text.encode()).digest()) for text in (style, script))
     return (
         f"default-src 'none'; img-src data:; style-src 'sha256-{ours}'; script-src 'sha256-{run}'; "
@@ -182,7 +182,7 @@ def _settings(group: ArmGroup) -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 
 def _facts_of(run: RunScores) -> Iterator[tuple[str, str]]:
-    """What made a run."""
+    """Versions, machine, number format and hashes that a run recorded."""
     manifest = run.manifest
     yield "semiseg", str(manifest.get("semiseg", "unknown"))
     git = manifest.get("git") or {}
