@@ -25,10 +25,9 @@ from semiseg.machine.claim import held
 from semiseg.machine.files import write_json
 from semiseg.prediction.job import PredictionJob, Ready, Task
 from semiseg.prediction.model import QUALITY, Model
-from semiseg.prediction.over_time import OverTime, join
 from semiseg.prediction.record import REPORT_NAME, CaseOutcome, PredictionReport, VolumeTable, dropped_text
 from semiseg.prediction.results import Wanted, forms
-from semiseg.prediction.scans import InputScan, find_scans
+from semiseg.prediction.scans import InputScan, OverTime, find_scans, join
 from semiseg.prediction.structures import read_terminology
 
 log = logging.getLogger("semiseg.prediction")

@@ -5,6 +5,7 @@ One cell of a sweep: everything that a worker must know of it, and the hash of w
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
@@ -322,17 +323,12 @@ class Contents:
         self._images = {case.id: case.images for case in known}
         self._labels = {case.id: case.label for case in known if isinstance(case, LabeledCase)}
         self._description = _hash(dataset.root / "dataset.json")
-        self._hashes: dict[Path, str] = {}
+        self._hash = functools.cache(_hash)
 
     def of(self, *, labeled: list[str], plain: list[str]) -> list[Any]:
         """Values for :func:`digest`: the cases whose labels count, and those whose scans alone do."""
         sizes = [[case, *(path.stat().st_size for path in self._images[case])] for case in labeled + plain]
-        return [self._description, sizes, [self._label(self._labels[case]) for case in labeled]]
-
-    def _label(self, path: Path) -> str:
-        if path not in self._hashes:
-            self._hashes[path] = _hash(path)
-        return self._hashes[path]
+        return [self._description, sizes, [self._hash(self._labels[case]) for case in labeled]]
 
 
 def _hash(path: Path) -> str:
