@@ -261,7 +261,7 @@ def test_a_measurement_of_other_data_counts_for_less():
     )
     assert flat < solid
     short = gain("ict", USUAL, [measured("ict", -14.0, iterations="150")], [])
-    assert (short.points, short.measured) == (0, False)
+    assert (short.points, short.evidence) == (0, "published.csv")
 
 
 def test_a_gain_counts_by_its_share_of_what_supervised_training_lacks():

@@ -20,7 +20,7 @@ from semiseg.studio.desk import Desk
 from semiseg.studio.learning import forecast
 from semiseg.studio.orders import minutes_of
 from semiseg.studio.places import Places
-from semiseg.studio.rounds import training_round
+from semiseg.studio.rounds import _link, training_round
 
 
 def run_folder(desk: Desk, name: str, labeled: int, dice: list[float]) -> None:
@@ -64,6 +64,16 @@ def test_a_forecast_needs_three_rounds_and_never_expects_less() -> None:
     worse, _ = forecast([(4, 0.8), (8, 0.7), (12, 0.6)])
     assert worse is not None
     assert worse["dice"] == pytest.approx(0.71, abs=0.02)  # flat: more labels are not expected to do harm
+
+
+@pytest.mark.parametrize("name", ["scan_0000", "scan.v2_0000"])
+def test_voxels_beside_a_header_go_with_it(tmp_path: Path, name: str) -> None:
+    for ending in (".mhd", ".raw"):
+        (tmp_path / f"{name}{ending}").write_text(ending)
+    place = tmp_path / "round"
+    place.mkdir()
+    _link(tmp_path / f"{name}.mhd", place / "a_0000.mhd")
+    assert (place / f"{name}.raw").read_text() == ".raw"
 
 
 def test_a_round_trains_on_a_copy_of_the_lists_as_they_are(tmp_path: Path) -> None:

@@ -55,14 +55,7 @@ def rank(
     choices = []
     for name in methods.names() if names is None else names:
         reasons = [Reason(r.points, r.why, r.evidence) for r in RULES if r.applies(name, situation)]
-        if name == "supervised":
-            reasons.append(
-                Reason(0.0, "learns from the labels alone: what the others must beat", "by definition")
-            )
-        else:
-            promise = gain(name, situation, here, papers)
-            source = "benchmarks/results" if promise.measured else "published.csv"
-            reasons.append(Reason(promise.points, promise.text, source))
+        reasons.append(BASELINE if name == "supervised" else gain(name, situation, here, papers))
         choices.append(_choice(name, situation, reasons))
     return sorted(choices, key=_place)
 
@@ -112,23 +105,14 @@ FLAT = ("acdc", "isic", "promise12", "prostate", "cadis", "refuge")
 Row = dict[str, str]
 
 
-@dataclass(frozen=True)
-class Gain:
-    """An expectation and where it comes from."""
-
-    points: float
-    text: str
-    measured: bool = False
+BASELINE = Reason(0.0, "learns from the labels alone: what the others must beat", "by definition")
 
 
-def gain(method: str, situation: Situation, here: Sequence[Row], papers: Sequence[Row]) -> Gain:
-    """The expected gain of a method.
+def gain(method: str, situation: Situation, here: Sequence[Row], papers: Sequence[Row]) -> Reason:
+    """The expected gain of a method; figures from like datasets count for more.
 
-    Args:
-        method: its name.
-        situation: figures from like datasets count for more.
-        here: rows of :func:`semiseg.methods.measured`, of all methods.
-        papers: rows of :func:`semiseg.methods.published`, of all methods.
+    ``here`` and ``papers`` are rows of :func:`semiseg.methods.measured` and
+    :func:`semiseg.methods.published`, of all methods.
     """
     of_method = [row for row in here if row["method"] == method and row["dice_gain"]]
     own = [(row, like) for row in of_method if (like := likeness(row, situation))]
@@ -143,14 +127,13 @@ def gain(method: str, situation: Situation, here: Sequence[Row], papers: Sequenc
         row = max(own, key=lambda pair: pair[1])[0]
         where = f"{row['dataset']}, {row['labeled']} labels: {baseline(row):.1f} -> {float(row['dice']):.1f}"
         text = f"{float(row['dice_gain']):+.1f} Dice over supervised in our benchmark ({where})"
-        return Gain(points, text, measured=True)
+        return Reason(points, text, "benchmarks/results")
     if claims:
         of = f"median of {len(claims)} settings" if len(claims) > 1 else "one setting"
         left = "" if share else ", without weight: of such gains nothing was left in our benchmark"
-        return Gain(
-            points, f"papers: {statistics.median(claims):+.1f} Dice ({of}), not in our benchmark{left}"
-        )
-    return Gain(points, "no comparable figures yet")
+        text = f"papers: {statistics.median(claims):+.1f} Dice ({of}), not in our benchmark{left}"
+        return Reason(points, text, "published.csv")
+    return Reason(points, "no comparable figures yet", "published.csv")
 
 
 def likeness(row: Row, situation: Situation) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from semiseg.dataset.ledger import user
 from semiseg.errors import UsageError, unknown_name
@@ -66,7 +66,7 @@ class Desk:
             **row,
             "drawing": self.marks.other(name, user),
             "draft": self.drafts.file(name, user).is_file(),
-            "thumbnail": f"/api/cases/{name}/thumbnail.png?v={version}",
+            "thumbnail": f"/api/cases/{quote(name)}/thumbnail.png?v={version}",
         }
 
     def run_named(self, run: str | None) -> str:

@@ -16,6 +16,7 @@ from semiseg.dataset.description import FILE
 from semiseg.dataset.split_file import OURS
 from semiseg.labeling.store import Labels
 from semiseg.machine.files import read_json, write_json
+from semiseg.prediction.scans import stem_of
 
 COMPANIONS = (".json", ".raw", ".zraw", ".img")
 
@@ -75,9 +76,8 @@ def _link_case(case: Case, folder: Path, ending: str) -> None:
 
 def _link(source: Path, target: Path) -> None:
     """The same file under another name, or a copy where the disk has no links; and what belongs to it."""
-    stem = source.name.split(".")[0]
     for companion in COMPANIONS:
-        beside = source.with_name(stem + companion)
+        beside = source.with_name(stem_of(source) + companion)
         if companion not in source.name and beside.is_file():
             _link_one(beside, target.with_name(beside.name))
     _link_one(source, target)
