@@ -57,9 +57,9 @@ def main() -> None:
                 for mask in (body, np.roll(body, shift, (0, 1, 2)))
             )
             source, target = (surface.border_points(mask, (1.0, 1.0, 1.0)) for mask in (ours, theirs))
-            tree = seconds(lambda s=source, t=target: surface.look_up(s, t), options.repeats)
+            tree = seconds(lambda s=source, t=target: surface.nearest(t)(s), options.repeats)
             sweep = seconds(lambda t=theirs: surface.squared_transform(t, (1.0, 1.0, 1.0)), options.repeats)
-            distance = float(surface.look_up(source, target).mean())
+            distance = float(surface.nearest(target)(source).mean())
             rows.append((len(source), distance, ours.size, tree, sweep))
             print(
                 f"{shape!s:16} {len(source):6} points, mean distance {distance:5.1f}: "

@@ -72,6 +72,7 @@ def test_a_broken_cell_is_exit_5(cli, spec, tmp_path):
     [
         (("--on", "slrm"), "Did you mean 'slurm'"),
         (("--set-slurm", "cluster"), "--set-slurm wants key=value"),
+        (("--set-ray", "resources={a"), "--set-ray wants key=value, got 'resources={a'"),
         (("--devices", "gpu", "-j", "1"), "unknown device 'gpu'"),
     ],
 )

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from tests.comparison.runs import NAN, make_run, spread
 
-from semiseg.comparison.read import Unscored, collect, read_run
+from semiseg.comparison.read import collect, read_run
+from semiseg.comparison.result import RunScores
 from semiseg.errors import UsageError
 
 
@@ -18,7 +19,7 @@ def test_a_run_is_read_whole(tmp_path: Path) -> None:
     scores = {"c00": [0.9, NAN], "c01": [0.7, 0.5]}
     folder = make_run(tmp_path / "run", scores, method="mean_teacher", seed=3)
     run = read_run(folder)
-    assert not isinstance(run, Unscored)
+    assert isinstance(run, RunScores)
     assert (run.dataset, run.method, run.network, run.recipe) == (
         "Dataset001_Tiny",
         "mean_teacher",
@@ -38,7 +39,7 @@ def test_a_run_is_read_whole(tmp_path: Path) -> None:
 def test_memory_of_a_device_counts_before_that_of_the_process(tmp_path: Path) -> None:
     sessions = [{"step": 20, "reason": "finished", "seconds": 1, "memory_gb": 9.0, "device_memory_gb": 2.5}]
     run = read_run(make_run(tmp_path / "run", spread([0.9]), told={"sessions": sessions}))
-    assert not isinstance(run, Unscored)
+    assert isinstance(run, RunScores)
     assert run.cost.memory_gb == 2.5
 
 
@@ -55,11 +56,11 @@ def test_runs_are_found_below_a_parent_and_count_once(tmp_path: Path) -> None:
 def test_test_scores_come_before_those_of_validation(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", spread([0.9]), place="validation")
     only = read_run(folder)
-    assert not isinstance(only, Unscored)
+    assert isinstance(only, RunScores)
     assert only.source == "validation"
     shutil.copytree(folder / "validation", folder / "test")
     both = read_run(folder)
-    assert not isinstance(both, Unscored)
+    assert isinstance(both, RunScores)
     assert (both.source, both.predictions) == ("test", folder / "test")
 
 
@@ -101,7 +102,7 @@ def test_a_finished_run_without_scores_is_missing_with_the_command_that_scores_i
 def test_cases_that_could_not_be_scored_are_told(tmp_path: Path) -> None:
     failed = {"c07": "no prediction in x"}
     run = read_run(make_run(tmp_path / "run", spread([0.9]), failed=failed, missing=("c07", "c08")))
-    assert not isinstance(run, Unscored)
+    assert isinstance(run, RunScores)
     assert run.notices == ("c07: no prediction in x", "c08: no prediction")
 
 
@@ -180,5 +181,5 @@ def test_damaged_scores_are_told(tmp_path: Path, name: str) -> None:
 
 def test_an_infinite_distance_survives_the_way_through_files(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path / "run", spread([0.9]), hd95=float("inf"), convention="monai"))
-    assert not isinstance(run, Unscored)
+    assert isinstance(run, RunScores)
     assert run.scores["HD95"][0, 0] == float("inf")

@@ -185,35 +185,22 @@ def test_runs_without_a_common_case_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "what"),
+    ("classes", "other", "what", "code"),
     [
-        ({"convention": "uamt"}, "2 conventions: semiseg in .*; uamt in "),
-        ({"nsd_tolerance_mm": 2.0}, "2 tolerances of NSD: 1 mm in .*; 2 mm in "),
+        (1, {"convention": "uamt"}, "2 conventions: semiseg in .*; uamt in ", "SCORES_DIFFER"),
+        (1, {"nsd_tolerance_mm": 2.0}, "2 tolerances of NSD: 1 mm in .*; 2 mm in ", "SCORES_DIFFER"),
+        (1, {"voxels": 101.0}, "c00 was scored against .* has 100 voxels .* 101", "REFERENCES_DIFFER"),
+        (2, {}, "2 lists of classes of Dataset001_Tiny", "SCORES_DIFFER"),
     ],
 )
-def test_scores_counted_by_other_rules_are_refused(tmp_path: Path, other: dict, what: str) -> None:
+def test_scores_counted_otherwise_are_refused(
+    tmp_path: Path, classes: int, other: dict, what: str, code: str
+) -> None:
     make_run(tmp_path / "a", spread(BASE))
-    make_run(tmp_path / "b", spread(BASE), method="mean_teacher", **other)
+    make_run(tmp_path / "b", spread(BASE, classes=classes), method="mean_teacher", **other)
     with pytest.raises(UsageError, match=what) as caught:
         compare([tmp_path])
-    assert caught.value.code == "SCORES_DIFFER"
-
-
-def test_scores_against_other_references_are_refused(tmp_path: Path) -> None:
-    make_run(tmp_path / "a", spread(BASE))
-    make_run(tmp_path / "b", spread(BASE), method="mean_teacher", voxels=101.0)
-    with pytest.raises(
-        UsageError, match=r"c00 was scored against different ref.* has 100 voxels .* 101"
-    ) as found:
-        compare([tmp_path])
-    assert found.value.code == "REFERENCES_DIFFER"
-
-
-def test_other_classes_are_refused(tmp_path: Path) -> None:
-    make_run(tmp_path / "a", spread(BASE))
-    make_run(tmp_path / "b", spread(BASE, classes=2), method="mean_teacher")
-    with pytest.raises(UsageError, match="2 lists of classes of Dataset001_Tiny"):
-        compare([tmp_path])
+    assert caught.value.code == code
 
 
 @pytest.mark.parametrize(

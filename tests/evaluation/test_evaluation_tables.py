@@ -138,7 +138,7 @@ def test_table_shows_means_spread_and_counts(evaluation):
         assert part in text
 
 
-@pytest.mark.parametrize("convention", conventions.names())
+@pytest.mark.parametrize("convention", conventions.CONVENTIONS)
 @pytest.mark.parametrize("distances", [True, False])
 def test_no_combination_breaks_the_table_or_the_files(convention, distances, tmp_path):
     found = evaluate_pairs(cases(), LABELS, convention=convention, distances=distances)

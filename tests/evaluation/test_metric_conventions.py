@@ -12,7 +12,7 @@ from tests.evaluation.masks import pairs, plain_distances
 
 from semiseg.errors import UsageError
 from semiseg.evaluation.case import evaluate
-from semiseg.evaluation.conventions import CONVENTIONS, find, names
+from semiseg.evaluation.conventions import CONVENTIONS, find
 
 PREDICTION, REFERENCE, _ = pairs()["noise"]
 SPACING = (0.8, 0.8, 3.0)
@@ -29,7 +29,7 @@ def score(prediction, reference, convention, **options) -> dict[str, float]:
 
 
 def test_the_names_and_units_of_the_interface():
-    units = {name: find(name).unit for name in names()}
+    units = {name: rule.unit for name, rule in CONVENTIONS.items()}
     assert units == {
         "semiseg": "mm",
         "uamt": "voxel",

@@ -20,7 +20,8 @@ from semiseg.settings.config import InferenceConfig
 from semiseg.core import SegOutput
 from semiseg.preparation.plan import ChannelPlan, Plan
 from semiseg.images.grid import Grid
-from semiseg.prediction.model import Member, Model
+from semiseg.prediction.members import Member
+from semiseg.prediction.model import Model
 
 class Tiny(torch.nn.Module):
     divisor = (8, 8, 8)

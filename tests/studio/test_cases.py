@@ -197,6 +197,12 @@ def test_files_are_kept_by_the_browser_until_they_change(web: TestClient) -> Non
     assert changed.status_code == 200
 
 
+def test_the_address_of_a_thumbnail_holds_any_name(folder: Path) -> None:
+    desk = Desk(folder)
+    row = {**desk.row("case_00", "me"), "id": "50% #1?"}
+    assert desk.complete(row, "me")["thumbnail"].startswith("/api/cases/50%25%20%231%3F/thumbnail.png?v=")
+
+
 def test_a_thumbnail_shows_the_scan_and_the_outline(web: TestClient) -> None:
     with_label = Image.open(io.BytesIO(web.get("/api/cases/case_00/thumbnail.png").content))
     without = Image.open(io.BytesIO(web.get("/api/cases/un_00/thumbnail.png").content))

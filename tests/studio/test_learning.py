@@ -15,10 +15,12 @@ import semiseg
 from semiseg.errors import SemisegError
 from semiseg.runs.run import save_config
 from semiseg.settings.config import Config
+from semiseg.studio import progress
 from semiseg.studio.desk import Desk
 from semiseg.studio.learning import forecast
 from semiseg.studio.orders import minutes_of
-from semiseg.studio.rounds import training_round
+from semiseg.studio.places import Places
+from semiseg.studio.rounds import _link, training_round
 
 
 def run_folder(desk: Desk, name: str, labeled: int, dice: list[float]) -> None:
@@ -62,6 +64,16 @@ def test_a_forecast_needs_three_rounds_and_never_expects_less() -> None:
     worse, _ = forecast([(4, 0.8), (8, 0.7), (12, 0.6)])
     assert worse is not None
     assert worse["dice"] == pytest.approx(0.71, abs=0.02)  # flat: more labels are not expected to do harm
+
+
+@pytest.mark.parametrize("name", ["scan_0000", "scan.v2_0000"])
+def test_voxels_beside_a_header_go_with_it(tmp_path: Path, name: str) -> None:
+    for ending in (".mhd", ".raw"):
+        (tmp_path / f"{name}{ending}").write_text(ending)
+    place = tmp_path / "round"
+    place.mkdir()
+    _link(tmp_path / f"{name}.mhd", place / "a_0000.mhd")
+    assert (place / f"{name}.raw").read_text() == ".raw"
 
 
 def test_a_round_trains_on_a_copy_of_the_lists_as_they_are(tmp_path: Path) -> None:
@@ -160,3 +172,12 @@ def test_what_is_no_time() -> None:
     for text in ("0", "-3", "m", "1d", "1e9"):
         with pytest.raises(SemisegError, match="is not a duration"):
             minutes_of(text)
+
+
+def test_a_line_of_events_that_is_cut_to_a_number_is_passed_over(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    run = places.runs / "round-001"
+    run.mkdir(parents=True)
+    (run / "events.jsonl").write_text('12\n{"event": "stepped", "ste')  # as a tail begins and ends
+    job = {"id": "0001-train", "kind": "train", "state": "running", "run": "round-001"}
+    assert progress.told(job, places)["step"] is None

@@ -80,8 +80,9 @@ def test_what_was_predicted_is_inferred_in_the_format_that_is_wanted(web: TestCl
     assert set(told["latencies"]) >= {"pre", "infer", "post", "write", "total"}
     assert web.post("/infer/other?image=un_00", data={"params": "{}"}).status_code == 404
     assert web.post("/infer/segmentation?image=nobody", data={"params": "{}"}).status_code == 404
-    odd = web.post("/infer/segmentation?image=un_00", data={"params": '{"result_extension": "/../x"}'})
-    assert odd.status_code == 400
+    for wrong in ({"result_extension": "/../x"}, {"result_dtype": "small"}):
+        odd = web.post("/infer/segmentation?image=un_00", data={"params": json.dumps(wrong)})
+        assert odd.status_code == 400
 
 
 def test_trainings_are_told_and_stopped(web: TestClient, desk: Desk) -> None:

@@ -18,11 +18,11 @@ from tests.factories import make_dataset
 from semiseg.dataset.case import case_header
 from semiseg.dataset.dataset import Dataset
 from semiseg.dataset.description import read_description
-from semiseg.errors import SemisegError
+from semiseg.errors import SemisegError, UsageError
 from semiseg.images.grid import Volume
 from semiseg.labeling.store import Labels, Origin
 from semiseg.studio.rounds import training_round
-from semiseg.studio.serve import open_or_adopt, token_for
+from semiseg.studio.serve import _listening, open_or_adopt, token_for
 
 
 def test_a_pile_of_scans_becomes_a_dataset_once(tmp_path: Path) -> None:
@@ -64,6 +64,11 @@ def test_who_listens_elsewhere_has_a_token(caplog: pytest.LogCaptureFixture) -> 
     assert all(made)
     assert min(len(str(token)) for token in made) >= 32
     assert "no TLS" in caplog.text
+
+
+def test_a_port_that_there_is_not_is_told() -> None:
+    with pytest.raises(UsageError, match="70000: there is no such port"), _listening("127.0.0.1", 70000):
+        pass
 
 
 def test_the_command_serves_says_where_and_ends(tmp_path: Path) -> None:

@@ -1,7 +1,4 @@
-"""The whole answer: the facts, the ranking, and the commands to type.
-
-Gather the facts: the dataset as a run would see it, its plan, its labels, the machine.
-"""
+"""The whole answer: the facts of dataset, plan, labels and machine, the ranking, the commands to type."""
 
 from __future__ import annotations
 

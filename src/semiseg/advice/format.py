@@ -12,8 +12,6 @@ from semiseg.advice.situation import Situation
 from semiseg.errors import plural
 
 WIDTH = 80
-
-
 SHOWN = 5
 """Methods that are shown unless all are asked for."""
 
@@ -93,16 +91,15 @@ def _entry(mark: str, choice: Choice, wide: int, reason: str) -> list[str]:
 def _closing(advice: Advice) -> Iterator[str]:
     yield from _wrapped(
         "x: cost of a training step beside a supervised one. The order is an estimate from "
-        "our benchmark, published figures and rules; only your own data can tell.",
-        0,
+        "our benchmark, published figures and rules; only your own data can tell."
     )
     if advice.tight:
-        yield from _wrapped("Nothing fits the memory: the command plans smaller patches.", 0)
+        yield from _wrapped("Nothing fits the memory: the command plans smaller patches.")
     one = "Run this:" if advice.first.method == FALLBACK else "Run both, and compare:"
     yield from ["", one, *(f"  {command}" for command in reversed(advice.commands))]
 
 
-def _wrapped(line: str, indent: int) -> list[str]:
+def _wrapped(line: str, indent: int = 0) -> list[str]:
     return textwrap.wrap(
         line, WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
     )

@@ -1,9 +1,8 @@
 """From a situation to a ranking: what figures promise plus what the rules say, and last what does not fit.
 
-What figures promise of a method: its gain over supervised training, in points of Dice.
-
-A gain measured here, in honest runs, counts for more than a published one; both are drawn towards zero, where
-a doubter's single observation stands. Methods without figures get zero, and say so.
+Figures promise a gain over supervised training, in points of Dice. One that was measured here counts for more
+than a published one, and both are drawn towards zero, as by one more observation of no gain. Methods without
+figures get zero, and say so.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from semiseg import methods
-from semiseg.advice.rules import RULES, SHORTEST, Rule
+from semiseg.advice.rules import RULES, SHORTEST
 from semiseg.advice.situation import Situation
 from semiseg.errors import plural
 from semiseg.methods._catalog import Description, measured, published
@@ -51,21 +50,13 @@ def rank(
     names: Sequence[str] | None = None,
     *,
     figures: tuple[Sequence[Row], Sequence[Row]] | None = None,
-    rules: Sequence[Rule] = RULES,
 ) -> list[Choice]:
-    """All methods, the best first; those that do not fit last."""
-    here, papers = all_figures() if figures is None else figures
+    """All methods, the best first; those that do not fit last. ``figures``: measured and published rows."""
+    here, papers = figures or (measured(), published())
     choices = []
     for name in methods.names() if names is None else names:
-        reasons = [Reason(r.points, r.why, r.evidence) for r in rules if r.applies(name, situation)]
-        if name == "supervised":
-            reasons.append(
-                Reason(0.0, "learns from the labels alone: what the others must beat", "by definition")
-            )
-        else:
-            promise = gain(name, situation, here, papers)
-            source = "benchmarks/results" if promise.measured else "published.csv"
-            reasons.append(Reason(promise.points, promise.text, source))
+        reasons = [Reason(r.points, r.why, r.evidence) for r in RULES if r.applies(name, situation)]
+        reasons.append(BASELINE if name == "supervised" else gain(name, situation, here, papers))
         choices.append(_choice(name, situation, reasons))
     return sorted(choices, key=_place)
 
@@ -106,7 +97,7 @@ PAPER_SHARE = 0.25
 figures come from scans cropped around the ground truth and from checkpoints chosen on test scans."""
 ENOUGH = 3
 DOUBT, PAPER, HERE = 1.0, 1.0, 3.0
-"""Weights: of the doubter, of all papers together, of one measured line."""
+"""Weights: of an observation of no gain, of all papers together, of one measured line."""
 LACKING = 15.0
 """Points to 100 that supervised training usually lacks. A gain counts by its share of what was lacking where
 it was measured: three points are a fifth of it at 85, and a twentieth at 40."""
@@ -116,23 +107,14 @@ FLAT = ("acdc", "isic", "promise12", "prostate", "cadis", "refuge")
 Row = dict[str, str]
 
 
-@dataclass(frozen=True)
-class Gain:
-    """An expectation and where it comes from."""
-
-    points: float
-    text: str
-    measured: bool = False
+BASELINE = Reason(0.0, "learns from the labels alone: what the others must beat", "by definition")
 
 
-def gain(method: str, situation: Situation, here: Sequence[Row], papers: Sequence[Row]) -> Gain:
-    """The expected gain of a method.
+def gain(method: str, situation: Situation, here: Sequence[Row], papers: Sequence[Row]) -> Reason:
+    """The expected gain of a method; figures from like datasets count for more.
 
-    Args:
-        method: its name.
-        situation: figures from like datasets count for more.
-        here: rows of :func:`semiseg.methods.measured`, of all methods.
-        papers: rows of :func:`semiseg.methods.published`, of all methods.
+    ``here`` and ``papers`` are rows of :func:`semiseg.methods.measured` and
+    :func:`semiseg.methods.published`, of all methods.
     """
     of_method = [row for row in here if row["method"] == method and row["dice_gain"]]
     own = [(row, like) for row in of_method if (like := likeness(row, situation))]
@@ -148,14 +130,13 @@ def gain(method: str, situation: Situation, here: Sequence[Row], papers: Sequenc
         labels = plural(int(row["labeled"]), "label")
         where = f"{row['dataset']}, {labels}: {baseline(row):.1f} -> {float(row['dice']):.1f}"
         text = f"{float(row['dice_gain']):+.1f} Dice over supervised in our benchmark ({where})"
-        return Gain(points, text, measured=True)
+        return Reason(points, text, "benchmarks/results")
     if claims:
         of = f"median of {len(claims)} settings" if len(claims) > 1 else "one setting"
         left = "" if share else ", without weight: of such gains nothing was left in our benchmark"
-        return Gain(
-            points, f"papers: {statistics.median(claims):+.1f} Dice ({of}), not in our benchmark{left}"
-        )
-    return Gain(points, "no comparable figures yet")
+        text = f"papers: {statistics.median(claims):+.1f} Dice ({of}), not in our benchmark{left}"
+        return Reason(points, text, "published.csv")
+    return Reason(points, "no comparable figures yet", "published.csv")
 
 
 def likeness(row: Row, situation: Situation) -> float:
@@ -222,11 +203,6 @@ def kept_share(here: Sequence[Row], papers: Sequence[Row]) -> float:
         return PAPER_SHARE
     slope = sum(paper * own for paper, own in pairs) / sum(paper**2 for paper, _ in pairs)
     return min(1.0, max(0.0, slope))
-
-
-def all_figures() -> tuple[list[Row], list[Row]]:
-    """Measured and published rows."""
-    return measured(), published()
 
 
 def _dim(dataset: str) -> int:

@@ -19,6 +19,7 @@ from typer.main import get_command
 
 from semiseg.cli.failures import exit_code_of, report
 from semiseg.cli.help import LINES, MESSAGES, Command, GroupedHelp
+from semiseg.cli.options import flag
 from semiseg.cli.output import Output, start_logging, stop_logging
 from semiseg.errors import Interrupted, unknown_name
 from semiseg.machine.stopping import ended_as_by_ctrl_c
@@ -38,11 +39,7 @@ class LazyGroup(GroupedHelp):
         return TyperCommand(cmd_name, help=LINES[cmd_name]) if cmd_name in LINES else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The real command that ``args`` calls.
-
-        Raises:
-            UsageError: no such command; names the nearest.
-        """
+        """The real command that ``args`` calls (UsageError: no such command; names the nearest)."""
         name = args[0]
         if name not in LINES:
             raise unknown_name("command", name, LINES, see="`semiseg --help`")
@@ -130,39 +127,26 @@ def _close_quietly() -> int:
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-def _message(*flags: str, **more: Any) -> Any:
-    return typer.Option(*flags, rich_help_panel=MESSAGES, **more)
-
-
-Quiet = Annotated[
-    int,
-    _message(
-        "-q", "--quiet", count=True, show_default=False, help="Show only warnings; -qq shows only errors."
-    ),
-]
-Verbose = Annotated[
-    int,
-    _message(
-        "-v", "--verbose", count=True, show_default=False, help="Show debug lines, and tracebacks of errors."
-    ),
-]
-Json = Annotated[bool, _message("--json", help="Print the result as one JSON object on stdout.")]
-NoProgress = Annotated[bool, _message("--no-progress", help="Draw no progress bars.")]
-
-SHARED = {
-    "quiet": (Quiet, 0),
-    "verbose": (Verbose, 0),
-    "json": (Json, False),
-    "no_progress": (NoProgress, False),
+SHARED: dict[str, tuple[type, str, str]] = {
+    "quiet": (int, "-q --quiet", "Show only warnings; -qq shows only errors."),
+    "verbose": (int, "-v --verbose", "Show debug lines, and tracebacks of errors."),
+    "json": (bool, "--json", "Print the result as one JSON object on stdout."),
+    "no_progress": (bool, "--no-progress", "Draw no progress bars."),
 }
+"""Option of every command -> its type (a number counts how often it is given), flags and help."""
 
 
 def with_shared_options(function: Callable[..., None], output: Output) -> Callable[..., None]:
     """``function(out, …)`` as a function whose signature has the shared options instead of ``out``."""
     own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "out"]
     shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in SHARED.items()
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=kind(),
+            annotation=Annotated[kind, flag(flags, text, MESSAGES, count=kind is int, show_default=False)],
+        )
+        for name, (kind, flags, text) in SHARED.items()
     ]
 
     def call(**given: Any) -> None:

@@ -1,4 +1,4 @@
-"""From any exception to two lines and an exit code."""
+"""Any exception as two lines and an exit code."""
 
 from __future__ import annotations
 
@@ -24,14 +24,6 @@ from semiseg.errors import (
     unforeseen,
 )
 from semiseg.machine.files import plain
-
-LOWER_TRAINING = (
-    "lower plan.batch, plan.patch or plan.features, for example --set plan.batch=2; "
-    "or --set plan.memory_gb=GB to let the planner do it"
-)
-LOWER_PREDICTION = (
-    "lower inference.window_batch (--set inference.window_batch=1) or --workers, or use --device cpu"
-)
 
 
 def report(error: BaseException, output: Output) -> int:
@@ -86,11 +78,15 @@ def exit_code_of(error: SystemExit) -> int:
 
 def _out_of_memory(error: BaseException, arguments: Sequence[str]) -> DeviceError:
     where = "GPU" if "cuda" in str(error).lower() else "main"
-    return DeviceError(
-        f"out of {where} memory{first_line(error)}",
-        hint=LOWER_PREDICTION if "predict" in arguments[:1] else LOWER_TRAINING,
-        code="OUT_OF_MEMORY",
+    hint = (
+        "lower plan.batch, plan.patch or plan.features, for example --set plan.batch=2; "
+        "or --set plan.memory_gb=GB to let the planner do it"
     )
+    if "predict" in arguments[:1]:
+        hint = (
+            "lower inference.window_batch (--set inference.window_batch=1) or --workers, or use --device cpu"
+        )
+    return DeviceError(f"out of {where} memory{first_line(error)}", hint=hint, code="OUT_OF_MEMORY")
 
 
 _NUMBERS = {"number": "number", "integer": "whole number"}

@@ -60,13 +60,6 @@ SECTIONS = ("Options", DATA, METHOD, SEARCH, LENGTH, OUTPUT, MACHINE, MESSAGES)
 ALIASES = {"--labelled", "--labelled-patients", "--protocol", "--legacy"}
 """Other spellings: they work and are not shown."""
 
-SESSION = (
-    "semiseg demo",
-    "semiseg init SCANS -o MyDataset",
-    "semiseg train MyDataset",
-)
-"""The shortest session, at the end of ``semiseg --help``."""
-
 _RANGE = re.compile(r" *\[(?:[\d.]+<=?)?x[<>]=?[\d.]+\]|; (?:[\d.]+<=?)?x[<>]=?[\d.]+(?=\])")
 """What the parser adds about the range of values; the error for a wrong one says it."""
 
@@ -128,7 +121,9 @@ def closing() -> str:
     lines = [
         "\b",
         "Example:",
-        *(f"  {line}" for line in SESSION),
+        "  semiseg demo",
+        "  semiseg init SCANS -o MyDataset",
+        "  semiseg train MyDataset",
         "",
         "semiseg COMMAND --help shows examples.",
     ]

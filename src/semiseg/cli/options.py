@@ -4,49 +4,43 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from semiseg.cli.help import DATA, MACHINE, METHOD, OUTPUT
 from semiseg.errors import UsageError, unknown_name
 
+if TYPE_CHECKING:
+    from semiseg.settings.environment import Settings
+
 
 def flag(names: str, text: str, panel: str | None = None, **more: Any) -> Any:
-    """A flag of a command.
-
-    Args:
-        names: as the help shows them, with what the value is called, such as ``-o --output FILE``.
-        text: what it does.
-        panel: the part of the help that it stands in.
-        more: for :func:`typer.Option`.
-    """
+    """A flag of a command: ``-o --output FILE``, as the help shows it, in a section (``panel``)."""
     given = names.split()
     value = given.pop() if not given[-1].startswith("-") else None
     return typer.Option(*given, metavar=value, help=text, rich_help_panel=panel, **more)
 
 
+def argument(name: str, text: str) -> Any:
+    """A positional argument of a command: its name in the help, and what it is."""
+    return typer.Argument(metavar=name, show_default=False, help=text)
+
+
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
-Dataset = Annotated[
-    str, typer.Argument(metavar="DATASET", show_default=False, help="Dataset folder, or its name or number.")
-]
+Dataset = Annotated[str, argument("DATASET", "Dataset folder, or its name or number.")]
 Config = Annotated[
     Path | None,
     flag("-c --config FILE", "YAML file with settings; `semiseg recipes default` prints an example.", METHOD),
 ]
 Set = Annotated[
     list[str] | None,
-    flag("--set KEY=VALUE", "Change one setting; may be repeated.", METHOD, show_default=False),
+    flag("--set KEY=VALUE", "Change one setting; may be repeated.", METHOD),
 ]
 Device = Annotated[
     str | None,
-    flag(
-        "--device DEVICE",
-        "Device: auto, cpu, cuda, cuda:N or mps.  [default: auto]",
-        MACHINE,
-        show_default=False,
-    ),
+    flag("--device DEVICE", "Device: auto, cpu, cuda, cuda:N or mps.  [default: auto]", MACHINE),
 ]
 Workers = Annotated[
     int | None,
@@ -62,11 +56,7 @@ Seed = Annotated[
 ]
 AllowCode = Annotated[
     list[str] | None,
-    flag(
-        "--allow-code MODULE",
-        "Allow a model to import its network from this module; may be repeated.",
-        show_default=False,
-    ),
+    flag("--allow-code MODULE", "Allow a model to import its network from this module; may be repeated."),
 ]
 Overwrite = Annotated[bool, flag("--overwrite", "Replace earlier results.", OUTPUT)]
 Labeled = Annotated[
@@ -110,11 +100,7 @@ PlanFile = Annotated[Path | None, flag("--plan FILE", "Use this plan.json instea
 
 
 def fold(given: str | None) -> int | Literal["all"] | None:
-    """``--fold``: a number, or ``all``.
-
-    Raises:
-        UsageError: neither.
-    """
+    """``--fold``: a number, or ``all`` (UsageError: neither)."""
     if given is None:
         return None
     if given.strip().lower() == "all":
@@ -126,15 +112,20 @@ def fold(given: str | None) -> int | Literal["all"] | None:
     return int(given)
 
 
-def device(given: str | None) -> str:
-    """``--device``, else ``SEMISEG_DEVICE``, else ``auto``.
+def names_in(text: str | None) -> tuple[str, ...]:
+    """The names in ``"DWI, ADC"``."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
-    Raises:
-        UsageError: not the name of a device.
-    """
+
+def _environment() -> Settings:
     from semiseg.settings.environment import read
 
-    name = given or read().device
+    return read()
+
+
+def device(given: str | None) -> str:
+    """``--device``, else ``SEMISEG_DEVICE``, else ``auto`` (UsageError: not the name of a device)."""
+    name = given or _environment().device
     if not _DEVICE.fullmatch(name):
         source = "--device" if given else "SEMISEG_DEVICE"
         raise UsageError(
@@ -147,28 +138,16 @@ def device(given: str | None) -> str:
 
 def workers(given: int | None) -> int | None:
     """``-j``, else ``SEMISEG_WORKERS``, else None: chosen from cores and free memory."""
-    if given is not None:
-        return given
-    from semiseg.settings.environment import read
-
-    return read().workers
+    return _environment().workers if given is None else given
 
 
 def runs(given: Path | None) -> Path:
     """``--runs``, else the first folder of ``SEMISEG_RUNS``, else ``runs`` here."""
-    if given is not None:
-        return given
-    from semiseg.settings.environment import read
-
-    return (*read().runs, Path("runs"))[0]
+    return (*_environment().runs, Path("runs"))[0] if given is None else given
 
 
 def refuse_existing(*paths: Path) -> None:
-    """Nothing is overwritten unless asked.
-
-    Raises:
-        UsageError: one of the paths exists.
-    """
+    """Refuse to overwrite a path that exists (UsageError)."""
     there = [path for path in paths if path.exists()]
     if there:
         raise UsageError(
@@ -184,9 +163,7 @@ def find_run(path: Path) -> Path:
 
     if path.exists() or path.is_absolute() or fitting(path):
         return path
-    from semiseg.settings.environment import read
-
-    roots = (root / path for root in read().runs)
+    roots = (root / path for root in _environment().runs)
     return next((place for place in roots if place.exists() or fitting(place)), path)
 
 
@@ -196,7 +173,7 @@ def contradiction(one: str, other: str) -> UsageError:
 
 
 def require_method(name: str) -> None:
-    """Say that a method does not exist before torch is loaded."""
+    """Refuse a method that does not exist, before torch is loaded (UsageError)."""
     from semiseg import methods
 
     if ":" not in name and name not in methods.names():

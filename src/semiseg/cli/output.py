@@ -1,9 +1,4 @@
-"""Where a command's words go: results on stdout (text, or one JSON object), all else on stderr.
-
-A bar for work that counts: ``with counted(out, "check") as tick: …(progress=tick)``.
-
-Log lines of the ``semiseg`` tree for people, on stderr. Files of a run are the run's own business.
-"""
+"""What a command prints: results on stdout (text, or one JSON object); log lines and progress on stderr."""
 
 from __future__ import annotations
 
@@ -18,13 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from semiseg.errors import unknown_name
-from semiseg.machine.files import plain
-from semiseg.machine.files import printable as printable_text
+from semiseg.machine import files
 
 
 @dataclass
 class Output:
-    """How a command may speak. Commands get one as ``out``.
+    """Prints what a command has found, in the form that its flags ask for. Commands get one as ``out``.
 
     Attributes:
         json: one JSON object on stdout instead of text.
@@ -50,7 +44,7 @@ class Output:
     def result(self, data: Mapping[str, Any], text: Any = "") -> None:
         """Say what the command found: ``data`` with ``--json``, else ``text`` (str or rich renderable)."""
         if self.json:
-            self.write(json.dumps({"ok": True, **plain(data)}, indent=1))
+            self.write(json.dumps({"ok": True, **files.plain(data)}, indent=1))
         else:
             self.text(text)
 
@@ -92,11 +86,11 @@ def spelled(text: str, encoding: str | None) -> str:
 
 def printable(text: str) -> str:
     """A message of one or more lines without control characters."""
-    return printable_text(text, keep="\n\t")
+    return files.printable(text, keep="\n\t")
 
 
 def progress_wanted() -> bool:
-    """Bars only where someone can see them move."""
+    """Whether progress bars are drawn: on a terminal, unless ``SEMISEG_NO_PROGRESS`` is set."""
     silenced = os.environ.get("SEMISEG_NO_PROGRESS", "").lower() not in ("", "0", "false", "no", "off")
     return sys.stderr.isatty() and not silenced
 
@@ -118,7 +112,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 @contextmanager
 def counted(out: Output, what: str) -> Iterator[Tick]:
-    """A ``tick(done, total)`` that draws a bar on a terminal, and else a line now and then on long work."""
+    """A ``tick(done, total)`` that draws a progress bar on a terminal; else prints a line now and then."""
     if out.verbosity < 0:
         yield lambda done, total: None
     elif not out.progress:
@@ -211,19 +205,3 @@ def _handler() -> logging.Handler:
     )
     rich.setFormatter(_Lines("%(message)s"))
     return rich
-
-
-def show(out: Output, kind: str, entries: Sequence[dict[str, Any]], name: str | None) -> None:
-    """All entries, a line each, or everything about one.
-
-    Raises:
-        UsageError: there is none of this name; suggests the nearest.
-    """
-    if name is None:
-        lines = columns([(entry["name"], entry["summary"].replace("``", "`")) for entry in entries])
-        out.result({f"{kind}s": list(entries)}, lines)
-        return
-    found = {entry["name"]: entry for entry in entries}
-    if name not in found:
-        raise unknown_name(kind, name, found)
-    out.result(found[name], columns((key, str(value)) for key, value in found[name].items() if value))

@@ -1,6 +1,6 @@
 """Runs side by side: what they scored, whether the difference is more than chance, and what they cost.
 
-``compare.compare`` finds it out; :func:`write`, :func:`tables` and :func:`as_dict` show what was found.
+``compare.compare`` makes a comparison; :func:`write`, :func:`tables` and :func:`as_dict` show it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semiseg.comparison.result import ArmGroup, Comparison
+from semiseg.comparison.result import Comparison
 from semiseg.errors import deprecated
 
 if TYPE_CHECKING:
@@ -44,15 +44,11 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
     return record_of(comparison)
 
 
-def _groups(comparison: Comparison) -> tuple[ArmGroup, ...]:
-    return comparison.groups
-
-
 # Methods that these functions were, and an attribute's former name, for one more release.
 _FORMER = {
     "save": deprecated(write, "semiseg.comparison.write(comparison, folder)"),
     "as_dict": deprecated(as_dict, "semiseg.comparison.as_dict(comparison)"),
-    "boards": property(deprecated(_groups, "comparison.groups")),
+    "boards": property(deprecated(lambda comparison: comparison.groups, "comparison.groups")),
 }
 for _name, _function in _FORMER.items():
     setattr(Comparison, _name, _function)

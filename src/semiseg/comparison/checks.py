@@ -13,6 +13,11 @@ def _few(names: Iterable[str]) -> str:
     return some(sorted(names), 3)
 
 
+def _runs(arms: Iterable[Arm]) -> Iterator[tuple[str, RunScores]]:
+    """(name of its arm, run)."""
+    return ((arm.name, run) for arm in arms for run in arm.runs)
+
+
 def require_alike(runs: Sequence[RunScores]) -> None:
     """Refuse scores that were counted by different rules.
 
@@ -28,7 +33,7 @@ def require_alike(runs: Sequence[RunScores]) -> None:
 
 
 def _require_same_references(runs: Iterable[RunScores]) -> None:
-    """A reference that has changed between two evaluations shows in its number of voxels."""
+    """Refuse scores against references that differ, as their numbers of voxels show."""
     seen: dict[tuple[str, str], tuple[float, RunScores]] = {}
     for run in runs:
         for case, row in zip(run.cases, run.scores.get("n_ref", ()), strict=False):
@@ -44,11 +49,7 @@ def _require_same_references(runs: Iterable[RunScores]) -> None:
 
 
 def require_common(cases: Sequence[str], arms: Sequence[Arm]) -> None:
-    """Refuse a group without a case that all its runs scored.
-
-    Raises:
-        UsageError: names two arms that share none.
-    """
+    """Refuse a group without a case that all its runs scored (UsageError that names two arms)."""
     if cases:
         return
     first = arms[0]
@@ -64,9 +65,15 @@ def require_common(cases: Sequence[str], arms: Sequence[Arm]) -> None:
 def notices(arms: Sequence[Arm], cases: Sequence[str]) -> tuple[str, ...]:
     """What weakens a comparison, most serious first, one line each."""
     own = [arm for arm in arms if arm.bound != "upper"]
-    found = [*_lost_cases(arms, cases), *_splits(own), *_training_cases(arms, cases), *_seeds(own)]
-    found += _rules(own)
-    return (*found, *_ends(arms), *_deviations(arms))
+    return (
+        *_lost_cases(arms, cases),
+        *_splits(own),
+        *_training_cases(arms, cases),
+        *_seeds(own),
+        *_rules(own),
+        *_ends(arms),
+        *_deviations(arms),
+    )
 
 
 def _one(what: str, runs: Sequence[RunScores], of: Callable[[RunScores], str], flag: str) -> None:
@@ -91,18 +98,15 @@ def _lost_cases(arms: Sequence[Arm], cases: Sequence[str]) -> Iterator[str]:
             f"compared on the {plural(len(cases), 'case')} that all runs scored; left out everywhere: "
             f"{_few(lost)}, which some run lacks"
         )
-    for arm in arms:
-        for run in arm.runs:
-            for line in run.notices:
-                yield f"{arm.name}, fold {run.fold}, seed {run.seed}: {line}"
+    for name, run in _runs(arms):
+        yield from (f"{name}, fold {run.fold}, seed {run.seed}: {line}" for line in run.notices)
 
 
 def _splits(arms: Sequence[Arm]) -> Iterator[str]:
-    """Runs of one fold and seed should have learned from the same scans."""
+    """Runs of one fold and seed that were trained with different scans or files."""
     cells: dict[tuple[int, int], list[tuple[str, RunScores]]] = {}
-    for arm in arms:
-        for run in arm.runs:
-            cells.setdefault((run.fold, run.seed), []).append((arm.name, run))
+    for name, run in _runs(arms):
+        cells.setdefault((run.fold, run.seed), []).append((name, run))
     for (fold, seed), runs in cells.items():
         for key, what in (("split_sha256", "lists of cases"), ("data_sha256", "image or label files")):
             by_hash: dict[Any, list[str]] = {}
@@ -115,22 +119,16 @@ def _splits(arms: Sequence[Arm]) -> Iterator[str]:
 
 
 def _training_cases(arms: Sequence[Arm], cases: Sequence[str]) -> Iterator[str]:
-    for arm in arms:
-        for run in arm.runs:
-            seen = set(cases) & set(run.cases) & set(run.split.get("labeled", ()))
-            if seen:
-                yield f"{arm.name}, seed {run.seed}: scored cases that were labeled in training: {_few(seen)}"
-    validated = [arm.name for arm in arms if _chosen_on_scored(arm)]
-    if any(run.source == "validation" for arm in arms for run in arm.runs):
-        yield "scores of validation cases: there are no test scores"
-    if any(run.source == "held-out" for arm in arms for run in arm.runs):
-        yield "scores of held-out cases, each by the fold that has not seen it: there are no test scores"
+    for name, run in _runs(arms):
+        if seen := set(cases) & set(run.cases) & set(run.split.get("labeled", ())):
+            yield f"{name}, seed {run.seed}: scored cases that were labeled in training: {_few(seen)}"
+    validated = [(name, run) for name, run in _runs(arms) if run.source == "validation"]
     if validated:
-        yield f"the scored validation cases also chose the weights of {_few(validated)}"
-
-
-def _chosen_on_scored(arm: Arm) -> bool:
-    return any(r.source == "validation" and r.manifest.get("selection") == "best-val" for r in arm.runs)
+        yield "scores of validation cases: there are no test scores"
+    if any(run.source == "held-out" for _, run in _runs(arms)):
+        yield "scores of held-out cases, each by the fold that has not seen it: there are no test scores"
+    if chosen := {name for name, run in validated if run.manifest.get("selection") == "best-val"}:
+        yield f"the scored validation cases also chose the weights of {_few(chosen)}"
 
 
 def _seeds(arms: Sequence[Arm]) -> Iterator[str]:
@@ -172,11 +170,10 @@ def _rules(arms: Sequence[Arm]) -> Iterator[str]:
 
 
 def _ends(arms: Sequence[Arm]) -> Iterator[str]:
-    for arm in arms:
-        for run in arm.runs:
-            if not run.finished:
-                reason = (run.manifest.get("sessions") or [{}])[-1].get("reason", "unknown")
-                yield f"{arm.name}, seed {run.seed}: ended early at iteration {run.iterations} ({reason})"
+    for name, run in _runs(arms):
+        if not run.finished:
+            reason = (run.manifest.get("sessions") or [{}])[-1].get("reason", "unknown")
+            yield f"{name}, seed {run.seed}: ended early at iteration {run.iterations} ({reason})"
 
 
 def _deviations(arms: Sequence[Arm]) -> Iterator[str]:

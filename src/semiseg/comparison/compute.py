@@ -54,8 +54,8 @@ class Rule:
 
     @property
     def higher_is_better(self) -> bool:
-        """Of :attr:`metric`."""
-        return higher_is_better(self.metric)
+        """Overlap grows towards its best, distances shrink."""
+        return self.metric not in DISTANCES
 
     def per_unit(self, values: Floats) -> Floats:
         """(cases,) -> (units,): the mean over the cases of a patient; NaN where none is defined."""
@@ -65,7 +65,7 @@ class Rule:
         return np.array([mean_of_defined(values[units == unit], 0) for unit in range(units.max() + 1)])
 
     def interval(self, values: Floats, known: NDArray[np.bool_]) -> Interval:
-        """Of the mean over cases, for each replicate and class, averaged over classes, then replicates.
+        """The interval of the mean over cases, which is averaged over classes, then over replicates.
 
         Patients are drawn with all their cases.
         """
@@ -90,21 +90,14 @@ class Rule:
         )
 
 
-def higher_is_better(metric: str) -> bool:
-    """Overlap grows towards its best, distances shrink."""
-    return metric not in DISTANCES
-
-
 def summaries(arms: Sequence[Arm], metrics: Sequence[str], rule: Rule) -> tuple[Summary, ...]:
     """Every metric of every arm, as the mean over classes and for each class."""
-    labels = (None, *arms[0].classes) if len(arms[0].classes) > 1 else (None, *arms[0].classes[:1])
+    labels = (None, *arms[0].classes)
     return tuple(_summary(arm, m, label, rule) for arm in arms for m in metrics for label in labels)
 
 
 def _summary(arm: Arm, metric: str, label: str | None, rule: Rule) -> Summary:
-    values = arm.values(metric)
-    if label is not None:
-        values = values[:, :, [arm.classes.index(label)]]
+    values = arm.values(metric, label)
     known = ~np.isnan(values)
     found = statistics(arm.per_replicate(metric, label))
     defined = int(known.any(axis=(0, 2)).sum())
@@ -212,7 +205,7 @@ def beside(
 
 
 def _same_setting(row: Row, arm: Arm) -> bool:
-    """The same dataset, and as many labels of the same kind."""
+    """Whether a published row is of the same dataset, with as many labels of the same kind."""
     if not row["labeled"] or not _same_dataset(row["dataset"], arm.dataset):
         return False
     patients = arm.runs[0].config["data"]["labeled_patients"]
@@ -222,17 +215,14 @@ def _same_setting(row: Row, arm: Arm) -> bool:
 
 
 def _same_dataset(paper: str, ours: str) -> bool:
-    """``left atrium`` is ``Dataset101_LeftAtrium``."""
-    theirs = _letters(paper)
-    return bool(theirs) and _letters(re.sub(r"^Dataset\d+_", "", ours)).startswith(theirs)
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    """Whether a paper's dataset is ours: ``left atrium`` is ``Dataset101_LeftAtrium``."""
+    names = (paper, re.sub(r"^Dataset\d+_", "", ours))
+    theirs, known = (re.sub(r"[^a-z0-9]", "", name.lower()) for name in names)
+    return bool(theirs) and known.startswith(theirs)
 
 
 def _other_options(row: Row, arm: Arm) -> list[str]:
-    """What a setting such as ``dice=acdc_legacy`` says of the method otherwise than the run has it."""
+    """Options that a published setting (``dice=acdc_legacy``) names and the run has otherwise."""
     known = declared(methods.find(arm.method)) if arm.method in methods.names() else {}
     given = arm.runs[0].config["method"]["options"]
     wanted = (part.partition("=") for part in re.split(r",\s*", row["setting"]))

@@ -67,11 +67,7 @@ def fixed(values: Settings) -> Hashable:
 def told_apart(groups: Sequence[Settings]) -> list[str]:
     """The settings that tell groups from one another, as few and as familiar ones as will do.
 
-    Args:
-        groups: all different.
-
-    Returns:
-        For each group what stands in its name: ``network.name=vnet``; blank where there is one group only.
+    For each group (all are different) what stands in its name: ``network.name=vnet``; blank for a single one.
     """
     keys = differing(groups)
     keys.sort(key=lambda key: (_familiarity(key), key))
@@ -150,7 +146,7 @@ def unusual(run: RunScores) -> set[str]:
 
 @functools.cache
 def _defaults(name: str) -> Mapping[str, Any]:
-    """As they are read back from JSON; none of a method that is not ours, whose code is not run for this."""
+    """The defaults of a method's options, as JSON has them; none of a method that is not ours."""
     if name not in methods.names():
         return {}
     plain: dict[str, Any] = json.loads(json.dumps(methods.all_options(methods.find(name), {})))

@@ -1,4 +1,4 @@
-"""Runs into arms (alike but for seed and fold), and arms into groups (one dataset, one number of labels)."""
+"""Arms (runs alike but for seed and fold), and groups of arms (one dataset, one number of labels)."""
 
 from __future__ import annotations
 
@@ -67,16 +67,18 @@ def _asked(run: RunScores) -> Hashable:
 def _arms(runs: Sequence[RunScores]) -> list[Arm]:
     """One arm per base name, settings and budget; names are the same at all budgets."""
     kinds: dict[str, dict[Hashable, dict[str, Any]]] = {}
+    keys: list[tuple[str, Hashable]] = []
     for run in runs:
         known = settings(run)
+        keys.append((_base(run), fixed(known)))
         kinds.setdefault(_base(run), {})[fixed(known)] = known
     names: dict[tuple[str, Hashable], str] = {}
     for base, variants in kinds.items():
         for key, suffix in zip(variants, told_apart(list(variants.values())), strict=True):
             names[base, key] = f"{base} ({suffix})" if suffix else base
     parts: dict[tuple[str, Hashable], list[RunScores]] = {}
-    for run in runs:
-        parts.setdefault((names[_base(run), fixed(settings(run))], _asked(run)), []).append(run)
+    for run, key in zip(runs, keys, strict=True):
+        parts.setdefault((names[key], _asked(run)), []).append(run)
     return [_arm(name, part) for (name, _), part in parts.items()]
 
 
@@ -100,7 +102,7 @@ def _arm(name: str, runs: Sequence[RunScores]) -> Arm:
 
 
 def _groups(dataset: str, source: Source, arms: Sequence[Arm]) -> list[UncomputedGroup]:
-    """Arms by budget; supervised training on all labels stands below every smaller budget, too."""
+    """Arms by budget; supervised training is the lower bound, on all labels the upper one elsewhere."""
     by_budget: dict[str, list[Arm]] = {}
     for arm in sorted(arms, key=lambda arm: arm.labeled):
         by_budget.setdefault(budget(arm.runs[0]), []).append(arm)
@@ -109,14 +111,10 @@ def _groups(dataset: str, source: Source, arms: Sequence[Arm]) -> list[Uncompute
     for words, own in by_budget.items():
         if len(by_budget) > 1 and all(arm in everything for arm in own):
             continue
-        above = [_above(arm) for arm in everything if arm not in own]
-        groups.append(UncomputedGroup(dataset, words, source, (*map(_bounded, own), *above)))
+        lower = [replace(arm, bound="lower") if arm.method == BOUNDS else arm for arm in own]
+        above = [replace(a, bound="upper", name=with_all_labels(a.name)) for a in everything if a not in own]
+        groups.append(UncomputedGroup(dataset, words, source, (*lower, *above)))
     return groups
-
-
-def _above(arm: Arm) -> Arm:
-    """The upper bound of a smaller budget."""
-    return replace(arm, bound="upper", name=with_all_labels(arm.name))
 
 
 def with_all_labels(name: str) -> str:
@@ -133,11 +131,6 @@ def _is_upper(arm: Arm) -> bool:
     )
 
 
-def _bounded(arm: Arm) -> Arm:
-    """Supervised training with the labels of its group is the lower bound."""
-    return replace(arm, bound="lower") if arm.method == BOUNDS else arm
-
-
 def _scored_on_others(run: RunScores, source: Source) -> MissingCell:
     return MissingCell(
         dataset=run.dataset,
@@ -145,15 +138,10 @@ def _scored_on_others(run: RunScores, source: Source) -> MissingCell:
         labeled=run.labeled,
         fold=run.fold,
         seed=run.seed,
-        reason=f"scored on its {cases_of(run.source)} only, the others on {cases_of(source)}",
+        reason=f"scored on its {run.source} cases only, the others on {source} cases",
         command=" && ".join(to_score(run.folder, run.dataset)),
         folder=run.folder,
     )
-
-
-def cases_of(source: Source) -> str:
-    """``test cases``, ``held-out cases`` or ``validation cases``."""
-    return f"{source} cases"
 
 
 def patients_of(arms: Iterable[Arm], cases: Sequence[str]) -> tuple[int, ...]:

@@ -11,9 +11,8 @@ import math
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from semiseg.comparison.result import Bound, Cost, Floats, MissingCell, RunScore
 from semiseg.errors import SemisegError, UsageError, near_path
 from semiseg.evaluation import conventions
 from semiseg.evaluation.case import METRICS
+from semiseg.evaluation.tables import damaged_scores
 from semiseg.machine.files import read_json
 from semiseg.prediction.members import ENSEMBLE, members_of, trained_plan
 from semiseg.preparation.plan import Plan
@@ -36,43 +36,30 @@ ALWAYS = ("Dice", "Jaccard")
 """Metrics of every evaluation; the columns of others are blank where they were not asked for."""
 
 
-@dataclass(frozen=True)
-class Unscored:
-    """A run that cannot be compared, and what would mend that."""
-
-    folder: Path
-    reason: str
-    command: str = ""
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a sweep says of a run beside its folder."""
-
-    variant: str = ""
-    bound: Bound | None = None
-    scores: Path | None = None
-
-
-def read_run(folder: Path, told: Told | None = None) -> RunScores | Unscored:
+def read_run(
+    folder: Path, *, variant: str = "", bound: Bound | None = None, scores: Path | None = None
+) -> RunScores | MissingCell:
     """The scores of a run: those in ``test``, else in ``held_out`` (of a fold), else in ``validation``.
+
+    Of a run without scores: why it has none, and the command that would give it some. The keywords are what
+    a sweep says of it beside its folder.
 
     Raises:
         UsageError: not a run folder, or one with damaged files.
     """
-    run, told = load_run(folder), told or Told()
+    run = load_run(folder)
     places = {source: folder / source.replace("-", "_") for source in SOURCES}
-    places["test"] = told.scores or places["test"]
+    places["test"] = scores or places["test"]
     for source in SOURCES:
         if (places[source] / "summary.json").is_file():
             try:
-                return _scored(run, source, places[source], told)
+                return _scored(run, source, places[source], variant, bound)
             except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
                 raise _unusable(run, places[source], error) from None
-    return _unscored(run)
+    return _unscored(run, variant)
 
 
-def _scored(run: Run, source: Source, place: Path, told: Told) -> RunScores:
+def _scored(run: Run, source: Source, place: Path, variant: str, bound: Bound | None) -> RunScores:
     summary = _summary(place / "summary.json")
     classes = tuple(summary["labels"])
     cases, scores = _table(place / "metrics.csv", classes)
@@ -80,12 +67,12 @@ def _scored(run: Run, source: Source, place: Path, told: Told) -> RunScores:
     curve = tuple(read_metrics(run.folder))
     entries = [entry for entry in summary["metric_per_case"] if "case" in entry]
     if {entry["case"] for entry in entries} != set(cases):
-        raise _damaged(place / "metrics.csv", ValueError("its cases are not those of summary.json"))
+        raise damaged_scores(place / "metrics.csv", ValueError("its cases are not those of summary.json"))
     return RunScores(
         folder=run.folder,
         dataset=str(manifest["dataset"]),
         method=config.method.name,
-        variant=told.variant,
+        variant=variant,
         network=config.network.name,
         recipe=config.recipe,
         labeled=int(manifest["labeled"]),
@@ -109,7 +96,7 @@ def _scored(run: Run, source: Source, place: Path, told: Told) -> RunScores:
         files={
             entry["case"]: (entry.get("reference_file"), entry.get("prediction_file")) for entry in entries
         },
-        bound=told.bound,
+        bound=bound,
         notices=_notices(summary),
     )
 
@@ -134,7 +121,7 @@ def _summary(path: Path) -> dict[str, Any]:
         for key in ("labels", "convention", "nsd_tolerance_mm", "metric_per_case"):
             content[key]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from None
+        raise damaged_scores(path, error) from None
     return dict(content)
 
 
@@ -152,7 +139,7 @@ def _table(path: Path, classes: Sequence[str]) -> tuple[tuple[str, ...], dict[st
             for metric, values in scores.items():
                 values[place[row["case"], row["class"]]] = float(row[metric] or "nan")
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise _damaged(path, error) from None
+        raise damaged_scores(path, error) from None
     measured = (m for m, values in scores.items() if m in ALWAYS or not np.isnan(values).all())
     return cases, {metric: scores[metric] for metric in measured}
 
@@ -166,30 +153,17 @@ def _unusable(run: Run, scores: Path, error: Exception) -> UsageError:
     )
 
 
-def _damaged(path: Path, error: Exception) -> UsageError:
-    what = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return UsageError(
-        f"cannot read the scores {path}: {what}",
-        hint="score the predictions again: semiseg evaluate REF PRED --overwrite",
-        code="BAD_SCORES",
-    )
-
-
 def _cost(manifest: Mapping[str, Any], curve: Sequence[Mapping[str, str | float]]) -> Cost:
     speeds = [float(row["iterations_per_second"]) for row in curve if row.get("iterations_per_second")]
     sessions = manifest.get("sessions") or []
-    memory = [used for session in sessions if (used := _memory(session))]
+    # Of the device where there is one, else of the process.
+    memory = [float(s.get("device_memory_gb") or s.get("memory_gb") or 0) for s in sessions]
     return Cost(
         step_seconds=float(np.median(1 / np.array(speeds))) if speeds and min(speeds) > 0 else math.nan,
         minutes=sum(session["seconds"] for session in sessions) / 60 if sessions else math.nan,
-        memory_gb=max(memory, default=math.nan),
+        memory_gb=max(memory, default=0) or math.nan,
         parameters=float(manifest.get("parameters") or "nan"),
     )
-
-
-def _memory(session: Mapping[str, Any]) -> float:
-    """Of the device where there is one, else of the process."""
-    return float(session.get("device_memory_gb") or session.get("memory_gb") or 0)
 
 
 def _notices(summary: Mapping[str, Any]) -> tuple[str, ...]:
@@ -199,33 +173,40 @@ def _notices(summary: Mapping[str, Any]) -> tuple[str, ...]:
     return (*(f"{case}: {why}" for case, why in lost.items()), *(summary.get("notices") or ()))
 
 
-def _unscored(run: Run) -> Unscored:
-    """Trained to the end or not decides what is to be done next."""
-    where, name = run.folder, "DATASET"
-    try:
-        manifest = run.manifest
-        name = str(manifest["dataset"])
-        if not run.finished:
-            step = (manifest.get("sessions") or [{"step": 0}])[-1]["step"]
-            command = str(manifest.get("command", ""))
-            again = f"{command.removesuffix(' --resume')} --resume" if command.startswith("semiseg ") else ""
-            return Unscored(where, f"training is not finished (iteration {step})", again)
-    except (SemisegError, KeyError):
-        return Unscored(where, "training has not started")
-    predictions = where / "test"
-    predicting, scoring = to_score(where, name)
-    if any(
-        path.suffix not in (".json", ".csv") for path in predictions.glob("*.*")
-    ):  # label maps of any format
-        return Unscored(where, "predicted, but not scored", scoring)
-    return Unscored(where, "no scores", f"{predicting} && {scoring}")
+def _unscored(run: Run, variant: str) -> MissingCell:
+    config, manifest = run.config, run.manifest
+    reason, command = _next_step(run, manifest)
+    return MissingCell(
+        dataset=str(manifest.get("dataset", "")),
+        name=variant or config.method.name,
+        labeled=manifest.get("labeled"),
+        fold=config.data.fold,
+        seed=config.train.seed,
+        reason=reason,
+        command=command,
+        folder=run.folder,
+    )
+
+
+def _next_step(run: Run, manifest: Mapping[str, Any]) -> tuple[str, str]:
+    """Why a run has no scores, and the command to type."""
+    if "dataset" not in manifest:
+        return "training has not started", ""
+    if not run.finished:
+        step = (manifest.get("sessions") or [{}])[-1].get("step", 0)
+        command = str(manifest.get("command", ""))
+        again = f"{command.removesuffix(' --resume')} --resume" if command.startswith("semiseg ") else ""
+        return f"training is not finished (iteration {step})", again
+    predicting, scoring = to_score(run.folder, str(manifest["dataset"]))
+    if any(path.suffix not in (".json", ".csv") for path in (run.folder / "test").glob("*.*")):
+        return "predicted, but not scored", scoring  # label maps of any format
+    return "no scores", f"{predicting} && {scoring}"
 
 
 LEDGER = "sweep.json"
 
 
-@dataclass(frozen=True)
-class Collected:
+class Collected(NamedTuple):
     """What was found."""
 
     runs: tuple[RunScores, ...]
@@ -238,17 +219,12 @@ def collect(paths: Iterable[Path]) -> Collected:
     Raises:
         UsageError: a path that does not exist or holds no run, or damaged files.
     """
-    found: dict[Path, RunScores | MissingCell] = {}
-    waiting: list[MissingCell] = []
+    found: dict[object, RunScores | MissingCell] = {}
     for path in paths:
         for folder, item in _entries(path):
-            if folder is None:
-                waiting += [item] if isinstance(item, MissingCell) else []
-            else:
-                found.setdefault(folder.resolve(), item)
-    runs = [item for item in found.values() if isinstance(item, RunScores)]
-    missing = [item for item in found.values() if isinstance(item, MissingCell)]
-    return Collected(tuple(runs), (*missing, *waiting))
+            found.setdefault(object() if folder is None else folder.resolve(), item)
+    runs = tuple(item for item in found.values() if isinstance(item, RunScores))
+    return Collected(runs, tuple(item for item in found.values() if isinstance(item, MissingCell)))
 
 
 def _entries(path: Path) -> Iterator[tuple[Path | None, RunScores | MissingCell]]:
@@ -271,7 +247,7 @@ def _entries(path: Path) -> Iterator[tuple[Path | None, RunScores | MissingCell]
         if (place / LEDGER).is_file():
             yield from _of_sweep(place)
         else:
-            yield place, _of_run(place)
+            yield place, read_run(place)
 
 
 def _places(path: Path) -> Iterator[Path]:
@@ -287,35 +263,14 @@ def _places(path: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
 
 
-def _of_run(folder: Path, told: Told | None = None) -> RunScores | MissingCell:
-    item = read_run(folder, told)
-    if not isinstance(item, Unscored):
-        return item
-    config, manifest = Run(folder).config, Run(folder).manifest
-    return MissingCell(
-        dataset=str(manifest.get("dataset", "")),
-        name=(told.variant if told else "") or config.method.name,
-        labeled=manifest.get("labeled"),
-        fold=config.data.fold,
-        seed=config.train.seed,
-        reason=item.reason,
-        command=item.command,
-        folder=folder,
-    )
-
-
 def _of_sweep(sweep: Path) -> Iterator[tuple[Path | None, RunScores | MissingCell]]:
     for cell in _cells(sweep / LEDGER):
         folder = sweep / cell["run"] if cell.get("run") else None
         if cell["state"] != "done" or folder is None or not folder.is_dir():
             yield None, _missing_cell(sweep, cell)
             continue
-        told = Told(
-            variant=cell["variant"],
-            bound=cell.get("bound"),
-            scores=sweep / cell["scores"] if cell.get("scores") else None,
-        )
-        yield folder, _of_run(folder, told)
+        scores = sweep / cell["scores"] if cell.get("scores") else None
+        yield folder, read_run(folder, variant=cell["variant"], bound=cell.get("bound"), scores=scores)
 
 
 def _missing_cell(sweep: Path, cell: Mapping[str, Any]) -> MissingCell:

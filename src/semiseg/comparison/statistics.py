@@ -1,19 +1,11 @@
-"""Bootstrap confidence intervals over cases, vectorized: a resample is a row of weights.
+"""Bootstrap intervals, Wilcoxon's signed-rank test with Holm's correction, and ranks with Friedman's test.
 
-A statistic is a function of weights ``(B, n)``, how often each of the n cases was drawn in each of B
-resamples. Means of anything are then matrix products, and what is paired (methods, seeds, classes) stays
+Bootstrap: a statistic is a function of weights ``(B, n)``, how often each of the n cases was drawn in each of
+B resamples. Means of anything are then matrix products, and what is paired (methods, seeds, classes) stays
 paired, because whole cases are drawn.
 
-Wilcoxon's signed-rank test of paired differences, exact where it matters, and its effect size.
-
-Several methods on the same cases: ranks, Friedman's test and Nemenyi's critical difference.
-
-The procedure is that of Demsar (JMLR 7, 2006, "Statistical comparisons of classifiers over multiple data
-sets"), with cases in place of data sets.
-
-Holm's correction of several p values.
-
-Two methods on the same cases: differences, and who is better how often.
+Ranks: the procedure is that of Demsar (JMLR 7, 2006, "Statistical comparisons of classifiers over multiple
+data sets"), with cases in place of data sets.
 """
 
 from __future__ import annotations
@@ -27,9 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.comparison.result import Interval, Method
+from semiseg.comparison.result import Floats, Interval, Method
 
-Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
 
 RESAMPLES = 9999

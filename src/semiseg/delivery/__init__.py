@@ -1,1 +1,1 @@
-"""A trained model leaves the house: as one zip, as ONNX, as a PyTorch program, as a MONAI bundle."""
+"""Exports of a trained model: one zip, ONNX, a PyTorch program, a MONAI bundle, DICOM."""

@@ -39,16 +39,11 @@ WHERE = (
 def write(
     folder: Path, members: Sequence[Member], mirror: Sequence[int], described: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write ``models/model.ts``, the network, and ``models/model.pt``, its weights.
+    """Write ``models/model.ts``, the network, and ``models/model.pt``, its weights; for ``model.json``.
 
-    Args:
-        folder: of the bundle.
-        members: networks that see the same input; the network has the mean of their probabilities.
-        mirror: axes of the patch along which views are averaged; the network does that, too.
-        described: the content of ``metadata.json``, which MONAI also looks for inside of ``model.ts``.
-
-    Returns:
-        What ``model.json`` tells of the files.
+    The network has the mean of its members' probabilities, and of views mirrored along the axes ``mirror`` of
+    the patch. ``described`` is the content of ``metadata.json``, which MONAI also looks for inside of
+    ``model.ts``.
     """
     models = folder / "models"
     models.mkdir()
@@ -80,11 +75,7 @@ def _records(made: Any, described: str) -> Iterator[tuple[str, bytes]]:
 
 
 def require_possible(model: Model) -> None:
-    """Refuse what MONAI's transforms cannot say.
-
-    Raises:
-        UsageError: networks with different inputs, or post-processing of another kind.
-    """
+    """Refuse what MONAI's transforms cannot say: other inputs, other post-processing (UsageError)."""
     settings, what = model.settings, ""
     if len(model.groups()) > 1:
         what = "networks that see different inputs (normalization, patch or mirrored axes)"
@@ -105,14 +96,9 @@ def require_possible(model: Model) -> None:
 def write_configs(
     folder: Path, described: Mapping[str, Any], document: Mapping[str, Any], card: str, plan: Plan
 ) -> None:
-    """Write ``configs/metadata.json``, ``configs/inference.json`` and ``docs``.
+    """Write ``configs/metadata.json`` (``described``), ``configs/inference.json`` and ``docs``.
 
-    Args:
-        folder: of the bundle.
-        described: the content of ``metadata.json``.
-        document: the content of ``model.json``.
-        card: the model card.
-        plan: of the networks.
+    ``document`` is the content of ``model.json``, ``card`` the model card.
     """
     write_json(folder / "configs" / "metadata.json", described)
     write_json(folder / "configs" / "inference.json", inference(document, plan, described["data_type"]))

@@ -35,8 +35,7 @@ def document(
         kind: what is exported.
         model: all members, and the settings of prediction.
         sources: where they came from.
-        files: one entry per file of weights, in the order of ``model.groups()`` (of a zip: of the members):
-            its name, its hash and what else is to be known of it.
+        files: an entry per file of weights, in the order of ``model.groups()`` (of a zip: of the members).
         more: further entries of this kind of export.
     """
     members = [[member] for member in model.members] if kind == "zip" else model.groups()

@@ -121,11 +121,7 @@ class _Wanted(NamedTuple):
 
 
 def _wanted(to: str, half: bool, int8: bool, data: str | Path | None) -> _Wanted:
-    """The number format of the weights.
-
-    Raises:
-        UsageError: flags that exclude each other, or lack one another.
-    """
+    """The number format of the weights (UsageError: flags that exclude or lack one another)."""
     smaller = [name for name, given in (("half", half), ("int8", int8)) if given]
     why = ""
     if smaller and to != "onnx":
@@ -173,9 +169,9 @@ def _onnx(folder: Path, sources: Sequence[Source], model: Model, wanted: _Wanted
 
 
 def _torch(folder: Path, sources: Sequence[Source], model: Model, _: _Wanted) -> dict[str, Any]:
-    from semiseg.delivery.torch_program import write
+    from semiseg.delivery.graph import write_program
 
-    return _weights(folder, "torch", sources, model, write)
+    return _weights(folder, "torch", sources, model, write_program)
 
 
 def _monai(folder: Path, sources: Sequence[Source], model: Model, _: _Wanted) -> dict[str, Any]:
@@ -225,11 +221,7 @@ _WRITERS = {"zip": _zip, "onnx": _onnx, "torch": _torch, "monai": _monai}
 
 
 def _require_free(output: Path, overwrite: bool) -> None:
-    """Refuse a file, and a folder that holds anything but an export that may be replaced.
-
-    Raises:
-        UsageError: there is something else in it.
-    """
+    """Refuse a file, and a folder that holds anything but an export that may be replaced (UsageError)."""
     if output.exists() and not output.is_dir():
         raise UsageError(
             f"{output} is a file, wanted the name of a folder",

@@ -1,14 +1,16 @@
 """The networks of one input as a program of PyTorch's own operations, without this package.
 
-As what ``torch.export`` makes, or as TorchScript, which MONAI's bundles have.
+As what ``torch.export`` makes (a ``.pt2`` file), or as TorchScript, which MONAI's bundles have.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -75,7 +77,7 @@ def predictor(members: Sequence[Member], mirror: Sequence[int] = ()) -> Predicto
 
 
 def _plain(network: nn.Module) -> nn.Module:
-    """Layers whose way depends on the size of the batch or on the memory format, replaced by PyTorch's."""
+    """Replace layers whose way depends on the size of the batch or the memory format by PyTorch's."""
     for module in list(network.modules()):
         if isinstance(module, layers.Conv2d | layers.Conv3d):
             object.__setattr__(module, "__class__", type(module).__mro__[1])  # nn.Conv2d, nn.Conv3d
@@ -110,6 +112,17 @@ def program(members: Sequence[Member], mirror: Sequence[int] = ()) -> Any:
     return made
 
 
+def write_program(path: Path, members: Sequence[Member]) -> dict[str, Any]:
+    """Write the program of the networks, which ``torch.export.load`` reads; what ``model.json`` tells of it.
+
+    The ending of ``path`` is set. A network that cannot be exported is a UsageError.
+    """
+    path = path.with_suffix(".pt2")
+    torch.export.save(program(members), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"file": path.name, "sha256": digest, "precision": "32", "torch": str(torch.__version__)}
+
+
 def script(members: Sequence[Member], mirror: Sequence[int] = ()) -> Any:
     """TorchScript of the networks, for any number of windows; arguments and errors as of :func:`program`."""
     module, trace = predictor(members, mirror), cast(Any, torch.jit.trace)
@@ -132,11 +145,7 @@ def examples(member: Member, count: int = EXAMPLES) -> Tensor:
 
 
 def require_same(members: Sequence[Member], difference: float) -> None:
-    """Refuse an export whose probabilities are not those of the network.
-
-    Raises:
-        UsageError: they differ, or are not finite.
-    """
+    """Refuse an export whose probabilities are not finite, or not those of the network (UsageError)."""
     if not difference <= TOLERANCE:
         raise _failed(members, f"its probabilities differ by {difference:.2g} once it is exported")
 

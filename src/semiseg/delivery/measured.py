@@ -104,34 +104,22 @@ def windows(cases: Cases, model: Model, members: Sequence[Member]) -> list[NDArr
 class OnnxNetwork(nn.Module):
     """An exported graph in the place of the networks that it was made of."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, *, regions: bool) -> None:
         super().__init__()
-        self.session = open_session(content)
+        self.session, self.regions = open_session(content), regions
 
     def forward(self, x: Tensor) -> SegOutput:
-        """(B, C, *patch) -> logits (B, K, *patch) whose softmax or sigmoid is what the graph says."""
+        """(B, C, *patch) -> logits (B, K, *patch) whose softmax (or sigmoid) is what the graph says."""
         p = torch.from_numpy(self.session.run(["probabilities"], {"image": x.contiguous().numpy()})[0])
-        return SegOutput(p.clamp_min(1e-30).log() - self.complement(p))
-
-    def complement(self, p: Tensor) -> Tensor:
-        """What the logarithm lacks to be a logit: nothing before a softmax."""
-        return torch.zeros_like(p)
-
-
-class OnnxRegions(OnnxNetwork):
-    """The same for regions, whose logits go through a sigmoid."""
-
-    def complement(self, p: Tensor) -> Tensor:
-        """log(1 - p)."""
-        return (1 - p).clamp_min(1e-30).log()
+        logits = p.clamp_min(1e-30).log()
+        return SegOutput(logits - (1 - p).clamp_min(1e-30).log() if self.regions else logits)
 
 
 def from_files(model: Model, files: Sequence[Path]) -> Model:
     """The model with one exported graph in the place of each group of its networks."""
-    kind = OnnxRegions if model.plan.regions else OnnxNetwork
     members: list[Member] = []
     for group, file in zip(model.groups(), files, strict=True):
-        network = kind(file.read_bytes())
+        network = OnnxNetwork(file.read_bytes(), regions=bool(model.plan.regions))
         members += [member._replace(network=network) for member in group]
     return replace(model, members=tuple(members), copies={}, precision="32")
 

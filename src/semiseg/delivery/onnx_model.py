@@ -28,11 +28,7 @@ Precision = Literal["32", "16", "int8"]
 
 
 def require_onnx() -> None:
-    """See that the extra is there before anything is written.
-
-    Raises:
-        UsageError: it is not; names the command that installs it.
-    """
+    """See that the extra is there before anything is written (UsageError: what installs it)."""
     from importlib.util import find_spec
 
     for name in MODULES:
@@ -53,10 +49,7 @@ def write(
         windows: for ``int8``: (1, C, *patch) each, from which the range of every feature map is taken.
 
     Returns:
-        What ``model.json`` tells of the file: name, hash, opset, IR version, how far it is from the network.
-
-    Raises:
-        UsageError: a network that cannot be exported.
+        What ``model.json`` tells of the file. A network that cannot be exported is a UsageError.
     """
     import onnx
 
@@ -172,7 +165,7 @@ def open_session(content: bytes) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporter and quantizer tell of their progress on stdout, and of what no network here needs."""
+    """Silence exporter and quantizer, which print their progress and warn of what no network here needs."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "root")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -31,11 +31,7 @@ def series_of_cases(dataset: Path) -> dict[str, tuple[str, str]]:
 
 
 def series_at(pile: Path, source: str, uid: str) -> Series:
-    """The series of a case in the folder that the dataset was made of.
-
-    Raises:
-        DataError: it is not there any more.
-    """
+    """The series of a case in the folder that the dataset was made of (DataError: it is gone)."""
     place = pile / source
     while not place.exists() and place != pile:  # the rest of the path is inside a zip
         place = place.parent
@@ -50,13 +46,13 @@ def series_at(pile: Path, source: str, uid: str) -> Series:
 
 
 def write_as(labels: Path, series: Series, model: Model, folder: Path, to: str | Sequence[str]) -> list[Path]:
-    """Write a predicted label map in forms of DICOM.
+    """Write a predicted label map in forms of DICOM, named after it, into ``folder``.
 
     Args:
         labels: the label map of the series, which has its grid.
         series: that it belongs to; patient and study are taken from its files.
         model: that predicted it: its classes, codes and colors.
-        folder: where the results go, named after the label map.
+        folder: for the results.
         to: of ``semiseg predict --to``.
 
     Raises:
@@ -86,15 +82,9 @@ def write_as(labels: Path, series: Series, model: Model, folder: Path, to: str |
 def write_all(
     pile: Path, places: dict[str, tuple[str, str]], predictions: Path, model: Model, folder: Path, form: str
 ) -> Iterator[Path | str]:
-    """Each predicted label map of a DICOM series, one after the other: a file, or why there is none.
+    """Each predicted label map of a DICOM series in one form of DICOM: its file, or why there is none.
 
-    Args:
-        pile: that the dataset was made of.
-        places: of :func:`series_of_cases`.
-        predictions: folder of the label maps.
-        model: that predicted them.
-        folder: for the files.
-        form: one of DICOM.
+    ``pile`` is what the dataset was made of, ``places`` are those of :func:`series_of_cases`.
     """
     for labels in sorted(predictions.glob("*.nii.gz")):
         case = labels.name.removesuffix(".nii.gz")

@@ -1,4 +1,4 @@
-"""What is handed on of a run: network, plan, and what is known of them without any name of the data."""
+"""What an export holds of a run: network, plan, and what is known of them without any name of the data."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PATH = re.compile(r"(?<![\w.])(?:~|[A-Za-z]:)?(?:[/\\]+[\w.\- ]*[\w.])+[/\\]+(?
 
 @dataclass(frozen=True)
 class Source:
-    """One network that leaves, and the run that it is of.
+    """One network to export, and the run that it is of.
 
     Attributes:
         run: where it lies; of a zip, unpacked.
@@ -54,7 +54,9 @@ class Source:
     @property
     def plan(self) -> Plan:
         """The network's plan without the name of its dataset."""
-        return clean_plan(self.member.plan)
+        plan = self.member.plan
+        reasons = {key: without_paths(text) for key, text in plan.reasons.items()}
+        return plan.model_copy(update={"dataset": "", "reasons": reasons})
 
     @property
     def config(self) -> dict[str, Any]:
@@ -80,14 +82,9 @@ class Source:
 
 
 def read_sources(paths: Sequence[Path], allow_code: Collection[str] = ()) -> list[Source]:
-    """The networks of run folders and zips, in that order.
+    """The networks of run folders and zips (with one network or several), in that order.
 
-    Args:
-        paths: run folders, or a ``model.zip`` with one network or several.
-        allow_code: modules that may be imported where a checkpoint names a network of other code.
-
-    Raises:
-        UsageError: not a run, a damaged one, or one that this version cannot read.
+    Code of other modules than ``allow_code`` is not imported; a run that cannot be used is a UsageError.
     """
     found = []
     for path in paths:
@@ -109,7 +106,7 @@ def _source(run: Run, about: dict[str, Any] | None, allow_code: Collection[str])
 
 def facts(run: Run, member: Member) -> dict[str, Any]:
     """What a reader of a model card wants to know: counts and hashes of the data, never a name of a case."""
-    manifest = _manifest(run)
+    manifest = run.manifest if (run.folder / "manifest.json").exists() else {}
     described = json_object(run.folder / "dataset.json")
     split = json_object(run.folder / "splits.json")
     counts = {key: len(split[name]) for key, name in PARTS.items() if isinstance(split.get(name), list)}
@@ -151,28 +148,19 @@ def scores(run: Run) -> list[dict[str, Any]]:
         found = compare([run.folder]).groups
     except SemisegError:
         return []
-    rows = []
-    for group in found:
-        for one in group.summaries:
-            interval = [one.interval.low, one.interval.high]
-            rows.append(
-                {
-                    "on": group.source,
-                    "metric": one.metric,
-                    "class": one.label,
-                    "mean": _number(one.mean),
-                    "interval": [_number(end) for end in interval],
-                    "level": one.interval.level,
-                    "cases": one.cases,
-                }
-            )
-    return rows
-
-
-def clean_plan(plan: Plan) -> Plan:
-    """The plan without the name of the dataset that it was made for."""
-    reasons = {key: without_paths(text) for key, text in plan.reasons.items()}
-    return plan.model_copy(update={"dataset": "", "reasons": reasons})
+    return [
+        {
+            "on": group.source,
+            "metric": one.metric,
+            "class": one.label,
+            "mean": _number(one.mean),
+            "interval": [_number(one.interval.low), _number(one.interval.high)],
+            "level": one.interval.level,
+            "cases": one.cases,
+        }
+        for group in found
+        for one in group.summaries
+    ]
 
 
 def without_paths(value: Any) -> Any:
@@ -188,8 +176,3 @@ def without_paths(value: Any) -> Any:
 
 def _number(value: float) -> float | None:
     return float(f"{value:.5g}") if math.isfinite(value) else None
-
-
-def _manifest(run: Run) -> dict[str, Any]:
-    """The manifest; of a run that has none, nothing."""
-    return run.manifest if (run.folder / "manifest.json").exists() else {}

@@ -27,15 +27,9 @@ CHECKPOINT = "checkpoints/final.ckpt"
 
 
 def pack(path: Path, sources: Sequence[Source], model: Model) -> dict[str, Any]:
-    """Write the zip, whole or not at all.
+    """Write the zip, whole or not at all; the content of its ``model.json``.
 
-    Args:
-        path: of the zip.
-        sources: one run lies at the top, several in folders of their own.
-        model: all of their networks.
-
-    Returns:
-        The content of its ``model.json``.
+    One run lies at the top, several in folders of their own.
     """
     folders = [""] if len(sources) == 1 else [f"network_{k + 1}/" for k in range(len(sources))]
     checkpoints = [_bytes(source.checkpoint()) for source in sources]

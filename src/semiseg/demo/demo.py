@@ -182,9 +182,8 @@ def _checked(dataset: Dataset) -> str:
             f"the demo's own dataset is not valid: {report.as_text()}",
             hint="see that the disk has room, and run the demo again",
         )
-    return f"checked: {len(dataset.annotated)} labeled, {len(dataset.unannotated)} unlabeled, " + (
-        plural(len(dataset.test), "test scan")
-    )
+    annotated, unannotated = len(dataset.annotated), len(dataset.unannotated)
+    return f"checked: {annotated} labeled, {unannotated} unlabeled, {plural(len(dataset.test), 'test scan')}"
 
 
 def _plan(dataset: Dataset, path: Path, device: str, workers: int | None) -> str:

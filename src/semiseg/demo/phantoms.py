@@ -1,8 +1,7 @@
 """Synthetic scans with known truth: a bent organ of two parts among look-alikes, in noise and a bias field.
 
-No patient is behind them. They are made to teach, not to flatter: organ and distractors share intensities, so
-that position and shape matter; pose, size, bend and contrast vary from case to case, so that a handful of
-labels do not show it all.
+No patient is behind them. Organ and distractors share intensities, so that position and shape matter; pose,
+size, bend and contrast vary from case to case, so that a few labels do not show it all.
 """
 
 from __future__ import annotations
@@ -80,7 +79,8 @@ def make_phantom(rng: np.random.Generator, shape: tuple[int, int, int] = SHAPE) 
     """Draw one phantom."""
     from scipy.ndimage import gaussian_filter
 
-    bent = _positions(shape) + _displacement(shape, rng, width=5.0, amplitude=1.8)
+    # All anatomy is deformed at once, by smooth millimeters.
+    bent = _positions(shape) + 1.8 * np.stack([_smooth_noise(shape, rng, width=5.0) for _ in range(3)])
     organ = _organ(bent, rng)
     intensity = _tissue(shape, rng)
     for _ in range(rng.integers(5, 9)):
@@ -106,13 +106,6 @@ def _smooth_noise(shape: tuple[int, ...], rng: np.random.Generator, *, width: fl
     noise: Array = gaussian_filter(rng.standard_normal(shape), width, mode="reflect")
     normalized: Array = (noise - noise.mean()) / noise.std()
     return normalized
-
-
-def _displacement(
-    shape: tuple[int, int, int], rng: np.random.Generator, *, width: float, amplitude: float
-) -> Array:
-    """(3, X, Y, Z) millimeters: a smooth deformation of all anatomy at once."""
-    return amplitude * np.stack([_smooth_noise(shape, rng, width=width) for _ in range(3)])
 
 
 def _organ(positions: Array, rng: np.random.Generator) -> NDArray[np.uint8]:

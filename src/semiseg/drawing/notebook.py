@@ -95,11 +95,7 @@ class Tabular:
         return self.tables()[0].records()
 
     def to_frame(self) -> Any:
-        """The rows as a pandas DataFrame.
-
-        Raises:
-            UsageError: pandas is not installed.
-        """
+        """The rows as a pandas DataFrame (UsageError: pandas is not installed)."""
         return frame_of(self.records())
 
     def _repr_html_(self) -> str:
@@ -107,11 +103,7 @@ class Tabular:
 
 
 def frame_of(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Rows as a pandas DataFrame.
-
-    Raises:
-        UsageError: pandas is not installed.
-    """
+    """Rows as a pandas DataFrame (UsageError: pandas is not installed)."""
     if importlib.util.find_spec("pandas") is None:
         raise UsageError(
             "to_frame needs pandas, which is not installed", hint="pip install pandas", code="MISSING_EXTRA"

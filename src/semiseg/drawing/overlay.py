@@ -31,10 +31,10 @@ def draw_cut(
     values: Sequence[int | Sequence[int]],
     palette: Sequence[str] = (),
 ) -> None:
-    """Draw one slice and its contours.
+    """Draw one slice with the contours of prediction and reference; the units of the axis become millimeters.
 
     Args:
-        axis: where; its units become millimeters.
+        axis: where.
         cut: which slice, and which part of it.
         image: (X, Y, Z) intensities, or (X, Y, Z, 3) colors in 0 to 255.
         window: intensities shown as black and as white.
@@ -143,14 +143,10 @@ def best_cut(
     values: Sequence[int | Sequence[int]],
     spacing: Sequence[float],
 ) -> Cut:
-    """The slice of ``telling`` label maps that shows the most, cropped when the structures are small in it.
+    """The slice that shows the most of ``telling`` label maps, cropped when the structures are small in it.
 
-    Args:
-        view: which way to cut.
-        telling: (X, Y, Z) label maps that choose the slice: the reference, or else the predictions.
-        shown: (X, Y, Z) label maps that must not be cropped away.
-        values: label values of the classes.
-        spacing: mm per axis.
+    All are (X, Y, Z): ``telling`` is the reference, or else the predictions; ``shown`` must not be cropped
+    away. ``values`` are those of the classes, ``spacing`` is mm per axis.
     """
     index = _telling_index(telling, values, view.axis)
     across, down = (axis for axis in (0, 1, 2) if axis != view.axis)
@@ -183,15 +179,7 @@ def _crop(line: Array, margin: float) -> slice:
 
 
 def to_ras(array: Array, affine: Array) -> tuple[Array, tuple[float, float, float]]:
-    """Turn a volume's axes to right, anterior, superior by flips and swaps alone.
-
-    Args:
-        array: (X, Y, Z) in file order.
-        affine: (4, 4) index -> RAS+ millimeters.
-
-    Returns:
-        The turned array and its spacing in mm.
-    """
+    """A volume (X, Y, Z) turned to right, anterior, superior by flips and swaps, and its spacing in mm."""
     from nibabel import orientations
 
     orientation: Array = orientations.io_orientation(affine)  # type: ignore[no-untyped-call]

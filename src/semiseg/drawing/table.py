@@ -94,14 +94,12 @@ class Table(Tabular):
     def records(self) -> list[dict[str, Any]]:
         """Its rows: the values of their cells, or the text of a cell that has none."""
         titles = [column.title for column in self.columns]
-        return [
-            {
-                k: v
-                for t, cell in zip(titles, row, strict=True)
-                for k, v in (cell.values or {t: cell.text}).items()
-            }
-            for row in self.rows
-        ]
+        found: list[dict[str, Any]] = []
+        for row in self.rows:
+            found.append({})
+            for title, cell in zip(titles, row, strict=True):
+                found[-1].update(cell.values or {title: cell.text})
+        return found
 
     def _repr_html_(self) -> str:
         return html(self)
@@ -239,7 +237,8 @@ def csv_rows(rows: Sequence[Mapping[str, Value]], columns: Sequence[str] = ()) -
     columns = columns or list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_field(row.get(key)) for key in columns] for row in rows)
+    values = ([row.get(key) for key in columns] for row in rows)
+    writer.writerows(["" if isinstance(v, float) and math.isnan(v) else v for v in row] for row in values)
     return text.getvalue()
 
 
@@ -283,9 +282,3 @@ def _bold_markdown(cell: TableCell) -> str:
 
 def _pipe_safe(text: str) -> str:
     return re.sub(r"([|*_`\\<])", r"\\\1", text)
-
-
-def _field(value: Value) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return repr(value) if isinstance(value, float) else str(value)

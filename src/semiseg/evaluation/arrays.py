@@ -65,6 +65,8 @@ def evaluate(
         UsageError: a path against an array, an unknown convention or a bad tolerance.
         DataError: label maps on different grids, or values that are not whole numbers.
     """
+    how: dict[str, Any] = {"convention": convention, "nsd_tolerance_mm": nsd_tolerance_mm}
+    how["distances"] = distances
     paths = [isinstance(given, str | Path) for given in (reference, prediction)]
     if all(paths):
         if spacing is not None:
@@ -74,9 +76,7 @@ def evaluate(
             prediction,
             dataset=dataset,
             labels=labels,
-            convention=convention,
-            nsd_tolerance_mm=nsd_tolerance_mm,
-            distances=distances,
+            **how,
             allow_missing=allow_missing,
             cases=cases,
             group=group,
@@ -101,10 +101,8 @@ def evaluate(
     found = evaluate_pairs(
         pairs,
         {name: value for name, value in named.items() if name != "ignore"},
-        convention=convention,
-        nsd_tolerance_mm=nsd_tolerance_mm,
         ignore=None if ignore is None else int(np.atleast_1d(ignore)[0]),
-        distances=distances,
+        **how,
     )
     if found.failed and not found.cases:
         raise DataError(

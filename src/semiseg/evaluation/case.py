@@ -1,7 +1,4 @@
-"""The metrics of one case: a predicted and a reference label map on the same grid.
-
-The part of a volume that a class fills.
-"""
+"""The metrics of one case: a predicted and a reference label map on the same grid."""
 
 from __future__ import annotations
 
@@ -87,23 +84,22 @@ def evaluate(
         prediction: (*S) integers, two or three axes.
         reference: (*S) integers on the same grid.
         spacing: millimeters between voxel centers along each array axis.
-        labels: class name -> value, or the values of a region; regions may overlap. The value 0 is background
-            and gets no metrics.
+        labels: class name -> value, or the values of a region; the value 0 is background, without metrics.
         convention: how distances and empty masks count (:mod:`semiseg.evaluation.conventions`).
-        nsd_tolerance_mm: the tolerance of the surface Dice (NSD), in millimeters under every convention.
+        nsd_tolerance_mm: of the surface Dice (NSD), in millimeters under every convention.
         ignore: reference voxels of this value are left out of both masks and of every count.
-        distances: False skips every surface metric, for speed; their keys are then absent.
+        distances: False skips every surface metric, for speed.
         unit: of the spacing; ``px`` where no file says how large a pixel is.
 
     Returns:
-        class name -> the metrics of :data:`METRICS`. A value that is not defined is NaN; the surface metrics
-        are absent where the convention has none. An empty mask is visible in ``n_pred`` and ``n_ref``.
+        class name -> the metrics of :data:`METRICS`; NaN is not defined. Surface metrics are absent where
+        they are skipped, or the convention has none. An empty mask is visible in ``n_pred`` and ``n_ref``.
 
     Raises:
         DataError: the two shapes differ, or the spacing has another length or is not positive.
         UsageError: unknown convention, or a negative tolerance.
     """
-    rule = conventions.find(convention)
+    rule = conventions.find(convention, distances=distances)
     scale = _scale(prediction, reference, spacing)._replace(unit=unit)
     check_tolerance(nsd_tolerance_mm)
     total = reference.size
@@ -122,10 +118,9 @@ def evaluate(
         if box is not None:
             ours, theirs = (mask_of(array[box], value) for array in (prediction, reference))
             counts = _count(ours, theirs, total)
-            if distances and rule.distances and counts.n_pred and counts.n_ref:
+            if rule.distances and counts.n_pred and counts.n_ref:
                 surfaces = Surfaces.of(ours, theirs, scale, rule)
-        metrics = class_metrics(counts, surfaces, scale, rule, nsd_tolerance_mm)
-        result[name] = metrics if distances else without_distances(metrics)
+        result[name] = class_metrics(counts, surfaces, scale, rule, nsd_tolerance_mm)
     return result
 
 
@@ -182,11 +177,6 @@ def class_metrics(
     numbers = (tp, n_pred - tp, n_ref - tp, total - n_pred - n_ref + tp, n_pred, n_ref)
     values |= {name: float(n) for name, n in zip(COUNTS, numbers, strict=True)}
     return {name: values[name] for name in METRICS if name in values}
-
-
-def without_distances(metrics: ClassMetrics) -> ClassMetrics:
-    """The metrics that need no surface."""
-    return {name: value for name, value in metrics.items() if name not in (*DISTANCES, "NSD")}
 
 
 def empty_rule(counts: Counts, rule: Convention) -> Empty | None:
@@ -283,16 +273,13 @@ def class_boxes(first: Labels, second: Labels, values: Sequence[int]) -> Mapping
     whole = joint_box(first != 0, second != 0)
     if whole is None:
         return dict.fromkeys(values)
-    found = [_objects(labels[whole], max(values)) for labels in (first, second)]
-    offsets = [edge.start for edge in whole]
-    return {value: _shifted(_union(*(boxes[value - 1] for boxes in found)), offsets) for value in values}
-
-
-def _objects(labels: Labels, largest: int) -> Sequence[Box | None]:
     from scipy import ndimage
 
-    boxes: Sequence[Box | None] = ndimage.find_objects(np.ascontiguousarray(labels), largest)
-    return boxes
+    found: list[Sequence[Box | None]] = [
+        ndimage.find_objects(np.ascontiguousarray(labels[whole]), max(values)) for labels in (first, second)
+    ]
+    offsets = [edge.start for edge in whole]
+    return {value: _shifted(_union(*(boxes[value - 1] for boxes in found)), offsets) for value in values}
 
 
 def _union(first: Box | None, second: Box | None) -> Box | None:

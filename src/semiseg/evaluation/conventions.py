@@ -8,7 +8,7 @@ Whatever the convention, ``HD95Max`` is the larger of the two directed 95th perc
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from semiseg.errors import unknown_name
@@ -149,17 +149,13 @@ CONVENTIONS: dict[str, Convention] = {
 }
 
 
-def find(name: str) -> Convention:
-    """The convention of that name.
+def find(name: str, *, distances: bool = True) -> Convention:
+    """The convention of that name, with its surface distances or, where these are not wanted, without.
 
     Raises:
         UsageError: there is none; the message suggests the nearest and lists them all.
     """
     if name not in CONVENTIONS:
         raise unknown_name("metric convention", name, CONVENTIONS)
-    return CONVENTIONS[name]
-
-
-def names() -> list[str]:
-    """All conventions, the default first."""
-    return list(CONVENTIONS)
+    found = CONVENTIONS[name]
+    return found if distances else replace(found, distances=False)

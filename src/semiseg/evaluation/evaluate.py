@@ -1,4 +1,4 @@
-"""Predicted label maps on disk against reference label maps: read, compared, and no bad case in the way."""
+"""Scores of label maps on disk against references; a case that cannot be read does not stop the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from semiseg.drawing.notebook import notebook_bar
-from semiseg.errors import DataError, SemisegError, plural
+from semiseg.errors import DataError, SemisegError, plural, some
 from semiseg.evaluation.case import Value, values_of
 from semiseg.evaluation.files import Recoded, declared_values, pair_files, settle_references
 from semiseg.evaluation.groups import groups_of
@@ -20,7 +20,6 @@ from semiseg.evaluation.results import (
     Evaluation,
     compared,
     completed,
-    evaluate_pairs,
     foreground,
     spacing_unit,
 )
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
     Labeling = Dataset | Description | Plan
     """What knows its classes, and the values of label files."""
-
-__all__ = ["CaseScores", "Evaluation", "evaluate_folders", "evaluate_pairs"]
 
 log = logging.getLogger("semiseg.evaluation")
 
@@ -82,15 +79,14 @@ def evaluate_folders(
             tolerance.
         DataError: no label map in a folder, no case in common, a broken ``dataset.json``.
     """
-    from semiseg.images import ending_of
-
     count = Counting(convention, nsd_tolerance_mm, distances=distances)
     progress = progress or notebook_bar("evaluate")
     reference, prediction = Path(reference), Path(prediction)
-    pairs = pair_files(reference, prediction, ending_of)
+    pairs = pair_files(reference, prediction)
     pairs = pairs if cases is None else pairs.only(cases)
-    groups = {} if group is None else groups_of(pairs.files, group, _root(dataset, reference))
-    classes, notices = _classes(dataset, labels, reference)
+    root = _root(dataset, reference)
+    groups = {} if group is None else groups_of(pairs.files, group, root)
+    classes, notices = _classes(dataset, root, labels, reference)
     notices += _told_of_maps(classes, prediction)
     classes = _with_recoded(classes, settle_references(list(pairs.files.values()), workers))
     notices += classes.recoded.notices
@@ -137,17 +133,20 @@ def _root(dataset: Labeling | str | Path | None, reference: Path) -> Path | None
 
 
 def _classes(
-    dataset: Labeling | str | Path | None, labels: Mapping[str, Value] | None, reference: Path
+    dataset: Labeling | str | Path | None,
+    root: Path | None,
+    labels: Mapping[str, Value] | None,
+    reference: Path,
 ) -> tuple[_Classes, list[str]]:
     """What the values mean, and a notice where a dataset.json was found rather than given."""
     notices: list[str] = []
-    if dataset is None and labels is None:
+    if dataset is None and labels is None and root is not None:
         folder = reference if reference.is_dir() else reference.parent
-        if folder.name.startswith("labels") and (folder.parent / "dataset.json").is_file():
-            dataset = folder.parent
-            notices.append(f"class names from {folder.parent / 'dataset.json'}")
+        if folder.name.startswith("labels"):
+            dataset = root
+            notices.append(f"class names from {root / 'dataset.json'}")
     if isinstance(dataset, str | Path):
-        dataset = _described(dataset)
+        dataset = _described(root or Path(dataset))
     if dataset is None:
         if labels is None:
             return _Classes(), notices
@@ -181,13 +180,10 @@ def _split(labels: Mapping[str, Value], ignore: int | None) -> tuple[dict[str, V
     return classes, ignore
 
 
-def _described(dataset: str | Path) -> Labeling:
-    from semiseg.dataset.dataset import locate
+def _described(root: Path) -> Labeling:
     from semiseg.dataset.description import read_description
     from semiseg.dataset.problem import raise_if_any
 
-    path = Path(dataset)
-    root = path.parent if path.is_file() else locate(dataset)
     description, faults = read_description(root)
     raise_if_any(faults, str(root))
     return description
@@ -362,5 +358,5 @@ def _apart(results: list[_Compared], *, unnamed: bool) -> list[str]:
 
 
 def _extra(cases: Sequence[str]) -> list[str]:
-    shown = ", ".join(cases[:5]) + (", ..." if cases[5:] else "")
-    return [f"{plural(len(cases), 'prediction')} without a reference, not scored: {shown}"] if cases else []
+    lone = f"{plural(len(cases), 'prediction')} without a reference, not scored: {some(cases)}"
+    return [lone] if cases else []

@@ -1,13 +1,11 @@
-"""Which prediction belongs to which reference: the same name, whatever the ending.
+"""Which prediction belongs to which reference, and which values their label maps hold.
 
-The values of a label map: whole numbers, raw ones turned into declared ones.
-
-References that are pictures and hold no class numbers: blurred black and white, colors.
+A reference that is a picture may hold no class numbers, but blurred black and white, or colors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.errors import DataError, UsageError, plural
+from semiseg.errors import DataError, UsageError, plural, some
 from semiseg.machine.files import printable
 
 if TYPE_CHECKING:
     from semiseg.dataset.adopt.draft import Recode
     from semiseg.images.grid import Volume
-
-
-EndingOf = Callable[[Path], str | None]
 
 
 @dataclass(frozen=True)
@@ -57,13 +52,15 @@ class Pairs:
         )
 
 
-def pair_files(reference: Path, prediction: Path, ending_of: EndingOf) -> Pairs:
+def pair_files(reference: Path, prediction: Path) -> Pairs:
     """Match two folders, or two files, by case id.
 
     Raises:
         UsageError: a path that does not exist, or a file against a folder.
         DataError: no label map in a folder, or no case in common.
     """
+    from semiseg.images import ending_of
+
     for path in (reference, prediction):
         if not path.exists():
             raise UsageError(f"{path} does not exist", hint="give two folders or two files", code="NOT_FOUND")
@@ -81,8 +78,8 @@ def pair_files(reference: Path, prediction: Path, ending_of: EndingOf) -> Pairs:
         raise UsageError(
             f"{reference} and {prediction} are a file and a folder", hint="give two folders or two files"
         )
-    wanted, twice = _listing(reference, ending_of)
-    given, twice_given = _listing(prediction, ending_of)
+    wanted, twice = _listing(reference)
+    given, twice_given = _listing(prediction)
     given, notices = _renamed(given, wanted)
     ids = set(wanted) | set(twice)
     failed = {c: m for c, m in {**twice_given, **twice}.items() if c in ids}
@@ -91,7 +88,8 @@ def pair_files(reference: Path, prediction: Path, ending_of: EndingOf) -> Pairs:
     both = sorted((set(wanted) & set(given)) - set(failed))
     if not both and not failed:
         raise DataError(
-            f"no case in common: {reference} has {_some(wanted)}, {prediction} has {_some(given)}",
+            f"no case in common: {reference} has {some(sorted(wanted), 3)}, "
+            f"{prediction} has {some(sorted(given), 3)}",
             hint="a prediction has the name of its reference; endings and words such as _seg may differ",
             code="NO_COMMON_CASES",
         )
@@ -104,7 +102,7 @@ def pair_files(reference: Path, prediction: Path, ending_of: EndingOf) -> Pairs:
     )
 
 
-def _listing(folder: Path, ending_of: EndingOf) -> tuple[dict[str, Path], dict[str, str]]:
+def _listing(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
     """(case -> its file, case -> message for cases with several files).
 
     Of a folder that holds images, its own files count, by their full names; of one that holds folders, all
@@ -113,11 +111,11 @@ def _listing(folder: Path, ending_of: EndingOf) -> tuple[dict[str, Path], dict[s
     from semiseg.dataset.adopt.listing import list_source
     from semiseg.dataset.adopt.pairing import case_ids, without_scans
 
-    files = [path for path in sorted(folder.iterdir()) if _is_label_map(path, ending_of)]
+    files = [path for path in sorted(folder.iterdir()) if _is_label_map(path)]
     nested = not files
     inside = sorted(p.name for p in folder.glob("labels*") if p.is_dir())
     if nested and not inside:
-        files = [path for path in sorted(folder.rglob("*")) if _is_label_map(path, ending_of)]
+        files = [path for path in sorted(folder.rglob("*")) if _is_label_map(path)]
     if not files:
         raise DataError(
             f"no label map in {folder}",
@@ -140,7 +138,9 @@ def _listing(folder: Path, ending_of: EndingOf) -> tuple[dict[str, Path], dict[s
     return one, several
 
 
-def _is_label_map(path: Path, ending_of: EndingOf) -> bool:
+def _is_label_map(path: Path) -> bool:
+    from semiseg.images import ending_of
+
     return ending_of(path) is not None and path.is_file() and not path.name.startswith(".")
 
 
@@ -171,23 +171,12 @@ def _by_key(names: Collection[str]) -> dict[str, list[str]]:
     return found
 
 
-def _some(cases: Mapping[str, Any]) -> str:
-    names = sorted(cases)
-    return ", ".join(names[:3]) + (f", ... ({len(names)})" if len(names) > 3 else "")
-
-
 def declared_values(
     array: NDArray[Any], path: Path, to_declared: Mapping[int, int]
 ) -> tuple[NDArray[Any], set[int]]:
-    """The label map with declared values, and the values it then holds.
+    """The label map with declared values (raw -> declared; others stay), and the values it then holds.
 
-    Args:
-        array: any shape; floats are taken when they are whole numbers.
-        path: named in errors.
-        to_declared: raw value -> declared value; what it does not name stays as it is.
-
-    Raises:
-        DataError: a value that is not a whole number (code ``LABEL_VALUES``).
+    Floats are taken when they are whole numbers; else a DataError (``LABEL_VALUES``) names ``path``.
     """
     whole = array
     if array.dtype.kind not in "iu":
@@ -246,12 +235,10 @@ class Recoded:
 
 
 def settle_references(pairs: Sequence[tuple[Path, Path]], workers: int | None) -> Recoded:
-    """How the references become class numbers, by the rules of ``semiseg init``.
+    """How the references of (reference, prediction) become class numbers, by the rules of ``semiseg init``.
 
-    Args:
-        pairs: (reference, prediction); only pictures (PNG, BMP, JPEG, WebP) are opened. Where predictions
-            have a palette with all colors of the references, it says which number a color has.
-        workers: files read at a time.
+    Only pictures (PNG, BMP, JPEG, WebP) are opened, ``workers`` at a time. Where predictions have a palette
+    with all colors of the references, it says which number a color has.
 
     Raises:
         DataError: lossy files that are not black and white, or too many colors for classes.

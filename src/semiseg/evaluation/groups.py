@@ -34,14 +34,16 @@ def groups_of(cases: Iterable[str], by: str, root: Path | None) -> dict[str, str
         UsageError: none of these.
     """
     from semiseg.dataset.patient import PatientRule, rule_from_names
+    from semiseg.dataset.split_file import read_split_file
 
     ids = list(cases)
     table = _told(root)
     if any(by in facts for facts in table.values()):
         return {case: str(table.get(case, {}).get(by, _NONE)) for case in ids}
-    rule: PatientRule | str | None = _rule_of(root) or rule_from_names(ids)
+    lists = read_split_file(root)[0] if root else None
+    rule: PatientRule | str | None = (lists.patients if lists else None) or rule_from_names(ids)
     if by != PATIENT:
-        rule = PatientRule.parse(int(by) if by.isdigit() else by)
+        rule = PatientRule.parse(int(by) if by.isdecimal() else by)
     if not isinstance(rule, PatientRule):
         keys = sorted({key for facts in table.values() for key in facts})
         raise UsageError(
@@ -61,13 +63,6 @@ def _told(root: Path | None) -> dict[str, dict[str, Any]]:
     said = read_description(root)[0].free.get("cases") if root else None
     table = said if isinstance(said, Mapping) else {}
     return {case: dict(facts) for case, facts in table.items() if isinstance(facts, Mapping)}
-
-
-def _rule_of(root: Path | None) -> Any:
-    from semiseg.dataset.split_file import read_split_file
-
-    found = read_split_file(root)[0] if root else None
-    return found.patients if found else None
 
 
 def members(evaluation: Evaluation) -> dict[str, list[str]]:

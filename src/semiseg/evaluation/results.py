@@ -1,12 +1,10 @@
-"""What an evaluation found: every case, the means, the failures; written as summary.json and metrics.csv.
-
-From the metrics of cases to means: per case first, then over cases, then over classes.
-"""
+"""What an evaluation found: every case, the failures, and means: over cases first, then over classes."""
 
 from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,7 +27,6 @@ from semiseg.evaluation.case import (
     class_metrics,
     evaluate,
     values_of,
-    without_distances,
 )
 from semiseg.machine.files import printable
 
@@ -151,14 +148,23 @@ class Evaluation(Tabular):
         Returns:
             values in [0, 1]; NaN for a class that no label map of any case has.
         """
-        counts = {name: np.sum([_counts(row) for row in self.rows(name)], axis=0) for name in self.labels}
+        counts = {
+            name: np.sum([(row["TP"], row["n_pred"], row["n_ref"]) for row in self.rows(name)], axis=0)
+            for name in self.labels
+        }
         if background:
             counts = {"background": np.sum([case.background[:3] for case in self.cases], axis=0)} | counts
         return {name: _iou(found) for name, found in counts.items()}
 
     def empties(self, label: str) -> dict[str, int]:
         """How many cases had an empty mask of the class, by kind."""
-        return empties(self.rows(label))
+        masks = Counter((row["n_pred"] > 0, row["n_ref"] > 0) for row in self.rows(label))
+        return {
+            "both_empty": masks[False, False],
+            "empty_prediction": masks[False, True],
+            "empty_reference": masks[True, False],
+            "neither_empty": masks[True, True],
+        }
 
     @property
     def unit(self) -> str:
@@ -183,16 +189,9 @@ class Evaluation(Tabular):
 def completed(result: CaseScores, labels: Iterable[str], count: Counting) -> CaseScores:
     """The same case with an entry for every class: one that neither map holds is empty in both."""
     nothing = Counts(tp=0, n_pred=0, n_ref=0, total=result.total)
-    rule = conventions.find(count.convention)
+    rule = conventions.find(count.convention, distances=count.distances)
     empty = class_metrics(nothing, None, result.scale, rule, count.nsd_tolerance_mm)
-    if not count.distances:
-        empty = without_distances(empty)
-    metrics = {label: result.metrics.get(label) or empty for label in labels}
-    return replace(result, metrics=metrics)
-
-
-def _counts(row: ClassMetrics) -> tuple[float, float, float]:
-    return row["TP"], row["n_pred"], row["n_ref"]
+    return replace(result, metrics={label: result.metrics.get(label) or empty for label in labels})
 
 
 def _iou(counts: Any) -> float:
@@ -346,17 +345,3 @@ def over_classes(class_means: Iterable[float], undefined_class: str) -> float:
     if undefined_class == "nan" and any(math.isnan(mean) for mean in means):
         return math.nan
     return statistics(means).mean
-
-
-def empties(rows: Iterable[Mapping[str, float]]) -> dict[str, int]:
-    """How often a mask of the class was empty, from the counts of each case."""
-    counts = {"both_empty": 0, "empty_prediction": 0, "empty_reference": 0, "neither_empty": 0}
-    kind = {
-        (False, False): "both_empty",
-        (False, True): "empty_prediction",
-        (True, False): "empty_reference",
-        (True, True): "neither_empty",
-    }
-    for row in rows:
-        counts[kind[row["n_pred"] > 0, row["n_ref"] > 0]] += 1
-    return counts

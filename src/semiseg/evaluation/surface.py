@@ -75,15 +75,9 @@ def border(mask: Mask) -> Mask:
 
 
 def surface_distances(prediction: Mask, reference: Mask, spacing: Sequence[float]) -> SurfaceDistances:
-    """Distances between the borders of two non-empty masks, exact in both directions.
+    """Distances between the borders of two masks (*S), exact in both directions, one for each border voxel.
 
-    Args:
-        prediction: (*S), two or three axes, not empty.
-        reference: (*S), not empty.
-        spacing: the distance between voxel centers along each axis; distances come in its unit.
-
-    Returns:
-        float64 distances, one for each border voxel.
+    ``spacing`` is the distance between voxel centers along each axis; distances come in its unit.
     """
     box = joint_box(prediction, reference)
     if box is None:
@@ -155,11 +149,6 @@ def nearest(target: Points) -> Callable[[Points], Distances]:
         return found
 
     return search
-
-
-def look_up(source: Points, target: Points) -> Distances:
-    """The distance of every point to the nearest of ``target``."""
-    return nearest(target)(source)
 
 
 def squared_transform(target: Mask, spacing: Sequence[float]) -> tuple[NDArray[Any], float]:

@@ -78,10 +78,10 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
 
 def metrics_csv(evaluation: Evaluation) -> str:
     """One row per case and class; an undefined value is an empty field."""
-    rows: list[dict[str, Shown]] = [
-        {"case": case.case, "class": label, "label": value, **_whole_counts(row)}
-        for case, label, value, row in each_value(evaluation)
-    ]
+    rows: list[dict[str, Shown]] = []
+    for case, label, value, row in each_value(evaluation):
+        whole = {m: int(v) if m in COUNTS and not math.isnan(v) else v for m, v in row.items()}
+        rows.append({"case": case.case, "class": label, "label": value, **whole})
     return csv_rows(rows, ["case", "class", "label", *METRICS])
 
 
@@ -163,11 +163,7 @@ def write(evaluation: Evaluation, folder: str | Path) -> tuple[Path, Path]:
 
 
 def require_no_run(folder: Path) -> None:
-    """Refuse scores in the place of the log of a training.
-
-    Raises:
-        UsageError: the folder is a run.
-    """
+    """Refuse scores in the place of the log of a training: the folder is a run (UsageError)."""
     if (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir():
         raise UsageError(
             f"{folder} is a run, whose metrics.csv is the log of its training",
@@ -219,11 +215,6 @@ def _with_iou(row: ClassMetrics) -> ClassMetrics:
     return {**row, "IoU": row["Jaccard"]} if "Jaccard" in row else row
 
 
-def _whole_counts(row: ClassMetrics) -> dict[str, float]:
-    """Counts as whole numbers."""
-    return {m: int(v) if m in COUNTS and not math.isnan(v) else v for m, v in row.items()}
-
-
 def _cell(stats: Stats | None, cases: int) -> str:
     if stats is None or not stats.counted:
         return "-"
@@ -267,12 +258,17 @@ def read_evaluation(folder: Path) -> Evaluation:
             },
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise UsageError(
-            f"cannot read the scores {path}: {what}",
-            hint="score the predictions again: semiseg evaluate REF PRED --overwrite",
-            code="BAD_SCORES",
-        ) from None
+        raise damaged_scores(path, error) from None
+
+
+def damaged_scores(path: Path, error: Exception) -> UsageError:
+    """The error for scores that cannot be read."""
+    what = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return UsageError(
+        f"cannot read the scores {path}: {what}",
+        hint="score the predictions again: semiseg evaluate REF PRED --overwrite",
+        code="BAD_SCORES",
+    )
 
 
 def _case(entry: Mapping[str, Any], labels: Mapping[str, Value]) -> CaseScores:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
 from semiseg.errors import UsageError
-from semiseg.images.grid import Grid
-from semiseg.images.memory import hold
-from semiseg.prediction.assembly import Assembly
+from semiseg.images.memory import Held, hold
+from semiseg.prediction.assembly import Segmentation
 from semiseg.prediction.record import class_sizes, dropped_text, size_unit
 from semiseg.prediction.structures import palette_of, picture_of
 from semiseg.preparation.plan import Plan
@@ -73,54 +72,15 @@ class Segmented:
         return frame_of(rows)
 
 
-class Predicts(Protocol):
-    """What is asked of a model; :class:`semiseg.prediction.model.Model` has it."""
-
-    @property
-    def plan(self) -> Plan:
-        """How scans become its input."""
-
-    @property
-    def label_values(self) -> dict[str, int]:
-        """Class -> value in predictions."""
-
-    @property
-    def structures(self) -> dict[str, tuple[int, ...]]:
-        """Class or region -> its values."""
-
-    def prepare(self, image: NDArray[Any], grid: Grid) -> Any:
-        """The first step of a prediction."""
-
-    def infer(self, scan: Any, *, probabilities: bool = False, entropy: bool = False) -> Assembly:
-        """The second step."""
-
-
-def segment(
-    model: Predicts,
-    image: Any,
-    *,
-    spacing: Sequence[float] | None = None,
-    affine: ArrayLike | None = None,
-    probabilities: bool = False,
-    uncertainty: bool = False,
-) -> Segmented:
-    """Predict one image that is in memory.
-
-    Args:
-        model: a model.
-        image: see :func:`semiseg.images.memory.hold`. An array has its axes as nibabel has them: the first to
-            the patient's right, then to the front, then up, unless ``affine`` says otherwise; the array that
-            SimpleITK gives counts slices first, so give the image itself.
-        spacing: mm along each axis of an array. It may be missing where the model resamples nothing.
-        affine: (4, 4) index to RAS+ mm of an array, instead of ``spacing``.
-        probabilities: also those of all classes.
-        uncertainty: also the entropy of the probabilities over the log of the number of classes.
+def hold_for(
+    plan: Plan, image: Any, spacing: Sequence[float] | None, affine: ArrayLike | None
+) -> tuple[Held, NDArray[Any]]:
+    """An image in memory, see :func:`semiseg.images.memory.hold`, and its voxels as (C, *S).
 
     Raises:
-        DataError: an image that does not fit the model.
+        DataError: an image that does not fit the plan.
         UsageError: spacing is missing, or given twice.
     """
-    plan = model.plan
     held = hold(image, spacing=spacing, affine=affine, channels=len(plan.channels))
     if held.grid.unit == "px" and any(plan.spacing):
         size = " x ".join("?" if mm is None else f"{mm:g}" for mm in plan.spacing)
@@ -129,16 +89,28 @@ def segment(
             hint="give spacing=(…), mm along each axis of the array",
             code="NO_SPACING",
         )
-    array = held.array[None] if held.array.ndim == len(held.grid.shape) else held.array
-    found = model.infer(
-        model.prepare(array, held.grid), probabilities=probabilities, entropy=uncertainty
-    ).result()
+    return held, held.array[None] if held.array.ndim == len(held.grid.shape) else held.array
+
+
+def given_back(
+    found: Segmentation,
+    held: Held,
+    array: NDArray[Any],
+    plan: Plan,
+    names: dict[str, int],
+    structures: Mapping[str, Sequence[int]],
+) -> Segmented:
+    """A prediction in the form of the image in memory that it is of.
+
+    ``held`` and ``array`` are of :func:`hold_for`, ``names`` and ``structures`` have the values in
+    predictions.
+    """
     return Segmented(
         labels=held.give(found.labels),
         probabilities=None if found.probabilities is None else held.give(found.probabilities),
         uncertainty=None if found.entropy is None else held.give(found.entropy),
-        names=model.label_values,
-        volumes=class_sizes(found.labels, model.structures, held.grid),
+        names=names,
+        volumes=class_sizes(found.labels, structures, held.grid),
         unit=size_unit(held.grid),
         notices=(
             *(one.text for one in unlike(plan, array, held.grid)),
@@ -148,7 +120,7 @@ def segment(
             picture_of(array, plan),
             found.labels,
             held.grid.affine,
-            model.structures,
+            structures,
             palette_of(plan),
             held.rows_first,
         ),

@@ -59,11 +59,7 @@ class Assembly:
         self._shares: list[NDArray[np.float32]] | None = [] if probabilities else None
 
     def add(self, slab: Slab) -> None:
-        """Take the next rows.
-
-        Raises:
-            SemisegError: the network's answer is not finite.
-        """
+        """Take the next rows (SemisegError: the network's answer is not finite)."""
         scores = slab.probabilities
         if not bool(torch.isfinite(scores.sum())):
             raise SemisegError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +26,6 @@ SCORES = ("entropy", "inside", "soft_dice")
 """The candidates, each larger where the prediction is worse: the entropy summed over the scan and divided by
 the predicted volume; the mean entropy within the prediction; 1 - Soft Dice Confidence."""
 
-
 SCORE = "soft_dice"
 """The one that scans are shown with and calibrated by: ``benchmarks/expected_dice.py`` compares them."""
 
@@ -35,7 +34,7 @@ VOXELS_AT_ONCE = 2**20
 
 
 class Doubt:
-    """Takes the slabs of a scan in any order and sums up what they say."""
+    """Sums up, slab by slab in any order, how sure the probabilities of a scan are."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -130,8 +129,7 @@ class Expected:
 
     def as_dict(self) -> dict[str, float]:
         """For JSON."""
-        numbers = {"value": self.value, "low": self.low, "high": self.high, "coverage": self.coverage}
-        return {key: round(number, 4) for key, number in numbers.items()}
+        return {key: round(number, 4) for key, number in asdict(self).items()}
 
 
 class Calibration:

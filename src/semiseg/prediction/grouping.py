@@ -59,7 +59,8 @@ def group(
     cases: dict[str, list[FoundFile]] = defaultdict(list)
     for entry in used:
         cases[names[entry.shown]].append(entry)
-    alone = [entry for entry in others if not any(_same_case(entry, scan) for scan in used)]
+    of_scans = {_case(entry) for entry in used}
+    alone = [entry for entry in others if _case(entry) not in of_scans]
     for entry in alone:
         cases[_safe(entry.key if flat else entry.key or "_".join(entry.folders) or entry.stem)].append(entry)
     refused = {id(entry) for entry in alone}
@@ -182,10 +183,6 @@ def _without_views(rest: str, channel: str) -> tuple[str, str]:
     left, word = beside_sequence(rest, channel.lower())
     said = channel if word == channel.lower() else MODALITIES[word]
     return (rest if left == "_".join(words(rest, keep_case=True)) else left), said
-
-
-def _same_case(entry: FoundFile, other: FoundFile) -> bool:
-    return _case(entry) == _case(other)
 
 
 def _case(entry: FoundFile) -> tuple[tuple[str, ...], str, str]:

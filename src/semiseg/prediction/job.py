@@ -108,9 +108,7 @@ class PredictionJob:
         plans = [member.plan for member in model.members]
         self.plan = next((plan for plan in plans if plan.seen is not None), model.plan)
         if self.plan.seen is None:
-            log.debug(
-                "the plan has no statistics of its training scans: new scans are not compared with them"
-            )
+            log.debug("no statistics of the training scans: new scans are not compared with them")
 
     def lay_out(self, scans: Sequence[InputScan], inputs: Path, output: Path) -> list[Task]:
         """Say where each result goes.
@@ -129,19 +127,17 @@ class PredictionJob:
             raise UsageError(
                 f"output {output} is one file, the input holds {len(scans)} scans", hint="give -o a folder"
             )
-        if single or not output.is_file():
-            require_writable(output.parent if single else output, "-o")
-        else:
+        named = inputs.is_file() and not output.exists() and _FILE_NAME.search(output.name)
+        if not single and (output.is_file() or named):
             raise UsageError(
-                f"output {output} is a file of no image format known here",
+                f"output {output} {'looks like' if named else 'is'} a file of a format not known here",
                 hint=f"give -o a folder, or a name that ends in {', '.join(images.ENDINGS)}",
             )
-        if inputs.is_file() and not output.exists() and _FILE_NAME.search(output.name) and not single:
-            raise UsageError(
-                f"output {output} looks like a file of a format that is not known here",
-                hint=f"give -o a folder, or a name that ends in {', '.join(images.ENDINGS)}",
-            )
-        tasks = [Task(scan, self._outputs(scan, output, single)) for scan in scans]
+        require_writable(output.parent if single else output, "-o")
+        tasks = []
+        for scan in scans:
+            labels = output if single else output / f"{scan.id}{scan.ending}"
+            tasks.append(Task(scan, self.wanted.place(labels, stem_of(output) if single else scan.id)))
         sources = {file.resolve() for scan in scans for file in scan.files}
         written = {
             p.resolve() for task in tasks for p in (*task.outputs.files().values(), task.outputs.record)
@@ -199,11 +195,7 @@ class PredictionJob:
         return skipped
 
     def prepare(self, task: Task) -> Ready:
-        """Read one scan and make the networks' input of it, in any thread.
-
-        Raises:
-            DataError: a scan that cannot be used.
-        """
+        """Read one scan and make the networks' input of it, in any thread (DataError: it cannot be used)."""
         image, grid, meta = task.scan.load()
         require_dicom(task.scan.id, self.wanted, meta)
         if self.wanted.dicom and meta["gantry_tilt_degrees"]:
@@ -236,11 +228,7 @@ class PredictionJob:
         return self._guarded(task, began, work)
 
     def finish(self, task: Task, inferred: Inferred | CaseOutcome) -> CaseOutcome:
-        """Post-process and write what :meth:`infer` found, in any thread; a failure is handed on.
-
-        Raises:
-            DeviceError: as there.
-        """
+        """Post-process and write what :meth:`infer` found, in any thread; failures are as there."""
         if isinstance(inferred, CaseOutcome):
             return inferred
 
@@ -282,12 +270,15 @@ class PredictionJob:
         found = inferred.assembly.result()
         scan = Finished(task.scan.id, found, grid, inferred.meta, self.model, inferred.picture)
         sizes, dropped = scan.sizes, dict(found.dropped)
+        doubt = inferred.doubt.result()
+        trust: dict[str, Any] = {"expected_dice": None, "expected_dice_reason": self.not_calibrated}
         record = self._record(task, grid) | {
             "sizes": sizes,
             "unit": size_unit(grid),
             "unlike": [one.as_dict() for one in inferred.unlike],
             **({"dropped": dropped} if dropped else {}),
-            **self._trust(inferred.doubt.result()),
+            "uncertainty": doubt,
+            **(trust if self.calibration is None else self.calibration.told(doubt)),
         }
         try:
             write_json(outputs.record, record | {"status": "writing"})
@@ -324,22 +315,10 @@ class PredictionJob:
             **({"spacing": list(grid.spacing)} if grid.unit == "mm" else {}),
         }
 
-    def _trust(self, doubt: dict[str, Any]) -> dict[str, Any]:
-        """How far the prediction doubts itself, and the Dice that is to be expected of it."""
-        if self.calibration is None:
-            told: dict[str, Any] = {"expected_dice": None, "expected_dice_reason": self.not_calibrated}
-        else:
-            told = self.calibration.told(doubt)
-        return {"uncertainty": doubt, **told}
-
     def _is_ours(self, record: dict[str, Any]) -> bool:
         model = record.get("model")
         same = isinstance(model, dict) and model.get("id") == self.model_dict["id"]
         return same and record.get("options") == self.options
-
-    def _outputs(self, scan: InputScan, output: Path, single: bool) -> Outputs:
-        labels = output if single else output / f"{scan.id}{scan.ending}"
-        return self.wanted.place(labels, stem_of(output) if single else scan.id)
 
     def _failed(self, name: str, began: float, error: SemisegError) -> CaseOutcome:
         told = {key: value for key, value in error.as_dict().items() if key != "ok"}

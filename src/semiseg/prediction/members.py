@@ -109,11 +109,7 @@ ENSEMBLE = "cross_validation.json"
 
 
 def members_of(path: Path) -> list[Path]:
-    """The runs of the cross-validation at ``path``; ``path`` itself where it is none.
-
-    Raises:
-        UsageError: the list is damaged.
-    """
+    """The runs of the cross-validation at ``path``, or ``path`` itself (UsageError: a damaged list)."""
     file = path / ENSEMBLE
     if not file.is_file():
         return [path]
@@ -181,11 +177,7 @@ def read_member(path: Path, allow_code: Collection[str] = ()) -> tuple[Member, I
 
 
 def read_members(path: Path, allow_code: Collection[str] = ()) -> list[tuple[Member, InferenceConfig]]:
-    """As :func:`read_member`, also of a ``model.zip``, which may hold the networks of an ensemble.
-
-    Raises:
-        UsageError: as there, or an unsafe zip.
-    """
+    """As :func:`read_member`, also of a ``model.zip``, which may hold the networks of an ensemble."""
     if not is_zip(path):
         return [read_member(path, allow_code)]
     found = []
@@ -240,12 +232,9 @@ UNSEEN = ("dataset", "batch", "foreground", "memory_gb", "reasons", "version", "
 
 
 def changed_plan(file: Path, plan: Plan, free: Collection[str] = UNSEEN) -> str:
-    """A sentence where ``plan.json`` of the run is not ``plan``, which the network was trained with.
+    """A sentence where ``plan.json`` of the run is not ``plan``, which the checkpoint ``file`` holds.
 
-    Args:
-        file: the checkpoint.
-        plan: that it holds.
-        free: keys that may differ.
+    ``free`` are keys that may differ.
     """
     beside = file.parent.parent / "plan.json"
     if file.parent.name != "checkpoints" or not beside.is_file():
@@ -276,11 +265,7 @@ def trained_plan(folder: Path) -> Plan:
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
-    """Either kind of checkpoint: a model, or the state of a run.
-
-    Raises:
-        UsageError: neither, or of an incompatible version.
-    """
+    """Either kind of checkpoint: a model, or the state of a run (UsageError: neither, or another version)."""
     kinds = [checkpoint.MODEL, checkpoint.STATE]
     if file.name == "last.ckpt":
         kinds.reverse()

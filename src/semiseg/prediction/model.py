@@ -29,12 +29,7 @@ from semiseg.preparation.plan import Plan, Term
 from semiseg.settings.config import InferenceConfig
 from semiseg.settings.resolve import validate
 
-__all__ = ["QUALITY", "Member", "Model", "PreparedScan"]
-
-QUALITY: dict[str, dict[str, Any]] = {
-    "balanced": {},
-    "best": {"mirror": True},
-}
+QUALITY: dict[str, dict[str, Any]] = {"balanced": {}, "best": {"mirror": True}}
 """Named settings of time against accuracy, measured by benchmarks/quality.py; ``balanced`` is what the model
 was validated with, ``best`` adds the mirrored views that its training has seen."""
 
@@ -224,9 +219,12 @@ class Model:
 
         Args:
             image: an array, a nibabel or a SimpleITK image, or a list of one for each channel; see
-                :func:`semiseg.prediction.arrays.segment`. With ``grid``: (C, *S) as the files hold it.
-            grid: where the voxels of an array lie, as the house's own readers say it.
-            spacing: mm along each axis of an array.
+                :func:`semiseg.images.memory.hold`. An array has its axes as nibabel has them: the first to
+                the patient's right, then to the front, then up, unless ``affine`` says otherwise; the array
+                that SimpleITK gives counts slices first, so give the image itself. With ``grid``: (C, *S) as
+                the files hold it.
+            grid: where the voxels of an array lie, as :func:`semiseg.images.read` gives it.
+            spacing: mm along each axis of an array; it may be missing where the model resamples nothing.
             affine: (4, 4) index to RAS+ mm of an array, instead of ``spacing``.
             probabilities: also return class probabilities.
             uncertainty: also return the uncertainty map.
@@ -238,17 +236,18 @@ class Model:
 
         Raises:
             DataError: an image that does not fit the plan.
+            UsageError: spacing is missing, or given twice.
             DeviceError: one window does not fit into memory.
             SemisegError: the network's answer is not finite.
         """
         if grid is None:
-            from semiseg.prediction.arrays import segment
+            from semiseg.prediction.arrays import given_back, hold_for
 
             doubt = uncertainty or entropy
-            found = segment(
-                self, image, spacing=spacing, affine=affine, probabilities=probabilities, uncertainty=doubt
-            )
-            return found if probabilities or doubt else found.labels
+            held, array = hold_for(self.plan, image, spacing, affine)
+            found = self.segment(array, held.grid, probabilities=probabilities, entropy=doubt)
+            made = given_back(found, held, array, self.plan, self.label_values, self.structures)
+            return made if probabilities or doubt else made.labels
         prepared = self.prepare(image, grid)
         return self.infer(prepared, probabilities=probabilities, entropy=entropy).result()
 
@@ -260,14 +259,7 @@ class Model:
         probabilities: bool = False,
         entropy: bool = False,
     ) -> Segmentation:
-        """As :meth:`segment` for a scan that was already preprocessed with :attr:`plan`, as in validation.
-
-        Args:
-            image: (C, T0, T1, T2) float32.
-            geometry: the scan's.
-            probabilities: also return class probabilities.
-            entropy: also return the uncertainty map.
-        """
+        """As :meth:`segment` for a scan (C, T0, T1, T2) preprocessed with :attr:`plan`, as in validation."""
         prepared = PreparedScan(((self.members, image),), geometry)
         return self.infer(prepared, probabilities=probabilities, entropy=entropy).result()
 
@@ -289,18 +281,10 @@ class Model:
     ) -> Assembly:
         """The second step: all forward passes. ``result()`` of what it returns is the third.
 
-        Args:
-            scan: of :meth:`prepare`.
-            probabilities: as in :meth:`segment`.
-            entropy: as there.
-            also: is given every slab, too: probabilities on the networks' grid.
+        ``also`` is given every slab, too: probabilities on the networks' grid.
         """
         assembly = Assembly(
-            scan.geometry,
-            self.plan,
-            self.settings,
-            entropy=entropy,
-            probabilities=probabilities,
+            scan.geometry, self.plan, self.settings, entropy=entropy, probabilities=probabilities
         )
         parts = [(len(members), self._slabs(members, image)) for members, image in scan.inputs]
         with closing(mean_slabs(parts)) as slabs:

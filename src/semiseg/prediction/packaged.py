@@ -90,11 +90,7 @@ def _document(path: Path, folder: Path) -> dict[str, Any]:
 
 
 def checked_document(content: Any, path: Path) -> dict[str, Any]:
-    """The content of a ``model.json``, if this version can read it.
-
-    Raises:
-        UsageError: another kind of file, or a later version.
-    """
+    """The content of a ``model.json`` (UsageError: another kind of file, or a later version)."""
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise UsageError(
             f"{path}: model.json was not written by semiseg",
@@ -119,9 +115,8 @@ _FOLD = re.compile(r"(.*fold-)(\d+)(.*)")
 def expanded(paths: Sequence[str | Path], folds: str | Sequence[int] | None = None) -> list[Path]:
     """The runs or checkpoints that the paths mean, each once.
 
-    Args:
-        paths: as they are; one that does not exist and has ``*``, ``?`` or ``[`` is a pattern.
-        folds: ``all``, numbers with commas between them, or a list of numbers: these folds of each run.
+    A path that does not exist and has ``*``, ``?`` or ``[`` is a pattern. With ``folds`` (``all``, numbers
+    with commas, or a list of numbers): these folds of each run.
 
     Raises:
         UsageError: a pattern that nothing fits, a run of no fold, or a fold that was not trained.

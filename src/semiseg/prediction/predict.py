@@ -1,8 +1,7 @@
 """Predict files, folders and DICOM series: label maps in each scan's own grid, and a record of each.
 
-Scans on their way through three stages: read and prepare, forward passes, finish and write.
-
-While the network works on one scan, a thread prepares the next and another writes the one before. At most
+Scans pass three stages: read and prepare, forward passes, finish and write. While the network works on one
+scan, a thread prepares the next and another writes the one before. At most
 ``ahead`` prepared scans wait, and one result is being written, so that memory does not grow with the number
 of scans.
 """
@@ -26,17 +25,10 @@ from semiseg.machine.claim import held
 from semiseg.machine.files import write_json
 from semiseg.prediction.job import PredictionJob, Ready, Task
 from semiseg.prediction.model import QUALITY, Model
-from semiseg.prediction.over_time import OverTime, join
 from semiseg.prediction.record import REPORT_NAME, CaseOutcome, PredictionReport, VolumeTable, dropped_text
 from semiseg.prediction.results import Wanted, forms
-from semiseg.prediction.scans import InputScan, find_scans
+from semiseg.prediction.scans import InputScan, OverTime, find_scans, join
 from semiseg.prediction.structures import read_terminology
-
-__all__ = [
-    "CaseOutcome",
-    "PredictionReport",
-    "predict",
-]
 
 log = logging.getLogger("semiseg.prediction")
 
@@ -305,5 +297,5 @@ def _prepared(
 
 
 def _taken(held: list[Future[Ready]]) -> Ready:
-    """Whoever takes it is the only one to hold it."""
+    """The input of a scan; nothing here refers to it afterwards, so that its memory is free after its use."""
     return held.pop().result()

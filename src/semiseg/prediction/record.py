@@ -227,12 +227,11 @@ class VolumeTable:
 
     def write(self, report: PredictionReport, structures: Sequence[str]) -> None:
         """Write all cases of a report, whole or not at all; a failed one has no numbers."""
-        rows = [self._row(case) for case in report.cases]
+        rows: list[dict[str, Value]] = [
+            {"case": c.id, "status": c.status, "unit": c.unit if c.sizes else "", **c.sizes}
+            for c in report.cases
+        ]
         write_text(self.path, csv_rows(rows, [*_FIRST, *structures]))
-
-    def _row(self, case: CaseOutcome) -> dict[str, Value]:
-        unit = case.unit if case.sizes else ""
-        return {"case": case.id, "status": case.status, "unit": unit, **case.sizes}
 
     def _is_ours(self) -> bool:
         try:

@@ -195,11 +195,7 @@ WRITERS: dict[str, Callable[[Path, Finished], None]] = {
 
 
 def require_dicom(name: str, wanted: Wanted, meta: Mapping[str, Any]) -> None:
-    """Refuse DICOM results of a scan that is no DICOM series.
-
-    Raises:
-        DataError: names the scan.
-    """
+    """Refuse DICOM results of a scan that is no DICOM series (DataError)."""
     if wanted.dicom and not is_series(meta):
         raise DataError(
             f"{name}: {', '.join(wanted.dicom)} need a DICOM series, and this scan is not one",
@@ -210,11 +206,7 @@ def require_dicom(name: str, wanted: Wanted, meta: Mapping[str, Any]) -> None:
 
 
 def require_forms(wanted: Wanted, model: Model) -> None:
-    """Refuse what no scan could be written as.
-
-    Raises:
-        UsageError: one label map of regions that overlap.
-    """
+    """Refuse what no scan could be written as: one label map of regions that overlap (UsageError)."""
     if "dicom-labelmap" in wanted.to and model.plan.regions:
         raise UsageError(
             "the regions of this model overlap, and a DICOM label map has one number per voxel",

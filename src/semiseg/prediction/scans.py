@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 from numpy.typing import NDArray
 
 from semiseg import images
@@ -26,8 +27,9 @@ from semiseg.images.dicom import find_series
 from semiseg.images.grid import Grid
 from semiseg.machine.files import printable
 from semiseg.prediction.grouping import Group, group, same_names
-from semiseg.prediction.over_time import OverTime, frame_sources
 
+OverTime = tuple[str, int, int]
+"""Name of a 4D file's case, the number of this frame and how many there are."""
 Loaded = tuple[NDArray[Any], Grid, dict[str, Any]]
 """(C, *S), where its voxels lie, and what a writer needs to give the file back as it came."""
 
@@ -97,15 +99,14 @@ def find_scans(inputs: Path, channels: Sequence[str]) -> list[InputScan]:
         groups = [found for found in groups if any(e.source.path == inputs for e in found.entries)]
     root = folder.parent if folder.is_file() else folder
     scans = [scan for found in groups for scan in _scans(found, channels, root)]
-    broken = [*listing.broken, *((path, stem_of(path), _nowhere(path)) for path in listing.gone)]
+    fetch = "fetch the file (`git annex get`, `datalad get`), or take the link away"
+    broken = list(listing.broken)
+    for path in listing.gone:
+        gone = claims.broken(path, "is a broken link, or a pipe", code="MISSING_FILE", hint=fetch)
+        broken.append((path, stem_of(path), gone))
     if not scans:
         raise broken[0][2] if broken else _nothing(folder)
     return unique([*scans, *(unusable(name, [path], error) for path, name, error in broken)])
-
-
-def _nowhere(path: Path) -> DataError:
-    hint = "fetch the file (`git annex get`, `datalad get`), or take the link away"
-    return claims.broken(path, "is a broken link, or a pipe", code="MISSING_FILE", hint=hint)
 
 
 def unusable(name: str, files: Sequence[Path], error: DataError) -> InputScan:
@@ -221,12 +222,32 @@ def _scans(found: Group, channels: Sequence[str], root: Path) -> list[InputScan]
             code="CHANNELS",
         )
         return [unusable(found.name, _files(source), error)]
-    frames = []
-    for name, time, frame in frame_sources(found.name, source, count):
-        entry = replace(found.entries[0], source=frame)
-        scan = _scan(Group(name, (entry,)), channels, root)
-        frames.append(replace(scan, over_time=time))
+    frames, wide = [], max(3, len(str(count - 1)))
+    for number in range(count):
+        entry = replace(found.entries[0], source=replace(source, frame=number))
+        scan = _scan(Group(f"{found.name}_t{number:0{wide}d}", (entry,)), channels, root)
+        frames.append(replace(scan, over_time=(found.name, number, count)))
     return frames
+
+
+def join(done: Sequence[tuple[OverTime, Path, Path]]) -> list[Path]:
+    """Write a 4D label map of each file of which all frames are predicted; the files written.
+
+    ``done`` has of each frame its place in time, its label map and the 4D file.
+    """
+    films: dict[tuple[Path, str], dict[int, tuple[OverTime, Path, Path]]] = defaultdict(dict)
+    for each in done:
+        films[each[1].parent, each[0][0]][each[0][1]] = each
+    written = []
+    for (folder, name), frames in films.items():
+        (_, _, count), first, film = frames[min(frames)]
+        if len(frames) < count:
+            continue
+        volumes = [images.read_label(frames[k][1]) for k in range(count)]
+        place = folder / f"{name}{images.ending_of(first) or '.nii.gz'}"
+        nifti.write_frames(place, np.stack([v.array for v in volumes], -1), volumes[0], like=film)
+        written.append(place)
+    return written
 
 
 def _scan(found: Group, channels: Sequence[str], root: Path) -> InputScan:

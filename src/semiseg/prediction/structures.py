@@ -43,14 +43,10 @@ def picture_of(image: NDArray[Any], plan: Plan) -> NDArray[Any]:
 
 
 def read_terminology(given: Mapping[str, Any] | str | Path, known: Collection[str]) -> dict[str, Term]:
-    """Class or region -> its codes.
-
-    Args:
-        given: the terms, or a JSON file with them: a ``dataset.json``, or what its key ``terminology`` has.
-        known: classes and regions of the model.
+    """Class or region -> its codes: given, or of a JSON file (``dataset.json``, or its ``terminology``).
 
     Raises:
-        UsageError: an unreadable file, a term that is none, or one of no class.
+        UsageError: an unreadable file, a term that is none, or one of none of the ``known`` classes.
     """
     where = "terminology"
     content: Any = given

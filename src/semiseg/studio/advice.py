@@ -18,12 +18,7 @@ WAITING = "looking at the scans; supervised always works"
 
 
 class Advice:
-    """Asks ``semiseg recommend``, a process of its own, once per state of the labels.
-
-    Args:
-        labels: of the dataset.
-        places: of its studio.
-    """
+    """Asks ``semiseg recommend``, a process of its own, once per state of the labels."""
 
     def __init__(self, labels: Labels, places: Places) -> None:
         self.labels, self.places = labels, places
@@ -33,11 +28,7 @@ class Advice:
         self._known = (FALLBACK, WAITING)
 
     def told(self, newest: str | None) -> dict[str, Any]:
-        """The defaults of the form, and the methods to choose from; ``ready`` once the answer is there.
-
-        Args:
-            newest: the run whose weights a training may go on from.
-        """
+        """The defaults of the form, and the methods to choose from; ``ready`` once the answer is there."""
         ready = self._ask()
         method, reason = self._known
         able = set(methods.names(self.labels.dataset.label_form))

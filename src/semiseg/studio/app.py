@@ -22,13 +22,9 @@ log = logging.getLogger("semiseg.studio")
 
 
 def make_app(desk: Desk, *, host: str, port: int, token: str | None = None) -> FastAPI:
-    """The application of one dataset.
+    """The application of one dataset, whose queue runs as long as the application.
 
-    Args:
-        desk: what the routes work with; its queue runs as long as the application.
-        host: that it will be served on.
-        port: the same.
-        token: that requests must carry, or None.
+    Served on ``host`` and ``port``; ``token`` is what requests must carry, or None.
     """
 
     @asynccontextmanager

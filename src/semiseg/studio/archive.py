@@ -34,10 +34,9 @@ class _Sink(io.RawIOBase):
 
 
 def stream(members: Iterable[tuple[str, Path | str]]) -> Iterator[bytes]:
-    """The bytes of an archive whose members are stored as they are.
+    """The bytes of an archive whose members (name, and a file or a text) are stored as they are.
 
-    Args:
-        members: name in the archive, and a file or a text; each is asked for when its turn has come.
+    Each member is asked for when its turn has come.
     """
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from semiseg.dataset.ledger import user
 from semiseg.errors import UsageError, unknown_name
@@ -32,12 +32,7 @@ MARK_SECONDS = 60.0
 
 
 class Desk:
-    """One dataset, opened in the studio.
-
-    Args:
-        dataset: the folder.
-        blind: test labels, and which run made what in a review, are not shown.
-    """
+    """One dataset in the studio; ``blind`` hides test labels, and which run made what in a review."""
 
     def __init__(self, dataset: str | Path, *, blind: bool = False) -> None:
         self.labels = Labels(dataset)
@@ -56,12 +51,8 @@ class Desk:
         self.sessions = Sessions(self.places.studio / "sessions")
         self.series = SeriesFolder(self.places)
 
-    def row(self, name: str, user: str, client: str = "") -> Row:
-        """The row of a case, with what is true for this annotator.
-
-        Raises:
-            UsageError: no such case.
-        """
+    def row(self, name: str, user: str) -> Row:
+        """The row of a case, with what is true for this annotator (UsageError: no such case)."""
         rows = self.index.rows()
         if name not in rows:
             raise unknown_name("case", name, rows, hint="the page Cases lists all")
@@ -75,22 +66,16 @@ class Desk:
             **row,
             "drawing": self.marks.other(name, user),
             "draft": self.drafts.file(name, user).is_file(),
-            "thumbnail": f"/api/cases/{name}/thumbnail.png?v={version}",
+            "thumbnail": f"/api/cases/{quote(name)}/thumbnail.png?v={version}",
         }
 
     def run_named(self, run: str | None) -> str:
-        """A run with predictions by its id; None is the one whose predictions are shown.
-
-        Raises:
-            UsageError: there is none.
-        """
+        """A run with predictions by its id; None is the one that is shown (UsageError: there is none)."""
         known = self.places.predicted_runs()
         chosen = run or self.index.run or (known[-1] if known else None)
-        if chosen is None or chosen not in known:
-            if chosen is None:
-                raise UsageError(
-                    "nothing was predicted yet", hint="train a model first", code="NO_PREDICTION"
-                )
+        if chosen is None:
+            raise UsageError("nothing was predicted yet", hint="train a model first", code="NO_PREDICTION")
+        if chosen not in known:
             raise unknown_name("run", chosen, known)
         return chosen
 

@@ -47,14 +47,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Guard:
-    """ASGI middleware.
+    """ASGI middleware for a server on ``host`` and ``port``.
 
-    Args:
-        app: what is guarded.
-        host: that the server listens on.
-        port: the same.
-        token: that a request must carry; None where only this machine can ask.
-        max_body: bytes of the largest request.
+    Requests must carry ``token`` (None where only this machine can ask), and have ``max_body`` bytes at most.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ per state of a file, and remembered in ``studio/headers.json``.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
 import unicodedata
@@ -28,17 +29,13 @@ log = logging.getLogger("semiseg.studio")
 Row = dict[str, Any]
 
 STATES = ("labeled", "accepted", "predicted", "unlabeled", "test", "bad")
+UNLABELED = ("predicted", "unlabeled")
+"""States of a case that waits for a label."""
 SORTS = ("id", "state", "group", "size", "uncertainty", "expected_dice", "volume", "rank", "changed")
 
 
 class Index:
-    """The rows of the page Cases.
-
-    Args:
-        labels: of the dataset; its lock is :attr:`lock`.
-        places: where the studio keeps things.
-        blind: labels of test cases are not looked at.
-    """
+    """The rows of the page Cases; with ``blind``, labels of test cases are not looked at."""
 
     def __init__(self, labels: Labels, places: Places, *, blind: bool = False) -> None:
         self.labels, self.places, self.blind = labels, places, blind
@@ -66,11 +63,7 @@ class Index:
             return self._rows
 
     def find(self, name: str) -> Case:
-        """Any case of the dataset by its id; a test case only to look at.
-
-        Raises:
-            UsageError: there is none.
-        """
+        """Any case of the dataset by its id; a test case only to look at (UsageError: there is none)."""
         self.rows()
         found = self.labels.test.get(name)
         return found if found is not None else self.labels.case(name)
@@ -121,8 +114,7 @@ class Index:
         rule = dataset.splits.patients if dataset.splits else None
         for case in sorted((*labels.cases.values(), *labels.test.values()), key=lambda one: one.id):
             row = self._row(case, case.id in bad, records.get(case.id, (0, {}))[1], ranks.get(case.id))
-            row["group"] = (rule.patient(case.id) if rule else None) or ""
-            yield row
+            yield row | {"group": (rule.patient(case.id) if rule else None) or ""}
 
     def _row(self, case: Case, bad: bool, record: Row, rank: Mapping[str, Any] | None) -> Row:
         test = case.id in self.labels.test
@@ -147,23 +139,17 @@ class Index:
             "rank": rank["rank"] if rank and not seen else None,
             "reason": rank["reason"] if rank and not seen else None,
             "slices": (rank.get("slices") or []) if rank and not seen else [],
-            "note": entry_note(self.labels, case.id) if bad else None,
+            "note": rejected.note if bad and (rejected := self.labels.ledger.rejected(case.id)) else None,
         }
 
     def _volumes(self, header: Row, record: Row, labeled: bool) -> Row:
         if labeled and header.get("volumes") is not None:
-            return {
-                "volumes": header["volumes"],
-                "volume_unit": header.get("volume_unit"),
-                "volumes_of": "label",
-            }
-        if record and not labeled:
-            return {
-                "volumes": record.get("sizes"),
-                "volume_unit": record.get("unit"),
-                "volumes_of": "prediction",
-            }
-        return {"volumes": None, "volume_unit": None, "volumes_of": None}
+            found: tuple[Any, ...] = (header["volumes"], header.get("volume_unit"), "label")
+        elif record and not labeled:
+            found = record.get("sizes"), record.get("unit"), "prediction"
+        else:
+            found = (None, None, None)
+        return dict(zip(("volumes", "volume_unit", "volumes_of"), found, strict=True))
 
     def _look_in_background(self) -> None:
         if self._thread is None or not self._thread.is_alive():
@@ -221,12 +207,6 @@ def structures(labels: Labels) -> dict[str, tuple[int, ...]]:
     return {name: (back.get(value, value),) for name, value in foreground}
 
 
-def entry_note(labels: Labels, name: str) -> str | None:
-    """Why a case is out of use."""
-    rejected = labels.ledger.rejected(name)
-    return rejected.note if rejected else None
-
-
 def selected(
     rows: Iterable[Row],
     *,
@@ -272,7 +252,7 @@ def _sort_key(row: Row, sort: str) -> Any:
         return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", _bare(row[sort]))]
     if sort == "size":
         shape = row["shape"]
-        return None if shape is None else _product(shape)
+        return None if shape is None else math.prod(shape)
     if sort == "volume":
         return None if row["volumes"] is None else sum(row["volumes"].values())
     if sort == "expected_dice":
@@ -280,13 +260,6 @@ def _sort_key(row: Row, sort: str) -> Any:
     if sort == "state":
         return STATES.index(row["state"])
     return row.get(sort)
-
-
-def _product(numbers: Iterable[int]) -> int:
-    total = 1
-    for number in numbers:
-        total *= number
-    return total
 
 
 def _state(test: bool, bad: bool, labeled: bool, source: str, predicted: bool) -> str:

@@ -43,7 +43,7 @@ def run_told(places: Places, name: str) -> dict[str, Any]:
         "held_out": manifest.get("validation"),
         "started": manifest.get("started"),
         "ended": manifest.get("ended"),
-        "finished": _finished(run),
+        "finished": run.finished,
         "dice": validation_dice(folder, best=manifest.get("selection") == "best-val"),
         "iterations": config.train.iterations,
         "predicted": done,
@@ -86,11 +86,8 @@ def results_told(places: Places, ledger: Path) -> dict[str, Any]:
 def forecast(points: list[tuple[int, float]]) -> tuple[dict[str, Any] | None, str | None]:
     """Dice at :data:`MORE` more labels, by a power law of the error; or why there is none.
 
-    The error 1 - Dice is fitted as c n^-k by least squares in logarithms, k at least 0; the interval is two
-    standard deviations of what the fit leaves.
-
-    Args:
-        points: (labels, Dice) of each round.
+    The error 1 - Dice of (labels, Dice) of each round is fitted as c n^-k by least squares in logarithms, k
+    at least 0; the interval is two standard deviations of what the fit leaves.
     """
     known = [(n, dice) for n, dice in points if n and dice < 1]
     if len({n for n, _ in known}) < FEWEST:
@@ -110,10 +107,3 @@ def forecast(points: list[tuple[int, float]]) -> tuple[dict[str, Any] | None, st
         "low": round(max(low, 0.0), 4),
         "high": round(high, 4),
     }, None
-
-
-def _finished(run: Run) -> bool:
-    try:
-        return run.finished
-    except SemisegError:
-        return False

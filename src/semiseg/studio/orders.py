@@ -20,19 +20,12 @@ from semiseg.studio.rounds import snapshot, training_round, unlabeled_scans
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([hms]?)")
 _MINUTES = {"h": 60.0, "m": 1.0, "": 1.0, "s": 1 / 60}
 
-
 PILE = 300
 """Scans that are ranked without being asked to; each one has to be read."""
 
 
 class Orders:
-    """Makes jobs, and the jobs that follow them.
-
-    Args:
-        labels: of the dataset.
-        places: of its studio.
-        queue: where jobs go.
-    """
+    """Makes jobs, and the jobs that follow them."""
 
     def __init__(self, labels: Labels, places: Places, queue: Queue) -> None:
         self.labels, self.places, self.queue = labels, places, queue
@@ -63,10 +56,9 @@ class Orders:
         settings = {**(settings or {}), **({} if accepted == 1 else {"data.accepted": accepted})}
         if method is not None and ":" not in method and method not in methods.names():
             raise unknown_name("method", method, methods.names())
-        name = configured(
-            method=method, iterations=iterations, max_time=minutes, settings=settings
-        ).method.name
-        from_run = self._run(start_from) if start_from else None
+        wanted = configured(method=method, iterations=iterations, max_time=minutes, settings=settings)
+        name = wanted.method.name
+        from_run = self.places.run(start_from) if start_from else None
         where = resolved_device(device)
         split = self.labels.dataset.split(accepted=accepted)  # tells of no label before a folder is made
         labeled = len(split.labeled)
@@ -101,7 +93,7 @@ class Orders:
             UsageError: no such run or case.
             DataError: there is nothing to predict.
         """
-        model = self._run(run)
+        model = self.places.run(run)
         scans = unlabeled_scans(self.labels, cases)
         if not scans:
             raise DataError("every scan has a label", hint="add scans to imagesUn", code="NO_SCANS")
@@ -125,18 +117,14 @@ class Orders:
         run: str | None = None,
         device: str = "auto",
     ) -> Job:
-        """Rank the unlabeled scans, with the newest run where there is one.
-
-        Raises:
-            UsageError: no such strategy or run.
-        """
+        """Rank the unlabeled scans, with the newest run where there is one (UsageError: no such run)."""
         run = run or self.newest()
         where = resolved_device(device)
         folder = self.queue.reserve("rank")
         words = ["next", str(self.labels.root), "-n", str(n), "--strategy", strategy, "--device", where]
         words += ["--slices"] if slices else []
         if run is not None:
-            words += ["-m", str(self._run(run))]
+            words += ["-m", str(self.places.run(run))]
             if run in self.places.predicted_runs():
                 words += ["--predictions", str(self.places.predictions_of(run))]
         title = f"what to label next ({strategy})"
@@ -152,7 +140,7 @@ class Orders:
         """Predict scans that are no part of the dataset."""
         where = resolved_device(device)
         folder = self.queue.reserve("predict")
-        words = _predicting(source, output, self._run(run), where)
+        words = _predicting(source, output, self.places.run(run), where)
         about: dict[str, Any] = {"run": run, "total": None, "cases": [], "then": []}
         return self.queue.add(folder, words, device=where, title="predict a scan that was sent", **about)
 
@@ -181,12 +169,6 @@ class Orders:
         told = {key: found.get(key) for key in ("strategy", "cases")}
         write_json(self.places.ranking, {**told, "run": job.get("run"), "time": provenance.now()})
 
-    def _run(self, name: str) -> Path:
-        found = self.places.run(name)
-        if found is None:
-            raise unknown_name("run", name, self.places.run_names())
-        return found
-
     def _next_run(self) -> str:
         taken = [*self.places.run_names(), *(e.name for e in self.places.rounds.glob("round-*"))]
         numbers = [int(match[1]) for name in taken if (match := re.fullmatch(r"round-(\d+)", name))]
@@ -203,11 +185,7 @@ def finished(run: Path) -> bool:
 
 
 def minutes_of(text: str | float | None) -> float | None:
-    """Minutes of ``20m``, ``1.5h``, ``90s`` or a number of minutes.
-
-    Raises:
-        UsageError: it is none of these.
-    """
+    """Minutes of ``20m``, ``1.5h``, ``90s`` or a number of minutes (UsageError: none of these)."""
     if text is None or text == "":
         return None
     match = _TIME.fullmatch(str(text).strip())

@@ -48,11 +48,7 @@ class SeriesFolder:
         return None
 
     def name(self, folder: Path) -> None:
-        """Take the series from this folder or zip from now on.
-
-        Raises:
-            UsageError: it does not hold the first of them, or the scans did not come as series.
-        """
+        """Take the series from this folder or zip from now on (UsageError: it holds none of them)."""
         if self.cases and not folder.exists():
             raise UsageError(f"no folder {folder}", hint="--series is the folder that `semiseg init` read")
         if not self.cases or not self._holds(folder):

@@ -35,11 +35,7 @@ def is_big(grid: Grid) -> bool:
 
 
 def parsed(text: str, grid: Grid) -> Box:
-    """The box ``x0,x1,y0,y1,z0,z1`` of a scan.
-
-    Raises:
-        UsageError: it is none, or reaches out of the scan.
-    """
+    """The box ``x0,x1,y0,y1,z0,z1`` of a scan (UsageError: it is none, or reaches out of the scan)."""
     try:
         found = [int(word) for word in text.split(",")]
     except ValueError:

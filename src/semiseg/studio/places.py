@@ -5,17 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from semiseg.dataset.ledger import STUDIO
+from semiseg.errors import unknown_name
 
 SOURCE = "source.json"
 """Names the pile of scans that a dataset was made of by the studio."""
 
 
 class Places:
-    """Folders and files of a dataset's studio.
-
-    Args:
-        root: the dataset folder.
-    """
+    """Folders and files of a dataset's studio."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -32,9 +29,12 @@ class Places:
         self.predictions = self.studio / "predictions"
         self.reviews = self.studio / "reviews.csv"
 
-    def run(self, name: str) -> Path | None:
-        """The folder of a run by its id, which is looked up and never joined to a path."""
-        return self.runs / name if name in self.run_names() else None
+    def run(self, name: str) -> Path:
+        """The folder of a run by its id, which is looked up first (UsageError: there is none)."""
+        known = self.run_names()
+        if name not in known:
+            raise unknown_name("run", name, known)
+        return self.runs / name
 
     def run_names(self) -> list[str]:
         """Of all runs, oldest first."""

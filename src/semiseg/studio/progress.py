@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,12 @@ def told(job: Job, places: Places) -> dict[str, Any]:
     folder = places.jobs / job["id"]
     shown = ("id", "kind", "state", "device", "title", "created", "started", "ended", "command")
     state = job["state"]
-    left = _progress(job, places)
     return {
         **{key: job.get(key) for key in shown},
         "run": job.get("run"),
         "labels": job.get("labels"),
         "start_from": job.get("start_from"),
-        **left,
+        **_progress(job, places),
         "message": _message(job, folder),
         "error": job.get("error"),
         "can_stop": state in ACTIVE,
@@ -36,7 +36,7 @@ def curve(run: Path, after: int = 0) -> dict[str, Any]:
     train: list[dict[str, Any]] = []
     validation: list[dict[str, Any]] = []
     number = 0
-    for number, event in enumerate(_events(run), start=1):
+    for number, event in enumerate(_events(_lines(run / "events.jsonl")), start=1):
         if number <= after:
             continue
         if event.get("event") == "stepped":
@@ -60,51 +60,44 @@ def log_text(folder: Path, after: int = 0, most: int = 256 * 1024) -> dict[str, 
     return {"text": found.decode("utf-8", errors="replace"), "next": start + len(found)}
 
 
-def _events(run: Path) -> list[dict[str, Any]]:
-    path = run / "events.jsonl"
+def _lines(path: Path, last: int | None = None) -> list[str]:
+    """The lines of a text, or of its ``last`` bytes; none where there is no file."""
     if not path.is_file():
         return []
-    found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    with path.open("rb") as stream:
+        stream.seek(0 if last is None else max(0, path.stat().st_size - last))
+        return stream.read().decode("utf-8", errors="replace").splitlines()
+
+
+def _events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The events in lines of ``events.jsonl``; the first or the last line may be cut off."""
+    for line in lines:
         try:
             event = json.loads(line)
         except ValueError:
             continue
         if isinstance(event, dict):
-            found.append(event)
-    return found
+            yield event
 
 
 def _last_stepped(run: Path) -> dict[str, Any]:
     """The newest event of the loop, from the end of the file alone."""
-    path = run / "events.jsonl"
-    if not path.is_file():
-        return {}
-    with path.open("rb") as stream:
-        stream.seek(max(0, path.stat().st_size - _TAIL))
-        lines = stream.read().decode("utf-8", errors="replace").splitlines()
-    for line in reversed(lines):
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if event.get("event") in ("stepped", "begun", "started"):
-            return dict(event)
-    return {}
+    events = _events(reversed(_lines(run / "events.jsonl", _TAIL)))
+    return next((one for one in events if one.get("event") in ("stepped", "begun", "started")), {})
 
 
 def _progress(job: Job, places: Places) -> dict[str, Any]:
+    found: dict[str, Any] = {"step": None, "total": None, "seconds_left": None, "part": None}
     if job["kind"] == "train" and job.get("run"):
         folder, part = _trained_now(places.runs / job["run"])
         event = _last_stepped(folder)
-        running = job["state"] == "running"
-        left = event.get("seconds_left") if running else None
-        return {"step": event.get("step"), "total": event.get("total"), "seconds_left": left, "part": part}
-    if job["kind"] == "predict":
+        left = event.get("seconds_left") if job["state"] == "running" else None
+        found |= {"step": event.get("step"), "total": event.get("total"), "seconds_left": left, "part": part}
+    elif job["kind"] == "predict":
         folder = places.predictions_of(job["run"])
         done = sum((folder / f"{name}.json").is_file() for name in job.get("cases", ()))
-        return {"step": done, "total": job.get("total"), "seconds_left": None, "part": None}
-    return {"step": None, "total": None, "seconds_left": None, "part": None}
+        found |= {"step": done, "total": job.get("total")}
+    return found
 
 
 def _trained_now(run: Path) -> tuple[Path, str | None]:
@@ -118,12 +111,7 @@ def _trained_now(run: Path) -> tuple[Path, str | None]:
 def _message(job: Job, folder: Path) -> str:
     if job.get("error"):
         return str(job["error"].get("message") or "")
-    path = folder / "log.txt"
-    if not path.is_file():
-        return ""
-    with path.open("rb") as stream:
-        stream.seek(max(0, path.stat().st_size - 4096))
-        lines = stream.read().decode("utf-8", errors="replace").splitlines()
+    lines = _lines(folder / "log.txt", 4096)
     return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
 

@@ -36,11 +36,7 @@ After = Callable[[Job], None]
 
 
 class Queue:
-    """The jobs of a dataset's studio.
-
-    Args:
-        places: of the studio.
-    """
+    """The jobs of a dataset's studio."""
 
     def __init__(self, places: Places) -> None:
         self.places = places
@@ -71,11 +67,7 @@ class Queue:
             return [dict(job) for _, job in sorted(self._jobs.items(), reverse=True)]
 
     def get(self, name: str) -> Job:
-        """A job by its id.
-
-        Raises:
-            UsageError: there is none.
-        """
+        """A job by its id (UsageError: there is none)."""
         with self._lock:
             if name not in self._jobs:
                 raise unknown_name("job", name, self._jobs)
@@ -86,11 +78,7 @@ class Queue:
         return self.places.jobs / str(self.get(name)["id"])
 
     def reserve(self, kind: str) -> Path:
-        """A folder for a new job, to prepare what it needs.
-
-        Raises:
-            UsageError: too many wait already.
-        """
+        """A folder for a new job, to prepare what it needs (UsageError: too many wait already)."""
         with self._lock:
             if sum(job["state"] == "queued" for job in self._jobs.values()) >= MOST_WAITING:
                 raise UsageError(
@@ -103,15 +91,7 @@ class Queue:
             return folder
 
     def add(self, folder: Path, words: Sequence[str], *, device: str, title: str, **about: Any) -> Job:
-        """Queue ``semiseg WORDS`` as the job of a reserved folder.
-
-        Args:
-            folder: of :meth:`reserve`.
-            words: of the command line, the command first.
-            device: whose queue it waits in.
-            title: for people.
-            about: more entries, such as ``run`` and ``then``.
-        """
+        """Queue ``semiseg WORDS`` as the job of a reserved folder, on a device; ``about`` is kept with it."""
         job: Job = {
             "id": folder.name,
             "kind": folder.name.partition("-")[2],
@@ -162,11 +142,7 @@ class Queue:
             return dict(job)
 
     def remove(self, name: str) -> None:
-        """Forget a job that has ended; what it made stays.
-
-        Raises:
-            UsageError: it waits or runs.
-        """
+        """Forget a job that has ended; what it made stays (UsageError: it waits or runs)."""
         with self._lock:
             job = self.get(name)
             if job["state"] in ACTIVE:

@@ -31,11 +31,7 @@ class Pair:
 
 
 class Reviews:
-    """Asks for judgments and keeps them in a CSV file.
-
-    Args:
-        places: of the studio.
-    """
+    """Asks for judgments and keeps them in a CSV file."""
 
     def __init__(self, places: Places) -> None:
         self.places = places
@@ -43,11 +39,7 @@ class Reviews:
         self._pairs: dict[str, Pair] = {}
 
     def ask(self, a: str, b: str, by: str) -> tuple[Pair | None, int, int]:
-        """The next scan that both runs have predicted and this person has not judged; judged, in all.
-
-        Raises:
-            UsageError: no such runs.
-        """
+        """The next scan that both runs have predicted and this person has not judged; judged, in all."""
         known = self.places.predicted_runs()
         for run in (a, b):
             if run not in known:
@@ -68,11 +60,7 @@ class Reviews:
         return pair, len(cases) - len(left), len(cases)
 
     def find(self, token: str) -> Pair:
-        """A pair that was asked for.
-
-        Raises:
-            UsageError: there is none.
-        """
+        """A pair that was asked for (UsageError: there is none)."""
         with self._lock:
             found = self._pairs.get(token)
         if found is None:
@@ -84,11 +72,7 @@ class Reviews:
         return found
 
     def judge(self, token: str, score: int) -> Pair:
-        """Keep a judgment.
-
-        Raises:
-            UsageError: no such pair, or a score that is none.
-        """
+        """Keep a judgment (UsageError: no such pair, or a score that is none)."""
         if not LEVELS[0] <= score <= LEVELS[1]:
             raise UsageError(
                 f"score {score}", hint="1 left is much better, 3 alike, 5 right", code="BAD_SCORE"

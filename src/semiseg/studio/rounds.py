@@ -5,7 +5,6 @@ What is drawn, accepted or moved while it trains does not change it, so that it 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from semiseg.dataset.description import FILE
 from semiseg.dataset.split_file import OURS
 from semiseg.labeling.store import Labels
 from semiseg.machine.files import read_json, write_json
+from semiseg.prediction.scans import stem_of
 
 COMPANIONS = (".json", ".raw", ".zraw", ".img")
 
@@ -25,15 +25,7 @@ def snapshot(
     labels: Labels, folder: Path, *, labeled: Iterable[LabeledCase], val: Iterable[LabeledCase] = (),
     unlabeled: Iterable[Case] = (),
 ) -> Path:  # fmt: skip
-    """Write a dataset folder of links and return it.
-
-    Args:
-        labels: of the dataset.
-        folder: the new dataset folder, which gets its name.
-        labeled: cases with their labels, in the order of the list.
-        val: of the validation list.
-        unlabeled: cases without.
-    """
+    """Write a dataset folder of links and return it: labeled cases in the order of the list, others."""
     ending = labels.dataset.file_ending
     labeled, val = list(labeled), list(val)
     for part in ("imagesTr", "labelsTr", "imagesUn"):
@@ -43,12 +35,8 @@ def snapshot(
         _link(case.label, folder / "labelsTr" / f"{case.id}{ending}")
     for other in unlabeled:
         _link_case(other, folder / "imagesUn", ending)
-    content: dict[str, Any] = {
-        key: value
-        for key, value in read_json(labels.root / FILE).items()
-        if key not in ("dataset", "numTraining")
-    }
-    write_json(folder / FILE, content)
+    described = read_json(labels.root / FILE)
+    write_json(folder / FILE, {k: v for k, v in described.items() if k not in ("dataset", "numTraining")})
     rule = labels.dataset.splits.patients if labels.dataset.splits else None
     lists: dict[str, Any] = {"order": [case.id for case in labeled], "val": [case.id for case in val]}
     if rule is not None:
@@ -58,14 +46,9 @@ def snapshot(
 
 
 def training_round(labels: Labels, folder: Path) -> Path:
-    """The dataset of a training on all labels that there are now, with what is known of where they come from.
+    """The dataset of a training on all labels that there are now, below ``folder``.
 
-    Args:
-        labels: of the dataset; its split file says who is held out for validation.
-        folder: above the new dataset folder.
-
-    Raises:
-        DataError: there is no label to learn from.
+    Its ledger says where the labels come from. Without a label it is a DataError.
     """
     bad, split = labels.ledger.bad, labels.dataset.split()
     others = {*bad, *(case.id for case in (*split.labeled, *split.val))}
@@ -93,19 +76,17 @@ def _link_case(case: Case, folder: Path, ending: str) -> None:
 
 def _link(source: Path, target: Path) -> None:
     """The same file under another name, or a copy where the disk has no links; and what belongs to it."""
-    stem = source.name.split(".")[0]
     for companion in COMPANIONS:
-        beside = source.with_name(stem + companion)
+        beside = source.with_name(stem_of(source) + companion)
         if companion not in source.name and beside.is_file():
             _link_one(beside, target.with_name(beside.name))
     _link_one(source, target)
 
 
 def _link_one(source: Path, target: Path) -> None:
-    with contextlib.suppress(FileExistsError):
-        try:
-            os.link(source.resolve(), target)
-        except FileExistsError:
-            raise
-        except OSError:
-            shutil.copy2(source, target)
+    try:
+        os.link(source.resolve(), target)
+    except FileExistsError:
+        return
+    except OSError:
+        shutil.copy2(source, target)

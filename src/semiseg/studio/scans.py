@@ -76,11 +76,7 @@ def prediction_path(desk: Desk, name: str, run: str) -> Path | None:
 
 
 def predicted_file(desk: Desk, name: str, run: str | None, kind: str, part: str = "") -> Path:
-    """A prediction (``labels``) or its map of uncertainty (``entropy``) as the browser gets it.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """A prediction (``labels``) or its ``entropy`` as the browser gets it (UsageError: there is none)."""
     case, chosen = desk.index.find(name), desk.run_named(run)
     source = prediction_path(desk, name, chosen)
     if kind == "entropy" and source is not None:

@@ -51,7 +51,7 @@ def studio(
     browser: bool = True,
     token: str | None = None,
     blind: bool = False,
-    classes: list[str] | None = None,
+    classes: Sequence[str] = (),
     series: str | Path | None = None,
     ready: Callable[[Address], None] | None = None,
 ) -> None:
@@ -79,7 +79,7 @@ def studio(
         DataError: a dataset that cannot be opened, or no scan in the folder.
     """
     uvicorn = _uvicorn()
-    root = open_or_adopt(dataset, classes or ())
+    root = open_or_adopt(dataset, classes)
     token = token_for(host, token)
     from semiseg.studio.app import make_app
     from semiseg.studio.desk import Desk
@@ -187,7 +187,7 @@ def _uvicorn() -> Any:
 @contextlib.contextmanager
 def _listening(host: str, port: int) -> Any:
     """A socket that listens, on the first free port from the wanted one on."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family, reason = socket.AF_INET6 if ":" in host else socket.AF_INET, "there is no such port"
     for candidate in [port] if port == 0 else range(port, min(port + 20, 65536)):
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -197,10 +197,8 @@ def _listening(host: str, port: int) -> Any:
             sock.close()
             reason = error.strerror or str(error)
             continue
-        try:
+        with sock:
             yield sock
-        finally:
-            sock.close()
         return
     raise UsageError(
         f"cannot listen on {host}:{port}: {reason}", hint="choose another with --port", code="NO_PORT"

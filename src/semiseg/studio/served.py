@@ -61,11 +61,7 @@ Window = tuple[float, float]
 def write_volume(path: Path, array: Array, grid: Grid, window: Window | None = None) -> None:
     """A volume as an uncompressed NIfTI file; colors (*S, 3) as RGB24.
 
-    Args:
-        path: of the file.
-        array: (X, Y, Z) or (X, Y, Z, 3).
-        grid: of the volume.
-        window: for the header, so that the viewer need not look for one in all voxels.
+    A ``window`` goes into the header, so that the viewer need not look for one in all voxels.
     """
     if array.ndim == 3:
         array = _smaller(array)
@@ -92,11 +88,7 @@ def _smaller(array: Array) -> Array:
 
 
 class Cache:
-    """Unpacked files on the disk, made once per state of their sources; the oldest go first.
-
-    Args:
-        folder: of the files.
-    """
+    """Unpacked files on the disk, made once per state of their sources; the oldest go first."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -109,11 +101,7 @@ class Cache:
         make: Callable[[], tuple[Array, Grid]],
         window: Callable[[], Window] | None = None,
     ) -> Path:
-        """The file of ``what``, made from its sources where it is not there.
-
-        Raises:
-            DataError: a source that cannot be read.
-        """
+        """The file of ``what``, made from its sources where it is missing (DataError: one is unreadable)."""
         path = self.folder / f"{_name(what, sources)}.nii"
         with self._lock(path):
             if path.is_file():
@@ -125,11 +113,7 @@ class Cache:
         return path
 
     def facts(self, what: str, source: Path, find: Callable[[], Any]) -> Any:
-        """What ``find`` says of a file, as JSON has it; found once per state of the file.
-
-        Raises:
-            DataError: a file that cannot be read.
-        """
+        """What ``find`` says of a file, as JSON has it; found once per state of the file."""
         path = self.folder / f"{_name(what, [source])}.json"
         with self._lock(path):
             try:

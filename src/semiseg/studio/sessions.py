@@ -40,11 +40,7 @@ class Session:
 
 
 class Sessions:
-    """All sessions; their files lie in one folder.
-
-    Args:
-        folder: of the files.
-    """
+    """All sessions; their files lie in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -17,7 +17,7 @@ from semiseg.labeling.strategies import STRATEGIES
 from semiseg.machine.files import json_object
 from semiseg.studio import progress
 from semiseg.studio.desk import Desk
-from semiseg.studio.index import structures
+from semiseg.studio.index import UNLABELED, structures
 from semiseg.studio.queue import ACTIVE, Job
 from semiseg.studio.scans import prediction_path
 from semiseg.studio.sessions import Session
@@ -30,18 +30,13 @@ STATES = {
     "failed": "ERROR",
     "stopped": "STOPPED",
 }
-UNLABELED = ("unlabeled", "predicted")
 WAIT = 900.0
 """Seconds for a prediction that somebody waits for."""
 _ID = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 
 
 def next_image(desk: Desk, strategy: str) -> dict[str, Any]:
-    """The next scan without a label: of the newest ranking, else the least certain, else any.
-
-    Raises:
-        UsageError: no such strategy.
-    """
+    """The next scan without a label: of the newest ranking, else the least certain, else any."""
     if strategy not in ("default", "first", *STRATEGIES):
         raise unknown_name("strategy", strategy, ["default", "first", *STRATEGIES])
     rows = {name: row for name, row in desk.index.rows().items() if row["state"] in UNLABELED}
@@ -107,9 +102,7 @@ def predicted(desk: Desk, name: str, *, make: bool) -> Path | None:
         UsageError: there is no run.
         DataError: the prediction failed.
     """
-    run = desk.orders.newest()
-    if run is None:
-        raise UsageError("nothing was trained yet", hint="train first", code="NO_MODEL")
+    run = _newest(desk)
     path = prediction_path(desk, name, run) if run in desk.places.predicted_runs() else None
     if path is None and make:
         wait_for(desk, desk.orders.predict(run, cases=[name]))
@@ -132,17 +125,19 @@ def inferred(
     else:
         found = predicted(desk, desk.labels.case(name).id, make=True)
         if found is None:
-            raise DataError(
-                f"{name} could not be predicted", hint="look at the page Training", code="NO_PREDICTION"
-            )
+            raise _not_predicted(name)
         source = found
     ending = str(wanted.get("result_extension") or ".nii.gz").lower()
     if images.ending_of(Path(f"x{ending}")) != ending:
         raise UsageError(
             f"{ending} is not a format that is written here", hint=".nii.gz or .nrrd", code="UNKNOWN_FORMAT"
         )
+    try:
+        kind = np.dtype(wanted.get("result_dtype") or "uint8")
+    except TypeError as error:
+        raise UsageError(str(error), hint="such as uint8 or uint16", code="UNKNOWN_FORMAT") from None
     volume = images.read_label(source)
-    array = volume.array.astype(np.dtype(wanted.get("result_dtype") or "uint8"))
+    array = volume.array.astype(kind)
     target = desk.places.studio / "incoming" / f"{secrets.token_hex(8)}{ending}"
     images.write(target, array, volume.grid)
     seconds = round(time.monotonic() - began, 3)
@@ -152,12 +147,24 @@ def inferred(
     return target, {"label_names": names, "latencies": latencies, "centroids": []}
 
 
-def wait_for(desk: Desk, job: Job) -> None:
-    """Wait until a job has ended.
+def _newest(desk: Desk) -> str:
+    run = desk.orders.newest()
+    if run is None:
+        raise UsageError("nothing was trained yet", hint="train first", code="NO_MODEL")
+    return run
 
-    Raises:
-        DataError: it failed, or takes longer than :data:`WAIT`.
-    """
+
+def _not_predicted(what: str) -> DataError:
+    return DataError(f"{what} could not be predicted", hint="look at the page Training", code="NO_PREDICTION")
+
+
+def trainings(desk: Desk) -> list[Job]:
+    """All trainings, newest first."""
+    return [job for job in desk.queue.list() if job["kind"] == "train"]
+
+
+def wait_for(desk: Desk, job: Job) -> None:
+    """Wait until a job has ended (DataError: it failed, or takes longer than :data:`WAIT`)."""
     until = time.monotonic() + WAIT
     while (found := desk.queue.get(job["id"]))["state"] in ACTIVE:
         if time.monotonic() > until:
@@ -201,12 +208,11 @@ def task(desk: Desk, job: Job) -> dict[str, Any]:
 
 def epochs(desk: Desk) -> dict[str, Any]:
     """How far the newest training is; its iterations count as epochs."""
-    found = next((job for job in desk.queue.list() if job["kind"] == "train"), None)
+    found = next(iter(trainings(desk)), None)
     if found is None:
         return {}
     told = progress.told(found, desk.places)
-    run = desk.places.run(found["run"])
-    scores = [one["dice"] for one in progress.curve(run)["validation"]] if run else []
+    scores = [one["dice"] for one in progress.curve(desk.places.runs / found["run"])["validation"]]
     running = found["state"] in ACTIVE
     return {
         "epoch": told["step"] or 0,
@@ -221,17 +227,13 @@ def epochs(desk: Desk) -> dict[str, Any]:
 
 def _of_session(desk: Desk, session: Session) -> Path:
     """The label map of a session's scan."""
-    run = desk.orders.newest()
-    if run is None:
-        raise UsageError("nothing was trained yet", hint="train first", code="NO_MODEL")
+    run = _newest(desk)
     out = session.folder / "out"
     source = session.files[0] if len(session.files) == 1 else session.folder
     wait_for(desk, desk.orders.predict_files(run, source, out))
     found = [path for path in sorted(out.iterdir()) if images.ending_of(path) and "entropy" not in path.name]
     if not found:
-        raise DataError(
-            "the scan could not be predicted", hint="look at the page Training", code="NO_PREDICTION"
-        )
+        raise _not_predicted("the scan")
     return found[0]
 
 

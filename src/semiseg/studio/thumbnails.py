@@ -7,16 +7,14 @@ import io
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from semiseg import images
 from semiseg.dataset.case import Case
-from semiseg.drawing.overlay import AXIAL, PLANE, View, best_cut, intensity_window, to_ras
-from semiseg.drawing.palette import COLOR_BLIND_SAFE
+from semiseg.drawing.overlay import AXIAL, PLANE, Array, View, best_cut, deep, intensity_window, to_ras
+from semiseg.drawing.palette import COLOR_BLIND_SAFE, rgb_of
 from semiseg.images.grid import Grid
 from semiseg.machine.files import atomic_file
 
@@ -25,9 +23,6 @@ _AT_ONCE = threading.Semaphore(2)
 """A page asks for sixty pictures at once, and each one needs its scan in memory."""
 _ONE = threading.Semaphore(1)
 """Large scans one by one: who opens a case meanwhile waits for no more than one of them."""
-
-Array = NDArray[Any]
-
 
 Files = tuple[Path, Path | None]
 """An image, and a label map on its grid."""
@@ -40,17 +35,10 @@ def thumbnail(
     colors: dict[int, str],
     coarse: Callable[[], Files] | None = None,
 ) -> Path:
-    """The PNG of a case, made once per state of its files.
+    """The PNG of the first channel of a case, made once per state of its files.
 
-    Args:
-        folder: where they are kept.
-        case: its first channel is shown.
-        label: a label map on its grid, or None.
-        colors: value -> ``#rrggbb``.
-        coarse: gives smaller files of a large scan to draw instead.
-
-    Raises:
-        DataError: an image that cannot be read.
+    ``label`` is a label map on its grid, ``colors`` are value -> ``#rrggbb``; ``coarse`` gives smaller files
+    of a large scan to draw instead. An image that cannot be read is a DataError.
     """
     sources = [case.images[0], *([label] if label else [])]
     state = [(str(p), (found := p.stat()).st_size, found.st_mtime_ns) for p in sources]
@@ -71,8 +59,7 @@ def draw(image: Path, label: Path | None, colors: dict[int, str]) -> bytes:
     values = list(colors) or [1]
     if map_ is None:  # nothing chooses a slice
         middle = labels.shape[view.axis] // 2
-        pieces = [np.take(one, [middle], view.axis) for one in (*channels, labels)]
-        *channels, labels = pieces
+        *channels, labels = (np.take(one, [middle], view.axis) for one in (*channels, labels))
     cut = best_cut(view, [labels], [labels], values, spacing)
     plane, shown = _picture(cut.of(channels[0])), cut.of(labels)
     if len(channels) >= 3:
@@ -83,7 +70,7 @@ def draw(image: Path, label: Path | None, colors: dict[int, str]) -> bytes:
     pixels = np.array(picture.resize(size, Image.Resampling.BILINEAR))
     seen = np.array(Image.fromarray(shown.astype(np.int32)).resize(size, Image.Resampling.NEAREST))
     for value, color in colors.items():
-        pixels[_outline(seen == value)] = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+        pixels[_outline(seen == value)] = rgb_of(color)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()
@@ -97,8 +84,7 @@ def _laid_out(
     fits = label is not None and label.shape == grid.shape
     labels = label if label is not None and fits else np.broadcast_to(np.uint8(0), grid.shape)
     if len(grid.shape) == 2:
-        flat = [one.T[..., None] for one in channels]
-        return flat, labels.T[..., None], (*reversed(grid.spacing), 1.0), PLANE
+        return [deep(one) for one in channels], deep(labels), (*reversed(grid.spacing), 1.0), PLANE
     turned = [to_ras(one, grid.affine)[0] for one in channels]
     labels, spacing = to_ras(labels, grid.affine)
     return turned, labels, spacing, AXIAL

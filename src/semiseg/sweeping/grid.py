@@ -5,6 +5,7 @@ One cell of a sweep: everything that a worker must know of it, and the hash of w
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
@@ -159,6 +160,9 @@ class _Part:
         training = digest([settings_of(config), self.dataset.name, ids, read, *weights])
         rules = scoring.model_dump(mode="json", exclude={"images", "labels"})
         scored = self.contents.of(labeled=list(scoring.cases), plain=[])
+        asked, bound = budget(config.data), None
+        if variant.title == _baseline(self.spec).title:
+            bound = "upper" if asked == "all" else "lower"
         return SweepCell(
             id=digest([training, variant.title, rules, scored]),
             training=training,
@@ -171,21 +175,17 @@ class _Part:
             recipe=Path(config.recipe).stem,
             iterations=int(config.train.iterations),
             labeled=len(split.labeled),
-            budget=budget(config.data),
+            budget=asked,
             fold=config.data.fold,
             seed=config.train.seed,
-            bound=_bound(variant, config, _baseline(self.spec)),
+            bound=bound,
             config=config.model_dump(mode="json"),
             scoring=scoring,
             place=f"{self.dataset.name}/{run_name(config, variant=variant.title)}",
         )
 
     def _scoring(self, split: Split) -> Scoring:
-        """Where the scored cases are.
-
-        Raises:
-            DataError: there are none, or they are not together.
-        """
+        """Where the scored cases are (DataError: there are none, or they are not together)."""
         spec, dataset = self.spec, self.dataset
         lists = {"test": split.test, "validation": split.val, "held_out": split.held_out}
         listed = {case.id for case in lists[spec.score]}
@@ -225,12 +225,6 @@ def _baseline(spec: Spec) -> Variant:
     """What the bounds are trained with: the first variant of supervised training, or the plain method."""
     named = (variant for variant in spec.methods if variant.method == "supervised")
     return next(named, Variant(method="supervised"))
-
-
-def _bound(variant: Variant, config: Config, baseline: Variant) -> Literal["lower", "upper"] | None:
-    if variant.title != baseline.title:
-        return None
-    return "upper" if budget(config.data) == "all" else "lower"
 
 
 def _unique(variants: Iterable[Variant], first: Variant) -> list[Variant]:
@@ -329,17 +323,12 @@ class Contents:
         self._images = {case.id: case.images for case in known}
         self._labels = {case.id: case.label for case in known if isinstance(case, LabeledCase)}
         self._description = _hash(dataset.root / "dataset.json")
-        self._hashes: dict[Path, str] = {}
+        self._hash = functools.cache(_hash)
 
     def of(self, *, labeled: list[str], plain: list[str]) -> list[Any]:
         """Values for :func:`digest`: the cases whose labels count, and those whose scans alone do."""
         sizes = [[case, *(path.stat().st_size for path in self._images[case])] for case in labeled + plain]
-        return [self._description, sizes, [self._label(self._labels[case]) for case in labeled]]
-
-    def _label(self, path: Path) -> str:
-        if path not in self._hashes:
-            self._hashes[path] = _hash(path)
-        return self._hashes[path]
+        return [self._description, sizes, [self._hash(self._labels[case]) for case in labeled]]
 
 
 def _hash(path: Path) -> str:

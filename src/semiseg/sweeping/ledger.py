@@ -1,11 +1,7 @@
 """The state of a sweep on disk: one small file per cell, whole at every moment, written by its holder alone.
 
 A cell that says ``running`` while nobody holds its claim was killed. Nothing else needs to be kept: a driver
-can die at any point, and the next one reads the same files.
-
-Enter cells into the ledger: what is finished stays so, and each run folder serves one training.
-
-``sweep.json``: the whole sweep in one file, for whoever reads it.
+can die at any point, and the next one reads the same files. ``sweep.json`` has the whole sweep in one file.
 """
 
 from __future__ import annotations
@@ -87,11 +83,7 @@ class Ledger:
         return WorkerJob("semiseg.sweeping.worker", self.cells.absolute(), cell_id, threads)
 
     def read(self, cell_id: str) -> CellState | None:
-        """What is known of a cell.
-
-        Raises:
-            UsageError: its file is damaged.
-        """
+        """What is known of a cell (UsageError: its file is damaged)."""
         path = self.job(cell_id).file
         try:
             return CellState.model_validate_json(path.read_bytes())
@@ -105,11 +97,7 @@ class Ledger:
             ) from None
 
     def must_read(self, cell_id: str) -> CellState:
-        """What is known of a cell that was recorded.
-
-        Raises:
-            UsageError: it is not there.
-        """
+        """What is known of a cell that was recorded (UsageError: it is not there)."""
         entry = self.read(cell_id)
         if entry is None:
             raise UsageError(
@@ -160,7 +148,9 @@ def enroll(ledger: Ledger, cells: Iterable[SweepCell]) -> list[CellState]:
         entries = _with_cells(ledger.folder, known, cells)
         for entry in entries:
             if entry != known.get(entry.cell.id):
-                _write(ledger, entry)
+                with ledger.claim(entry.cell) as claim:
+                    if claim.mine:  # else somebody is at work on it and will write the entry
+                        ledger.write(entry)
         return entries
 
 
@@ -182,12 +172,6 @@ def _entry(folder: Path, before: CellState | None, cell: SweepCell, places: dict
     cell = cell.model_copy(update={"place": place})
     entry = before.model_copy(update={"cell": cell}) if before else CellState(cell=cell)
     return entry.again() if entry.state == "done" and not is_scored(folder, cell) else entry
-
-
-def _write(ledger: Ledger, entry: CellState) -> None:
-    with ledger.claim(entry.cell) as claim:
-        if claim.mine:  # else somebody is at work on it and will write the entry
-            ledger.write(entry)
 
 
 def is_scored(folder: Path, cell: SweepCell) -> bool:
@@ -229,17 +213,15 @@ HIDDEN = {"training", "split", "root", "config", "scoring", "place"}
 
 def snapshot(spec: dict[str, Any], entries: Iterable[CellState]) -> dict[str, Any]:
     """The content of ``sweep.json``; see :mod:`semiseg.sweeping`."""
-    cells = []
-    for entry in entries:
-        cell = entry.cell
-        cells.append(
-            {
-                **cell.model_dump(mode="json", exclude=HIDDEN),
-                "run": cell.place,
-                "scores": cell.scores,
-                **entry.model_dump(mode="json", exclude={"cell"}),
-            }
-        )
+    cells = [
+        {
+            **entry.cell.model_dump(mode="json", exclude=HIDDEN),
+            "run": entry.cell.place,
+            "scores": entry.cell.scores,
+            **entry.model_dump(mode="json", exclude={"cell"}),
+        }
+        for entry in entries
+    ]
     about = {key: spec.get(key) for key in ("name", "score", "convention")}
     return {"version": 1, **about, "updated": provenance.now(), "spec": spec, "cells": cells}
 

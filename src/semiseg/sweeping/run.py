@@ -110,11 +110,7 @@ def run_sweep(
 
 
 def _require_sweep(folder: Path) -> None:
-    """Refuse a folder with files of something else; runs that lie where the sweep puts them are taken over.
-
-    Raises:
-        UsageError: it is no sweep.
-    """
+    """Refuse a folder with files of something else; runs in their places are taken over (UsageError)."""
     there = contents(folder)
     if not any(entry.name in MARKS for entry in there) and any(entry.is_file() for entry in there):
         raise not_empty(folder, "-o FOLDER", ours=False, kind="a sweep")
@@ -122,11 +118,7 @@ def _require_sweep(folder: Path) -> None:
 
 @contextmanager
 def _shared(folder: Path, cells: Sequence[SweepCell]) -> Iterator[None]:
-    """Hold the folder, or share it with whoever works at the same cells.
-
-    Raises:
-        UsageError: a sweep of other cells is at work there.
-    """
+    """Hold the folder, or share it with who works at the same cells (UsageError: others are at work)."""
     note = hashlib.sha256(" ".join(sorted(cell.id for cell in cells)).encode()).hexdigest()
     with Claim(folder / LOCK, patience=1.0, note=note) as claim:
         if not claim.mine and claim.holder.get("note") != note:

@@ -206,7 +206,11 @@ def config_of(spec: Spec, data: Data, variant: Variant) -> Config:
         for name in ("recipe", "network", "iterations")
     }
     config = configured(settings=settings, method=variant.method, **strongest)
-    problems = _unsuitable(config)
+    problems = []
+    if config.train.iterations == "auto":
+        problems.append("iterations: a sweep needs a number, since auto depends on the device")
+    if config.train.max_time is not None:
+        problems.append("set.train.max_time: cells of a sweep train to the end; give `iterations`")
     if problems:
         hint = "`semiseg methods NAME` and `semiseg networks` say what there is to set"
         raise UsageError("; ".join(problems), hint=hint, details={"problems": problems})
@@ -214,15 +218,6 @@ def config_of(spec: Spec, data: Data, variant: Variant) -> Config:
         most = max(methods.memory(each.method) for each in spec.methods)
         config = config.changed("plan", networks=most)
     return with_network(config, NetworkPlan().name)
-
-
-def _unsuitable(config: Config) -> list[str]:
-    problems = []
-    if config.train.iterations == "auto":
-        problems.append("iterations: a sweep needs a number, since auto depends on the device")
-    if config.train.max_time is not None:
-        problems.append("set.train.max_time: cells of a sweep train to the end; give `iterations`")
-    return problems
 
 
 def name_problems(spec: Spec) -> Iterator[str]:

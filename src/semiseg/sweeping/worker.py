@@ -1,10 +1,6 @@
-"""What happens where a cell is worked at: claim it, run it, write down how it ended.
+"""What happens where a cell is worked at: claim it, train, predict, score, write down how it ended.
 
 ``python -m semiseg.sweeping.worker SWEEP/cells CELL`` does so in a process of its own.
-
-One cell from wherever it was to its scores: train, predict the cases to be scored, compare.
-
-How far the training of a cell is.
 """
 
 from __future__ import annotations
@@ -142,26 +138,12 @@ def run_cell(
     return {metric: mean if mean == mean else None for metric, mean in means.items()}
 
 
-def _modules(config: Config) -> list[str]:
-    """Modules of the networks that the sweep's author named: their code may run."""
-    named = [config.network.name, *map(str, config.method.options.values())]
-    return [module for module, colon, _ in (name.partition(":") for name in named) if colon]
-
-
 def _predict(run: Run, scoring: Scoring, scores: Path, device: str, config: Config) -> None:
-    """Predict the cases that are not there yet; those that were predicted otherwise are predicted anew.
-
-    Raises:
-        PartialError: some could not be predicted.
-    """
+    """Predict the cases that are not there yet, or were predicted otherwise (PartialError: some failed)."""
+    named = [config.network.name, *map(str, config.method.options.values())]
+    allowed = [name.partition(":")[0] for name in named if ":" in name]  # by the sweep's author
     call = partial(
-        predict,
-        scoring.images,
-        scores,
-        run.folder,
-        device=device,
-        cases=scoring.cases,
-        allow_code=_modules(config),
+        predict, scoring.images, scores, run.folder, device=device, cases=scoring.cases, allow_code=allowed
     )
     try:
         report = call()

@@ -1,11 +1,7 @@
-"""What a tuning would do: its cases and folds, its plan, its search. Nothing is trained here.
+"""What a tuning would do: its cases and folds, its plan, its search, its metric. Nothing is trained here.
 
-Folds of the labeled cases: each part is held out once, and the others teach.
-
-The dataset that comes out knows the labels of the labeled cases and no others: those of unlabeled, test and
-validation cases have no path any more.
-
-What trials are ranked by: a metric of whole scans, over all classes or of one.
+Each fold of the labeled cases is held out once, and the others teach. The dataset that comes out knows the
+labels of the labeled cases and no others: those of unlabeled, test and validation cases have no path.
 """
 
 from __future__ import annotations
@@ -37,19 +33,17 @@ from semiseg.tuning.search import Search, make_search, without_deviating_values
 FOLDS = 4
 
 
-def fold_count(dataset: Dataset, split: Split, wanted: int | None) -> int:
-    """Folds that the labeled cases allow: as many as wanted (None: 4), at most one per case or patient."""
+def folded(dataset: Dataset, split: Split, wanted: int | None) -> Dataset:
+    """The dataset cut down to what tuning may see, with folds of its labeled cases.
+
+    As many folds as wanted (None: 4), at most one for each case or patient.
+    """
     rule = dataset.splits.patients if dataset.splits else None
-    return count_of(_groups(dataset, split), wanted, rule, FOLDS)
-
-
-def folded(dataset: Dataset, split: Split, folds: int) -> Dataset:
-    """The dataset cut down to what tuning may see, with folds of its labeled cases."""
     labeled, unlabeled = ([case.id for case in cases] for cases in (split.labeled, split.unlabeled))
-    held_out = dealt(_groups(dataset, split), folds)
-    return cut_down(
-        dataset, labeled, unlabeled, held_out, f"tuning, {plural(folds, 'fold')} of {split.source}"
-    )
+    groups = by_patient(labeled, rule)
+    count = count_of(groups, wanted, rule, FOLDS)
+    source = f"tuning, {plural(count, 'fold')} of {split.source}"
+    return cut_down(dataset, labeled, unlabeled, dealt(groups, count), source)
 
 
 def cut_down(
@@ -82,12 +76,6 @@ def fold_config(config: Config, fold: int) -> Config:
     # the best on the held-out cases would be scored on what it was chosen by
     update = {"data": plain.data, "plan": plain.plan, "select": "last"}
     return config.model_copy(update=update).changed("data", fold=fold).changed("train", max_time=None)
-
-
-def _groups(dataset: Dataset, split: Split) -> Sequence[Sequence[str]]:
-    """The labeled cases, those of a patient together, in the order of the list."""
-    rule = dataset.splits.patients if dataset.splits else None
-    return by_patient((case.id for case in split.labeled), rule)
 
 
 @dataclass(frozen=True)
@@ -128,11 +116,7 @@ class Metric:
         return f"val/dice/{self.label}" if self.label else "val/dice"
 
     def read(self, run: Path) -> float:
-        """The score of a finished run on its validation list.
-
-        Raises:
-            SemisegError: no held-out case defines it.
-        """
+        """The score of a finished run on its validation list (SemisegError: no case defines it)."""
         summary = json.loads((run / "validation" / "summary.json").read_text())
         means = summary["foreground_mean"]
         if self.label:
@@ -158,7 +142,6 @@ class Outline:
         search: what is searched, around a configuration whose iterations are those of a trial.
         wanted: that configuration with the iterations of the final training.
         metric: what trials are ranked by.
-        folds: trainings per trial.
         device: cpu, cuda, cuda:N or mps.
     """
 
@@ -168,8 +151,17 @@ class Outline:
     search: Search
     wanted: Config
     metric: Metric
-    folds: int
     device: str
+
+    @property
+    def lists(self) -> tuple[Fold, ...]:
+        """The cases of each fold."""
+        return self.dataset.splits.folds if self.dataset.splits else ()
+
+    @property
+    def folds(self) -> int:
+        """Trainings per trial."""
+        return len(self.lists)
 
     @property
     def iterations(self) -> int:
@@ -180,9 +172,7 @@ class Outline:
     def basis(self) -> str:
         """What a choice rests on, in words."""
         labeled = len(self.split.labeled)
-        fewest = (
-            min(len(fold.labeled or ()) for fold in self.dataset.splits.folds) if self.dataset.splits else 0
-        )
+        fewest = min(len(fold.labeled or ()) for fold in self.lists)
         return (
             f"{plural(labeled, 'labeled case')} in {plural(self.folds, 'fold')}, each held out once while "
             f"{fewest if self.folds * (labeled - fewest) == labeled else f'{fewest} or more'} teach"
@@ -206,7 +196,7 @@ class Outline:
     @property
     def terms(self) -> dict[str, Any]:
         """What must be the same when the tuning is gone on with, as JSON."""
-        held_out = [list(fold.val) for fold in self.dataset.splits.folds] if self.dataset.splits else []
+        held_out = [list(fold.val) for fold in self.lists]
         labeled = [case.id for case in self.split.labeled]
         dealt = {}
         if held_out != [labeled[number :: self.folds] for number in range(self.folds)]:  # by patient
@@ -246,19 +236,9 @@ def outline(
     workers = cores() if workers is None else workers
     methods.require_form(config.method.name, dataset.label_form)
     split = split_dataset(dataset, config)
-    count = fold_count(dataset, split, folds)
+    shown = folded(dataset, split, folds)
     made = plan_for(dataset, split, config, device=device, workers=workers, file=plan)
     config = with_network(config, made.network.name)
     trial = config if iterations is None else config.changed("train", iterations=iterations)
     search = without_deviating_values(make_search(with_length(trial, kind, made.dim), space, only), made)
-    labels = list(made.structures)
-    return Outline(
-        folded(dataset, split, count),
-        split,
-        made,
-        search,
-        config,
-        Metric.parse(metric, labels),
-        count,
-        device,
-    )
+    return Outline(shown, split, made, search, config, Metric.parse(metric, list(made.structures)), device)

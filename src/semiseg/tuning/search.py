@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,12 +67,10 @@ class Search:
 
 
 def make_search(config: Config, space: Iterable[str] = (), only: Sequence[str] = ()) -> Search:
-    """The search of a configuration's method.
+    """The search of a configuration's method, around the values of the configuration.
 
-    Args:
-        config: its values are the ones to search around.
-        space: ``NAME``, ``NAME=LOW:HIGH[:log]``, ``NAME=[A, B]`` or ``NAME=VALUE``, which fixes it.
-        only: names; no others are searched.
+    ``space`` has ``NAME``, ``NAME=LOW:HIGH[:log]``, ``NAME=[A, B]`` or ``NAME=VALUE``, which fixes it; with
+    ``only`` no other names are searched.
 
     Raises:
         UsageError: an unknown name (with the nearest one), values that do not fit, or nothing to search.
@@ -108,11 +106,7 @@ def make_search(config: Config, space: Iterable[str] = (), only: Sequence[str] =
 
 
 def changed(config: Config, values: Mapping[str, Any]) -> Config:
-    """``config`` with other values, by the names of a search.
-
-    Raises:
-        UsageError: values that do not fit; all of them at once.
-    """
+    """``config`` with other values, by the names of a search (UsageError that tells all that do not fit)."""
     tree: dict[str, Any] = config.model_dump()
     for name, value in values.items():
         branch: Any = value
@@ -150,11 +144,7 @@ def _axis(name: str, text: str, told: Declared, *, asked: bool) -> Axis | Fixed 
 
 
 def _declared(name: str, options: Mapping[str, Declared], config: Config) -> Declared:
-    """Type and present value of an option or setting.
-
-    Raises:
-        UsageError: there is none of this name, or it cannot be searched.
-    """
+    """Type and present value of an option or setting (UsageError: none, or not to be searched)."""
     if "." not in name:
         if name not in options:
             raise unknown_name(
@@ -238,8 +228,8 @@ def deviations(config: Config, plan: Plan) -> frozenset[str]:
     """What the method says of itself when it is built so; nothing where it cannot be built without data."""
     make_net = factory(config, plan)
     try:
-        kind: Callable[..., Method] = methods.find(config.method.name)
-        options = methods.check_options(methods.find(config.method.name), dict(config.method.options))
+        kind: Any = methods.find(config.method.name)
+        options = methods.check_options(kind, dict(config.method.options))
         with torch.device("meta"), _silent():  # no memory, no computation
             return frozenset(kind(make_net, **options).deviations)
     except (SemisegError, RuntimeError, NotImplementedError, TypeError, ValueError):

@@ -31,11 +31,7 @@ STARTUP_OF_PRUNING = 4
 
 
 def require_optuna() -> None:
-    """Say what to install.
-
-    Raises:
-        UsageError: Optuna is not installed.
-    """
+    """Say what to install where Optuna is missing (UsageError)."""
     try:
         import optuna  # noqa: F401
     except ImportError:
@@ -84,6 +80,7 @@ class Study:
                 code="BAD_JOURNAL",
             ) from None
         self.search, self.seed = search, seed
+        self._states = optuna.trial.TrialState
         self.space = {name: _distribution(axis) for name, axis in search.axes.items()}
         self.open: dict[int, Trial] = {}
         self._agree(terms)
@@ -91,7 +88,7 @@ class Study:
 
     def next(self, most: int) -> TrialRecord | None:
         """The trial to train now; None when ``most`` of them are finished or under way."""
-        while self._begun() < most or self._waiting():
+        while sum(entry.state != "died" for entry in self.entries()) < most or self._waiting():
             trial = self._ask()
             number = trial.number
             entry = self.entry(number)
@@ -120,7 +117,7 @@ class Study:
     def prune(self, number: int) -> None:
         """The trial was stopped early."""
         self.open.pop(number)
-        self.optuna_study.tell(number, state=_states().PRUNED)
+        self.optuna_study.tell(number, state=self._states.PRUNED)
 
     def fail(self, number: int, note: str) -> None:
         """The trial cannot be trained; trying again would not help."""
@@ -139,7 +136,7 @@ class Study:
 
     def _close(self, number: int, note: str, *, again: bool) -> None:
         self.optuna_study.set_user_attr(f"end of {number}", {"note": note, "again": again})
-        self.optuna_study.tell(number, state=_states().FAIL)
+        self.optuna_study.tell(number, state=self._states.FAIL)
 
     def importance(self) -> dict[str, float]:
         """Name -> how much it decides whether a trial is among the best; they add up to 1, the largest first.
@@ -162,10 +159,10 @@ class Study:
 
     def entries(self) -> list[TrialRecord]:
         """All trials that were begun."""
-        return [self._entry(trial) for trial in self._trials() if trial.state != _states().WAITING]
+        return [self._entry(trial) for trial in self._trials() if trial.state != self._states.WAITING]
 
     def _entry(self, trial: FrozenTrial) -> TrialRecord:
-        states, told = _states(), trial.user_attrs
+        states, told = self._states, trial.user_attrs
         end = self.optuna_study.user_attrs.get(f"end of {trial.number}", {})
         failed = "died" if end.get("again") else "failed"
         names = {states.COMPLETE: "done", states.PRUNED: "pruned", states.FAIL: failed}
@@ -205,11 +202,8 @@ class Study:
         done = (other for other in self.entries() if other.state == "done" and other.values == entry.values)
         return None if entry.start or not entry.values else next(done, None)
 
-    def _begun(self) -> int:
-        return sum(entry.state != "died" for entry in self.entries())
-
     def _waiting(self) -> list[FrozenTrial]:
-        return [trial for trial in self._trials() if trial.state == _states().WAITING]
+        return [trial for trial in self._trials() if trial.state == self._states.WAITING]
 
     def _trials(self) -> list[FrozenTrial]:
         return self.optuna_study.get_trials(deepcopy=False)
@@ -235,14 +229,8 @@ class Study:
     def _recover(self) -> None:
         """Trials that still run in the journal ended with the command that wrote it: no fault of theirs."""
         for trial in self._trials():
-            if trial.state == _states().RUNNING:
+            if trial.state == self._states.RUNNING:
                 self.die(trial.number, "interrupted", counts=False)
-
-
-def _states() -> Any:
-    from optuna.trial import TrialState
-
-    return TrialState
 
 
 def _distribution(axis: Axis) -> BaseDistribution:

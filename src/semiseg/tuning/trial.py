@@ -149,11 +149,7 @@ def run_trial(bench: Bench, job: TrialJob, report: Report) -> Scored:
 
 
 def scored(bench: Bench, job: TrialJob) -> Scored:
-    """The scores of a trial whose folds are trained.
-
-    Raises:
-        SemisegError: no held-out case of a fold defines the metric.
-    """
+    """The scores of a trial whose folds are trained (SemisegError: a fold does not define the metric)."""
     folds = [job.fold(number) for number in range(bench.folds)]
     scores = tuple(bench.metric.read(folder) for folder in folds)
     return Scored(scores, tuple(Run(folds[-1]).manifest["deviations"]))
@@ -171,11 +167,7 @@ class Reports:
         self.told: set[int] = set()
 
     def __call__(self, event: Event) -> None:
-        """Hand on what is new.
-
-        Raises:
-            Pruned: the answer was to stop.
-        """
+        """Hand on what is new (Pruned: the answer was to stop)."""
         if isinstance(event, Validated):
             self.new()
 
@@ -233,7 +225,7 @@ def _is_done(folder: Path) -> bool:
 
 
 def slim(folder: Path) -> None:
-    """Keep what explains a score; weights and predictions of many trials would fill the disk."""
+    """Delete weights and predictions, which would fill the disk; what explains a score stays."""
     for name in ("checkpoints", "tb"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for picture in (folder / "validation").glob("*.nii.gz"):

@@ -99,13 +99,10 @@ class Running:
     pruned: bool = False
 
     def outcome(self, end: WorkerEnd, bench: Bench, *, killed: bool = False) -> Scored:
-        """What the trial came to.
+        """What the trial came to: its scores, or the error that says how it ended.
 
-        Raises:
-            Pruned: its leader stopped it; the weights are gone then.
-            Interrupted: somebody stopped it; the training at hand is saved.
-            SemisegError: this setting cannot be trained.
-            DiedError: the process is gone.
+        :class:`Pruned` by its leader (the weights are gone then), Interrupted with the training saved, a
+        SemisegError of the setting, or :class:`DiedError`.
         """
         if end.code == 0:
             self.follow()

@@ -27,13 +27,7 @@ log = logging.getLogger("semiseg.tune")
 
 TRIALS = 30
 WRITTEN = (
-    "trials",
-    "trials.csv",
-    "trials.svg",
-    "best.yaml",
-    "summary.json",
-    "plan.json",
-    "study.lock",
+    *("trials", "trials.csv", "trials.svg", "best.yaml", "summary.json", "plan.json", "study.lock"),
     JOURNAL,
 )
 """What a tuning leaves in its folder: --overwrite deletes these and nothing else."""
@@ -213,11 +207,7 @@ def _finish(planned: Outline, folder: Path, study: Study, *, force: bool) -> Tun
 
 
 def _make_room(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    """An empty folder, or one to go on with.
-
-    Raises:
-        UsageError: there is something else, or nobody said what to do with it.
-    """
+    """See to an empty folder, or one to go on with (UsageError: something else is in it)."""
     there = {entry.name for entry in contents(folder)}
     is_tuning = JOURNAL in there or there <= {"plan.json"}
     if there and not (is_tuning and (resume or overwrite)):

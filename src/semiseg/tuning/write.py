@@ -1,9 +1,4 @@
-"""What a tuning leaves behind: ``best.yaml``, ``trials.csv`` and ``summary.json``.
-
-A tuning as the terminal shows it.
-
-``trials.svg``: the scores in their order, and against each value that was searched.
-"""
+"""What a tuning writes (``best.yaml``, ``trials.csv``, ``summary.json``, ``trials.svg``) and says."""
 
 from __future__ import annotations
 
@@ -30,9 +25,6 @@ if TYPE_CHECKING:
 
     from semiseg.tuning.outline import Outline
     from semiseg.tuning.verdict import Tuned
-
-OWN = {"data": None, "train": {"seed": None}}
-"""What belongs to a run and not to its settings."""
 
 
 def write(tuned: Tuned) -> None:
@@ -77,23 +69,17 @@ def best_yaml(tuned: Tuned) -> str:
 def essential(config: Config) -> dict[str, Any]:
     """What a YAML file must say to mean ``config``, as ``-c`` over its recipe and as ``--recipe`` alone."""
     over = resolve(recipe=config.recipe, environment={}, flags={"method.name": config.method.name})
-    told = config.model_dump(mode="json")
+    told = config.model_dump(mode="json", exclude={"data": True, "train": {"seed"}})  # these are of a run
     bases = [base.model_dump(mode="json") for base in (Config(), over)]
-    kept = _differing(told, bases, OWN)
-    return {"recipe": config.recipe, "method": told["method"], **kept}
+    return {"recipe": config.recipe, "method": told["method"], **_differing(told, bases)}
 
 
-def _differing(
-    told: Mapping[str, Any], bases: list[dict[str, Any]], leave: Mapping[str, Any]
-) -> dict[str, Any]:
+def _differing(told: Mapping[str, Any], bases: list[dict[str, Any]]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for key, value in told.items():
         theirs = [base[key] for base in bases]
-        if key in leave and leave[key] is None:
-            continue
         if isinstance(value, dict) and key != "options":
-            deeper = _differing(value, theirs, leave.get(key, {}))
-            if deeper:
+            if deeper := _differing(value, theirs):
                 kept[key] = deeper
         elif any(value != other for other in theirs):
             kept[key] = value
@@ -169,12 +155,8 @@ def result_words(tuned: Tuned) -> Iterator[str]:
     if tuned.importance:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in tuned.importance.items())
         yield f"what decides (PED-ANOVA of {plural(len(tuned.entries), 'trial')}): {shares}"
-    verdict = tuned.verdict
-    yield (
-        verdict.reason
-        + "; " * (verdict.chosen is None)
-        + ("best.yaml keeps the settings as they were" if verdict.chosen is None else "")
-    )
+    kept = "" if tuned.verdict.chosen else "; best.yaml keeps the settings as they were"
+    yield tuned.verdict.reason + kept
     yield f"rests on {tuned.outline.basis}"
     yield f"use it: semiseg train {_path(tuned.outline.dataset.root)} -c {_path(tuned.best_file)}"
 
@@ -184,13 +166,8 @@ def in_a_line(entry: TrialRecord, metric: str) -> str:
     what = f"trial {entry.number}{' (start)' * entry.start} {entry.state}"
     if entry.score is not None:
         what += f", {metric} {_score(entry)}"
-    values = values_text(entry.values)
+    values = ", ".join(f"{name} {_short(value)}" for name, value in entry.values.items())
     return what + (f": {values}" if values else "") + (f" ({entry.note})" if entry.note else "")
-
-
-def values_text(values: Mapping[str, Any]) -> str:
-    """``weight 3.2, decay 0.98``."""
-    return ", ".join(f"{name} {_short(value)}" for name, value in values.items())
 
 
 def _score(entry: TrialRecord) -> str:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from semiseg.cli import options
-from semiseg.cli.options import flag
+from semiseg.cli.options import argument, flag
 from semiseg.cli.output import Output, counted
 from semiseg.errors import PartialError
 
@@ -23,9 +21,7 @@ def run(
     dataset: options.Dataset,
     predictions: Annotated[
         Path,
-        typer.Argument(
-            metavar="PREDICTIONS", show_default=False, help="Folder that `semiseg predict` wrote."
-        ),
+        argument("PREDICTIONS", "Folder that `semiseg predict` wrote."),
     ],
     cases: Annotated[
         str, flag("--cases IDS", "Accept only these cases; names with commas between.  [default: all]")
@@ -40,7 +36,7 @@ def run(
     """Take predictions of unlabeled scans as their labels, unchanged; labels.jsonl records it."""
     from semiseg.labeling.accept import accept
 
-    chosen = [name.strip() for name in cases.split(",") if name.strip()] or None
+    chosen = options.names_in(cases) or None
     with counted(out, "accept") as tick:
         report = accept(dataset, predictions, cases=chosen, replace=replace, by=by, progress=tick)
     count = f"{len(report.accepted)} accepted, {len(report.refused)} refused"

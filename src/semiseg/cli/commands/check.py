@@ -35,16 +35,12 @@ def run(
         out.result(report.as_dict(), report.as_text())
         return
     out.text(report.as_text())
-    number = len(report.errors)
+    number, hint = len(report.errors), report.errors[0].fix
+    if proposal := report.proposed_label_map:
+        hint = f"`semiseg check DATASET --fix` writes label_map {proposal} into dataset.json"
     raise DataError(
         f"{report.dataset} has {number} error{'s' * (number != 1)}",
-        hint=_hint(report.proposed_label_map, report.errors[0].fix),
+        hint=hint or "fix what is named above, then check again",
         code=report.errors[0].code,
         details=report.as_dict(),
     )
-
-
-def _hint(proposal: dict[int, int], first_fix: str) -> str:
-    if proposal:
-        return f"`semiseg check DATASET --fix` writes label_map {proposal} into dataset.json"
-    return first_fix or "fix what is named above, then check again"

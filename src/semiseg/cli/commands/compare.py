@@ -7,10 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from semiseg.cli import options
-from semiseg.cli.options import flag
+from semiseg.cli.options import argument, flag
 from semiseg.cli.output import Output
 from semiseg.errors import PartialError, plural
 from semiseg.machine.files import require_writable
@@ -33,11 +31,7 @@ def run(
     out: Output,
     paths: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="RUN... | SWEEP",
-            show_default=False,
-            help="Run folders, folders that contain them, or a sweep.",
-        ),
+        argument("RUN... | SWEEP", "Run folders, folders that contain them, or a sweep."),
     ],
     output: Annotated[
         Path | None, flag("-o --output DIR", "Folder for tables (CSV, LaTeX, Markdown) and report.html.")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from semiseg.cli import options
-from semiseg.cli.commands.init import listed, told
-from semiseg.cli.options import flag
+from semiseg.cli.commands.init import told
+from semiseg.cli.options import argument, flag
 from semiseg.cli.output import Output, columns, counted
 from semiseg.errors import UsageError
 
@@ -27,13 +25,11 @@ def run(
     out: Output,
     name: Annotated[
         str | None,
-        typer.Argument(
-            metavar="NAME", show_default=False, help="Public data set; without it, all are listed."
-        ),
+        argument("NAME", "Public data set; without it, all are listed."),
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Argument(metavar="DIR", show_default=False, help="Folder of the data set, as unpacked."),
+        argument("DIR", "Folder of the data set, as unpacked."),
     ] = None,
     output: Annotated[
         Path | None, flag("-o --output DIR", "Dataset folder to make.  [default: beside DIR]")
@@ -76,7 +72,7 @@ def run(
         about = next(each for each in datasets() if each["name"] == name)
         out.result(about, columns(_facts(about)))
         return
-    chosen = listed(channels)
+    chosen = options.names_in(channels)
     if channels is not None and not chosen:
         raise UsageError("--channels wants names with commas between them", hint="such as --channels dwi,adc")
     with counted(out, "convert") as tick:

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from semiseg.cli import options
-from semiseg.cli.options import flag
+from semiseg.cli.options import argument, flag
 from semiseg.cli.output import Output, counted
 from semiseg.machine.claim import held
 
@@ -25,12 +23,8 @@ EXAMPLES = (
 
 def run(
     out: Output,
-    reference: Annotated[
-        Path, typer.Argument(metavar="REF", show_default=False, help="Folder or file of references.")
-    ],
-    prediction: Annotated[
-        Path, typer.Argument(metavar="PRED", show_default=False, help="Folder or file of predictions.")
-    ],
+    reference: Annotated[Path, argument("REF", "Folder or file of references.")],
+    prediction: Annotated[Path, argument("PRED", "Folder or file of predictions.")],
     dataset: Annotated[
         str | None,
         flag("--dataset DATASET", "Dataset that names the classes.  [default: dataset.json beside REF]"),
@@ -91,25 +85,16 @@ def run(
                 progress=tick,
             )
         files = write(evaluation, folder)
-    problem = evaluation.problem()
-    report = {
-        **summary(evaluation),
-        "files": files,
-        "missing": evaluation.missing,
-        "failed": evaluation.failed,
-    }
-    if problem is None:
-        out.result(report, rich_table(evaluation))
-    else:
-        out.text(rich_table(evaluation))
+    out.text(rich_table(evaluation))
     if evaluation.groups:
         out.text(terminal(group_table(evaluation)))
     for line in (*_notices(evaluation.notices), f"written: {', '.join(map(str, files))}"):
         out.text(line)
-    if problem is None:
-        return
-    problem.details.update(report)
-    raise problem
+    report = {**summary(evaluation), "files": files}
+    if (problem := evaluation.problem()) is not None:
+        problem.details.update(report)
+        raise problem
+    out.result(report)
 
 
 def _notices(notices: Sequence[str]) -> Iterator[str]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from semiseg.cli import options
-from semiseg.cli.options import flag
+from semiseg.cli.options import argument, flag
 from semiseg.cli.output import Output, columns
 
 EXAMPLES = (
@@ -22,19 +20,15 @@ def run(
     out: Output,
     runs: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="RUN...",
-            show_default=False,
-            help="Run folders, or a model.zip; several make an ensemble.",
-        ),
+        argument("RUN...", "Run folders, or a model.zip; several make an ensemble."),
     ],
-    output: Annotated[Path, flag("-o --output DIR", "Folder to make for the export.", show_default=False)],
+    output: Annotated[Path, flag("-o --output DIR", "Folder to make for the export.")],
     to: Annotated[str, flag("--to KIND", "Format: onnx, torch, monai or zip.")] = "onnx",
     half: Annotated[bool, flag("--half", "Store ONNX weights in 16 bits: half the size.")] = False,
     int8: Annotated[bool, flag("--int8", "Store ONNX weights in 8 bits: a third of the size.")] = False,
     data: Annotated[
         str | None,
-        flag("--data DATASET", "Dataset of the run; --int8 needs it, --half can use it.", show_default=False),
+        flag("--data DATASET", "Dataset of the run; --int8 needs it, --half can use it."),
     ] = None,
     allow_code: options.AllowCode = None,
     config: options.Config = None,

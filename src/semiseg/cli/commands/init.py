@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from semiseg.cli import options
-from semiseg.cli.options import flag
+from semiseg.cli.options import argument, flag
 from semiseg.cli.output import Output, counted
 from semiseg.errors import DataError, UsageError
 
@@ -31,9 +29,7 @@ Pairs = list[str] | None
 
 def run(
     out: Output,
-    source: Annotated[
-        Path, typer.Argument(metavar="DIR", show_default=False, help="Folder of scans and masks.")
-    ],
+    source: Annotated[Path, argument("DIR", "Folder of scans and masks.")],
     output: Annotated[
         Path | None, flag("-o --output DIR", "Dataset folder to make.  [default: beside DIR]")
     ] = None,
@@ -84,7 +80,7 @@ def run(
     }
     names |= {"max_classes": max_classes, "spacing": numbers("--spacing", spacing)}
     names |= {"missing": missing, "frames": frames, "some_slices": some_slices}
-    names |= {"resample_to": resample_to or "", "channels": listed(channels)}
+    names |= {"resample_to": resample_to or "", "channels": options.names_in(channels)}
     known = advice(source)
     try:
         with counted(out, "init") as tick:
@@ -99,11 +95,7 @@ def run(
 
 
 def numbered(flag: str, pairs: Pairs) -> dict[int, str]:
-    """``["1=atrium"]`` as ``{1: "atrium"}``.
-
-    Raises:
-        UsageError: not a number, ``=`` and a name.
-    """
+    """``["1=atrium"]`` as ``{1: "atrium"}`` (UsageError: not a number, ``=`` and a name)."""
     named = {}
     for pair in pairs or ():
         number, equals, name = pair.partition("=")
@@ -113,17 +105,8 @@ def numbered(flag: str, pairs: Pairs) -> dict[int, str]:
     return named
 
 
-def listed(text: str | None) -> tuple[str, ...]:
-    """``"DWI, ADC"`` as names."""
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
-
-
 def numbers(flag: str, text: str | None) -> tuple[float, ...]:
-    """``"0.6,0.6,3"`` as numbers.
-
-    Raises:
-        UsageError: not numbers with commas between them.
-    """
+    """``"0.6,0.6,3"`` as numbers (UsageError: not numbers with commas between them)."""
     try:
         return tuple(float(part) for part in (text or "").split(",") if text)
     except ValueError:

@@ -9,19 +9,19 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
-import typer
 from rich.console import Group, RenderableType
 from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from semiseg.cli.options import flag
+from semiseg import methods
+from semiseg.cli.options import argument, flag
 from semiseg.cli.output import Output, columns
 from semiseg.drawing.table import Table, TableCell, heads, terminal
 from semiseg.errors import UsageError, unknown_name
 from semiseg.methods import _page
-from semiseg.methods._facts import FAMILIES, SORTS, by_family
+from semiseg.methods._facts import FAMILIES, SORTS, bibtex, by_family
 
 EXAMPLES = (
     "semiseg methods",
@@ -36,9 +36,7 @@ def run(
     out: Output,
     name: Annotated[
         str | None,
-        typer.Argument(
-            metavar="NAME", show_default=False, help="Method to show, also as package.module:Class."
-        ),
+        argument("NAME", "Method to show, also as package.module:Class."),
     ] = None,
     family: Annotated[str | None, flag("--family NAME", "List only the methods of this family.")] = None,
     sort: Annotated[str, flag("--sort KEY", "Order within a family: year, cost or name.")] = "year",
@@ -51,28 +49,17 @@ def run(
         _list(out, family, sort)
         return
     if cite:
-        from semiseg.methods import description
-        from semiseg.methods._facts import bibtex
-
-        entry = bibtex(name, description(name).facts.papers)
+        entry = bibtex(name, methods.description(name).facts.papers)
         out.result({"name": name, "bibtex": entry}, entry)
         return
-    from semiseg.methods._page import content
-
-    page = content(name)
-    if out.json:
-        out.result(page)
-        return
-
-    out.text(sheet(page))
+    page = _page.content(name)
+    out.result(page, "" if out.json else sheet(page))
 
 
 def _list(out: Output, family: str | None, sort: str) -> None:
-    from semiseg.methods import describe
-
     if sort not in SORTS:
         raise unknown_name("order", sort, SORTS)
-    groups = by_family(describe(), sort)
+    groups = by_family(methods.describe(), sort)
     if family is not None:
         same = {each.lower(): each for each in FAMILIES}
         if family.lower() not in same:

@@ -21,11 +21,7 @@ def run(
     dataset: options.Dataset,
     model: Annotated[
         list[Path] | None,
-        flag(
-            "-m --model RUN",
-            "Run folder, checkpoint or model.zip; may be repeated for an ensemble.",
-            show_default=False,
-        ),
+        flag("-m --model RUN", "Run folder, checkpoint or model.zip; may be repeated for an ensemble."),
     ] = None,
     strategy: Annotated[
         str,

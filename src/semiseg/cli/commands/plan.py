@@ -50,7 +50,10 @@ def run(
     one to read it, change it, or share it between runs. The device need not be in this machine.
     """
     from semiseg.dataset.dataset import Dataset
+    from semiseg.settings.flags import of_keywords
 
+    wanted = of_keywords(locals())
+    where, processes = options.device(device), options.workers(workers)
     opened = Dataset.open(dataset)
     output = output or Path(f"{opened.name}_plan.json")
     if not dry_run:
@@ -66,19 +69,7 @@ def run(
     from semiseg.preparation.prepare import plan_dataset
 
     with counted(out, "reading scans") as tick:
-        split, plan = plan_dataset(
-            opened,
-            config,
-            recipe=recipe,
-            labeled=labeled,
-            labeled_patients=labeled_patients,
-            fold=fold,
-            seed=seed,
-            settings=settings,
-            device=options.device(device),
-            workers=options.workers(workers),
-            progress=tick,
-        )
+        split, plan = plan_dataset(opened, wanted, device=where, workers=processes, progress=tick)
     if not dry_run:
         plan.save(output)
     written = "" if dry_run else f"written: {output}; change it and train with --plan {output}"

@@ -24,27 +24,18 @@ EXAMPLES = (
 
 def run(
     out: Output,
-    inputs: Annotated[
-        Path, flag("-i --input PATH", "Image, folder of images or DICOM, or zip.", show_default=False)
-    ],
-    output: Annotated[
-        Path, flag("-o --output PATH", "Output folder, or output file for one scan.", show_default=False)
-    ],
+    inputs: Annotated[Path, flag("-i --input PATH", "Image, folder of images or DICOM, or zip.")],
+    output: Annotated[Path, flag("-o --output PATH", "Output folder, or output file for one scan.")],
     model: Annotated[
         list[Path],
         flag(
             "-m --model RUN",
             "Run folder, checkpoint or model.zip; repeated, or a quoted pattern, for an ensemble.",
-            show_default=False,
         ),
     ],
     folds: Annotated[
         str | None,
-        flag(
-            "--folds LIST",
-            "Folds of a cross-validation to use together: all, or numbers such as 0,1,2.",
-            show_default=False,
-        ),
+        flag("--folds LIST", "Folds of a cross-validation to use together: all, or numbers such as 0,1,2."),
     ] = None,
     to: Annotated[
         list[str] | None,
@@ -52,7 +43,6 @@ def run(
             "--to FORMS",
             "Formats, with commas: nifti, dicom-seg, dicom-labelmap, rtstruct or png.  "
             "[default: the scan's own]",
-            show_default=False,
         ),
     ] = None,
     overlay: Annotated[bool, flag("--overlay", "Also write a picture of each scan with outlines.")] = False,
@@ -60,16 +50,10 @@ def run(
     save_probabilities: Annotated[
         bool, flag("--save-probabilities", "Also write all class probabilities (.npz).")
     ] = False,
-    volumes: Annotated[
-        Path | None, flag("--volumes CSV", "Also write a table of volumes in mL.", show_default=False)
-    ] = None,
+    volumes: Annotated[Path | None, flag("--volumes CSV", "Also write a table of volumes in mL.")] = None,
     terminology: Annotated[
         Path | None,
-        flag(
-            "--terminology FILE",
-            "DICOM codes of the classes (JSON), where the model has none.",
-            show_default=False,
-        ),
+        flag("--terminology FILE", "DICOM codes of the classes (JSON), where the model has none."),
     ] = None,
     mirror: Annotated[
         bool | None,
@@ -163,11 +147,7 @@ def _list_scans(out: Output, inputs: Path, model: Model) -> None:
 
 
 def _tell(out: Output, report: PredictionReport) -> None:
-    """Counts and volumes; an error that names the first failure where some scans failed.
-
-    Raises:
-        PartialError: some scans could not be predicted.
-    """
+    """Counts and volumes (PartialError that names the first failure where some scans failed)."""
     done, skipped, failed = len(report.done), len(report.skipped), len(report.failed)
     unlike = sum(bool(case.unlike) for case in report.cases)
     odd = f", {unlike} unlike the training scans" if unlike else ""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from semiseg.cli.options import argument
 from semiseg.cli.output import Output, columns
 from semiseg.errors import unknown_name
 
@@ -19,9 +18,7 @@ EXAMPLES = (
 
 def run(
     out: Output,
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", show_default=False, help="Recipe to print.")
-    ] = None,
+    name: Annotated[str | None, argument("NAME", "Recipe to print.")] = None,
 ) -> None:
     """List named settings and published protocols (for `train --recipe`), or print one as YAML."""
     from semiseg import recipes

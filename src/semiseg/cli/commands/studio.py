@@ -6,9 +6,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from semiseg.cli.options import flag
+from semiseg.cli import options
+from semiseg.cli.options import argument, flag
 from semiseg.cli.output import Output
 
 if TYPE_CHECKING:
@@ -24,11 +23,7 @@ def run(
     out: Output,
     dataset: Annotated[
         str,
-        typer.Argument(
-            metavar="DATASET|SCANS",
-            show_default=False,
-            help="A dataset, or a folder of scans to make one of.",
-        ),
+        argument("DATASET|SCANS", "A dataset, or a folder of scans to make one of."),
     ],
     port: Annotated[int, flag("--port N", "Port to serve on; 0 takes a free one.", min=0, max=65535)] = 8765,
     host: Annotated[
@@ -39,20 +34,15 @@ def run(
         ),
     ] = "127.0.0.1",
     browser: Annotated[bool, flag("--browser/--no-browser", "Open the page.")] = True,
-    token: Annotated[
-        str | None, flag("--token TEXT", "Token that every request must carry.", show_default=False)
-    ] = None,
+    token: Annotated[str | None, flag("--token TEXT", "Token that every request must carry.")] = None,
     blind: Annotated[bool, flag("--blind", "Hide the labels of test cases.")] = False,
     classes: Annotated[
         str, flag("--classes NAMES", "Classes to draw in scans without masks, such as liver,tumor.")
     ] = "",
     series: Annotated[
         Path | None,
-        typer.Option(
-            "--series",
-            metavar="FOLDER",
-            show_default=False,
-            help="DICOM series that the scans were made of, if they are not beside the dataset.",
+        flag(
+            "--series FOLDER", "DICOM series that the scans were made of, if they are not beside the dataset."
         ),
     ] = None,
 ) -> None:
@@ -62,7 +52,6 @@ def run(
     """
     from semiseg.studio.serve import studio
 
-    names = [name.strip() for name in classes.split(",") if name.strip()]
     studio(
         dataset,
         port=port,
@@ -70,7 +59,7 @@ def run(
         browser=browser and not out.json,
         token=token,
         blind=blind,
-        classes=names,
+        classes=options.names_in(classes),
         series=series,
         ready=lambda address: _tell(out, address),
     )

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from semiseg.cli import options
-from semiseg.cli.options import flag
+from semiseg.cli.options import argument, flag
 from semiseg.cli.output import Output
 from semiseg.errors import UsageError
 
@@ -26,9 +24,7 @@ EXAMPLES = (
 
 def run(
     out: Output,
-    spec: Annotated[
-        Path, typer.Argument(metavar="SPEC", show_default=False, help="YAML file, or a sweep folder.")
-    ],
+    spec: Annotated[Path, argument("SPEC", "YAML file, or a sweep folder.")],
     runs: Annotated[
         Path | None, flag("--runs DIR", "Parent folder of the sweep folder.  [default: runs]")
     ] = None,
@@ -53,11 +49,11 @@ def run(
     retry_failed: Annotated[bool, flag("--retry-failed", "Also repeat runs that failed before.")] = False,
     slurm: Annotated[
         list[str] | None,
-        flag("--set-slurm KEY=VALUE", "Parameter of submitit; may be repeated.", show_default=False),
+        flag("--set-slurm KEY=VALUE", "Parameter of submitit; may be repeated."),
     ] = None,
     ray: Annotated[
         list[str] | None,
-        flag("--set-ray KEY=VALUE", "Option of a Ray task; may be repeated.", show_default=False),
+        flag("--set-ray KEY=VALUE", "Option of a Ray task; may be repeated."),
     ] = None,
     dry_run: Annotated[bool, flag("--dry-run", "List the runs and their cost; write nothing.")] = False,
 ) -> None:
@@ -88,15 +84,12 @@ def run(
             ray=_pairs("ray", ray or []),
             watch=watch,
         )
-    problem = outcome.problem("the same command")
     text = f"{summary_line(outcome.board)}: {outcome.folder}"
-    if problem is None:
-        if not out.json:
-            out.text(terminal(result_table(outcome.board)))
-        out.result({"folder": outcome.folder, **outcome.content}, text)
-        return
-    out.text(text)
-    raise problem
+    if (problem := outcome.problem("the same command")) is not None:
+        out.text(text)
+        raise problem
+    out.text(terminal(result_table(outcome.board)))
+    out.result({"folder": outcome.folder, **outcome.content}, text)
 
 
 def _list_cells(out: Output, board: SweepProgress, folder: Path) -> None:
@@ -112,27 +105,27 @@ def _list_cells(out: Output, board: SweepProgress, folder: Path) -> None:
         }
         for entry in board.entries
     ]
-    if not out.json:
-        out.text(terminal(cell_table(board)))
+    out.text(terminal(cell_table(board)))
     total = sum(cell["cost"] * (1 - cell["trained"]) for cell in cells if cell["state"] != "done")
     text = f"{summary_line(board)}; {total:.0f} supervised iterations to go: {folder}"
     out.result({"dry_run": True, "folder": folder, "cells": cells, "cost": total}, text)
 
 
 def _pairs(name: str, settings: list[str]) -> dict[str, Any]:
-    """What ``--set-slurm`` or ``--set-ray`` says.
+    """What ``--set-slurm`` or ``--set-ray`` says (UsageError: not ``key=value``)."""
+    import yaml
 
-    Raises:
-        UsageError: not ``key=value``.
-    """
     from semiseg.settings.resolve import read
 
     given = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
-        if not equals or not key:
+        try:
+            if not equals or not key:
+                raise yaml.YAMLError
+            given[key] = read(value)
+        except yaml.YAMLError:
             raise UsageError(
                 f"--set-{name} wants key=value, got {setting!r}", hint=f"such as --set-{name} cpus=4"
-            )
-        given[key] = read(value)
+            ) from None
     return given

@@ -60,7 +60,6 @@ def run(
             "--start-from FILE",
             "Fine-tune a run, a model.zip, an nnU-Net results folder or a checkpoint.",
             METHOD,
-            show_default=False,
         ),
     ] = None,
     twin: Annotated[

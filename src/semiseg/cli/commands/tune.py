@@ -56,12 +56,11 @@ def run(
             "Range to search: LOW:HIGH, LOW:HIGH:log, [A,B], or one fixed value. NAME is a method "
             "option or a setting such as optimizer.lr. May be repeated.",
             SEARCH,
-            show_default=False,
         ),
     ] = None,
     only: Annotated[
         list[str] | None,
-        flag("--only NAME", "Search only this option; may be repeated.", SEARCH, show_default=False),
+        flag("--only NAME", "Search only this option; may be repeated.", SEARCH),
     ] = None,
     config: options.Config = None,
     recipe: options.Recipe = None,

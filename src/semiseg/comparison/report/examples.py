@@ -47,15 +47,9 @@ class Example:
 
 
 def examples_of(arm: Arm, metric: str) -> list[Example]:
-    """Pictures of an arm's first run; no file of it need be there.
+    """Pictures of the worst, the median and the best case of an arm's first run, by a metric.
 
-    Args:
-        arm: whose first run is shown: a picture is of one model.
-        metric: by which cases are chosen.
-
-    Returns:
-        Worst, median and best case; fewer when there are fewer than three cases, none when no case has a
-        value.
+    Fewer where there are fewer than three cases, none where no case has a value; no file need be there.
     """
     run = arm.runs[0]
     return [_example(run, kind, case, value) for kind, case, value in chosen(arm, run, metric)]
@@ -129,11 +123,7 @@ class Scene:
 
 
 def scene_of(run: RunScores, case: str) -> Scene:
-    """Read what is needed to draw a case of a run.
-
-    Raises:
-        NoPicture: a file is not there or cannot be read.
-    """
+    """Read what is needed to draw a case of a run (NoPicture: a file is not there or cannot be read)."""
     from semiseg.preparation.plan import Plan
 
     try:

@@ -75,7 +75,7 @@ def plates_of_dataset(comparison: Comparison, dataset: str) -> Iterator[Plate]:
 
 
 def slug(text: str) -> str:
-    """What may stand in a file name or an id, anywhere."""
+    """A text as part of a file name or of an id."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") or "unnamed"
 
 
@@ -132,13 +132,14 @@ def _critical_difference(comparison: Comparison, group: ArmGroup, place: str) ->
         f"{name} {rank:.2f}" for name, rank in ranking.mean_ranks.items() if not math.isnan(rank)
     )
     groups = "; ".join(listed(list(clique), most=30) for clique in ranking.cliques) or "none"
+    p = p_value(ranking.p)
     return Plate(
         f"{place}critical-difference",
         "critical_difference",
         "",
         f"Mean ranks in {ranking.metric} over {plural(ranking.n, sampled(group))}, 1 is best. A bar joins "
         "methods whose ranks differ by less than Nemenyi's critical difference "
-        f"(Friedman's test: p {_relation(ranking.p)}).",
+        f"(Friedman's test: p {p if p.startswith('<') else f'= {p}'}).",
         f"Mean ranks, best first: {ranks}. Groups without a significant difference: {groups}.",
         lambda: critical_difference.draw(comparison, group),
         critical_difference.lacking(group),
@@ -179,8 +180,3 @@ def _curves(comparison: Comparison, group: ArmGroup, place: str, quantity: str) 
         lambda: curves.draw(comparison, group, quantity),
         curves.lacking(group, quantity),
     )
-
-
-def _relation(p: float) -> str:
-    text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"

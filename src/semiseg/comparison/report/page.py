@@ -29,7 +29,6 @@ from semiseg.errors import plural
 from semiseg.evaluation.case import DISTANCES
 
 if TYPE_CHECKING:
-    from semiseg.comparison.report.gallery import Plate
     from semiseg.comparison.result import ArmGroup, Comparison, RunScores
 
 
@@ -106,7 +105,7 @@ def _base64(content: bytes) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Nothing may be loaded, and only our own style and script run."""
+    """The content security policy: nothing is loaded, and only our own style and script run."""
     ours, run = (_base64(hashlib.sha256(text.encode()).digest()) for text in (style, script))
     return (
         f"default-src 'none'; img-src data:; style-src 'sha256-{ours}'; script-src 'sha256-{run}'; "
@@ -184,7 +183,7 @@ def _settings(group: ArmGroup) -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 
 def _facts_of(run: RunScores) -> Iterator[tuple[str, str]]:
-    """What made a run."""
+    """Versions, machine, number format and hashes that a run recorded."""
     manifest = run.manifest
     yield "semiseg", str(manifest.get("semiseg", "unknown"))
     git = manifest.get("git") or {}
@@ -207,10 +206,6 @@ def _facts_of(run: RunScores) -> Iterator[tuple[str, str]]:
 _XLINK = "{http://www.w3.org/1999/xlink}"
 _REFERENCE = re.compile(r"#([^)]+)")
 _NUMBER = re.compile(r"(\.\d{2})\d+")
-_DROPPED = ("font-family",)
-"""The page says which font; matplotlib's is wide, so that others fit where it stood."""
-
-
 SCALE = 1.3 * 4 / 3
 """Points to CSS pixels, somewhat larger than in print."""
 
@@ -265,7 +260,8 @@ def _attributes(element: ElementTree.Element, name: str, used: set[str]) -> list
             found.append((key, _NUMBER.sub(r"\1", " ".join(value.split()))))
         else:
             found.append((_local(key), value))
-    return [(key, value) for key, value in found if key not in _DROPPED]
+    # The page says which font; matplotlib's is wide, so that others fit where it stood.
+    return [(key, value) for key, value in found if key != "font-family"]
 
 
 def _styles(style: str) -> list[tuple[str, str]]:

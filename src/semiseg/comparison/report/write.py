@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def different(group: ArmGroup) -> list[str]:
     ]
 
 
-def _bullets(title: str, lines: list[str] | tuple[str, ...]) -> str:
+def _bullets(title: str, lines: Sequence[str]) -> str:
     return f"## {title}\n\n" + "".join(f"- {line}\n" for line in lines) if lines else ""
 
 
@@ -100,8 +101,13 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
     for entry, drawing in (pair for pairs in (*groups.values(), *datasets.values()) for pair in pairs):
         if drawing is not None:
             written += _save(drawing, folder / "figures" / entry.name)
+    count = itertools.count()
+
+    def examples(group: ArmGroup, name: str) -> list[Example] | None:
+        return examples_of(group.arm(name), comparison.metric) if next(count) < MOST_EXAMPLES else None
+
     report = folder / "report.html"
-    write_text(report, page(comparison, Drawn(groups, datasets, _Pictures(comparison))))
+    write_text(report, page(comparison, Drawn(groups, datasets, examples)))
     return [report, *written]
 
 
@@ -115,20 +121,6 @@ def _save(drawing: Rendered, stem: Path) -> list[Path]:
         with atomic_file(path) as stream:
             stream.write(content)
     return paths
-
-
-class _Pictures:
-    """Pictures of arms, as many as a page should hold."""
-
-    def __init__(self, comparison: Comparison) -> None:
-        self._metric = comparison.metric
-        self._left = MOST_EXAMPLES
-
-    def __call__(self, group: ArmGroup, name: str) -> list[Example] | None:
-        if self._left <= 0:
-            return None
-        self._left -= 1
-        return examples_of(group.arm(name), self._metric)
 
 
 ROW = ("dataset", "budget", "method", "fold", "seed", "case", "class")

@@ -8,8 +8,8 @@ Runs that were scored, and the arms of a comparison: all runs that are alike but
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,21 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.drawing.notebook import Tabular
-
-__all__ = [
-    "Arm",
-    "ArmGroup",
-    "Comparison",
-    "Cost",
-    "Difference",
-    "Interval",
-    "MissingCell",
-    "PairTest",
-    "Published",
-    "Ranking",
-    "RunScores",
-    "Summary",
-]
 
 Floats = NDArray[np.float64]
 Bound = Literal["lower", "upper"]
@@ -162,13 +147,14 @@ class Arm:
         """How many times each case was scored by a model of its own."""
         return len(self.replicated)
 
-    def values(self, metric: str) -> Floats:
-        """(replicates, cases, classes); NaN where a value is not defined or a fold is missing."""
-        found = np.full((self.replicates, len(self.cases), len(self.classes)), np.nan)
+    def values(self, metric: str, label: str | None = None) -> Floats:
+        """(replicates, cases, classes), or one class; NaN where undefined or where a fold is missing."""
+        classes = self.classes if label is None else (label,)
+        found = np.full((self.replicates, len(self.cases), len(classes)), np.nan)
         place = {case: i for i, case in enumerate(self.cases)}
         for row, runs in zip(found, self.replicated, strict=True):
             for run in runs:
-                columns = [run.classes.index(name) for name in self.classes]
+                columns = [run.classes.index(name) for name in classes]
                 for values, case in zip(run.scores[metric], run.cases, strict=True):
                     if case in place:
                         row[place[case]] = values[columns]
@@ -176,33 +162,21 @@ class Arm:
 
     def per_case(self, metric: str, label: str | None = None) -> Floats:
         """(cases,): the mean over classes (or one class), then over replicates; NaN where none is defined."""
-        values = self.values(metric)
-        if label is not None:
-            values = values[:, :, [self.classes.index(label)]]
-        return mean_of_defined(mean_of_defined(values, 2), 0)
+        return mean_of_defined(mean_of_defined(self.values(metric, label), 2), 0)
 
     def per_replicate(self, metric: str, label: str | None = None) -> Floats:
         """(replicates,): the mean over cases for each class, then over classes, as ``semiseg evaluate``."""
-        values = self.values(metric)
-        if label is not None:
-            values = values[:, :, [self.classes.index(label)]]
-        return mean_of_defined(mean_of_defined(values, 1), 1)
+        return mean_of_defined(mean_of_defined(self.values(metric, label), 1), 1)
 
     @property
     def cost(self) -> Cost:
         """Medians over the runs."""
 
-        def median(values: Sequence[float]) -> float:
-            known = [value for value in values if not math.isnan(value)]
+        def median(name: str) -> float:
+            known = [value for run in self.runs if not math.isnan(value := getattr(run.cost, name))]
             return float(np.median(known)) if known else math.nan
 
-        costs = [run.cost for run in self.runs]
-        return Cost(
-            median([cost.step_seconds for cost in costs]),
-            median([cost.minutes for cost in costs]),
-            median([cost.memory_gb for cost in costs]),
-            median([cost.parameters for cost in costs]),
-        )
+        return Cost(**{one.name: median(one.name) for one in fields(Cost)})
 
 
 def mean_of_defined(values: Floats, axis: int) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+from collections import Counter
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -176,10 +177,8 @@ def picture(desk: TheDesk, name: str) -> Response:
 
 def counts(desk: Desk) -> dict[str, int]:
     """State -> cases."""
-    total = dict.fromkeys(STATES, 0)
-    for row in desk.index.rows().values():
-        total[row["state"]] += 1
-    return total
+    found = Counter(row["state"] for row in desk.index.rows().values())
+    return {state: found[state] for state in STATES}
 
 
 def _dimension(desk: Desk) -> int:

@@ -41,10 +41,7 @@ def possible(desk: TheDesk) -> Json:
 @router.get("/model.zip")
 def model(desk: TheDesk, run: str, to: str = "zip") -> Response:
     """The model of a run, as ``semiseg export --to`` writes it."""
-    folder = desk.places.run(run)
-    if folder is None:
-        raise unknown_name("run", run, desk.places.run_names())
-    work = _work(desk)
+    folder, work = desk.places.run(run), _work(desk)
     try:
         made = export(folder, work / "model", to=to)
     except BaseException:
@@ -67,10 +64,7 @@ def predictions(desk: TheDesk, run: str, to: str = "dicom-seg") -> Response:
     if pile is None:
         told = desk.series.lacks or ""
         raise DataError(told, hint="semiseg predict -i DICOM -m RUN --to dicom-seg", code="NO_SERIES")
-    folder = desk.places.run(name)
-    if folder is None:
-        raise unknown_name("run", name, desk.places.run_names())
-    loaded, work = Model.load(folder, "cpu", precision="32"), _work(desk)
+    loaded, work = Model.load(desk.places.run(name), "cpu", precision="32"), _work(desk)
     places = desk.series.cases
 
     def members() -> Iterator[tuple[str, Path | str]]:

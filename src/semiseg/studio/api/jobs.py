@@ -12,7 +12,7 @@ from semiseg.machine.files import json_object
 from semiseg.studio import progress
 from semiseg.studio.api.common import Json, TheDesk, missing
 from semiseg.studio.desk import Desk
-from semiseg.studio.index import Row
+from semiseg.studio.index import UNLABELED, Row
 from semiseg.studio.queue import ACTIVE, Job
 
 router = APIRouter(prefix="/api")
@@ -84,10 +84,9 @@ def log(desk: TheDesk, job: str, after: int = 0) -> Json:
 def curve(desk: TheDesk, job: str, after: int = 0) -> Json:
     """Loss and validation Dice since."""
     run = desk.queue.get(job).get("run")
-    folder = desk.places.run(run) if run else None
-    if folder is None:
+    if run not in desk.places.run_names():
         return {"train": [], "validation": [], "next": 0}
-    return progress.curve(folder, after)
+    return progress.curve(desk.places.run(run), after)
 
 
 @router.post("/jobs/{job}/stop")
@@ -130,13 +129,10 @@ def ranking(desk: TheDesk) -> Json:
     found = json_object(desk.places.ranking)
     waiting = next((j["id"] for j in desk.queue.list() if j["kind"] == "rank" and j["state"] in ACTIVE), None)
     rows = desk.index.rows()
-    cases = [one for one in found.get("cases") or [] if rows.get(one["id"], {}).get("state") in _UNLABELED]
+    cases = [one for one in found.get("cases") or [] if rows.get(one["id"], {}).get("state") in UNLABELED]
     stale = len(cases) < len(found.get("cases") or [])
     told = {key: found.get(key) for key in ("strategy", "time", "run")}
     return {**told, "stale": stale, "cases": cases, "job": waiting}
-
-
-_UNLABELED = ("unlabeled", "predicted")
 
 
 @router.post("/ranking", status_code=201)
@@ -148,9 +144,8 @@ def rank(desk: TheDesk, body: Ranking) -> Json:
 @router.get("/runs/{run}/progress.png")
 def picture(desk: TheDesk, run: str) -> Response:
     """The run's own picture of its curves."""
-    folder = desk.places.run(run)
-    path = folder / "progress.png" if folder else None
-    if path is None or not path.is_file():
+    path = desk.places.run(run) / "progress.png"
+    if not path.is_file():
         raise missing(f"picture of run {run}")
     return Response(path.read_bytes(), media_type="image/png")
 

@@ -25,9 +25,9 @@ from semiseg.studio.api.common import Json, TheDesk, User, receive
 from semiseg.studio.api.labels import chunks, most_bytes, read_upload
 from semiseg.studio.guard import MAX_BODY
 from semiseg.studio.index import structures
-from semiseg.studio.queue import ACTIVE, Job
+from semiseg.studio.queue import ACTIVE
 from semiseg.studio.sessions import Session
-from semiseg.studio.slicer import MODEL, epochs, next_image, predicted, task, train_words
+from semiseg.studio.slicer import MODEL, epochs, next_image, predicted, task, train_words, trainings
 
 router = APIRouter()
 
@@ -183,7 +183,7 @@ async def infer(
 @router.post("/train/{model}")
 def train(desk: TheDesk, model: str = MODEL, params: Params = None) -> Json:
     """Train on all labels; one at a time."""
-    if any(job["kind"] == "train" and job["state"] in ACTIVE for job in desk.queue.list()):
+    if any(job["state"] in ACTIVE for job in trainings(desk)):
         raise HTTPException(429, "a training is running")
     return task(desk, desk.orders.train(**train_words(params or {})))
 
@@ -194,7 +194,7 @@ def train_status(
     desk: TheDesk, everything: Annotated[bool, Query(alias="all")] = False, check_if_running: bool = False
 ) -> Any:
     """The newest training, or all of them."""
-    found = [job for job in desk.queue.list() if job["kind"] == "train"]
+    found = trainings(desk)
     if check_if_running and not any(job["state"] in ACTIVE for job in found):
         raise HTTPException(404, "no training is running")
     if everything:
@@ -208,7 +208,7 @@ def train_status(
 @router.delete("/train/")
 def train_stop(desk: TheDesk) -> Json:
     """Stop the training that runs."""
-    found: list[Job] = [j for j in desk.queue.list() if j["kind"] == "train" and j["state"] in ACTIVE]
+    found = [job for job in trainings(desk) if job["state"] in ACTIVE]
     if not found:
         raise HTTPException(404, "no training is running")
     return task(desk, desk.queue.stop(found[-1]["id"]))
@@ -246,7 +246,7 @@ def end_session(desk: TheDesk, session_id: str) -> Json:
 @router.get("/logs/")
 def logs(desk: TheDesk, request: Request, lines: int = 300) -> PlainTextResponse:
     """The end of the newest training's log."""
-    found = [job for job in desk.queue.list() if job["kind"] == "train"]
+    found = trainings(desk)
     text = progress.log_text(desk.queue.folder(found[0]["id"]))["text"] if found else ""
     return PlainTextResponse("\n".join(text.splitlines()[-lines:]))
 
@@ -279,18 +279,10 @@ def _multipart(params: Json, name: str, content: bytes) -> Response:
     mark = "semiseg-4c0f8d1b7f5e"
     head = (
         f'--{mark}\r\nContent-Disposition: form-data; name="params"\r\nContent-Type: application/json\r\n\r\n'
+        f'{json.dumps(params)}\r\n--{mark}\r\nContent-Disposition: form-data; name="image"; '
+        f'filename="{name}"\r\nContent-Type: application/octet-stream\r\n\r\n'
     )
-    middle = (
-        f'\r\n--{mark}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n'
-        "Content-Type: application/octet-stream\r\n\r\n"
-    )
-    body = (
-        head.encode()
-        + json.dumps(params).encode()
-        + middle.encode()
-        + content
-        + f"\r\n--{mark}--\r\n".encode()
-    )
+    body = head.encode() + content + f"\r\n--{mark}--\r\n".encode()
     return Response(body, media_type=f"multipart/form-data; boundary={mark}")
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from semiseg.dataset.case import LabeledCase
-from semiseg.errors import DataError, UsageError, unknown_name
+from semiseg.errors import DataError, UsageError
 from semiseg.labeling.reviews import lines, reviewed
 from semiseg.runs.run import Run
 from semiseg.settings.changes import flat
@@ -31,10 +31,7 @@ def runs(desk: TheDesk) -> Json:
 @router.get("/runs/{run}")
 def run(desk: TheDesk, run: str) -> Json:
     """One run with its manifest."""
-    folder = desk.places.run(run)
-    if folder is None:
-        raise unknown_name("run", run, desk.places.run_names())
-    found = Run(folder)
+    found = Run(desk.places.run(run))
     return {**learning.run_told(desk.places, run), "manifest": found.manifest, "split": found.split}
 
 

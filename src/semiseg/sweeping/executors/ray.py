@@ -9,7 +9,6 @@ from typing import Any
 
 from semiseg.errors import SemisegError, UsageError, missing_extra
 from semiseg.machine.worker import CORES, WorkerEnd, WorkerJob, run_here
-from semiseg.sweeping.executors.place import one_kind
 
 
 class Ray:
@@ -34,11 +33,10 @@ class Ray:
         except ImportError:
             raise missing_extra("ray", "Ray", f"--on {address}") from None
         self._ray: Any = ray
-        kind = one_kind(devices)
         self._connect(address)
         room = ray.cluster_resources()
-        gpus = 0 if kind == "cpu" else int(room.get("GPU", 0))
-        if kind == "cuda" and not gpus:
+        gpus = 0 if devices == "cpu" else int(room.get("GPU", 0))
+        if devices == "cuda" and not gpus:
             raise UsageError("--devices cuda: the Ray cluster has no GPU", hint="use --devices cpu")
         cpus = int(options.get("num_cpus", min(CORES, max(int(room.get("CPU", 1)), 1))))
         self.threads = max(cpus, 1)

@@ -10,7 +10,6 @@ from typing import Any
 
 from semiseg.errors import UsageError, missing_extra
 from semiseg.machine.worker import WorkerEnd, WorkerJob, run_here
-from semiseg.sweeping.executors.place import one_kind
 
 SECONDS_BETWEEN_LOOKS = 2.0
 DEFAULTS = {"cpus_per_task": 4, "mem_gb": 16, "timeout_min": 24 * 60, "name": "semiseg"}
@@ -38,12 +37,11 @@ class Slurm:
             import submitit
         except ImportError:
             raise missing_extra("slurm", "submitit", "--on slurm") from None
-        kind = one_kind(devices)
-        given = {**DEFAULTS, **({} if kind == "cpu" else {"gpus_per_node": 1}), **options}
+        given = {**DEFAULTS, **({} if devices == "cpu" else {"gpus_per_node": 1}), **options}
         self._cluster = given.pop("cluster", None)
         self._make = partial(submitit.AutoExecutor, cluster=self._cluster)
         self._parameters = given
-        self._device = "cpu" if kind == "cpu" else "auto"
+        self._device = "cpu" if devices == "cpu" else "auto"
         self._executor: Any = None
         self._jobs: dict[str, Any] = {}
         self.slots = workers or MANY
@@ -51,11 +49,7 @@ class Slurm:
         self.where = f"SLURM ({self._cluster or 'slurm'})"
 
     def submit(self, job: WorkerJob) -> None:
-        """Hand a job to the scheduler.
-
-        Raises:
-            UsageError: a parameter that submitit does not have.
-        """
+        """Hand a job to the scheduler (UsageError: a parameter that submitit does not have)."""
         self._jobs[job.name] = self._ready(job).submit(run_here, job, self._device)
 
     def ended(self, seconds: float) -> list[WorkerEnd]:

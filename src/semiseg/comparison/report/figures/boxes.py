@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from semiseg.comparison.result import Arm, ArmGroup, Comparison
+    from semiseg.comparison.result import ArmGroup, Comparison
 
 ROW = 0.3
 """Inches per arm."""
@@ -45,7 +45,9 @@ def draw(comparison: Comparison, group: ArmGroup, metric: str) -> Figure:
         color = color_of(verdict(group, arm, comparison.alpha))
         _draw_row(axis, row, arm.per_case(metric), color)
     if group.baseline is not None:
-        _draw_reference(axis, group.arm(group.baseline), metric)
+        values = group.arm(group.baseline).per_case(metric)
+        if not np.isnan(values).all():
+            axis.axvline(float(np.nanmedian(values)), zorder=0.5, **DASHED)
     axis.set_xlabel(f"{titled(comparison, metric)}, one point per case")
     axis.grid(axis="x")
     diamond = {"marker": "D", "markersize": 4, "markerfacecolor": "#ffffff", "color": INK, "linewidth": 0}
@@ -95,12 +97,6 @@ def _draw_row(axis: Axes, row: int, values: NDArray[np.float64], color: str) -> 
         markeredgewidth=0.8,
         zorder=3.5,
     )
-
-
-def _draw_reference(axis: Axes, baseline: Arm, metric: str) -> None:
-    values = baseline.per_case(metric)
-    if not np.isnan(values).all():
-        axis.axvline(float(np.nanmedian(values)), zorder=0.5, **DASHED)
 
 
 def spread_out(values: NDArray[np.float64]) -> NDArray[np.float64]:

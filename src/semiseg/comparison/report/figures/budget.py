@@ -22,7 +22,6 @@ from semiseg.drawing.palette import INK
 from semiseg.errors import plural
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -52,8 +51,10 @@ def draw(comparison: Comparison, dataset: str, metric: str) -> Figure:
     lines = {name: points_of(groups, name, metric) for name in names_of(groups)}
     names = [name for name in lines if lines[name] and name != baseline] or list(lines)
     figure, axes = small_panels(names, "labeled cases")
+    upper = upper_of(groups, metric)
     for axis, name in zip(axes, names, strict=True):
-        _draw_upper(axis, groups, metric)
+        if upper is not None:
+            axis.axhline(upper[1], gid="upper", **DASHED)
         if baseline is not None and name != baseline:
             _draw_line(axis, lines[baseline], QUIET, "s")
         _draw_line(axis, lines[name], MUTED, "")
@@ -63,15 +64,11 @@ def draw(comparison: Comparison, dataset: str, metric: str) -> Figure:
     axes[0].set_xticks(budgets, [str(count) for count in budgets])
     axes[0].minorticks_off()
     figure.supylabel(titled(comparison, metric), fontsize=8, color=INK)
-    explain(figure, comparison, groups, "triangle", _legend(groups, baseline, metric))
-    return figure
-
-
-def _legend(groups: Sequence[ArmGroup], baseline: str | None, metric: str) -> list[Artist]:
     legend = [entry(f"baseline: {shortened(baseline, 20)}", **GHOST)] if baseline is not None else []
     if (upper := upper_of(groups, metric)) is not None:
         legend.append(entry(f"supervised with all {plural(upper[0], 'label')}", **DASHED))
-    return legend
+    explain(figure, comparison, groups, "triangle", legend)
+    return figure
 
 
 def _draw_verdicts(
@@ -111,12 +108,6 @@ def upper_of(groups: Sequence[ArmGroup], metric: str) -> tuple[int, float] | Non
             if not math.isnan(summary.mean):
                 return group.upper.labeled, summary.mean
     return None
-
-
-def _draw_upper(axis: Axes, groups: Sequence[ArmGroup], metric: str) -> None:
-    upper = upper_of(groups, metric)
-    if upper is not None:
-        axis.axhline(upper[1], gid="upper", **DASHED)
 
 
 def _draw_line(axis: Axes, points: Points, color: str, marker: str) -> None:

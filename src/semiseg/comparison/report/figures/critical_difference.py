@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 from semiseg.comparison.report.figures.style import (
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from semiseg.comparison.result import ArmGroup, Comparison
+    from semiseg.comparison.result import ArmGroup, Comparison, Ranking
 
 ROW, TOP, BAR = 0.2, 0.55, 0.12
 """Inches: of a name, above the line of ranks, of a bar."""
@@ -55,20 +56,20 @@ def draw(comparison: Comparison, group: ArmGroup) -> Figure:
     axis.set_axis_off()
     axis.set_xlim(0, TWO_COLUMNS)
     axis.set_ylim(height, 0)  # inches from the top
-    line = _Line(len(names))
-    _draw_line(axis, line)
-    _draw_critical_difference(axis, line, ranking.critical_difference, comparison.alpha)
+    x = partial(_x, len(names))
+    _draw_line(axis, len(names))
+    _draw_critical_difference(axis, x(1), x(1 + ranking.critical_difference), ranking, comparison.alpha)
     for place, name in enumerate(names):
         left = place < half
         row = place if left else len(names) - 1 - place
         y = TOP + bars + ROW * (row + 0.5)
         color = color_of(verdict(group, group.arm(name), comparison.alpha))
-        _draw_name(axis, line.x(ranking.mean_ranks[name]), y, left, name, ranking.mean_ranks[name], color)
+        _draw_name(axis, x(ranking.mean_ranks[name]), y, left, name, ranking.mean_ranks[name], color)
     for level, clique in enumerate(ranking.cliques):
         ranks = [ranking.mean_ranks[name] for name in clique]
         y = TOP + BAR * (level + 0.9)
         axis.plot(
-            [line.x(min(ranks)) - 0.04, line.x(max(ranks)) + 0.04],
+            [x(min(ranks)) - 0.04, x(max(ranks)) + 0.04],
             [y, y],
             color=INK,
             linewidth=3,
@@ -78,34 +79,27 @@ def draw(comparison: Comparison, group: ArmGroup) -> Figure:
     return figure
 
 
-class _Line:
-    """The line of ranks, 1 on the left to ``count`` on the right."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def x(self, rank: float) -> float:
-        """Inches from the left edge."""
-        return SIDE + (rank - 1) / (self.count - 1) * (TWO_COLUMNS - 2 * SIDE)
+def _x(count: int, rank: float) -> float:
+    """Inches from the left edge of a rank, 1 on the left to ``count`` on the right."""
+    return SIDE + (rank - 1) / (count - 1) * (TWO_COLUMNS - 2 * SIDE)
 
 
-def _draw_line(axis: Axes, line: _Line) -> None:
-    axis.plot([line.x(1), line.x(line.count)], [TOP, TOP], color=INK, linewidth=0.8)
-    step = max(1, round(line.count / 12))
-    for rank in range(1, line.count + 1):
-        labeled = (rank - 1) % step == 0
-        axis.plot([line.x(rank)] * 2, [TOP - (0.07 if labeled else 0.04), TOP], color=INK, linewidth=0.8)
+def _draw_line(axis: Axes, count: int) -> None:
+    axis.plot([_x(count, 1), _x(count, count)], [TOP, TOP], color=INK, linewidth=0.8)
+    step = max(1, round(count / 12))
+    for rank in range(1, count + 1):
+        x, labeled = _x(count, rank), (rank - 1) % step == 0
+        axis.plot([x, x], [TOP - (0.07 if labeled else 0.04), TOP], color=INK, linewidth=0.8)
         if labeled:
-            axis.text(line.x(rank), TOP - 0.1, str(rank), ha="center", va="bottom", fontsize=7)
-    axis.text(line.x(1) - 0.12, TOP, "mean rank", ha="right", va="center", fontsize=7, color=MUTED)
+            axis.text(x, TOP - 0.1, str(rank), ha="center", va="bottom", fontsize=7)
+    axis.text(_x(count, 1) - 0.12, TOP, "mean rank", ha="right", va="center", fontsize=7, color=MUTED)
 
 
-def _draw_critical_difference(axis: Axes, line: _Line, width: float, alpha: float) -> None:
-    start, end = line.x(1), line.x(1 + width)
+def _draw_critical_difference(axis: Axes, start: float, end: float, ranking: Ranking, alpha: float) -> None:
     inside = end <= TWO_COLUMNS - SIDE / 2
     if inside:
         axis.plot([start, end], [0.2, 0.2], color=INK, linewidth=0.8, marker="|", markersize=5)
-    text = f"critical difference {width:.2f} (Nemenyi, α = {alpha:g})"
+    text = f"critical difference {ranking.critical_difference:.2f} (Nemenyi, α = {alpha:g})"
     axis.text(end + 0.1 if inside else start, 0.2, text, ha="left", va="center", fontsize=7)
 
 

@@ -48,7 +48,8 @@ def draw(comparison: Comparison, group: ArmGroup, quantity: str) -> Figure:
             axis.annotate(
                 "no values", (0.5, 0.5), xycoords="axes fraction", ha="center", va="center", fontsize=7
             )
-    if quantity == LOSS and _all_positive(group):
+    losses = [curve_of(run, LOSS)[1] for arm in group.arms for run in arm.runs]
+    if quantity == LOSS and (np.concatenate(losses) > 0).all():
         _decades(axes[0])
     explain(figure, comparison, [group], "line")
     figure.supylabel("training loss" if quantity == LOSS else "validation Dice", fontsize=8, color=INK)
@@ -74,11 +75,6 @@ def _draw_mean(axis: Axes, arm: Arm, quantity: str, color: str) -> None:
         return  # logged at other steps: there is no mean to show
     mean = np.mean([values for _, values in curves], axis=0)
     axis.plot(curves[0][0], mean, color=color, linewidth=1.4, gid="mean")
-
-
-def _all_positive(group: ArmGroup) -> bool:
-    values = [curve_of(run, LOSS)[1] for arm in group.arms for run in arm.runs]
-    return bool((np.concatenate(values) > 0).all())
 
 
 def _decades(axis: Axes) -> None:

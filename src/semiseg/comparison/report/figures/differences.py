@@ -44,7 +44,8 @@ def draw(comparison: Comparison, group: ArmGroup) -> Figure:
     axis = figure.add_subplot()
     rows_of_names(axis, [label_of(group, group.arm(test.a)) for test in tests])
     for row, test in enumerate(tests):
-        _draw_row(axis, row, test, verdict_color(group, test.a, comparison.alpha))
+        found = verdict(group, group.arm(test.a), comparison.alpha)
+        _draw_row(axis, row, test, color_of(found), marker_of(found))
     axis.axvline(0, color=INK, linewidth=0.8, zorder=1)
     axis.grid(axis="x")
     axis.locator_params(axis="x", nbins=4)
@@ -65,14 +66,7 @@ def draw(comparison: Comparison, group: ArmGroup) -> Figure:
     return figure
 
 
-def verdict_color(group: ArmGroup, name: str, alpha: float) -> tuple[str, str]:
-    """Color and marker of an arm."""
-    found = verdict(group, group.arm(name), alpha)
-    return color_of(found), marker_of(found)
-
-
-def _draw_row(axis: Axes, row: int, test: PairTest, style: tuple[str, str]) -> None:
-    color, marker = style
+def _draw_row(axis: Axes, row: int, test: PairTest, color: str, marker: str) -> None:
     interval = test.interval
     if not math.isnan(interval.low):
         axis.plot(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from semiseg.comparison.report.figures.style import (
@@ -18,6 +17,7 @@ from semiseg.comparison.report.figures.style import (
     shortened,
 )
 from semiseg.comparison.result.format import p_value
+from semiseg.drawing.palette import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,7 @@ def _draw_cell(
     known = not math.isnan(test.p_holm)
     if i < j:
         weight = "bold" if known and test.p_holm < alpha else "normal"
-        color = ON_COLOR if weight == "bold" else MUTED
+        color = INK if weight == "bold" else MUTED
         text = p_value(test.p_holm).replace("< 0.", "<.").replace("0.", ".", 1).removesuffix(".000")
         face = "#ffffff"
     else:
@@ -72,23 +72,7 @@ def _draw_cell(
         weight, color, face = "normal", ON_COLOR, _shade(rate)
         text = "–" if math.isnan(rate) else f"{100 * rate:.0f}"
     axis.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=face, edgecolor=RULE, linewidth=0.5))
-    axis.text(
-        j,
-        i,
-        text,
-        ha="center",
-        va="center",
-        fontsize=size,
-        color=color if face != "#ffffff" else _plain(color),
-        fontweight=weight,
-    )
-
-
-def _plain(color: str) -> str:
-    """Text on paper follows the page, text on a colored cell does not."""
-    from semiseg.drawing.palette import INK
-
-    return INK if color == ON_COLOR else color
+    axis.text(j, i, text, ha="center", va="center", fontsize=size, color=color, fontweight=weight)
 
 
 def _shade(rate: float) -> str:
@@ -118,12 +102,3 @@ def _frame(axis: Axes, names: list[str]) -> None:
     axis.set_xlabel(
         "below: cases that the row wins against the column, in %\nabove: p (Holm), bold where significant"
     )
-
-
-def shares(group: ArmGroup) -> Mapping[tuple[str, str], float]:
-    """(row, column) -> share of cases that the row wins; for those who read the figure by ear."""
-    found: dict[tuple[str, str], float] = {}
-    for test in group.pairs:
-        found[test.a, test.b] = test.win_rate
-        found[test.b, test.a] = 1 - test.win_rate
-    return found
