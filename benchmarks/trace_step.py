@@ -31,11 +31,11 @@ from benchmarks.speed import limits
 
 from semiseg.machine.fabric import launched, repeatable
 from semiseg.machine.hardware import keep_freed_memory
+from semiseg.preparation.plan import NetworkPlan
 from semiseg.preparation.prepare import prepare
-from semiseg.settings.resolve import resolve
+from semiseg.settings.resolve import resolve, with_network
 from semiseg.training.loop import Loop
 from semiseg.training.session import Session
-from semiseg.training.single import resolved
 
 KINDS = {
     "convolution": ("conv",),
@@ -56,7 +56,8 @@ def build(args: argparse.Namespace, fabric: Any) -> Loop:
     """The loop of a run, in the middle of its schedule."""
     flags = {"method.name": args.method, "data.labeled": args.labeled, "train.iterations": 1000}
     given = {key: value for key, value in flags.items() if value is not None}
-    config = resolved(resolve(recipe=args.recipe, flags=given, settings=args.set), fabric.device.type)
+    config = resolve(recipe=args.recipe, flags=given, settings=args.set)
+    config = with_network(config, NetworkPlan().name)
     prepared = prepare(args.dataset, config, device=fabric.device.type, workers=2)
     loop = Session(fabric, prepared, config).loop()
     loop.step = loop.total // 2

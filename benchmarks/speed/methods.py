@@ -37,12 +37,12 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from semiseg import methods  # noqa: E402
 from semiseg.machine.fabric import launched, repeatable  # noqa: E402
 from semiseg.machine.hardware import keep_freed_memory  # noqa: E402
+from semiseg.preparation.plan import NetworkPlan  # noqa: E402
 from semiseg.preparation.prepare import prepare  # noqa: E402
 from semiseg.settings import environment  # noqa: E402
-from semiseg.settings.resolve import resolve  # noqa: E402
+from semiseg.settings.resolve import resolve, with_network  # noqa: E402
 from semiseg.training.loop import Loop  # noqa: E402
 from semiseg.training.session import Session  # noqa: E402
-from semiseg.training.single import resolved  # noqa: E402
 
 Times = dict[str, dict[str, list[float]]]
 
@@ -53,7 +53,7 @@ def loops(args: argparse.Namespace, root: Path, names: Sequence[str]) -> dict[st
     for name in names:
         flags = {"method.name": name, "data.labeled": args.labeled, "train.iterations": args.iterations}
         config = resolve(recipe=args.recipe, flags=flags, settings=[*args.set, "select=last"])
-        config = resolved(config, args.fabric.device.type)
+        config = with_network(config, NetworkPlan().name)
         cache = environment.read().cache
         prepared = prepare(root, config, cache=cache, device=args.fabric.device.type, workers=args.workers)
         found[name] = middle(Session(args.fabric, prepared, config))

@@ -75,7 +75,7 @@ def test_channels_in_every_form(tmp_path: Path) -> None:
         more = {"spacing": (1, 1, 1)} if isinstance(given, np.ndarray) or given is parts else {}
         labels = several.segment(given, **more)
         np.testing.assert_array_equal(np.asanyarray(getattr(labels, "dataobj", labels)), wanted)
-    with pytest.raises(DataError, match="got 1 channels, wanted 2"):
+    with pytest.raises(DataError, match="got 1 channel, wanted 2"):
         several.segment(nib.Nifti1Image(parts[0], OBLIQUE))
     with pytest.raises(DataError, match="wanted \\(C, \\*S\\)"):
         several.segment(parts[0][0])

@@ -130,9 +130,9 @@ def ours(setting: Setting, dim: str, method: str) -> Call:
 
 def our_session(setting: Setting, dim: str, method: str, settings: Sequence[str] = ()) -> Session:
     """A run of the protocol, put together as `semiseg train` does."""
+    from semiseg.preparation.plan import NetworkPlan
     from semiseg.preparation.prepare import prepare
-    from semiseg.settings.resolve import resolve
-    from semiseg.training.single import resolved
+    from semiseg.settings.resolve import resolve, with_network
 
     three = dim == "3d"
     root = scans.folder(setting, scans.LEFT_ATRIUM if three else scans.ACDC)
@@ -141,7 +141,7 @@ def our_session(setting: Setting, dim: str, method: str, settings: Sequence[str]
     wanted = [f"plan.patch={size}", "select=last", *settings]
     config = resolve(recipe="la" if three else "acdc", flags=flags, settings=wanted)
     fabric = launch(str(setting.device))
-    config = resolved(config, fabric.device.type)
+    config = with_network(config, NetworkPlan().name)
     cache = setting.work / "cache"
     prepared = prepare(root, config, cache=cache, device=fabric.device.type, workers=0)
     return Session(fabric, prepared, config)
