@@ -39,6 +39,7 @@ from semiseg.dataset.case import (  # noqa: E402
     load_label,
 )
 from semiseg.dataset.dataset import Dataset  # noqa: E402
+from semiseg.evaluation.tables import write  # noqa: E402
 from semiseg.preparation.back import restore_labels  # noqa: E402
 from semiseg.preparation.fingerprint import ChannelFacts, Fingerprint, fingerprint  # noqa: E402
 from semiseg.preparation.forward import preprocess_image, preprocess_label  # noqa: E402
@@ -101,7 +102,7 @@ def trained(dataset: Path, out: Path, args: argparse.Namespace) -> dict[str, Any
     run = train(data, iterations=steps, run=out / "run", **given)
     predict(data / "imagesTs", out / "predicted", run.folder, device="cpu")
     scores = evaluate(data / "labelsTs", out / "predicted", dataset=data)
-    scores.save(out / "scores")
+    write(scores, out / "scores")
     summary = json.loads((out / "scores" / "summary.json").read_text(encoding="utf-8"))
     plan = run.plan
     return {
