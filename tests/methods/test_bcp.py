@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -221,6 +221,7 @@ class Sign(nn.Module):
 
 
 @few
+@example(seed=0, decay=0.0, steps=1, average="parameters")
 @given(seeds, st.floats(0.0, 1.0), st.integers(1, 6), st.sampled_from(["all", "parameters"]))
 def test_4_the_distance_to_a_constant_student_shrinks_by_the_decay(seed, decay, steps, average):
     torch.manual_seed(seed)

@@ -186,8 +186,9 @@ class BCP(Teacher):
 
     def after_step(self, t: Clock) -> None:
         """The teacher follows the student; until there is something to teach it is the student."""
-        decay = self.decay if t.stage == "selftrain" else 0.0
-        ema_update(self.teacher, self.net, decay, buffers=self.average == "all" or decay == 0.0)
+        follows = t.stage == "selftrain"
+        buffers = self.average == "all" or not follows
+        ema_update(self.teacher, self.net, self.decay if follows else 0.0, buffers=buffers)
 
     def on_stage_start(self, name: str) -> None:
         """Both networks begin alike."""
