@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from semiseg.errors import plural
+from semiseg.images.grid import times
 
 NOT_A_DEVICE = (
     "This is not a medical device. It has not been cleared or approved for diagnosis or treatment anywhere; "
@@ -49,7 +50,7 @@ def card(document: Mapping[str, Any]) -> str:
 def _task(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     target = " x ".join("own" if mm is None else f"{mm:g}" for mm in document["spacing"])
     networks = document["networks"]
-    patches = " and ".join(dict.fromkeys(" x ".join(map(str, one["patch"])) for one in networks))
+    patches = " and ".join(dict.fromkeys(times(one["patch"]) for one in networks))
     values = ", ".join(f"{name} = {value}" for name, value in document["labels"].items())
     return [
         ("Input", f"{document['dim']}D, channels in this order: {', '.join(document['channels'])}"),

@@ -10,6 +10,7 @@ from semiseg import images
 from semiseg.dataset.adopt.write import SOURCES
 from semiseg.errors import DataError
 from semiseg.images.dicom import Series, find_series, read_series
+from semiseg.images.grid import times
 from semiseg.prediction.assembly import Segmentation
 from semiseg.prediction.model import Model
 from semiseg.prediction.results import FORMS, WRITERS, Finished, Wanted, forms, require_forms
@@ -63,7 +64,7 @@ def write_as(labels: Path, series: Series, model: Model, folder: Path, to: str |
     require_forms(wanted, model)
     volume, found = read_series(series), images.read_label(labels)
     if not found.grid.matches(volume.grid):
-        sizes = [" x ".join(map(str, grid.shape)) for grid in (found.grid, volume.grid)]
+        sizes = [times(grid.shape) for grid in (found.grid, volume.grid)]
         apart = f"{sizes[0]} voxels, wanted {sizes[1]}"
         apart = found.grid.unlike(volume.grid) if sizes[0] == sizes[1] else apart
         raise DataError(

@@ -118,17 +118,6 @@ def times(values: Iterable[float], digits: int = 12) -> str:
     return " x ".join(f"{value:.{digits}g}" for value in values)
 
 
-def box_of(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
-    """The smallest box that holds all that is set in a mask; None where nothing is."""
-    box = []
-    for axis in range(mask.ndim):
-        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        if not len(found):
-            return None
-        box.append(slice(int(found[0]), int(found[-1]) + 1))
-    return tuple(box)
-
-
 @dataclass(frozen=True)
 class Header:
     """What a file says of itself, read without reading (or allocating) its voxels.

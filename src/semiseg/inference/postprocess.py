@@ -54,7 +54,7 @@ def clean(
     All but the ``largest``, of equals the one met first in raster order; all with less than ``minimum``
     voxels. What is dropped gets the value ``background``.
     """
-    box = _box(labels == value)
+    box = box_of(labels == value)
     if box is None:
         return
     part = labels[box]  # a view
@@ -99,13 +99,14 @@ def _first_largest(numbered: NDArray[np.integer[Any]], sizes: NDArray[np.integer
     return int(flat[np.isin(flat, equals).argmax()])
 
 
-def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
+def box_of(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
+    """The smallest box that holds all that is set in a mask; None where nothing is."""
     box = []
     for axis in range(mask.ndim):
-        used = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
-        if not len(used):
+        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        if not len(found):
             return None
-        box.append(slice(int(used[0]), int(used[-1]) + 1))
+        box.append(slice(int(found[0]), int(found[-1]) + 1))
     return tuple(box)
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from semiseg.errors import DataError, plural
 from semiseg.images.arrays import non_finite
-from semiseg.images.grid import Grid, box_of, times
+from semiseg.images.grid import Grid, times
+from semiseg.inference.postprocess import box_of
 from semiseg.machine.hardware import free_memory_gb
 from semiseg.preparation.geometry import Box, Geometry, Shape, lay_out
 from semiseg.preparation.labels import IGNORE, to_classes

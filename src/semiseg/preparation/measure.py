@@ -18,8 +18,8 @@ from scipy import ndimage
 
 from semiseg.dataset.case import Case, LabeledCase, case_header, load_case, load_label
 from semiseg.errors import DataError, SemisegError, plural
-from semiseg.images.grid import Grid, box_of
-from semiseg.inference.postprocess import components
+from semiseg.images.grid import Grid
+from semiseg.inference.postprocess import box_of, components
 from semiseg.machine.files import atomic_file
 from semiseg.preparation.forward import require_finite, scheme_for
 from semiseg.preparation.geometry import orientation

@@ -23,10 +23,10 @@ from semiseg.images.grid import (
     GEOMETRY_TOLERANCE_VOXELS,
     Grid,
     Volume,
-    box_of,
     times,
     turned,
 )
+from semiseg.inference.postprocess import box_of
 
 _CODES = {"BAD_SPACING": "SPACING", "MISSING_FILE": "MISSING_FILE"}
 """Reader codes that ``check`` reports under another word."""

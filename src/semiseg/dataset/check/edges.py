@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from semiseg.dataset.case import LabeledCase
 from semiseg.dataset.problem import Finding
 from semiseg.images import read_header, read_label
-from semiseg.images.grid import Volume, box_of, turned
+from semiseg.images.grid import Volume, turned
+from semiseg.inference.postprocess import box_of
 
 NEAR = 3
 """Voxels around a label that it is compared with."""

@@ -17,7 +17,8 @@ from semiseg.dataset.adopt.draft import Source
 from semiseg.dataset.adopt.grids import LaidOn
 from semiseg.dataset.adopt.looks import in_threads, load
 from semiseg.errors import DataError, plural, some
-from semiseg.images.grid import Grid, box_of, times
+from semiseg.images.grid import Grid, times
+from semiseg.inference.postprocess import box_of
 
 FLIPS: dict[str, tuple[int, ...]] = {
     "none": (), "y": (1,), "z": (2,), "yz": (1, 2), "x": (0,), "xy": (0, 1), "xz": (0, 2), "xyz": (0, 1, 2),

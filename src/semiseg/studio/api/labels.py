@@ -17,7 +17,7 @@ from semiseg import images
 from semiseg.dataset.case import Case, case_header
 from semiseg.dataset.problem import Problem
 from semiseg.errors import DataError, SemisegError, UsageError
-from semiseg.images.grid import Volume
+from semiseg.images.grid import Volume, times
 from semiseg.labeling.accept import read_prediction
 from semiseg.labeling.planes import masked
 from semiseg.labeling.store import Origin, bad_label
@@ -201,7 +201,7 @@ def read_upload(name: str, case: Case, path: Path) -> Volume:
     try:
         shape = images.read_header(path).grid.shape
         if sorted(shape) not in (sorted(wanted.shape), sorted(grid.shape)):
-            got, want = (" x ".join(map(str, s)) for s in (shape, wanted.shape))
+            got, want = (times(s) for s in (shape, wanted.shape))
             fix = "draw it on this scan, or resample it onto the scan with nearest neighbor"
             raise bad_label(
                 name, [Problem("SHAPE_MISMATCH", f"{got} voxels", f"{want} as the scan", fix, name)]
@@ -227,8 +227,8 @@ def read_box(desk: Desk, name: str, path: Path, version: int, box: str) -> Volum
     shape = tuple(high - low for low, high in found)
     got = images.read_header(path).grid.shape
     if got != shape:
-        fix, text = "reload the page", " x ".join(map(str, shape))
-        told = " x ".join(map(str, got))
+        fix, text = "reload the page", times(shape)
+        told = times(got)
         raise bad_label(name, [Problem("SHAPE_MISMATCH", f"{told} voxels", f"{text} as the part", fix, name)])
     base = desk.labels.file(name, version) if version else None
     whole = images.read_label(base).array if base is not None else None
