@@ -47,7 +47,8 @@ def main() -> None:
     given = parser.parse_intermixed_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     if given.entropy:
-        draw_entropy(*given.entropy, FOLDER / f"{given.name}_entropy.webp")
+        scan, labels = given.entropy
+        draw_entropy(scan, labels, FOLDER / f"{given.name}_entropy.webp")
     if given.runs:
         draw = draw_gain if given.gain else draw_cases
         draw(given.name, arms_of(given.runs))

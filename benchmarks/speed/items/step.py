@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,16 +80,14 @@ def plain(setting: Setting, dim: str, method: str) -> Call:
     form = plain_form(dim, method, setting.device)
     labeled, unlabeled = sizes(dim, method)
     rng = np.random.default_rng(0)
-    total = form.total
+    iterations = itertools.count(form.total // 2 + 1)
 
     def step() -> float:
-        step.k += 1
         chosen = [*rng.choice(known, labeled, replace=labeled > known)]
         chosen += [*(known + rng.choice(len(data) - known, unlabeled, replace=False))]
         x, y = loader.batch(data, chosen)
-        return form.step(x.to(setting.device), y.to(setting.device), step.k)
+        return form.step(x.to(setting.device), y.to(setting.device), next(iterations))
 
-    step.k = total // 2
     small = torch.zeros(labeled + unlabeled, 1, *([32] * int(dim[0])), device=setting.device)
     form.step(small, small[:, 0].long(), 0)  # what a process does only once
     return step
@@ -182,8 +181,8 @@ def differences(
     size = tuple(patch) or ((48, 48, 48) if dim == "3d" else (64, 64))
     labeled, unlabeled = sizes(dim, method)
     x, y = (t.to(device) for t in batch_of(labeled + unlabeled, size, 2 if dim == "3d" else 4))
-    mine = our_method(dim, method).to(device)
-    form = plain_form(dim, method, device, calm=True)
+    mine: Any = our_method(dim, method).to(device)
+    form: Any = plain_form(dim, method, device, calm=True)
     networks.copy_weights(form.net, mine.net)
     if method != "supervised":
         networks.copy_weights(form.teacher, mine.teacher)
@@ -224,7 +223,8 @@ def our_method(dim: str, method: str) -> Method:
     chosen: dict[str, Any] = {"include_background": not three}
     if method != "supervised":
         chosen |= {"noise": 0.0, "weight": 0.1, "ramp": 6000 if three else 30000, "ramp_unit": 150}
-    return our_methods.find(method)(make_net, **chosen).train()
+    build: Any = our_methods.find(method)
+    return build(make_net, **chosen).train()
 
 
 def _gradient(net: nn.Module) -> Tensor:
