@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import nibabel as nib
 import numpy as np
@@ -152,6 +153,26 @@ def test_drafts_belong_to_an_annotator_and_survive_the_server(folder: Path, web:
     assert again.get("/api/cases?search=un_00", headers=anna).json()["cases"][0]["draft"]
     again.delete("/api/cases/un_00/draft", headers=anna)
     assert again.get("/api/cases/un_00/draft.nii", headers=anna).status_code == 404
+
+
+@pytest.mark.parametrize("two", [("Dr. A", "Dr A"), ("anna", "Anna"), ("a/b", "a_b"), ("x" * 70, "x" * 71)])
+def test_names_that_look_alike_have_drafts_of_their_own(web: TestClient, two: tuple[str, str]) -> None:
+    _, content = drawing(web, "un_00")
+    here, there = ({"X-Semiseg-User": quote(name)} for name in two)
+    web.put("/api/cases/un_00/draft?version=0", content=content, headers=here)
+    assert web.get("/api/cases/un_00/draft.nii", headers=there).status_code == 404
+    web.delete("/api/cases/un_00/draft", headers=there)
+    assert web.get("/api/cases/un_00/draft.nii", headers=here).content == content
+
+
+def test_a_prediction_that_vanishes_is_no_longer_listed(
+    folder: Path, web: TestClient, predicted: str
+) -> None:
+    found = web.get("/api/cases?state=predicted").json()["cases"]
+    first = found[0]["id"]
+    for path in (folder / "studio" / "predictions").rglob(f"{first}*"):
+        path.unlink()
+    assert first not in [row["id"] for row in web.get("/api/cases?state=predicted").json()["cases"]]
 
 
 def test_a_save_leaves_the_draft_of_another_tab(web: TestClient) -> None:

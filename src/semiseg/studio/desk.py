@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -177,8 +178,9 @@ class Drafts:
 
 
 def _name(user: str) -> str:
-    """A folder name that no annotator's name can lead out of."""
-    return re.sub(r"\W+", "_", user)[:60] or "_"
+    """A folder name of this annotator alone, which leads nowhere else, also where case does not count."""
+    plain = re.sub(r"\W+", "_", user)[:60].lower()
+    return plain if plain == user else f"{plain}-{sha256(user.encode()).hexdigest()[:8]}"
 
 
 def annotator(header: str | None) -> str:

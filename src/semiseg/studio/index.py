@@ -95,16 +95,17 @@ class Index:
 
     def _of_run(self, run: str) -> dict[str, tuple[int, Row]]:
         """Case -> (time, record) of a run's predictions; files that did not change are not read again."""
-        folder = self.places.predictions_of(run)
-        known = self._records.setdefault(run, {})
-        if folder.is_dir():
-            for path in folder.glob("*.json"):
-                time = path.stat().st_mtime_ns
-                if known.get(path.stem, (0,))[0] != time and path.name != "prediction_report.json":
-                    record = read_record(path)
-                    if record is not None and record.get("status") == "done":
-                        known[path.stem] = (time, record)
-        return known
+        known, found = self._records.get(run, {}), {}
+        for path in self.places.predictions_of(run).glob("*.json"):
+            time = _time(path)
+            if known.get(path.stem, (0,))[0] == time:
+                found[path.stem] = known[path.stem]
+            elif path.name != "prediction_report.json":
+                record = read_record(path)
+                if record is not None and record.get("status") == "done":
+                    found[path.stem] = (time, record)
+        self._records[run] = found
+        return found
 
     def _build(self) -> Iterable[Row]:
         labels, dataset = self.labels, self.labels.dataset
@@ -295,4 +296,12 @@ def _files_state(case: Case, *, with_label: bool) -> list[list[int]]:
 
 
 def _times(paths: Iterable[Path]) -> tuple[int, ...]:
-    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
+    return tuple(map(_time, paths))
+
+
+def _time(path: Path) -> int:
+    """When it was last changed, in nanoseconds; 0 where it is not there, or no longer."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ class Cache:
         window: Callable[[], Window] | None = None,
     ) -> Path:
         """The file of ``what``, made from its sources where it is missing (DataError: one is unreadable)."""
-        path = self.folder / f"{_name(what, sources)}.nii"
+        path = self.folder / f"{made_of(what, sources)}.nii"
         with self._lock(path):
             if path.is_file():
                 path.touch()
@@ -114,7 +114,7 @@ class Cache:
 
     def facts(self, what: str, source: Path, find: Callable[[], Any]) -> Any:
         """What ``find`` says of a file, as JSON has it; found once per state of the file."""
-        path = self.folder / f"{_name(what, [source])}.json"
+        path = self.folder / f"{made_of(what, [source])}.json"
         with self._lock(path):
             try:
                 return read_json(path)
@@ -141,7 +141,7 @@ class Cache:
                 total -= state.st_size
 
 
-def _name(what: str, sources: list[Path]) -> str:
-    """Of a file that is made of sources as they are now."""
+def made_of(what: object, sources: Iterable[Path]) -> str:
+    """The name of a file that is made of sources as they are now."""
     state = [(str(path), (found := path.stat()).st_size, found.st_mtime_ns) for path in sources]
     return hashlib.sha256(repr((what, state)).encode()).hexdigest()[:24]

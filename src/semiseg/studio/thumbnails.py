@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import threading
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from semiseg.drawing.overlay import AXIAL, PLANE, Array, View, best_cut, deep, i
 from semiseg.drawing.palette import COLOR_BLIND_SAFE, rgb_of
 from semiseg.images.grid import Grid
 from semiseg.machine.files import atomic_file
+from semiseg.studio.served import made_of
 
 HEIGHT = 160
 _AT_ONCE = threading.Semaphore(2)
@@ -41,8 +41,7 @@ def thumbnail(
     of a large scan to draw instead. An image that cannot be read is a DataError.
     """
     sources = [case.images[0], *([label] if label else [])]
-    state = [(str(p), (found := p.stat()).st_size, found.st_mtime_ns) for p in sources]
-    path = folder / f"{hashlib.sha256(repr((state, colors)).encode()).hexdigest()[:24]}.png"
+    path = folder / f"{made_of(colors, sources)}.png"
     if not path.is_file():
         with _ONE if coarse else _AT_ONCE:
             content = draw(*(coarse() if coarse else (case.images[0], label)), colors)
