@@ -105,12 +105,9 @@ def gain(board: Board, arm: str) -> dict[str, Any] | None:
 
 
 def best_two(board: Board) -> list[str]:
-    """The two methods of highest Dice, beside supervised training and the default method."""
-    names = [
-        a["name"]
-        for a in board["arms"]
-        if a["bound"] is None and a["name"] not in (METHOD, board["baseline"])
-    ]
+    """The two methods of highest Dice, beside supervised training and the default method of any length."""
+    shown = (METHOD, arm(board, board["baseline"])["method"])
+    names = [a["name"] for a in board["arms"] if a["bound"] is None and a["method"] not in shown]
     return sorted(names, key=lambda name: -score(board, name)["mean"])[:2]
 
 
@@ -180,7 +177,7 @@ def _five(data: Data, board: Board) -> str:
         named = (
             f"supervised, all {data.units} {data.unit[0]} labeled"
             if name in bound
-            else f"[`{name}`](methods/{name}.md)"
+            else f"[`{name}`](methods/{arm(board, name)['method']}.md)"
         )
         distance = f"{score(board, name, 'HD95')['mean']:.2f}"
         rows.append(
