@@ -283,6 +283,20 @@ def test_several_groups_have_files_of_their_own_and_one_curve(tmp_path: Path) ->
     assert "Dataset001_Tiny, 4 labeled" in page.text
 
 
+def test_datasets_of_similar_names_have_figures_of_their_own(tmp_path: Path) -> None:
+    names = ("Dataset001_A b", "Dataset001_A-b", "Dataset001_a b")
+    runs = [
+        scored_run(tmp_path, method, dices(0.6), dataset=name, folder=f"{method}{i}")
+        for method in ("supervised", "mean_teacher")
+        for i, name in enumerate(names)
+    ]
+    page = build(tmp_path, runs)
+    figures = {path.name.lower() for path in (tmp_path / "out" / "figures").glob("*boxes_Dice.svg")}
+    assert len(figures) == len(names)
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+
+
 def test_the_settings_that_differ_are_told_by_value(tmp_path: Path) -> None:
     runs = [
         scored_run(tmp_path, name, dices(0.7), folder=name, options={"weight": weight})

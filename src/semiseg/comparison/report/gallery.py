@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ def plates_of_group(comparison: Comparison, group: ArmGroup) -> Iterator[Plate]:
 
 def plates_of_dataset(comparison: Comparison, dataset: str) -> Iterator[Plate]:
     """The figures over all numbers of labels of a dataset."""
-    prefix = f"{slug(dataset)}_" if len(comparison.datasets) > 1 else ""
+    prefix = _of_dataset(comparison, dataset)
     why = budget.lacking(comparison, dataset)
     groups = comparison.budgets(dataset)
     for metric in comparison.metrics:
@@ -79,12 +80,26 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") or "unnamed"
 
 
+def slugs(texts: Sequence[str]) -> dict[str, str]:
+    """The slug of each text, numbered where several have the same, in capitals or not."""
+    made: dict[str, str] = {}
+    for text in texts:
+        taken = {name.lower() for name in made.values()}
+        numbered = (f"{slug(text)}{f'-{n}' if n > 1 else ''}" for n in itertools.count(1))
+        made[text] = next(name for name in numbered if name.lower() not in taken)
+    return made
+
+
+def _of_dataset(comparison: Comparison, dataset: str) -> str:
+    """Beginning of the names of a dataset's files; blank where there is but one dataset."""
+    return f"{slugs(comparison.datasets)[dataset]}_" if len(comparison.datasets) > 1 else ""
+
+
 def _place(comparison: Comparison, group: ArmGroup) -> str:
     """Beginning of the names of a group's files; blank where there is but one group."""
     if len(comparison.groups) == 1:
         return ""
-    dataset = f"{slug(group.dataset)}_" if len(comparison.datasets) > 1 else ""
-    return f"{dataset}{slug(group.budget)}_"
+    return f"{_of_dataset(comparison, group.dataset)}{slug(group.budget)}_"
 
 
 def _differences(comparison: Comparison, group: ArmGroup, place: str) -> Plate:

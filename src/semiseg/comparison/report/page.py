@@ -22,7 +22,7 @@ from semiseg.__about__ import __version__
 from semiseg.comparison.report import tables
 from semiseg.comparison.report.examples import PIXELS, Example
 from semiseg.comparison.report.figures.style import THEMED, Rendered
-from semiseg.comparison.report.gallery import Plate, slug
+from semiseg.comparison.report.gallery import Plate, slugs
 from semiseg.comparison.result.format import DASH, by_value, digits, listed, number, reading_of, titled
 from semiseg.drawing.palette import colors
 from semiseg.errors import plural
@@ -81,7 +81,7 @@ def page(comparison: Comparison, drawn: Drawn) -> str:
         metric_title=titled(comparison, comparison.metric),
         places=digits(comparison.metric),
         pixels=PIXELS,
-        slug=slug,
+        slugs=slugs(comparison.datasets),
         count=plural,
         number=number,
         inline_svg=inline_svg,
