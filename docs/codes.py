@@ -102,6 +102,9 @@ def _told(call: ast.Call) -> Iterator[tuple[str, int, str, str]]:
         of = " …" if "of" in keywords else ""
         yield f"UNKNOWN_{name}", 2, f"unknown {texts[0]}{of} '…'. Did you mean '…'?", ""
         return
+    if kind == "writing":
+        yield "NOT_WRITABLE", 2, f"cannot write {texts[0] or '…'}: …", texts[1]
+        return
     if kind not in EXITS and not named:
         named = next((text for text in texts if CODE.fullmatch(text)), "") if kind in REPORTS else ""
     if not CODE.fullmatch(named):

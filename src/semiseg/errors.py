@@ -184,8 +184,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
 
 
-def unforeseen(error: BaseException) -> SemisegError:
-    """``error`` as one that can be told in a line."""
+def as_semiseg_error(error: BaseException) -> SemisegError:
+    """``error`` as one that can be told in a line; one of ours as it is."""
+    if isinstance(error, SemisegError):
+        return error
     hint = "run again with -v for the traceback"
     if isinstance(error, OSError) and error.strerror:
         name = f" {error.filename}" if error.filename else ""

@@ -17,11 +17,11 @@ from semiseg.errors import (
     Interrupted,
     SemisegError,
     UsageError,
+    as_semiseg_error,
     first_line,
     in_a_line,
     is_out_of_memory,
     nearest,
-    unforeseen,
 )
 from semiseg.machine.files import plain
 
@@ -60,7 +60,7 @@ def explain(error: BaseException, arguments: Sequence[str] = ()) -> SemisegError
             hint="use fewer workers, for example --workers 1",
             code="WORKER_DIED",
         )
-    return unforeseen(error)
+    return as_semiseg_error(error)
 
 
 def problem_page(code: str) -> str:

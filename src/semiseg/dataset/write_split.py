@@ -25,7 +25,7 @@ from semiseg.dataset.problem import raise_if_any
 from semiseg.dataset.split_file import OURS, Fold, SplitFile
 from semiseg.errors import UsageError, plural, some
 from semiseg.machine.claim import held
-from semiseg.machine.files import read_json, write_json
+from semiseg.machine.files import read_json, write_json, writing
 
 log = logging.getLogger("semiseg.data")
 
@@ -193,14 +193,9 @@ def _lists(fold: Fold) -> dict[str, list[str]]:
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:
-    try:
+    hint = "check permissions and free space; folds can be made without the file: train --fold N"
+    with writing(str(file), hint):
         write_json(file, content)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {file}: {error.strerror or error}",
-            hint="check permissions and free space; folds can be made without the file: train --fold N",
-            code="NOT_WRITABLE",
-        ) from error
 
 
 def keep_folds(dataset: Dataset, count: int) -> Dataset:

@@ -26,7 +26,7 @@ from semiseg.evaluation.results import (
     statistics,
 )
 from semiseg.machine.claim import held
-from semiseg.machine.files import plain, read_json, write_text
+from semiseg.machine.files import plain, read_json, write_text, writing
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -149,16 +149,9 @@ def write(evaluation: Evaluation, folder: str | Path) -> tuple[Path, Path]:
     require_no_run(folder)
     text = json.dumps(summary(evaluation), indent=2, allow_nan=False) + "\n"
     paths = folder / "summary.json", folder / "metrics.csv"
-    try:
-        with held(folder, "-o"):
-            write_text(paths[0], text)
-            write_text(paths[1], metrics_csv(evaluation))
-    except OSError as error:
-        raise UsageError(
-            f"cannot write the evaluation into {folder}: {error.strerror or error}",
-            hint="choose another output folder with -o",
-            code="NOT_WRITABLE",
-        ) from error
+    with writing(f"the evaluation into {folder}", "choose another output folder with -o"), held(folder, "-o"):
+        write_text(paths[0], text)
+        write_text(paths[1], metrics_csv(evaluation))
     return paths
 
 

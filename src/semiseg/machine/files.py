@@ -186,6 +186,17 @@ def require_writable(folder: Path, flag: str) -> None:
     )
 
 
+@contextmanager
+def writing(what: str, hint: str) -> Iterator[None]:
+    """A block that writes files: what fails there is told as a problem of ``what`` (UsageError)."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {what}: {error.strerror or error}", hint=hint, code="NOT_WRITABLE"
+        ) from error
+
+
 if sys.platform == "win32":
 
     def _mark(stream: BinaryIO) -> None:

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from semiseg.errors import SemisegError, UsageError, unforeseen
+from semiseg.errors import SemisegError, UsageError, as_semiseg_error
 from semiseg.studio.api import cases, deliver, files, jobs, labels, monai, pages, results, reviews
 from semiseg.studio.api.common import answer_of
 from semiseg.studio.desk import Desk
@@ -47,13 +47,13 @@ def make_app(desk: Desk, *, host: str, port: int, token: str | None = None) -> F
 
 
 def _told(request: Request, error: Exception) -> JSONResponse:
-    return answer_of(error if isinstance(error, SemisegError) else unforeseen(error))
+    return answer_of(as_semiseg_error(error))
 
 
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-    log.warning("%s %s: %s", request.method, request.url.path, unforeseen(error).message)
+    log.warning("%s %s: %s", request.method, request.url.path, as_semiseg_error(error).message)
     log.debug("where it happened", exc_info=error)
-    return answer_of(unforeseen(error))
+    return answer_of(as_semiseg_error(error))
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:

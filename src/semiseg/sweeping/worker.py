@@ -20,9 +20,9 @@ from semiseg.errors import (
     PartialError,
     SemisegError,
     UsageError,
+    as_semiseg_error,
     is_out_of_memory,
     plural,
-    unforeseen,
 )
 from semiseg.evaluation.evaluate import evaluate_folders
 from semiseg.evaluation.tables import write
@@ -72,7 +72,7 @@ def _guarded(entry: CellState, folder: Path, end: Callable[..., None], *, device
         end("waiting")
         raise Interrupted(f"{entry.cell.title}: stopped") from None
     except Exception as error:
-        known = error if isinstance(error, SemisegError) else unforeseen(error)
+        known = as_semiseg_error(error)
         log = logging.getLogger("semiseg.sweep")
         log.error("%s failed: %s", entry.cell.title, known.message, exc_info=known is not error)
         end("dead" if is_passing(error) else "failed", error=as_error_dict(known))

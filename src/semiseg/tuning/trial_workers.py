@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from semiseg.errors import Interrupted, SemisegError, unforeseen
+from semiseg.errors import Interrupted, SemisegError, as_semiseg_error
 from semiseg.machine.files import read_json, write_json
 from semiseg.machine.stopping import StopRequest
 from semiseg.machine.worker import LocalWorkers, WorkerEnd, WorkerJob, serve
@@ -83,7 +83,7 @@ def _settle(study: Study, entry: TrialRecord, outcome: Callable[[], Scored], tel
         study.die(number, "interrupted", counts=False)
         raise
     except Exception as error:  # one bad setting does not end the search
-        study.fail(number, (error if isinstance(error, SemisegError) else unforeseen(error)).message)
+        study.fail(number, as_semiseg_error(error).message)
         if entry.start:
             raise
     tell(study.entry(number))
@@ -229,7 +229,7 @@ def work(trials: Path, name: str, device: str = "auto", threads: int = 0) -> Non
     except (Interrupted, KeyboardInterrupt):
         raise
     except Exception as error:
-        known = error if isinstance(error, SemisegError) else unforeseen(error)
+        known = as_semiseg_error(error)
         log = logging.getLogger("semiseg.tune")
         log.error("%s failed: %s", name, known.message, exc_info=known is not error)
         write_json(file, {**content, "error": known.as_dict()})

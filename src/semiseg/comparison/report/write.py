@@ -17,9 +17,8 @@ from semiseg.comparison.report.page import Drawn, page
 from semiseg.comparison.result import Arm, ArmGroup, Comparison
 from semiseg.comparison.result.format import by_value, listed
 from semiseg.drawing.table import Value, csv_rows, csv_text, latex, markdown
-from semiseg.errors import UsageError
 from semiseg.machine.claim import held
-from semiseg.machine.files import atomic_file, plain, write_text
+from semiseg.machine.files import atomic_file, plain, write_text, writing
 
 log = logging.getLogger("semiseg.compare")
 
@@ -43,17 +42,10 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
         "table.md": as_markdown(comparison),
         "comparison.json": json.dumps(as_dict(comparison), indent=1, allow_nan=False) + "\n",
     }
-    try:
-        with held(folder, "-o"):
-            for name, text in content.items():
-                write_text(folder / name, text)
-            report, *figures = write_report(comparison, folder)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write the comparison into {folder}: {error.strerror or error}",
-            hint="choose another output folder with -o",
-            code="NOT_WRITABLE",
-        ) from error
+    with writing(f"the comparison into {folder}", "choose another output folder with -o"), held(folder, "-o"):
+        for name, text in content.items():
+            write_text(folder / name, text)
+        report, *figures = write_report(comparison, folder)
     return [*(folder / name for name in content), *figures, report]
 
 

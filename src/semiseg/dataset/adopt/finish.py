@@ -16,7 +16,7 @@ from semiseg.dataset.dataset import roots
 from semiseg.dataset.description import FILE
 from semiseg.drawing.notebook import Tabular
 from semiseg.errors import UsageError, plural
-from semiseg.machine.files import plain, write_text
+from semiseg.machine.files import plain, write_text, writing
 
 if TYPE_CHECKING:
     from semiseg.drawing.table import Table
@@ -75,7 +75,8 @@ def finish(
     documents = _documents(draft, ending)
     if in_place:
         draft.decisions.append(f"the folder already has the right layout: only {FILE} is written")
-    try:
+    hint = "check permissions and free space, or name another target; nothing was left there"
+    with writing(str(folder), hint):
         if in_place:
             for name, text in documents.items():
                 write_text(folder / name, text)
@@ -84,12 +85,6 @@ def finish(
             draft.notices += build(
                 folder, files, documents, draft.colors, link, workers, progress, draft.pictures
             )
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {folder}: {error.strerror or error}",
-            hint="check permissions and free space, or name another target; nothing was left there",
-            code="CANNOT_WRITE",
-        ) from error
     content, splits = (json.loads(documents.get(name, "{}")) for name in (FILE, "splits.json"))
     return AdoptResult(folder, content, _counts(draft), draft.decisions, draft.notices, splits)
 

@@ -16,8 +16,8 @@ from semiseg.dataset.files import FolderContents, relative
 from semiseg.dataset.folds import CaseIds, in_no_fold
 from semiseg.dataset.problem import Finding, Problem
 from semiseg.dataset.split_file import SplitFile
-from semiseg.errors import UsageError, plural, some
-from semiseg.machine.files import read_json, write_text
+from semiseg.errors import plural, some
+from semiseg.machine.files import read_json, write_text, writing
 
 
 def declared_values(description: Description) -> set[int]:
@@ -150,16 +150,10 @@ def write_label_map(root: Path, label_map: Mapping[int, int]) -> None:
         UsageError: the folder cannot be written.
     """
     path = root / FILE
-    try:
+    with writing(str(path), "check permissions and free space"):
         content = read_json(path)
         content["label_map"] = {**content.get("label_map", {}), **{str(k): v for k, v in label_map.items()}}
         write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {path}: {error.strerror or error}",
-            hint="check permissions and free space",
-            code="CANNOT_WRITE",
-        ) from error
 
 
 def roles(found: FolderContents, splits: SplitFile | None) -> dict[str, str]:
