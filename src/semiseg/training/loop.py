@@ -164,19 +164,15 @@ class Loop:
     def state(self) -> dict[str, Any]:
         """Everything that a bit-exact continuation needs."""
         return {
+            **self.model(),
             "kind": checkpoint.STATE,
-            "format": 1,
-            **self.describe(self.name),
-            "step": self.step,
             "total": self.total,
-            "score": self.best,
             "stale": self.stale,
             "unseen": self.unseen,
             "bad_steps": self.skips.in_a_row,
             "skipped": self.skips.total,
             "method": self.method.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
-            "predictor": self.network.state_dict(),  # shares its tensors with one of the above: costs nothing
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "precision": self.precision.state_dict(),
             "meter": self.meter.state_dict(),
@@ -229,7 +225,7 @@ class Loop:
             raise
 
     def model(self) -> dict[str, Any]:
-        """The exported network alone."""
+        """The exported network alone; in a state its tensors are those of the method, which costs nothing."""
         return {
             "kind": checkpoint.MODEL,
             "format": 1,
