@@ -101,6 +101,21 @@ def test_what_may_change_in_between_makes_no_difference(tmp_path: Path) -> None:
     assert names(tmp_path) == [["supervised"]]
 
 
+def test_what_fits_a_run_to_its_machine_makes_no_difference_and_is_told(tmp_path: Path) -> None:
+    machine = {
+        "plan.networks": 2.25,
+        "plan.memory_gb": 6.0,
+        "data.memory_gb": 1.0,
+        "network.checkpointing": True,
+    }
+    make_run(tmp_path / "a", DICE)
+    make_run(tmp_path / "b", DICE, seed=1, settings=machine)
+    (group,) = groups(tmp_path)
+    assert [arm.name for arm in group.arms] == ["supervised"]
+    told = {one.key for one in differences(group.arms)}
+    assert {f"config.{key}" for key in machine} <= told
+
+
 def test_names_are_made_of_as_few_settings_as_tell_all_apart() -> None:
     one = {"config.recipe": "la", "config.optimizer.lr": 1, "config.train.clip": 5}
     two = {"config.recipe": "la", "config.optimizer.lr": 2, "config.train.clip": 6}

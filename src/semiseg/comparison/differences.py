@@ -12,7 +12,7 @@ from typing import Any
 
 from semiseg import methods
 from semiseg.comparison.result import Arm, Difference, RunScores
-from semiseg.settings.changes import flat
+from semiseg.settings.changes import OF_THE_MACHINE, flat
 
 Settings = Mapping[str, Any]
 
@@ -30,6 +30,9 @@ FREE = frozenset(
     }
 )
 """What may differ among the runs of an arm, and the number of labels, which has groups of its own."""
+WITHOUT_EFFECT = frozenset(f"config.{key}" for key in (*OF_THE_MACHINE, "data.memory_gb"))
+"""What fits a run to its machine; what came of it is in the plan. Shown where arms differ, and no reason to
+keep runs apart: a sweep sets some of it, and training alone does not."""
 PLAN = ("dim", "orientation", "spacing", "crop", "patch", "batch", "foreground", "network")
 """What a plan decides; its intensity statistics come from the labeled scans and differ with the split."""
 MADE_WITH = (
@@ -52,7 +55,11 @@ FIRST = ("config.recipe", "config.network.name", "config.train.iterations", "con
 
 
 def settings(run: RunScores) -> dict[str, Any]:
-    """Everything that was set or planned, as dotted keys; without the method and what is free."""
+    """Settings and plan with an effect, as dotted keys; without the method and what is free."""
+    return {key: value for key, value in _settings(run).items() if key not in WITHOUT_EFFECT}
+
+
+def _settings(run: RunScores) -> dict[str, Any]:
     plan = {key: value for key, value in run.plan.items() if key in PLAN}
     config = {**run.config, "method": {"options": options(run)}}
     found = flat({"config": config, "plan": plan})
@@ -116,7 +123,7 @@ def text(value: Any) -> str:
 
 def _recorded(run: RunScores) -> dict[str, Any]:
     made = flat({"manifest": run.manifest})
-    return settings(run) | {f"manifest.{key}": made.get(f"manifest.{key}") for key in MADE_WITH}
+    return _settings(run) | {f"manifest.{key}": made.get(f"manifest.{key}") for key in MADE_WITH}
 
 
 def _distinct(group: Sequence[Settings], key: str) -> tuple[Any, ...]:
