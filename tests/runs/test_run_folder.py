@@ -19,7 +19,7 @@ from semiseg.errors import UsageError
 from semiseg.networks import checkpoint
 from semiseg.runs.events import Ended
 from semiseg.runs.folder import RunFolder, StoredRun
-from semiseg.runs.run import Run, load_run
+from semiseg.runs.run import Run, load_run, save_config
 from semiseg.settings.resolve import resolve
 from semiseg.training import train as experiment
 
@@ -132,6 +132,13 @@ def test_resuming_may_change_what_does_not_change_the_result(data, run):
     resumed = train(data, run.folder, {"train.checkpoint_minutes": 1.0, "train.log_every": 1}, resume=True)
     assert resumed.finished
     assert [session["reason"] for session in resumed.manifest["sessions"]] == ["finished", "finished"]
+
+
+def test_what_a_plan_was_made_for_need_not_be_said_again(data, run):
+    save_config(run.config.changed("plan", networks=2.0, memory_gb=4.0), run.folder / "config.yaml")
+    with pytest.raises(UsageError, match=r"plan\.networks: 2\.0 before, 1\.0 now"):
+        train(data, run.folder, {"plan.networks": 1.0}, resume=True)
+    assert train(data, run.folder, resume=True).finished
 
 
 def test_resuming_on_other_data_is_refused(finished, run, tmp_path):

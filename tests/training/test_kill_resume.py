@@ -127,8 +127,11 @@ def test_killed_at_ten_moments(trainer, undisturbed):
     kill_and_resume(trainer, undisturbed, "ten", 10)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_polite_signal_saves_and_says_how_to_go_on(number, trainer, undisturbed):
+LESS_MEMORY = ("--set", "network.checkpointing=true", "--set", "data.memory_gb=0")
+
+
+@pytest.mark.parametrize(("number", "more"), [(signal.SIGINT, ()), (signal.SIGTERM, LESS_MEMORY)])
+def test_a_polite_signal_saves_and_says_how_to_go_on(number, more, trainer, undisturbed):
     run = Run(trainer.folder / number.name)
     code, output = trainer.stop_at(run.folder, 1500, number)
     assert code == 130, output
@@ -139,6 +142,6 @@ def test_a_polite_signal_saves_and_says_how_to_go_on(number, trainer, undisturbe
     assert not run.finished
     assert run.manifest["ended"] is None
     assert run.manifest["sessions"][0]["reason"] == "interrupted"
-    trainer.finish(run.folder, "--resume")
+    trainer.finish(run.folder, "--resume", *more)
     require_equal(run, undisturbed)
     assert [session["reason"] for session in run.manifest["sessions"]] == ["interrupted", "finished"]

@@ -24,7 +24,7 @@ from semiseg.networks import checkpoint
 from semiseg.preparation.plan import Plan
 from semiseg.preparation.prepare import Prepared, require_same_data
 from semiseg.runs.events import Ended, Listener
-from semiseg.runs.run import FREE_IN_BETWEEN, Run, damaged, differences, load_run, save_config
+from semiseg.runs.run import Run, damaged, differences, load_run, resumed, save_config
 from semiseg.settings.config import Config, DataConfig
 
 WRITTEN = (
@@ -121,7 +121,7 @@ class StoredRun:
                 hint="resume with the same flags, or start another run with --run FOLDER or --overwrite",
                 code="RESUME_DIFFERS",
             )
-        return stored.changed("train", **wanted.train.model_dump(include=FREE_IN_BETWEEN))
+        return resumed(stored, wanted)
 
     def goes_on(self, config: Config) -> bool:
         """Whether there is something left to train; after a collapse, if ``warn`` is asked for now."""

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 _Read = TypeVar("_Read")
 _OF_THE_RECIPE = ("deviations", "published.")
-FREE_IN_BETWEEN = {"max_time", "checkpoint_minutes", "log_every", "on_collapse"}
-"""Settings of ``train`` that a resumed run may change."""
+FREE_IN_BETWEEN = (
+    "train.max_time", "train.checkpoint_minutes", "train.log_every", "train.on_collapse",
+    "data.memory_gb", "network.checkpointing",
+)  # fmt: skip
+"""Settings that a resumed run may change: they change no weights, and memory may have run out."""
 
 
 _FACTS = (
@@ -213,7 +216,10 @@ def _load_zip(path: Path) -> Run:
 
 def differences(stored: Config, wanted: Config) -> list[str]:
     """Settings in which a resumed run would differ, leaving out those that may change in between."""
-    free = {f"train.{name}" for name in FREE_IN_BETWEEN}
+    free = set(FREE_IN_BETWEEN)
+    free |= {
+        key for key in ("plan.networks", "plan.memory_gb") if _value(wanted, key) is None
+    }  # it is planned
     if wanted.select is None:  # "whatever suits", which the stored run has decided
         free.add("select")
     if wanted.train.iterations == "auto":  # likewise
@@ -225,6 +231,19 @@ def differences(stored: Config, wanted: Config) -> list[str]:
     before, after = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
     keys = sorted(key for key in {*before, *after} - free if not key.startswith(_OF_THE_RECIPE))
     return [f"{k}: {before.get(k)} before, {after.get(k)} now" for k in keys if before.get(k) != after.get(k)]
+
+
+def resumed(stored: Config, wanted: Config) -> Config:
+    """The configuration of a stored run, with what may change in between as it is wanted now."""
+    for key in FREE_IN_BETWEEN:
+        section, name = key.split(".")
+        stored = stored.changed(section, **{name: _value(wanted, key)})
+    return stored
+
+
+def _value(config: Config, key: str) -> Any:
+    section, name = key.split(".")
+    return getattr(getattr(config, section), name)
 
 
 def _json(path: Path) -> dict[str, Any]:
