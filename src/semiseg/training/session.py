@@ -341,7 +341,7 @@ def told_out_of_memory(device: torch.device, loop: Loop | None = None) -> Iterat
         raise DeviceError(
             f"out of memory on {device} {when}",
             hint="lower one of: plan.patch, batch.labeled and batch.unlabeled, plan.features; or trade "
-            "time for memory by --set network.checkpointing=true",
+            "time for memory by --set network.checkpointing=true, which --resume takes as well",
             code="OUT_OF_MEMORY",
         ) from error
 
