@@ -25,6 +25,7 @@ from semiseg.comparison.report import tables
 from semiseg.comparison.report.write import as_dict, different
 from semiseg.comparison.result import ArmGroup, Comparison
 from semiseg.drawing.table import markdown
+from semiseg.settings.changes import OF_THE_MACHINE
 from semiseg.sweeping.spec import Spec, read_spec
 
 HERE = Path(__file__).parent
@@ -101,7 +102,9 @@ def remarks(group: ArmGroup, spec: Spec) -> list[str]:
     """How long the runs are, how their settings differ, which cells of the sweep have no scores."""
     lengths = sorted({run.iterations for arm in group.arms for run in arm.runs})
     said = [f"{' or '.join(map(str, lengths))} iterations each"]
-    said += [line for line in different(group) if line.startswith(("train.", "network.", "plan."))]
+    shown = ("train.", "network.", "plan.")
+    differences = (line for line in different(group) if not line.startswith(OF_THE_MACHINE))
+    said += [line for line in differences if line.startswith(shown)]
     lacking = ", ".join(absent(group, spec))
     return said + ([f"not run yet: {lacking}"] if lacking else [])
 

@@ -217,9 +217,8 @@ def _load_zip(path: Path) -> Run:
 def differences(stored: Config, wanted: Config) -> list[str]:
     """Settings in which a resumed run would differ, leaving out those that may change in between."""
     free = set(FREE_IN_BETWEEN)
-    free |= {
-        key for key in ("plan.networks", "plan.memory_gb") if _value(wanted, key) is None
-    }  # it is planned
+    planned_for = "plan.networks", "plan.memory_gb"  # the stored run has its plan
+    free |= {key for key in planned_for if _value(wanted, key) is None}
     if wanted.select is None:  # "whatever suits", which the stored run has decided
         free.add("select")
     if wanted.train.iterations == "auto":  # likewise
