@@ -102,9 +102,11 @@ def remarks(group: ArmGroup, spec: Spec) -> list[str]:
     """How long the runs are, how their settings differ, which cells of the sweep have no scores."""
     lengths = sorted({run.iterations for arm in group.arms for run in arm.runs})
     said = [f"{' or '.join(map(str, lengths))} iterations each"]
-    shown = ("train.", "network.", "plan.")
-    differences = (line for line in different(group) if not line.startswith(OF_THE_MACHINE))
-    said += [line for line in differences if line.startswith(shown)]
+    said += [
+        line
+        for line in different(group)
+        if line.startswith(("train.", "network.", "plan.")) and not line.startswith(OF_THE_MACHINE)
+    ]
     lacking = ", ".join(absent(group, spec))
     return said + ([f"not run yet: {lacking}"] if lacking else [])
 

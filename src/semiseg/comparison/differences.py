@@ -30,9 +30,9 @@ FREE = frozenset(
     }
 )
 """What may differ among the runs of an arm, and the number of labels, which has groups of its own."""
-WITHOUT_EFFECT = frozenset(f"config.{key}" for key in (*OF_THE_MACHINE, "data.memory_gb"))
-"""What fits a run to its machine; what came of it is in the plan. Shown where arms differ, and no reason to
-keep runs apart: a sweep sets some of it, and training alone does not."""
+WITHOUT_EFFECT = frozenset(f"config.{key}" for key in OF_THE_MACHINE)
+"""Shown where arms differ, and no reason to keep runs apart: a sweep sets some of it, and training alone does
+not."""
 PLAN = ("dim", "orientation", "spacing", "crop", "patch", "batch", "foreground", "network")
 """What a plan decides; its intensity statistics come from the labeled scans and differ with the split."""
 MADE_WITH = (

@@ -217,8 +217,9 @@ def _load_zip(path: Path) -> Run:
 def differences(stored: Config, wanted: Config) -> list[str]:
     """Settings in which a resumed run would differ, leaving out those that may change in between."""
     free = set(FREE_IN_BETWEEN)
+    before, after = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
     planned_for = "plan.networks", "plan.memory_gb"  # the stored run has its plan
-    free |= {key for key in planned_for if _value(wanted, key) is None}
+    free |= {key for key in planned_for if after[key] is None}
     if wanted.select is None:  # "whatever suits", which the stored run has decided
         free.add("select")
     if wanted.train.iterations == "auto":  # likewise
@@ -227,7 +228,6 @@ def differences(stored: Config, wanted: Config) -> list[str]:
         free.add("inference.largest_component")
     if wanted.start.file is None:  # the run has what it began with
         free.add("start.file")
-    before, after = flat(stored.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
     keys = sorted(key for key in {*before, *after} - free if not key.startswith(_OF_THE_RECIPE))
     return [f"{k}: {before.get(k)} before, {after.get(k)} now" for k in keys if before.get(k) != after.get(k)]
 
@@ -236,13 +236,8 @@ def resumed(stored: Config, wanted: Config) -> Config:
     """The configuration of a stored run, with what may change in between as it is wanted now."""
     for key in FREE_IN_BETWEEN:
         section, name = key.split(".")
-        stored = stored.changed(section, **{name: _value(wanted, key)})
+        stored = stored.changed(section, **{name: getattr(getattr(wanted, section), name)})
     return stored
-
-
-def _value(config: Config, key: str) -> Any:
-    section, name = key.split(".")
-    return getattr(getattr(config, section), name)
 
 
 def _json(path: Path) -> dict[str, Any]:

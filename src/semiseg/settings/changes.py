@@ -16,7 +16,10 @@ PUBLISHED = (
 )  # fmt: skip
 """Settings by which a published figure was reached."""
 _OPTIONS = "method.options."
-OF_THE_MACHINE = ("network.checkpointing", "plan.memory_gb", "plan.networks", "inference.window_batch")
+OF_THE_MACHINE = (
+    "network.checkpointing", "plan.memory_gb", "plan.networks", "data.memory_gb", "inference.window_batch",
+)  # fmt: skip
+"""What fits a run to its machine; what came of it is in the plan."""
 
 
 def changes(config: Config) -> str:

@@ -51,9 +51,10 @@ def _told(request: Request, error: Exception) -> JSONResponse:
 
 
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-    log.warning("%s %s: %s", request.method, request.url.path, as_semiseg_error(error).message)
+    known = as_semiseg_error(error)
+    log.warning("%s %s: %s", request.method, request.url.path, known.message)
     log.debug("where it happened", exc_info=error)
-    return answer_of(as_semiseg_error(error))
+    return answer_of(known)
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:
