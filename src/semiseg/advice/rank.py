@@ -53,10 +53,11 @@ def rank(
 ) -> list[Choice]:
     """All methods, the best first; those that do not fit last. ``figures``: measured and published rows."""
     here, papers = figures or (measured(), published())
+    share = kept_share(here, papers)
     choices = []
     for name in methods.names() if names is None else names:
         reasons = [Reason(r.points, r.why, r.evidence) for r in RULES if r.applies(name, situation)]
-        reasons.append(BASELINE if name == "supervised" else gain(name, situation, here, papers))
+        reasons.append(BASELINE if name == "supervised" else gain(name, situation, here, papers, share))
         choices.append(_choice(name, situation, reasons))
     return sorted(choices, key=_place)
 
@@ -110,15 +111,19 @@ Row = dict[str, str]
 BASELINE = Reason(0.0, "learns from the labels alone: what the others must beat", "by definition")
 
 
-def gain(method: str, situation: Situation, here: Sequence[Row], papers: Sequence[Row]) -> Reason:
+def gain(
+    method: str, situation: Situation, here: Sequence[Row], papers: Sequence[Row], share: float | None = None
+) -> Reason:
     """The expected gain of a method; figures from like datasets count for more.
 
     ``here`` and ``papers`` are rows of :func:`semiseg.methods.measured` and
-    :func:`semiseg.methods.published`, of all methods.
+    :func:`semiseg.methods.published`, of all methods; ``share`` is what :func:`kept_share` says of them.
     """
     of_method = [row for row in here if row["method"] == method and row["dice_gain"]]
     own = [(row, like) for row in of_method if (like := likeness(row, situation))]
-    claims, share = claimed(method, papers, situation.dim), kept_share(here, papers)
+    claims = claimed(method, papers, situation.dim)
+    if share is None:
+        share = kept_share(here, papers)
     weight = DOUBT + HERE * sum(like for _, like in own)
     total = HERE * sum(like * usual_points(row) for row, like in own)
     if claims and share:

@@ -28,6 +28,7 @@ def find_class(path: Path, name: str = "", *, whole: bool = True) -> ast.ClassDe
     return next(iter([*described, *reversed(classes)]), None)
 
 
+@functools.cache  # trees are kept, see _tree
 def _facts(node: ast.ClassDef) -> Facts | None:
     """What a class declares; None where it declares nothing, or no literals."""
     for item in node.body:
@@ -90,6 +91,7 @@ def _ancestors(node: ast.ClassDef, path: Path) -> Iterator[ast.ClassDef]:
         yield from _ancestors(*base)
 
 
+@functools.cache  # trees are kept, see _tree
 def targets(node: ast.ClassDef) -> tuple[str, ...]:
     """Every name in a tuple that is assigned to ``targets``, on the class or on an instance."""
     names: dict[str, None] = {}
