@@ -58,21 +58,32 @@ def draw(path: Path, rows: Sequence[Row], *, title: str = "") -> None:
 
     panels = [panel for panel in _panels(rows) if panel[1]]
     heights = [1.0 if name == "learning rate" else 2.0 for name, _ in panels]
-    figure = Figure(figsize=(8, 1.2 + 1.15 * sum(heights)), dpi=120, layout="constrained")
+    size = (8.0, 1.2 + 1.15 * sum(heights))
+    figure = Figure(figsize=size, dpi=120)
+    figure.subplots_adjust(**_margins(size, panels), hspace=0.25)  # a layout engine would double the time
     axes: list[Axes] = list(
         figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     )
     for axis, (name, curves) in zip(axes, panels, strict=True):
         _draw_panel(axis, name, curves)
+        axis.yaxis.set_label_coords(-0.65 / (size[0] * axis.get_position().width), 0.5)
     _mark_best(axes, panels, rows)
-    figure.align_ylabels(axes)
     axes[-1].set_xlabel("iteration")
-    figure.suptitle(title, fontsize=11, color=INK)
+    figure.suptitle(title, y=1 - 0.25 / size[1], fontsize=11, color=INK)
     with replacing(path) as temporary:
         figure.savefig(temporary)
 
 
 Curves = dict[str, tuple[list[float], list[float]]]
+
+
+def _margins(size: tuple[float, float], panels: Sequence[tuple[str, Curves]]) -> dict[str, float]:
+    """Space around the panels, with that of the longest name in a legend, as shares of the figure."""
+    names = [_legend_name(key) for _, curves in panels if len(curves) > 1 for key in curves]
+    legend = 0.5 + 0.058 * max(map(len, names), default=0)  # inches: a line and its name at 8 points
+    width, height = size
+    right = 1 - min(legend, width / 2) / width
+    return {"left": 0.95 / width, "right": right, "bottom": 0.5 / height, "top": 1 - 0.5 / height}
 
 
 def _panels(rows: Sequence[Row]) -> list[tuple[str, Curves]]:
@@ -148,7 +159,7 @@ def _draw_panel(axis: Axes, name: str, curves: Curves) -> None:
 
 def _draw_shares(axis: Axes, curves: Curves) -> None:
     """One color per class: a line for unlabeled scans, dots for labeled ones."""
-    names = list(dict.fromkeys(key.split("/", 2)[2] for key in curves))
+    names = list(dict.fromkeys(map(_class_of, curves)))
     for name, color in zip(names, colors(len(names)), strict=True):
         x, y = curves[f"{SHARE_PREFIX}unlabeled/{name}"]
         axis.plot(x, y, color=color, linewidth=1.4, marker="o", markersize=3.5, label=name)
@@ -179,7 +190,13 @@ def _unlike(curves: Curves) -> bool:
     return min(min(y) for _, y in curves.values()) > 0 and max(sizes) > 20 * min(sizes)
 
 
+def _class_of(share: str) -> str:
+    return share.split("/", 2)[2]
+
+
 def _legend_name(key: str) -> str:
+    if key.startswith(SHARE_PREFIX):
+        return _class_of(key)
     name = key.removeprefix(VALIDATION_PREFIX)
     return {"loss": "total", "dice": "mean", "lr": "learning rate"}.get(name, name.removeprefix("dice/"))
 
