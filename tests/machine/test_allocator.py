@@ -19,10 +19,12 @@ import torch
 x = torch.zeros(12_000_000)
 for _ in range(20):
     x + 1
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(5):
+faults = []
+for _ in range(9):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     x + 1
-faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+faults = sorted(faults)[4]  # one addition may need new memory: a small block was put into the kept one
 print(json.dumps({"kept": kept, "faults": faults, "why": why_not()}))
 """
 

@@ -17,12 +17,13 @@ from semiseg.prediction.model import Model
 from semiseg.settings.resolve import resolve
 from semiseg.training import train
 from tests.factories import make_dataset
+from tests.methods import tiny
 from tests.methods.answers import Pointwise
 from tests.methods.tiny import TinyNet
 
 few = settings(max_examples=10, deadline=None)
 seeds, classes, dims = st.integers(0, 10**6), st.integers(2, 5), st.integers(2, 3)
-SMALL = {"feature_size": 8, "hidden_size": 24, "mlp_dim": 24, "num_heads": 2}
+SMALL = tiny.SMALL["cross_teaching"]["partner_options"]
 
 
 def built(dim: int, k: int, **options) -> CrossTeaching:

@@ -91,6 +91,9 @@ def batches(
 
 
 SMALL: dict[str, dict[str, object]] = {
+    "cross_teaching": {
+        "partner_options": {"feature_size": 8, "hidden_size": 24, "mlp_dim": 24, "num_heads": 2}
+    },
     "dan": {"critic_width": 8},
     "sassnet": {"critic_width": 8},
     "dycon": {"max_patches": 128},

@@ -14,11 +14,7 @@ from semiseg.networks.checkpointing import blocks, checkpoint_blocks
 SIZES: dict[str, dict[str, object]] = {
     "unet": {"features": (4, 8, 16)},
     "vnet": {"filters": 4, "dropout_rate": 0.3},
-    "resvnet": {},
-    "unet2d": {},
-    "unet3d": {},
-    "vnet2016": {},
-    "denseunet": {},
+    "resenc": {"features": (4, 8, 16), "blocks": (1, 2, 2)},
 }
 OWN = [name for name in networks.names() if ":" not in name]
 
