@@ -68,7 +68,7 @@ def test_protocols_are_all_recipes_but_the_one_for_own_data() -> None:
     assert {*PROTOCOLS, "default"} == set(recipes.names())
 
 
-@pytest.mark.parametrize(("recipe", "method"), PAIRS, ids="-".join)
+@pytest.mark.parametrize(("recipe", "method"), PAIRS)
 def test_every_setting_of_a_recipe_fits(request: pytest.FixtureRequest, recipe: str, method: str) -> None:
     config = configured(recipe, method)
     kind = methods.find(method)
@@ -87,7 +87,7 @@ def test_every_setting_of_a_recipe_fits(request: pytest.FixtureRequest, recipe: 
     assert bool(unlabeled) == bool(trained.views)
 
 
-@pytest.mark.parametrize(("recipe", "method"), PUBLISHED, ids="-".join)
+@pytest.mark.parametrize(("recipe", "method"), PUBLISHED)
 def test_the_published_form_is_no_departure_and_any_other_is(recipe: str, method: str) -> None:
     config = configured(recipe, method)
     options = config.published.options
