@@ -60,7 +60,7 @@ def draw(path: Path, rows: Sequence[Row], *, title: str = "") -> None:
     heights = [1.0 if name == "learning rate" else 2.0 for name, _ in panels]
     size = (8.0, 1.2 + 1.15 * sum(heights))
     figure = Figure(figsize=size, dpi=120)
-    figure.subplots_adjust(**_margins(size, panels), hspace=0.25)  # a layout engine would double the time
+    figure.subplots_adjust(**_margins(size, panels), hspace=0.2)  # a layout engine would double the time
     axes: list[Axes] = list(
         figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     )
@@ -80,7 +80,7 @@ Curves = dict[str, tuple[list[float], list[float]]]
 def _margins(size: tuple[float, float], panels: Sequence[tuple[str, Curves]]) -> dict[str, float]:
     """Space around the panels, with that of the longest name in a legend, as shares of the figure."""
     names = [_legend_name(key) for _, curves in panels if len(curves) > 1 for key in curves]
-    legend = 0.5 + 0.058 * max(map(len, names), default=0)  # inches: a line and its name at 8 points
+    legend = 0.5 + 0.062 * max(map(len, names), default=0)  # inches: a line and its name at 8 points
     width, height = size
     right = 1 - min(legend, width / 2) / width
     return {"left": 0.95 / width, "right": right, "bottom": 0.5 / height, "top": 1 - 0.5 / height}
