@@ -27,7 +27,8 @@ _SIDED_WORDS = frozenset([
 
 _CHANGES = {2: (45.0, 0.4), 3: (15.0, 0.2)}
 """Largest angle in degrees and change of size. Those of 2D were chosen on development patients of ACDC:
-FixMatch has a Dice of 0.821 with them, and 0.792 with those of 3D."""
+FixMatch has a Dice of 0.821 with them, and 0.792 with those of 3D. 30 degrees and 0.4 in 3D gain 0.004 on
+development scans of the hippocampus and lose 0.012 on those of the left atrium."""
 
 
 class Default(Crop):
