@@ -46,7 +46,7 @@ SUBJECTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "acdc": (
         "Cardiac cine MRI, 2D",
         "Whether unlabeled slices help with three labeled patients, on the published split.",
-        ("acdc_published", "curves_acdc", "collapse"),
+        ("acdc_published", "acdc_one_patient", "curves_acdc", "collapse"),
     ),
     "demo": (
         "The demo",

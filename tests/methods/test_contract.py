@@ -19,7 +19,7 @@ from tests.methods.tiny import SMALL, batches, loop_for, make
 
 NAMES = methods.names()
 KINDS = [(2, 4), (3, 2)]
-"""Dimensions and classes: two and several of each; what depends on both at once has a test of its own."""
+"""Dimensions and numbers of classes: each occurs with every method, not each pair of them."""
 
 pytestmark = pytest.mark.parametrize("name", NAMES)
 
