@@ -25,6 +25,7 @@ from semiseg.comparison.report import tables
 from semiseg.comparison.report.write import as_dict, different
 from semiseg.comparison.result import ArmGroup, Comparison
 from semiseg.drawing.table import markdown
+from semiseg.errors import plural
 from semiseg.settings.changes import OF_THE_MACHINE
 from semiseg.sweeping.spec import Spec, read_spec
 
@@ -78,7 +79,7 @@ def absent(group: ArmGroup, spec: Spec) -> Iterator[str]:
 def absent_groups(comparison: Comparison, spec: Spec) -> Iterator[str]:
     """The numbers of labels that the specification wants and nobody has run yet."""
     wanted = [f"{n} labeled" for n in spec.labeled or ()]
-    wanted += [f"{n} labeled patients" for n in spec.labeled_patients or ()]
+    wanted += [plural(n, "labeled patient") for n in spec.labeled_patients or ()]
     there = {group.budget for group in comparison.groups}
     yield from (budget for budget in wanted if budget not in there)
 
